@@ -1,0 +1,1 @@
+"""The only files that speak to the outside: Docker, git, GitHub and the router."""

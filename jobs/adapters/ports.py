@@ -1,0 +1,320 @@
+"""What the deployment needs of the outside world, as contracts in prose.
+
+An adapter may be used by one thread at a time, unless a method says otherwise. Every call has a
+deadline of its own; no call waits for ever. Errors are Keystone's, with the cause kept; what is
+"not there" is a value (None, an empty list, `MISSING`), never an error.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from jobs.states import ContainerState, GitHubState
+from jobs.stopping import StopSignal
+
+LogLine = Callable[[str], None]
+
+
+# --- Source: git -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where a repository is fetched from, and the token that opens it."""
+
+    repository_id: int  # names the mirror on disk
+    url: str
+    token: SecretStr | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as it stands in the repository."""
+
+    sha: str
+    message: str
+    author: str
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """One file of a commit's tree; git knows no empty folders."""
+
+    path: str  # relative to the tree's root, with slashes
+    mode: int  # 0o100644, 0o100755 or 0o120000 (a symbolic link)
+    size: int  # bytes; of a link, the length of its target
+    blob: str  # git's object id: the same id means the same content
+
+
+class Tree(Protocol):
+    """The files of one commit below one folder, read straight from the mirror."""
+
+    def entries(self) -> list[TreeEntry]:
+        """List every file and link, sorted by path. Submodules are left out."""
+
+    def read(self, entry: TreeEntry) -> Iterator[bytes]:
+        """Give the content in pieces of at most 64 KiB. May be called from any thread."""
+
+
+class Source(Protocol):
+    """Repositories and their commits."""
+
+    def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
+        """Make a commit available in the mirror, and give its SHA.
+
+        Args:
+            ref: the full name of a branch or tag (`refs/heads/main`), or a SHA.
+            sha: the exact commit wanted; None takes what `ref` points to now.
+
+        Raises:
+            CheckoutError: the ref or commit is not there, or the repository refuses the token.
+            GitError: the server cannot be reached.
+        """
+
+    def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
+        """Ask the server which commit a full ref points to now; None when there is no such ref.
+
+        Raises:
+            CheckoutError: the repository refuses the token or does not exist.
+            GitError: the server cannot be reached.
+        """
+
+    def commit(self, remote: Remote, sha: str) -> Commit:
+        """Describe a commit that was fetched. Message and author are cut to bounded lengths."""
+
+    def tree(self, remote: Remote, sha: str, *, folder: str) -> AbstractContextManager[Tree]:
+        """Open the tree of a fetched commit below `folder` ("." for all of it).
+
+        Raises:
+            CheckoutError: the commit has no such folder.
+        """
+
+
+# --- Engine: Docker --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """How to make an image of a tree."""
+
+    tag: str
+    dockerfile: str  # relative to the tree's root
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cache_key: str = ""  # the same for builds that should reuse each other's context
+    deadline_s: float = 1800
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """A container to be created and started."""
+
+    name: str
+    image: str
+    network: str  # made by `ensure_network`
+    port: int  # where the app is told to listen, by the variable PORT
+    labels: Mapping[str, str]
+    environment: Mapping[str, SecretStr] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None  # None: the image's own
+    memory_mb: int = 512
+    cpus: float | None = None
+    pids: int = 512
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of ours as the engine describes it now.
+
+    `state` is MISSING, with everything else empty, when there is no such container.
+    """
+
+    id: str
+    state: ContainerState
+    name: str = ""
+    ip: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    exit_code: int | None = None  # of the last end
+    out_of_memory: bool = False
+    restarts: int = 0
+    started_at: str = ""  # RFC 3339, the engine's own
+    health: str | None = None  # Docker's HEALTHCHECK: starting, healthy, unhealthy
+
+    def __str__(self) -> str:
+        """Say in a few words how the container is."""
+        match self.state:
+            case ContainerState.RUNNING:
+                return "is running"
+            case ContainerState.MISSING:
+                return "does not exist any more"
+            case ContainerState.EXITED | ContainerState.RESTARTING:
+                if self.out_of_memory:
+                    return "was stopped because it was out of memory"
+                return f"exited with code {self.exit_code}"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ours."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+class Engine(Protocol):
+    """The Docker Engine, limited to what carries this Keystone's identity label."""
+
+    def version(self) -> str:
+        """Give the engine's version.
+
+        Raises:
+            DockerError: no engine answers.
+        """
+
+    def image_id(self, tag: str) -> str | None:
+        """Give the id of the image with that tag (or id), or None when there is none."""
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+        """Build an image, with its output sent to `log` as it comes; give the image's id.
+
+        When the stop signal is set or the deadline passes the build is cancelled in the engine.
+
+        Raises:
+            BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
+            DockerError: the engine failed.
+        """
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make the app's own network, with a small subnet of its own, unless it is there."""
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Create and start a container that is not restarted when it ends.
+
+        Raises:
+            StartError: the image's command cannot be run.
+            DockerError: the engine failed. Nothing is left behind in either case.
+        """
+
+    def inspect(self, container_id: str) -> Container:
+        """Describe a container."""
+
+    def output(self, container_id: str, *, tail: int) -> list[str]:
+        """Give the last lines the container wrote, oldest first, at most `tail`."""
+
+    def keep_running(self, container_id: str) -> None:
+        """Have the engine restart the container whenever it ends."""
+
+    def stop(self, container_id: str, *, grace_s: int) -> None:
+        """End and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""
+
+    def containers(self) -> list[Container]:
+        """List every container of this Keystone, stopped ones too."""
+
+    def images(self) -> list[Image]:
+        """List every image of this Keystone."""
+
+    def remove_image(self, reference: str) -> None:
+        """Remove one tag or image id. Missing, or still in use, is fine."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove an app's network. Missing is fine."""
+
+
+# --- Router: HAProxy -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one port's traffic goes: to `slot` ("a" or "b"), which dials `address`."""
+
+    port: int
+    slot: str
+    address: str  # "10.201.0.2:8000"
+
+
+class Router(Protocol):
+    """What listens on the apps' ports and passes requests on to the live containers."""
+
+    def version(self) -> str:
+        """Give the router's version.
+
+        Raises:
+            RouterError: no router answers.
+        """
+
+    def switch(self, route: Route) -> None:
+        """Send all new requests of the port there, in one call; running ones go on as they are.
+
+        Raises:
+            RouterError: the port is not one the router listens on, or the router does not answer.
+        """
+
+    def in_flight(self, port: int, slot: str) -> int:
+        """Count the requests and connections that slot still serves."""
+
+    def release(self, port: int, slot: str) -> None:
+        """Take a drained slot out of use. Its remaining connections are cut."""
+
+    def close(self, port: int) -> None:
+        """Take both slots out of use: the port answers 503."""
+
+    def routes(self) -> dict[int, Route]:
+        """Give what the router does now, by port; ports without an upstream are left out."""
+
+
+# --- Probe -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What one look at a container saw."""
+
+    healthy: bool
+    status: int | None = None  # the HTTP status, when there was an answer
+    seen: str = ""  # "status 503", "connection refused", "no answer within 2 s"
+
+
+class Probe(Protocol):
+    """One look at a container from outside."""
+
+    def look(self, host: str, port: int, path: str | None, *, timeout_s: float) -> ProbeResult:
+        """Send GET `path` and take 200-399 for healthy; without a path, connect by TCP.
+
+        Redirects are not followed. Nothing is raised for what the other side does.
+        """
+
+
+# --- Forge: GitHub ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ForgeRepository:
+    """A repository as GitHub's API addresses it: by id once that is known."""
+
+    full_name: str
+    github_id: int | None = None
+
+
+@dataclass(frozen=True)
+class StatusPost:
+    """One commit status to be posted."""
+
+    repository: ForgeRepository
+    sha: str
+    state: GitHubState
+    description: str
+    context: str
+    target_url: str
+
+
+class Forge(Protocol):
+    """GitHub's API."""
+
+    def post_status(self, post: StatusPost, token: SecretStr) -> None:
+        """Post a commit status with one request, and make sure GitHub took it.
+
+        Raises:
+            GitHubError: GitHub refused it (`permanent`) or could not be reached.
+        """

@@ -1,0 +1,134 @@
+"""The one door to the database: short reading and writing transactions.
+
+SQLite runs in WAL mode with `synchronous=FULL`, and writers begin with BEGIN IMMEDIATE: a writer
+that waits is queued by SQLite, never refused in the middle. PostgreSQL needs none of that.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, create_engine
+
+from jobs.errors import StorageError
+
+# Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s.
+BUSY_TIMEOUT_MS = 9000
+
+
+class Database:
+    """Two engines over one database: one that may write, one that cannot."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        self._writer: Engine | None = None
+        self._reader: Engine | None = None
+
+    @property
+    def writer_engine(self) -> Engine:
+        """The engine whose transactions may write."""
+        if self._writer is None:
+            self._writer = self._sqlite_writer() if self.is_sqlite else _server_engine(self.url)
+        return self._writer
+
+    @property
+    def reader_engine(self) -> Engine:
+        """The engine whose connections refuse every write."""
+        if self._reader is None:
+            self._reader = self._sqlite_reader() if self.is_sqlite else _server_reader(self.url)
+        return self._reader
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a transaction that is committed when the block ends and undone when it raises.
+
+        Raises:
+            StorageError: the database cannot be reached, is locked too long, or its disk is full.
+        """
+        with _translated(), Session(self.writer_engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a transaction that sees one moment and cannot write.
+
+        Raises:
+            StorageError: the database cannot be reached.
+        """
+        with _translated(), Session(self.reader_engine, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection; needed before a process forks."""
+        for engine in (self._writer, self._reader):
+            if engine is not None:
+                engine.dispose()
+        self._writer = self._reader = None
+
+    def _sqlite_writer(self) -> Engine:
+        engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+
+    def _sqlite_reader(self) -> Engine:
+        path = self.url.removeprefix("sqlite:///")
+        engine = create_engine(
+            f"sqlite:///file:{path}?mode=ro&uri=true",
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        )
+        event.listen(engine, "connect", _prepare_sqlite_reader)
+        event.listen(engine, "begin", _begin_deferred)
+        return engine
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as exc:
+        # `orig` is the driver's sentence; the statement and its values stay out of the message.
+        raise StorageError(f"the database did not answer: {exc.orig}") from exc
+
+
+def _server_engine(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _server_reader(url: str) -> Engine:
+    options = "-c default_transaction_read_only=on"
+    return create_engine(url, pool_pre_ping=True, connect_args={"options": options})
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
+    # SQLAlchemy's own BEGIN is switched off: the `begin` event says which kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare_sqlite_reader(connection: Any, _record: object) -> None:  # noqa: ANN401
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:  # noqa: ANN401
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Any) -> None:  # noqa: ANN401
+    connection.exec_driver_sql("BEGIN")

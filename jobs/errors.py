@@ -1,0 +1,135 @@
+"""Every way Keystone's own code can fail, as one tree.
+
+KeystoneError
+├─ ConfigurationError        settings, or what somebody asked an app to be
+├─ NotFoundError             the named thing does not exist
+├─ ConflictError             the request does not fit the state of things
+│  ├─ InvalidTransitionError
+│  └─ NoReleaseError
+├─ AccessError               who is asking may not do that
+├─ DeploymentError           the app's fault: the deployment ends `failure`
+│  ├─ CheckoutError · BuildError · StartError · HealthCheckError
+├─ PlatformError             ours or upstream: the deployment ends `error`
+│  ├─ DockerError · RouterError · GitError · GitHubError · QueueError · StorageError
+├─ CancelledError            a person asked for the deployment to stop
+├─ SupersededError           a newer push takes this one's place
+└─ LeaseLostError            another worker owns the app now: stop touching anything
+
+Messages name the thing and what to do about it. They never carry a secret.
+"""
+
+
+class KeystoneError(Exception):
+    """Something Keystone understands went wrong."""
+
+
+class ConfigurationError(KeystoneError):
+    """Settings or an app's configuration cannot be used as given.
+
+    Attributes:
+        problems: one sentence per mistake; the message joins them.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class NotFoundError(KeystoneError):
+    """The named thing does not exist."""
+
+
+class ConflictError(KeystoneError):
+    """The request does not fit the present state."""
+
+
+class InvalidTransitionError(ConflictError):
+    """A deployment cannot go from its state to the one asked for."""
+
+
+class NoReleaseError(ConflictError):
+    """There is no release to roll back to."""
+
+
+class AccessError(KeystoneError):
+    """Whoever is asking may not do this."""
+
+
+class DeploymentError(KeystoneError):
+    """The app's fault; the deployment ends `failure` with this message as its reason."""
+
+
+class CheckoutError(DeploymentError):
+    """The commit could not be had from the repository as configured."""
+
+
+class BuildError(DeploymentError):
+    """The image could not be built from the commit."""
+
+
+class StartError(DeploymentError):
+    """The container could not be started from the image."""
+
+
+class HealthCheckError(DeploymentError):
+    """The new container did not become healthy.
+
+    Attributes:
+        last_status: the last HTTP status seen, or None when there was no answer.
+    """
+
+    def __init__(self, message: str, *, last_status: int | None = None) -> None:
+        self.last_status = last_status
+        super().__init__(message)
+
+
+class PlatformError(KeystoneError):
+    """Ours or an upstream's fault; the deployment ends `error`."""
+
+
+class DockerError(PlatformError):
+    """The Docker Engine did not do what was asked."""
+
+
+class RouterError(PlatformError):
+    """The router did not do what was asked."""
+
+
+class GitError(PlatformError):
+    """The git server could not be reached or answered nonsense."""
+
+
+class GitHubError(PlatformError):
+    """GitHub's API refused or failed.
+
+    Attributes:
+        permanent: asking again with the same token cannot help.
+        retry_after_s: how long GitHub asked us to wait, when it did.
+    """
+
+    def __init__(
+        self, message: str, *, permanent: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        self.permanent = permanent
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class QueueError(PlatformError):
+    """Redis could not take or give work."""
+
+
+class StorageError(PlatformError):
+    """The database or the data directory cannot be used."""
+
+
+class CancelledError(KeystoneError):
+    """A person asked for this deployment to stop."""
+
+
+class SupersededError(KeystoneError):
+    """A newer push takes this deployment's place."""
+
+
+class LeaseLostError(KeystoneError):
+    """Another worker owns the app now; this one must not touch anything more."""

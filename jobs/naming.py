@@ -1,0 +1,32 @@
+"""The names and labels of everything Keystone makes on the Docker Engine. Pure.
+
+Two Keystones may share an engine, so every name carries the identity of its own, and nothing
+without the identity's label is ever touched.
+"""
+
+IDENTITY_LABEL = "keystone.identity"
+APP_LABEL = "keystone.app"
+DEPLOYMENT_LABEL = "keystone.deployment"
+
+
+def container_name(identity: str, app: str, deployment: int) -> str:
+    """Give the container of one deployment its name; `deployment` is the deployment's id."""
+    return f"keystone-{identity}-{app}-{deployment}"
+
+
+def network_name(identity: str, app: str) -> str:
+    """Give the app's own network its name."""
+    return f"keystone-{identity}-{app}"
+
+
+def image_repository(identity: str, app: str) -> str:
+    """Give the part of the app's image tags before the colon."""
+    return f"keystone-{identity}/{app}"
+
+
+def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, str]:
+    """Give the labels by which Keystone knows its own things again."""
+    found = {IDENTITY_LABEL: identity, APP_LABEL: app}
+    if deployment is not None:
+        found[DEPLOYMENT_LABEL] = str(deployment)
+    return found

@@ -1,0 +1,282 @@
+"""Keystone's own configuration: read once, judged together, frozen.
+
+Every name begins with `KEYSTONE_`. Values come from the environment, then from a `.env` file; a
+secret may also come from the file that `NAME_FILE` points to. Unknown names are refused, so that a
+typing mistake is never silently ignored.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from jobs.errors import ConfigurationError
+
+PREFIX = "KEYSTONE_"
+# A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
+LONGEST_SOCKET_DIR = 70
+
+
+class PortRange(BaseModel):
+    """The ports that apps are given, both ends included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: int = Field(ge=1, le=65535)
+    last: int = Field(ge=1, le=65535)
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+def _parse_port_range(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    first, dash, last = value.partition("-")
+    if not dash or not first.strip().isdigit() or not last.strip().isdigit():
+        raise ValueError("must be two ports with a dash between them, like 20000-20999")
+    if int(first) > int(last):
+        raise ValueError("must begin with the smaller port")
+    return {"first": int(first), "last": int(last)}
+
+
+def _split_commas(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+class Settings(BaseModel):
+    """What every process may know. The secrets that only some need are in the subclasses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: Path = Field(Path("./data"), description="Where everything Keystone keeps lives")
+    database_url: str = Field(
+        "", description="SQLite in the data directory, or `postgresql+psycopg://…`"
+    )
+    redis_url: str = Field(
+        "", description="A Redis to use; unset: a private redis-server child on a Unix socket"
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Encrypts stored secrets; several, comma-separated, newest first; unset: made "
+        "once in the data directory",
+    )
+    host: str = Field("127.0.0.1", description="The address the web process listens on")
+    port: int = Field(8000, ge=1, le=65535, description="The port the web process listens on")
+    public_url: str = Field("", description="How GitHub and browsers reach the web process")
+    workers: int = Field(2, ge=1, le=64, description="How many deployments may run at once")
+    port_range: Annotated[PortRange, BeforeValidator(_parse_port_range)] = Field(
+        PortRange(first=20000, last=20999), description="The ports apps are given"
+    )
+    app_bind: str = Field("127.0.0.1", description="The address apps listen on")
+    allowed_git_schemes: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = Field(
+        ("https",), description="The URL schemes a repository may be fetched by"
+    )
+    github_api_url: str = Field(
+        "https://api.github.com", description="GitHub's API; another one for GitHub Enterprise"
+    )
+
+    @field_validator("public_url", "github_api_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.netloc):
+            raise ValueError("must be a URL that begins with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("allowed_git_schemes")
+    @classmethod
+    def _known_schemes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or set(value) - {"https", "http", "file"}:
+            raise ValueError("may name https, http and file only")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database to open."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'keystone.db'}"
+
+    @property
+    def effective_redis_url(self) -> str:
+        """The Redis to talk to."""
+        return self.redis_url or f"unix://{self.socket_dir / 'redis.sock'}"
+
+    @property
+    def effective_public_url(self) -> str:
+        """The web process's address as others see it, without a slash at its end."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def socket_dir(self) -> Path:
+        """Where the private sockets live: the data directory, unless its path is too long."""
+        inside = self.data_dir / "run"
+        if len(str(inside)) <= LONGEST_SOCKET_DIR:
+            return inside
+        digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"keystone-{os.getuid()}-{digest}"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Where the deployments' logs are kept."""
+        return self.data_dir / "logs"
+
+    @property
+    def mirrors_dir(self) -> Path:
+        """Where the bare mirrors of the repositories are kept."""
+        return self.data_dir / "mirrors"
+
+
+class WebSettings(Settings):
+    """What the web process may know besides: how deliveries are verified."""
+
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Verifies deliveries of repositories without a secret of their own",
+    )
+
+
+class WorkerSettings(Settings):
+    """What workers and the watcher may know besides: how GitHub is reached."""
+
+    github_token: SecretStr = Field(
+        SecretStr(""), description="The token for repositories without one of their own"
+    )
+
+
+class AllSettings(WebSettings, WorkerSettings):
+    """Everything; for `keystone up` and the command line."""
+
+    admin_password: SecretStr = Field(
+        SecretStr(""), description="The first admin's password; unset: made and printed once"
+    )
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+SECRETS = frozenset(
+    name for name, field in AllSettings.model_fields.items() if field.annotation is SecretStr
+)
+
+
+def read_settings(
+    wanted: type[AnySettings], environ: Mapping[str, str], *, env_file: Path = Path(".env")
+) -> AnySettings:
+    """Read the settings of one process.
+
+    Args:
+        wanted: the class of settings this process may know; the others' values are checked too.
+        environ: usually `os.environ`; wins over the file.
+
+    Raises:
+        ConfigurationError: with one sentence for every mistake found; no value is quoted.
+    """
+    given = {**_from_file(env_file), **{k: v for k, v in environ.items() if k.startswith(PREFIX)}}
+    values, problems = _gather(given)
+    try:
+        everything = AllSettings.model_validate(values)
+    except ValidationError as exc:
+        raise ConfigurationError(*problems, *_sentences(exc)) from None
+    if problems:
+        raise ConfigurationError(*problems)
+    return wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
+
+
+def describe_settings(settings: Settings) -> dict[str, str]:
+    """Give the effective settings by variable name, secrets as `set` or `not set`."""
+    return {
+        f"{PREFIX}{name.upper()}": _shown(name, getattr(settings, name))
+        for name in type(settings).model_fields
+    }
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "set" if value.get_secret_value() else "not set"
+    if name in {"database_url", "redis_url"} and "@" in str(value):
+        scheme, _, rest = str(value).partition("://")
+        return f"{scheme}://…@{rest.rpartition('@')[2]}"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    found = dotenv_values(path, interpolate=False)
+    return {name: value or "" for name, value in found.items() if name.startswith(PREFIX)}
+
+
+def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Turn `KEYSTONE_…` names into fields, and collect what is wrong with the names."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in sorted(given):
+        field = name.removeprefix(PREFIX).lower()
+        if field in AllSettings.model_fields:
+            # An empty value means "not set", as in most tools that read `.env` files.
+            if given[name]:
+                values[field] = given[name]
+        elif field.endswith("_file") and field.removesuffix("_file") in SECRETS:
+            _read_secret_file(name, given, values, problems)
+        else:
+            problems.append(f"{name}: no such setting; `keystone config` lists them all")
+    return values, problems
+
+
+def _read_secret_file(
+    name: str, given: Mapping[str, str], values: dict[str, Any], problems: list[str]
+) -> None:
+    plain = name.removesuffix("_FILE")
+    if given.get(plain):
+        problems.append(f"{name}: {plain} is set too; keep one of them")
+        return
+    try:
+        values[plain.removeprefix(PREFIX).lower()] = Path(given[name]).read_text().strip()
+    except OSError as exc:
+        problems.append(f"{name}: its file cannot be read ({exc.strerror})")
+
+
+def _sentences(exc: ValidationError) -> list[str]:
+    return [
+        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
+        for error in exc.errors(include_input=False, include_url=False)
+    ]

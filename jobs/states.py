@@ -1,0 +1,183 @@
+"""The vocabulary of deployments and the one table of their transitions. Pure."""
+
+from enum import StrEnum
+from typing import assert_never
+
+from jobs.errors import InvalidTransitionError
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment is in its life (DESIGN §4)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"  # the app's fault: its Dockerfile, its start, its health
+    ERROR = "error"  # ours or the platform's: Docker, git host, disk
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will happen to the deployment any more."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
+    DeploymentState.QUEUED: frozenset(
+        {
+            DeploymentState.RUNNING,
+            DeploymentState.SUPERSEDED,
+            DeploymentState.CANCELLED,
+            DeploymentState.ERROR,
+        }
+    ),
+    # Back to queued only when a crash is survived, on to superseded only when the branch turned
+    # out to be further on: both happen before anything irreversible was done.
+    DeploymentState.RUNNING: frozenset(
+        {
+            DeploymentState.SUCCESS,
+            DeploymentState.FAILURE,
+            DeploymentState.ERROR,
+            DeploymentState.CANCELLED,
+            DeploymentState.SUPERSEDED,
+            DeploymentState.QUEUED,
+        }
+    ),
+    DeploymentState.SUCCESS: frozenset(),
+    DeploymentState.FAILURE: frozenset(),
+    DeploymentState.ERROR: frozenset(),
+    DeploymentState.CANCELLED: frozenset(),
+    DeploymentState.SUPERSEDED: frozenset(),
+}
+
+
+class StepName(StrEnum):
+    """The stages of a deployment, in order."""
+
+    CHECKOUT = "checkout"
+    BUILD = "build"
+    RELEASE = "release"
+    START = "start"
+    HEALTH_CHECK = "health_check"
+    SWITCH = "switch"
+    RETIRE = "retire"
+
+
+class StepState(StrEnum):
+    """How one step stands."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    SKIPPED = "skipped"  # nothing to do: the image was there already
+
+
+class Trigger(StrEnum):
+    """What started a deployment."""
+
+    PUSH = "push"
+    MANUAL = "manual"
+    ROLLBACK = "rollback"
+    CATCH_UP = "catch_up"
+
+
+class Kind(StrEnum):
+    """What a deployment does to the app."""
+
+    INITIAL = "initial"
+    UPDATE = "update"
+    ROLLBACK = "rollback"
+
+
+class AppState(StrEnum):
+    """How an app stands as a whole."""
+
+    NEW = "new"
+    DEPLOYING = "deploying"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILING = "failing"
+
+
+class ContainerState(StrEnum):
+    """What Docker says of a live container."""
+
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    MISSING = "missing"
+
+
+class DeliveryOutcome(StrEnum):
+    """What became of a delivery."""
+
+    QUEUED = "queued"
+    PONG = "pong"
+    IGNORED = "ignored"
+    DUPLICATE = "duplicate"
+
+
+class Role(StrEnum):
+    """What a user or a token may do; each includes the ones before it."""
+
+    VIEWER = "viewer"
+    DEPLOYER = "deployer"
+    ADMIN = "admin"
+
+    def includes(self, needed: "Role") -> bool:
+        """Whether somebody with this role may do what needs the other."""
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(needed)
+
+
+class GitHubState(StrEnum):
+    """The states a commit status can have on GitHub."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+def ensure_transition(current: DeploymentState, wanted: DeploymentState) -> None:
+    """Raise unless a deployment may go from one state to the other.
+
+    Raises:
+        InvalidTransitionError: the table does not have that arrow.
+    """
+    if wanted not in TRANSITIONS[current]:
+        raise InvalidTransitionError(f"a {current} deployment cannot become {wanted}")
+
+
+def github_state(state: DeploymentState) -> GitHubState:
+    """Give the commit status that tells GitHub of a deployment's state.
+
+    Source: https://docs.github.com/en/rest/commits/statuses (read 2026-11-23).
+    """
+    match state:
+        case DeploymentState.QUEUED | DeploymentState.RUNNING:
+            return GitHubState.PENDING
+        case DeploymentState.SUCCESS:
+            return GitHubState.SUCCESS
+        case DeploymentState.FAILURE:
+            return GitHubState.FAILURE
+        case DeploymentState.ERROR | DeploymentState.CANCELLED | DeploymentState.SUPERSEDED:
+            return GitHubState.ERROR
+        case _:  # pragma: no cover
+            assert_never(state)
+
+
+GITHUB_DESCRIPTION_LIMIT = 140
+
+
+def github_description(number: int, state: DeploymentState, reason: str) -> str:
+    """Say in at most 140 characters which deployment it is and how it stands."""
+    sentence = f"Deployment #{number}: {reason}" if reason else f"Deployment #{number} is {state}"
+    flat = " ".join(sentence.split())
+    if len(flat) <= GITHUB_DESCRIPTION_LIMIT:
+        return flat
+    return flat[: GITHUB_DESCRIPTION_LIMIT - 1] + "…"

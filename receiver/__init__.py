@@ -1,0 +1,1 @@
+"""The web process's front door: everything that arrives and asks for a change."""
