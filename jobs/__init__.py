@@ -1,1 +1,1 @@
-"""The domain and the work: models, database, queue, the deployment, its adapters and the command line."""
+"""The domain and the work: tables, queue, the deployment, its adapters, the command line."""

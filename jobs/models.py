@@ -32,6 +32,7 @@ from jobs.states import (
     StepState,
     Trigger,
 )
+from jobs.triggers import DEFAULT_SKIP_PHRASES
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -120,6 +121,9 @@ class App(SQLModel, table=True):
     health_path: str | None = Field(default=None, max_length=500)
     health_timeout_s: int = 30
     auto_deploy: bool = True
+    skip_phrases: list[str] = Field(
+        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=Column(JSON, nullable=False)
+    )
     memory_mb: int = 512
     cpus: float | None = None
     command: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
@@ -198,15 +202,18 @@ class Deployment(SQLModel, table=True):
         # What makes a push deploy once: GitHub's GUID, and the signed body itself.
         UniqueConstraint("app_id", "guid"),
         UniqueConstraint("app_id", "body_sha256"),
-        Index("ix_deployments_app_state", "app_id", "state"),
-        Index("ix_deployments_state", "state"),
+        # What lists walk backwards.
+        Index("ix_deployments_app", "app_id", "id"),
+        Index("ix_deployments_state", "state", "id"),
+        Index("ix_deployments_trigger", "trigger", "id"),
+        Index("ix_deployments_delivery", "delivery_id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     app_id: int = Field(foreign_key="apps.id", ondelete="CASCADE")
     number: int
     kind: Kind = Field(sa_type=WordColumn(Kind))
-    trigger: Trigger = Field(sa_type=WordColumn(Trigger), index=True)  # type: ignore[call-overload]
+    trigger: Trigger = Field(sa_type=WordColumn(Trigger))
     state: DeploymentState = Field(
         default=DeploymentState.QUEUED,
         sa_type=WordColumn(DeploymentState),

@@ -1,0 +1,163 @@
+"""Which files of a tree are sent to the engine, and how they are described to it.
+
+The engine keeps the files of an app's last build, compares descriptions, and asks for the content
+of what differs. Git's blob ids make those descriptions exact without reading a single file.
+
+Source: fsutil's `Stat`, `Filter` and `FollowLinks` (github.com/tonistiigi/fsutil), read 2026-11-20.
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from jobs.adapters.buildkit import wire
+from jobs.adapters.buildkit.patterns import Patterns, compile_pattern
+from jobs.adapters.ports import Tree, TreeEntry
+from jobs.errors import BuildError
+
+SYMLINK, EXECUTABLE = 0o120000, 0o100755
+# Go's bits for what is no plain file; the rest of a mode is the permissions as everywhere.
+GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
+FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
+LONGEST_LINK = 4096  # bytes; Linux's own limit
+MOST_LINKS_FOLLOWED = 10_000
+
+EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01
+SPAN_NS = 20 * 365 * 86_400 * 10**9
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the engine asked to be given, in the words of its request."""
+
+    include: tuple[str, ...] = ()  # empty: everything
+    exclude: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()  # like `include`, and what symbolic links there lead to
+
+
+@dataclass(frozen=True)
+class Node:
+    """One thing that is sent: a file or link with its entry, or a folder without."""
+
+    path: str
+    entry: TreeEntry | None
+    target: str = ""  # of a symbolic link
+
+    def stat(self) -> bytes:
+        """Describe it as fsutil does."""
+        if self.entry is None:
+            return self._stat(GO_FOLDER | FOLDER_MODE, size=0, mtime_ns=EPOCH_NS)
+        if self.entry.mode == SYMLINK:
+            return self._stat(GO_SYMLINK | SYMLINK_MODE, size=0, mtime_ns=EPOCH_NS)
+        mode = EXECUTABLE_MODE if self.entry.mode == EXECUTABLE else FILE_MODE
+        return self._stat(mode, size=self.entry.size, mtime_ns=modified_ns(self.entry.blob))
+
+    def _stat(self, mode: int, *, size: int, mtime_ns: int) -> bytes:
+        path, kind = wire.text(1, self.path), wire.number(2, mode)
+        times = wire.number(5, size) + wire.number(6, mtime_ns)
+        return path + kind + times + (wire.text(7, self.target) if self.target else b"")
+
+
+def modified_ns(blob: str) -> int:
+    """Give the modification time that stands for a content, in nanoseconds.
+
+    The engine takes a file for unchanged when size and time are the same. Git knows no times, so
+    the content's own id becomes one: the same content has the same time in every commit, another
+    content another one. All lie in the past, as some tools distrust files from the future.
+    """
+    return EPOCH_NS + int(blob[:16], 16) % SPAN_NS
+
+
+class Context:
+    """The files of one tree, ready to be selected from. Entries are read once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def select(self, filters: Filters) -> list[Node]:
+        """Give what the filters let through, in the order the engine insists on.
+
+        A folder is sent when it passes by itself or anything in it does.
+
+        Raises:
+            BuildError: a pattern or a symbolic link cannot be used.
+        """
+        included = self._included(filters)
+        excluded = Patterns(filters.exclude)
+        wanted = {
+            path
+            for path in (*self._entries, *self._folders)
+            if (included is None or included.match(path)) and not excluded.match(path)
+        }
+        wanted |= _folders_of(wanted)
+        # Folder by folder, byte by byte: a folder's content directly follows the folder.
+        ordered = sorted(wanted, key=lambda path: path.encode(errors="surrogateescape").split(b"/"))
+        return [self._node(path) for path in ordered]
+
+    @cached_property
+    def _entries(self) -> dict[str, TreeEntry]:
+        return {entry.path: entry for entry in self._tree.entries()}
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        return _folders_of(self._entries)
+
+    @cached_property
+    def _links(self) -> dict[str, str]:
+        links = (entry for entry in self._entries.values() if entry.mode == SYMLINK)
+        return {entry.path: self._read_link(entry) for entry in links}
+
+    def _node(self, path: str) -> Node:
+        return Node(path, self._entries.get(path), self._links.get(path, ""))
+
+    def _read_link(self, entry: TreeEntry) -> str:
+        if entry.size > LONGEST_LINK:
+            raise BuildError(f"the symbolic link {entry.path} is longer than {LONGEST_LINK} bytes")
+        return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
+
+    def _included(self, filters: Filters) -> Patterns | None:
+        """Give the patterns of what is wanted; None when that is everything."""
+        paths = {_clean(path) for path in filters.include} | self._followed(filters.follow)
+        return Patterns(sorted(paths)) if paths and "" not in paths else None
+
+    def _followed(self, paths: Iterable[str]) -> set[str]:
+        """Give the paths and everything that symbolic links on the way to them lead to."""
+        found: set[str] = set()
+        waiting = [_clean(path) for path in paths]
+        for _ in range(MOST_LINKS_FOLLOWED):
+            if not waiting:
+                return found
+            path = waiting.pop()
+            if path not in found:
+                found.add(path)
+                waiting.extend(self._leads_to(path))
+        raise BuildError("the symbolic links in the commit lead to too many places")
+
+    def _leads_to(self, path: str) -> Iterator[str]:
+        for prefix in _prefixes(path):
+            fits = compile_pattern(prefix)
+            for link, target in self._links.items():
+                if fits.fullmatch(link):
+                    rest = path[len(prefix) :].lstrip("/")
+                    yield _clean(posixpath.join("/", posixpath.dirname(link), target, rest))
+
+
+def _clean(path: str) -> str:
+    """Make a path relative to the tree's root; nothing leads out of it."""
+    return posixpath.normpath(f"/{path}").lstrip("/")
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        folder = posixpath.dirname(path)
+        while folder and folder not in found:
+            found.add(folder)
+            folder = posixpath.dirname(folder)
+    return found

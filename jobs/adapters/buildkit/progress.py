@@ -1,0 +1,114 @@
+"""The progress of a build as people read it. Pure.
+
+    #3 [2/3] COPY app /app
+    #3 CACHED
+    #4 [3/3] RUN make
+    #4 | gcc -o app app.c
+    #4 DONE 0.1s
+"""
+
+from jobs.adapters.buildkit.trace import Output, Vertex
+from jobs.adapters.ports import LogLine
+
+LONGEST_LINE = 4000  # characters, the step's number included
+LONGEST_TEXT = LONGEST_LINE - 40
+
+
+class Lines:
+    """Makes lines of bytes that come in pieces; holds back at most one unfinished line."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Give the lines that are complete now, none longer than `LONGEST_TEXT`."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_TEXT:
+            # A progress bar draws over itself by "\r" and may never end its line.
+            self._rest = _last_drawn(self._rest)
+            whole = len(self._rest) - len(self._rest) % LONGEST_TEXT
+            lines += [self._rest[:whole]] if whole else []
+            self._rest = self._rest[whole:]
+        return [piece for line in lines for piece in _pieces(line)]
+
+    def end(self) -> list[str]:
+        """Give what was held back."""
+        rest, self._rest = self._rest, b""
+        return _pieces(rest) if rest else []
+
+
+class Progress:
+    """Tells a log what becomes of each step, once, and remembers which one failed.
+
+    Attributes:
+        failed: the step that the build failed at, once there is one.
+    """
+
+    def __init__(self, log: LogLine) -> None:
+        self.failed: Vertex | None = None
+        self._log = log
+        self._steps: dict[str, _Step] = {}
+
+    def feed(self, event: Vertex | Output) -> None:
+        """Write the lines that follow from one event."""
+        step = self._steps.setdefault(event.digest, _Step(len(self._steps) + 1))
+        if isinstance(event, Output):
+            self._say(step, *(f"| {line}" for line in step.output.feed(event.data)))
+            return
+        self._begin(step, event)
+        if event.completed_s is not None and not step.is_over:
+            step.is_over = True
+            self._finish(step, event)
+
+    def end(self) -> None:
+        """Write what steps without an end have left unfinished."""
+        for step in self._steps.values():
+            self._say(step, *(f"| {line}" for line in step.output.end()))
+
+    def _begin(self, step: "_Step", vertex: Vertex) -> None:
+        if vertex.started_s is not None and not step.is_named:
+            step.is_named = True
+            self._say(step, _flat(vertex.name))
+
+    def _finish(self, step: "_Step", vertex: Vertex) -> None:
+        self._say(step, *(f"| {line}" for line in step.output.end()))
+        if vertex.error:
+            self._say(step, f"ERROR: {_flat(vertex.error)}")
+            self.failed = self.failed or vertex
+        elif vertex.cached:
+            self._say(step, "CACHED")
+        else:
+            self._say(step, f"DONE {_duration_s(vertex):.1f}s")
+
+    def _say(self, step: "_Step", *lines: str) -> None:
+        for line in lines:
+            self._log(f"#{step.number} {line}")
+
+
+class _Step:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.output = Lines()
+        self.is_named = False
+        self.is_over = False
+
+
+def _duration_s(vertex: Vertex) -> float:
+    if vertex.started_s is None or vertex.completed_s is None:
+        return 0.0
+    return vertex.completed_s - vertex.started_s
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_TEXT]
+
+
+def _last_drawn(line: bytes) -> bytes:
+    """Give what a terminal would still show of a line that was drawn over by "\\r"."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
+
+
+def _pieces(line: bytes) -> list[str]:
+    text = _last_drawn(line).decode(errors="replace")
+    starts = range(0, len(text) or 1, LONGEST_TEXT)
+    return [text[start : start + LONGEST_TEXT] for start in starts]

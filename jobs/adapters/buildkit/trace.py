@@ -1,0 +1,58 @@
+"""The progress of a build as the engine encodes it. Pure.
+
+Source: BuildKit's api/services/control/control.proto, `StatusResponse`; read 2026-11-20.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jobs.adapters.buildkit.wire import Message
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """One step of a build, as it stands."""
+
+    digest: str
+    name: str
+    cached: bool = False
+    started_s: float | None = None  # seconds since 1970
+    completed_s: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Some bytes that a step wrote; lines and characters may be cut anywhere."""
+
+    digest: str
+    data: bytes
+
+
+def decode_trace(encoded: bytes) -> Iterator[Vertex | Output]:
+    """Give what one progress message says: the steps first, then their output.
+
+    Raises:
+        WireError: the bytes are no such message.
+    """
+    status = Message(encoded)
+    yield from map(_vertex, status.messages(1))
+    for log in status.messages(3):
+        yield Output(digest=log.text(1), data=log.data(4))
+
+
+def _vertex(message: Message) -> Vertex:
+    return Vertex(
+        digest=message.text(1),
+        name=message.text(3),
+        cached=bool(message.number(4)),
+        started_s=_seconds(message.message(5)),
+        completed_s=_seconds(message.message(6)),
+        error=message.text(7),
+    )
+
+
+def _seconds(timestamp: Message | None) -> float | None:
+    if timestamp is None:
+        return None
+    return timestamp.number(1) + timestamp.number(2) / 10**9

@@ -1,0 +1,191 @@
+"""The git commands Keystone runs, as argument lists and environments. Pure: nothing runs here.
+
+Whatever comes from outside stands behind `--end-of-options`, and no secret stands in an argument.
+The environment is built from nothing, so that neither the machine's nor a person's git
+configuration, credentials or proxies have a say.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from urllib.parse import SplitResult, urlsplit
+
+from jobs.adapters.ports import Remote
+from jobs.errors import CheckoutError
+
+SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
+SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
+LONGEST_REF = 1000
+# The ref a branch or tag is fetched to, before its commit is known and kept under its own SHA.
+FETCHED_REF = "refs/keystone/fetched"
+
+_ENVIRONMENT = {
+    "PATH": SEARCH_PATH,
+    "HOME": "/nonexistent",  # no .netrc, no .gitconfig
+    "LC_ALL": "C",  # the sentences of `git_failures` are the English ones
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "/bin/false",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+}
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",
+    "transfer.fsckObjects": "true",
+    "transfer.bundleURI": "false",  # the server may not point us to other servers
+    "transfer.credentialsInUrl": "die",
+    "protocol.version": "2",  # serves any commit by its SHA
+    "protocol.allow": "never",
+    "credential.helper": "",
+    # Followed, a redirect would carry the token to whatever host it names.
+    "http.followRedirects": "false",
+    # Below this speed for this long, the server counts as hanging.
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "30",
+}
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]")
+# What `git check-ref-format` refuses; `*`, `:` and `^` would mean something in a refspec.
+_IMPOSSIBLE_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
+
+
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the whole environment of one git command, with further git settings in it."""
+    every = {**_SETTINGS, **(settings or {})}
+    found = {**_ENVIRONMENT, "GIT_CONFIG_COUNT": str(len(every))}
+    for number, (key, value) in enumerate(every.items()):
+        found[f"GIT_CONFIG_KEY_{number}"] = key
+        found[f"GIT_CONFIG_VALUE_{number}"] = value
+    return found
+
+
+def network_settings(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[str, str]:
+    """Give the settings that let one command reach one remote, and send the token only there."""
+    settings = {f"protocol.{scheme}.allow": "always" for scheme in allowed_schemes}
+    parts = urlsplit(remote.url)
+    if remote.token is not None and parts.scheme in {"http", "https"}:
+        pair = f"x-access-token:{remote.token.get_secret_value()}".encode()
+        header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
+        settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = header
+    return settings
+
+
+def check_url(url: str, allowed_schemes: tuple[str, ...]) -> None:
+    """Make sure that git may be given this URL.
+
+    Raises:
+        CheckoutError: another scheme, no usable host, or a password inside. The URL is not quoted.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = _is_usable(parts)
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise CheckoutError("the repository's git URL cannot be used; set one like https://…/….git")
+    if parts.scheme not in allowed_schemes:
+        raise CheckoutError(
+            f"the repository's git URL begins with {parts.scheme or 'no scheme'}; "
+            f"allowed here: {', '.join(allowed_schemes)}"
+        )
+    if "@" in parts.netloc:
+        raise CheckoutError(
+            "the repository's git URL has a user name or password in it; "
+            "take it out and set the repository's token"
+        )
+
+
+def _is_usable(parts: SplitResult) -> bool:
+    if parts.scheme == "file":
+        return not parts.netloc and parts.path.startswith("/")
+    address = parts.netloc.rpartition("@")[2]
+    host = address if address.endswith("]") else re.sub(r":\d{1,5}$", "", address)
+    # Reading the port makes sure it is one.
+    return parts.port != 0 and (not host or _HOST.fullmatch(host) is not None)
+
+
+def repository_name(url: str) -> str:
+    """Give the last two parts of a URL's path, for sentences: "octo/web"."""
+    path = PurePosixPath(urlsplit(url).path.strip("/").removesuffix(".git"))
+    return "/".join(path.parts[-2:])
+
+
+def is_full_ref(ref: str) -> bool:
+    """Whether this can be the full name of a branch or tag, and of one only."""
+    short_enough = len(ref) <= LONGEST_REF
+    return short_enough and ref.startswith("refs/") and not _IMPOSSIBLE_IN_REF.search(ref)
+
+
+def kept_ref(sha: str) -> str:
+    """Give the ref under which a commit is kept, so that it stays when its branch moves on."""
+    return f"refs/keystone/{sha}"
+
+
+def clean_folder(folder: str) -> str:
+    """Give a folder's path as git writes it, "" for the whole tree.
+
+    Raises:
+        CheckoutError: the folder is not inside the repository.
+    """
+    path = PurePosixPath(folder)
+    if path.is_absolute() or ".." in path.parts or not folder.isprintable():
+        raise CheckoutError("the context must be a folder inside the repository, like . or web/app")
+    return "" if path == PurePosixPath() else str(path)
+
+
+def make_mirror(mirror: Path, object_format: str) -> list[str]:
+    """Make an empty bare repository without any template."""
+    options = ["--quiet", "--bare", "--template=", f"--object-format={object_format}"]
+    return ["init", *options, str(mirror)]
+
+
+def fetch(mirror: Path, url: str, wanted: str, target: str) -> list[str]:
+    """Fetch one ref or SHA, without its history, to a ref of the mirror."""
+    options = ["--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]
+    return [*_in(mirror), "fetch", *options, "--end-of-options", url, f"+{wanted}:{target}"]
+
+
+def list_remote(url: str, ref: str) -> list[str]:
+    """Ask a server for one ref and, of an annotated tag, for the commit behind it."""
+    return ["ls-remote", "--quiet", "--end-of-options", url, ref, f"{ref}^{{}}"]
+
+
+def resolve_commit(mirror: Path, ref: str) -> list[str]:
+    """Give the commit a ref of the mirror stands for."""
+    return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"]
+
+
+def keep_commit(mirror: Path, sha: str) -> list[str]:
+    """Point the commit's own ref to it."""
+    return [*_in(mirror), "update-ref", kept_ref(sha), sha]
+
+
+def read_commit(mirror: Path, sha: str) -> list[str]:
+    """Print a commit as git stores it."""
+    return [*_in(mirror), "cat-file", "commit", sha]
+
+
+def list_tree(mirror: Path, sha: str, folder: str) -> list[str]:
+    """List every file below a folder with mode, id and size."""
+    tree = f"{sha}:{folder}" if folder else sha
+    return [*_in(mirror), "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree]
+
+
+def serve_blobs(mirror: Path) -> list[str]:
+    """Answer each object id on standard input with the object."""
+    return [*_in(mirror), "cat-file", "--batch"]
+
+
+def read_blob(mirror: Path, blob: str) -> list[str]:
+    """Print one blob."""
+    return [*_in(mirror), "cat-file", "blob", blob]
+
+
+def _in(mirror: Path) -> list[str]:
+    return [f"--git-dir={mirror}"]

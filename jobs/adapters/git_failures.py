@@ -1,0 +1,95 @@
+"""What git's complaints mean for whoever deploys. Pure.
+
+Git ends with status 128 whatever went wrong; its sentences, in English by `LC_ALL=C`, are the only
+signal there is. They stand in this one table, the more telling ones first.
+"""
+
+import re
+from dataclasses import dataclass
+
+from jobs.adapters.git_parsing import printable
+from jobs.errors import CheckoutError, DeploymentError, GitError, PlatformError
+
+SHOWN_COMPLAINT = 300
+_OTHER_HASH = re.compile(r"mismatched algorithms: client \w+; server \w+")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was asked of which repository, in words."""
+
+    repository: str  # "octo/web"
+    wanted: str  # "the branch main"
+    missing: str  # "the branch main does not exist in octo/web"
+    has_token: bool
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    pattern: re.Pattern[str]
+    sentence: str
+    without_token: str = ""
+
+
+def _means(pattern: str, sentence: str, without_token: str = "") -> _Meaning:
+    return _Meaning(re.compile(pattern, re.IGNORECASE), sentence, without_token or sentence)
+
+
+_MEANINGS = (
+    _means(
+        r"could not read (username|password)|authentication failed|returned error: 40[13]\b",
+        "the repository refused the token of {repository}: it is wrong or expired, or may not "
+        "read the contents",
+        "{repository} asks for a token and none is set; set the repository's token",
+    ),
+    _means(
+        r"repository '.*' not found|returned error: (404|410)\b|does not appear to be a git repo"
+        r"|repository '.*' does not exist",
+        "the repository {repository} was not found, or the token may not see it",
+        "the repository {repository} was not found; a private one needs a token",
+    ),
+    _means(
+        r"returned error: 30\d\b|unable to update url base from redirection",
+        "the repository {repository} has moved; set its new URL",
+    ),
+    _means(r"couldn't find remote ref|not our ref|unadvertised object", "{missing}"),
+    _means(r"transport '.*' not allowed", "the repository's git URL has a scheme not allowed here"),
+    _means(
+        r"fsck error",
+        "git refused {wanted} of {repository} as unsafe or damaged: {complaint}",
+    ),
+)
+
+
+def explain(complaint: str, attempt: Attempt) -> DeploymentError | PlatformError:
+    """Give the error that a failed command of git stands for.
+
+    Args:
+        complaint: what git wrote to standard error, with secrets masked already.
+    """
+    for meaning in _MEANINGS:
+        if meaning.pattern.search(complaint):
+            sentence = meaning.sentence if attempt.has_token else meaning.without_token
+            return CheckoutError(
+                sentence.format(
+                    repository=attempt.repository,
+                    wanted=attempt.wanted,
+                    missing=attempt.missing,
+                    complaint=shown(complaint),
+                )
+            )
+    asked = f"{attempt.wanted} of {attempt.repository}"
+    return GitError(f"git could not fetch {asked}: {shown(complaint)}")
+
+
+def wants_other_hash(complaint: str) -> bool:
+    """Whether the server's objects are named by SHA-256 and the mirror's by SHA-1."""
+    return _OTHER_HASH.search(complaint) is not None
+
+
+def shown(complaint: str) -> str:
+    """Give the telling line of a complaint, bounded and printable."""
+    lines = [line for line in printable(complaint).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
+    first = telling[0] if telling else "it said nothing"
+    return first.removeprefix("fatal: ").removeprefix("error: ")[:SHOWN_COMPLAINT]

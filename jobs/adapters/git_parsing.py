@@ -1,0 +1,103 @@
+"""Reading what git prints: refs, commits, trees. Pure; everything read here is hostile."""
+
+import re
+
+from jobs.adapters.git_commands import SHA
+from jobs.adapters.ports import Commit, TreeEntry
+from jobs.errors import CheckoutError, GitError
+
+MOST_ENTRIES = 200_000
+LONGEST_MESSAGE = 2000
+LONGEST_AUTHOR = 200
+LINK = 0o120000
+EXECUTABLE = 0o100755
+PLAIN = 0o100644
+
+# Control characters but newline and tab, and those that turn the direction of writing.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_AUTHOR = re.compile(rb"^author (.*?) ?<[^<>\n]*>", re.MULTILINE)
+_ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", re.DOTALL)
+
+
+def printable(text: str) -> str:
+    """Give the text without what could move a cursor, hide a word or break a database."""
+    return _UNPRINTABLE.sub("", text)
+
+
+def parse_remote_refs(output: bytes, ref: str) -> str | None:
+    """Find the commit of exactly this ref in the answer of `git ls-remote`.
+
+    Of an annotated tag the answer has two lines; the one that ends in `^{}` names the commit.
+    """
+    found: dict[bytes, str] = {}
+    for line in output.splitlines():
+        sha, tab, name = line.partition(b"\t")
+        if tab and SHA.fullmatch(sha.decode("ascii", "replace")):
+            found[name] = sha.decode("ascii")
+    wanted = ref.encode("utf-8", "surrogateescape")
+    return found.get(wanted + b"^{}") or found.get(wanted)
+
+
+def parse_commit(sha: str, content: bytes) -> Commit:
+    """Read a commit as git stores it, which may have been cut off."""
+    head, _, message = content.partition(b"\n\n")
+    author = _AUTHOR.search(head)
+    return Commit(
+        sha=sha,
+        message=_readable(message, LONGEST_MESSAGE).strip(),
+        author=_readable(author[1] if author else b"", LONGEST_AUTHOR).strip(),
+    )
+
+
+def _readable(raw: bytes, limit: int) -> str:
+    return printable(raw.decode("utf-8", "replace").replace("\r\n", "\n"))[:limit]
+
+
+def parse_tree(output: bytes) -> list[TreeEntry]:
+    """Read the answer of `git ls-tree -r -z -l`; submodules are left out.
+
+    Raises:
+        CheckoutError: more files than Keystone reads, or a name that no file can have.
+        GitError: that is not a listing.
+    """
+    lines = output.split(b"\0")
+    if lines.pop():
+        raise GitError("git's listing of the commit's files breaks off")
+    if len(lines) > MOST_ENTRIES:
+        raise too_many_files()
+    entries = (_parse_entry(line) for line in lines)
+    return sorted((entry for entry in entries if entry), key=lambda entry: entry.path)
+
+
+def too_many_files() -> CheckoutError:
+    """Give the error for a commit with more files than Keystone reads."""
+    return CheckoutError(f"the commit has more files than Keystone reads ({MOST_ENTRIES})")
+
+
+def _parse_entry(line: bytes) -> TreeEntry | None:
+    match = _ENTRY.fullmatch(line)
+    if match is None:
+        raise GitError("git's listing of the commit's files cannot be read")
+    mode, kind, blob, size, path = match.groups()
+    if kind == b"commit":
+        return None
+    return TreeEntry(
+        path=_path(path), mode=_mode(int(mode, 8)), size=int(size), blob=blob.decode("ascii")
+    )
+
+
+def _path(raw: bytes) -> str:
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        name = printable(raw.decode("utf-8", "replace"))[:200]
+        raise CheckoutError(f"the file name {name} is not UTF-8; rename the file") from None
+    if {"", ".", ".."} & set(path.split("/")):
+        raise CheckoutError(f"the commit has a file with an unsafe name: {printable(path)[:200]}")
+    return path
+
+
+def _mode(mode: int) -> int:
+    if mode == LINK:
+        return LINK
+    return EXECUTABLE if mode & 0o100 else PLAIN  # old histories have 0o100664 too

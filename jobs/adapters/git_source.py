@@ -1,0 +1,243 @@
+"""Repositories as bare mirrors, filled by git over HTTPS (implements `Source`).
+
+One mirror per repository holds exactly the commits that were asked for, each under a ref of its
+own, `refs/keystone/SHA`: a commit stays available for rollbacks when its branch was force-pushed,
+and the next fetch only transfers what changed. That ref, and not the object alone, says that a
+commit is there: git writes it last, when everything the commit needs has arrived.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from jobs.adapters import git_commands as commands
+from jobs.adapters.git_commands import FETCHED_REF, SHA
+from jobs.adapters.git_failures import Attempt, explain, wants_other_hash
+from jobs.adapters.git_parsing import (
+    parse_commit,
+    parse_remote_refs,
+    parse_tree,
+    printable,
+    too_many_files,
+)
+from jobs.adapters.git_process import Finished, run
+from jobs.adapters.git_tree import open_tree
+from jobs.adapters.ports import Commit, Remote, Tree
+from jobs.errors import CheckoutError, GitError, StorageError
+from jobs.redaction import Redactor
+from jobs.stopping import StopSignal
+
+LOCK_POLL_S = 0.02
+LONGEST_LISTING = 64 * 1024 * 1024
+LONGEST_COMMIT = 256 * 1024
+
+
+class GitSource:
+    """Implements `Source` with the git command line. May be used from several threads.
+
+    Args:
+        mirrors_dir: where the mirrors are kept; made when needed.
+        allowed_schemes: the URL schemes a repository may be fetched by.
+        timeout_s: how long one fetch, and the wait for another worker's, may take.
+    """
+
+    def __init__(
+        self, mirrors_dir: Path, *, allowed_schemes: tuple[str, ...], timeout_s: float = 120
+    ) -> None:
+        self._mirrors_dir = mirrors_dir.absolute()
+        self._allowed_schemes = allowed_schemes
+        self._timeout_s = timeout_s
+
+    def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
+        """Make a commit available in the mirror with one request to the server, or with none."""
+        wanted = _wanted(ref, sha)
+        kept = self._kept(remote, wanted)
+        if kept is not None:
+            return kept
+        commands.check_url(remote.url, self._allowed_schemes)
+        with _disk_errors(), self._locked(remote, stop):
+            # Another worker may have fetched it while this one waited.
+            kept = self._kept(remote, wanted)
+            return kept or self._fetch(remote, wanted, _object_format(wanted), stop)
+
+    def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
+        """Ask the server which commit a full ref points to now."""
+        commands.check_url(remote.url, self._allowed_schemes)
+        if not commands.is_full_ref(ref):
+            return None
+        finished = self._network(remote, commands.list_remote(remote.url, ref), stop)
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, ref))
+        return parse_remote_refs(finished.output, ref)
+
+    def commit(self, remote: Remote, sha: str) -> Commit:
+        """Describe a commit that was fetched."""
+        arguments = commands.read_commit(self._fetched(remote, sha), sha)
+        finished = run(arguments, commands.environment(), most_output=LONGEST_COMMIT)
+        if finished.status != 0 and not finished.cut:
+            raise GitError(f"the mirror could not give the commit {sha}")
+        return parse_commit(sha, finished.output)
+
+    @contextmanager
+    def tree(self, remote: Remote, sha: str, *, folder: str) -> Iterator[Tree]:
+        """Open the tree of a fetched commit below `folder`."""
+        clean = commands.clean_folder(folder)
+        mirror = self._fetched(remote, sha)
+        finished = run(
+            commands.list_tree(mirror, sha, clean),
+            commands.environment(),
+            most_output=LONGEST_LISTING,
+        )
+        if finished.cut:
+            raise too_many_files()
+        if finished.status != 0 and clean:
+            raise CheckoutError(f"the commit {sha[:7]} has no folder {clean}")
+        if finished.status != 0:
+            raise GitError(f"the mirror could not list the commit {sha}")
+        with open_tree(mirror, parse_tree(finished.output)) as tree:
+            yield tree
+
+    def _fetch(self, remote: Remote, wanted: str, object_format: str, stop: StopSignal) -> str:
+        mirror = self._mirror(remote, object_format)
+        _make_ready(mirror, object_format)
+        target = commands.kept_ref(wanted) if SHA.fullmatch(wanted) else FETCHED_REF
+        finished = self._network(remote, commands.fetch(mirror, remote.url, wanted, target), stop)
+        if finished.status == 0:
+            return _keep(mirror, target, _attempt(remote, wanted))
+        complaint = _complaint(finished, remote)
+        if object_format == "sha1" and wants_other_hash(complaint):
+            return self._fetch(remote, wanted, "sha256", stop)
+        raise explain(complaint, _attempt(remote, wanted))
+
+    def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
+        settings = commands.network_settings(remote, self._allowed_schemes)
+        environment = commands.environment(settings)
+        return run(arguments, environment, stop=stop, timeout_s=self._timeout_s)
+
+    def _mirror(self, remote: Remote, object_format: str) -> Path:
+        suffix = "" if object_format == "sha1" else f"-{object_format}"
+        return self._mirrors_dir / f"{remote.repository_id}{suffix}.git"
+
+    def _kept(self, remote: Remote, wanted: str) -> str | None:
+        """Give the commit of a SHA when the mirror has it; a ref's is never taken for known."""
+        if not SHA.fullmatch(wanted):
+            return None
+        return _resolve(self._mirror(remote, _object_format(wanted)), commands.kept_ref(wanted))
+
+    def _fetched(self, remote: Remote, sha: str) -> Path:
+        if self._kept(remote, sha) != sha:
+            raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
+        return self._mirror(remote, _object_format(sha))
+
+    @contextmanager
+    def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
+        """Be the only one that writes to the repository's mirrors, in whatever process."""
+        self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._mirrors_dir / f"{remote.repository_id}.lock").open("wb") as file:
+            deadline = time.monotonic() + self._timeout_s
+            while not _try_lock(file):
+                if time.monotonic() > deadline:
+                    raise GitError("another worker has been fetching this repository for too long")
+                stop.wait(LOCK_POLL_S)
+            yield
+
+
+def _wanted(ref: str, sha: str | None) -> str:
+    """Give what to ask the server for: a full SHA or a full ref."""
+    wanted = sha or ref
+    if SHA.fullmatch(wanted.lower()):
+        return wanted.lower()
+    if commands.SHORT_SHA.fullmatch(wanted.lower()):
+        raise CheckoutError(f"{wanted} is not a whole commit SHA; give the full SHA")
+    if sha is not None or not commands.is_full_ref(wanted):
+        raise CheckoutError(f"{printable(wanted)[:200]} is not a branch, a tag or a commit SHA")
+    return wanted
+
+
+def _object_format(wanted: str) -> str:
+    return "sha256" if SHA.fullmatch(wanted) and len(wanted) == 64 else "sha1"  # noqa: PLR2004
+
+
+def _attempt(remote: Remote, wanted: str) -> Attempt:
+    name = printable(commands.repository_name(remote.url))
+    if SHA.fullmatch(wanted):
+        words = f"commit {wanted[:7]}"
+        missing = f"{words} is not in {name} (it may have been force-pushed away)"
+    else:
+        words = f"the {_ref_in_words(printable(wanted))}"
+        missing = f"{words} does not exist in {name}"
+    return Attempt(name, words, missing, has_token=remote.token is not None)
+
+
+def _ref_in_words(ref: str) -> str:
+    for prefix, kind in (("refs/heads/", "branch"), ("refs/tags/", "tag")):
+        if ref.startswith(prefix):
+            return f"{kind} {ref.removeprefix(prefix)}"
+    return f"ref {ref}"
+
+
+def _complaint(finished: Finished, remote: Remote) -> str:
+    secrets = [] if remote.token is None else [remote.token]
+    return Redactor(secrets)(finished.complaint.decode("utf-8", "replace"))
+
+
+def _make_ready(mirror: Path, object_format: str) -> None:
+    """Have an empty mirror there, or clear what a killed fetch left. Needs the lock."""
+    if mirror.exists():
+        for leftover in _leftovers(mirror):
+            leftover.unlink(missing_ok=True)
+        return
+    # Made aside and renamed: a mirror that exists is a whole one.
+    draft = mirror.with_suffix(".new")
+    shutil.rmtree(draft, ignore_errors=True)
+    finished = run(commands.make_mirror(draft, object_format), commands.environment())
+    if finished.status != 0:
+        reason = printable(finished.complaint.decode("utf-8", "replace"))[:300]
+        raise StorageError(f"the mirror {mirror} could not be made: {reason}")
+    draft.rename(mirror)
+
+
+def _leftovers(mirror: Path) -> Iterator[Path]:
+    yield from mirror.glob("*.lock")
+    yield from (mirror / "refs").rglob("*.lock")
+    yield from (mirror / "objects" / "pack").glob("tmp_*")
+
+
+def _resolve(mirror: Path, ref: str) -> str | None:
+    finished = run(commands.resolve_commit(mirror, ref), commands.environment())
+    found = finished.output.decode("ascii", "replace").strip()
+    return found if finished.status == 0 and SHA.fullmatch(found) else None
+
+
+def _keep(mirror: Path, fetched: str, attempt: Attempt) -> str:
+    """Give the commit behind what was fetched, kept under a ref of its own."""
+    commit = _resolve(mirror, fetched)
+    if commit is None:
+        raise CheckoutError(f"{attempt.wanted} of {attempt.repository} does not lead to a commit")
+    if fetched != commands.kept_ref(commit):
+        finished = run(commands.keep_commit(mirror, commit), commands.environment())
+        if finished.status != 0:
+            raise StorageError(f"the mirror {mirror} could not keep the commit {commit}")
+    return commit
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else "unknown"
+        raise StorageError(f"the repositories' mirrors cannot be written: {reason}") from exc

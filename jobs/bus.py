@@ -1,0 +1,99 @@
+"""Short messages between Keystone's processes over Redis: what the watcher knows, and questions.
+
+The web process never holds the Docker socket: it asks the watcher, which answers within seconds or
+not at all. Nothing here is truth; all of it may be lost.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from jobs.errors import QueueError
+
+CONNECT_TIMEOUT_S = 2
+# Above the longest blocking read, so that a wait ends by its own clock and not by the socket's.
+SOCKET_TIMEOUT_S = 15
+HEALTH_KEPT_S = 15
+ANSWER_KEPT_S = 30
+LONGEST_BACKLOG = 1000
+
+
+def connect(redis_url: str) -> Redis:
+    """Open a connection to Redis whose calls give up instead of hanging."""
+    return Redis.from_url(
+        redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=SOCKET_TIMEOUT_S
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something the web process wants to know of the engine."""
+
+    id: str
+    kind: str  # "container", "output"
+    about: dict[str, Any]
+
+
+class Bus:
+    """One process's end of the line."""
+
+    def __init__(self, redis: Redis, identity: str) -> None:
+        self._redis = redis
+        self._prefix = f"keystone-{identity}"
+
+    def ping(self) -> None:
+        """Make sure Redis answers.
+
+        Raises:
+            QueueError: it does not.
+        """
+        self._call("ping")
+
+    def report_health(self, health: dict[str, str]) -> None:
+        """Let the others know how the watcher's neighbours are; forgotten after 15 s.
+
+        Args:
+            health: by part ("docker", "router"): "ok", or a sentence of what is wrong.
+        """
+        self._call("set", f"{self._prefix}-health", json.dumps(health), ex=HEALTH_KEPT_S)
+
+    def health(self) -> dict[str, str] | None:
+        """Give what the watcher last reported, or None when it has been silent for 15 s."""
+        raw = self._call("get", f"{self._prefix}-health")
+        return json.loads(raw) if raw else None
+
+    def ask(self, kind: str, *, timeout_s: float = 5, **about: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Ask the watcher, and wait for its answer.
+
+        Raises:
+            QueueError: it did not answer in time.
+        """
+        question = {"id": uuid.uuid4().hex, "kind": kind, "about": about}
+        self._call("rpush", f"{self._prefix}-questions", json.dumps(question))
+        self._call("ltrim", f"{self._prefix}-questions", -LONGEST_BACKLOG, -1)
+        found = self._call("blpop", [f"{self._prefix}-answer-{question['id']}"], timeout=timeout_s)
+        if found is None:
+            raise QueueError("the watcher does not answer; is `keystone up` running?")
+        answer: dict[str, Any] = json.loads(found[1])
+        return answer
+
+    def next_question(self, *, timeout_s: float) -> Question | None:
+        """Wait for a question; None when there is none in that time."""
+        found = self._call("blpop", [f"{self._prefix}-questions"], timeout=timeout_s)
+        return Question(**json.loads(found[1])) if found else None
+
+    def answer(self, question: Question, answer: dict[str, Any]) -> None:
+        """Answer a question; an answer nobody fetches is forgotten after 30 s."""
+        key = f"{self._prefix}-answer-{question.id}"
+        self._call("rpush", key, json.dumps(answer))
+        self._call("expire", key, ANSWER_KEPT_S)
+
+    def _call(self, command: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        try:
+            return getattr(self._redis, command)(*args, **options)
+        except RedisError as exc:
+            raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc

@@ -1,0 +1,1 @@
+"""The schema's history, by Alembic; applied when a process starts."""

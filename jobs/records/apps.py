@@ -1,0 +1,232 @@
+"""Apps and their repositories: made, changed, removed."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, select
+
+from jobs.app_input import AppChange, AppInput, ensure_scheme
+from jobs.errors import ConfigurationError, ConflictError
+from jobs.models import (
+    App,
+    BlockedPort,
+    Deployment,
+    Identity,
+    Repository,
+    RepositorySecret,
+    SecretKind,
+)
+from jobs.records.audit import Actor, Tag, note
+from jobs.settings import PortRange, Settings
+from jobs.states import DeploymentState
+from jobs.vault import Vault
+
+# Fields that a container is made of: changing one means that the live release is out of date.
+CONTAINER_FIELDS = frozenset(
+    {"container_port", "health_path", "health_timeout_s", "memory_mb", "cpus", "command"}
+)
+REPOSITORY_FIELDS = frozenset({"token", "git_url"})
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new app, and its repository's webhook secret if the repository is new as well."""
+
+    app: App
+    webhook_secret: SecretStr | None
+
+
+def add_app(
+    session: Session, wanted: AppInput, actor: Actor, *, settings: Settings, vault: Vault
+) -> Created:
+    """Make an app, and its repository unless another app has it already.
+
+    Raises:
+        ConfigurationError: the git URL is not allowed.
+        ConflictError: the name or the port is taken, or the repository has another git URL.
+    """
+    lock_allocations(session)
+    if session.exec(select(App).where(App.name == wanted.name)).first() is not None:
+        raise ConflictError(f"there is an app named {wanted.name} already")
+    repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
+    fields = wanted.model_dump(exclude={"repository", "host_port", *REPOSITORY_FIELDS})
+    app = App(
+        **fields,
+        repository_id=repository.id or 0,
+        host_port=allocate_port(session, settings.port_range, wanted.host_port),
+    )
+    session.add(app)
+    session.flush()
+    note(session, Tag.APP_CREATED, actor, f"app:{app.name}", repository=repository.full_name)
+    if wanted.token is not None:
+        set_token(session, repository, wanted.token, actor, vault=vault)
+    return Created(app, webhook_secret)
+
+
+def change_app(
+    session: Session, app: App, change: AppChange, actor: Actor, *, settings: Settings, vault: Vault
+) -> App:
+    """Change the fields that were given; what the container is made of marks it for a redeploy.
+
+    Raises:
+        ConfigurationError: the git URL or the port is not allowed.
+        ConflictError: the port is taken.
+    """
+    lock_allocations(session)
+    given = change.given()
+    repository = session.get_one(Repository, app.repository_id)
+    if token := given.pop("token", None):
+        set_token(session, repository, token, actor, vault=vault)
+    if git_url := given.pop("git_url", None):
+        ensure_scheme(git_url, settings.allowed_git_schemes)
+        repository.git_url = git_url
+    if "host_port" in given and given["host_port"] != app.host_port:
+        _refuse_new_port(app, given["host_port"])
+    given.pop("host_port", None)
+    before = {name: getattr(app, name) for name in given if getattr(app, name) != given[name]}
+    _assign(app, {name: given[name] for name in before})
+    if before.keys() & CONTAINER_FIELDS:
+        app.configuration += 1
+    after = {name: given[name] for name in before}
+    note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", before=before, after=after)
+    return app
+
+
+def _refuse_new_port(app: App, port: int | None) -> None:
+    raise ConfigurationError(
+        f"host_port: {app.name} keeps its port {app.host_port}: an app's public address never "
+        f"changes; add another app to get {port or 'another port'}"
+    )
+
+
+def _assign(app: App, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(app, name, value)
+
+
+def remove_app(session: Session, app: App, actor: Actor) -> None:
+    """Forget an app and its history; the watcher removes what it has on the engine.
+
+    Raises:
+        ConflictError: it is being deployed.
+    """
+    statement = select(Deployment).where(
+        Deployment.app_id == app.id,
+        col(Deployment.state).in_([DeploymentState.QUEUED, DeploymentState.RUNNING]),
+    )
+    if (busy := session.exec(statement).first()) is not None:
+        raise ConflictError(f"{app.name} is being deployed; cancel #{busy.number} first")
+    note(session, Tag.APP_REMOVED, actor, f"app:{app.name}", port=app.host_port)
+    session.delete(app)
+
+
+def set_token(
+    session: Session, repository: Repository, token: SecretStr, actor: Actor, *, vault: Vault
+) -> None:
+    """Keep a repository's token, sealed; an empty one takes it away."""
+    _forget_secrets(session, repository, SecretKind.TOKEN)
+    if token.get_secret_value():
+        _keep_secret(session, repository, SecretKind.TOKEN, token, vault)
+    repository.token_problem = None
+    note(
+        session,
+        Tag.REPOSITORY_TOKEN_SET,
+        actor,
+        f"repository:{repository.id}",
+        set=bool(token.get_secret_value()),
+    )
+
+
+def note_token_problem(session: Session, repository_id: int, problem: str | None) -> None:
+    """Remember that GitHub or the git server refused a repository's token, or that it works."""
+    repository = session.get_one(Repository, repository_id)
+    if repository.token_problem != problem:
+        repository.token_problem = problem[:500] if problem else None
+
+
+def block_ports(session: Session, ports: list[int]) -> None:
+    """Replace the list of ports that other programs listen on."""
+    for row in session.exec(select(BlockedPort)).all():
+        session.delete(row)
+    session.flush()
+    session.add_all(BlockedPort(port=port) for port in ports)
+
+
+def lock_allocations(session: Session) -> None:
+    """Let one transaction at a time hand out names and ports."""
+    # One row serves as the mutex on PostgreSQL; SQLite's writers already take turns.
+    session.exec(select(Identity).with_for_update()).first()
+
+
+def allocate_port(session: Session, ports: PortRange, wanted: int | None) -> int:
+    """Find a port for an app: the one wanted, or the lowest free one of the range.
+
+    Raises:
+        ConfigurationError: the wanted one is outside the range, where no router listens.
+        ConflictError: it is taken, or all are.
+    """
+    taken = set(session.exec(select(App.host_port)).all())
+    blocked = set(session.exec(select(BlockedPort.port)).all())
+    if wanted is None:
+        for port in range(ports.first, ports.last + 1):
+            if port not in taken and port not in blocked:
+                return port
+        raise ConflictError(f"every port of KEYSTONE_PORT_RANGE ({ports}) is taken; widen it")
+    if wanted not in ports:
+        raise ConfigurationError(
+            f"host_port: {wanted} is outside KEYSTONE_PORT_RANGE ({ports}), where apps listen"
+        )
+    if wanted in taken:
+        raise ConflictError(f"host_port: {wanted} belongs to another app already")
+    if wanted in blocked:
+        raise ConflictError(f"host_port: another program on this machine listens on {wanted}")
+    return wanted
+
+
+def _repository(
+    session: Session, wanted: AppInput, actor: Actor, settings: Settings, vault: Vault
+) -> tuple[Repository, SecretStr | None]:
+    key = wanted.repository.lower()
+    git_url = wanted.git_url or f"https://github.com/{wanted.repository}.git"
+    found = session.exec(select(Repository).where(Repository.name_key == key)).first()
+    if found is not None:
+        if wanted.git_url and wanted.git_url != found.git_url:
+            raise ConflictError(
+                f"git_url: {found.full_name} is fetched from {found.git_url} by its other apps; "
+                "change it there first"
+            )
+        return found, None
+    ensure_scheme(git_url, settings.allowed_git_schemes)
+    repository = Repository(full_name=wanted.repository, name_key=key, git_url=git_url)
+    session.add(repository)
+    session.flush()
+    webhook_secret = SecretStr(secrets.token_hex(32))
+    _keep_secret(session, repository, SecretKind.WEBHOOK, webhook_secret, vault)
+    note(
+        session,
+        Tag.REPOSITORY_CREATED,
+        actor,
+        f"repository:{repository.id}",
+        full_name=repository.full_name,
+        git_url=git_url,
+    )
+    return repository, webhook_secret
+
+
+def _keep_secret(
+    session: Session, repository: Repository, kind: SecretKind, value: SecretStr, vault: Vault
+) -> None:
+    session.add(
+        RepositorySecret(repository_id=repository.id or 0, kind=kind, sealed=vault.seal(value))
+    )
+
+
+def _forget_secrets(session: Session, repository: Repository, kind: SecretKind) -> None:
+    statement = select(RepositorySecret).where(
+        RepositorySecret.repository_id == repository.id, RepositorySecret.kind == kind
+    )
+    for row in session.exec(statement).all():
+        session.delete(row)
+    session.flush()

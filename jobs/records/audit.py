@@ -1,0 +1,59 @@
+"""The audit trail: added to by every other record, never changed."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlmodel import Session
+
+from jobs.models import AuditEvent
+
+
+class Tag(StrEnum):
+    """What can happen, as `subject.event`."""
+
+    APP_CREATED = "app.created"
+    APP_CHANGED = "app.changed"
+    APP_REMOVED = "app.removed"
+    REPOSITORY_CREATED = "repository.created"
+    REPOSITORY_RENAMED = "repository.renamed"
+    REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
+    DELIVERY_ACCEPTED = "delivery.accepted"
+    DEPLOYMENT_REQUESTED = "deployment.requested"
+    DEPLOYMENT_CANCELLED = "deployment.cancelled"
+    USER_CREATED = "user.created"
+    USER_CHANGED = "user.changed"
+    USER_REMOVED = "user.removed"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    LOGOUT = "login.ended"
+    TOKEN_CREATED = "token.created"  # noqa: S105
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who makes a change: a person, a program, GitHub, or somebody at the server's own shell."""
+
+    kind: str  # "user", "token", "webhook", "cli", "keystone"
+    name: str
+    address: str = ""
+
+    def __str__(self) -> str:
+        """Give the form that is stored and shown: `user:ada`."""
+        return f"{self.kind}:{self.name}"[:200]
+
+
+KEYSTONE = Actor("keystone", "keystone")
+
+
+def note(session: Session, tag: Tag, actor: Actor, target: str, **details: object) -> None:
+    """Put a change on record, in the transaction that makes it. Details hold no secrets."""
+    session.add(
+        AuditEvent(
+            tag=tag,
+            actor=str(actor),
+            target=target[:200],
+            address=actor.address[:64],
+            details=details,
+        )
+    )

@@ -1,0 +1,269 @@
+"""The life of a deployment: the only module that writes its state.
+
+What a worker writes carries the fence of its lease: once another worker has the app, the first
+one's writes are refused with LeaseLostError, whatever it still believes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from jobs.errors import ConflictError, LeaseLostError
+from jobs.models import App, Deployment, Lease, Release, Step, now
+from jobs.records.audit import Actor, Tag, note
+from jobs.records.statuses import announce
+from jobs.states import (
+    DeploymentState,
+    Kind,
+    StepName,
+    StepState,
+    Trigger,
+    ensure_transition,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks to be deployed."""
+
+    trigger: Trigger
+    ref: str
+    commit_sha: str = ""  # empty: whatever the ref points to when the work begins
+    commit_message: str = ""
+    author: str = ""
+    before_sha: str | None = None
+    pushed_at: int | None = None
+    delivery_id: int | None = None
+    guid: str | None = None
+    body_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Grip:
+    """A worker's hold on an app: the lease it was given, by its fence."""
+
+    app_id: int
+    deployment_id: int
+    fence: int
+
+
+def locked_app(session: Session, app_id: int) -> App:
+    """Give the app's row, locked against other writers until the transaction ends."""
+    # SQLite's writers already exclude each other; there the clause is left out by SQLAlchemy.
+    return session.exec(select(App).where(App.id == app_id).with_for_update()).one()
+
+
+def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
+    """Queue a deployment and say so to GitHub and the audit trail."""
+    app = locked_app(session, app.id or 0)
+    app.last_deployment += 1
+    deployment = Deployment(
+        app_id=app.id or 0,
+        number=app.last_deployment,
+        kind=Kind.UPDATE if app.live_release_id else Kind.INITIAL,
+        trigger=wanted.trigger,
+        ref=wanted.ref,
+        commit_sha=wanted.commit_sha,
+        commit_message=wanted.commit_message[:2000],
+        author=wanted.author[:200],
+        actor=str(actor),
+        delivery_id=wanted.delivery_id,
+        guid=wanted.guid,
+        body_sha256=wanted.body_sha256,
+        before_sha=wanted.before_sha,
+        pushed_at=wanted.pushed_at,
+    )
+    session.add(deployment)
+    session.flush()
+    announce(session, deployment, "queued")
+    note(
+        session,
+        Tag.DEPLOYMENT_REQUESTED,
+        actor,
+        f"deployment:{deployment.id}",
+        app=app.name,
+        trigger=wanted.trigger,
+        ref=wanted.ref,
+        commit_sha=wanted.commit_sha,
+    )
+    return deployment
+
+
+def hold(session: Session, grip: Grip) -> None:
+    """Make sure the lease is still ours, and keep it ours until the transaction ends.
+
+    Raises:
+        LeaseLostError: somebody else has it, or nobody.
+    """
+    lease = session.exec(select(Lease).where(Lease.app_id == grip.app_id).with_for_update()).first()
+    if lease is None or lease.fence != grip.fence:
+        raise LeaseLostError(f"the lease of deployment {grip.deployment_id} was taken over")
+
+
+def begin(session: Session, grip: Grip) -> Deployment:
+    """Mark the deployment as running."""
+    hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id)
+    _move(deployment, DeploymentState.RUNNING)
+    deployment.started_at = now()
+    deployment.attempts += 1
+    app = session.get_one(App, grip.app_id)
+    # Queued as the first one, but another became live meanwhile: it is an update by now.
+    if deployment.kind is Kind.INITIAL and app.live_release_id:
+        deployment.kind = Kind.UPDATE
+    announce(session, deployment, "running")
+    return deployment
+
+
+def record_commit(
+    session: Session, grip: Grip, *, sha: str, message: str, author: str
+) -> Deployment:
+    """Write down which commit the deployment turned out to be for."""
+    hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id)
+    is_news = not deployment.commit_sha
+    deployment.commit_sha = sha
+    # The payload's message comes first: it was signed; the repository's only fills what is missing.
+    deployment.commit_message = deployment.commit_message or message[:2000]
+    deployment.author = deployment.author or author[:200]
+    if is_news:
+        announce(session, deployment, "running")
+    return deployment
+
+
+def start_step(session: Session, grip: Grip, name: StepName) -> None:
+    """Write down that a step has begun; a step begun again starts afresh."""
+    hold(session, grip)
+    step = _step(session, grip.deployment_id, name)
+    if step is not None:
+        session.delete(step)
+        session.flush()
+    session.add(Step(deployment_id=grip.deployment_id, name=name, state=StepState.RUNNING))
+
+
+def end_step(
+    session: Session, grip: Grip, name: StepName, state: StepState, reason: str = ""
+) -> None:
+    """Write down how a step ended."""
+    hold(session, grip)
+    step = _step(session, grip.deployment_id, name)
+    if step is not None:
+        step.state = state
+        step.reason = reason[:1000]
+        step.ended_at = now()
+
+
+def record_release(session: Session, grip: Grip, release: Release) -> Release:
+    """Give the app's next release its number and make it the deployment's."""
+    hold(session, grip)
+    app = session.get_one(App, grip.app_id)
+    app.last_release += 1
+    release.number = app.last_release
+    session.add(release)
+    session.flush()
+    session.get_one(Deployment, grip.deployment_id).release_id = release.id
+    return release
+
+
+@dataclass(frozen=True)
+class Live:
+    """What serves an app from now on."""
+
+    release_id: int
+    container_id: str
+    address: str  # "10.201.0.2:8000"
+    slot: str
+
+
+def go_live(session: Session, grip: Grip, live: Live) -> None:
+    """Make the new container the app's live one. Written before the router is told.
+
+    A router that crashes between the two comes back with the new route; one that lives is told.
+    """
+    hold(session, grip)
+    app = session.get_one(App, grip.app_id)
+    app.live_deployment_id = grip.deployment_id
+    app.live_release_id = live.release_id
+    app.live_container_id = live.container_id
+    app.live_address = live.address
+    app.live_slot = live.slot
+    app.container_state = None
+    app.container_reason = ""
+
+
+def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:
+    """End the deployment as its worker saw it end."""
+    hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id)
+    _end(session, deployment, state, reason)
+    return deployment
+
+
+def supersede(session: Session, deployment: Deployment, reason: str) -> None:
+    """End a queued deployment whose place a newer push takes."""
+    _end(session, deployment, DeploymentState.SUPERSEDED, reason)
+
+
+def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment:
+    """Cancel a deployment: a queued one at once, a running one as soon as its worker sees it.
+
+    Raises:
+        ConflictError: it is over already.
+    """
+    if deployment.state.is_over:
+        raise ConflictError(f"deployment {deployment.id} is over already: {deployment.state}")
+    deployment.cancelled_by = str(actor)
+    if deployment.state is DeploymentState.QUEUED:
+        _end(session, deployment, DeploymentState.CANCELLED, f"cancelled by {actor}")
+    note(session, Tag.DEPLOYMENT_CANCELLED, actor, f"deployment:{deployment.id}")
+    session.add(deployment)
+    return deployment
+
+
+def requeue(session: Session, deployment: Deployment) -> None:
+    """Put a deployment whose worker died back in the queue: nothing irreversible was done."""
+    _move(deployment, DeploymentState.QUEUED)
+    deployment.started_at = None
+    session.add(deployment)
+
+
+def abandon(session: Session, deployment: Deployment, reason: str) -> None:
+    """End a deployment whose worker died, as an error of ours."""
+    _end(session, deployment, DeploymentState.ERROR, reason)
+
+
+def _end(session: Session, deployment: Deployment, state: DeploymentState, reason: str) -> None:
+    _move(deployment, state)
+    deployment.reason = reason[:1000]
+    deployment.ended_at = now()
+    _close_open_steps(session, deployment, deployment.ended_at)
+    session.add(deployment)
+    announce(session, deployment, _words(deployment))
+
+
+def _words(deployment: Deployment) -> str:
+    if deployment.state is DeploymentState.SUCCESS:
+        return "live"
+    return f"{deployment.state}: {deployment.reason}"
+
+
+def _close_open_steps(session: Session, deployment: Deployment, at: datetime) -> None:
+    statement = select(Step).where(
+        Step.deployment_id == deployment.id, col(Step.ended_at).is_(None)
+    )
+    for step in session.exec(statement).all():
+        # The states a deployment can end in are words a step can end with, too.
+        step.state = StepState(deployment.state)
+        step.reason = deployment.reason
+        step.ended_at = at
+
+
+def _move(deployment: Deployment, state: DeploymentState) -> None:
+    ensure_transition(deployment.state, state)
+    deployment.state = state
+
+
+def _step(session: Session, deployment_id: int, name: StepName) -> Step | None:
+    statement = select(Step).where(Step.deployment_id == deployment_id, Step.name == name)
+    return session.exec(statement).first()

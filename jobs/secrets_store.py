@@ -1,0 +1,27 @@
+"""Opening the sealed secrets of repositories, at the point where they are used."""
+
+from collections import defaultdict
+
+from pydantic import SecretStr
+from sqlmodel import Session, select
+
+from jobs.models import RepositorySecret, SecretKind
+from jobs.vault import Vault
+
+
+def repository_token(session: Session, repository_id: int, vault: Vault) -> SecretStr | None:
+    """Give a repository's own token, or None when it has none."""
+    statement = select(RepositorySecret).where(
+        RepositorySecret.repository_id == repository_id, RepositorySecret.kind == SecretKind.TOKEN
+    )
+    row = session.exec(statement).first()
+    return vault.open(row.sealed) if row else None
+
+
+def webhook_secrets(session: Session, vault: Vault) -> dict[int, list[SecretStr]]:
+    """Give every repository's webhook secrets, by the repository's id."""
+    found: dict[int, list[SecretStr]] = defaultdict(list)
+    statement = select(RepositorySecret).where(RepositorySecret.kind == SecretKind.WEBHOOK)
+    for row in session.exec(statement).all():
+        found[row.repository_id].append(vault.open(row.sealed))
+    return dict(found)

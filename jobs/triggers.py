@@ -1,0 +1,119 @@
+"""Which apps a push deploys, and in which order pushes were made. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+BRANCH_PREFIX = "refs/heads/"
+TAG_PREFIX = "refs/tags/"
+DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a verified `push` delivery says, bounded and typed.
+
+    `commit_sha` is the head commit's own id: `after` may name a tag object instead.
+    """
+
+    github_id: int
+    full_name: str
+    ref: str
+    before: str
+    commit_sha: str  # empty when the ref was deleted
+    deleted: bool
+    message: str
+    author: str
+    sender: str
+    pushed_at: int | None  # seconds; GitHub's clock
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an app asks of a push before it is deployed."""
+
+    app: str
+    branch: str
+    auto_deploy: bool
+    skip_phrases: Sequence[str] = DEFAULT_SKIP_PHRASES
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """The push deploys the app."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """The push does not deploy the app, and why."""
+
+    reason: str
+
+
+def decide(push: Push, rule: Rule) -> Deploy | Ignored:
+    """Decide whether a push deploys an app."""
+    if push.ref.startswith(TAG_PREFIX):
+        return Ignored(f"{rule.app} does not deploy tags")
+    if push.ref != f"{BRANCH_PREFIX}{rule.branch}":
+        return Ignored(f"{rule.app} deploys {rule.branch}, not {short_ref(push.ref)}")
+    if push.deleted or not push.commit_sha:
+        return Ignored(f"{short_ref(push.ref)} was deleted")
+    if not rule.auto_deploy:
+        return Ignored(f"auto-deploy of {rule.app} is paused")
+    if phrase := _skip_phrase(push.message, rule.skip_phrases):
+        return Ignored(f"the commit message says {phrase}")
+    return Deploy()
+
+
+def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
+    lowered = message.lower()
+    return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
+
+
+def short_ref(ref: str) -> str:
+    """Give a ref the way people write it: `main`, `tag v1`."""
+    if ref.startswith(TAG_PREFIX):
+        return f"tag {ref.removeprefix(TAG_PREFIX)}"
+    return ref.removeprefix(BRANCH_PREFIX)
+
+
+SHA_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_sha(text: str) -> bool:
+    """Whether the text is a whole object id, of SHA-1 or SHA-256."""
+    return SHA_PATTERN.fullmatch(text) is not None
+
+
+class Order(Enum):
+    """How one push stands to another of the same branch."""
+
+    OLDER = "older"
+    NEWER = "newer"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known of when a push was made."""
+
+    before: str | None
+    commit: str
+    pushed_at: int | None
+
+
+def compare(push: Moment, other: Moment) -> Order:
+    """Tell whether a push was made before or after another of the same branch.
+
+    GitHub's clock decides; inside one of its seconds, which commit the one found and the other
+    left. Deliveries arrive in any order, so when neither tells, the branch itself must be asked.
+    """
+    if None not in (push.pushed_at, other.pushed_at) and push.pushed_at != other.pushed_at:
+        earlier = (push.pushed_at or 0) < (other.pushed_at or 0)
+        return Order.OLDER if earlier else Order.NEWER
+    follows = push.before == other.commit
+    precedes = other.before == push.commit
+    if follows == precedes:  # neither, or a branch moved back and forth within a second
+        return Order.UNKNOWN
+    return Order.NEWER if follows else Order.OLDER
