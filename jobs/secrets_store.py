@@ -1,6 +1,7 @@
 """Opening the sealed secrets of repositories, at the point where they are used."""
 
 from collections import defaultdict
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlmodel import Session, select
@@ -16,6 +17,26 @@ def repository_token(session: Session, repository_id: int, vault: Vault) -> Secr
     )
     row = session.exec(statement).first()
     return vault.open(row.sealed) if row else None
+
+
+def git_token(
+    own: SecretStr | None, fallback: SecretStr, *, git_url: str, api_url: str
+) -> SecretStr | None:
+    """Choose the token for fetching: the repository's own, or the global one where it belongs.
+
+    The global token goes to the GitHub host of the API URL and to no other.
+    """
+    if own is not None:
+        return own
+    if not fallback.get_secret_value() or urlsplit(git_url).hostname != github_host(api_url):
+        return None
+    return fallback
+
+
+def github_host(api_url: str) -> str | None:
+    """Give the host whose repositories an API URL speaks for."""
+    host = urlsplit(api_url).hostname
+    return "github.com" if host == "api.github.com" else host
 
 
 def webhook_secrets(session: Session, vault: Vault) -> dict[int, list[SecretStr]]:

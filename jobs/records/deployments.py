@@ -9,11 +9,12 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from jobs.errors import ConflictError, LeaseLostError
+from jobs.errors import CancelledError, ConflictError, LeaseLostError
 from jobs.models import App, Deployment, Lease, Release, Step, now
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.statuses import announce
 from jobs.states import (
+    ContainerState,
     DeploymentState,
     Kind,
     StepName,
@@ -145,10 +146,10 @@ def start_step(session: Session, grip: Grip, name: StepName) -> None:
 def end_step(
     session: Session, grip: Grip, name: StepName, state: StepState, reason: str = ""
 ) -> None:
-    """Write down how a step ended."""
+    """Write down how a step ended, unless the deployment's own end has done so."""
     hold(session, grip)
     step = _step(session, grip.deployment_id, name)
-    if step is not None:
+    if step is not None and step.ended_at is None:
         step.state = state
         step.reason = reason[:1000]
         step.ended_at = now()
@@ -177,19 +178,24 @@ class Live:
 
 
 def go_live(session: Session, grip: Grip, live: Live) -> None:
-    """Make the new container the app's live one. Written before the router is told.
+    """Make the new container the app's live one and the deployment a success, in one stroke.
 
-    A router that crashes between the two comes back with the new route; one that lives is told.
+    Raises:
+        CancelledError: a person said stop, and was told that it would.
     """
     hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id)
+    if deployment.cancelled_by:
+        raise CancelledError(f"cancelled by {deployment.cancelled_by}")
     app = session.get_one(App, grip.app_id)
     app.live_deployment_id = grip.deployment_id
     app.live_release_id = live.release_id
     app.live_container_id = live.container_id
     app.live_address = live.address
     app.live_slot = live.slot
-    app.container_state = None
+    app.container_state = ContainerState.RUNNING
     app.container_reason = ""
+    _end(session, deployment, DeploymentState.SUCCESS, "")
 
 
 def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:

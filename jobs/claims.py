@@ -1,0 +1,120 @@
+"""Choosing what an app deploys next: the newest push wins, the others end `superseded`.
+
+GitHub delivers in any order. Where its clock tells two pushes apart, the older one ends here; where
+it does not, both stay, and the checkout asks the branch itself (`Claim.rivals`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from jobs.lease import is_free, take
+from jobs.models import Deployment
+from jobs.records.deployments import Grip, supersede
+from jobs.states import DeploymentState, Trigger
+from jobs.triggers import Moment, Order, compare
+
+PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another push of the same branch of which nobody knows yet whether it is newer."""
+
+    deployment_id: int
+    number: int
+    commit_sha: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A deployment that is ours to run."""
+
+    grip: Grip
+    rivals: tuple[Rival, ...] = ()
+
+
+def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
+    """Take the app's lease for the deployment that comes next.
+
+    Returns:
+        None when there is nothing to do, or somebody else is at it.
+    """
+    if not is_free(session, app_id):
+        return None
+    queued = list(
+        session.exec(
+            select(Deployment)
+            .where(Deployment.app_id == app_id, Deployment.state == DeploymentState.QUEUED)
+            .order_by(col(Deployment.id))
+        ).all()
+    )
+    for old, new in outdated(queued):
+        supersede(session, old, f"#{new.number} is a newer push")
+        queued.remove(old)
+    if not queued:
+        return None
+    chosen = choose(queued)
+    rivals = [row for row in queued if row is not chosen and _is_rival(chosen, row)]
+    if (latest := _latest_push_before(session, chosen)) is not None:
+        rivals.append(latest)
+    return Claim(
+        take(session, app_id, chosen.id or 0, holder),
+        tuple(Rival(row.id or 0, row.number, row.commit_sha) for row in rivals),
+    )
+
+
+def outdated(queued: Sequence[Deployment]) -> list[tuple[Deployment, Deployment]]:
+    """Pair each push that is certainly older than another queued one with that one."""
+    pairs = []
+    for old in queued:
+        newer = [new for new in queued if _order(old, new) is Order.OLDER]
+        if newer:
+            pairs.append((old, newer[-1]))
+    return pairs
+
+
+def choose(queued: Sequence[Deployment]) -> Deployment:
+    """Take what was asked for first; of several pushes of one branch, the last to arrive."""
+    first = queued[0]
+    if first.trigger not in PUSHES:
+        return first
+    return [row for row in queued if row.trigger in PUSHES and row.ref == first.ref][-1]
+
+
+def _is_rival(mine: Deployment, other: Deployment) -> bool:
+    return _order(mine, other) is Order.UNKNOWN
+
+
+def _order(one: Deployment, other: Deployment) -> Order | None:
+    """Compare two pushes of one branch; None for anything else."""
+    if one is other or one.ref != other.ref or {one.trigger, other.trigger} - PUSHES:
+        return None
+    if one.commit_sha == other.commit_sha:
+        return None
+    return compare(_moment(one), _moment(other))
+
+
+def _moment(row: Deployment) -> Moment:
+    return Moment(row.before_sha, row.commit_sha, row.pushed_at)
+
+
+def _latest_push_before(session: Session, mine: Deployment) -> Deployment | None:
+    """Find the push that was deployed last, when it may turn out to be newer than this one."""
+    if mine.trigger not in PUSHES:
+        return None
+    statement = (
+        select(Deployment)
+        .where(
+            Deployment.app_id == mine.app_id,
+            Deployment.ref == mine.ref,
+            col(Deployment.trigger).in_(PUSHES),
+            col(Deployment.id) < mine.id,
+            col(Deployment.state).not_in([DeploymentState.SUPERSEDED, DeploymentState.QUEUED]),
+        )
+        .order_by(col(Deployment.id).desc())
+        .limit(1)
+    )
+    latest = session.exec(statement).first()
+    return latest if latest is not None and _is_rival(mine, latest) else None

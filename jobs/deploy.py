@@ -1,0 +1,114 @@
+"""The story of a deployment: from a commit to a container that serves, with the old one retired.
+
+Until the switch, nothing that serves is touched: whatever goes wrong, the old release goes on. The
+switch makes the deployment a success; what comes after it can delay nobody and fail nothing.
+"""
+
+import logging
+
+from jobs.adapters.ports import Engine, Route
+from jobs.errors import (
+    CancelledError,
+    DeploymentError,
+    KeystoneError,
+    LeaseLostError,
+    PlatformError,
+    SupersededError,
+)
+from jobs.naming import DEPLOYMENT_LABEL
+from jobs.records.deployments import finish
+from jobs.states import DeploymentState, StepName, StepState
+from jobs.steps.build import build
+from jobs.steps.checkout import checkout
+from jobs.steps.health_check import check_health
+from jobs.steps.release import make_release
+from jobs.steps.retire import retire
+from jobs.steps.start import settings_of, start
+from jobs.steps.switch import switch
+from jobs.work import Work
+
+logger = logging.getLogger(__name__)
+
+
+def deploy(work: Work) -> None:
+    """Run a deployment to its end, and see to it that it has one."""
+    try:
+        route = bring_live(work)
+    except LeaseLostError:
+        raise
+    except Exception as exc:
+        logger.log(
+            logging.INFO if isinstance(exc, KeystoneError) else logging.ERROR,
+            "deployment %d of %s did not go live",
+            work.plan.deployment_id,
+            work.plan.app,
+            exc_info=not isinstance(exc, KeystoneError),
+            extra={"action": "deployment_ended", "deployment": work.plan.deployment_id},
+        )
+        give_up(work, exc)
+    else:
+        clear_away(work, route)
+
+
+def bring_live(work: Work) -> Route:
+    """Build the commit, start it beside the old release, and move the traffic to it."""
+    with work.step(StepName.CHECKOUT):
+        commit = checkout(work)
+    with work.step(StepName.BUILD) as record:
+        image = build(work, commit, record)
+    with work.step(StepName.RELEASE):
+        release = make_release(work, commit, image)
+    with work.step(StepName.START):
+        container = start(work, release)
+    with work.step(StepName.HEALTH_CHECK):
+        check_health(work, container, settings_of(release))
+    with work.step(StepName.SWITCH):
+        return switch(work, release, container)
+
+
+def give_up(work: Work, cause: Exception) -> None:
+    """End a deployment that did not go live, and leave nothing of it behind."""
+    state, reason = verdict(cause)
+    work.log.write(state, reason)
+    try:
+        remove_containers(work.tools.engine, work.plan.deployment_id)
+    except PlatformError as exc:
+        # The watcher removes what no deployment owns, as soon as the engine answers again.
+        work.log.write(state, f"the container could not be removed now: {exc}")
+    work.record(finish, state, reason)
+
+
+def verdict(cause: Exception) -> tuple[DeploymentState, str]:
+    """Say how a deployment ends by what ended it, and why in one sentence."""
+    match cause:
+        case CancelledError():
+            return DeploymentState.CANCELLED, str(cause)
+        case SupersededError():
+            return DeploymentState.SUPERSEDED, str(cause)
+        case DeploymentError():
+            return DeploymentState.FAILURE, str(cause)
+        case KeystoneError():
+            return DeploymentState.ERROR, str(cause)
+        case _:
+            name = type(cause).__name__
+            return DeploymentState.ERROR, f"Keystone itself failed ({name}); its log has more"
+
+
+def remove_containers(engine: Engine, deployment_id: int) -> None:
+    """Remove every container a deployment has made."""
+    for container in engine.containers():
+        if container.labels.get(DEPLOYMENT_LABEL) == str(deployment_id):
+            engine.stop(container.id, grace_s=0)
+
+
+def clear_away(work: Work, route: Route) -> None:
+    """Retire what the new release replaces; a failure here is noted and changes nothing."""
+    try:
+        with work.step(StepName.RETIRE) as record:
+            try:
+                retire(work, route)
+            except PlatformError as exc:
+                record.state, record.reason = StepState.ERROR, str(exc)
+                work.say(StepName.RETIRE, f"the watcher will finish this: {exc}")
+    except LeaseLostError:
+        logger.info("deployment %d: another worker retires", work.plan.deployment_id)

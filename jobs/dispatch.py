@@ -1,0 +1,135 @@
+"""From a wake-up to a running deployment: claim the app, keep the lease alive, run the story."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+from sqlmodel import Session, select
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.git_source import GitSource
+from jobs.adapters.haproxy_router import HAProxyRouter
+from jobs.adapters.http_probe import HttpProbe
+from jobs.claims import Claim, claim_next
+from jobs.deploy import deploy
+from jobs.errors import CancelledError, LeaseLostError, NotFoundError, StorageError
+from jobs.lease import RENEW_EVERY_S, give_back, renew
+from jobs.logs import DeploymentLog, log_path
+from jobs.models import Deployment
+from jobs.queries import find_deployment
+from jobs.records.deployments import begin
+from jobs.redaction import Redactor
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.states import DeploymentState
+from jobs.stopping import StopSignal
+from jobs.work import Plan, Tools, Work, read_plan
+
+logger = logging.getLogger(__name__)
+
+CANCEL_SEEN_WITHIN_S = 0.25
+
+
+def real_tools(runtime: Runtime[WorkerSettings]) -> Tools:
+    """Open the real Docker Engine, git, router and network."""
+    settings = runtime.settings
+    return Tools(
+        engine=DockerEngine.from_environment(runtime.identity),
+        source=GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes),
+        router=HAProxyRouter(settings.socket_dir / "haproxy.sock"),
+        probe=HttpProbe(),
+    )
+
+
+def dispatch(
+    runtime: Runtime[WorkerSettings], tools: Tools, deployment_id: int, *, holder: str
+) -> None:
+    """Run whatever the app of a deployment has to deploy next, unless somebody is at it."""
+    database = runtime.database
+    try:
+        with database.writing() as session:
+            app_id = find_deployment(session, deployment_id).app_id
+            claim = claim_next(session, app_id, holder)
+    except NotFoundError:
+        logger.info("deployment %d is gone, with its app", deployment_id)
+        return
+    if claim is None:
+        return
+    try:
+        _run(runtime, tools, claim)
+    finally:
+        with database.writing() as session:
+            give_back(session, claim.grip)
+    # Asked after the lease is back: whoever was queued in between found it taken.
+    with database.reading() as session:
+        runtime.queue.wake(_next_in_line(session, app_id))
+
+
+def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
+    grip = claim.grip
+    with runtime.database.writing() as session:
+        begin(session, grip)
+        plan = read_plan(session, runtime, grip)
+    log = DeploymentLog(
+        log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
+    )
+    work = Work(plan, claim, tools, runtime.database, log, StopSignal())
+    try:
+        with kept_alive(work):
+            deploy(work)
+    except LeaseLostError as exc:
+        logger.warning("%s", exc, extra={"action": "lease_lost", "deployment": grip.deployment_id})
+    finally:
+        log.close()
+
+
+def _secrets(plan: Plan) -> list[SecretStr]:
+    return [plan.remote.token] if plan.remote.token is not None else []
+
+
+def _next_in_line(session: Session, app_id: int) -> list[int]:
+    statement = (
+        select(Deployment.id)
+        .where(Deployment.app_id == app_id, Deployment.state == DeploymentState.QUEUED)
+        .limit(1)
+    )
+    return [found for found in session.exec(statement).all() if found is not None]
+
+
+@contextmanager
+def kept_alive(work: Work) -> Iterator[None]:
+    """Renew the lease while the block runs, and stop the work when somebody cancels it."""
+    over = threading.Event()
+    thread = threading.Thread(target=_keep_alive, args=(work, over), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=10)
+
+
+def _keep_alive(work: Work, over: threading.Event) -> None:
+    looks_per_renewal = round(RENEW_EVERY_S / CANCEL_SEEN_WITHIN_S)
+    look = 0
+    while not over.wait(CANCEL_SEEN_WITHIN_S):
+        look += 1
+        try:
+            if look % looks_per_renewal == 0:
+                work.record(renew)
+            _watch_for_cancel(work)
+        except LeaseLostError as exc:
+            work.stop.set(exc)
+            return
+        except StorageError as exc:
+            # The lease lasts longer than a few missed renewals; the next look tries again.
+            logger.warning("the lease could not be renewed: %s", exc)
+
+
+def _watch_for_cancel(work: Work) -> None:
+    with work.database.reading() as session:
+        row = session.get(Deployment, work.grip.deployment_id)
+    if row is not None and row.cancelled_by and row.state is DeploymentState.RUNNING:
+        work.stop.set(CancelledError(f"cancelled by {row.cancelled_by}"))

@@ -1,0 +1,50 @@
+"""Becoming another program that cannot outlive its parent: `python -m jobs.guard PARENT PROGRAM …`.
+
+`keystone up` starts each of its parts through this. When the supervisor is killed outright nobody
+is left to stop its children, so the kernel does. Imports nothing of ours: it runs before each part.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1
+EXIT_ORPHANED = 1
+EXIT_CANNOT_RUN = 127
+
+
+def die_with(parent: int) -> bool:
+    """Have the kernel kill this process as soon as its parent dies, also after an exec.
+
+    Args:
+        parent: the process id the parent must have.
+
+    Returns:
+        False when the parent was gone already, so that nothing would ever kill this process.
+
+    Source: prctl(2), PR_SET_PDEATHSIG (read 2026-11-23).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        return False
+    # It may have died between the fork and the call above: the kernel tells only of later deaths.
+    return os.getppid() == parent
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Become the program named after the parent's process id, or exit."""
+    parent, *command = arguments
+    if not die_with(int(parent)):
+        sys.exit(EXIT_ORPHANED)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 — an argument list, no shell
+    except OSError as exc:
+        sys.stderr.write(f"{command[0]}: {exc.strerror}\n")
+        sys.exit(EXIT_CANNOT_RUN)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

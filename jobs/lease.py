@@ -1,0 +1,83 @@
+"""One deployment at a time per app: a lease in the database, with a fence that only grows.
+
+Every record a worker writes names its fence (`jobs.records.deployments.hold`), so a worker that was
+paused and wakes up too late is refused, however sure of itself it is.
+"""
+
+import socket
+from datetime import timedelta
+
+from sqlmodel import Session, select
+
+from jobs.models import Lease, now
+from jobs.records.deployments import Grip, hold, locked_app
+
+# A worker that misses four renewals is taken for dead.
+LEASE = timedelta(seconds=20)
+RENEW_EVERY_S = 5.0
+
+
+def holder_name(pid: int) -> str:
+    """Name a process of this machine as the holder of a lease."""
+    return f"{socket.gethostname()}:{pid}"
+
+
+def is_free(session: Session, app_id: int) -> bool:
+    """Whether nobody holds the app; an expired lease still has to be cleaned up after."""
+    return session.exec(select(Lease).where(Lease.app_id == app_id)).first() is None
+
+
+def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip:
+    """Hold an app that `is_free`, in the same transaction."""
+    app = locked_app(session, app_id)
+    app.last_fence += 1
+    session.add(
+        Lease(
+            app_id=app_id,
+            deployment_id=deployment_id,
+            holder=holder,
+            fence=app.last_fence,
+            expires_at=now() + LEASE,
+        )
+    )
+    return Grip(app_id, deployment_id, app.last_fence)
+
+
+def take_over(session: Session, lease: Lease, holder: str) -> Grip:
+    """Take an expired lease away from its holder, whose writes are refused from now on."""
+    app = locked_app(session, lease.app_id)
+    app.last_fence += 1
+    lease.fence = app.last_fence
+    lease.holder = holder
+    lease.expires_at = now() + LEASE
+    session.add(lease)
+    return Grip(lease.app_id, lease.deployment_id, lease.fence)
+
+
+def renew(session: Session, grip: Grip) -> None:
+    """Stay the holder for another while.
+
+    Raises:
+        LeaseLostError: somebody else holds the app.
+    """
+    hold(session, grip)
+    session.get_one(Lease, grip.app_id).expires_at = now() + LEASE
+
+
+def give_back(session: Session, grip: Grip) -> None:
+    """Let go of the app; nothing happens when it was taken away already."""
+    lease = session.get(Lease, grip.app_id)
+    if lease is not None and lease.fence == grip.fence:
+        session.delete(lease)
+
+
+def expired(session: Session) -> list[Lease]:
+    """List the leases whose holders have not been heard of for too long."""
+    return list(session.exec(select(Lease).where(Lease.expires_at < now())).all())
+
+
+def expire(session: Session, holder: str) -> None:
+    """Let the leases of a holder that is known to be dead expire at once."""
+    for lease in session.exec(select(Lease).where(Lease.holder == holder)).all():
+        lease.expires_at = now() - timedelta(seconds=1)
+        session.add(lease)

@@ -1,0 +1,227 @@
+"""Putting right what a crash left behind, and leaving alone what is right.
+
+Every few seconds: deployments nobody works on are woken up, the leases of dead workers are taken
+back, containers no deployment owns are removed, routes are compared with the database.
+"""
+
+import logging
+from datetime import timedelta
+
+from sqlmodel import Session, col, select
+
+from jobs.adapters.ports import Container, Engine, Route
+from jobs.deploy import remove_containers
+from jobs.errors import LeaseLostError, PlatformError
+from jobs.lease import expired, give_back, take_over
+from jobs.models import App, Deployment, Lease, Step, now
+from jobs.naming import APP_LABEL, network_name
+from jobs.records.deployments import Grip, abandon, hold, requeue
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.states import ContainerState, DeploymentState, StepName, StepState
+from jobs.work import Tools
+
+logger = logging.getLogger(__name__)
+
+WATCHER = "watcher"
+# Younger ones are on their way from the process that made them.
+FORGOTTEN_AFTER = timedelta(seconds=3)
+# Nothing outside the mirror and the build cache has been touched before these steps.
+REPEATABLE = frozenset({StepName.CHECKOUT, StepName.BUILD})
+MOST_ATTEMPTS = 2
+
+
+def reconcile(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Do one round of everything; a part that fails is tried again in the next round."""
+    for part in (take_back_leases, wake_forgotten, sweep, restore_routes, look_at_containers):
+        try:
+            part(runtime, tools)
+        except PlatformError as exc:
+            logger.warning("%s: %s", part.__name__, exc, extra={"action": "reconcile_failed"})
+
+
+# --- Deployments -----------------------------------------------------------------------------
+
+
+def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
+    """Enqueue the deployments that are queued in the database and nowhere else."""
+    waiting = runtime.queue.waiting()
+    with runtime.database.reading() as session:
+        busy = set(session.exec(select(Lease.app_id)).all())
+        rows = session.exec(
+            select(Deployment)
+            .where(
+                Deployment.state == DeploymentState.QUEUED,
+                col(Deployment.queued_at) < now() - FORGOTTEN_AFTER,
+            )
+            .order_by(col(Deployment.id))
+        ).all()
+    forgotten: dict[int, int] = {}
+    for row in rows:
+        # One wake-up an app is enough: whoever takes it chooses among all that is queued.
+        if row.app_id not in busy and row.id not in waiting:
+            forgotten.setdefault(row.app_id, row.id or 0)
+    runtime.queue.wake(forgotten.values())
+
+
+def take_back_leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """End or repeat what the holders of expired leases were doing."""
+    with runtime.database.writing() as session:
+        grips = [take_over(session, lease, WATCHER) for lease in expired(session)]
+    for grip in grips:
+        try:
+            _recover(runtime, tools, grip)
+        except LeaseLostError:
+            logger.info("deployment %d was recovered elsewhere", grip.deployment_id)
+
+
+def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None:
+    with runtime.database.reading() as session:
+        deployment = session.get_one(Deployment, grip.deployment_id)
+    if deployment.state is not DeploymentState.SUCCESS:
+        remove_containers(tools.engine, grip.deployment_id)
+    with runtime.database.writing() as session:
+        hold(session, grip)
+        _end_or_repeat(session, session.get_one(Deployment, grip.deployment_id))
+        give_back(session, grip)
+
+
+def _end_or_repeat(session: Session, deployment: Deployment) -> None:
+    if deployment.state is not DeploymentState.RUNNING:
+        _close_steps(session, deployment)
+        return
+    step = _last_step(session, deployment)
+    where = f"in {step.name}" if step else "before its first step"
+    logger.warning(
+        "the worker of deployment %d died %s",
+        deployment.id,
+        where,
+        extra={"action": "deployment_recovered", "deployment": deployment.id},
+    )
+    is_repeatable = step is None or step.name in REPEATABLE
+    if deployment.cancelled_by is None and is_repeatable and deployment.attempts < MOST_ATTEMPTS:
+        requeue(session, deployment)
+        return
+    abandon(session, deployment, f"the worker was killed {where}; deploy again to repeat it")
+
+
+def _last_step(session: Session, deployment: Deployment) -> Step | None:
+    return session.exec(
+        select(Step).where(Step.deployment_id == deployment.id).order_by(col(Step.id).desc())
+    ).first()
+
+
+def _close_steps(session: Session, deployment: Deployment) -> None:
+    """Close the retirement that the dead worker did not finish; the sweep finishes it."""
+    statement = select(Step).where(
+        Step.deployment_id == deployment.id, Step.state == StepState.RUNNING
+    )
+    for step in session.exec(statement).all():
+        step.state = StepState.ERROR
+        step.reason = "the worker was killed; the watcher finished it"
+        step.ended_at = now()
+
+
+# --- Containers, images, networks ------------------------------------------------------------
+
+
+def sweep(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Remove containers that neither serve nor are being deployed, and what removed apps left.
+
+    What exists is listed before the database is asked: a container that is started in between is
+    not on the list, and one on the list had its deployment on record before it was started.
+    """
+    containers = tools.engine.containers()
+    with runtime.database.reading() as session:
+        apps = session.exec(select(App)).all()
+        leased = set(session.exec(select(Lease.app_id)).all())
+    live = {app.live_container_id for app in apps}
+    # Whoever holds an app's lease looks after all of its containers.
+    in_hands = {app.name for app in apps if app.id in leased}
+    for container in containers:
+        if container.id not in live and container.labels.get(APP_LABEL) not in in_hands:
+            _remove(tools.engine, container)
+    names = {app.name for app in apps}
+    _sweep_removed_apps(tools.engine, containers, runtime.identity, names)
+
+
+def _remove(engine: Engine, container: Container) -> None:
+    logger.info(
+        "removing the container %s, which nothing owns",
+        container.name,
+        extra={"action": "container_swept"},
+    )
+    engine.stop(container.id, grace_s=10)
+
+
+def _sweep_removed_apps(
+    engine: Engine, containers: list[Container], identity: str, names: set[str]
+) -> None:
+    for image in engine.images():
+        app = image.labels.get(APP_LABEL, "")
+        if app and app not in names:
+            for tag in image.tags or (image.id,):
+                engine.remove_image(tag)
+    gone = {c.labels.get(APP_LABEL, "") for c in containers} - names - {""}
+    for app in gone:
+        engine.remove_network(network_name(identity, app))
+
+
+# --- Routes ----------------------------------------------------------------------------------
+
+
+def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Make the router do what the database says, except where a worker is at it."""
+    with runtime.database.reading() as session:
+        wanted = live_routes(session)
+        busy = set(
+            session.exec(select(App.host_port).join(Lease, col(Lease.app_id) == App.id)).all()
+        )
+    found = tools.router.routes()
+    for port, route in wanted.items():
+        if port not in busy and found.get(port) != route:
+            logger.info("restoring the route of port %d", port, extra={"action": "route_restored"})
+            tools.router.switch(route)
+    for port in found.keys() - wanted.keys() - busy:
+        tools.router.close(port)
+
+
+def live_routes(session: Session) -> dict[int, Route]:
+    """Give the routes that the live containers ask for, by port."""
+    rows = session.exec(select(App).where(col(App.live_address).is_not(None))).all()
+    return {
+        app.host_port: Route(app.host_port, app.live_slot or "a", app.live_address or "")
+        for app in rows
+    }
+
+
+# --- What the live containers do -------------------------------------------------------------
+
+
+def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Keep with each app what Docker says of its live container."""
+    with runtime.database.reading() as session:
+        live = session.exec(select(App).where(col(App.live_container_id).is_not(None))).all()
+    by_id = {container.id: container for container in tools.engine.containers()}
+    for app in live:
+        found = by_id.get(app.live_container_id or "")
+        state = found.state if found else ContainerState.MISSING
+        reason = "" if state is ContainerState.RUNNING else _describe(found)
+        if (app.container_state, app.container_reason) != (state, reason):
+            _note_container(runtime, app, state, reason)
+
+
+def _describe(container: Container | None) -> str:
+    if container is None:
+        return "its container does not exist any more; deploy again to replace it"
+    return f"its container {container}"
+
+
+def _note_container(
+    runtime: Runtime[WorkerSettings], seen: App, state: ContainerState, reason: str
+) -> None:
+    with runtime.database.writing() as session:
+        app = session.get(App, seen.id)
+        if app is not None and app.live_container_id == seen.live_container_id:
+            app.container_state = state
+            app.container_reason = reason

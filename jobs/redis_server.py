@@ -1,0 +1,42 @@
+"""The private Redis of a Keystone that was given none: a child on a Unix socket, kept on disk."""
+
+import shutil
+
+from jobs.errors import ConfigurationError
+from jobs.folders import ensure_private
+from jobs.settings import Settings
+
+NAMES = ("redis-server", "valkey-server")
+
+
+def find_redis_server() -> str | None:
+    """Give the path of the first Redis server there is, or None."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def redis_command(settings: Settings) -> list[str]:
+    """Give the command line of the private Redis; its folders exist afterwards.
+
+    Raises:
+        ConfigurationError: no Redis server is installed.
+        StorageError: a folder cannot be made, or is open to others.
+    """
+    server = find_redis_server()
+    if server is None:
+        raise ConfigurationError(
+            "no redis-server is installed: `apt-get install redis-server`, "
+            "or name a Redis in KEYSTONE_REDIS_URL"
+        )
+    folder = ensure_private(settings.data_dir / "redis")
+    sockets = ensure_private(settings.socket_dir)
+    return [
+        server,
+        *("--port", "0"),
+        *("--unixsocket", str(sockets / "redis.sock")),
+        *("--unixsocketperm", "700"),
+        *("--appendonly", "yes"),
+        # A millisecond for each wake-up, and none is lost with the power.
+        *("--appendfsync", "always"),
+        *("--save", ""),
+        *("--dir", str(folder)),
+    ]

@@ -1,0 +1,148 @@
+"""Sending the outbox of commit statuses to GitHub. A failure here delays a status, nothing else."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, select
+
+from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
+from jobs.errors import GitHubError
+from jobs.models import App, CommitStatus, Deployment, Repository, now
+from jobs.records.apps import note_token_problem
+from jobs.records.statuses import NO_TOKEN, postpone, settle
+from jobs.runtime import Runtime
+from jobs.secrets_store import git_token, repository_token
+from jobs.settings import WorkerSettings
+from jobs.states import GitHubState
+
+logger = logging.getLogger(__name__)
+
+BATCH = 20
+FIRST_DELAY = timedelta(seconds=5)
+LONGEST_DELAY = timedelta(minutes=15)
+# With these delays, about a day.
+MOST_ATTEMPTS = 100
+OVERTAKEN = "not sent: a later status of the commit took its place"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One status that is due, and all that is needed to send it."""
+
+    status_id: int
+    attempts: int
+    repository_id: int
+    post: StatusPost
+    token: SecretStr | None
+    is_overtaken: bool
+
+
+def send_due(runtime: Runtime[WorkerSettings], forge: Forge) -> int:
+    """Send what is due, oldest first.
+
+    Returns:
+        How many were dealt with; 0 means that nothing is due.
+    """
+    with runtime.database.reading() as session:
+        letters = [_letter(session, runtime, row) for row in _due(session)]
+    for letter in letters:
+        _send(runtime, forge, letter)
+    return len(letters)
+
+
+def _due(session: Session) -> list[CommitStatus]:
+    statement = (
+        select(CommitStatus)
+        .where(col(CommitStatus.next_attempt_at) <= now())
+        .order_by(col(CommitStatus.id))
+        .limit(BATCH)
+    )
+    return list(session.exec(statement).all())
+
+
+def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitStatus) -> Letter:
+    deployment = session.get_one(Deployment, status.deployment_id)
+    app = session.get_one(App, deployment.app_id)
+    repository = session.get_one(Repository, app.repository_id)
+    settings = runtime.settings
+    return Letter(
+        status_id=status.id or 0,
+        attempts=status.attempts,
+        repository_id=app.repository_id,
+        post=StatusPost(
+            repository=ForgeRepository(repository.full_name, repository.github_id),
+            sha=deployment.commit_sha,
+            state=status.state,
+            description=status.description,
+            context=f"keystone/{app.name}",
+            target_url=f"{settings.effective_public_url}/deployments/{deployment.id}",
+        ),
+        token=git_token(
+            repository_token(session, app.repository_id, runtime.vault),
+            settings.github_token,
+            git_url=repository.git_url,
+            api_url=settings.github_api_url,
+        ),
+        is_overtaken=_is_overtaken(session, status, deployment),
+    )
+
+
+def _is_overtaken(session: Session, status: CommitStatus, deployment: Deployment) -> bool:
+    """Whether sending this status would hide or repeat what a later one says of the commit.
+
+    The first `pending` is always sent, so that people see a deployment begin.
+    """
+    statement = (
+        select(CommitStatus.state)
+        .join(Deployment, col(Deployment.id) == CommitStatus.deployment_id)
+        .where(
+            Deployment.app_id == deployment.app_id,
+            Deployment.commit_sha == deployment.commit_sha,
+            col(CommitStatus.id) > status.id,
+        )
+        .order_by(col(CommitStatus.id))
+        .limit(1)
+    )
+    later = session.exec(statement).first()
+    return later is not None and (
+        status.attempts > 0 or (status.state is later and later is GitHubState.PENDING)
+    )
+
+
+def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> None:
+    database = runtime.database
+    if letter.is_overtaken or letter.token is None:
+        with database.writing() as session:
+            settle(session, letter.status_id, error=OVERTAKEN if letter.token else NO_TOKEN)
+        return
+    try:
+        forge.post_status(letter.post, letter.token)
+    except GitHubError as exc:
+        logger.warning("a commit status was not posted: %s", exc, extra={"action": "status_failed"})
+        with database.writing() as session:
+            _note_failure(session, letter, exc)
+        return
+    with database.writing() as session:
+        settle(session, letter.status_id, posted_at=now())
+        note_token_problem(session, letter.repository_id, None)
+
+
+def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
+    if error.permanent or letter.attempts + 1 >= MOST_ATTEMPTS:
+        settle(session, letter.status_id, error=str(error))
+        note_token_problem(session, letter.repository_id, str(error))
+        return
+    until = next_attempt(letter.attempts, now(), retry_after_s=error.retry_after_s)
+    postpone(session, letter.status_id, until=until, error=str(error))
+
+
+def next_attempt(
+    attempts: int, moment: datetime, *, retry_after_s: float | None = None
+) -> datetime:
+    """Say when to try again after so many failed attempts; GitHub's own wish comes first."""
+    if retry_after_s is not None:
+        return moment + min(timedelta(seconds=max(retry_after_s, 1)), timedelta(hours=1))
+    doubled: int = 2 ** min(attempts, 16)
+    return moment + min(FIRST_DELAY * doubled, LONGEST_DELAY)

@@ -1,0 +1,48 @@
+"""build: make the image of the commit, unless it is there already."""
+
+from dataclasses import dataclass
+
+from jobs.adapters.ports import BuildSpec, Commit
+from jobs.naming import image_repository, labels
+from jobs.states import StepName
+from jobs.work import Plan, StepRecord, Work
+
+STEP = StepName.BUILD
+COMMIT_LABEL = "keystone.commit"
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image on the engine: the tag that keeps it, and what the engine calls it."""
+
+    tag: str
+    id: str
+
+
+def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
+    """Give the image of a commit.
+
+    Raises:
+        BuildError: the Dockerfile is missing or wrong, or a command in it failed.
+        DockerError: the engine failed.
+    """
+    spec = build_spec(work.plan, commit)
+    engine = work.tools.engine
+    if (image_id := engine.image_id(spec.tag)) is not None:
+        record.skip("the image of this commit is there already")
+        work.say(STEP, record.reason)
+        return BuiltImage(spec.tag, image_id)
+    with work.tools.source.tree(work.plan.remote, commit.sha, folder=work.plan.context) as tree:
+        image_id = engine.build(spec, tree, log=lambda line: work.say(STEP, line), stop=work.stop)
+    return BuiltImage(spec.tag, image_id)
+
+
+def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
+    """Say how the image is made; the same commit and configuration always give the same tag."""
+    repository = image_repository(plan.identity, plan.app)
+    return BuildSpec(
+        tag=f"{repository}:{commit.sha[:12]}-{plan.build_digest}",
+        dockerfile=plan.dockerfile,
+        labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
+        cache_key=repository,
+    )

@@ -1,0 +1,71 @@
+"""retire: let the old container finish its requests, end it, and drop images nothing needs."""
+
+import time
+
+from sqlmodel import Session, col, select
+
+from jobs.adapters.ports import Route
+from jobs.models import App, Release
+from jobs.states import StepName
+from jobs.work import LiveContainer, Work
+
+STEP = StepName.RETIRE
+DRAIN_S = 30.0
+DRAIN_PAUSE_S = 0.05
+GRACE_S = 10
+
+
+def retire(work: Work, route: Route) -> None:
+    """End what the new release replaces.
+
+    Raises:
+        DockerError: the engine failed; the watcher removes what is left.
+        RouterError: the router failed; the old container goes on running.
+    """
+    # A router that restarted a moment ago may have read the old route: before anything is stopped.
+    if work.tools.router.routes().get(route.port) != route:
+        work.tools.router.switch(route)
+    if work.plan.live is not None:
+        _end(work, work.plan.live)
+    _drop_images(work)
+
+
+def _end(work: Work, old: LiveContainer) -> None:
+    left = _drain(work, old)
+    if left:
+        work.say(STEP, f"{left} requests did not end within {DRAIN_S:.0f} s and are cut")
+    work.ensure_held()
+    work.tools.router.release(work.plan.host_port, old.slot)
+    work.tools.engine.stop(old.container_id, grace_s=GRACE_S)
+    work.say(STEP, f"the old container {old.container_id[:12]} has ended")
+
+
+def _drain(work: Work, old: LiveContainer) -> int:
+    deadline = time.monotonic() + DRAIN_S
+    while left := work.tools.router.in_flight(work.plan.host_port, old.slot):
+        if time.monotonic() > deadline:
+            return left
+        work.stop.wait(DRAIN_PAUSE_S)
+    return 0
+
+
+def _drop_images(work: Work) -> None:
+    """Remove the images of releases that are past their keep; what a rollback needs stays."""
+    with work.database.reading() as session:
+        outdated = outdated_images(session, work.plan.app_id, keep=work.plan.keep_releases)
+    for tag in outdated:
+        work.tools.engine.remove_image(tag)
+        work.say(STEP, f"removed the image {tag}")
+
+
+def outdated_images(session: Session, app_id: int, *, keep: int) -> list[str]:
+    """List the image tags of an app that neither its live nor its last `keep` releases use."""
+    rows = session.exec(
+        select(Release)
+        .where(Release.app_id == app_id)
+        .order_by(col(Release.number).desc())
+        .limit(keep + 50)
+    ).all()
+    live = session.get_one(App, app_id).live_release_id
+    needed = {row.image for row in rows[:keep]} | {row.image for row in rows if row.id == live}
+    return sorted({row.image for row in rows[keep:]} - needed)

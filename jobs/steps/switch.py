@@ -1,0 +1,72 @@
+"""switch: move the traffic to the new container, and see it answer through the router."""
+
+import time
+
+from jobs.adapters.ports import Container, Route
+from jobs.errors import HealthCheckError, LeaseLostError, RouterError
+from jobs.models import Release
+from jobs.records.deployments import Live, go_live
+from jobs.states import StepName
+from jobs.steps.start import settings_of
+from jobs.work import ContainerSettings, Work
+
+STEP = StepName.SWITCH
+ANSWER_WITHIN_S = 5.0
+PAUSE_S = 0.01
+EVERYWHERE = frozenset({"0.0.0.0", "*", ""})  # noqa: S104 — recognised, not bound
+
+
+def switch(work: Work, release: Release, container: Container) -> Route:
+    """Make the new container the live one, and the deployment a success.
+
+    The database is written last: killed before that, the old release is still the live one, and
+    the reconciler leads the traffic back to it.
+
+    Raises:
+        HealthCheckError: it does not answer through the router; the old one has the traffic again.
+        RouterError: the router failed.
+    """
+    plan, wanted = work.plan, settings_of(release)
+    work.ensure_held()
+    work.tools.engine.keep_running(container.id)
+    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.port}")
+    try:
+        work.tools.router.switch(route)
+        _ensure_answer(work, wanted)
+        work.record(go_live, Live(release.id or 0, container.id, route.address, route.slot))
+    except LeaseLostError:
+        raise  # somebody else decides about the route now
+    except Exception:
+        _lead_back(work)
+        raise
+    work.say(STEP, f"port {plan.host_port} now leads to {route.address}")
+    return route
+
+
+def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
+    host = "127.0.0.1" if work.plan.app_bind in EVERYWHERE else work.plan.app_bind
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    while True:
+        result = work.tools.probe.look(
+            host, work.plan.host_port, wanted.health_path, timeout_s=ANSWER_WITHIN_S
+        )
+        if result.healthy:
+            return
+        if time.monotonic() > deadline:
+            raise HealthCheckError(
+                f"it was healthy, but did not answer through the router: {result.seen}",
+                last_status=result.status,
+            )
+        work.stop.wait(PAUSE_S)
+
+
+def _lead_back(work: Work) -> None:
+    live, port = work.plan.live, work.plan.host_port
+    try:
+        if live is None:
+            work.tools.router.close(port)
+        else:
+            work.tools.router.switch(Route(port, live.slot, live.address))
+            work.say(STEP, "the traffic goes to the old release again")
+    except RouterError as exc:
+        work.say(STEP, f"the route could not be put back now, the watcher will: {exc}")

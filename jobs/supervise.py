@@ -1,0 +1,147 @@
+"""Which processes one Keystone is made of, and the supervisor that keeps them running.
+
+Every part is a command of `keystone` itself, so the generated configuration names no path that
+somebody chose; the parts read the settings from the environment, as `keystone up` did. They start
+together and stop one after the other, from the highest priority down: first nothing more is
+accepted, then the running work is made safe, and Redis, which all the others use, goes last.
+"""
+
+import fcntl
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from jobs.errors import ConflictError
+from jobs.folders import ensure_private
+from jobs.settings import Settings
+
+LOCK_FILE = "up.lock"
+# Long enough for a worker to finish or undo the step it is at.
+WORKER_STOP_S = 30
+
+
+@dataclass(frozen=True)
+class Program:
+    """A part of Keystone: a command line that stays in the foreground."""
+
+    name: str
+    command: tuple[str, ...]
+    priority: int  # stopped from the highest to the lowest
+    count: int = 1
+    stop_within_s: int = 10
+
+
+def keystone_command(*arguments: str) -> tuple[str, ...]:
+    """Give the command line of one of `keystone`'s own commands.
+
+    With -P a folder named `jobs` that lies where somebody stands is not taken for ours.
+    """
+    return (sys.executable, "-P", "-m", "jobs.cli", *arguments)
+
+
+def programs(settings: Settings) -> list[Program]:
+    """List the parts that these settings ask for, in the order of their start."""
+    redis = [] if settings.redis_url else [Program("redis", keystone_command("redis"), 10)]
+    return [
+        *redis,
+        Program("router", keystone_command("router"), 20),
+        Program("watcher", keystone_command("watcher"), 30),
+        Program(
+            "worker",
+            keystone_command("worker"),
+            40,
+            count=settings.workers,
+            stop_within_s=WORKER_STOP_S,
+        ),
+        Program("web", keystone_command("web"), 50),
+    ]
+
+
+def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
+    """Write the supervisor's configuration.
+
+    Args:
+        parts: what to run.
+        supervisor_pid: the process id the supervisor will have: no part outlives it.
+    """
+    # Root is named, because otherwise supervisord complains that it was not told to be root.
+    user = ["user=0"] if os.getuid() == 0 else []
+    lines = ["[supervisord]", "nodaemon=true", *user]
+    for part in parts:
+        guarded = (sys.executable, "-P", "-m", "jobs.guard", str(supervisor_pid), *part.command)
+        lines += [
+            "",
+            f"[program:{part.name}]",
+            f"command={' '.join(_quoted(argument) for argument in guarded)}",
+            f"process_name={'%(program_name)s-%(process_num)d' if part.count > 1 else part.name}",
+            f"numprocs={part.count}",
+            "numprocs_start=1",
+            f"priority={part.priority}",
+            "autorestart=true",
+            "startsecs=3",
+            f"stopwaitsecs={part.stop_within_s}",
+            "killasgroup=true",
+            # Nothing passes through the supervisor: the parts write to its own output themselves.
+            "stdout_logfile=NONE",
+            "stderr_logfile=NONE",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(argument: str) -> str:
+    """Quote for supervisord: its file cuts at ` #` and ` ;`, then expands %, then splits words."""
+    quoted = shlex.quote(argument).replace(" #", " ''#").replace(" ;", " '';")
+    return quoted.replace("%", "%%")
+
+
+def take_over(data_dir: Path) -> TextIO:
+    """Claim a data directory for this process; the claim ends when the file is closed.
+
+    Raises:
+        ConflictError: another `keystone up` has it.
+    """
+    lock = (ensure_private(data_dir / "run") / LOCK_FILE).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConflictError(
+            f"another `keystone up` uses {data_dir}; stop it first, or set KEYSTONE_DATA_DIR"
+        ) from None
+    return lock
+
+
+def is_up(data_dir: Path) -> bool:
+    """Whether a `keystone up` has this data directory now."""
+    try:
+        lock = (data_dir / "run" / LOCK_FILE).open("a")
+    except OSError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def supervise(parts: Sequence[Program], data_dir: Path, lock: TextIO) -> None:
+    """Become the supervisor of these parts. Does not return.
+
+    Args:
+        parts: what to run.
+        data_dir: where the supervisor's own files go.
+        lock: what `take_over` gave; held until the supervisor ends.
+    """
+    config = ensure_private(data_dir / "run") / "supervisor.conf"
+    config.unlink(missing_ok=True)
+    config.touch(mode=0o600)
+    config.write_text(configuration(parts, supervisor_pid=os.getpid()))
+    os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 — the name says it
+    os.execv(  # noqa: S606 — an argument list, no shell
+        sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", str(config)]
+    )

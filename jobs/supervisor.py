@@ -1,0 +1,88 @@
+"""The supervising process: supervisord, kept in the foreground, with two habits of its own.
+
+A part is started again for ever, at first at once and then with pauses that grow to half a minute:
+supervisord by itself would give up, or wait longer each time. And the parts write straight to our
+own output, where supervisord would open a file: a journal's socket cannot be opened as one.
+"""
+
+import sys
+from pathlib import Path
+
+from supervisor.medusa.asyncore_25 import ExitNow
+from supervisor.options import ProcessConfig, ServerOptions
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
+from supervisor.supervisord import Supervisor
+
+LONGEST_PAUSE_S = 30
+
+
+# The library has no types: hence the ignores.
+class Part(Subprocess):  # type: ignore[misc]
+    """One running part of Keystone."""
+
+    def change_state(self, new_state: int, expected: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Enter a state; the pause before another start is the number of failures, bounded."""
+        if new_state == ProcessStates.BACKOFF:
+            self.backoff = min(self.backoff, LONGEST_PAUSE_S - 1)
+        super().change_state(new_state, expected)
+
+    def _prepare_child_fds(self) -> None:
+        options = self.config.options
+        options.dup2(self.pipes["child_stdin"], 0)
+        for descriptor in range(3, options.minfds):
+            options.close_fd(descriptor)
+
+
+class PartConfig(ProcessConfig):  # type: ignore[misc]
+    """How a part is run."""
+
+    def make_process(self, group: object = None) -> Part:
+        """Give the process that is not yet started."""
+        process = Part(self)
+        process.group = group
+        return process
+
+
+class Options(ServerOptions):  # type: ignore[misc]
+    """What the supervisor is told; programs are made with our habits."""
+
+    def processes_from_section(
+        self, parser: object, section: str, group_name: str, klass: type | None = None
+    ) -> list[PartConfig]:
+        """Read one program's section."""
+        del klass
+        found: list[PartConfig] = super().processes_from_section(
+            parser, section, group_name, PartConfig
+        )
+        for config in found:
+            config.startretries = LONGEST_PAUSE_S + 1
+        return found
+
+    def cleanup_fds(self) -> None:
+        """Leave inherited files open: one of them is the lock on the data directory."""
+
+
+def main(config: Path) -> None:
+    """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order."""
+    folder = config.parent
+    options = Options()
+    # By option and not in the file, where a path with a comment sign would be cut.
+    options.realize(
+        [
+            *("-c", str(config)),
+            *("-l", "/dev/null", "-y", "0"),
+            *("-j", str(folder / "supervisor.pid")),
+            *("-q", str(folder)),
+        ]
+    )
+    options.first = True
+    options.test = False
+    try:
+        Supervisor(options).main()
+    except ExitNow:
+        options.close_logger()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,96 @@
+"""The watcher: reconciles, sends commit statuses, and says how Docker and the router are.
+
+Its parts run side by side, each in a thread of its own with its own pace, so that a GitHub that
+hangs delays no repair.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.adapters.github_forge import GitHubForge
+from jobs.adapters.ports import Forge
+from jobs.dispatch import real_tools
+from jobs.errors import KeystoneError
+from jobs.reconcile import reconcile
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.statuses import send_due
+from jobs.work import Tools
+
+logger = logging.getLogger(__name__)
+
+RECONCILE_EVERY_S = 5.0
+SEND_EVERY_S = 0.5
+REPORT_EVERY_S = 3.0
+ENDS_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something the watcher does again and again."""
+
+    name: str
+    every_s: float
+    do: Callable[[], object]
+
+
+def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
+    """Watch until SIGTERM or SIGINT, then let each part finish what it is doing."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    threads = [
+        threading.Thread(target=keep_doing, args=(duty, over), name=duty.name, daemon=True)
+        for duty in duties(runtime)
+    ]
+    for thread in threads:
+        thread.start()
+    over.wait()
+    for thread in threads:
+        thread.join(timeout=ENDS_WITHIN_S)
+
+
+def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
+    """List what there is to do; each has tools of its own, as adapters serve one thread."""
+    forge = GitHubForge(runtime.settings.github_api_url)
+    repair, report = real_tools(runtime), real_tools(runtime)
+    return [
+        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair)),
+        Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
+        Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),
+    ]
+
+
+def keep_doing(duty: Duty, over: threading.Event) -> None:
+    """Do a duty at its pace until it is over; what fails is tried again the next time."""
+    while not over.is_set():
+        try:
+            duty.do()
+        except KeystoneError as exc:
+            logger.warning("%s: %s", duty.name, exc, extra={"action": "duty_failed"})
+        except Exception:
+            # A mistake of ours in one duty must not end the others.
+            logger.exception("%s failed", duty.name, extra={"action": "duty_failed"})
+        over.wait(duty.every_s)
+
+
+def send_all(runtime: Runtime[WorkerSettings], forge: Forge) -> None:
+    """Send commit statuses until none is due."""
+    while send_due(runtime, forge):
+        pass
+
+
+def neighbours(tools: Tools) -> dict[str, str]:
+    """Ask Docker and the router whether they answer: "ok", or a sentence of what is wrong."""
+    return {"docker": _answer(tools.engine.version), "router": _answer(tools.router.version)}
+
+
+def _answer(ask: Callable[[], str]) -> str:
+    try:
+        ask()
+    except KeystoneError as exc:
+        return str(exc)
+    return "ok"
