@@ -20,8 +20,8 @@ from jobs.folders import ensure_private
 from jobs.settings import Settings
 
 LOCK_FILE = "up.lock"
-# Long enough for a worker to finish or undo the step it is at.
-WORKER_STOP_S = 30
+# Long enough for a worker to make the step it is at safe, and for the watcher's duties to end.
+WORK_STOP_S = 30
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def programs(settings: Settings) -> list[Program]:
     return [
         *redis,
         Program("router", keystone_command("router"), 20),
-        Program("watcher", keystone_command("watcher"), 30),
+        Program("watcher", keystone_command("watcher"), 30, stop_within_s=WORK_STOP_S),
         Program(
             "worker",
             keystone_command("worker"),
             40,
             count=settings.workers,
-            stop_within_s=WORKER_STOP_S,
+            stop_within_s=WORK_STOP_S,
         ),
         Program("web", keystone_command("web"), 50),
     ]

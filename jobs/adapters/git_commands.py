@@ -17,9 +17,8 @@ from jobs.errors import CheckoutError
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
+LENGTH_OF_SHA1 = 40
 LONGEST_REF = 1000
-# The ref a branch or tag is fetched to, before its commit is known and kept under its own SHA.
-FETCHED_REF = "refs/keystone/fetched"
 
 _ENVIRONMENT = {
     "PATH": SEARCH_PATH,
@@ -52,7 +51,9 @@ _SETTINGS = {
 }
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]")
 # What `git check-ref-format` refuses; `*`, `:` and `^` would mean something in a refspec.
-_IMPOSSIBLE_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
+_IMPOSSIBLE_IN_REF = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|/\.|\.lock(/|\Z)|[./]\Z"
+)
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -104,10 +105,12 @@ def check_url(url: str, allowed_schemes: tuple[str, ...]) -> None:
 def _is_usable(parts: SplitResult) -> bool:
     if parts.scheme == "file":
         return not parts.netloc and parts.path.startswith("/")
+    if parts.scheme not in {"http", "https"}:
+        return True
     address = parts.netloc.rpartition("@")[2]
     host = address if address.endswith("]") else re.sub(r":\d{1,5}$", "", address)
     # Reading the port makes sure it is one.
-    return parts.port != 0 and (not host or _HOST.fullmatch(host) is not None)
+    return _HOST.fullmatch(host) is not None and parts.port != 0
 
 
 def repository_name(url: str) -> str:
@@ -122,9 +125,9 @@ def is_full_ref(ref: str) -> bool:
     return short_enough and ref.startswith("refs/") and not _IMPOSSIBLE_IN_REF.search(ref)
 
 
-def kept_ref(sha: str) -> str:
-    """Give the ref under which a commit is kept, so that it stays when its branch moves on."""
-    return f"refs/keystone/{sha}"
+def object_format(sha: str) -> str:
+    """Give git's name for the hash a full SHA was made by."""
+    return "sha1" if len(sha) == LENGTH_OF_SHA1 else "sha256"
 
 
 def clean_folder(folder: str) -> str:
@@ -139,16 +142,16 @@ def clean_folder(folder: str) -> str:
     return "" if path == PurePosixPath() else str(path)
 
 
-def make_mirror(mirror: Path, object_format: str) -> list[str]:
+def make_mirror(mirror: Path, hash_name: str) -> list[str]:
     """Make an empty bare repository without any template."""
-    options = ["--quiet", "--bare", "--template=", f"--object-format={object_format}"]
+    options = ["--quiet", "--bare", "--template=", f"--object-format={hash_name}"]
     return ["init", *options, str(mirror)]
 
 
-def fetch(mirror: Path, url: str, wanted: str, target: str) -> list[str]:
-    """Fetch one ref or SHA, without its history, to a ref of the mirror."""
+def fetch(mirror: Path, url: str, sha: str) -> list[str]:
+    """Fetch one commit without its history, and keep it under a ref of its own."""
     options = ["--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]
-    return [*_in(mirror), "fetch", *options, "--end-of-options", url, f"+{wanted}:{target}"]
+    return [*_in(mirror), "fetch", *options, "--end-of-options", url, f"+{sha}:{_kept_ref(sha)}"]
 
 
 def list_remote(url: str, ref: str) -> list[str]:
@@ -156,14 +159,14 @@ def list_remote(url: str, ref: str) -> list[str]:
     return ["ls-remote", "--quiet", "--end-of-options", url, ref, f"{ref}^{{}}"]
 
 
-def resolve_commit(mirror: Path, ref: str) -> list[str]:
-    """Give the commit a ref of the mirror stands for."""
-    return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"]
+def resolve_commit(mirror: Path, sha: str) -> list[str]:
+    """Give the commit behind what is kept under a SHA."""
+    return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{_kept_ref(sha)}^{{commit}}"]
 
 
 def keep_commit(mirror: Path, sha: str) -> list[str]:
-    """Point the commit's own ref to it."""
-    return [*_in(mirror), "update-ref", kept_ref(sha), sha]
+    """Keep a commit the mirror has under a ref of its own."""
+    return [*_in(mirror), "update-ref", _kept_ref(sha), sha]
 
 
 def read_commit(mirror: Path, sha: str) -> list[str]:
@@ -185,6 +188,10 @@ def serve_blobs(mirror: Path) -> list[str]:
 def read_blob(mirror: Path, blob: str) -> list[str]:
     """Print one blob."""
     return [*_in(mirror), "cat-file", "blob", blob]
+
+
+def _kept_ref(sha: str) -> str:
+    return f"refs/keystone/{sha}"
 
 
 def _in(mirror: Path) -> list[str]:

@@ -11,7 +11,6 @@ from jobs.adapters.git_parsing import printable
 from jobs.errors import CheckoutError, DeploymentError, GitError, PlatformError
 
 SHOWN_COMPLAINT = 300
-_OTHER_HASH = re.compile(r"mismatched algorithms: client \w+; server \w+")
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,6 @@ def explain(complaint: str, attempt: Attempt) -> DeploymentError | PlatformError
             )
     asked = f"{attempt.wanted} of {attempt.repository}"
     return GitError(f"git could not fetch {asked}: {shown(complaint)}")
-
-
-def wants_other_hash(complaint: str) -> bool:
-    """Whether the server's objects are named by SHA-256 and the mirror's by SHA-1."""
-    return _OTHER_HASH.search(complaint) is not None
 
 
 def shown(complaint: str) -> str:

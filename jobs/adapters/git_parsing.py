@@ -13,8 +13,9 @@ LINK = 0o120000
 EXECUTABLE = 0o100755
 PLAIN = 0o100644
 
-# Control characters but newline and tab, and those that turn the direction of writing.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Control characters but newline and tab, those that turn the direction of writing, and halves of
+# characters, which no database takes.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _AUTHOR = re.compile(rb"^author (.*?) ?<[^<>\n]*>", re.MULTILINE)
 _ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", re.DOTALL)
 
@@ -34,7 +35,7 @@ def parse_remote_refs(output: bytes, ref: str) -> str | None:
         sha, tab, name = line.partition(b"\t")
         if tab and SHA.fullmatch(sha.decode("ascii", "replace")):
             found[name] = sha.decode("ascii")
-    wanted = ref.encode("utf-8", "surrogateescape")
+    wanted = ref.encode()
     return found.get(wanted + b"^{}") or found.get(wanted)
 
 

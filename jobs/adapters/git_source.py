@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.adapters import git_commands as commands
-from jobs.adapters.git_commands import FETCHED_REF, SHA
-from jobs.adapters.git_failures import Attempt, explain, wants_other_hash
+from jobs.adapters.git_commands import SHA
+from jobs.adapters.git_failures import Attempt, explain
 from jobs.adapters.git_parsing import (
     parse_commit,
     parse_remote_refs,
@@ -54,16 +54,19 @@ class GitSource:
         self._timeout_s = timeout_s
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
-        """Make a commit available in the mirror with one request to the server, or with none."""
-        wanted = _wanted(ref, sha)
+        """Make a commit available in the mirror, and give its SHA.
+
+        The server is asked once; for a ref without a SHA twice, because `git fetch` takes
+        `refs/heads/refs/heads/x` for `refs/heads/x` when that is all there is.
+        """
+        wanted = _wanted(ref, sha) or self._newest(remote, ref, stop)
         kept = self._kept(remote, wanted)
         if kept is not None:
             return kept
         commands.check_url(remote.url, self._allowed_schemes)
         with _disk_errors(), self._locked(remote, stop):
             # Another worker may have fetched it while this one waited.
-            kept = self._kept(remote, wanted)
-            return kept or self._fetch(remote, wanted, _object_format(wanted), stop)
+            return self._kept(remote, wanted) or self._fetch(remote, wanted, stop)
 
     def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
         """Ask the server which commit a full ref points to now."""
@@ -102,37 +105,37 @@ class GitSource:
         with open_tree(mirror, parse_tree(finished.output)) as tree:
             yield tree
 
-    def _fetch(self, remote: Remote, wanted: str, object_format: str, stop: StopSignal) -> str:
-        mirror = self._mirror(remote, object_format)
-        _make_ready(mirror, object_format)
-        target = commands.kept_ref(wanted) if SHA.fullmatch(wanted) else FETCHED_REF
-        finished = self._network(remote, commands.fetch(mirror, remote.url, wanted, target), stop)
-        if finished.status == 0:
-            return _keep(mirror, target, _attempt(remote, wanted))
-        complaint = _complaint(finished, remote)
-        if object_format == "sha1" and wants_other_hash(complaint):
-            return self._fetch(remote, wanted, "sha256", stop)
-        raise explain(complaint, _attempt(remote, wanted))
+    def _newest(self, remote: Remote, ref: str, stop: StopSignal) -> str:
+        sha = self.head(remote, ref=ref, stop=stop)
+        if sha is None:
+            raise CheckoutError(_attempt(remote, ref).missing)
+        return sha
+
+    def _fetch(self, remote: Remote, sha: str, stop: StopSignal) -> str:
+        mirror = self._mirror(remote, sha)
+        _make_ready(mirror, commands.object_format(sha))
+        finished = self._network(remote, commands.fetch(mirror, remote.url, sha), stop)
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, sha))
+        return _keep(mirror, sha, _attempt(remote, sha))
 
     def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
         settings = commands.network_settings(remote, self._allowed_schemes)
         environment = commands.environment(settings)
         return run(arguments, environment, stop=stop, timeout_s=self._timeout_s)
 
-    def _mirror(self, remote: Remote, object_format: str) -> Path:
-        suffix = "" if object_format == "sha1" else f"-{object_format}"
-        return self._mirrors_dir / f"{remote.repository_id}{suffix}.git"
+    def _mirror(self, remote: Remote, sha: str) -> Path:
+        """Give the mirror a SHA belongs to: a repository has one for each length of SHA."""
+        return self._mirrors_dir / f"{remote.repository_id}-{commands.object_format(sha)}.git"
 
-    def _kept(self, remote: Remote, wanted: str) -> str | None:
-        """Give the commit of a SHA when the mirror has it; a ref's is never taken for known."""
-        if not SHA.fullmatch(wanted):
-            return None
-        return _resolve(self._mirror(remote, _object_format(wanted)), commands.kept_ref(wanted))
+    def _kept(self, remote: Remote, sha: str) -> str | None:
+        """Give the commit a SHA stands for when the mirror has it."""
+        return _resolve(self._mirror(remote, sha), sha)
 
     def _fetched(self, remote: Remote, sha: str) -> Path:
-        if self._kept(remote, sha) != sha:
+        if not SHA.fullmatch(sha) or self._kept(remote, sha) != sha:
             raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
-        return self._mirror(remote, _object_format(sha))
+        return self._mirror(remote, sha)
 
     @contextmanager
     def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
@@ -147,8 +150,8 @@ class GitSource:
             yield
 
 
-def _wanted(ref: str, sha: str | None) -> str:
-    """Give what to ask the server for: a full SHA or a full ref."""
+def _wanted(ref: str, sha: str | None) -> str | None:
+    """Give the full SHA that is asked for; None when it is the newest commit of a full ref."""
     wanted = sha or ref
     if SHA.fullmatch(wanted.lower()):
         return wanted.lower()
@@ -156,11 +159,7 @@ def _wanted(ref: str, sha: str | None) -> str:
         raise CheckoutError(f"{wanted} is not a whole commit SHA; give the full SHA")
     if sha is not None or not commands.is_full_ref(wanted):
         raise CheckoutError(f"{printable(wanted)[:200]} is not a branch, a tag or a commit SHA")
-    return wanted
-
-
-def _object_format(wanted: str) -> str:
-    return "sha256" if SHA.fullmatch(wanted) and len(wanted) == 64 else "sha1"  # noqa: PLR2004
+    return None
 
 
 def _attempt(remote: Remote, wanted: str) -> Attempt:
@@ -208,18 +207,19 @@ def _leftovers(mirror: Path) -> Iterator[Path]:
     yield from (mirror / "objects" / "pack").glob("tmp_*")
 
 
-def _resolve(mirror: Path, ref: str) -> str | None:
-    finished = run(commands.resolve_commit(mirror, ref), commands.environment())
+def _resolve(mirror: Path, sha: str) -> str | None:
+    """Give the commit kept under a SHA; another one when that is an annotated tag's."""
+    finished = run(commands.resolve_commit(mirror, sha), commands.environment())
     found = finished.output.decode("ascii", "replace").strip()
     return found if finished.status == 0 and SHA.fullmatch(found) else None
 
 
 def _keep(mirror: Path, fetched: str, attempt: Attempt) -> str:
-    """Give the commit behind what was fetched, kept under a ref of its own."""
+    """Give the commit behind what was fetched, kept under its own SHA too."""
     commit = _resolve(mirror, fetched)
     if commit is None:
-        raise CheckoutError(f"{attempt.wanted} of {attempt.repository} does not lead to a commit")
-    if fetched != commands.kept_ref(commit):
+        raise CheckoutError(f"{fetched[:7]} of {attempt.repository} is not a commit")
+    if fetched != commit:
         finished = run(commands.keep_commit(mirror, commit), commands.environment())
         if finished.status != 0:
             raise StorageError(f"the mirror {mirror} could not keep the commit {commit}")

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,6 +27,8 @@ TOTAL_TIMEOUT_S = 25.0
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 24 * 3600.0
 SHOWN_MESSAGE = 200
+# How GitHub answers a write to a repository that was renamed; it sends 307.
+REDIRECTS = {301, 302, 307, 308}
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,11 @@ class Answer:
     @property
     def message(self) -> str:
         """What GitHub says went wrong, on one line."""
-        parts = [self.body.get("message")]
         errors = self.body.get("errors")
-        for error in errors if isinstance(errors, list) else []:
-            parts.append(error.get("message") if isinstance(error, dict) else error)
-        text = "; ".join(part for part in parts if isinstance(part, str) and part)
-        return " ".join(text.split())[:SHOWN_MESSAGE]
+        parts = [self.body, *(errors if isinstance(errors, list) else [])]
+        words = [part.get("message") if isinstance(part, dict) else part for part in parts]
+        text = "; ".join(" ".join(word.split()) for word in words if isinstance(word, str))
+        return "".join(filter(str.isprintable, text))[:SHOWN_MESSAGE]
 
 
 class GitHubForge:
@@ -95,7 +95,7 @@ class GitHubForge:
 
 def _post(client: Github, post: StatusPost) -> None:
     answer = _send(client, "POST", _address(post.repository, post.sha), _body(post))
-    if answer.status == HTTPStatus.TEMPORARY_REDIRECT and post.repository.github_id is None:
+    if answer.status in REDIRECTS and post.repository.github_id is None:
         renamed = _resolve(client, post.repository)
         answer = _send(client, "POST", _address(renamed, post.sha), _body(post))
     _ensure_taken(answer, post)
@@ -242,7 +242,7 @@ def _within(seconds: float, call: Callable[[], None]) -> None:
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="github")
     try:
         pool.submit(call).result(timeout=seconds)
-    except FutureTimeoutError as exc:
+    except TimeoutError as exc:
         raise GitHubError(f"GitHub's API did not answer within {seconds:g} s") from exc
     finally:
         pool.shutdown(wait=False)

@@ -116,6 +116,22 @@ class Context:
             raise BuildError(f"the symbolic link {entry.path} is longer than {LONGEST_LINK} bytes")
         return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
 
+    def read(self, entry: TreeEntry) -> Iterator[bytes]:
+        """Give a file's content in pieces."""
+        return self._tree.read(entry)
+
+    def ensure_dockerfile(self, path: str) -> None:
+        """Make sure that the Dockerfile is a file of the tree.
+
+        Raises:
+            BuildError: it is not there, or is a symbolic link.
+        """
+        entry = self._entries.get(_clean(path))
+        if entry is None:
+            raise BuildError(f"there is no Dockerfile at {path} in the commit")
+        if entry.mode == SYMLINK:
+            raise BuildError(f"the Dockerfile at {path} is a symbolic link; commit the file itself")
+
     def _included(self, filters: Filters) -> Patterns | None:
         """Give the patterns of what is wanted; None when that is everything."""
         paths = {_clean(path) for path in filters.include} | self._followed(filters.follow)

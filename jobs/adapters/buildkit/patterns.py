@@ -19,9 +19,7 @@ from jobs.errors import BuildError
 ANY_FOLDERS = "**"
 _MEMBER = r"(\\.|[^\\\]-])"
 _RANGE = re.compile(f"{_MEMBER}(?:-{_MEMBER})?", re.DOTALL)
-_CLASS = re.compile(
-    rf"\[(?P<negated>\^?)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL
-)
+_CLASS = re.compile(rf"\[(?P<negated>\^?)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL)
 
 
 class Patterns:
@@ -120,18 +118,18 @@ def _segment(segment: str, pattern: str) -> str:
 def _split_at_stars(segment: str, pattern: str) -> list[str]:
     pieces, position = [""], 0
     while position < len(segment):
-        token = segment[position]
-        if token == "*":
+        letter = segment[position]
+        if letter == "*":
             pieces.append("")
             position += 1
-        elif token == "?":
+        elif letter == "?":
             pieces[-1] += "[^/]"
             position += 1
-        elif token == "[":
+        elif letter == "[":
             expression, position = _class(segment, position, pattern)
             pieces[-1] += expression
         else:
-            position += token == "\\" and position + 1 < len(segment)
+            position += letter == "\\" and position + 1 < len(segment)
             pieces[-1] += re.escape(segment[position])
             position += 1
     return pieces

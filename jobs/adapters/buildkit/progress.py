@@ -1,10 +1,10 @@
 """The progress of a build as people read it. Pure.
 
-    #3 [2/3] COPY app /app
-    #3 CACHED
-    #4 [3/3] RUN make
-    #4 | gcc -o app app.c
-    #4 DONE 0.1s
+#3 [2/3] COPY app /app
+#3 CACHED
+#4 [3/3] RUN make
+#4 | gcc -o app app.c
+#4 DONE 0.1s
 """
 
 from jobs.adapters.buildkit.trace import Output, Vertex
@@ -24,7 +24,7 @@ class Lines:
         """Give the lines that are complete now, none longer than `LONGEST_TEXT`."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST_TEXT:
-            # A progress bar draws over itself by "\r" and may never end its line.
+            # A progress bar draws over itself by carriage returns and may never end its line.
             self._rest = _last_drawn(self._rest)
             whole = len(self._rest) - len(self._rest) % LONGEST_TEXT
             lines += [self._rest[:whole]] if whole else []
@@ -104,7 +104,7 @@ def _flat(text: str) -> str:
 
 
 def _last_drawn(line: bytes) -> bytes:
-    """Give what a terminal would still show of a line that was drawn over by "\\r"."""
+    """Give what a terminal would still show of a line that was drawn over by carriage returns."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
-LONGEST_VARINT = 10
+LONGEST_VARINT = 10  # bytes
+LOW_BITS, MORE = 0x7F, 0x80  # of each byte of a number: its part, and whether another follows
 
 
 class WireError(ValueError):
@@ -88,8 +89,8 @@ class Message:
 
 def _varint(value: int) -> bytes:
     encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
+    while value > LOW_BITS:
+        encoded.append(value & LOW_BITS | MORE)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
@@ -98,7 +99,7 @@ def _varint(value: int) -> bytes:
 def _read_varint(encoded: bytes, position: int) -> tuple[int, int]:
     value = 0
     for index, byte in enumerate(encoded[position : position + LONGEST_VARINT]):
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says "more follows"
+        value |= (byte & LOW_BITS) << (7 * index)
+        if not byte & MORE:
             return value, position + index + 1
     raise WireError("a number is cut off or too long")

@@ -1,0 +1,173 @@
+"""One build from beginning to end: a session for the engine's questions, a request for the image.
+
+Closing the request's connection is what cancels a build in the engine, and both a stop and the
+deadline come down to that.
+"""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import SecretStr
+
+from jobs.adapters.buildkit.context import Context
+from jobs.adapters.buildkit.failures import build_failure
+from jobs.adapters.buildkit.http2 import GrpcConnection
+from jobs.adapters.buildkit.progress import Progress
+from jobs.adapters.buildkit.services import Method, Services
+from jobs.adapters.buildkit.trace import decode_trace
+from jobs.adapters.buildkit.transport import (
+    ANSWER_DEADLINE_S,
+    SWITCHING_PROTOCOLS,
+    Address,
+    Connection,
+    connected,
+    json_lines,
+)
+from jobs.adapters.buildkit.wire import WireError
+from jobs.adapters.ports import BuildSpec, LogLine, Tree
+from jobs.errors import BuildError, DockerError
+from jobs.stopping import StopSignal
+
+BUILDKIT = "2"  # the engine's number for this builder
+EXPOSE = "X-Docker-Expose-Session-"
+
+
+@dataclass(frozen=True)
+class BuildKit:
+    """The builder of one engine.
+
+    Attributes:
+        api_version: the version of the Engine API that was agreed on.
+        secrets: what Dockerfiles may mount, by id.
+        logins: user and password by registry host.
+    """
+
+    address: Address
+    api_version: str
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    logins: Mapping[str, tuple[str, SecretStr]] = field(default_factory=dict)
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+        """Build an image of the tree, and give its id; `log` is called in this thread.
+
+        Raises:
+            BuildError: the build failed or took longer than its deadline.
+            DockerError: the engine failed.
+        """
+        context = Context(tree)
+        context.ensure_dockerfile(spec.dockerfile)
+        return asyncio.run(self._build_until_stopped(spec, context, log, stop))
+
+    async def _build_until_stopped(
+        self, spec: BuildSpec, context: Context, log: LogLine, stop: StopSignal
+    ) -> str:
+        loop = asyncio.get_running_loop()
+        building = loop.create_task(self._build(spec, context, log))
+
+        def cancel() -> None:
+            # Called from another thread, and perhaps just after the loop has ended.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(building.cancel)
+
+        with stop.cuts(cancel):
+            try:
+                return await asyncio.wait_for(building, spec.deadline_s)
+            except TimeoutError as exc:
+                raise BuildError(f"the build took longer than {_span(spec.deadline_s)}") from exc
+            except asyncio.CancelledError as exc:
+                raise DockerError("the build was cut off") from exc
+
+    async def _build(self, spec: BuildSpec, context: Context, log: LogLine) -> str:
+        services = Services(context, secrets=self.secrets, logins=self.logins)
+        session_id = uuid.uuid4().hex
+        async with connected(self.address) as connection:
+            await self._turn_around(connection, session_id, spec.cache_key or spec.tag)
+            session = GrpcConnection(connection.reader, connection.writer, services.answer)
+            serving = asyncio.create_task(session.serve())
+            try:
+                return await self._request_image(spec, session_id, log)
+            except (BuildError, DockerError):
+                # What failed on our side is the cause of what the engine then reports.
+                if session.failure is not None:
+                    raise session.failure from None
+                raise
+            finally:
+                serving.cancel()
+                await asyncio.wait({serving})
+
+    async def _turn_around(self, connection: Connection, session_id: str, shared_key: str) -> None:
+        headers: dict[str, str | list[str]] = {
+            "Connection": "Upgrade",
+            "Upgrade": "h2c",
+            f"{EXPOSE}Uuid": session_id,
+            f"{EXPOSE}Name": "keystone",
+            # The engine keeps the context of the last build with the same key.
+            f"{EXPOSE}Sharedkey": shared_key,
+            f"{EXPOSE}Grpc-Method": list(Method),
+        }
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE_S):
+                answer = await connection.request(f"/v{self.api_version}/session", headers)
+        except TimeoutError as exc:
+            raise DockerError("the Docker Engine does not open a build session") from exc
+        if answer.status != SWITCHING_PROTOCOLS:
+            raise DockerError(f"the Docker Engine refused a build session ({answer.status})")
+
+    async def _request_image(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
+        query = {
+            "version": BUILDKIT,
+            "remote": "client-session",
+            "session": session_id,
+            "t": spec.tag,
+            "dockerfile": spec.dockerfile,
+            "labels": json.dumps(dict(spec.labels)),
+        }
+        target = f"/v{self.api_version}/build?{urlencode(query)}"
+        async with connected(self.address) as connection:
+            answer = await connection.request(target, {"Content-Length": "0"})
+            outcome = _Outcome(Progress(log))
+            async for message in json_lines(connection.reader, answer):
+                outcome.take(message)
+        return outcome.image_id()
+
+
+class _Outcome:
+    """What the engine's messages say of a build."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._image_id = ""
+
+    def take(self, message: dict[str, Any]) -> None:
+        if "error" in message:
+            self._progress.end()
+            raise build_failure(str(message["error"]), self._progress.failed)
+        match message.get("id"), message.get("aux"):
+            case "moby.image.id", {"ID": str(image_id)}:
+                self._image_id = image_id
+            case "moby.buildkit.trace", str(encoded):
+                self._follow(encoded)
+
+    def image_id(self) -> str:
+        self._progress.end()
+        if not self._image_id:
+            raise DockerError("the Docker Engine went away in the middle of the build")
+        return self._image_id
+
+    def _follow(self, encoded: str) -> None:
+        try:
+            for event in decode_trace(base64.b64decode(encoded)):
+                self._progress.feed(event)
+        except (WireError, ValueError) as exc:
+            raise DockerError("the Docker Engine reports progress in an unknown form") from exc
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"  # noqa: PLR2004

@@ -1,0 +1,312 @@
+"""The Docker Engine: the only file that imports the docker SDK.
+
+Nothing without the label of this Keystone's identity is listed, changed or removed; for whoever
+asks, it is not there. Images are built by `jobs.adapters.buildkit`.
+"""
+
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Network
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+import requests
+from docker.api import APIClient
+from docker.errors import APIError, DockerException
+from docker.models.containers import Container as DockerContainer
+from docker.models.images import Image as DockerImage
+from docker.models.networks import Network as DockerNetwork
+from docker.transport import UnixHTTPAdapter
+from docker.types import IPAMConfig, IPAMPool, LogConfig
+
+from jobs.adapters import docker_values as values
+from jobs.adapters.buildkit.client import BuildKit
+from jobs.adapters.buildkit.transport import Address
+from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, Image, LogLine, Tree
+from jobs.errors import DockerError, StartError
+from jobs.naming import IDENTITY_LABEL
+from jobs.states import ContainerState
+from jobs.stopping import StopSignal
+
+TIMEOUT_S = 60
+BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 400, 403, 404, 409
+MOST_ADDRESS_TRIES = 3
+MOST_OUTPUT_LINES = 5000
+REMOVAL_DEADLINE_S = 20
+REMOVAL_POLL_S = 0.1
+
+
+class DockerEngine:
+    """The Docker Engine as `jobs.adapters.ports.Engine` describes it."""
+
+    def __init__(self, client: docker.DockerClient, identity: str) -> None:
+        self._client = client
+        self._identity = identity
+
+    @classmethod
+    def from_environment(cls, identity: str) -> "DockerEngine":
+        """Connect to the engine that DOCKER_HOST names, or to the usual one.
+
+        Raises:
+            DockerError: no engine answers there.
+        """
+        with _translated():
+            return cls(docker.from_env(timeout=TIMEOUT_S), identity)
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        self._client.close()
+
+    def version(self) -> str:
+        """Give the engine's version."""
+        with _translated():
+            return str(self._client.version()["Version"])
+
+    # --- Images ------------------------------------------------------------------------------
+
+    def image_id(self, tag: str) -> str | None:
+        """Give the id of our image with that tag (or id), or None when there is none."""
+        with _translated():
+            image = self._find_image(tag)
+            return None if image is None else image.id
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+        """Build an image that carries our label; its output goes to `log`, in this thread."""
+        api = self._client.api
+        builder = BuildKit(_address(api), api.api_version)
+        ours = replace(spec, labels=self._labelled(spec.labels))
+        return builder.build(ours, tree, log=log, stop=stop)
+
+    def images(self) -> list[Image]:
+        """List every image of this Keystone."""
+        with _translated():
+            return [values.read_image(each) for each in self._client.api.images(filters=self._ours)]
+
+    def remove_image(self, reference: str) -> None:
+        """Remove one tag or image id of ours, unless something still uses it."""
+        with _translated(), _Tolerated(NOT_FOUND, CONFLICT):
+            if self._find_image(reference) is not None:
+                self._client.images.remove(reference, force=False)
+
+    # --- Networks ----------------------------------------------------------------------------
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make the app's own network, unless it is there."""
+        with _translated():
+            if self._find_network(name) is not None:
+                return
+            for subnet in values.subnets(name):
+                if self._made_network(name, subnet, labels):
+                    return
+        raise DockerError(f"there is no subnet left in {values.NETWORKS} for the network {name}")
+
+    def remove_network(self, name: str) -> None:
+        """Remove an app's network."""
+        with _translated(), _Tolerated(NOT_FOUND):
+            if network := self._find_network(name):
+                network.remove()
+
+    # --- Containers --------------------------------------------------------------------------
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Create and start a container that is not restarted when it ends."""
+        with _translated():
+            for address in islice(self._free_addresses(spec.network), MOST_ADDRESS_TRIES):
+                # Forbidden: somebody took the address in the meantime.
+                with _Tolerated(FORBIDDEN):
+                    return self._start_at(spec, address)
+        raise DockerError(f"the network {spec.network} has no address left for a container")
+
+    def inspect(self, container_id: str) -> Container:
+        """Describe a container."""
+        with _translated():
+            found = self._find_container(container_id)
+        if found is None:
+            return Container(id=container_id, state=ContainerState.MISSING)
+        return values.read_container(found.attrs)
+
+    def containers(self) -> list[Container]:
+        """List every container of this Keystone, stopped ones too."""
+        with _translated():
+            found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
+        return [values.read_container(container.attrs) for container in found]
+
+    def output(self, container_id: str, *, tail: int) -> list[str]:
+        """Give the last lines the container wrote, oldest first, at most 5000."""
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
+        with _translated(), _Tolerated(NOT_FOUND):
+            if most and (found := self._find_container(container_id)):
+                return values.read_lines(found.logs(tail=most), most=most)
+        return []
+
+    def keep_running(self, container_id: str) -> None:
+        """Have the engine restart the container whenever it ends."""
+        with _translated(), _Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                found.update(restart_policy={"Name": "always"})
+
+    def stop(self, container_id: str, *, grace_s: int) -> None:
+        """End and remove a container; its volumes stay."""
+        with _translated(), _Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                # Conflict: it is being removed already.
+                with _Tolerated(CONFLICT):
+                    # An engine that restarts in the meantime must not start it again.
+                    found.update(restart_policy={"Name": "no"})  # type: ignore[arg-type]
+                    found.stop(timeout=grace_s)
+                self._remove(found)
+
+    # --- Only what is ours -------------------------------------------------------------------
+
+    @property
+    def _ours(self) -> dict[str, Any]:
+        return {"label": f"{IDENTITY_LABEL}={self._identity}"}
+
+    def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
+        return {**labels, IDENTITY_LABEL: self._identity}
+
+    def _find_container(self, name: str) -> DockerContainer | None:
+        with _Tolerated(NOT_FOUND):
+            found = self._client.containers.get(name)
+            return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
+        return None
+
+    def _find_image(self, reference: str) -> DockerImage | None:
+        with _Tolerated(NOT_FOUND):
+            found = self._client.images.get(reference)
+            return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
+        return None
+
+    def _find_network(self, name: str) -> DockerNetwork | None:
+        # The engine takes the name for a part of one.
+        found = self._client.networks.list(names=[name], filters=self._ours)
+        return next((network for network in found if network.name == name), None)
+
+    # --- Steps of the above ------------------------------------------------------------------
+
+    def _made_network(self, name: str, subnet: IPv4Network, labels: Mapping[str, str]) -> bool:
+        """Make a network unless its subnet overlaps with another's."""
+        pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
+        try:
+            self._client.networks.create(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                ipam=IPAMConfig(pool_configs=[pool]),
+                labels=self._labelled(labels),
+            )
+        except APIError as exc:
+            if exc.status_code == FORBIDDEN:
+                return False
+            # Conflict: another caller was faster, and made the same.
+            if exc.status_code != CONFLICT or self._find_network(name) is None:
+                raise
+        return True
+
+    def _free_addresses(self, network: str) -> Iterator[str]:
+        found = self._find_network(network)
+        if found is None:
+            raise DockerError(f"there is no network {network} of this Keystone")
+        # Stopped ones count too: the engine gives them their old address back.
+        others = self._client.containers.list(all=True, sparse=True, filters={"network": network})
+        taken = {values.address_on(other.attrs, network) for other in others}
+        return values.free_addresses(IPv4Network(found.attrs["IPAM"]["Config"][0]["Subnet"]), taken)
+
+    def _start_at(self, spec: ContainerSpec, address: str) -> Container:
+        try:
+            container = self._create(spec, address)
+            with ExitStack() as undo:
+                undo.callback(self._remove, container)
+                container.start()
+                container.reload()
+                undo.pop_all()
+        except APIError as exc:
+            if exc.status_code == BAD_REQUEST:
+                raise StartError(values.start_reason(exc.explanation or str(exc))) from exc
+            raise
+        return values.read_container(container.attrs)
+
+    def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
+        try:
+            return self._create_once(spec, address)
+        except APIError as exc:
+            leftover = self._find_container(spec.name)
+            if exc.status_code != CONFLICT or leftover is None:
+                raise
+            self._remove(leftover)
+        return self._create_once(spec, address)
+
+    def _create_once(self, spec: ContainerSpec, address: str) -> DockerContainer:
+        endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
+        return self._client.containers.create(
+            spec.image,
+            None if spec.command is None else list(spec.command),
+            name=spec.name,
+            environment=values.environment(spec),
+            labels=self._labelled(spec.labels),
+            network=spec.network,
+            networking_config={spec.network: endpoint},
+            log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
+            **values.host_options(spec),
+        )
+
+    def _remove(self, container: DockerContainer) -> None:
+        # Conflict: it is being removed already, so that is waited for.
+        with _Tolerated(NOT_FOUND, CONFLICT):
+            container.remove(v=False, force=True)
+        deadline = time.monotonic() + REMOVAL_DEADLINE_S
+        while self._find_container(str(container.id)) is not None:
+            if time.monotonic() > deadline:
+                raise DockerError(f"the container {container.name} could not be removed")
+            time.sleep(REMOVAL_POLL_S)
+
+
+def _address(api: APIClient) -> Address:
+    """Give the address behind the SDK's connection, for the connections a build makes itself."""
+    adapter = api.get_adapter(api.base_url)
+    if isinstance(adapter, UnixHTTPAdapter):
+        return Address(socket_path=adapter.socket_path)
+    url = urlsplit(api.base_url)
+    if url.scheme not in {"http", "https"} or url.hostname is None or url.port is None:
+        raise DockerError("images are built over unix:// and tcp:// only; change DOCKER_HOST")
+    tls = _tls(api) if url.scheme == "https" else None
+    return Address(host=url.hostname, port=url.port, tls=tls)
+
+
+def _tls(api: APIClient) -> ssl.SSLContext:
+    """Check the engine's certificate, and show ours, exactly as the SDK does."""
+    context = ssl.create_default_context(cafile=api.verify if isinstance(api.verify, str) else None)
+    if not api.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if isinstance(api.cert, tuple):
+        context.load_cert_chain(*api.cert)
+    return context
+
+
+class _Tolerated:
+    """Leaves its block in silence when the engine answers with one of these codes."""
+
+    def __init__(self, *codes: int) -> None:
+        self._codes = codes
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        return isinstance(error, APIError) and error.status_code in self._codes
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except APIError as exc:
+        raise DockerError(f"the Docker Engine refused: {exc.explanation or exc}") from exc
+    except (DockerException, requests.RequestException) as exc:
+        raise DockerError("the Docker Engine does not answer; is it running?") from exc

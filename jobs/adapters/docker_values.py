@@ -1,0 +1,135 @@
+"""What the Docker Engine's JSON means, and what it is told; values only. Pure."""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from jobs.adapters.ports import Container, ContainerSpec, Image
+from jobs.errors import StartError
+from jobs.states import ContainerState
+
+# What programs that begin as root need to prepare their files and then change their user.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses numbers
+# Docker's own address pools are used up after 30 networks; a /28 carries 13 containers.
+NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
+NETWORK_PREFIX = 28
+MOST_SUBNET_TRIES = 256
+LONGEST_LINE = 4000  # characters
+LONGEST_REASON = 300  # characters
+
+_EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
+
+
+def read_container(attributes: Mapping[str, Any]) -> Container:
+    """Turn the engine's description of a container into ours."""
+    state = attributes["State"]
+    kind = _state(state)
+    return Container(
+        id=attributes["Id"],
+        state=kind,
+        name=attributes["Name"].lstrip("/"),
+        ip=next(_addresses(attributes), ""),
+        labels=attributes["Config"]["Labels"] or {},
+        exit_code=None if kind is ContainerState.RUNNING else state["ExitCode"],
+        out_of_memory=state["OOMKilled"],
+        restarts=attributes["RestartCount"],
+        started_at=state["StartedAt"],
+        health=state.get("Health", {}).get("Status"),
+    )
+
+
+def read_image(attributes: Mapping[str, Any]) -> Image:
+    """Turn an entry of the engine's list of images into ours."""
+    tags = [tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>"]
+    return Image(attributes["Id"], tuple(tags), attributes["Labels"] or {})
+
+
+def address_on(attributes: Mapping[str, Any], network: str) -> str:
+    """Give the address a container has, or will have again, on a network; "" when none."""
+    endpoint = attributes["NetworkSettings"]["Networks"].get(network)
+    return _address(endpoint) if endpoint else ""
+
+
+def host_options(spec: ContainerSpec) -> dict[str, Any]:
+    """Give the limits and precautions every container of ours has.
+
+    The engine does not restart it: a release that dies must be seen to be dead.
+    """
+    memory = f"{spec.memory_mb}m"
+    limits = {"mem_limit": memory, "memswap_limit": memory, "pids_limit": spec.pids}
+    if spec.cpus is not None:
+        limits["nano_cpus"] = round(spec.cpus * 10**9)
+    return {
+        **limits,
+        "cap_drop": ["ALL"],
+        "cap_add": list(CAPABILITIES),
+        "security_opt": ["no-new-privileges"],
+        # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
+        "init": True,
+        "restart_policy": {"Name": "no"},
+    }
+
+
+def environment(spec: ContainerSpec) -> dict[str, str]:
+    """Give the variables of a container in clear; PORT is always the one that is probed.
+
+    Raises:
+        StartError: a name cannot be one; no value is quoted.
+    """
+    for name in spec.environment:
+        # The engine would refuse it too, but with the value in its answer.
+        if not name or "=" in name:
+            raise StartError(f"{name!r} cannot be the name of an environment variable")
+    given = {name: value.get_secret_value() for name, value in spec.environment.items()}
+    return {**given, "PORT": str(spec.port)}
+
+
+def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
+    """Give the subnets to try for a network, the same ones for the same name."""
+    size = 2 ** (NETWORKS.max_prefixlen - NETWORK_PREFIX)
+    places = NETWORKS.num_addresses // size
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    for offset in range(MOST_SUBNET_TRIES):
+        start = NETWORKS[(first + offset) % places * size]
+        yield ipaddress.IPv4Network((start, NETWORK_PREFIX))
+
+
+def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Iterator[str]:
+    """Give the addresses of a subnet that nobody has; the first one is the gateway's."""
+    _gateway, *hosts = subnet.hosts()
+    return (str(host) for host in hosts if str(host) not in taken)
+
+
+def read_lines(output: bytes, *, most: int) -> list[str]:
+    """Give the last lines of a container's output, each cut to a bounded length."""
+    lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line[:LONGEST_LINE] for line in lines[-most:]]
+
+
+def start_reason(explanation: str) -> str:
+    """Shorten what the engine says when a container cannot be started to what matters in it."""
+    found = _EXEC.search(explanation.strip())
+    reason = f"cannot run {found[1]}" if found else explanation
+    return " ".join(reason.split())[:LONGEST_REASON]
+
+
+def _state(state: Mapping[str, Any]) -> ContainerState:
+    # A container that waits for its next restart is called both running and restarting.
+    if state["Restarting"]:
+        return ContainerState.RESTARTING
+    return ContainerState.RUNNING if state["Running"] else ContainerState.EXITED
+
+
+def _addresses(attributes: Mapping[str, Any]) -> Iterator[str]:
+    return filter(None, map(_address, attributes["NetworkSettings"]["Networks"].values()))
+
+
+def _address(endpoint: Mapping[str, Any]) -> str:
+    """Give an endpoint's address; a stopped container has only the one it was promised."""
+    promised = (endpoint.get("IPAMConfig") or {}).get("IPv4Address", "")
+    return str(endpoint.get("IPAddress") or promised)

@@ -1,0 +1,219 @@
+"""The router at work: HAProxy's runtime API over its Unix socket. Nothing else speaks to it.
+
+A call is one connection, one line of commands and the whole answer. HAProxy has no error codes,
+only sentences, so its words decide nothing here: every line of commands ends by asking for the
+state that came of it, and that is what is judged.
+
+Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 2026-11-23).
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from jobs.adapters.haproxy_config import (
+    SLOTS,
+    backend_name,
+    ensure_slot,
+    join_address,
+    split_address,
+)
+from jobs.adapters.ports import Route
+from jobs.errors import RouterError
+
+# A thousand ports make 140 kB.
+LONGEST_ANSWER = 16 * 1024 * 1024
+
+# The bits of `srv_admin_state`. The last only remembers how the server was declared at start.
+FORCED_MAINTENANCE = 0x01
+DECLARED_DISABLED = 0x04
+
+Row = dict[str, str]
+
+
+class HAProxyRouter:
+    """A running HAProxy whose configuration `haproxy_config` has made.
+
+    Holds no connection, so that any thread or process may use one.
+    """
+
+    def __init__(self, socket_path: Path, *, timeout_s: float = 2.0) -> None:
+        self._path = socket_path
+        self._timeout_s = timeout_s
+
+    def version(self) -> str:
+        """Give HAProxy's version, like "2.6.12-1+deb12u4".
+
+        Raises:
+            RouterError: no router answers.
+        """
+        for line in self._ask("show info").splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Version":
+                return value.strip()
+        raise RouterError("the router does not tell its version; is it HAProxy?")
+
+    def switch(self, route: Route) -> None:
+        """Send all new requests of the port to the route's slot and let the other one drain.
+
+        Doing it again changes nothing. The new slot is ready before the old one drains.
+
+        Raises:
+            RouterError: the port is not one the router listens on, the address is none, or the
+                router does not answer.
+        """
+        host, port = split_address(route.address)
+        new, old = _servers(route.port, route.slot)
+        answer = self._ask(
+            f"set server {new} addr {host} port {port}",
+            f"set server {new} state ready",
+            f"set server {old} state drain",
+            f"show servers state {backend_name(route.port)}",
+        )
+        rows = _rows(answer)
+        if not rows:
+            raise RouterError(f"the router does not listen on port {route.port}")
+        if _live(rows) != [route]:
+            raise RouterError(f"the router did not switch port {route.port}: {_said(answer)}")
+
+    def in_flight(self, port: int, slot: str) -> int:
+        """Count the requests and tunnels that slot still serves; idle visitors do not count.
+
+        Raises:
+            RouterError: the router does not answer.
+        """
+        server, _ = _servers(port, slot)
+        for row in _rows(self._ask(f"show servers conn {backend_name(port)}")):
+            if row.get("bkname/svname") == server:
+                return int(row["used_cur"])
+        return 0
+
+    def release(self, port: int, slot: str) -> None:
+        """Take one slot out of use and cut what it still serves. An unknown port is fine.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+        ensure_slot(slot)
+        self._disable(port, (slot,))
+
+    def close(self, port: int) -> None:
+        """Take both slots out of use: the port answers 503. An unknown port is fine.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+        self._disable(port, SLOTS)
+
+    def routes(self) -> dict[int, Route]:
+        """Give what the router does now, by port.
+
+        A port where both slots are ready is left out: a switch was cut off there half-way, and
+        wants to be done again.
+
+        Raises:
+            RouterError: the router does not answer.
+        """
+        by_port: dict[int, list[Route]] = {}
+        for route in _live(_rows(self._ask("show servers state"))):
+            by_port.setdefault(route.port, []).append(route)
+        return {port: found[0] for port, found in by_port.items() if len(found) == 1}
+
+    def _disable(self, port: int, slots: Iterable[str]) -> None:
+        servers = [_servers(port, slot)[0] for slot in slots]
+        commands = [f"set server {server} state maint" for server in servers]
+        commands += [f"shutdown sessions server {server}" for server in servers]
+        answer = self._ask(*commands, f"show servers state {backend_name(port)}")
+        for row in _rows(answer):
+            if row["srv_name"] in slots and not _admin(row) & FORCED_MAINTENANCE:
+                raise RouterError(f"the router did not close port {port}: {_said(answer)}")
+
+    def _ask(self, *commands: str) -> str:
+        """Have the commands carried out in order, and give all that was answered."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                return self._exchange(connection, ";".join(commands) + "\n").decode(errors="replace")
+        except OSError as exc:
+            raise RouterError(
+                "the router does not answer; `keystone up` starts it "
+                f"({self._path}: {exc.strerror or exc})"
+            ) from exc
+
+    def _exchange(self, connection: socket.socket, line: str) -> bytes:
+        deadline = time.monotonic() + self._timeout_s
+        connection.settimeout(self._timeout_s)
+        connection.connect(str(self._path))
+        connection.sendall(line.encode("ascii"))
+        answer = bytearray()
+        while len(answer) < LONGEST_ANSWER:
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+            piece = connection.recv(65536)
+            if not piece:
+                return bytes(answer)
+            answer += piece
+        raise RouterError("the router's answer is longer than any it should give")
+
+
+def bindable(address: str, ports: Iterable[int]) -> list[int]:
+    """Give those of the ports that no other program listens on, for the router's configuration.
+
+    Raises:
+        RouterError: the machine does not have that address.
+    """
+    return [port for port in ports if _is_bindable(address, port)]
+
+
+def _is_bindable(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As HAProxy does: connections that ended a moment ago are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as exc:
+            if exc.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            raise RouterError(f"apps cannot listen on {address}: {exc.strerror}") from exc
+    return True
+
+
+def _servers(port: int, slot: str) -> tuple[str, str]:
+    """Name a port's slot, and the other one, as commands do."""
+    ensure_slot(slot)
+    other = SLOTS[1 - SLOTS.index(slot)]
+    return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other}"
+
+
+def _rows(answer: str) -> list[Row]:
+    """Read the table in an answer: the last line that begins with "# " names its columns."""
+    columns: list[str] = []
+    rows: list[Row] = []
+    for line in answer.splitlines():
+        if line.startswith("# "):
+            columns = line.removeprefix("# ").split()
+        elif columns and line:
+            rows.append(dict(zip(columns, line.split(), strict=False)))
+    return rows
+
+
+def _live(rows: list[Row]) -> list[Route]:
+    return [
+        Route(
+            port=int(row["be_name"].rpartition("_")[2]),
+            slot=row["srv_name"],
+            address=join_address(row["srv_addr"], int(row["srv_port"])),
+        )
+        for row in rows
+        if not _admin(row) & ~DECLARED_DISABLED
+    ]
+
+
+def _admin(row: Row) -> int:
+    return int(row["srv_admin_state"])
+
+
+def _said(answer: str) -> str:
+    """Give what the router answered before the table, on one line."""
+    return " ".join(answer.partition("\n1\n# ")[0].split())[:300]

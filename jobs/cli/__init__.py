@@ -1,0 +1,1 @@
+"""The command line `keystone`: thin commands, each of which calls the domain."""

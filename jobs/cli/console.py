@@ -1,0 +1,114 @@
+"""What the commands share: opening Keystone, and saying things to people and to programs."""
+
+import getpass
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel, SecretStr
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.errors import ConfigurationError
+from jobs.logs import clean
+from jobs.records.audit import Actor
+from jobs.runtime import Runtime, open_runtime
+from jobs.settings import AllSettings, read_settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+COLOURS = {
+    "running": "green",
+    "success": "green",
+    "ok": "green",
+    "deploying": "yellow",
+    "queued": "yellow",
+    "failing": "red",
+    "failure": "red",
+    "failed": "red",
+    "error": "red",
+    "stopped": "red",
+}
+
+
+def open_keystone() -> Runtime[AllSettings]:
+    """Open the Keystone that the environment speaks of."""
+    return open_runtime(read_settings(AllSettings, os.environ))
+
+
+def actor() -> Actor:
+    """Say who sits at the command line."""
+    try:
+        return Actor("cli", getpass.getuser())
+    except (KeyError, OSError):
+        # A container may run under a number that no user has.
+        return Actor("cli", str(os.getuid()))
+
+
+def show_json(view: BaseModel) -> None:
+    """Print a view as the API would send it."""
+    typer.echo(view.model_dump_json(indent=2))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print a table, or a sentence when there is nothing in it."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    if not table.row_count:
+        typer.echo(empty)
+        return
+    # Cut to a terminal's width, never to that of a file or a pipe.
+    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    console.print(table)
+
+
+def show_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one a line; values that are empty are left out."""
+    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    for name, value in facts:
+        if value not in (None, ""):
+            console.print(Text(f"{name:<15} "), _cell(value), sep="", soft_wrap=True)
+
+
+def _cell(value: object) -> Text:
+    """Write a value plainly: what came from outside can neither colour nor move the cursor."""
+    if value is None:
+        return Text("–")
+    if isinstance(value, datetime):
+        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
+    text = clean(str(value)).replace("\x1b", "")
+    return Text(text, style=COLOURS.get(text, ""))
+
+
+def ask_secret(what: str, *, confirm: bool = False) -> SecretStr:
+    """Read a secret: asked for at a terminal, else the first line of standard input.
+
+    Raises:
+        ConfigurationError: nothing was given.
+    """
+    if sys.stdin.isatty():
+        value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm)
+    else:
+        value = sys.stdin.readline().rstrip("\r\n")
+    if not value:
+        raise ConfigurationError(f"{what}: nothing was given on standard input")
+    return SecretStr(value)
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Go on only if somebody says yes.
+
+    Raises:
+        ConfigurationError: nobody is there to be asked.
+        Abort: somebody said no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError("there is no terminal to ask at; say --yes")
+    typer.confirm(question, abort=True)

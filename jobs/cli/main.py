@@ -1,0 +1,136 @@
+"""The table of contents of the command line, and the one place where errors become exit codes.
+
+The modules of the commands are imported only when they are run: with the database and the queue
+they take most of a second, and `keystone --help` shall not.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from typer._click import Command, Context
+from typer.core import TyperCommand, TyperGroup
+
+from jobs.errors import (
+    ConfigurationError,
+    ConflictError,
+    KeystoneError,
+    NotFoundError,
+    PlatformError,
+)
+
+EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
+EXIT_OTHERWISE = 1
+EXIT_HELP = (
+    "Exit codes: 0 done · 1 refused, or the deployment did not succeed · 2 wrong usage or settings "
+    "· 3 not found · 4 it does not fit the present state · 5 something Keystone needs does not "
+    "answer. Settings are KEYSTONE_… variables, in the environment or in .env; `keystone config` "
+    "lists them."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is, and its first line of help."""
+
+    module: str
+    help: str
+    hidden: bool = False
+
+
+CONTENTS = {
+    "up": Entry("processes", "Run Keystone: web, workers, watcher, router and Redis."),
+    "demo": Entry("demo", "Deploy a sample app twice, and show that no request fails."),
+    "doctor": Entry("system", "Check everything Keystone needs, and say how to mend it."),
+    "config": Entry("system", "Show the effective settings, secrets left out."),
+    "app": Entry("apps", "Add, list, show, change and remove apps."),
+    "deploy": Entry("deployments", "Deploy an app now."),
+    "cancel": Entry("deployments", "Cancel a deployment that is queued or running."),
+    "status": Entry("deployments", "Show how the apps stand, or one app and its deployments."),
+    "logs": Entry("deployments", "Show the log of a deployment, or of an app's newest one."),
+    "user": Entry("access", "Add, list and remove people who may log in."),
+    "token": Entry("access", "Create, list and revoke tokens for the API."),
+    "migrate": Entry("system", "Bring the database up to the schema this version knows."),
+    "web": Entry("processes", "Run the web process alone.", hidden=True),
+    "worker": Entry("processes", "Run one worker alone.", hidden=True),
+    "watcher": Entry("processes", "Run the watcher alone.", hidden=True),
+    "router": Entry("processes", "Run the router alone.", hidden=True),
+    "redis": Entry("processes", "Run the private Redis alone.", hidden=True),
+}
+
+
+class Contents(TyperGroup):
+    """The commands by name; each is loaded when it is about to be run."""
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
+        """List every command in the order of the table."""
+        return list(CONTENTS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
+        """Give what the overview shows of a command."""
+        entry = CONTENTS.get(cmd_name)
+        return entry and TyperCommand(cmd_name, help=entry.help, hidden=entry.hidden)
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
+        """Find the command to be run, and load it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name and command else command, rest
+
+
+def load(name: str) -> Command:
+    """Give a command with everything that belongs to it."""
+    module = importlib.import_module(f"jobs.cli.{CONTENTS[name].module}")
+    return typer.main.get_group(module.commands).commands[name]
+
+
+cli = typer.Typer(
+    cls=Contents,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 — typer's own signature
+    if wanted:
+        typer.echo(f"keystone {version('keystone')}")
+        raise typer.Exit
+
+
+@cli.callback(epilog=EXIT_HELP)
+def keystone(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Turn a `git push` into a running container."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and exit with one of the documented codes."""
+    try:
+        cli(arguments)
+    except KeystoneError as exc:
+        typer.echo(f"keystone: {exc}", err=True)
+        sys.exit(exit_code(exc))
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; nothing can be told to anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OTHERWISE)
+
+
+def exit_code(error: KeystoneError) -> int:
+    """Give the exit code that tells a program what kind of error it was."""
+    kinds = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    return next(kinds, EXIT_OTHERWISE)

@@ -1,0 +1,35 @@
+"""Looking at the machine's processes, as `ps` does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process as the kernel describes it."""
+
+    pid: int
+    arguments: tuple[str, ...]
+    environment: str  # NAME=value, separated by line breaks
+
+
+def processes_about(text: str) -> list[Process]:
+    """Give the processes with that text in an argument, unless they have ended."""
+    return [process for process in processes() if any(text in a for a in process.arguments)]
+
+
+def processes() -> Iterator[Process]:
+    """Give every process that has a command line; zombies have none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes()
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+        if arguments:
+            yield Process(
+                int(folder.name),
+                tuple(arguments.decode("utf-8", "replace").rstrip("\0").split("\0")),
+                environment.decode("utf-8", "replace").replace("\0", "\n"),
+            )
