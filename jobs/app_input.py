@@ -18,7 +18,9 @@ from pydantic import (
     ValidationError,
 )
 
+from jobs.environment import NAME as VARIABLE
 from jobs.errors import ConfigurationError
+from jobs.states import Capabilities, OnNewPush, Restart
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
@@ -37,9 +39,10 @@ def _name(value: str) -> str:
 
 
 def _full_name(value: str) -> str:
-    if not FULL_NAME.fullmatch(value) or value.endswith(("/.", "/..")):
+    plain = value.removesuffix(".git")
+    if not FULL_NAME.fullmatch(plain) or plain.endswith(("/.", "/..")):
         raise ValueError('write the repository as "owner/name", the way GitHub shows it')
-    return value.removesuffix(".git")
+    return plain
 
 
 def _branch(value: str) -> str:
@@ -78,6 +81,37 @@ def _git_url(value: str) -> str:
     return value
 
 
+def _status_range(value: str) -> str:
+    found = re.fullmatch(r"([1-5]\d\d)(?:-([1-5]\d\d))?", value)
+    if found is None or int(found[1]) > int(found[2] or found[1]):
+        raise ValueError("must be a status like 200, or a range like 200-399")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not VARIABLE.fullmatch(value):
+        raise ValueError("is not the name of an environment variable")
+    return value
+
+
+def _volume(value: str) -> str:
+    name, _, path = value.partition(":")
+    if not NAME.fullmatch(name):
+        raise ValueError("must be a volume's name and a path, like data:/var/lib/app")
+    # A colon would bring a third part, with options of the engine's.
+    if not re.fullmatch(r"/[^:\x00-\x1f\x7f]+", path) or ".." in path.split("/"):
+        raise ValueError("must mount the volume at an absolute path, like data:/var/lib/app")
+    return value
+
+
+def _label(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/@-]*", value):
+        raise ValueError("is not a name for a label")
+    if value.startswith("keystone."):
+        raise ValueError("labels that begin with keystone. are Keystone's own")
+    return value
+
+
 AppName = Annotated[str, AfterValidator(_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
@@ -85,6 +119,13 @@ PathInside = Annotated[str, Field(max_length=250), AfterValidator(_inside)]
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+VariableName = Annotated[str, AfterValidator(_variable)]
+Pattern = Annotated[str, Field(min_length=1, max_length=250)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
+StatusRange = Annotated[str, AfterValidator(_status_range)]
+Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
+LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
 Phrase = Annotated[str, Field(min_length=3, max_length=100)]
 Argument = Annotated[str, Field(max_length=4096)]
 
@@ -101,16 +142,49 @@ class AppChange(BaseModel):
     host_port: Port | None = Field(None, description="Where the router listens; null: allocated")
     health_path: HealthPath | None = Field(None, description="Asked by GET; null: TCP connect")
     health_timeout_s: int = Field(30, ge=1, le=3600, description="How long a start may take")
+    health_status: StatusRange = Field("200-399", description="The statuses that are healthy")
+    health_interval_s: float | None = Field(
+        None, ge=0.01, le=600, description="Between two looks; null: short at first, then longer"
+    )
+    health_successes: int = Field(1, ge=1, le=100, description="Healthy looks needed in a row")
     auto_deploy: bool = Field(default=True, description="Whether pushes deploy")
+    on_new_push: OnNewPush = Field(
+        OnNewPush.WAIT, description="Whether a newer push waits for a running one or replaces it"
+    )
+    watch_paths: list[Pattern] = Field(
+        [], max_length=100, description="A push that touches none of them is not deployed"
+    )
+    tag_pattern: Pattern | None = Field(None, description="Tags that deploy, like v*; null: none")
     skip_phrases: list[Phrase] = Field(
         ["[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]"],
         max_length=20,
         description="A head commit whose message holds one is not deployed",
     )
+    build_target: Word | None = Field(None, description="The stage to build; null: the last one")
+    build_args: list[VariableName] = Field(
+        [], max_length=100, description="Variables that are build arguments, too"
+    )
+    build_secrets: list[VariableName] = Field(
+        [], max_length=100, description="Variables that are build secrets, too, by their names"
+    )
+    build_timeout_s: int = Field(1800, ge=1, le=7200, description="How long a build may take")
     memory_mb: int = Field(512, ge=6, le=1_048_576, description="The container's memory limit")
     cpus: float | None = Field(None, gt=0, le=1024, description="CPU limit; null: none")
     command: list[Argument] | None = Field(
         None, min_length=1, max_length=100, description="Instead of the image's own; null: its own"
+    )
+    pids: int = Field(512, ge=1, le=100_000, description="The container's process limit")
+    capabilities: Capabilities = Field(
+        Capabilities.DEFAULT, description="The Linux capabilities the container keeps"
+    )
+    restart: Restart = Field(Restart.ALWAYS, description="When the live container is started again")
+    stop_signal: Signal = Field("SIGTERM", description="What asks the container to end")
+    stop_grace_s: int = Field(10, ge=0, le=600, description="From that signal to SIGKILL")
+    volumes: list[Volume] = Field(
+        [], max_length=20, description="Named volumes, as name:/path; kept across deployments"
+    )
+    labels: dict[LabelName, Argument] = Field(
+        {}, max_length=50, description="Labels for the container, besides Keystone's own"
     )
     keep_releases: int = Field(5, ge=1, le=100, description="Releases kept for a rollback")
     git_url: GitUrl | None = Field(None, description="Null: GitHub's https URL")

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
 from jobs.models import Deployment
-from jobs.records.deployments import Grip, supersede
+from jobs.records.deployments import Grip, locked_app, supersede
 from jobs.states import DeploymentState, Trigger
 from jobs.triggers import Moment, Order, compare
 
@@ -41,6 +41,7 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
     Returns:
         None when there is nothing to do, or somebody else is at it.
     """
+    locked_app(session, app_id)
     if not is_free(session, app_id):
         return None
     queued = list(
@@ -50,26 +51,27 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
             .order_by(col(Deployment.id))
         ).all()
     )
-    for old, new in outdated(queued):
+    for old, new in outdated(queued, [*queued, *_latest_pushes(session, queued)]):
         supersede(session, old, f"#{new.number} is a newer push")
         queued.remove(old)
     if not queued:
         return None
     chosen = choose(queued)
-    rivals = [row for row in queued if row is not chosen and _is_rival(chosen, row)]
-    if (latest := _latest_push_before(session, chosen)) is not None:
-        rivals.append(latest)
+    known = [*queued, *_latest_pushes(session, [chosen])]
+    rivals = [row for row in known if _order(chosen, row) is Order.UNKNOWN]
     return Claim(
         take(session, app_id, chosen.id or 0, holder),
         tuple(Rival(row.id or 0, row.number, row.commit_sha) for row in rivals),
     )
 
 
-def outdated(queued: Sequence[Deployment]) -> list[tuple[Deployment, Deployment]]:
-    """Pair each push that is certainly older than another queued one with that one."""
+def outdated(
+    queued: Sequence[Deployment], known: Sequence[Deployment]
+) -> list[tuple[Deployment, Deployment]]:
+    """Pair each queued push that is certainly older than another known one with that one."""
     pairs = []
     for old in queued:
-        newer = [new for new in queued if _order(old, new) is Order.OLDER]
+        newer = [new for new in known if _order(old, new) is Order.OLDER]
         if newer:
             pairs.append((old, newer[-1]))
     return pairs
@@ -81,10 +83,6 @@ def choose(queued: Sequence[Deployment]) -> Deployment:
     if first.trigger not in PUSHES:
         return first
     return [row for row in queued if row.trigger in PUSHES and row.ref == first.ref][-1]
-
-
-def _is_rival(mine: Deployment, other: Deployment) -> bool:
-    return _order(mine, other) is Order.UNKNOWN
 
 
 def _order(one: Deployment, other: Deployment) -> Order | None:
@@ -100,21 +98,23 @@ def _moment(row: Deployment) -> Moment:
     return Moment(row.before_sha, row.commit_sha, row.pushed_at)
 
 
-def _latest_push_before(session: Session, mine: Deployment) -> Deployment | None:
-    """Find the push that was deployed last, when it may turn out to be newer than this one."""
-    if mine.trigger not in PUSHES:
-        return None
+def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:
+    """Find the push that was deployed last of each branch that a queued one is of."""
+    found = {row.ref: _latest_push(session, row) for row in queued if row.trigger in PUSHES}
+    return [row for row in found.values() if row is not None]
+
+
+def _latest_push(session: Session, like: Deployment) -> Deployment | None:
     statement = (
         select(Deployment)
         .where(
-            Deployment.app_id == mine.app_id,
-            Deployment.ref == mine.ref,
+            Deployment.app_id == like.app_id,
+            Deployment.ref == like.ref,
             col(Deployment.trigger).in_(PUSHES),
-            col(Deployment.id) < mine.id,
+            col(Deployment.started_at).is_not(None),
             col(Deployment.state).not_in([DeploymentState.SUPERSEDED, DeploymentState.QUEUED]),
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)
     )
-    latest = session.exec(statement).first()
-    return latest if latest is not None and _is_rival(mine, latest) else None
+    return session.exec(statement).first()

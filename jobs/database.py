@@ -7,6 +7,7 @@ that waits is queued by SQLite, never refused in the middle. PostgreSQL needs no
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
@@ -21,8 +22,9 @@ BUSY_TIMEOUT_MS = 9000
 class Database:
     """Two engines over one database: one that may write, one that cannot."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.url = url
+        self._busy_timeout_ms = busy_timeout_ms
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
         self._reader: Engine | None = None
@@ -70,16 +72,16 @@ class Database:
         self._writer = self._reader = None
 
     def _sqlite_writer(self) -> Engine:
-        engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = create_engine(self.url, connect_args={"timeout": self._busy_timeout_ms / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
         return engine
 
     def _sqlite_reader(self) -> Engine:
-        path = self.url.removeprefix("sqlite:///")
+        path = quote(self.url.removeprefix("sqlite:///"))
         engine = create_engine(
             f"sqlite:///file:{path}?mode=ro&uri=true",
-            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+            connect_args={"timeout": self._busy_timeout_ms / 1000},
         )
         event.listen(engine, "connect", _prepare_sqlite_reader)
         event.listen(engine, "begin", _begin_deferred)
@@ -108,12 +110,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
     # SQLAlchemy's own BEGIN is switched off: the `begin` event says which kind.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-    ):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -121,7 +118,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
 def _prepare_sqlite_reader(connection: Any, _record: object) -> None:  # noqa: ANN401
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA query_only=ON")
     cursor.close()
 

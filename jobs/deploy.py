@@ -5,8 +5,9 @@ switch makes the deployment a success; what comes after it can delay nobody and 
 """
 
 import logging
+from dataclasses import replace
 
-from jobs.adapters.ports import Engine, Route
+from jobs.adapters.ports import Commit, Engine, Route
 from jobs.errors import (
     CancelledError,
     DeploymentError,
@@ -16,14 +17,15 @@ from jobs.errors import (
     SupersededError,
 )
 from jobs.naming import DEPLOYMENT_LABEL
+from jobs.plan import Candidate
 from jobs.records.deployments import finish
 from jobs.states import DeploymentState, StepName, StepState
-from jobs.steps.build import build
+from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
 from jobs.steps.health_check import check_health
 from jobs.steps.release import make_release
 from jobs.steps.retire import retire
-from jobs.steps.start import settings_of, start
+from jobs.steps.start import start
 from jobs.steps.switch import switch
 from jobs.work import Work
 
@@ -51,25 +53,46 @@ def deploy(work: Work) -> None:
 
 
 def bring_live(work: Work) -> Route:
-    """Build the commit, start it beside the old release, and move the traffic to it."""
+    """Start a release beside the one that serves, and move the traffic to it."""
+    earlier = work.plan.earlier
+    candidate = from_commit(work) if earlier is None else from_release(work, earlier.candidate)
+    with work.step(StepName.START):
+        container = start(work, candidate)
+    with work.step(StepName.HEALTH_CHECK):
+        check_health(work, container, candidate.container)
+    with work.step(StepName.SWITCH):
+        return switch(work, candidate, container)
+
+
+def from_commit(work: Work) -> Candidate:
+    """Make a new release of the commit."""
+    commit, image = built(work)
+    with work.step(StepName.RELEASE):
+        return make_release(work, commit, image)
+
+
+def from_release(work: Work, candidate: Candidate) -> Candidate:
+    """Take an earlier release as it was; build its image again only if somebody removed it."""
+    if work.tools.engine.image_id(candidate.image_id) is not None:
+        return candidate
+    work.say(StepName.CHECKOUT, f"the image of v{candidate.number} is gone: it is built again")
+    _, image = built(work)
+    return replace(candidate, image_id=image.id)
+
+
+def built(work: Work) -> tuple[Commit, BuiltImage]:
+    """Have the image of the deployment's commit on the engine."""
     with work.step(StepName.CHECKOUT):
         commit = checkout(work)
     with work.step(StepName.BUILD) as record:
-        image = build(work, commit, record)
-    with work.step(StepName.RELEASE):
-        release = make_release(work, commit, image)
-    with work.step(StepName.START):
-        container = start(work, release)
-    with work.step(StepName.HEALTH_CHECK):
-        check_health(work, container, settings_of(release))
-    with work.step(StepName.SWITCH):
-        return switch(work, release, container)
+        return commit, build(work, commit, record)
 
 
 def give_up(work: Work, cause: Exception) -> None:
     """End a deployment that did not go live, and leave nothing of it behind."""
     state, reason = verdict(cause)
     work.log.write(state, reason)
+    work.ensure_ours()
     try:
         remove_containers(work.tools.engine, work.plan.deployment_id)
     except PlatformError as exc:
@@ -107,8 +130,12 @@ def clear_away(work: Work, route: Route) -> None:
         with work.step(StepName.RETIRE) as record:
             try:
                 retire(work, route)
-            except PlatformError as exc:
-                record.state, record.reason = StepState.ERROR, str(exc)
-                work.say(StepName.RETIRE, f"the watcher will finish this: {exc}")
+            except LeaseLostError:
+                raise
+            except Exception as exc:
+                if not isinstance(exc, KeystoneError):
+                    logger.exception("retiring failed", extra={"action": "retire_failed"})
+                record.state, record.reason = StepState.ERROR, verdict(exc)[1]
+                work.say(StepName.RETIRE, f"the watcher will finish this: {record.reason}")
     except LeaseLostError:
         logger.info("deployment %d: another worker retires", work.plan.deployment_id)

@@ -14,18 +14,26 @@ from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.http_probe import HttpProbe
 from jobs.claims import Claim, claim_next
 from jobs.deploy import deploy
-from jobs.errors import CancelledError, LeaseLostError, NotFoundError, StorageError
-from jobs.lease import RENEW_EVERY_S, give_back, renew
+from jobs.environment import secrets_of
+from jobs.errors import (
+    ConfigurationError,
+    InvalidTransitionError,
+    LeaseLostError,
+    NotFoundError,
+    StorageError,
+)
+from jobs.lease import RENEW_EVERY_S, let_go, renew
 from jobs.logs import DeploymentLog, log_path
 from jobs.models import Deployment
+from jobs.plan import Plan, read_plan
 from jobs.queries import find_deployment
-from jobs.records.deployments import begin
+from jobs.records.deployments import Grip, begin, finish, stop_asked
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import DeploymentState
 from jobs.stopping import StopSignal
-from jobs.work import Plan, Tools, Work, read_plan
+from jobs.work import Tools, Work
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +69,7 @@ def dispatch(
         _run(runtime, tools, claim)
     finally:
         with database.writing() as session:
-            give_back(session, claim.grip)
+            let_go(session, claim.grip)
     # Asked after the lease is back: whoever was queued in between found it taken.
     with database.reading() as session:
         runtime.queue.wake(_next_in_line(session, app_id))
@@ -69,13 +77,13 @@ def dispatch(
 
 def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
     grip = claim.grip
-    with runtime.database.writing() as session:
-        begin(session, grip)
-        plan = read_plan(session, runtime, grip)
+    plan = _begin(runtime, grip)
+    if plan is None:
+        return
     log = DeploymentLog(
         log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
     )
-    work = Work(plan, claim, tools, runtime.database, log, StopSignal())
+    work = Work(plan, claim, tools, runtime.database, runtime.vault, log, StopSignal())
     try:
         with kept_alive(work):
             deploy(work)
@@ -85,8 +93,27 @@ def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
         log.close()
 
 
+def _begin(runtime: Runtime[WorkerSettings], grip: Grip) -> Plan | None:
+    """Mark the deployment as running; None when it ended before its work began."""
+    try:
+        with runtime.database.writing() as session:
+            begin(session, grip)
+    except InvalidTransitionError as exc:
+        logger.info("deployment %d is not begun: %s", grip.deployment_id, exc)
+        return None
+    try:
+        with runtime.database.reading() as session:
+            return read_plan(session, runtime, grip)
+    except ConfigurationError as exc:
+        # The vault's key does not fit, say: trying again would not help.
+        with runtime.database.writing() as session:
+            finish(session, grip, DeploymentState.ERROR, str(exc))
+        return None
+
+
 def _secrets(plan: Plan) -> list[SecretStr]:
-    return [plan.remote.token] if plan.remote.token is not None else []
+    token = [plan.remote.token] if plan.remote.token is not None else []
+    return [*token, *secrets_of(plan.variables)]
 
 
 def _next_in_line(session: Session, app_id: int) -> list[int]:
@@ -131,5 +158,7 @@ def _keep_alive(work: Work, over: threading.Event) -> None:
 def _watch_for_cancel(work: Work) -> None:
     with work.database.reading() as session:
         row = session.get(Deployment, work.grip.deployment_id)
-    if row is not None and row.cancelled_by and row.state is DeploymentState.RUNNING:
-        work.stop.set(CancelledError(f"cancelled by {row.cancelled_by}"))
+    if row is None or row.state is not DeploymentState.RUNNING:
+        return
+    if (asked := stop_asked(row)) is not None:
+        work.stop.set(asked)

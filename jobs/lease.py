@@ -9,8 +9,9 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from jobs.models import Lease, now
+from jobs.models import Deployment, Lease, now
 from jobs.records.deployments import Grip, hold, locked_app
+from jobs.states import DeploymentState
 
 # A worker that misses four renewals is taken for dead.
 LEASE = timedelta(seconds=20)
@@ -69,6 +70,19 @@ def give_back(session: Session, grip: Grip) -> None:
     lease = session.get(Lease, grip.app_id)
     if lease is not None and lease.fence == grip.fence:
         session.delete(lease)
+
+
+def let_go(session: Session, grip: Grip) -> None:
+    """Give the app back, unless its deployment has no end yet: then the watcher sees to that.
+
+    Without a lease nobody would ever look at a deployment that is still `running`.
+    """
+    deployment = session.get(Deployment, grip.deployment_id)
+    lease = session.get(Lease, grip.app_id)
+    if deployment is None or deployment.state is not DeploymentState.RUNNING:
+        give_back(session, grip)
+    elif lease is not None and lease.fence == grip.fence:
+        lease.expires_at = now() - timedelta(seconds=1)
 
 
 def expired(session: Session) -> list[Lease]:

@@ -16,13 +16,17 @@ from typing import Any
 from jobs.models import now
 from jobs.redaction import Redactor
 
+logger = logging.getLogger(__name__)
+
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
 LONGEST_LINE = 4000
 CUT_MARK = "the log is cut here: it reached 50 MiB"
-# Colours (SGR) may stay; every other escape sequence and control character goes.
+# Colours (SGR) may stay; every other escape sequence and control character goes. The lone ESC comes
+# last: without it, taking one sequence out of another would put a third one together.
 CONTROL = re.compile(
-    r"\x1b\[(?![0-9;]*m)[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[^\[\]]|"
-    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    r"\x1b\[(?![0-9;]*m)[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[^\[\]\x1b]|"
+    r"\x1b(?!\[[0-9;]*m)|"
+    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
 
 
@@ -33,7 +37,7 @@ def log_path(logs_dir: Path, deployment_id: int) -> Path:
 
 def clean(text: str) -> str:
     """Take out of a line what could play tricks on a terminal or a reader; colours stay."""
-    return CONTROL.sub("", text)[:LONGEST_LINE]
+    return CONTROL.sub("", text)
 
 
 class DeploymentLog:
@@ -50,7 +54,8 @@ class DeploymentLog:
     def write(self, step: str, text: str) -> None:
         """Add text to the log, each of its lines stamped with the time and the step."""
         stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        lines = (clean(self._redact(line)) for line in text.splitlines() or [""])
+        # In this order: no control character may hide a secret, and no cut leave half of one.
+        lines = (self._redact(clean(line))[:LONGEST_LINE] for line in text.splitlines() or [""])
         data = "".join(f"{stamp} {step} | {line}\n" for line in lines).encode(errors="replace")
         with self._lock:
             if self._room <= 0:
@@ -58,7 +63,15 @@ class DeploymentLog:
             self._room -= len(data)
             if self._room <= 0:
                 data = f"{stamp} {step} | {CUT_MARK}\n".encode()
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        try:
             self._file.write(data)
+        except OSError as exc:
+            # The log reports on the deed and must not break it, least of all its orderly end.
+            self._room = 0
+            logger.error("a deployment's log cannot be written: %s", exc.strerror)  # noqa: TRY400
 
     def close(self) -> None:
         """Close the file; nothing can be written any more."""
@@ -86,7 +99,7 @@ def read_log(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> LogPar
 
 
 class RedactingFilter(logging.Filter):
-    """Masks known secrets in whatever a process logs."""
+    """Masks known secrets in whatever a process logs, tracebacks included."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
@@ -96,6 +109,8 @@ class RedactingFilter(logging.Filter):
         """Mask the finished sentence; never drop one."""
         record.msg = self._redact(record.getMessage())
         record.args = ()
+        if record.exc_info:
+            record.exc_text = self._redact(logging.Formatter().formatException(record.exc_info))
         return True
 
 
@@ -114,7 +129,8 @@ class JsonFormatter(logging.Formatter):
             if hasattr(record, name):
                 entry[name] = getattr(record, name)
         if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
+            # The filter has left the masked traceback here.
+            entry["error"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
 
 

@@ -22,11 +22,14 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from jobs.states import (
+    Capabilities,
     ContainerState,
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
     Kind,
+    OnNewPush,
+    Restart,
     Role,
     StepName,
     StepState,
@@ -46,6 +49,11 @@ SQLModel.metadata.naming_convention = MetaData(
         "pk": "pk_%(table_name)s",
     }
 ).naming_convention
+
+
+# SQLite would give the id of a removed row to the next one, and with it its log file, its
+# container's name and its place in the audit trail.
+NUMBERS_ONCE = {"sqlite_autoincrement": True}
 
 
 def now() -> datetime:
@@ -70,6 +78,11 @@ class WordColumn(TypeDecorator[Word]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
         """Read the word back as its enum."""
         return None if value is None else self.words(value)
+
+
+def _json() -> Column[Any]:
+    """Make a column for a JSON list or object; a change is saved by assigning a new one."""
+    return Column(JSON, nullable=False)
 
 
 class Repository(SQLModel, table=True):
@@ -109,6 +122,7 @@ class App(SQLModel, table=True):
     """A thing we deploy, how it is configured, and what of it is live now."""
 
     __tablename__ = "apps"
+    __table_args__ = (NUMBERS_ONCE,)
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(max_length=63, unique=True)
@@ -120,13 +134,33 @@ class App(SQLModel, table=True):
     host_port: int = Field(unique=True)
     health_path: str | None = Field(default=None, max_length=500)
     health_timeout_s: int = 30
+    health_status: str = Field(default="200-399", max_length=7)
+    health_interval_s: float | None = None
+    health_successes: int = 1
     auto_deploy: bool = True
+    paused_reason: str = Field(default="", max_length=500)  # why auto-deploy was switched off
+    on_new_push: OnNewPush = Field(default=OnNewPush.WAIT, sa_type=WordColumn(OnNewPush))
+    watch_paths: list[str] = Field(default_factory=list, sa_column=_json())
+    tag_pattern: str | None = Field(default=None, max_length=250)
     skip_phrases: list[str] = Field(
-        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=Column(JSON, nullable=False)
+        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=_json()
     )
+    build_target: str | None = Field(default=None, max_length=100)
+    build_args: list[str] = Field(default_factory=list, sa_column=_json())
+    build_secrets: list[str] = Field(default_factory=list, sa_column=_json())
+    build_timeout_s: int = 1800
     memory_mb: int = 512
     cpus: float | None = None
     command: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    pids: int = 512
+    capabilities: Capabilities = Field(
+        default=Capabilities.DEFAULT, sa_type=WordColumn(Capabilities)
+    )
+    restart: Restart = Field(default=Restart.ALWAYS, sa_type=WordColumn(Restart))
+    stop_signal: str = Field(default="SIGTERM", max_length=20)
+    stop_grace_s: int = 10
+    volumes: list[str] = Field(default_factory=list, sa_column=_json())
+    labels: dict[str, str] = Field(default_factory=dict, sa_column=_json())
     keep_releases: int = 5
     created_at: datetime = Field(default_factory=now)
 
@@ -149,6 +183,20 @@ class App(SQLModel, table=True):
         sa_type=WordColumn(ContainerState),
     )
     container_reason: str = Field(default="", max_length=500)
+
+
+class EnvironmentVariable(SQLModel, table=True):
+    """A name and a value handed to an app's container; sealed, whether it is secret or not."""
+
+    __tablename__ = "environment_variables"
+    __table_args__ = (UniqueConstraint("app_id", "name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    app_id: int = Field(foreign_key="apps.id", ondelete="CASCADE")
+    name: str = Field(max_length=200)
+    sealed: bytes
+    is_secret: bool = True
+    changed_at: datetime = Field(default_factory=now)
 
 
 class Delivery(SQLModel, table=True):
@@ -189,7 +237,9 @@ class Release(SQLModel, table=True):
     image: str = Field(max_length=300)  # the tag it was built under
     image_id: str = Field(max_length=100)  # what Docker calls the image: sha256:…
     configuration: int  # the app's configuration counter at that moment
+    build: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # BuildSettings
     container: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # ContainerSettings
+    environment: bytes  # sealed: the variables, as JSON
     created_at: datetime = Field(default_factory=now)
 
 
@@ -207,6 +257,7 @@ class Deployment(SQLModel, table=True):
         Index("ix_deployments_state", "state", "id"),
         Index("ix_deployments_trigger", "trigger", "id"),
         Index("ix_deployments_delivery", "delivery_id"),
+        NUMBERS_ONCE,
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -232,6 +283,7 @@ class Deployment(SQLModel, table=True):
     release_id: int | None = Field(default=None, foreign_key="releases.id", ondelete="SET NULL")
     attempts: int = 0  # how often a worker has begun it
     cancelled_by: str | None = Field(default=None, max_length=200)
+    replaced_by: int | None = None  # the number of a newer push that is not to wait for this one
     queued_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -7,6 +7,7 @@ without the identity's label is ever touched.
 IDENTITY_LABEL = "keystone.identity"
 APP_LABEL = "keystone.app"
 DEPLOYMENT_LABEL = "keystone.deployment"
+COMMIT_LABEL = "keystone.commit"
 
 
 def container_name(identity: str, app: str, deployment: int) -> str:
@@ -22,6 +23,11 @@ def network_name(identity: str, app: str) -> str:
 def image_repository(identity: str, app: str) -> str:
     """Give the part of the app's image tags before the colon."""
     return f"keystone-{identity}/{app}"
+
+
+def volume_name(identity: str, app: str, volume: str) -> str:
+    """Give one of the app's volumes its name on the engine."""
+    return f"keystone-{identity}-{app}-{volume}"
 
 
 def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, str]:

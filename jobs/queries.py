@@ -136,6 +136,8 @@ def app_state(app: App, latest: Deployment | None, *, is_deploying: bool) -> tup
             return AppState.STOPPED, app.container_reason
         case ContainerState.RESTARTING:
             return AppState.FAILING, app.container_reason
+        case ContainerState.RUNNING if app.container_reason:
+            return AppState.FAILING, app.container_reason
         case ContainerState.RUNNING | None:
             return AppState.RUNNING, failed
 

@@ -68,4 +68,6 @@ class WorkQueue:
             job_ids = self._queue.job_ids
         except RedisError as exc:
             raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
-        return {int(job_id.rpartition("-")[2]) for job_id in job_ids}
+        found = (job_id.removeprefix(f"{self.name}-") for job_id in job_ids)
+        # Redis may hold what is not ours; it must not stop the reconciler.
+        return {int(each) for each in found if each.isdecimal()}

@@ -9,16 +9,17 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.adapters.ports import Container, Engine, Route
+from jobs.adapters.ports import Container, Engine, Route, Router
+from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.errors import LeaseLostError, PlatformError
 from jobs.lease import expired, give_back, take_over
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.naming import APP_LABEL, network_name
-from jobs.records.deployments import Grip, abandon, hold, requeue
+from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState, DeploymentState, StepName, StepState
+from jobs.states import DeploymentState, StepName, StepState
 from jobs.work import Tools
 
 logger = logging.getLogger(__name__)
@@ -73,17 +74,36 @@ def take_back_leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
             _recover(runtime, tools, grip)
         except LeaseLostError:
             logger.info("deployment %d was recovered elsewhere", grip.deployment_id)
+        except PlatformError as exc:
+            # The lease expires again, and with it the next attempt comes.
+            logger.warning(
+                "deployment %d cannot be recovered now: %s",
+                grip.deployment_id,
+                exc,
+                extra={"action": "recovery_failed", "deployment": grip.deployment_id},
+            )
 
 
 def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None:
     with runtime.database.reading() as session:
         deployment = session.get_one(Deployment, grip.deployment_id)
+        app = session.get_one(App, grip.app_id)
     if deployment.state is not DeploymentState.SUCCESS:
+        # First the traffic: the worker may have died just after it had switched.
+        _lead_back(tools.router, app)
         remove_containers(tools.engine, grip.deployment_id)
     with runtime.database.writing() as session:
         hold(session, grip)
         _end_or_repeat(session, session.get_one(Deployment, grip.deployment_id))
         give_back(session, grip)
+
+
+def _lead_back(router: Router, app: App) -> None:
+    wanted, found = live_route(app), router.routes().get(app.host_port)
+    if wanted is None and found is not None:
+        router.close(app.host_port)
+    elif wanted is not None and wanted != found:
+        router.switch(wanted)
 
 
 def _end_or_repeat(session: Session, deployment: Deployment) -> None:
@@ -99,7 +119,7 @@ def _end_or_repeat(session: Session, deployment: Deployment) -> None:
         extra={"action": "deployment_recovered", "deployment": deployment.id},
     )
     is_repeatable = step is None or step.name in REPEATABLE
-    if deployment.cancelled_by is None and is_repeatable and deployment.attempts < MOST_ATTEMPTS:
+    if stop_asked(deployment) is None and is_repeatable and deployment.attempts < MOST_ATTEMPTS:
         requeue(session, deployment)
         return
     abandon(session, deployment, f"the worker was killed {where}; deploy again to repeat it")
@@ -188,40 +208,12 @@ def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
 
 def live_routes(session: Session) -> dict[int, Route]:
     """Give the routes that the live containers ask for, by port."""
-    rows = session.exec(select(App).where(col(App.live_address).is_not(None))).all()
-    return {
-        app.host_port: Route(app.host_port, app.live_slot or "a", app.live_address or "")
-        for app in rows
-    }
+    routes = (live_route(app) for app in session.exec(select(App)).all())
+    return {route.port: route for route in routes if route is not None}
 
 
-# --- What the live containers do -------------------------------------------------------------
-
-
-def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Keep with each app what Docker says of its live container."""
-    with runtime.database.reading() as session:
-        live = session.exec(select(App).where(col(App.live_container_id).is_not(None))).all()
-    by_id = {container.id: container for container in tools.engine.containers()}
-    for app in live:
-        found = by_id.get(app.live_container_id or "")
-        state = found.state if found else ContainerState.MISSING
-        reason = "" if state is ContainerState.RUNNING else _describe(found)
-        if (app.container_state, app.container_reason) != (state, reason):
-            _note_container(runtime, app, state, reason)
-
-
-def _describe(container: Container | None) -> str:
-    if container is None:
-        return "its container does not exist any more; deploy again to replace it"
-    return f"its container {container}"
-
-
-def _note_container(
-    runtime: Runtime[WorkerSettings], seen: App, state: ContainerState, reason: str
-) -> None:
-    with runtime.database.writing() as session:
-        app = session.get(App, seen.id)
-        if app is not None and app.live_container_id == seen.live_container_id:
-            app.container_state = state
-            app.container_reason = reason
+def live_route(app: App) -> Route | None:
+    """Give the route that an app's live container asks for; None when nothing is live."""
+    if app.live_slot is None or app.live_address is None:
+        return None
+    return Route(app.host_port, app.live_slot, app.live_address)

@@ -39,4 +39,5 @@ def redis_command(settings: Settings) -> list[str]:
         *("--appendfsync", "always"),
         *("--save", ""),
         *("--dir", str(folder)),
+        *("--loglevel", "warning"),
     ]

@@ -5,7 +5,6 @@ soon as it is back, whatever else is down.
 """
 
 import errno
-import ipaddress
 import logging
 import shutil
 import socket
@@ -73,32 +72,23 @@ def taken_ports(bind: str, ports: PortRange) -> list[int]:
     return [port for port in range(ports.first, ports.last + 1) if not is_free(bind, port)]
 
 
-def is_free(bind: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
     """Whether a program could listen there now.
 
     Raises:
-        ConfigurationError: the address is not one of this machine.
+        ConfigurationError: the host is not an address of this machine.
     """
-    family = socket.AF_INET6 if _is_ipv6(bind) else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections of yesterday that linger in TIME_WAIT keep no one from listening.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((bind, port))
-        except OSError as exc:
-            if exc.errno == errno.EADDRNOTAVAIL:
-                raise ConfigurationError(
-                    f"KEYSTONE_APP_BIND: {bind} is not an address of this machine"
-                ) from None
-            return False
-    return True
-
-
-def _is_ipv6(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).version == 6  # noqa: PLR2004
-    except ValueError:
-        raise ConfigurationError(f"KEYSTONE_APP_BIND: {address!r} is not an IP address") from None
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # Connections of yesterday that linger in TIME_WAIT keep no one from listening.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno in {errno.EADDRINUSE, errno.EACCES}:
+            return False
+        raise ConfigurationError(f"{host!r} is not an address of this machine") from exc
+    return True
 
 
 def live_routes(session: Session) -> list[Route]:

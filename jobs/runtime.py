@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from jobs.bus import Bus, connect
 from jobs.database import Database
+from jobs.errors import StorageError
 from jobs.migrations.apply import ensure_schema
 from jobs.queue import WorkQueue
 from jobs.records.identity import ensure_identity
@@ -33,7 +34,10 @@ def open_runtime(settings: OwnSettings) -> Runtime[OwnSettings]:
         ConfigurationError: the secret key will not do.
         StorageError: the data directory or the database cannot be used, or is newer than the code.
     """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageError(f"{settings.data_dir} cannot be made: {exc.strerror}") from exc
     database = Database(settings.effective_database_url)
     ensure_schema(database, lock_file=settings.data_dir / "migrate.lock")
     vault = Vault.from_settings(settings.secret_key, settings.data_dir)

@@ -7,6 +7,7 @@ typing mistake is never silently ignored.
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ from jobs.errors import ConfigurationError
 PREFIX = "KEYSTONE_"
 # A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
 LONGEST_SOCKET_DIR = 70
+# The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 class PortRange(BaseModel):
@@ -53,7 +56,7 @@ def _parse_port_range(value: object) -> object:
     if not isinstance(value, str):
         return value
     first, dash, last = value.partition("-")
-    if not dash or not first.strip().isdigit() or not last.strip().isdigit():
+    if not dash or not first.strip().isdecimal() or not last.strip().isdecimal():
         raise ValueError("must be two ports with a dash between them, like 20000-20999")
     if int(first) > int(last):
         raise ValueError("must begin with the smaller port")
@@ -149,9 +152,9 @@ class Settings(BaseModel):
 
     @property
     def socket_dir(self) -> Path:
-        """Where the private sockets live: the data directory, unless its path is too long."""
+        """Where the private sockets live: the data directory, unless its path will not do."""
         inside = self.data_dir / "run"
-        if len(str(inside)) <= LONGEST_SOCKET_DIR:
+        if len(str(inside)) <= LONGEST_SOCKET_DIR and PLAIN_PATH.fullmatch(str(inside)):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"keystone-{os.getuid()}-{digest}"
@@ -265,6 +268,8 @@ def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
 def _read_secret_file(
     name: str, given: Mapping[str, str], values: dict[str, Any], problems: list[str]
 ) -> None:
+    if not given[name]:
+        return
     plain = name.removesuffix("_FILE")
     if given.get(plain):
         problems.append(f"{name}: {plain} is set too; keep one of them")
@@ -273,6 +278,8 @@ def _read_secret_file(
         values[plain.removeprefix(PREFIX).lower()] = Path(given[name]).read_text().strip()
     except OSError as exc:
         problems.append(f"{name}: its file cannot be read ({exc.strerror})")
+    except UnicodeDecodeError:
+        problems.append(f"{name}: its file holds no text")
 
 
 def _sentences(exc: ValidationError) -> list[str]:

@@ -93,6 +93,28 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
 
 
+class OnNewPush(StrEnum):
+    """What a newer push does while an older one is being deployed."""
+
+    WAIT = "wait"
+    REPLACE = "replace"
+
+
+class Capabilities(StrEnum):
+    """Which Linux capabilities a container keeps."""
+
+    DEFAULT = "default"  # the few that images need which begin as root and change their user
+    NONE = "none"
+
+
+class Restart(StrEnum):
+    """When the engine starts a live container again."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "no"
+
+
 class AppState(StrEnum):
     """How an app stands as a whole."""
 

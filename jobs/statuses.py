@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import GitHubError
+from jobs.errors import ConfigurationError, GitHubError
 from jobs.models import App, CommitStatus, Deployment, Repository, now
 from jobs.records.apps import note_token_problem
 from jobs.records.statuses import NO_TOKEN, postpone, settle
@@ -36,6 +36,7 @@ class Letter:
     repository_id: int
     post: StatusPost
     token: SecretStr | None
+    problem: str  # why there is no token
     is_overtaken: bool
 
 
@@ -67,6 +68,7 @@ def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitSt
     app = session.get_one(App, deployment.app_id)
     repository = session.get_one(Repository, app.repository_id)
     settings = runtime.settings
+    token, problem = _token(session, runtime, repository)
     return Letter(
         status_id=status.id or 0,
         attempts=status.attempts,
@@ -79,14 +81,25 @@ def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitSt
             context=f"keystone/{app.name}",
             target_url=f"{settings.effective_public_url}/deployments/{deployment.id}",
         ),
-        token=git_token(
-            repository_token(session, app.repository_id, runtime.vault),
-            settings.github_token,
-            git_url=repository.git_url,
-            api_url=settings.github_api_url,
-        ),
+        token=token,
+        problem=problem,
         is_overtaken=_is_overtaken(session, status, deployment),
     )
+
+
+def _token(
+    session: Session, runtime: Runtime[WorkerSettings], repository: Repository
+) -> tuple[SecretStr | None, str]:
+    """Find a repository's token; one that cannot be opened holds up nobody else's statuses."""
+    settings = runtime.settings
+    try:
+        own = repository_token(session, repository.id or 0, runtime.vault)
+    except ConfigurationError as exc:
+        return None, str(exc)
+    token = git_token(
+        own, settings.github_token, git_url=repository.git_url, api_url=settings.github_api_url
+    )
+    return token, NO_TOKEN
 
 
 def _is_overtaken(session: Session, status: CommitStatus, deployment: Deployment) -> bool:
@@ -115,7 +128,7 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
     database = runtime.database
     if letter.is_overtaken or letter.token is None:
         with database.writing() as session:
-            settle(session, letter.status_id, error=OVERTAKEN if letter.token else NO_TOKEN)
+            settle(session, letter.status_id, error=OVERTAKEN if letter.token else letter.problem)
         return
     try:
         forge.post_status(letter.post, letter.token)

@@ -104,6 +104,7 @@ def take_over(data_dir: Path) -> TextIO:
     Raises:
         ConflictError: another `keystone up` has it.
     """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (ensure_private(data_dir / "run") / LOCK_FILE).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,8 @@ LONGEST_PAUSE_S = 30
 class Part(Subprocess):  # type: ignore[misc]
     """One running part of Keystone."""
 
+    backoff: int = 0  # how often in a row it ended too soon
+
     def change_state(self, new_state: int, expected: bool = True) -> None:  # noqa: FBT001, FBT002
         """Enter a state; the pause before another start is the number of failures, bounded."""
         if new_state == ProcessStates.BACKOFF:

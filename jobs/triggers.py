@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from jobs.globs import any_matches, matches
+
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
 DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
@@ -27,6 +29,7 @@ class Push:
     author: str
     sender: str
     pushed_at: int | None  # seconds; GitHub's clock
+    paths: frozenset[str] | None = None  # what it touched; None: the payload cannot tell
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Rule:
     branch: str
     auto_deploy: bool
     skip_phrases: Sequence[str] = DEFAULT_SKIP_PHRASES
+    watch_paths: Sequence[str] = ()
+    tag_pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,36 @@ class Ignored:
 
 def decide(push: Push, rule: Rule) -> Deploy | Ignored:
     """Decide whether a push deploys an app."""
-    if push.ref.startswith(TAG_PREFIX):
-        return Ignored(f"{rule.app} does not deploy tags")
-    if push.ref != f"{BRANCH_PREFIX}{rule.branch}":
-        return Ignored(f"{rule.app} deploys {rule.branch}, not {short_ref(push.ref)}")
+    if other := _other_ref(push.ref, rule):
+        return Ignored(other)
     if push.deleted or not push.commit_sha:
         return Ignored(f"{short_ref(push.ref)} was deleted")
     if not rule.auto_deploy:
         return Ignored(f"auto-deploy of {rule.app} is paused")
     if phrase := _skip_phrase(push.message, rule.skip_phrases):
         return Ignored(f"the commit message says {phrase}")
+    if _touches_nothing(push, rule):
+        return Ignored(f"it touched nothing that {rule.app} watches")
     return Deploy()
+
+
+def _touches_nothing(push: Push, rule: Rule) -> bool:
+    if not rule.watch_paths or push.paths is None:
+        return False
+    return not any_matches(rule.watch_paths, push.paths)
+
+
+def _other_ref(ref: str, rule: Rule) -> str:
+    """Say why a ref is not one the app deploys; empty when it is."""
+    if ref.startswith(TAG_PREFIX):
+        if rule.tag_pattern is None:
+            return f"{rule.app} does not deploy tags"
+        if not matches(rule.tag_pattern, ref.removeprefix(TAG_PREFIX)):
+            return f"{rule.app} deploys tags like {rule.tag_pattern}, not {short_ref(ref)}"
+        return ""
+    if ref != f"{BRANCH_PREFIX}{rule.branch}":
+        return f"{rule.app} deploys {rule.branch}, not {short_ref(ref)}"
+    return ""
 
 
 def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:

@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.states import (
     AppState,
+    Capabilities,
+    ContainerState,
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
     Kind,
+    OnNewPush,
+    Restart,
     Role,
     StepName,
     StepState,
@@ -61,11 +65,29 @@ class AppView(View):
     host_port: int
     health_path: str | None
     health_timeout_s: int
+    health_status: str
+    health_interval_s: float | None
+    health_successes: int
     auto_deploy: bool
+    paused_reason: str = Field(description="Why auto-deploy is off, when it is")
+    on_new_push: OnNewPush
     skip_phrases: list[str]
+    watch_paths: list[str]
+    tag_pattern: str | None
+    build_target: str | None
+    build_args: list[str]
+    build_secrets: list[str]
+    build_timeout_s: int
     memory_mb: int
     cpus: float | None
     command: list[str] | None
+    pids: int
+    capabilities: Capabilities
+    restart: Restart
+    stop_signal: str
+    stop_grace_s: int
+    volumes: list[str]
+    labels: dict[str, str]
     keep_releases: int
     state: AppState
     state_reason: str
@@ -119,6 +141,42 @@ class DeploymentView(View):
     duration_s: float | None = Field(description="From its start to its end, or to now")
     steps: list[StepView]
     statuses: list[StatusView]
+
+
+class ReleaseView(View):
+    """Image, configuration and environment at one moment."""
+
+    id: int
+    number: int
+    commit_sha: str
+    commit_message: str
+    image: str
+    deployment: int = Field(description="The id of the deployment that made it")
+    created_at: datetime
+    is_live: bool
+    is_restorable: bool = Field(description="Whether a rollback to it is possible now")
+
+
+class VariableView(View):
+    """An environment variable; the value of a secret one is never shown."""
+
+    name: str
+    secret: bool
+    value: str | None = Field(description="Null for a secret")
+    changed_at: datetime
+
+
+class ContainerView(View):
+    """What Docker says of an app's live container."""
+
+    id: str | None
+    state: ContainerState
+    reason: str
+    since: str | None = Field(description="When it was started last")
+    exit_code: int | None
+    out_of_memory: bool
+    restarts: int
+    health: str | None = Field(description="Of the image's own health check, if it has one")
 
 
 class DeliveryView(View):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge
+from jobs.answers import answer_next
 from jobs.dispatch import real_tools
 from jobs.errors import KeystoneError
 from jobs.reconcile import reconcile
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 RECONCILE_EVERY_S = 5.0
 SEND_EVERY_S = 0.5
 REPORT_EVERY_S = 3.0
+AFTER_FAILURE_S = 1.0
 ENDS_WITHIN_S = 30.0
 
 
@@ -56,10 +58,11 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
-    repair, report = real_tools(runtime), real_tools(runtime)
+    repair, report, answer = (real_tools(runtime) for _ in range(3))
     return [
         Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
+        Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),
     ]
 
@@ -74,7 +77,10 @@ def keep_doing(duty: Duty, over: threading.Event) -> None:
         except Exception:
             # A mistake of ours in one duty must not end the others.
             logger.exception("%s failed", duty.name, extra={"action": "duty_failed"})
-        over.wait(duty.every_s)
+        else:
+            over.wait(duty.every_s)
+            continue
+        over.wait(max(duty.every_s, AFTER_FAILURE_S))
 
 
 def send_all(runtime: Runtime[WorkerSettings], forge: Forge) -> None:

@@ -4,10 +4,8 @@ RQ's fork worker, with three things made stricter (FACTS A1): only our own task 
 dies with its worker, and a child that was killed has its lease expired at once.
 """
 
-import ctypes
 import logging
 import os
-import signal
 from resource import struct_rusage
 from typing import Any
 
@@ -17,6 +15,7 @@ from rq.job import Job
 
 from jobs import tasks
 from jobs.errors import StorageError
+from jobs.guard import die_with
 from jobs.lease import expire, holder_name
 from jobs.queue import TASK
 from jobs.runtime import Runtime
@@ -24,7 +23,6 @@ from jobs.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
 MONITORING_EVERY_S = 10
@@ -60,7 +58,8 @@ class DeploymentWorker(Worker):
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Run one job in the child process; never returns."""
-        die_with_parent()
+        if not die_with(self.pid or 0):
+            os._exit(1)
         super().main_work_horse(job, queue)
 
     def handle_work_horse_killed(
@@ -90,15 +89,6 @@ def tell_watcher(runtime: Runtime[WorkerSettings], pid: int) -> None:
     finally:
         # The next child is forked from here: it must not inherit an open connection.
         runtime.database.close()
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it dies."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Died between the fork and the line above: then nobody will ever send the signal.
-    if parent == 1 or os.getppid() != parent:
-        os._exit(1)
 
 
 def run_worker(runtime: Runtime[WorkerSettings]) -> None:

@@ -30,7 +30,7 @@ from jobs.adapters.buildkit.transport import Address
 from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, Image, LogLine, Tree
 from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL
-from jobs.states import ContainerState
+from jobs.states import ContainerState, Restart
 from jobs.stopping import StopSignal
 
 TIMEOUT_S = 60
@@ -78,7 +78,7 @@ class DockerEngine:
     def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
         """Build an image that carries our label; its output goes to `log`, in this thread."""
         api = self._client.api
-        builder = BuildKit(_address(api), api.api_version)
+        builder = BuildKit(engine_address(api), api.api_version, secrets=spec.secrets)
         ours = replace(spec, labels=self._labelled(spec.labels))
         return builder.build(ours, tree, log=log, stop=stop)
 
@@ -98,24 +98,26 @@ class DockerEngine:
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make the app's own network, unless it is there."""
         with _translated():
-            if self._find_network(name) is not None:
-                return
-            for subnet in values.subnets(name):
-                if self._made_network(name, subnet, labels):
-                    return
-        raise DockerError(f"there is no subnet left in {values.NETWORKS} for the network {name}")
+            if not self._find_networks(name):
+                self._make_network(name, labels)
+            # The engine lets callers at once make several of one name: the oldest stays.
+            for duplicate in self._find_networks(name)[1:]:
+                with _Tolerated(NOT_FOUND, FORBIDDEN):
+                    duplicate.remove()
 
     def remove_network(self, name: str) -> None:
         """Remove an app's network."""
-        with _translated(), _Tolerated(NOT_FOUND):
-            if network := self._find_network(name):
-                network.remove()
+        with _translated():
+            for network in self._find_networks(name):
+                with _Tolerated(NOT_FOUND):
+                    network.remove()
 
     # --- Containers --------------------------------------------------------------------------
 
     def start(self, spec: ContainerSpec) -> Container:
         """Create and start a container that is not restarted when it ends."""
         with _translated():
+            self._make_volumes(spec)
             for address in islice(self._free_addresses(spec.network), MOST_ADDRESS_TRIES):
                 # Forbidden: somebody took the address in the meantime.
                 with _Tolerated(FORBIDDEN):
@@ -144,11 +146,11 @@ class DockerEngine:
                 return values.read_lines(found.logs(tail=most), most=most)
         return []
 
-    def keep_running(self, container_id: str) -> None:
-        """Have the engine restart the container whenever it ends."""
+    def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
+        """Have the engine restart the container when it ends, as the app wants it."""
         with _translated(), _Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
-                found.update(restart_policy={"Name": "always"})
+                found.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove a container; its volumes stay."""
@@ -182,15 +184,24 @@ class DockerEngine:
             return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
         return None
 
-    def _find_network(self, name: str) -> DockerNetwork | None:
+    def _find_networks(self, name: str) -> list[DockerNetwork]:
+        """Give our networks of that name, the oldest first."""
         # The engine takes the name for a part of one.
         found = self._client.networks.list(names=[name], filters=self._ours)
-        return next((network for network in found if network.name == name), None)
+        exact = (network for network in found if network.name == name)
+        return sorted(exact, key=lambda network: (network.attrs["Created"], network.id))
 
     # --- Steps of the above ------------------------------------------------------------------
 
-    def _made_network(self, name: str, subnet: IPv4Network, labels: Mapping[str, str]) -> bool:
-        """Make a network unless its subnet overlaps with another's."""
+    def _make_network(self, name: str, labels: Mapping[str, str]) -> None:
+        for subnet in values.subnets(name):
+            # Forbidden: the subnet overlaps with another network's.
+            with _Tolerated(FORBIDDEN):
+                self._make_network_in(subnet, name, labels)
+                return
+        raise DockerError(f"there is no subnet left in {values.NETWORKS} for the network {name}")
+
+    def _make_network_in(self, subnet: IPv4Network, name: str, labels: Mapping[str, str]) -> None:
         pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
         try:
             self._client.networks.create(
@@ -201,21 +212,24 @@ class DockerEngine:
                 labels=self._labelled(labels),
             )
         except APIError as exc:
-            if exc.status_code == FORBIDDEN:
-                return False
             # Conflict: another caller was faster, and made the same.
-            if exc.status_code != CONFLICT or self._find_network(name) is None:
+            if exc.status_code != CONFLICT or not self._find_networks(name):
                 raise
-        return True
 
     def _free_addresses(self, network: str) -> Iterator[str]:
-        found = self._find_network(network)
-        if found is None:
+        found = self._find_networks(network)
+        if not found:
             raise DockerError(f"there is no network {network} of this Keystone")
+        subnet = IPv4Network(found[0].attrs["IPAM"]["Config"][0]["Subnet"])
         # Stopped ones count too: the engine gives them their old address back.
         others = self._client.containers.list(all=True, sparse=True, filters={"network": network})
         taken = {values.address_on(other.attrs, network) for other in others}
-        return values.free_addresses(IPv4Network(found.attrs["IPAM"]["Config"][0]["Subnet"]), taken)
+        return values.free_addresses(subnet, taken)
+
+    def _make_volumes(self, spec: ContainerSpec) -> None:
+        # Making one that is there already gives that one back, with its contents.
+        for name in spec.volumes.values():
+            self._client.volumes.create(name, labels=self._labelled(spec.labels))
 
     def _start_at(self, spec: ContainerSpec, address: str) -> Container:
         try:
@@ -249,6 +263,7 @@ class DockerEngine:
             name=spec.name,
             environment=values.environment(spec),
             labels=self._labelled(spec.labels),
+            stop_signal=spec.stop_signal,
             network=spec.network,
             networking_config={spec.network: endpoint},
             log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
@@ -266,8 +281,12 @@ class DockerEngine:
             time.sleep(REMOVAL_POLL_S)
 
 
-def _address(api: APIClient) -> Address:
-    """Give the address behind the SDK's connection, for the connections a build makes itself."""
+def engine_address(api: APIClient) -> Address:
+    """Give the address behind the SDK's connection, for the connections a build makes itself.
+
+    Raises:
+        DockerError: it is of a kind that builds cannot use.
+    """
     adapter = api.get_adapter(api.base_url)
     if isinstance(adapter, UnixHTTPAdapter):
         return Address(socket_path=adapter.socket_path)

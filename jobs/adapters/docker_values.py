@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.adapters.ports import Container, ContainerSpec, Image
 from jobs.errors import StartError
-from jobs.states import ContainerState
+from jobs.states import Capabilities, ContainerState
 
 # What programs that begin as root need to prepare their files and then change their user.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
@@ -65,11 +65,13 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
     return {
         **limits,
         "cap_drop": ["ALL"],
-        "cap_add": list(CAPABILITIES),
+        "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
         "security_opt": ["no-new-privileges"],
         # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
         "init": True,
         "restart_policy": {"Name": "no"},
+        # Named volumes only: a path of the host can never be meant.
+        "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],
     }
 
 

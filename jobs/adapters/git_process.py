@@ -109,17 +109,24 @@ def receive(process: subprocess.Popen[bytes], deadline: float) -> bytes:
 
 @cache
 def _launcher() -> tuple[str, ...]:
-    """Give what git is started with.
+    """Give what git is started with, so that a worker that is killed takes it along.
 
-    A worker that is killed must take git along. Setting the parent-death signal between fork and
-    exec from Python is not safe in a process with threads; util-linux's `setpriv` does it after
-    exec and then becomes git itself.
+    Asking the kernel for a signal at the parent's death is not safe between fork and exec in a
+    process with threads; util-linux's `setpriv` asks after exec. The signal reaches one process
+    only, and git's helpers may hang in a network read of their own: `timeout`, here without a time
+    limit, hands the signal on to its whole group.
     """
-    git = shutil.which("git", path=SEARCH_PATH)
+    git = _found("git")
     if git is None:
         raise GitError("git is not installed; install the package git")
-    setpriv = shutil.which("setpriv", path=SEARCH_PATH)
-    return (setpriv, "--pdeathsig", "KILL", "--", git) if setpriv else (git,)
+    setpriv, timeout = _found("setpriv"), _found("timeout")
+    if setpriv is None or timeout is None:
+        return (git,)
+    return (setpriv, "--pdeathsig", "TERM", "--", timeout, "0", git)
+
+
+def _found(program: str) -> str | None:
+    return shutil.which(program, path=SEARCH_PATH)
 
 
 def _collect(process: subprocess.Popen[bytes], deadline: float, most_output: int) -> Finished:

@@ -41,6 +41,7 @@ defaults visitors
     timeout client 60s
     timeout http-keep-alive 60s
     timeout http-request 30s
+    timeout client-fin 30s
     option http-server-close
     option abortonclose
 {errors}
@@ -69,6 +70,7 @@ defaults slots
     timeout connect 5s
     timeout server 15m
     timeout tunnel 1h
+    timeout server-fin 30s
     option http-server-close
     option abortonclose
     option redispatch 1
@@ -102,7 +104,8 @@ def configuration(*, bind: str, ports: Iterable[int], routes: Iterable[Route], s
         socket: where the runtime API will listen, for this user only.
 
     Raises:
-        ConfigurationError: `bind` is no IP address, there is no port, or the path cannot be quoted.
+        ConfigurationError: `bind` is no IP address, there is no port, or the socket's path is one
+            that HAProxy cannot be told.
         RouterError: a route's slot or address makes no sense.
     """
     wanted = sorted(set(ports))
@@ -112,7 +115,7 @@ def configuration(*, bind: str, ports: Iterable[int], routes: Iterable[Route], s
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     return "\n".join(
         (
-            _GLOBAL.format(socket=_quoted(f"unix@{socket}")),
+            _GLOBAL.format(socket=_socket(socket)),
             _FRONTEND.format(errors=errors, binds=_binds(bind, wanted)),
             _BACKENDS,
             *(_backend(port, live.get(port)) for port in wanted),
@@ -137,13 +140,12 @@ def split_address(address: str) -> tuple[str, int]:
         RouterError: it is not an IP address and a port.
     """
     host, _, port = address.rpartition(":")
-    try:
-        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise RouterError(f"{address!r} is not an address the router can dial") from None
+    ip = _ip(host.removeprefix("[").removesuffix("]"))
+    if ip is None:
+        raise RouterError(f"{address!r} is not an address the router can dial")
     if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= HIGHEST_PORT:
         raise RouterError(f"{address!r} has no port the router can dial")
-    return str(ip), int(port)
+    return ip, int(port)
 
 
 def join_address(host: str, port: int) -> str:
@@ -162,12 +164,22 @@ def ensure_slot(slot: str) -> None:
 
 
 def _binds(bind: str, ports: list[int]) -> str:
+    host = _ip(bind)
+    if host is None:
+        raise ConfigurationError(f"KEYSTONE_APP_BIND: {bind!r} is not an IP address")
+    runs = [f"{join_address(host, first)}-{last}" for first, last in _ranges(ports)]
+    return "\n".join(f"    bind {run}" for run in runs)
+
+
+def _ip(host: str) -> str | None:
+    """Give an IP address in its usual spelling, or None when it is not one."""
+    # What stands behind a "%" is the name of an interface, and may be any text at all.
+    if "%" in host:
+        return None
     try:
-        address = ipaddress.ip_address(bind)
+        return str(ipaddress.ip_address(host))
     except ValueError:
-        raise ConfigurationError(f"KEYSTONE_APP_BIND: {bind!r} is not an IP address") from None
-    host = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
-    return "\n".join(f"    bind {host}:{first}-{last}" for first, last in _ranges(ports))
+        return None
 
 
 def _ranges(ports: list[int]) -> Iterator[tuple[int, int]]:
@@ -200,8 +212,14 @@ def _error(status: int, text: str) -> str:
     )
 
 
-def _quoted(word: str) -> str:
-    """Write a word so that HAProxy takes every character as it is."""
-    if not word.isprintable():
-        raise ConfigurationError(f"KEYSTONE_DATA_DIR: {word!r} has a character no path should have")
-    return "'" + word.replace("'", "'\\''") + "'"
+def _socket(path: Path) -> str:
+    """Write the socket's path so that HAProxy takes every character as it is.
+
+    In an address it reads `$NAME` and a comma even between quotes; those cannot be written.
+    """
+    if not str(path).isprintable() or set("$,") & set(str(path)):
+        raise ConfigurationError(
+            f"KEYSTONE_DATA_DIR: the router's socket cannot be at {path}; "
+            "use a path without dollar signs, commas and control characters"
+        )
+    return "'" + f"unix@{path}".replace("'", "'\\''") + "'"

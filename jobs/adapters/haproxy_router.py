@@ -7,7 +7,6 @@ state that came of it, and that is what is judged.
 Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 2026-11-23).
 """
 
-import errno
 import socket
 import time
 from collections.abc import Iterable
@@ -134,7 +133,9 @@ class HAProxyRouter:
         """Have the commands carried out in order, and give all that was answered."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                return self._exchange(connection, ";".join(commands) + "\n").decode(errors="replace")
+                return self._exchange(connection, ";".join(commands) + "\n").decode(
+                    errors="replace"
+                )
         except OSError as exc:
             raise RouterError(
                 "the router does not answer; `keystone up` starts it "
@@ -154,29 +155,6 @@ class HAProxyRouter:
                 return bytes(answer)
             answer += piece
         raise RouterError("the router's answer is longer than any it should give")
-
-
-def bindable(address: str, ports: Iterable[int]) -> list[int]:
-    """Give those of the ports that no other program listens on, for the router's configuration.
-
-    Raises:
-        RouterError: the machine does not have that address.
-    """
-    return [port for port in ports if _is_bindable(address, port)]
-
-
-def _is_bindable(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As HAProxy does: connections that ended a moment ago are no hindrance.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as exc:
-            if exc.errno in {errno.EADDRINUSE, errno.EACCES}:
-                return False
-            raise RouterError(f"apps cannot listen on {address}: {exc.strerror}") from exc
-    return True
 
 
 def _servers(port: int, slot: str) -> tuple[str, str]:

@@ -14,6 +14,8 @@ from jobs.adapters.ports import ProbeResult
 
 # All that is ever read; the final status must stand within it.
 LONGEST_READ = 8192
+# A container that has ended answers no connection at all; one that runs does so at once.
+LONGEST_CONNECT_S = 1.0
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
@@ -21,8 +23,16 @@ END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 class HttpProbe:
     """Looks at containers over the network. May be used by several threads at once."""
 
-    def look(self, host: str, port: int, path: str | None, *, timeout_s: float) -> ProbeResult:
-        """Send GET `path` and take 200-399 for healthy; without a path, connect by TCP.
+    def look(
+        self,
+        host: str,
+        port: int,
+        path: str | None,
+        *,
+        timeout_s: float,
+        healthy: range = range(200, 400),
+    ) -> ProbeResult:
+        """Send GET `path` and judge the status; without a path, connect by TCP.
 
         Args:
             timeout_s: seconds for all of it, from the connection to the status; above 0.
@@ -31,12 +41,13 @@ class HttpProbe:
             return ProbeResult(healthy=False, seen="no address to look at")
         deadline = time.monotonic() + timeout_s
         try:
-            with socket.create_connection((host, port), timeout=timeout_s) as connection:
+            connect_s = min(timeout_s, LONGEST_CONNECT_S)
+            with socket.create_connection((host, port), timeout=connect_s) as connection:
                 if path is None:
                     return ProbeResult(healthy=True, seen="accepts connections")
                 connection.settimeout(_left(deadline))
                 connection.sendall(_request(host, port, path))
-                return _judged(_status(connection, deadline))
+                return _judged(_status(connection, deadline), healthy)
         except TimeoutError:
             return ProbeResult(healthy=False, seen=f"no answer within {timeout_s:g} s")
         except OSError as exc:
@@ -105,10 +116,10 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _judged(status: int | None) -> ProbeResult:
+def _judged(status: int | None, healthy: range) -> ProbeResult:
     if status is None:
         return ProbeResult(healthy=False, seen="an answer that is not HTTP")
-    return ProbeResult(healthy=200 <= status < 400, status=status, seen=f"status {status}")  # noqa: PLR2004
+    return ProbeResult(healthy=status in healthy, status=status, seen=f"status {status}")
 
 
 def _in_words(exc: OSError) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from jobs.states import ContainerState, GitHubState
+from jobs.states import Capabilities, ContainerState, GitHubState, Restart
 from jobs.stopping import StopSignal
 
 LogLine = Callable[[str], None]
@@ -104,6 +104,9 @@ class BuildSpec:
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
     cache_key: str = ""  # the same for builds that should reuse each other's context
+    target: str | None = None  # the stage to build; None: the last one
+    args: Mapping[str, SecretStr] = field(default_factory=dict)
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
     deadline_s: float = 1800
 
 
@@ -121,6 +124,9 @@ class ContainerSpec:
     memory_mb: int = 512
     cpus: float | None = None
     pids: int = 512
+    capabilities: Capabilities = Capabilities.DEFAULT
+    stop_signal: str = "SIGTERM"
+    volumes: Mapping[str, str] = field(default_factory=dict)  # path in the container: volume's name
 
 
 @dataclass(frozen=True)
@@ -203,8 +209,8 @@ class Engine(Protocol):
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give the last lines the container wrote, oldest first, at most `tail`."""
 
-    def keep_running(self, container_id: str) -> None:
-        """Have the engine restart the container whenever it ends."""
+    def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
+        """Have the engine restart the container when it ends, as the app wants it."""
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""
@@ -279,8 +285,16 @@ class ProbeResult:
 class Probe(Protocol):
     """One look at a container from outside."""
 
-    def look(self, host: str, port: int, path: str | None, *, timeout_s: float) -> ProbeResult:
-        """Send GET `path` and take 200-399 for healthy; without a path, connect by TCP.
+    def look(
+        self,
+        host: str,
+        port: int,
+        path: str | None,
+        *,
+        timeout_s: float,
+        healthy: range = range(200, 400),
+    ) -> ProbeResult:
+        """Send GET `path` and judge the status; without a path, connect by TCP.
 
         Redirects are not followed. Nothing is raised for what the other side does.
         """

@@ -78,7 +78,7 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
 def _cell(value: object) -> Text:
     """Write a value plainly: what came from outside can neither colour nor move the cursor."""
     if value is None:
-        return Text("–")
+        return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
     text = clean(str(value)).replace("\x1b", "")

@@ -44,7 +44,7 @@ class Entry:
 
 
 CONTENTS = {
-    "up": Entry("processes", "Run Keystone: web, workers, watcher, router and Redis."),
+    "up": Entry("up", "Run Keystone: web, workers, watcher, router and Redis."),
     "demo": Entry("demo", "Deploy a sample app twice, and show that no request fails."),
     "doctor": Entry("system", "Check everything Keystone needs, and say how to mend it."),
     "config": Entry("system", "Show the effective settings, secrets left out."),
@@ -56,11 +56,11 @@ CONTENTS = {
     "user": Entry("access", "Add, list and remove people who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),
-    "web": Entry("processes", "Run the web process alone.", hidden=True),
-    "worker": Entry("processes", "Run one worker alone.", hidden=True),
-    "watcher": Entry("processes", "Run the watcher alone.", hidden=True),
-    "router": Entry("processes", "Run the router alone.", hidden=True),
-    "redis": Entry("processes", "Run the private Redis alone.", hidden=True),
+    "web": Entry("servers", "Run the web process alone.", hidden=True),
+    "worker": Entry("workers", "Run one worker alone.", hidden=True),
+    "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
+    "router": Entry("router", "Run the router alone.", hidden=True),
+    "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }
 
 
@@ -74,7 +74,9 @@ class Contents(TyperGroup):
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
         """Give what the overview shows of a command."""
         entry = CONTENTS.get(cmd_name)
-        return entry and TyperCommand(cmd_name, help=entry.help, hidden=entry.hidden)
+        if entry is None:
+            return None
+        return TyperCommand(cmd_name, help=entry.help, hidden=entry.hidden)
 
     def resolve_command(
         self, ctx: Context, args: list[str]
@@ -119,10 +121,13 @@ def keystone(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with one of the documented codes."""
+    # Whatever is written holds somebody's sources, output or secrets: nobody else's business.
+    os.umask(0o077)
     try:
         cli(arguments)
     except KeystoneError as exc:
-        typer.echo(f"keystone: {exc}", err=True)
+        for sentence in str(exc).splitlines():
+            typer.echo(f"keystone: {sentence}", err=True)
         sys.exit(exit_code(exc))
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing can be told to anybody.

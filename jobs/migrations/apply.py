@@ -2,6 +2,7 @@
 
 import fcntl
 from pathlib import Path
+from typing import TextIO
 
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,7 @@ def ensure_schema(database: Database, *, lock_file: Path) -> None:
     Raises:
         StorageError: the database is newer than this code, or cannot be used.
     """
-    with lock_file.open("w") as lock:
+    with _opened(lock_file) as lock:
         # Several processes start at once; the first one migrates and the others find it done.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -27,6 +28,13 @@ def ensure_schema(database: Database, *, lock_file: Path) -> None:
                 _upgrade(database)
         except SQLAlchemyError as exc:
             raise StorageError(f"the database cannot be used: {type(exc).__name__}") from exc
+
+
+def _opened(lock_file: Path) -> TextIO:
+    try:
+        return lock_file.open("w")
+    except OSError as exc:
+        raise StorageError(f"{lock_file} cannot be written: {exc.strerror}") from exc
 
 
 def schema_version(database: Database) -> str | None:

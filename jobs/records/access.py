@@ -74,11 +74,43 @@ def remove_user(session: Session, name: str, actor: Actor) -> None:
         NotFoundError: there is no such user.
     """
     user = find_user(session, name)
-    admins = session.exec(select(User).where(User.role == Role.ADMIN)).all()
-    if user.role is Role.ADMIN and len(admins) == 1:
-        raise ConflictError(f"{name} is the last admin; add another one first")
+    _ensure_not_last_admin(session, user)
     note(session, Tag.USER_REMOVED, actor, f"user:{name}")
     session.delete(user)
+
+
+def change_user(
+    session: Session, name: str, *, role: Role | None, disabled: bool | None, actor: Actor
+) -> User:
+    """Change what a user may do, or whether the user may log in; None leaves it as it is.
+
+    A user who is shut out is logged out everywhere.
+
+    Raises:
+        ConflictError: it is the last admin.
+        NotFoundError: there is no such user.
+    """
+    user = find_user(session, name)
+    if disabled or role not in {None, Role.ADMIN}:
+        _ensure_not_last_admin(session, user)
+    user.role = role or user.role
+    if disabled is not None:
+        user.disabled_at = (user.disabled_at or now()) if disabled else None
+    if disabled:
+        _end_sessions(session, user)
+    is_disabled = user.disabled_at is not None
+    note(session, Tag.USER_CHANGED, actor, f"user:{name}", role=user.role, disabled=is_disabled)
+    return user
+
+
+def _ensure_not_last_admin(session: Session, user: User) -> None:
+    """Keep at least one admin who can log in."""
+    others = select(User).where(
+        User.role == Role.ADMIN, User.id != user.id, col(User.disabled_at).is_(None)
+    )
+    is_admin = user.role is Role.ADMIN and user.disabled_at is None
+    if is_admin and session.exec(others).first() is None:
+        raise ConflictError(f"{user.name} is the last admin; add another one first")
 
 
 def find_user(session: Session, name: str) -> User:

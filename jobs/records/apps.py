@@ -23,10 +23,21 @@ from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.vault import Vault
 
-# Fields that a container is made of: changing one means that the live release is out of date.
-CONTAINER_FIELDS = frozenset(
-    {"container_port", "health_path", "health_timeout_s", "memory_mb", "cpus", "command"}
+# Fields that say when to deploy, not what: changing one leaves the live release up to date.
+POLICY_FIELDS = frozenset(
+    {
+        "branch",
+        "auto_deploy",
+        "on_new_push",
+        "skip_phrases",
+        "watch_paths",
+        "tag_pattern",
+        "keep_releases",
+        "build_timeout_s",
+        "host_port",
+    }
 )
+RELEASE_FIELDS = AppChange.model_fields.keys() - POLICY_FIELDS - {"token", "git_url"}
 REPOSITORY_FIELDS = frozenset({"token", "git_url"})
 
 
@@ -77,7 +88,7 @@ def change_app(
     lock_allocations(session)
     given = change.given()
     repository = session.get_one(Repository, app.repository_id)
-    if token := given.pop("token", None):
+    if (token := given.pop("token", None)) is not None:
         set_token(session, repository, token, actor, vault=vault)
     if git_url := given.pop("git_url", None):
         ensure_scheme(git_url, settings.allowed_git_schemes)
@@ -87,7 +98,9 @@ def change_app(
     given.pop("host_port", None)
     before = {name: getattr(app, name) for name in given if getattr(app, name) != given[name]}
     _assign(app, {name: given[name] for name in before})
-    if before.keys() & CONTAINER_FIELDS:
+    if "auto_deploy" in given:
+        app.paused_reason = "" if app.auto_deploy else f"switched off by {actor}"
+    if before.keys() & RELEASE_FIELDS:
         app.configuration += 1
     after = {name: given[name] for name in before}
     note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", before=before, after=after)

@@ -17,6 +17,8 @@ class Tag(StrEnum):
     REPOSITORY_CREATED = "repository.created"
     REPOSITORY_RENAMED = "repository.renamed"
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
+    ENVIRONMENT_SET = "environment.set"
+    ENVIRONMENT_UNSET = "environment.unset"
     DELIVERY_ACCEPTED = "delivery.accepted"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_CANCELLED = "deployment.cancelled"

@@ -8,12 +8,13 @@ be sent again and is judged anew.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, or_, select
 
 from jobs.models import App, Delivery, Deployment, Repository
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import Request, request, supersede
-from jobs.states import DeliveryOutcome, DeploymentState, Trigger
+from jobs.records.deployments import Request, replace_running, request, supersede
+from jobs.states import DeliveryOutcome, DeploymentState, OnNewPush, Trigger
 from jobs.triggers import Ignored, Moment, Order, Push, Rule, compare, decide
 
 
@@ -47,7 +48,8 @@ def write_down(
 
 def accept_push(session: Session, envelope: Envelope, push: Push) -> Receipt:
     """Keep a push and queue the deployments it asks for."""
-    repository = session.get_one(Repository, envelope.repository_id)
+    # Locked: of two deliveries of one push at the same time, the second must see the first.
+    repository = session.get_one(Repository, envelope.repository_id, with_for_update=True)
     actor = Actor("webhook", push.sender, envelope.address)
     _learn_identity(session, repository, push, actor)
     apps = session.exec(
@@ -70,7 +72,14 @@ def accept_push(session: Session, envelope: Envelope, push: Push) -> Receipt:
 def _judge(push: Push, apps: Sequence[App]) -> tuple[list[App], list[str]]:
     wanted, reasons = [], []
     for app in apps:
-        rule = Rule(app.name, app.branch, app.auto_deploy, app.skip_phrases)
+        rule = Rule(
+            app=app.name,
+            branch=app.branch,
+            auto_deploy=app.auto_deploy,
+            skip_phrases=app.skip_phrases,
+            watch_paths=app.watch_paths,
+            tag_pattern=app.tag_pattern,
+        )
         match decide(push, rule):
             case Ignored(reason):
                 reasons.append(reason)
@@ -134,6 +143,8 @@ def _queue(
     )
     if rival is not None:
         supersede(session, deployment, f"#{rival.number} is a newer push and came first")
+    elif app.on_new_push is OnNewPush.REPLACE:
+        replace_running(session, app, deployment)
     return deployment
 
 
@@ -159,10 +170,17 @@ def _newer_push(session: Session, app: App, push: Push) -> Deployment | None:
 
 
 def _learn_identity(session: Session, repository: Repository, push: Push, actor: Actor) -> None:
-    """Keep GitHub's id with the repository, and follow a rename that the id proves."""
-    if repository.github_id is None:
-        repository.github_id = push.github_id
-    if repository.full_name != push.full_name and repository.github_id == push.github_id:
+    """Keep GitHub's id with the repository, and follow a rename that the id proves.
+
+    What belongs to another repository's row already is left there: the push counts all the same.
+    """
+    key = push.full_name.lower()
+    if repository.github_id is None and repository.name_key == key:
+        is_known = _has_other(session, repository, col(Repository.github_id) == push.github_id)
+        repository.github_id = None if is_known else push.github_id
+    if repository.github_id != push.github_id or repository.full_name == push.full_name:
+        return
+    if not _has_other(session, repository, col(Repository.name_key) == key):
         note(
             session,
             Tag.REPOSITORY_RENAMED,
@@ -172,7 +190,12 @@ def _learn_identity(session: Session, repository: Repository, push: Push, actor:
             after=push.full_name,
         )
         repository.full_name = push.full_name
-        repository.name_key = push.full_name.lower()
+        repository.name_key = key
+
+
+def _has_other(session: Session, repository: Repository, condition: ColumnElement[bool]) -> bool:
+    statement = select(Repository.id).where(Repository.id != repository.id, condition)
+    return session.exec(statement).first() is not None
 
 
 def _row(

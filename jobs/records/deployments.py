@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from jobs.errors import CancelledError, ConflictError, LeaseLostError
+from jobs.errors import CancelledError, ConflictError, LeaseLostError, SupersededError
 from jobs.models import App, Deployment, Lease, Release, Step, now
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.statuses import announce
@@ -30,6 +30,7 @@ class Request:
 
     trigger: Trigger
     ref: str
+    release_id: int | None = None  # of a rollback: the release to start again
     commit_sha: str = ""  # empty: whatever the ref points to when the work begins
     commit_message: str = ""
     author: str = ""
@@ -52,7 +53,9 @@ class Grip:
 def locked_app(session: Session, app_id: int) -> App:
     """Give the app's row, locked against other writers until the transaction ends."""
     # SQLite's writers already exclude each other; there the clause is left out by SQLAlchemy.
-    return session.exec(select(App).where(App.id == app_id).with_for_update()).one()
+    statement = select(App).where(App.id == app_id).with_for_update()
+    # What was read before the lock may be out of date: the counters must be read again.
+    return session.exec(statement.execution_options(populate_existing=True)).one()
 
 
 def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
@@ -62,7 +65,7 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
     deployment = Deployment(
         app_id=app.id or 0,
         number=app.last_deployment,
-        kind=Kind.UPDATE if app.live_release_id else Kind.INITIAL,
+        kind=_kind(app, wanted),
         trigger=wanted.trigger,
         ref=wanted.ref,
         commit_sha=wanted.commit_sha,
@@ -74,6 +77,7 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         body_sha256=wanted.body_sha256,
         before_sha=wanted.before_sha,
         pushed_at=wanted.pushed_at,
+        release_id=wanted.release_id,
     )
     session.add(deployment)
     session.flush()
@@ -91,13 +95,29 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
     return deployment
 
 
+def _kind(app: App, wanted: Request) -> Kind:
+    if wanted.trigger is Trigger.ROLLBACK:
+        return Kind.ROLLBACK
+    return Kind.UPDATE if app.live_release_id else Kind.INITIAL
+
+
 def hold(session: Session, grip: Grip) -> None:
     """Make sure the lease is still ours, and keep it ours until the transaction ends.
 
     Raises:
         LeaseLostError: somebody else has it, or nobody.
     """
-    lease = session.exec(select(Lease).where(Lease.app_id == grip.app_id).with_for_update()).first()
+    session.exec(select(Lease).where(Lease.app_id == grip.app_id).with_for_update()).first()
+    ensure_ours(session, grip)
+
+
+def ensure_ours(session: Session, grip: Grip) -> None:
+    """Make sure that the lease is ours at this moment; locks nothing, so it may only read.
+
+    Raises:
+        LeaseLostError: somebody else has it, or nobody.
+    """
+    lease = session.exec(select(Lease).where(Lease.app_id == grip.app_id)).first()
     if lease is None or lease.fence != grip.fence:
         raise LeaseLostError(f"the lease of deployment {grip.deployment_id} was taken over")
 
@@ -182,11 +202,13 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
 
     Raises:
         CancelledError: a person said stop, and was told that it would.
+        SupersededError: a newer push does not wait for it.
     """
     hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
-    if deployment.cancelled_by:
-        raise CancelledError(f"cancelled by {deployment.cancelled_by}")
+    # Locked: on PostgreSQL a person might say stop between the look and the end.
+    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    if (asked := stop_asked(deployment)) is not None:
+        raise asked
     app = session.get_one(App, grip.app_id)
     app.live_deployment_id = grip.deployment_id
     app.live_release_id = live.release_id
@@ -199,10 +221,10 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
 
 
 def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:
-    """End the deployment as its worker saw it end."""
+    """End the deployment as its worker saw it end; one that was told to stop ends `cancelled`."""
     hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
-    _end(session, deployment, state, reason)
+    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    _end_without_success(session, deployment, state, reason)
     return deployment
 
 
@@ -217,6 +239,7 @@ def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment
     Raises:
         ConflictError: it is over already.
     """
+    session.refresh(deployment, with_for_update=True)
     if deployment.state.is_over:
         raise ConflictError(f"deployment {deployment.id} is over already: {deployment.state}")
     deployment.cancelled_by = str(actor)
@@ -227,6 +250,30 @@ def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment
     return deployment
 
 
+def replace_running(session: Session, app: App, newer: Deployment) -> None:
+    """Have a running push make way for a newer one, unless it is live by then."""
+    statement = (
+        select(Deployment)
+        .where(
+            Deployment.app_id == app.id,
+            Deployment.state == DeploymentState.RUNNING,
+            col(Deployment.trigger).in_([Trigger.PUSH, Trigger.CATCH_UP]),
+        )
+        .with_for_update()
+    )
+    for running in session.exec(statement).all():
+        running.replaced_by = newer.number
+
+
+def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | None:
+    """Give what a deployment was asked to stop with, by a person or for a newer push."""
+    if deployment.cancelled_by:
+        return CancelledError(f"cancelled by {deployment.cancelled_by}")
+    if deployment.replaced_by:
+        return SupersededError(f"#{deployment.replaced_by} is a newer push")
+    return None
+
+
 def requeue(session: Session, deployment: Deployment) -> None:
     """Put a deployment whose worker died back in the queue: nothing irreversible was done."""
     _move(deployment, DeploymentState.QUEUED)
@@ -235,8 +282,21 @@ def requeue(session: Session, deployment: Deployment) -> None:
 
 
 def abandon(session: Session, deployment: Deployment, reason: str) -> None:
-    """End a deployment whose worker died, as an error of ours."""
-    _end(session, deployment, DeploymentState.ERROR, reason)
+    """End a deployment whose worker died: an error of ours, unless it was to stop anyway."""
+    _end_without_success(session, deployment, DeploymentState.ERROR, reason)
+
+
+def _end_without_success(
+    session: Session, deployment: Deployment, state: DeploymentState, reason: str
+) -> None:
+    match stop_asked(deployment):
+        case CancelledError() as asked:
+            state, reason = DeploymentState.CANCELLED, str(asked)
+        case SupersededError() as asked:
+            state, reason = DeploymentState.SUPERSEDED, str(asked)
+        case None:
+            pass
+    _end(session, deployment, state, reason)
 
 
 def _end(session: Session, deployment: Deployment, state: DeploymentState, reason: str) -> None:

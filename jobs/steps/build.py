@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from jobs.adapters.ports import BuildSpec, Commit
-from jobs.naming import image_repository, labels
+from jobs.naming import COMMIT_LABEL, image_repository, labels
+from jobs.plan import Plan
 from jobs.states import StepName
-from jobs.work import Plan, StepRecord, Work
+from jobs.work import StepRecord, Work
 
 STEP = StepName.BUILD
-COMMIT_LABEL = "keystone.commit"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
     """Give the image of a commit.
 
     Raises:
-        BuildError: the Dockerfile is missing or wrong, or a command in it failed.
+        BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
         DockerError: the engine failed.
     """
     spec = build_spec(work.plan, commit)
@@ -32,17 +32,23 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
         record.skip("the image of this commit is there already")
         work.say(STEP, record.reason)
         return BuiltImage(spec.tag, image_id)
-    with work.tools.source.tree(work.plan.remote, commit.sha, folder=work.plan.context) as tree:
+    folder = work.plan.recipe.build.context
+    with work.tools.source.tree(work.plan.remote, commit.sha, folder=folder) as tree:
         image_id = engine.build(spec, tree, log=lambda line: work.say(STEP, line), stop=work.stop)
     return BuiltImage(spec.tag, image_id)
 
 
 def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
-    """Say how the image is made; the same commit and configuration always give the same tag."""
+    """Say how the image is made; the same commit and recipe always give the same tag."""
     repository = image_repository(plan.identity, plan.app)
+    recipe = plan.recipe
     return BuildSpec(
-        tag=f"{repository}:{commit.sha[:12]}-{plan.build_digest}",
-        dockerfile=plan.dockerfile,
+        tag=f"{repository}:{commit.sha[:12]}-{recipe.digest}",
+        dockerfile=recipe.build.dockerfile,
         labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
         cache_key=repository,
+        target=recipe.build.build_target,
+        args=recipe.args,
+        secrets=recipe.secrets,
+        deadline_s=recipe.build.build_timeout_s,
     )

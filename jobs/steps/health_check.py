@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
+from jobs.plan import ContainerSettings
 from jobs.states import ContainerState, StepName
-from jobs.work import ContainerSettings, Work
+from jobs.work import Work
 
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005
@@ -30,37 +31,48 @@ def check_health(
     """
     begun = clock()
     deadline = begun + wanted.health_timeout_s
-    pause = FIRST_PAUSE_S
+    pause, in_a_row = FIRST_PAUSE_S, 0
     while True:
         result = _look(work, container, wanted, left_s=deadline - clock())
-        _ensure_running(work, container)
-        if result.healthy:
+        container = _still_running(work, container)
+        in_a_row = in_a_row + 1 if result.healthy else 0
+        if in_a_row >= wanted.health_successes:
             took = clock() - begun
-            work.say(STEP, f"healthy after {took:.2f} s: {_what(wanted)} answered")
+            work.say(STEP, f"healthy after {took:.2f} s: {_what(container, wanted)} answered")
             return took
         left = deadline - clock()
         if left <= 0:
             raise _gave_up(work, container, wanted, result)
-        work.stop.wait(min(pause, left))
+        work.stop.wait(min(wanted.health_interval_s or pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
 
 def _look(
     work: Work, container: Container, wanted: ContainerSettings, *, left_s: float
 ) -> ProbeResult:
+    if _asks_docker(container, wanted):
+        seen = f"Docker's health check says {container.health}"
+        return ProbeResult(healthy=container.health == "healthy", seen=seen)
     return work.tools.probe.look(
         container.ip,
-        wanted.port,
+        wanted.container_port,
         wanted.health_path,
         timeout_s=max(0.05, min(LONGEST_LOOK_S, left_s)),
+        healthy=wanted.healthy_statuses,
     )
 
 
-def _ensure_running(work: Work, container: Container) -> None:
+def _asks_docker(container: Container, wanted: ContainerSettings) -> bool:
+    """Whether the image brings a health check of its own and the app names no path."""
+    return wanted.health_path is None and container.health is not None
+
+
+def _still_running(work: Work, container: Container) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
         _show_output(work, container)
         raise HealthCheckError(f"the container {now} before it was healthy")
+    return now
 
 
 def _gave_up(
@@ -68,7 +80,7 @@ def _gave_up(
 ) -> HealthCheckError:
     _show_output(work, container)
     return HealthCheckError(
-        f"{_what(wanted)} was not healthy within {wanted.health_timeout_s} s; "
+        f"{_what(container, wanted)} was not healthy within {wanted.health_timeout_s} s; "
         f"last seen: {last.seen}",
         last_status=last.status,
     )
@@ -81,7 +93,9 @@ def _show_output(work: Work, container: Container) -> None:
         work.say(STEP, f"  {line}")
 
 
-def _what(wanted: ContainerSettings) -> str:
+def _what(container: Container, wanted: ContainerSettings) -> str:
+    if _asks_docker(container, wanted):
+        return "the image's own health check"
     if wanted.health_path is None:
-        return f"port {wanted.port}"
-    return f"GET {wanted.health_path} on port {wanted.port}"
+        return f"port {wanted.container_port}"
+    return f"GET {wanted.health_path} on port {wanted.container_port}"

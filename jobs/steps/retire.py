@@ -2,17 +2,15 @@
 
 import time
 
-from sqlmodel import Session, col, select
-
 from jobs.adapters.ports import Route
-from jobs.models import App, Release
+from jobs.plan import LiveContainer
+from jobs.releases import outdated_images
 from jobs.states import StepName
-from jobs.work import LiveContainer, Work
+from jobs.work import Work
 
 STEP = StepName.RETIRE
 DRAIN_S = 30.0
 DRAIN_PAUSE_S = 0.05
-GRACE_S = 10
 
 
 def retire(work: Work, route: Route) -> None:
@@ -36,7 +34,7 @@ def _end(work: Work, old: LiveContainer) -> None:
         work.say(STEP, f"{left} requests did not end within {DRAIN_S:.0f} s and are cut")
     work.ensure_held()
     work.tools.router.release(work.plan.host_port, old.slot)
-    work.tools.engine.stop(old.container_id, grace_s=GRACE_S)
+    work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)
     work.say(STEP, f"the old container {old.container_id[:12]} has ended")
 
 
@@ -52,20 +50,7 @@ def _drain(work: Work, old: LiveContainer) -> int:
 def _drop_images(work: Work) -> None:
     """Remove the images of releases that are past their keep; what a rollback needs stays."""
     with work.database.reading() as session:
-        outdated = outdated_images(session, work.plan.app_id, keep=work.plan.keep_releases)
+        outdated = outdated_images(session, work.plan.app_id)
     for tag in outdated:
         work.tools.engine.remove_image(tag)
         work.say(STEP, f"removed the image {tag}")
-
-
-def outdated_images(session: Session, app_id: int, *, keep: int) -> list[str]:
-    """List the image tags of an app that neither its live nor its last `keep` releases use."""
-    rows = session.exec(
-        select(Release)
-        .where(Release.app_id == app_id)
-        .order_by(col(Release.number).desc())
-        .limit(keep + 50)
-    ).all()
-    live = session.get_one(App, app_id).live_release_id
-    needed = {row.image for row in rows[:keep]} | {row.image for row in rows if row.id == live}
-    return sorted({row.image for row in rows[keep:]} - needed)

@@ -1,15 +1,15 @@
 """start: run the release's container beside the one that serves."""
 
 from jobs.adapters.ports import Container, ContainerSpec
-from jobs.models import Release
-from jobs.naming import container_name, labels, network_name
+from jobs.naming import container_name, labels, network_name, volume_name
+from jobs.plan import Candidate, Plan
 from jobs.states import StepName
-from jobs.work import ContainerSettings, Plan, Work, container_environment
+from jobs.work import Work
 
 STEP = StepName.START
 
 
-def start(work: Work, release: Release) -> Container:
+def start(work: Work, candidate: Candidate) -> Container:
     """Start the container; it takes no traffic yet.
 
     Raises:
@@ -18,31 +18,35 @@ def start(work: Work, release: Release) -> Container:
     """
     work.ensure_held()
     plan, engine = work.plan, work.tools.engine
-    spec = container_spec(plan, release)
+    spec = container_spec(plan, candidate)
     engine.ensure_network(spec.network, labels(plan.identity, plan.app))
     container = engine.start(spec)
     work.say(STEP, f"container {container.id[:12]} started at {container.ip}:{spec.port}")
     return container
 
 
-def container_spec(plan: Plan, release: Release) -> ContainerSpec:
+def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
     """Say how the container is made: from the release alone, as it was when it was written."""
-    wanted = settings_of(release)
+    wanted = candidate.container
     return ContainerSpec(
         name=container_name(plan.identity, plan.app, plan.deployment_id),
-        image=release.image_id,
+        image=candidate.image_id,
         network=network_name(plan.identity, plan.app),
-        port=wanted.port,
-        labels=labels(plan.identity, plan.app, plan.deployment_id),
-        environment=container_environment(plan, release.commit_sha, release.number),
+        port=wanted.container_port,
+        # Ours come last: a label of the app's own can never hide them.
+        labels={**wanted.labels, **labels(plan.identity, plan.app, plan.deployment_id)},
+        environment=candidate.variables,
         command=wanted.command,
         memory_mb=wanted.memory_mb,
         cpus=wanted.cpus,
+        pids=wanted.pids,
+        capabilities=wanted.capabilities,
+        stop_signal=wanted.stop_signal,
+        volumes=volumes(plan, wanted.volumes),
     )
 
 
-def settings_of(release: Release) -> ContainerSettings:
-    """Read a release's own container settings back."""
-    found = dict(release.container)
-    command = found.pop("command", None)
-    return ContainerSettings(**found, command=tuple(command) if command else None)
+def volumes(plan: Plan, wanted: tuple[str, ...]) -> dict[str, str]:
+    """Turn `name:/path` into what the engine mounts; a volume outlives every deployment."""
+    pairs = (volume.split(":", 1) for volume in wanted)
+    return {path: volume_name(plan.identity, plan.app, name) for name, path in pairs}

@@ -4,11 +4,10 @@ import time
 
 from jobs.adapters.ports import Container, Route
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
-from jobs.models import Release
+from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
 from jobs.states import StepName
-from jobs.steps.start import settings_of
-from jobs.work import ContainerSettings, Work
+from jobs.work import Work
 
 STEP = StepName.SWITCH
 ANSWER_WITHIN_S = 5.0
@@ -16,7 +15,7 @@ PAUSE_S = 0.01
 EVERYWHERE = frozenset({"0.0.0.0", "*", ""})  # noqa: S104 — recognised, not bound
 
 
-def switch(work: Work, release: Release, container: Container) -> Route:
+def switch(work: Work, candidate: Candidate, container: Container) -> Route:
     """Make the new container the live one, and the deployment a success.
 
     The database is written last: killed before that, the old release is still the live one, and
@@ -26,14 +25,14 @@ def switch(work: Work, release: Release, container: Container) -> Route:
         HealthCheckError: it does not answer through the router; the old one has the traffic again.
         RouterError: the router failed.
     """
-    plan, wanted = work.plan, settings_of(release)
+    plan, wanted = work.plan, candidate.container
     work.ensure_held()
-    work.tools.engine.keep_running(container.id)
-    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.port}")
+    work.tools.engine.keep_running(container.id, wanted.restart)
+    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.container_port}")
     try:
         work.tools.router.switch(route)
         _ensure_answer(work, wanted)
-        work.record(go_live, Live(release.id or 0, container.id, route.address, route.slot))
+        work.record(go_live, Live(candidate.release_id, container.id, route.address, route.slot))
     except LeaseLostError:
         raise  # somebody else decides about the route now
     except Exception:
@@ -48,7 +47,11 @@ def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while True:
         result = work.tools.probe.look(
-            host, work.plan.host_port, wanted.health_path, timeout_s=ANSWER_WITHIN_S
+            host,
+            work.plan.host_port,
+            wanted.health_path,
+            timeout_s=ANSWER_WITHIN_S,
+            healthy=wanted.healthy_statuses,
         )
         if result.healthy:
             return
@@ -61,6 +64,8 @@ def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
 
 
 def _lead_back(work: Work) -> None:
+    # A worker that was paused here may find that another one has switched in the meantime.
+    work.ensure_ours()
     live, port = work.plan.live, work.plan.host_port
     try:
         if live is None:

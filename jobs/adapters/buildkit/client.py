@@ -128,6 +128,8 @@ class BuildKit:
             "t": spec.tag,
             "dockerfile": spec.dockerfile,
             "labels": json.dumps(dict(spec.labels)),
+            "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
+            "target": spec.target or "",
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
         async with connected(self.address) as connection:

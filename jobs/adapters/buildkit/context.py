@@ -21,7 +21,8 @@ SYMLINK, EXECUTABLE = 0o120000, 0o100755
 GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
 FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
 LONGEST_LINK = 4096  # bytes; Linux's own limit
-MOST_LINKS_FOLLOWED = 10_000
+MOST_TURNS = 40  # symbolic links on one way; Linux's own limit
+MOST_PATHS_FOLLOWED = 2000
 
 EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01
 SPAN_NS = 20 * 365 * 86_400 * 10**9
@@ -138,35 +139,41 @@ class Context:
         return Patterns(sorted(paths)) if paths and "" not in paths else None
 
     def _followed(self, paths: Iterable[str]) -> set[str]:
-        """Give the paths and everything that symbolic links on the way to them lead to."""
-        found: set[str] = set()
-        waiting = [_clean(path) for path in paths]
-        for _ in range(MOST_LINKS_FOLLOWED):
+        """Give the paths, the symbolic links on the way to them, and where those lead."""
+        wanted: set[str] = set()
+        followed: set[str] = set()
+        waiting = [(_clean(path), 0) for path in paths]
+        for _ in range(MOST_PATHS_FOLLOWED):
             if not waiting:
-                return found
-            path = waiting.pop()
-            if path not in found:
-                found.add(path)
-                waiting.extend(self._leads_to(path))
+                return wanted | followed
+            path, turns = waiting.pop()
+            if path not in followed and turns <= MOST_TURNS:
+                followed.add(path)
+                for link, destination in self._turns(path):
+                    wanted.add(link)
+                    waiting.append((destination, turns + 1))
         raise BuildError("the symbolic links in the commit lead to too many places")
 
-    def _leads_to(self, path: str) -> Iterator[str]:
-        for prefix in _prefixes(path):
-            fits = compile_pattern(prefix)
-            for link, target in self._links.items():
-                if fits.fullmatch(link):
-                    rest = path[len(prefix) :].lstrip("/")
-                    yield _clean(posixpath.join("/", posixpath.dirname(link), target, rest))
+    def _turns(self, path: str) -> Iterator[tuple[str, str]]:
+        """Give each link that a path leads through, and what the path becomes behind it."""
+        parts = path.split("/")
+        for depth, links in self._links_by_depth.items():
+            fits = compile_pattern("/".join(parts[:depth]))
+            for link in filter(fits.fullmatch, links):
+                beyond = posixpath.join(posixpath.dirname(link), self._links[link], *parts[depth:])
+                yield link, _clean(beyond)
+
+    @cached_property
+    def _links_by_depth(self) -> dict[int, list[str]]:
+        by_depth: dict[int, list[str]] = {}
+        for link in self._links:
+            by_depth.setdefault(link.count("/") + 1, []).append(link)
+        return by_depth
 
 
 def _clean(path: str) -> str:
     """Make a path relative to the tree's root; nothing leads out of it."""
     return posixpath.normpath(f"/{path}").lstrip("/")
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    parts = path.split("/")
-    return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _folders_of(paths: Iterable[str]) -> set[str]:

@@ -175,13 +175,14 @@ class GrpcConnection:
                 raise HungUpError from exc
 
     async def _greet(self) -> None:
+        # In this order: the greeting carries the default settings, and the last ones count.
+        self.h2.initiate_connection()
         self.h2.update_settings(
             {
                 SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
                 SettingCodes.MAX_HEADER_LIST_SIZE: LONGEST_HEADERS,
             }
         )
-        self.h2.initiate_connection()
         self.h2.increment_flow_control_window(WINDOW)
         await self.transmit()
 

@@ -86,11 +86,29 @@ def upgrade() -> None:
         sa.Column("host_port", sa.Integer(), nullable=False),
         sa.Column("health_path", sa.String(length=500), nullable=True),
         sa.Column("health_timeout_s", sa.Integer(), nullable=False),
+        sa.Column("health_status", sa.String(length=7), nullable=False),
+        sa.Column("health_interval_s", sa.Float(), nullable=True),
+        sa.Column("health_successes", sa.Integer(), nullable=False),
         sa.Column("auto_deploy", sa.Boolean(), nullable=False),
+        sa.Column("paused_reason", sa.String(length=500), nullable=False),
+        sa.Column("on_new_push", sa.String(length=32), nullable=False),
+        sa.Column("watch_paths", sa.JSON(), nullable=False),
+        sa.Column("tag_pattern", sa.String(length=250), nullable=True),
         sa.Column("skip_phrases", sa.JSON(), nullable=False),
+        sa.Column("build_target", sa.String(length=100), nullable=True),
+        sa.Column("build_args", sa.JSON(), nullable=False),
+        sa.Column("build_secrets", sa.JSON(), nullable=False),
+        sa.Column("build_timeout_s", sa.Integer(), nullable=False),
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("cpus", sa.Float(), nullable=True),
         sa.Column("command", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("pids", sa.Integer(), nullable=False),
+        sa.Column("capabilities", sa.String(length=32), nullable=False),
+        sa.Column("restart", sa.String(length=32), nullable=False),
+        sa.Column("stop_signal", sa.String(length=20), nullable=False),
+        sa.Column("stop_grace_s", sa.Integer(), nullable=False),
+        sa.Column("volumes", sa.JSON(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("keep_releases", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("configuration", sa.Integer(), nullable=False),
@@ -110,6 +128,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_apps")),
         sa.UniqueConstraint("host_port", name=op.f("uq_apps_host_port")),
         sa.UniqueConstraint("name", name=op.f("uq_apps_name")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_apps_repository_id"), "apps", ["repository_id"], unique=False)
     op.create_table(
@@ -183,6 +202,23 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "environment_variables",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("app_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("is_secret", sa.Boolean(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["app_id"],
+            ["apps.id"],
+            name=op.f("fk_environment_variables_app_id_apps"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_environment_variables")),
+        sa.UniqueConstraint("app_id", "name", name=op.f("uq_environment_variables_app_id_name")),
+    )
+    op.create_table(
         "leases",
         sa.Column("app_id", sa.Integer(), nullable=False),
         sa.Column("deployment_id", sa.Integer(), nullable=False),
@@ -205,7 +241,9 @@ def upgrade() -> None:
         sa.Column("image", sa.String(length=300), nullable=False),
         sa.Column("image_id", sa.String(length=100), nullable=False),
         sa.Column("configuration", sa.Integer(), nullable=False),
+        sa.Column("build", sa.JSON(), nullable=False),
         sa.Column("container", sa.JSON(), nullable=False),
+        sa.Column("environment", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["app_id"], ["apps.id"], name=op.f("fk_releases_app_id_apps"), ondelete="CASCADE"
@@ -236,6 +274,7 @@ def upgrade() -> None:
         sa.Column("release_id", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("cancelled_by", sa.String(length=200), nullable=True),
+        sa.Column("replaced_by", sa.Integer(), nullable=True),
         sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
@@ -260,6 +299,7 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("app_id", "guid", name=op.f("uq_deployments_app_id_guid")),
         sa.UniqueConstraint("app_id", "number", name=op.f("uq_deployments_app_id_number")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_deployments_app", "deployments", ["app_id", "id"], unique=False)
     op.create_index("ix_deployments_delivery", "deployments", ["delivery_id"], unique=False)

@@ -1,0 +1,43 @@
+"""`keystone demo`: see it work."""
+
+import os
+import signal
+import time
+from typing import Annotated, NoReturn
+
+import typer
+
+from jobs.demo.story import run_demo
+from jobs.settings import AllSettings, read_settings
+
+commands = typer.Typer(rich_markup_mode=None)
+
+FOLDER = "demo"
+
+
+@commands.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Stop when all was shown.")] = False,
+) -> None:
+    """Deploy a sample app twice, and show that no request fails.
+
+    Runs a Keystone of its own in the folder `demo` of the data directory, on ports that are free,
+    and stays up until Ctrl-C or SIGTERM.
+    """
+    settings = read_settings(AllSettings, os.environ)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        typer.echo(f"[{time.monotonic() - begin:6.1f} s] {text}" if text else "")
+
+    run_demo(settings.data_dir / FOLDER, os.environ, say, stay=not once)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    """Break off whatever is going on, once: the clean-up that follows is left alone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

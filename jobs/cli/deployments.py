@@ -1,0 +1,181 @@
+"""`keystone deploy`, `cancel`, `status` and `logs`: what happens to the apps."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.app_input import AppChange, parse_input
+from jobs.cli.apps import show_app, show_apps
+from jobs.cli.console import (
+    AsJson,
+    actor,
+    open_keystone,
+    show_json,
+    show_table,
+)
+from jobs.cli.following import follow, print_log
+from jobs.errors import NotFoundError
+from jobs.queries import (
+    DeploymentFilter,
+    app_view,
+    app_views,
+    deployment_page,
+    deployment_view,
+    find_app,
+    find_deployment,
+)
+from jobs.records.deployments import Request, cancel, request
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
+from jobs.states import DeploymentState, Trigger
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.views import AppView, DeploymentView, Page
+
+commands = typer.Typer(rich_markup_mode=None)
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The app's name.")]
+NEWEST_SHOWN = 10
+
+
+@commands.command()
+def deploy(
+    app: AppName,
+    *,
+    ref: Annotated[
+        str | None, typer.Option(help="A branch or a whole commit id; else the app's branch.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the log; exit 0 if live.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy an app now.
+
+    With --wait the log is shown until the deployment is over, and the exit code is 0 when it is
+    live and 1 when it is not.
+    """
+    keystone = open_keystone()
+    with keystone.database.writing() as session:
+        found = find_app(session, app)
+        wanted = manual_request(ref or found.branch)
+        made = request(session, found, wanted, actor())
+        view = deployment_view(session, made.id or 0)
+    keystone.queue.wake([view.id])
+    if wait:
+        view = follow(keystone, view.id, quiet=as_json)
+    if as_json:
+        show_json(view)
+    elif not wait:
+        typer.echo(f"Deployment #{view.number} of {app} is queued; `keystone logs {view.id} -f`")
+    if wait and view.state is not DeploymentState.SUCCESS:
+        raise typer.Exit(1)
+
+
+def manual_request(ref: str) -> Request:
+    """Say what is to be deployed, from a branch, a full ref or a whole commit id.
+
+    Raises:
+        ConfigurationError: git allows no such ref.
+    """
+    if is_sha(ref):
+        return Request(Trigger.MANUAL, ref, commit_sha=ref)
+    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if ref.startswith(p)), BRANCH_PREFIX)
+    branch = parse_input(AppChange, {"branch": ref.removeprefix(prefix)}).branch
+    return Request(Trigger.MANUAL, prefix + branch)
+
+
+@commands.command("cancel")
+def cancel_deployment(
+    deployment: Annotated[int, typer.Argument(metavar="ID", help="The deployment's id.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a deployment that is queued or running."""
+    with open_keystone().database.writing() as session:
+        cancel(session, find_deployment(session, deployment), actor())
+        session.flush()
+        view = deployment_view(session, deployment)
+    if as_json:
+        show_json(view)
+    elif view.state is DeploymentState.CANCELLED:
+        typer.echo(f"Deployment {deployment} is cancelled.")
+    else:
+        typer.echo(f"Deployment {deployment} is being stopped.")
+
+
+@commands.command()
+def status(
+    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="The app's name.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the apps stand, or one app and its deployments."""
+    keystone = open_keystone()
+    if app is not None:
+        _one_app(keystone, app, as_json=as_json)
+        return
+    with keystone.database.reading() as session:
+        views = app_views(session, keystone.settings)
+    if as_json:
+        show_json(Page[AppView](items=views))
+    else:
+        show_apps(views)
+
+
+def _one_app(keystone: Runtime[AllSettings], app: str, *, as_json: bool) -> None:
+    with keystone.database.reading() as session:
+        view = app_view(session, app, keystone.settings)
+        newest = deployment_page(session, DeploymentFilter(app=app, limit=NEWEST_SHOWN))
+    if as_json:
+        show_json(view)
+        return
+    show_app(view)
+    typer.echo()
+    show_table(
+        ("Id", "Deployment", "State", "Trigger", "Commit", "By", "Queued", "Took", ""),
+        [_row(deployment) for deployment in newest.items],
+        empty=f"{app} was never deployed; `keystone deploy {app}` does it.",
+    )
+
+
+def _row(view: DeploymentView) -> tuple[object, ...]:
+    took = None if view.duration_s is None else f"{view.duration_s:.1f} s"
+    return (
+        view.id,
+        f"#{view.number}",
+        view.state,
+        view.trigger,
+        view.commit_sha[:8] or None,
+        view.actor,
+        view.queued_at,
+        took,
+        view.reason.partition("\n")[0],
+    )
+
+
+@commands.command()
+def logs(
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEPLOYMENT|APP", help="A deployment's id, or an app: its newest one."
+        ),
+    ],
+    *,
+    following: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the deployment is over.")
+    ] = False,
+) -> None:
+    """Show the log of a deployment, or of an app's newest one."""
+    keystone = open_keystone()
+    deployment = int(of) if of.isdecimal() else _newest(keystone, of)
+    if following:
+        follow(keystone, deployment)
+    else:
+        print_log(keystone, deployment)
+
+
+def _newest(keystone: Runtime[AllSettings], app: str) -> int:
+    with keystone.database.reading() as session:
+        page = deployment_page(session, DeploymentFilter(app=app, limit=1))
+    if not page.items:
+        raise NotFoundError(f"{app} was never deployed; `keystone deploy {app}` does it")
+    return page.items[0].id

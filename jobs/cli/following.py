@@ -1,0 +1,80 @@
+"""Showing a deployment's log, and going on until the deployment is over."""
+
+import time
+
+import typer
+
+from jobs.errors import NotFoundError, PlatformError
+from jobs.logs import log_path, read_log
+from jobs.queries import deployment_view
+from jobs.queue import JOB_TIMEOUT_S
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
+from jobs.views import DeploymentView
+
+LOOK_EVERY_S = 0.2
+
+
+def print_log(keystone: Runtime[AllSettings], deployment: int) -> None:
+    """Print the log as far as it goes.
+
+    Raises:
+        NotFoundError: there is no such deployment, or it has no log.
+    """
+    view = _view(keystone, deployment)
+    if read_log(log_path(keystone.settings.logs_dir, deployment), limit=1) is None:
+        raise NotFoundError(f"deployment {deployment} has no log: it is {view.state}")
+    _print_from(keystone, deployment, 0)
+
+
+def follow(
+    keystone: Runtime[AllSettings],
+    deployment: int,
+    *,
+    quiet: bool = False,
+    within_s: float = JOB_TIMEOUT_S,
+) -> DeploymentView:
+    """Print the log as it grows, then the outcome; give the deployment as it ended.
+
+    Args:
+        keystone: where the deployment is.
+        deployment: its id.
+        quiet: print nothing, only wait.
+        within_s: seconds after which nobody waits any longer.
+
+    Raises:
+        NotFoundError: there is no such deployment.
+        PlatformError: it was not over in that time.
+    """
+    deadline = time.monotonic() + within_s
+    offset = 0
+    while time.monotonic() < deadline:
+        # Looked at before the log is read: what was written before the end is not missed.
+        view = _view(keystone, deployment)
+        if not quiet:
+            offset = _print_from(keystone, deployment, offset)
+        if view.state.is_over:
+            if not quiet:
+                typer.echo(_outcome(view))
+            return view
+        time.sleep(LOOK_EVERY_S)
+    raise PlatformError(f"deployment {deployment} was not over within {within_s:.0f} s")
+
+
+def _view(keystone: Runtime[AllSettings], deployment: int) -> DeploymentView:
+    with keystone.database.reading() as session:
+        return deployment_view(session, deployment)
+
+
+def _print_from(keystone: Runtime[AllSettings], deployment: int, offset: int) -> int:
+    path = log_path(keystone.settings.logs_dir, deployment)
+    while (part := read_log(path, offset=offset)) is not None and part.text:
+        typer.echo(part.text, nl=False)
+        offset = part.next_offset
+    return offset
+
+
+def _outcome(view: DeploymentView) -> str:
+    took = f" after {view.duration_s:.1f} s" if view.duration_s is not None else ""
+    reason = f": {view.reason}" if view.reason else ""
+    return f"Deployment #{view.number} of {view.app} ended {view.state}{took}{reason}"

@@ -1,0 +1,44 @@
+"""The parts of Keystone that are other programs: `web` and `redis` turn into them.
+
+Imports little, so that Redis is there before the others ask for it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import typer
+
+from jobs.redis_server import redis_command
+from jobs.settings import PREFIX, SECRETS, Settings, WebSettings, read_settings
+from jobs.web_server import web_command
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command(hidden=True)
+def web() -> None:
+    """Run the web process alone."""
+    settings = read_settings(WebSettings, os.environ)
+    become(web_command(settings), without_secrets(os.environ, but_for=WebSettings))
+
+
+@commands.command(hidden=True)
+def redis() -> None:
+    """Run the private Redis alone."""
+    settings = read_settings(Settings, os.environ)
+    become(redis_command(settings), without_secrets(os.environ))
+
+
+def without_secrets(
+    environ: Mapping[str, str], *, but_for: type[Settings] | None = None
+) -> dict[str, str]:
+    """Give an environment without Keystone's secrets, except those of one class of settings."""
+    known = set(but_for.model_fields) if but_for else set()
+    unknown = {f"{PREFIX}{name.upper()}" for name in SECRETS - known}
+    return {name: environ[name] for name in environ if name.removesuffix("_FILE") not in unknown}
+
+
+def become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Go on as another program, in this very process: nothing after this is carried out."""
+    os.execve(command[0], list(command), dict(environ))  # noqa: S606 — a list, no shell

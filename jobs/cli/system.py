@@ -1,0 +1,60 @@
+"""`keystone doctor`, `config` and `migrate`: the machine Keystone runs on, and its settings."""
+
+import json
+import os
+
+import typer
+
+from jobs.cli.console import AsJson, show_table
+from jobs.doctor import Verdict, examine
+from jobs.migrations.apply import HEAD
+from jobs.runtime import open_runtime
+from jobs.settings import AllSettings, describe_settings, read_settings
+
+commands = typer.Typer(rich_markup_mode=None)
+
+EXIT_NO_ANSWER = 5
+
+
+@commands.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check everything Keystone needs, and say how to mend it.
+
+    Exits 0 when nothing is in the way of running Keystone, else 5.
+    """
+    findings = examine(read_settings(AllSettings, os.environ))
+    if as_json:
+        typer.echo(json.dumps({"items": [vars(finding) for finding in findings]}, indent=2))
+    else:
+        rows = [(finding.verdict, finding.name, finding.found) for finding in findings]
+        show_table(("", "What", "Found"), rows, empty="")
+        for finding in findings:
+            if finding.fix:
+                typer.echo(f"{finding.name}: {finding.fix}")
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
+        raise typer.Exit(EXIT_NO_ANSWER)
+
+
+@commands.command()
+def config(*, as_json: AsJson = False) -> None:
+    """Show the effective settings, secrets left out."""
+    values = describe_settings(read_settings(AllSettings, os.environ))
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+        return
+    told = {name: field.description for name, field in AllSettings.model_fields.items()}
+    rows = [
+        (name, value, told[name.removeprefix("KEYSTONE_").lower()])
+        for name, value in values.items()
+    ]
+    show_table(("Setting", "Value", "What it is"), rows, empty="")
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the database up to the schema this version knows.
+
+    Every start does so by itself; this is for doing it beforehand.
+    """
+    open_runtime(read_settings(AllSettings, os.environ)).database.close()
+    typer.echo(f"The database has schema {HEAD}.")

@@ -1,0 +1,95 @@
+"""`keystone up`: everything that makes one Keystone, kept running."""
+
+import os
+import secrets
+
+import typer
+from pydantic import SecretStr
+
+from jobs.errors import ConfigurationError, ConflictError
+from jobs.queries import webhook_url
+from jobs.records.access import add_user, users
+from jobs.records.audit import KEYSTONE
+from jobs.redis_server import find_redis_server
+from jobs.router_server import find_haproxy, is_free
+from jobs.runtime import Runtime, open_runtime
+from jobs.settings import AllSettings, read_settings
+from jobs.states import Role
+from jobs.supervise import programs, supervise, take_over
+
+commands = typer.Typer(rich_markup_mode=None)
+
+FIRST_ADMIN = "admin"
+
+
+@commands.command()
+def up() -> None:
+    """Run Keystone: web, workers, watcher, router and Redis.
+
+    Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0.
+    """
+    settings = read_settings(AllSettings, os.environ)
+    ensure_able(settings)
+    lock = take_over(settings.data_dir)
+    ensure_port(settings)
+    runtime = open_runtime(settings)
+    password = ensure_admin(runtime)
+    runtime.database.close()
+    _welcome(settings, password)
+    _forget_admin_password()
+    supervise(programs(settings), settings.data_dir, lock)
+
+
+def ensure_able(settings: AllSettings) -> None:
+    """Make sure that the programs Keystone is made of are installed.
+
+    Raises:
+        ConfigurationError: with a sentence for each that is missing.
+    """
+    missing = []
+    if not settings.redis_url and find_redis_server() is None:
+        missing.append("redis-server is not installed: `apt-get install redis-server`")
+    if find_haproxy() is None:
+        missing.append("haproxy is not installed: `apt-get install haproxy`")
+    if missing:
+        raise ConfigurationError(*missing)
+
+
+def ensure_port(settings: AllSettings) -> None:
+    """Make sure that the web process will be able to listen.
+
+    Raises:
+        ConflictError: another program listens there.
+    """
+    if not is_free(settings.host, settings.port):
+        raise ConflictError(
+            f"another program listens on {settings.host}:{settings.port}; "
+            "stop it, or set KEYSTONE_PORT"
+        )
+
+
+def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
+    """Make the first user unless there are users; give the password if it was made up here."""
+    given = runtime.settings.admin_password
+    password = given if given.get_secret_value() else SecretStr(secrets.token_urlsafe(12))
+    with runtime.database.writing() as session:
+        if users(session):
+            return None
+        add_user(session, name=FIRST_ADMIN, role=Role.ADMIN, password=password, actor=KEYSTONE)
+    return None if given.get_secret_value() else password
+
+
+def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
+    typer.echo(f"Dashboard and API   {settings.effective_public_url}")
+    typer.echo(f"Webhook for GitHub  {webhook_url(settings)}")
+    typer.echo(f"Apps                {settings.app_bind}, ports {settings.port_range}")
+    typer.echo(f"Data                {settings.data_dir}")
+    if password is not None:
+        typer.echo(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
+        typer.echo("                    This password is not shown again.")
+
+
+def _forget_admin_password() -> None:
+    """Keep the password out of the environment of all that is started from here."""
+    for name in ("KEYSTONE_ADMIN_PASSWORD", "KEYSTONE_ADMIN_PASSWORD_FILE"):
+        os.environ.pop(name, None)

@@ -1,0 +1,138 @@
+"""The demo's own Keystone: its settings, its processes, and its end."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.demo.traffic import ask
+from jobs.errors import ConfigurationError, PlatformError
+from jobs.folders import ensure_private
+from jobs.router_server import is_free
+from jobs.settings import PREFIX, AllSettings, read_settings
+from jobs.supervise import keystone_command
+
+HOST = "127.0.0.1"
+PORTS = range(8000, 8100)
+APP_PORTS = 10
+APP_PORT_RANGES = range(20000, 30000, 1000)
+READY_WITHIN_S = 120
+# The supervisor gives the slowest of its parts 30 s, one after the other.
+STOPS_WITHIN_S = 90
+LOG_TAIL = 2000
+
+
+def demo_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Choose the environment of the demo's Keystone: ports that are free, one password for ever.
+
+    No setting of a real Keystone is taken over, so that the demo can touch nothing of it.
+    """
+    others = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+    first = _free_range()
+    return others | {
+        "KEYSTONE_DATA_DIR": str(folder),
+        "KEYSTONE_HOST": HOST,
+        "KEYSTONE_PORT": str(_free_port()),
+        "KEYSTONE_PORT_RANGE": f"{first}-{first + APP_PORTS - 1}",
+        "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,file",
+        "KEYSTONE_ADMIN_PASSWORD": _kept_password(folder).get_secret_value(),
+    }
+
+
+def _free_port() -> int:
+    for port in PORTS:
+        if is_free(HOST, port):
+            return port
+    raise ConfigurationError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
+
+
+def _free_range() -> int:
+    for first in APP_PORT_RANGES:
+        if all(is_free(HOST, port) for port in range(first, first + APP_PORTS)):
+            return first
+    raise ConfigurationError(f"no {APP_PORTS} ports in a row are free for the sample app")
+
+
+def _kept_password(folder: Path) -> SecretStr:
+    file = ensure_private(folder) / "admin-password"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(12))
+    return SecretStr(file.read_text().strip())
+
+
+@contextmanager
+def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
+    """Have a Keystone running for as long as the block does; its own output goes to a file.
+
+    Raises:
+        PlatformError: it did not start.
+    """
+    settings = read_settings(AllSettings, environ, env_file=folder / "no.env")
+    output = folder / "keystone.log"
+    # Guarded, so that nothing is left when the demo itself is killed.
+    command = (sys.executable, "-P", "-m", "jobs.guard", str(os.getpid()), *keystone_command("up"))
+    with output.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 — our own command line, no shell
+            command,
+            cwd=folder,  # where no .env lies
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is ours to hear: the supervisor is told to stop when we are done.
+            process_group=0,
+        )
+        try:
+            _wait_until_ready(process, settings.effective_public_url, output)
+            yield settings
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, output: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    seen = "it never answered"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            seen = ask(url, path="/readyz", patience_s=2)
+        except (OSError, HTTPException) as exc:
+            seen = str(exc)
+        else:
+            # It accepts pushes before its router and Docker have been heard of.
+            if json.loads(seen)["status"] == "ok":
+                return
+        time.sleep(0.1)
+    tail = output.read_text(errors="replace")[-LOG_TAIL:]
+    raise PlatformError(f"Keystone did not get ready: {seen}; it said:\n{tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOPS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        # Its parts die with it.
+        process.kill()
+        process.wait(STOPS_WITHIN_S)
+
+
+def remove_containers(identity: str) -> None:
+    """Stop what the demo has running on the Docker Engine; images stay, for the next time."""
+    engine = DockerEngine.from_environment(identity)
+    try:
+        for container in engine.containers():
+            engine.stop(container.id, grace_s=2)
+    finally:
+        engine.close()

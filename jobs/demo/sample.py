@@ -1,0 +1,103 @@
+"""The developer of the demo: a repository with the sample app, and a commit for each version."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from jobs.errors import ConfigurationError, PlatformError
+
+DOCKERFILE = """\
+FROM scratch
+COPY hello version.txt /
+CMD ["/hello"]
+"""
+BRANCH = "main"
+PATIENCE_S = 60
+NO_COMMIT = "0" * 40
+# Nothing of the machine's or the user's own git configuration has a say in the demo.
+GIT_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada Lovelace",
+    "GIT_AUTHOR_EMAIL": "ada@keystone.invalid",
+    "GIT_COMMITTER_NAME": "Ada Lovelace",
+    "GIT_COMMITTER_EMAIL": "ada@keystone.invalid",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A commit, as a push tells of it."""
+
+    before: str
+    sha: str
+    message: str
+
+
+class Sample:
+    """The sample app's repository, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def url(self) -> str:
+        """Where the repository is cloned from."""
+        return self._folder.as_uri()
+
+    def prepare(self) -> None:
+        """Have the repository there, with the app compiled in it.
+
+        Raises:
+            ConfigurationError: there is no C compiler.
+            PlatformError: the compiler or git failed.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / ".git").exists():
+            self._git("init", "--quiet", f"--initial-branch={BRANCH}")
+        if not (self._folder / "hello").exists():
+            self._compile()
+        (self._folder / "Dockerfile").write_text(DOCKERFILE)
+
+    def commit(self) -> Change:
+        """Commit the next version of the app."""
+        before = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
+        number = int(self._git("rev-list", "--count", "HEAD")) + 1 if before else 1
+        message = f"Say that this is version {number}"
+        (self._folder / "version.txt").write_text(f"version {number}\n")
+        self._git("add", "--all")
+        self._git("commit", "--quiet", f"--message={message}")
+        return Change(before or NO_COMMIT, self._git("rev-parse", "HEAD"), message)
+
+    def _compile(self) -> None:
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        if compiler is None:
+            raise ConfigurationError(
+                "the sample app needs a C compiler: `apt-get install gcc libc6-dev`"
+            )
+        with as_file(files("jobs.demo") / "hello.c") as source:
+            binary = str(self._folder / "hello")
+            self._run(compiler, "-Os", "-static", "-s", "-o", binary, str(source))
+
+    def _git(self, *arguments: str, check: bool = True) -> str:
+        git = shutil.which("git")
+        if git is None:
+            raise ConfigurationError("git is not installed: `apt-get install git`")
+        return self._run(git, *arguments, check=check)
+
+    def _run(self, *command: str, check: bool = True) -> str:
+        done = subprocess.run(  # noqa: S603 — our own words, no shell
+            command,
+            cwd=self._folder,
+            env=os.environ | GIT_ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise PlatformError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+        return done.stdout.strip()

@@ -1,0 +1,227 @@
+"""Looking at everything Keystone needs: what is there, what is not, and how to mend it.
+
+Looks only: nothing is made, migrated or started here.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.haproxy_router import HAProxyRouter
+from jobs.bus import Bus, connect
+from jobs.database import Database
+from jobs.errors import KeystoneError
+from jobs.migrations.apply import HEAD, schema_version
+from jobs.redis_server import find_redis_server
+from jobs.router_server import SOCKET, find_haproxy, is_free, taken_ports
+from jobs.settings import Settings
+from jobs.supervise import is_up
+
+OLDEST_PYTHON = (3, 11)
+LEAST_FREE_BYTES = 2 * 1024**3
+PATIENCE_S = 5
+
+
+class Verdict(StrEnum):
+    """How one thing stands."""
+
+    OK = "ok"
+    IDLE = "idle"  # not there now, and need not be: `keystone up` is not running
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        found: a version, a path, or what is wrong.
+        fix: what to do about it; empty when nothing needs doing.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    fix: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything. Takes a few seconds at most, whatever is down."""
+    up = is_up(settings.data_dir)
+    return [
+        _python(),
+        _program("git", shutil.which("git"), ["--version"]),
+        _redis_server(settings),
+        _program("haproxy", find_haproxy(), ["-v"]),
+        _docker(),
+        _data_dir(settings.data_dir),
+        _disk(settings.data_dir),
+        _database(settings),
+        _redis(settings, up=up),
+        _router(settings, up=up),
+        _web_port(settings, up=up),
+        _app_ports(settings, up=up),
+    ]
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= OLDEST_PYTHON:
+        return Finding("python", Verdict.OK, found)
+    return Finding("python", Verdict.FAILED, found, "install Python 3.11 or newer")
+
+
+def _program(name: str, path: str | None, arguments: list[str], package: str = "") -> Finding:
+    fix = f"apt-get install {package or name}"
+    if path is None:
+        return Finding(name, Verdict.FAILED, "is not installed", fix)
+    try:
+        done = subprocess.run(  # noqa: S603 — a program of the machine's own PATH
+            [path, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        return Finding(name, Verdict.FAILED, f"{path} does not run ({type(exc).__name__})", fix)
+    return Finding(name, Verdict.OK, f"{done.stdout.splitlines()[0]} ({path})")
+
+
+def _redis_server(settings: Settings) -> Finding:
+    if settings.redis_url:
+        return Finding("redis-server", Verdict.OK, "not needed: KEYSTONE_REDIS_URL names a Redis")
+    return _program("redis-server", find_redis_server(), ["--version"])
+
+
+def _docker() -> Finding:
+    try:
+        # No identity: nothing is touched, only the version is asked.
+        engine = DockerEngine.from_environment("doctor")
+        try:
+            return Finding("docker", Verdict.OK, f"Docker Engine {engine.version()}")
+        finally:
+            engine.close()
+    except KeystoneError as exc:
+        return Finding("docker", Verdict.FAILED, str(exc), _docker_fix())
+
+
+def _docker_fix() -> str:
+    if os.environ.get("DOCKER_HOST"):
+        return "DOCKER_HOST names the engine; start it, or unset that"
+    if shutil.which("dockerd") is None and not Path("/usr/sbin/dockerd").exists():
+        return "apt-get install docker.io"
+    return "start it (systemctl start docker), and be root or in the group docker"
+
+
+def _data_dir(data_dir: Path) -> Finding:
+    if not data_dir.exists():
+        parent = next(folder for folder in data_dir.parents if folder.exists())
+        if os.access(parent, os.W_OK):
+            return Finding("data directory", Verdict.OK, f"{data_dir} will be made")
+        fix = f"give this user the right to write to {parent}, or set KEYSTONE_DATA_DIR"
+        return Finding("data directory", Verdict.FAILED, f"{data_dir} cannot be made", fix)
+    if os.access(data_dir, os.W_OK | os.X_OK):
+        return Finding("data directory", Verdict.OK, str(data_dir))
+    fix = f"give this user the right to write to {data_dir}, or set KEYSTONE_DATA_DIR"
+    return Finding("data directory", Verdict.FAILED, f"{data_dir} is not writable", fix)
+
+
+def _disk(data_dir: Path) -> Finding:
+    folder = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1024**3:.1f} GiB free at {folder}"
+    if free >= LEAST_FREE_BYTES:
+        return Finding("disk", Verdict.OK, found)
+    return Finding("disk", Verdict.FAILED, found, "make room: builds need at least 2 GiB")
+
+
+def _database(settings: Settings) -> Finding:
+    if not settings.database_url and not (settings.data_dir / "keystone.db").exists():
+        return Finding("database", Verdict.IDLE, "none yet: `keystone up` makes it")
+    database = Database(settings.effective_database_url)
+    try:
+        version = schema_version(database)
+    except Exception as exc:  # noqa: BLE001 — each driver has errors of its own
+        fix = "start the database, or correct KEYSTONE_DATABASE_URL"
+        return Finding("database", Verdict.FAILED, f"cannot be used ({type(exc).__name__})", fix)
+    finally:
+        database.close()
+    if version == HEAD:
+        return Finding("database", Verdict.OK, f"schema {version}")
+    found = f"schema {version or 'missing'}, this version needs {HEAD}"
+    return Finding("database", Verdict.FAILED, found, "keystone migrate")
+
+
+def _redis(settings: Settings, *, up: bool) -> Finding:
+    if not settings.redis_url and not up:
+        return Finding("redis", Verdict.IDLE, "starts with `keystone up`")
+    fix = "correct KEYSTONE_REDIS_URL, or start that Redis"
+    return _asked(
+        "redis",
+        lambda: _pong(settings.effective_redis_url),
+        fix if settings.redis_url else "see what `keystone up` prints of redis",
+    )
+
+
+def _pong(url: str) -> str:
+    Bus(connect(url), "doctor").ping()
+    return "answers"
+
+
+def _router(settings: Settings, *, up: bool) -> Finding:
+    if not up:
+        return Finding("router", Verdict.IDLE, "starts with `keystone up`")
+    router = HAProxyRouter(settings.socket_dir / SOCKET)
+    return _asked(
+        "router",
+        lambda: f"HAProxy {router.version()} answers",
+        "see what `keystone up` prints of the router",
+    )
+
+
+def _asked(name: str, ask: Callable[[], str], fix: str) -> Finding:
+    try:
+        return Finding(name, Verdict.OK, ask())
+    except KeystoneError as exc:
+        return Finding(name, Verdict.FAILED, str(exc), fix)
+
+
+def _web_port(settings: Settings, *, up: bool) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    if up:
+        fix = "see what `keystone up` prints of web"
+        return _asked("web", lambda: _reached(settings.host, settings.port), fix)
+    try:
+        if is_free(settings.host, settings.port):
+            return Finding("web", Verdict.IDLE, f"{where} is free; starts with `keystone up`")
+    except KeystoneError as exc:
+        return Finding("web", Verdict.FAILED, str(exc), "correct KEYSTONE_HOST")
+    fix = "stop that program, or set KEYSTONE_PORT"
+    return Finding("web", Verdict.FAILED, f"another program listens on {where}", fix)
+
+
+def _reached(host: str, port: int) -> str:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE_S):
+            return f"listens on {host}:{port}"
+    except OSError as exc:
+        raise KeystoneError(f"{host}:{port} does not answer ({exc.strerror})") from exc
+
+
+def _app_ports(settings: Settings, *, up: bool) -> Finding:
+    if up:
+        # The router itself listens on all that are free, so the question makes no sense now.
+        return Finding("app ports", Verdict.OK, f"{settings.app_bind}, {settings.port_range}")
+    try:
+        taken = taken_ports(settings.app_bind, settings.port_range)
+    except KeystoneError as exc:
+        return Finding("app ports", Verdict.FAILED, str(exc), "correct KEYSTONE_APP_BIND")
+    free = len(settings.port_range) - len(taken)
+    found = f"{free} of {settings.port_range} are free on {settings.app_bind}"
+    if free:
+        return Finding("app ports", Verdict.OK, found)
+    return Finding("app ports", Verdict.FAILED, found, "set another KEYSTONE_PORT_RANGE")

@@ -1,0 +1,67 @@
+"""An app's environment variables: set, unset, read back sealed."""
+
+from collections.abc import Mapping
+
+from sqlmodel import Session, select
+
+from jobs.environment import MOST_VARIABLES, Variable, ensure_variable
+from jobs.errors import ConfigurationError, NotFoundError
+from jobs.models import App, EnvironmentVariable, now
+from jobs.records.audit import Actor, Tag, note
+from jobs.vault import Vault
+
+
+def set_variables(
+    session: Session, app: App, wanted: Mapping[str, Variable], actor: Actor, *, vault: Vault
+) -> None:
+    """Set variables of an app; its live release is out of date from now on.
+
+    Raises:
+        ConfigurationError: a name or value will not do, or there are too many.
+    """
+    rows = {row.name: row for row in variables(session, app)}
+    for name, variable in wanted.items():
+        ensure_variable(name, variable.value)
+        row = rows.get(name) or EnvironmentVariable(app_id=app.id or 0, name=name, sealed=b"")
+        row.sealed = vault.seal(variable.value)
+        row.is_secret = variable.is_secret
+        row.changed_at = now()
+        rows[name] = row
+        session.add(row)
+    if len(rows) > MOST_VARIABLES:
+        raise ConfigurationError(f"an app can have at most {MOST_VARIABLES} variables")
+    app.configuration += 1
+    session.add(app)
+    note(session, Tag.ENVIRONMENT_SET, actor, f"app:{app.name}", names=sorted(wanted))
+
+
+def unset_variable(session: Session, app: App, name: str, actor: Actor) -> None:
+    """Take a variable away from an app.
+
+    Raises:
+        NotFoundError: it has none of that name.
+    """
+    row = next((row for row in variables(session, app) if row.name == name), None)
+    if row is None:
+        raise NotFoundError(f"{app.name} has no variable named {name[:200]!r}")
+    session.delete(row)
+    app.configuration += 1
+    session.add(app)
+    note(session, Tag.ENVIRONMENT_UNSET, actor, f"app:{app.name}", names=[name])
+
+
+def variables(session: Session, app: App) -> list[EnvironmentVariable]:
+    """List an app's variables by name, sealed as they are."""
+    statement = (
+        select(EnvironmentVariable)
+        .where(EnvironmentVariable.app_id == app.id)
+        .order_by(EnvironmentVariable.name)
+    )
+    return list(session.exec(statement).all())
+
+
+def open_variables(session: Session, app: App, vault: Vault) -> dict[str, Variable]:
+    """Read an app's variables with their values."""
+    return {
+        row.name: Variable(vault.open(row.sealed), row.is_secret) for row in variables(session, app)
+    }

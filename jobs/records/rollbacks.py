@@ -1,0 +1,70 @@
+"""Asking for an earlier release: it is queued, and pushes stop until a person wants them again."""
+
+from sqlmodel import Session, col, select
+
+from jobs.errors import NoReleaseError
+from jobs.models import App, Deployment, Release
+from jobs.records.audit import Actor
+from jobs.records.deployments import Request, locked_app, request, supersede
+from jobs.releases import restorable_releases
+from jobs.states import DeploymentState, Trigger
+
+
+def roll_back(session: Session, app: App, number: int | None, actor: Actor) -> Deployment:
+    """Queue a rollback, pause auto-deploy, and let go of what is queued.
+
+    Args:
+        number: the release to start again; None: the one before the live one.
+
+    Raises:
+        NoReleaseError: there is no such release, or nothing of it is kept.
+    """
+    app = locked_app(session, app.id or 0)
+    release = choose(app.live_release_id, restorable_releases(session, app), number)
+    maker = session.get(Deployment, release.deployment_id)
+    app.auto_deploy = False
+    app.paused_reason = f"rolled back to v{release.number} by {actor}"
+    for queued in _queued(session, app):
+        supersede(session, queued, app.paused_reason)
+    return request(
+        session,
+        app,
+        Request(
+            trigger=Trigger.ROLLBACK,
+            ref=release.commit_sha,
+            commit_sha=release.commit_sha,
+            commit_message=maker.commit_message if maker else "",
+            author=maker.author if maker else "",
+            release_id=release.id,
+        ),
+        actor,
+    )
+
+
+def choose(live_id: int | None, restorable: list[Release], number: int | None) -> Release:
+    """Pick the release to go back to, newest first in the list.
+
+    Raises:
+        NoReleaseError: with the ones that could be had.
+    """
+    live = next((row.number for row in restorable if row.id == live_id), None)
+    others = [row for row in restorable if row.id != live_id]
+    if number is None:
+        earlier = [row for row in others if live is None or row.number < live]
+        if not earlier:
+            raise NoReleaseError("there is no earlier release to go back to")
+        return earlier[0]
+    if number == live:
+        raise NoReleaseError(f"v{number} is the live release")
+    wanted = next((row for row in others if row.number == number), None)
+    if wanted is None:
+        kept = ", ".join(f"v{row.number}" for row in others) or "none"
+        raise NoReleaseError(f"v{number} is not kept or was never live; kept are: {kept}")
+    return wanted
+
+
+def _queued(session: Session, app: App) -> list[Deployment]:
+    statement = select(Deployment).where(
+        Deployment.app_id == app.id, col(Deployment.state) == DeploymentState.QUEUED
+    )
+    return list(session.exec(statement).all())
