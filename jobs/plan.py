@@ -161,6 +161,7 @@ class Plan:
     environment: Environment
     host_port: int
     app_bind: str
+    min_free_disk: int  # bytes
     live: LiveContainer | None
     earlier: EarlierRelease | None  # what a rollback starts again; None: build the commit
 
@@ -212,6 +213,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         environment=open_variables(session, app, runtime.vault),
         host_port=app.host_port,
         app_bind=settings.app_bind,
+        min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
         live=_live(session, app),
         earlier=_earlier_release(session, runtime, deployment),
     )

@@ -182,6 +182,17 @@ class WebSettings(Settings):
 class WorkerSettings(Settings):
     """What workers and the watcher may know besides: how GitHub is reached."""
 
+    min_free_disk_mb: int = Field(
+        1024, ge=0, description="Below this much free space on Docker's disk nothing is built"
+    )
+    build_cache_mb: int = Field(
+        0,
+        ge=0,
+        description="Unused build cache past this is removed, whoever made it; 0: never",
+    )
+    keep_logs_days: int = Field(
+        90, ge=1, le=3650, description="How long the logs of deployments are kept"
+    )
     github_token: SecretStr = Field(
         SecretStr(""), description="The token for repositories without one of their own"
     )

@@ -15,6 +15,7 @@ from jobs.adapters.ports import Forge
 from jobs.answers import answer_next
 from jobs.dispatch import real_tools
 from jobs.errors import KeystoneError
+from jobs.housekeeping import keep_house
 from jobs.reconcile import reconcile
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 RECONCILE_EVERY_S = 5.0
 SEND_EVERY_S = 0.5
+TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
 AFTER_FAILURE_S = 1.0
 ENDS_WITHIN_S = 30.0
@@ -58,11 +60,12 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
-    repair, report, answer = (real_tools(runtime) for _ in range(3))
+    repair, report, answer, tidy = (real_tools(runtime) for _ in range(4))
     return [
         Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
+        Duty("housekeeping", TIDY_EVERY_S, lambda: keep_house(runtime, tidy.engine)),
         Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),
     ]
 

@@ -4,6 +4,7 @@ Nothing without the label of this Keystone's identity is listed, changed or remo
 asks, it is not there. Images are built by `jobs.adapters.buildkit`.
 """
 
+import shutil
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -92,6 +94,22 @@ class DockerEngine:
         with _translated(), _Tolerated(NOT_FOUND, CONFLICT):
             if self._find_image(reference) is not None:
                 self._client.images.remove(reference, force=False)
+
+    # --- Disk --------------------------------------------------------------------------------
+
+    def free_disk(self) -> int | None:
+        """Give the bytes free where the engine keeps images; None when it is another machine's."""
+        if not isinstance(self._client.api.get_adapter(self._client.api.base_url), UnixHTTPAdapter):
+            return None
+        with _translated():
+            root = Path(str(self._client.info()["DockerRootDir"]))
+        return shutil.disk_usage(root).free if root.is_dir() else None
+
+    def trim_build_cache(self, keep_bytes: int) -> int:
+        """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
+        with _translated():
+            freed = self._client.api.prune_builds(keep_storage=keep_bytes, all=True)
+        return int(freed["SpaceReclaimed"])
 
     # --- Networks ----------------------------------------------------------------------------
 

@@ -227,6 +227,12 @@ class Engine(Protocol):
     def remove_network(self, name: str) -> None:
         """Remove an app's network. Missing is fine."""
 
+    def free_disk(self) -> int | None:
+        """Give the bytes free where the engine keeps images; None when it is another machine's."""
+
+    def trim_build_cache(self, keep_bytes: int) -> int:
+        """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
+
 
 # --- Router: HAProxy -------------------------------------------------------------------------
 

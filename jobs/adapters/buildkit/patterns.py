@@ -19,7 +19,7 @@ from jobs.errors import BuildError
 ANY_FOLDERS = "**"
 _MEMBER = r"(\\.|[^\\\]-])"
 _RANGE = re.compile(f"{_MEMBER}(?:-{_MEMBER})?", re.DOTALL)
-_CLASS = re.compile(rf"\[(?P<negated>\^?)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL)
+_CLASS = re.compile(rf"\[(?P<negated>\^?+)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL)
 
 
 class Patterns:
