@@ -7,8 +7,11 @@ from typing import Any
 from jobs.adapters.ports import Container
 from jobs.bus import Question
 from jobs.containers import describe, note_container
+from jobs.environment import open_environment, secrets_of
 from jobs.errors import KeystoneError, NotFoundError
-from jobs.models import App
+from jobs.logs import clean
+from jobs.models import App, Release
+from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
@@ -49,8 +52,22 @@ def container_output(
     app = _app(runtime, question)
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")
-    tail = min(int(question.about["tail"]), MOST_LINES)
-    return {"lines": tools.engine.output(app.live_container_id, tail=tail)}
+    lines = tools.engine.written(
+        app.live_container_id,
+        tail=min(int(question.about["tail"]), MOST_LINES),
+        after=str(question.about.get("after", "")),
+    )
+    redact = _redactor(runtime, app)
+    return {"lines": [(line.at, clean(redact(line.text))) for line in lines]}
+
+
+def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:
+    """Mask what the live release was told in confidence, should the app repeat it."""
+    with runtime.database.reading() as session:
+        release = session.get(Release, app.live_release_id)
+    if release is None:
+        return Redactor()
+    return Redactor(secrets_of(open_environment(release.environment, runtime.vault).values()))
 
 
 def view(found: Container | None) -> ContainerView:

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from jobs.errors import QueueError
+from jobs.errors import DockerError, QueueError
 
 CONNECT_TIMEOUT_S = 2
 # Above the longest blocking read, so that a wait ends by its own clock and not by the socket's.
@@ -71,6 +71,7 @@ class Bus:
 
         Raises:
             QueueError: it did not answer in time.
+            DockerError: it could not find out.
         """
         question = {"id": uuid.uuid4().hex, "kind": kind, "about": about}
         self._call("rpush", f"{self._prefix}-questions", json.dumps(question))
@@ -79,6 +80,8 @@ class Bus:
         if found is None:
             raise QueueError("the watcher does not answer; is `keystone up` running?")
         answer: dict[str, Any] = json.loads(found[1])
+        if "error" in answer:
+            raise DockerError(answer["error"])
         return answer
 
     def next_question(self, *, timeout_s: float) -> Question | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, create_engine
 
@@ -78,9 +78,10 @@ class Database:
         return engine
 
     def _sqlite_reader(self) -> Engine:
-        path = quote(self.url.removeprefix("sqlite:///"))
+        # The path is decoded once here, and once more by SQLite itself.
+        path = quote(make_url(self.url).database or "")
         engine = create_engine(
-            f"sqlite:///file:{path}?mode=ro&uri=true",
+            URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"}),
             connect_args={"timeout": self._busy_timeout_ms / 1000},
         )
         event.listen(engine, "connect", _prepare_sqlite_reader)

@@ -21,11 +21,10 @@ from jobs.errors import KeystoneError
 from jobs.migrations.apply import HEAD, schema_version
 from jobs.redis_server import find_redis_server
 from jobs.router_server import SOCKET, find_haproxy, is_free, taken_ports
-from jobs.settings import Settings
+from jobs.settings import Settings, WorkerSettings
 from jobs.supervise import is_up
 
 OLDEST_PYTHON = (3, 11)
-LEAST_FREE_BYTES = 2 * 1024**3
 PATIENCE_S = 5
 
 
@@ -52,7 +51,7 @@ class Finding:
     fix: str = ""
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: WorkerSettings) -> list[Finding]:
     """Look at everything. Takes a few seconds at most, whatever is down."""
     up = is_up(settings.data_dir)
     return [
@@ -62,7 +61,7 @@ def examine(settings: Settings) -> list[Finding]:
         _program("haproxy", find_haproxy(), ["-v"]),
         _docker(),
         _data_dir(settings.data_dir),
-        _disk(settings.data_dir),
+        _disk(settings),
         _database(settings),
         _redis(settings, up=up),
         _router(settings, up=up),
@@ -120,7 +119,7 @@ def _docker_fix() -> str:
 def _data_dir(data_dir: Path) -> Finding:
     if not data_dir.exists():
         parent = next(folder for folder in data_dir.parents if folder.exists())
-        if os.access(parent, os.W_OK):
+        if parent.is_dir() and os.access(parent, os.W_OK):
             return Finding("data directory", Verdict.OK, f"{data_dir} will be made")
         fix = f"give this user the right to write to {parent}, or set KEYSTONE_DATA_DIR"
         return Finding("data directory", Verdict.FAILED, f"{data_dir} cannot be made", fix)
@@ -130,13 +129,15 @@ def _data_dir(data_dir: Path) -> Finding:
     return Finding("data directory", Verdict.FAILED, f"{data_dir} is not writable", fix)
 
 
-def _disk(data_dir: Path) -> Finding:
+def _disk(settings: WorkerSettings) -> Finding:
+    data_dir, floor_mb = settings.data_dir, settings.min_free_disk_mb
     folder = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
-    free = shutil.disk_usage(folder).free
-    found = f"{free / 1024**3:.1f} GiB free at {folder}"
-    if free >= LEAST_FREE_BYTES:
+    free_mb = shutil.disk_usage(folder).free // 1024**2
+    found = f"{free_mb} MB free at {folder}"
+    if free_mb >= floor_mb:
         return Finding("disk", Verdict.OK, found)
-    return Finding("disk", Verdict.FAILED, found, "make room: builds need at least 2 GiB")
+    fix = f"make room: below {floor_mb} MB nothing is built (KEYSTONE_MIN_FREE_DISK_MB)"
+    return Finding("disk", Verdict.FAILED, found, fix)
 
 
 def _database(settings: Settings) -> Finding:

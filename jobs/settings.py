@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -138,7 +138,7 @@ class Settings(BaseModel):
     @property
     def effective_database_url(self) -> str:
         """The database to open."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'keystone.db'}"
+        return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'keystone.db'))}"
 
     @property
     def effective_redis_url(self) -> str:

@@ -10,6 +10,7 @@ Faults are scripted with `api.fail(Fault(status=500))`, GitHub's own refusals wi
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,14 +126,17 @@ class GitHubApi(RecordingServer):
 
 
 def refusal(
-    status: int, message: str, *, errors: list[Any] | None = None, **headers: str
+    status: int,
+    message: str,
+    *,
+    errors: list[Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Give the answer by which GitHub refuses; header names with _ for -."""
+    """Give the answer by which GitHub refuses."""
     body = {"message": message, "documentation_url": "https://docs.github.com/rest"}
-    full = body if errors is None else {**body, "errors": errors}
-    return _json(status, full, {name.replace("_", "-"): value for name, value in headers.items()})
+    return _json(status, body if errors is None else {**body, "errors": errors}, headers)
 
 
-def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
+def _json(status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
     kind = {"Content-Type": "application/json; charset=utf-8"}
     return Answer(status, {**kind, **(headers or {})}, json.dumps(body).encode())

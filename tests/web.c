@@ -5,6 +5,7 @@
  *   web exit CODE        say so and exit
  *   web say TEXT         print a line
  *   web cat FILE         print a file
+ *   web write FILE TEXT  make a file
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
  * GET /health            200, or 503 when told to be unhealthy
@@ -206,6 +207,11 @@ static int command(int count, char **words) {
         if (!read_file(first, content, sizeof content)) { perror(first); return 1; }
         fputs(content, stdout);
         return 0;
+    }
+    if (!strcmp(words[1], "write")) {
+        FILE *file = fopen(first, "w");
+        if (!file || count < 4 || fputs(words[3], file) < 0) { perror(first); return 1; }
+        return fclose(file) ? 1 : 0;
     }
     fprintf(stderr, "unknown command %s\n", words[1]);
     return 64;

@@ -29,7 +29,15 @@ from docker.types import IPAMConfig, IPAMPool, LogConfig
 from jobs.adapters import docker_values as values
 from jobs.adapters.buildkit.client import BuildKit
 from jobs.adapters.buildkit.transport import Address
-from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, Image, LogLine, Tree
+from jobs.adapters.ports import (
+    BuildSpec,
+    Container,
+    ContainerSpec,
+    Image,
+    LogLine,
+    OutputLine,
+    Tree,
+)
 from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL
 from jobs.states import ContainerState, Restart
@@ -162,6 +170,17 @@ class DockerEngine:
         with _translated(), _Tolerated(NOT_FOUND):
             if most and (found := self._find_container(container_id)):
                 return values.read_lines(found.logs(tail=most), most=most)
+        return []
+
+    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines a container wrote with their times, at most 5000."""
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
+        with _translated(), _Tolerated(NOT_FOUND):
+            if most and (found := self._find_container(container_id)):
+                since = values.whole_seconds(after)
+                output = found.logs(tail=most, timestamps=True, since=since)
+                lines = values.read_timed_lines(output, most=most)
+                return [line for line in lines if line.at > after]
         return []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:

@@ -4,9 +4,10 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from jobs.adapters.ports import Container, ContainerSpec, Image
+from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine
 from jobs.errors import StartError
 from jobs.states import Capabilities, ContainerState
 
@@ -111,6 +112,19 @@ def read_lines(output: bytes, *, most: int) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return [line[:LONGEST_LINE] for line in lines[-most:]]
+
+
+def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:
+    """Give the last lines of an output in which each line begins with its time."""
+    pairs = (line.partition(" ") for line in read_lines(output, most=most))
+    return [OutputLine(at, text) for at, _, text in pairs]
+
+
+def whole_seconds(moment: str) -> int | None:
+    """Give the second a time of the engine's is in, since 1970; None when there is no time."""
+    if not moment:
+        return None
+    return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
 
 
 def start_reason(explanation: str) -> str:

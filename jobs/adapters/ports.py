@@ -161,6 +161,14 @@ class Container:
 
 
 @dataclass(frozen=True)
+class OutputLine:
+    """A line a container wrote."""
+
+    at: str  # RFC 3339 with nanoseconds, the engine's own; compares as text
+    text: str
+
+
+@dataclass(frozen=True)
 class Image:
     """An image of ours."""
 
@@ -208,6 +216,13 @@ class Engine(Protocol):
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give the last lines the container wrote, oldest first, at most `tail`."""
+
+    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines a container wrote with their times, at most `tail`.
+
+        Args:
+            after: the time of a line already seen; only later ones are given.
+        """
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Have the engine restart the container when it ends, as the app wants it."""

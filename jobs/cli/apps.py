@@ -1,5 +1,6 @@
 """`keystone app`: what is deployed, and how."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -117,9 +118,20 @@ def show_app(view: AppView) -> None:
     """Print all there is to say of an app, one fact a line."""
     facts = view.model_dump(exclude={"id", "repository_id", "webhook"})
     facts["webhook"] = view.webhook.url
-    facts["skip_phrases"] = ", ".join(view.skip_phrases)
-    facts["command"] = " ".join(view.command or ())
-    show_facts((name.replace("_", " "), value) for name, value in facts.items())
+    facts["command"] = shlex.join(view.command or ())
+    show_facts((name.replace("_", " "), _fact(value)) for name, value in facts.items())
+
+
+def _fact(value: object) -> object:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(value)
+        case dict():
+            return ", ".join(f"{name}={text}" for name, text in value.items())
+        case _:
+            return value
 
 
 @app.command("set")

@@ -21,6 +21,7 @@ from jobs.settings import AllSettings, read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+FACT_WIDTH = 17
 COLOURS = {
     "running": "green",
     "success": "green",
@@ -72,7 +73,7 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
     for name, value in facts:
         if value not in (None, ""):
-            console.print(Text(f"{name:<15} "), _cell(value), sep="", soft_wrap=True)
+            console.print(Text(f"{name:<{FACT_WIDTH}} "), _cell(value), sep="", soft_wrap=True)
 
 
 def _cell(value: object) -> Text:

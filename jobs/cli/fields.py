@@ -50,6 +50,9 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         option = typer.Option(f"--{flag}/--no-{flag}", help=field.description)
     elif name == COMMAND:
         option = typer.Option(f"--{flag}", help=f"{field.description}; quoted as in a shell")
+    elif _is_dict(field.annotation):
+        kind = list[str] | None
+        option = typer.Option(f"--{flag}", help=f"{field.description}; NAME=VALUE, repeated")
     elif _is_list(field.annotation):
         kind = list[str] | None
         option = typer.Option(f"--{flag}", help=f"{field.description}; may be repeated")
@@ -60,6 +63,10 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
 
 def _is_list(annotation: object) -> bool:
     return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
+
+
+def _is_dict(annotation: object) -> bool:
+    return get_origin(annotation) is dict
 
 
 def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,11 +81,22 @@ def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:  # noqa: ANN401 — as typed, on its way to being checked
     if name == TOKEN:
         return ask_secret("the repository's token")
-    if value == [""]:
-        return []
-    if value == "" and NoneType in get_args(AppChange.model_fields[name].annotation):
+    annotation = AppChange.model_fields[name].annotation
+    if value == "" and NoneType in get_args(annotation):
         return None
-    return _split(value) if name == COMMAND else value
+    if name == COMMAND:
+        return _split(value)
+    if isinstance(value, list):
+        words = [word for word in value if word]
+        return dict(map(_pair, words)) if _is_dict(annotation) else words
+    return value
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise ConfigurationError(f"{word}: write it as NAME=VALUE")
+    return name, value
 
 
 def _split(command: str) -> list[str]:

@@ -1,47 +1,33 @@
-"""The engine adapter against the real Docker Engine. Every image starts FROM scratch."""
+"""Images, networks and containers by the engine adapter, on the real Docker Engine."""
 
+import gc
 import http.client
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
 
 import docker
 import pytest
 from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
 from pydantic import SecretStr
 
-from jobs.adapters.buildkit.client import BuildKit
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, Engine
-from jobs.errors import BuildError, CancelledError, DockerError, GitError, StartError
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.docker_values import subnets
+from jobs.adapters.ports import Container, ContainerSpec
+from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL, labels
-from jobs.states import ContainerState
-from jobs.stopping import StopSignal
-from tests.images import AppFiles, app_files
-from tests.trees import BrokenTree, MemoryTree
+from jobs.states import Capabilities, ContainerState, Restart
+from tests.enginebench import IDENTITY, build, dockerfile, sweep, wait_until
+from tests.images import app_files
 
 pytestmark = pytest.mark.docker
 
-IDENTITY = f"t{secrets.token_hex(4)}"
 NETWORK = f"keystone-{IDENTITY}-web"
-TAG = f"keystone-{IDENTITY}/web:1"
-
-
-def ignore(_line: str) -> None:
-    """Take a line of a log that the test does not look at."""
-
-
-def sweep(client: docker.DockerClient) -> None:
-    """Remove everything that carries this run's identity."""
-    ours = {"label": f"{IDENTITY_LABEL}={IDENTITY}"}
-    for container in client.containers.list(all=True, filters=ours, ignore_removed=True):
-        container.remove(force=True)
-    for network in client.networks.list(filters=ours):
-        network.remove()
-    for image in client.api.images(filters=ours):
-        client.api.remove_image(image["Id"], force=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,33 +72,6 @@ def spec(image: str, network: str) -> Iterator[ContainerSpec]:
     ours.close()
 
 
-def build(  # noqa: PLR0913 - the knobs of one build
-    engine: Engine,
-    files: AppFiles | MemoryTree,
-    *,
-    tag: str = TAG,
-    dockerfile: str = "Dockerfile",
-    deadline_s: float = 60,
-    log: Callable[[str], None] = ignore,
-    stop: StopSignal | None = None,
-) -> str:
-    spec = BuildSpec(
-        tag=tag,
-        dockerfile=dockerfile,
-        labels=labels(IDENTITY, "web"),
-        cache_key=IDENTITY,
-        deadline_s=deadline_s,
-    )
-    tree = files if isinstance(files, MemoryTree) else MemoryTree(files)
-    return engine.build(spec, tree, log=log, stop=stop or StopSignal())
-
-
-def dockerfile(*steps: str) -> AppFiles:
-    """An app whose image only runs these steps; never cached."""
-    head = ["FROM scratch", "COPY web /web", f"LABEL run={secrets.token_hex(8)}"]
-    return app_files("one", dockerfile="\n".join([*head, *steps, ""]))
-
-
 def get(container: Container, path: str, port: int = 8100) -> tuple[int, str]:
     """Ask a container, which may need a moment before it listens."""
     deadline = time.monotonic() + 5
@@ -130,260 +89,14 @@ def get(container: Container, path: str, port: int = 8100) -> tuple[int, str]:
 
 
 def wait_for(engine: DockerEngine, container: Container, state: ContainerState) -> Container:
-    deadline = time.monotonic() + 10
-    while (seen := engine.inspect(container.id)).state is not state:
-        assert time.monotonic() < deadline, f"still {seen.state}"
-        time.sleep(0.02)
-    return seen
+    seen: list[Container] = []
 
+    def is_there() -> bool:
+        seen.append(engine.inspect(container.id))
+        return seen[-1].state is state
 
-# --- Builds ----------------------------------------------------------------------------------
-
-
-def test_image_is_built_tagged_and_labelled(
-    engine: DockerEngine, client: docker.DockerClient
-) -> None:
-    image_id = build(engine, app_files("one"))
-
-    assert image_id.startswith("sha256:")
-    assert engine.image_id(TAG) == image_id
-    assert client.images.get(TAG).labels == {"keystone.identity": IDENTITY, "keystone.app": "web"}
-    assert TAG in next(image.tags for image in engine.images() if image.id == image_id)
-
-
-def test_progress_is_logged_as_readable_lines(engine: DockerEngine) -> None:
-    lines: list[str] = []
-    steps = 'RUN ["/web", "say", "héllo from the build"]'
-    build(engine, dockerfile(steps), log=lines.append)
-
-    step = next(line for line in lines if "/web say" in line)
-    number = step.split()[0]
-    assert step.startswith(f"{number} [2/2] RUN")
-    assert f"{number} | héllo from the build" in lines
-    assert any(line.startswith(f"{number} DONE ") for line in lines)
-    assert any(line.endswith(" CACHED") for line in lines) or any("COPY web" in s for s in lines)
-
-
-def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
-    key = secrets.token_hex(8)
-    files = {**app_files("one"), "kept.txt": key}
-    build(engine, MemoryTree(files))
-    second = MemoryTree({**files, "version.txt": "two"})
-
-    build(engine, second)
-
-    assert second.reads == ["version.txt"]
-
-
-def test_content_of_the_same_size_is_still_seen_as_changed(engine: DockerEngine) -> None:
-    for version in ("aaa", "bbb", "aaa"):
-        assert read_back(engine, {**app_files(version)}, "/version.txt") == [version]
-
-
-def test_dockerignore_with_exceptions_is_honoured(engine: DockerEngine) -> None:
-    files: AppFiles = {
-        **dockerfile("COPY . /all/", 'RUN ["/web", "list", "/all"]'),
-        ".dockerignore": "*\n!src\nsrc/**/*.log\n!src/deep/keep.log\n",
-        "secret.txt": "x",
-        "src/main.c": "x",
-        "src/a.log": "x",
-        "src/deep/b.log": "x",
-        "src/deep/keep.log": "x",
-        "web": app_files("")["web"],
-    }
-    files[".dockerignore"] += "!web\n"  # type: ignore[operator]
-    lines: list[str] = []
-    build(engine, files, log=lines.append)
-
-    seen = {line.split(" | ")[1].split()[0] for line in lines if "| /all/" in line}
-    assert seen == {
-        "/all/web",
-        "/all/src",
-        "/all/src/main.c",
-        "/all/src/deep",
-        "/all/src/deep/keep.log",
-    }
-
-
-def test_modes_and_links_arrive_as_committed(engine: DockerEngine) -> None:
-    files = dockerfile("COPY . /all/", 'RUN ["/web", "list", "/all"]')
-    tree = MemoryTree(
-        {**files, "a b/ü.txt": "x", "run.sh": "x"},
-        executables=("web", "run.sh"),
-        links={"link": "a b/ü.txt", "out": "/etc/passwd"},
-    )
-    lines: list[str] = []
-    build(engine, tree, log=lines.append)
-
-    seen = {line.split(" | ")[1] for line in lines if "| /all/" in line}
-    assert {
-        "/all/a b d 755",
-        "/all/a b/ü.txt f 644",
-        "/all/run.sh f 755",
-        "/all/link l 777",
-        "/all/out l 777",
-    } <= seen
-
-
-def test_copied_link_brings_what_it_leads_to(engine: DockerEngine) -> None:
-    files = {**dockerfile("COPY current/version.txt /v", 'RUN ["/web", "cat", "/v"]')}
-    tree = MemoryTree({**files, "releases/1/version.txt": "one\n"}, links={"current": "releases/1"})
-    lines: list[str] = []
-    build(engine, tree, log=lines.append)
-
-    assert any(line.endswith("| one") for line in lines)
-
-
-def test_dockerfile_may_be_in_a_folder(engine: DockerEngine) -> None:
-    files = app_files("one")
-    files["deploy/web.Dockerfile"] = files.pop("Dockerfile")
-
-    assert build(engine, files, dockerfile="deploy/web.Dockerfile").startswith("sha256:")
-
-
-def test_big_and_many_files_are_sent_within_bounds(engine: DockerEngine) -> None:
-    files: AppFiles = {f"many/{n % 100}/{n}": str(n) for n in range(5000)}
-    files |= {**dockerfile("COPY . /all/"), "big": secrets.token_bytes(30_000_000)}
-
-    assert build(engine, files).startswith("sha256:")
-
-
-def test_missing_dockerfile_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match="^there is no Dockerfile at sub/Dockerfile in the commit"):
-        build(engine, app_files("one"), dockerfile="sub/Dockerfile")
-
-
-def test_symbolic_link_as_dockerfile_is_refused(engine: DockerEngine) -> None:
-    files = app_files("one")
-    del files["Dockerfile"]
-    tree = MemoryTree(files, links={"Dockerfile": "/etc/passwd"})
-
-    with pytest.raises(BuildError, match="is a symbolic link"):
-        build(engine, tree)
-
-
-def test_failing_step_is_named_with_its_exit_code(engine: DockerEngine) -> None:
-    lines: list[str] = []
-    with pytest.raises(BuildError) as failure:
-        build(engine, dockerfile('RUN ["/web", "exit", "7"]'), log=lines.append)
-
-    assert str(failure.value) == 'the build failed at "RUN /web exit 7": exit code 7'
-    assert any(line.endswith("| exiting with code 7") for line in lines)
-    assert any(" ERROR: " in line for line in lines)
-
-
-def test_wrong_dockerfile_is_explained(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r"^the build failed: .*unknown instruction: FETCH"):
-        build(engine, app_files("one", dockerfile="FROM scratch\nFETCH all\n"))
-
-
-def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r'^the build failed at "COPY absent /x": .*absent'):
-        build(engine, dockerfile("COPY absent /x"))
-
-
-def test_missing_base_image_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r"^the base image 127.0.0.1:9/no/image:1 could not be"):
-        build(engine, app_files("one", dockerfile="FROM 127.0.0.1:9/no/image:1\n"))
-
-
-def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngine) -> None:
-    tree = BrokenTree(dockerfile("COPY . /all/"), broken="version.txt", error=GitError("no pack"))
-    started = time.monotonic()
-
-    with pytest.raises(GitError, match="no pack"):
-        build(engine, tree)
-    assert time.monotonic() - started < 10
-
-
-def processes(*words: str) -> int:
-    """Count the processes on this machine with exactly these arguments."""
-    wanted = b"".join(word.encode() + b"\0" for word in words)
-    return sum(_arguments(path) == wanted for path in Path("/proc").glob("[0-9]*/cmdline"))
-
-
-def _arguments(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it ended while we looked
-        return b""
-
-
-def test_cancelled_build_ends_at_once_and_leaves_nothing_running(engine: DockerEngine) -> None:
-    seconds = str(600 + secrets.randbelow(10**6))
-    stop = StopSignal()
-    running = threading.Event()
-
-    def watch(line: str) -> None:
-        if f"sleep {seconds}" in line:
-            running.set()
-
-    def cancel() -> None:
-        assert running.wait(30)
-        wait_until(lambda: processes("/web", "sleep", seconds) == 1, within_s=10)
-        stop.set(CancelledError("ada said so"))
-
-    canceller = threading.Thread(target=cancel)
-    canceller.start()
-    with pytest.raises(CancelledError, match="ada said so"):
-        build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), log=watch, stop=stop)
-    canceller.join(10)
-    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
-
-
-def test_build_past_its_deadline_is_cancelled(engine: DockerEngine) -> None:
-    seconds = str(600 + secrets.randbelow(10**6))
-    with pytest.raises(BuildError, match="^the build took longer than 2 s$"):
-        build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), deadline_s=2)
-    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
-
-
-def test_stopped_signal_begins_no_build(engine: DockerEngine) -> None:
-    stop = StopSignal()
-    stop.set(CancelledError("too late"))
-    lines: list[str] = []
-
-    with pytest.raises(CancelledError):
-        build(engine, app_files("one"), log=lines.append, stop=stop)
-    assert lines == []
-
-
-def test_secret_reaches_the_step_that_mounts_it_and_no_layer(
-    engine: DockerEngine, client: docker.DockerClient
-) -> None:
-    builder = builder_of(client, token=SecretStr("s3cr3t-value"))
-    mount = "RUN --mount=type=secret,id=token,required"
-    files = dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]')
-    lines: list[str] = []
-    builder.build(
-        BuildSpec(TAG, "Dockerfile", labels(IDENTITY, "web")),
-        MemoryTree(files),
-        log=lines.append,
-        stop=StopSignal(),
-    )
-
-    assert any(line.endswith("| s3cr3t-value") for line in lines)
-    assert "s3cr3t-value" not in str(client.images.get(TAG).history())
-    with pytest.raises(BuildError, match=r"secret|token"):
-        build(engine, dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]'))
-
-
-def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngine) -> None:
-    results: dict[str, str] = {}
-
-    def run(name: str) -> None:
-        ours = DockerEngine.from_environment(IDENTITY)
-        results[name] = build(ours, app_files(name), tag=f"keystone-{IDENTITY}/{name}:1")
-        ours.close()
-
-    threads = [threading.Thread(target=run, args=(name,)) for name in ("left", "right")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-    assert results["left"] != results["right"]
-    assert engine.image_id(f"keystone-{IDENTITY}/left:1") == results["left"]
+    wait_until(is_there, within_s=10)
+    return seen[-1]
 
 
 # --- Images ----------------------------------------------------------------------------------
@@ -409,3 +122,348 @@ def test_image_in_use_stays(engine: DockerEngine, spec: ContainerSpec) -> None:
     engine.remove_image(spec.image)
 
     assert engine.image_id(spec.image) == spec.image
+
+
+# --- Networks --------------------------------------------------------------------------------
+
+
+def test_network_gets_a_small_subnet_and_our_labels(
+    network: str, client: docker.DockerClient
+) -> None:
+    (made,) = client.networks.list(names=[network])
+    subnet = made.attrs["IPAM"]["Config"][0]["Subnet"]
+
+    assert subnet.startswith("10.201.")
+    assert subnet.endswith("/28")
+    assert made.attrs["Labels"] == {"keystone.identity": IDENTITY, "keystone.app": "web"}
+
+
+def test_network_that_is_there_is_used_again(
+    engine: DockerEngine, network: str, client: docker.DockerClient
+) -> None:
+    (before,) = client.networks.list(names=[network])
+    engine.ensure_network(network, labels(IDENTITY, "web"))
+    (after,) = client.networks.list(names=[network])
+
+    assert before.id == after.id
+
+
+def test_taken_subnet_is_passed_over(engine: DockerEngine, client: docker.DockerClient) -> None:
+    name = f"keystone-{IDENTITY}-crowded"
+    first = next(subnets(name))
+    pool = IPAMPool(subnet=str(first))
+    blocker = client.networks.create(f"foreign-{IDENTITY}", ipam=IPAMConfig(pool_configs=[pool]))
+    try:
+        engine.ensure_network(name, labels(IDENTITY, "crowded"))
+        (made,) = client.networks.list(names=[name])
+        assert made.attrs["IPAM"]["Config"][0]["Subnet"] != str(first)
+    finally:
+        blocker.remove()
+        engine.remove_network(name)
+    assert client.networks.list(names=[name]) == []
+
+
+def test_callers_at_once_make_one_network(client: docker.DockerClient) -> None:
+    name = f"keystone-{IDENTITY}-race"
+    engines = [DockerEngine.from_environment(IDENTITY) for _ in range(4)]
+    threads = [
+        threading.Thread(target=each.ensure_network, args=(name, labels(IDENTITY, "race")))
+        for each in engines
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(client.networks.list(names=[name])) == 1
+    engines[0].remove_network(name)
+    for each in engines:
+        each.close()
+
+
+def test_foreign_network_is_neither_used_nor_removed(
+    engine: DockerEngine, client: docker.DockerClient
+) -> None:
+    foreign = client.networks.create(f"foreign-{IDENTITY}")
+    try:
+        engine.remove_network(str(foreign.name))
+        with pytest.raises(DockerError, match="already exists"):
+            engine.ensure_network(str(foreign.name), labels(IDENTITY, "web"))
+        foreign.reload()
+    finally:
+        foreign.remove()
+
+
+# --- Containers ------------------------------------------------------------------------------
+
+
+def test_started_container_answers_at_its_own_address(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1")}
+    started = engine.start(replace(spec, environment=environment))
+
+    assert started.state is ContainerState.RUNNING
+    assert started.ip.startswith("10.201.")
+    assert get(started, "/version") == (200, "one")
+    assert get(started, "/env?GREETING") == (200, "hello")
+    assert get(started, "/env?PORT") == (200, "8100")
+    assert engine.inspect(started.id) == started
+    assert started.labels[IDENTITY_LABEL] == IDENTITY
+
+
+def test_container_has_every_limit_and_precaution(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    started = engine.start(replace(spec, cpus=0.5, pids=99))
+    host = client.containers.get(started.id).attrs["HostConfig"]
+
+    assert host["Memory"] == host["MemorySwap"] == 64 * 2**20
+    assert (host["NanoCpus"], host["PidsLimit"], host["Init"]) == (500_000_000, 99, True)
+    assert (host["CapDrop"], len(host["CapAdd"])) == (["ALL"], 7)
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    assert not host["PortBindings"]
+    assert not host["Privileged"]
+
+
+def test_two_containers_of_an_app_run_at_once(engine: DockerEngine, spec: ContainerSpec) -> None:
+    first = engine.start(spec)
+    second = engine.start(replace(spec, name=f"{spec.name}-b"))
+
+    assert first.ip != second.ip
+    assert {first.id, second.id} <= {container.id for container in engine.containers()}
+    engine.stop(second.id, grace_s=0)
+
+
+def test_address_of_a_stopped_container_is_not_given_away(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    ended = engine.start(replace(spec, command=("/web", "exit", "0")))
+    wait_for(engine, ended, ContainerState.EXITED)
+    other = engine.start(replace(spec, name=f"{spec.name}-b"))
+
+    assert other.ip not in {"", ended.ip}
+    engine.stop(other.id, grace_s=0)
+
+
+def test_full_network_is_a_docker_error(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    (network,) = client.networks.list(names=[spec.network])
+    subnet = IPv4Network(network.attrs["IPAM"]["Config"][0]["Subnet"])
+    idle = [
+        client.containers.create(
+            spec.image,
+            network=spec.network,
+            networking_config={
+                spec.network: client.api.create_endpoint_config(ipv4_address=str(address))
+            },
+        )
+        for address in list(subnet.hosts())[1:]
+    ]
+    try:
+        with pytest.raises(DockerError, match="no address left"):
+            engine.start(spec)
+    finally:
+        for container in idle:
+            container.remove()
+
+
+def test_ended_container_tells_its_exit_code_and_last_words(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    started = engine.start(replace(spec, command=("/web", "exit", "3")))
+    ended = wait_for(engine, started, ContainerState.EXITED)
+
+    assert ended.exit_code == 3
+    assert not ended.out_of_memory
+    assert engine.output(ended.id, tail=10) == ["exiting with code 3"]
+
+
+def test_output_is_bounded_in_lines_and_in_their_length(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    started = engine.start(spec)
+    get(started, "/health")
+    for text in ("first", "x" * 1900 + "%ff", "last"):
+        get(started, f"/say?{text}")
+
+    assert engine.output(started.id, tail=1) == ["last"]
+    assert engine.output(started.id, tail=0) == []
+    assert engine.output(started.id, tail=10**9)[:2] == ["listening on 8100", "first"]
+
+
+def test_command_that_does_not_exist_ends_at_once_and_says_so(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    # Docker's init starts first, so the engine itself sees nothing wrong.
+    started = engine.start(replace(spec, command=("/nope",)))
+    ended = wait_for(engine, started, ContainerState.EXITED)
+
+    assert ended.exit_code == 127
+    assert "exec /nope failed: No such file" in engine.output(ended.id, tail=1)[0]
+
+
+def test_container_that_the_engine_cannot_start_leaves_nothing_behind(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    nobody = build(engine, dockerfile("USER nosuchuser", 'CMD ["/web"]'))
+
+    with pytest.raises(DockerError, match="unable to find user nosuchuser"):
+        engine.start(replace(spec, image=nobody))
+    assert engine.inspect(spec.name).state is ContainerState.MISSING
+
+
+def test_image_without_a_command_is_a_start_error(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    with pytest.raises(StartError, match="No command specified"):
+        engine.start(replace(spec, image=build(engine, dockerfile())))
+
+
+def test_impossible_limit_is_a_start_error(engine: DockerEngine, spec: ContainerSpec) -> None:
+    with pytest.raises(StartError, match="Minimum memory limit"):
+        engine.start(replace(spec, memory_mb=1))
+
+
+def test_missing_image_is_a_docker_error(engine: DockerEngine, spec: ContainerSpec) -> None:
+    with pytest.raises(DockerError, match="No such image"):
+        engine.start(replace(spec, image="keystone-nobody/none:1"))
+
+
+def test_no_value_is_quoted_for_a_bad_variable(engine: DockerEngine, spec: ContainerSpec) -> None:
+    with pytest.raises(StartError) as failure:
+        engine.start(replace(spec, environment={"": SecretStr("geheim")}))
+    assert "geheim" not in str(failure.value)
+
+
+def test_leftover_of_the_same_name_is_replaced(engine: DockerEngine, spec: ContainerSpec) -> None:
+    leftover = engine.start(spec)
+    started = engine.start(spec)
+
+    assert started.id != leftover.id
+    assert engine.inspect(leftover.id).state is ContainerState.MISSING
+
+
+def test_kept_container_is_started_again_by_the_engine(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    started = engine.start(spec)
+    get(started, "/health")
+    engine.keep_running(started.id)
+    with pytest.raises(http.client.RemoteDisconnected):
+        get(started, "/exit?code=4")
+    wait_until(lambda: engine.inspect(started.id).restarts == 1, within_s=10)
+
+    again = wait_for(engine, started, ContainerState.RUNNING)
+    assert again.ip == started.ip
+    assert get(again, "/version") == (200, "one")
+
+
+def test_container_that_keeps_dying_is_restarting_not_running(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    started = engine.start(replace(spec, command=("/web", "sleep", "1")))
+    engine.keep_running(started.id)
+    dying = wait_for(engine, started, ContainerState.RESTARTING)
+
+    assert dying.exit_code == 0
+    engine.stop(started.id, grace_s=1)
+    assert engine.inspect(started.id).state is ContainerState.MISSING
+
+
+def test_app_chooses_capabilities_stop_signal_and_restart(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    started = engine.start(
+        replace(spec, capabilities=Capabilities.NONE, stop_signal="SIGINT", cpus=None)
+    )
+    engine.keep_running(started.id, Restart.ON_FAILURE)
+    seen = client.containers.get(started.id).attrs
+
+    assert not seen["HostConfig"]["CapAdd"]
+    assert seen["HostConfig"]["CapDrop"] == ["ALL"]
+    assert seen["Config"]["StopSignal"] == "SIGINT"
+    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+
+
+def test_volume_outlives_its_container(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    volume = f"keystone-{IDENTITY}-web-data"
+    kept = replace(spec, volumes={"/data": volume})
+    writer = engine.start(replace(kept, command=("/web", "write", "/data/x", "still here")))
+    wait_for(engine, writer, ContainerState.EXITED)
+    engine.stop(writer.id, grace_s=0)
+    reader = engine.start(replace(kept, command=("/web", "cat", "/data/x")))
+    wait_for(engine, reader, ContainerState.EXITED)
+
+    assert engine.output(reader.id, tail=1) == ["still here"]
+    assert client.volumes.get(volume).attrs["Labels"][IDENTITY_LABEL] == IDENTITY
+
+
+def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: ContainerSpec) -> None:
+    started = engine.start(spec)
+    get(started, "/health")
+    engine.keep_running(started.id)
+    answers: list[tuple[int, str]] = []
+    request = threading.Thread(target=lambda: answers.append(get(started, "/slow?ms=700")))
+    request.start()
+    time.sleep(0.2)
+
+    engine.stop(started.id, grace_s=10)
+
+    request.join(5)
+    assert answers == [(200, "done\n")]
+    assert engine.inspect(started.id).state is ContainerState.MISSING
+
+
+def test_missing_container_is_a_value_everywhere(engine: DockerEngine) -> None:
+    assert engine.inspect("0" * 64) == Container("0" * 64, ContainerState.MISSING)
+    assert engine.output("0" * 64, tail=10) == []
+    engine.keep_running("0" * 64)
+    engine.stop("0" * 64, grace_s=1)
+    engine.remove_network("keystone-nobody-none")
+
+
+def test_foreign_things_are_not_there_for_us(
+    engine: DockerEngine, client: docker.DockerClient, image: str
+) -> None:
+    foreign = client.containers.create(image, name=f"foreign-{IDENTITY}", labels={})
+    stranger = DockerEngine(client, "nobody")
+    try:
+        with pytest.raises(APIError):
+            foreign.update(mem_limit="1m")  # proof that it can be reached by the SDK itself
+        for_us = stranger.inspect(str(foreign.id))
+        stranger.keep_running(str(foreign.id))
+        stranger.stop(str(foreign.id), grace_s=0)
+        stranger.remove_image(image)
+        foreign.reload()
+
+        assert for_us.state is ContainerState.MISSING
+        assert stranger.containers() == []
+        assert stranger.images() == []
+        assert stranger.image_id(image) is None
+        assert foreign.attrs["HostConfig"]["RestartPolicy"]["Name"] != "always"
+        assert engine.image_id(image) == image
+    finally:
+        foreign.remove(force=True)
+
+
+# --- The engine itself -----------------------------------------------------------------------
+
+
+def test_version_is_the_engines_own(engine: DockerEngine, client: docker.DockerClient) -> None:
+    assert engine.version() == client.version()["Version"]
+
+
+# The SDK leaves the socket that could not connect to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_absent_engine_is_a_docker_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(DockerError, match="does not answer; is it running"):
+        DockerEngine.from_environment(IDENTITY)
+    gc.collect()

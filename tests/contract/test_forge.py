@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
@@ -57,8 +57,8 @@ def error_of(forge: Forge) -> GitHubError:
     return caught.value
 
 
-def scripted(answer_status: int, message: str, **headers: str) -> Fault:
-    answer = refusal(answer_status, message, **headers)
+def scripted(status: int, message: str, headers: Mapping[str, str] | None = None) -> Fault:
+    answer = refusal(status, message, headers=headers)
     return Fault(answer.status, answer.headers, answer.body)
 
 
@@ -149,8 +149,7 @@ def test_a_token_that_fits_no_header_is_refused_unquoted_and_unsent(
 
 def test_a_missing_permission_is_named(forge: Forge, api: GitHubApi) -> None:
     message = "Resource not accessible by personal access token"
-    needed = {"X_Accepted_GitHub_Permissions": "statuses=write"}
-    api.fail(scripted(403, message, **needed))
+    api.fail(scripted(403, message, {"X-Accepted-GitHub-Permissions": "statuses=write"}))
     error = error_of(forge)
     assert str(error) == "the token lacks a permission; GitHub wants statuses=write"
     assert error.permanent
@@ -167,19 +166,21 @@ def test_a_plain_403_is_permanent(forge: Forge, api: GitHubApi) -> None:
 @pytest.mark.parametrize(
     ("fault", "least", "most"),
     [
-        (scripted(403, "You have exceeded a secondary rate limit.", Retry_After="30"), 30, 30),
-        (scripted(429, "Too many requests", Retry_After="7"), 7, 7),
+        (scripted(403, "You have exceeded a secondary rate limit.", {"Retry-After": "30"}), 30, 30),
+        (scripted(429, "Too many requests", {"Retry-After": "7"}), 7, 7),
         (scripted(429, "Too many requests"), 60, 60),
-        (scripted(429, "Too many requests", Retry_After="soon"), 60, 60),
-        (scripted(429, "Too many requests", Retry_After="0"), 1, 1),
-        (scripted(429, "Too many requests", Retry_After="999999999"), 86400, 86400),
+        (scripted(429, "Too many requests", {"Retry-After": "soon"}), 60, 60),
+        (scripted(429, "Too many requests", {"Retry-After": "0"}), 1, 1),
+        (scripted(429, "Too many requests", {"Retry-After": "999999999"}), 86400, 86400),
         (scripted(403, "API rate limit exceeded for user ID 1."), 60, 60),
         (
             scripted(
                 403,
                 "API rate limit exceeded for user ID 1.",
-                X_RateLimit_Remaining="0",
-                X_RateLimit_Reset=str(int(time.time()) + 3600),
+                {
+                    "X-RateLimit-Remaining": "0",
+                    "X-RateLimit-Reset": str(int(time.time()) + 3600),
+                },
             ),
             3000,
             3602,

@@ -1,0 +1,91 @@
+"""`keystone env`: the variables an app's container is given."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+
+from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_json, show_table
+from jobs.environment import Variable, parse_env_file
+from jobs.errors import ConfigurationError
+from jobs.queries import find_app
+from jobs.records.environment import set_variables, unset_variable
+from jobs.views import Page, VariableView
+from jobs.visible import variable_views
+
+commands = typer.Typer(rich_markup_mode=None)
+env = typer.Typer(no_args_is_help=True)
+commands.add_typer(env, name="env", help="Set, list and remove an app's environment variables.")
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The app's name.")]
+Secret = Annotated[bool, typer.Option("--secret", help="Never show the value again.")]
+
+
+@env.command("set")
+def set_variable(
+    app: AppName,
+    variable: Annotated[
+        str, typer.Argument(metavar="NAME[=VALUE]", help="Without a value, it is asked for.")
+    ],
+    *,
+    secret: Secret = False,
+) -> None:
+    """Set a variable; the value of a secret comes from standard input or a prompt."""
+    name, given, value = variable.partition("=")
+    if given and secret:
+        raise ConfigurationError(
+            f"{name}: a secret must not stand on the command line, where every user of this "
+            "machine sees it; give its value on standard input"
+        )
+    _set(app, {name: SecretStr(value) if given else ask_secret(name)}, secret=secret)
+    typer.echo(f"{name} is set; `keystone deploy {app}` gives it to the container.")
+
+
+@env.command("import")
+def import_file(
+    app: AppName,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .env file; - for standard input.")],
+    *,
+    secret: Secret = False,
+) -> None:
+    """Set every variable of a `.env` file."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
+    found = parse_env_file(text)
+    _set(app, found, secret=secret)
+    typer.echo(f"{len(found)} variables are set; `keystone deploy {app}` gives them to it.")
+
+
+def _set(app: str, values: dict[str, SecretStr], *, secret: bool) -> None:
+    keystone = open_keystone()
+    wanted = {name: Variable(value, secret) for name, value in values.items()}
+    with keystone.database.writing() as session:
+        found = find_app(session, app)
+        set_variables(session, found, wanted, actor(), vault=keystone.vault)
+
+
+@env.command("unset")
+def unset(
+    app: AppName, name: Annotated[str, typer.Argument(metavar="NAME", help="The variable.")]
+) -> None:
+    """Take a variable away."""
+    with open_keystone().database.writing() as session:
+        unset_variable(session, find_app(session, app), name, actor())
+    typer.echo(f"{name} is gone; `keystone deploy {app}` takes it from the container.")
+
+
+@env.command("list")
+def list_variables(app: AppName, *, as_json: AsJson = False) -> None:
+    """List an app's variables; secret values are not shown."""
+    keystone = open_keystone()
+    with keystone.database.reading() as session:
+        views = variable_views(session, find_app(session, app), keystone.vault)
+    if as_json:
+        show_json(Page[VariableView](items=views))
+        return
+    rows = [(view.name, "(secret)" if view.secret else view.value) for view in views]
+    show_table(("Name", "Value"), rows, empty=f"{app} has no variables; `keystone env set {app}`")

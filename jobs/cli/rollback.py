@@ -1,0 +1,82 @@
+"""`keystone rollback` and `keystone releases`: what was live before, and the way back to it."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from jobs.cli.console import AsJson, actor, open_keystone, show_json, show_table
+from jobs.cli.following import follow
+from jobs.errors import ConfigurationError
+from jobs.queries import deployment_view, find_app
+from jobs.records.rollbacks import roll_back
+from jobs.releases import release_views
+from jobs.states import DeploymentState
+from jobs.views import Page, ReleaseView
+
+commands = typer.Typer(rich_markup_mode=None)
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="The app's name.")]
+
+
+@commands.command()
+def rollback(
+    app: AppName,
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="vN", help="The release; else the one before the live.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the log; exit 0 if live.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start an earlier release again, as it was, and pause auto-deploy."""
+    keystone = open_keystone()
+    with keystone.database.writing() as session:
+        made = roll_back(session, find_app(session, app), release_number(to), actor())
+        view = deployment_view(session, made.id or 0)
+    keystone.queue.wake([view.id])
+    if wait:
+        view = follow(keystone, view.id, quiet=as_json)
+    if as_json:
+        show_json(view)
+    elif not wait:
+        typer.echo(f"Deployment #{view.number} takes {app} back to v{view.release}.")
+        typer.echo(f"Auto-deploy is paused; `keystone app set {app} --auto-deploy` resumes it.")
+    if wait and view.state is not DeploymentState.SUCCESS:
+        raise typer.Exit(1)
+
+
+def release_number(given: str | None) -> int | None:
+    """Read `v12` or `12`.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"v?(\d{1,9})", given)
+    if found is None:
+        raise ConfigurationError(f"--to: {given[:40]!r} is not a release, like v12")
+    return int(found[1])
+
+
+@commands.command()
+def releases(app: AppName, *, as_json: AsJson = False) -> None:
+    """List the releases that were live once, newest first."""
+    with open_keystone().database.reading() as session:
+        views = release_views(session, find_app(session, app))
+    if as_json:
+        show_json(Page[ReleaseView](items=views))
+        return
+    rows = [
+        (
+            f"v{view.number}",
+            "live" if view.is_live else "kept" if view.is_restorable else "",
+            view.commit_sha[:8],
+            view.commit_message.partition("\n")[0][:60],
+            view.created_at,
+        )
+        for view in views
+    ]
+    columns = ("Release", "", "Commit", "Message", "Made")
+    show_table(columns, rows, empty=f"{app} was never live; `keystone deploy {app}` does it.")

@@ -1,0 +1,48 @@
+"""/api/apps/{app}/env: the variables an app's container is given. Secret values are write-only."""
+
+from jobs.environment import Variable
+from jobs.errors import NotFoundError
+from jobs.queries import find_app
+from jobs.records.environment import set_variables, unset_variable
+from jobs.views import Page, VariableView
+from jobs.visible import variable_views
+from receiver.routing import Call, Nothing
+from receiver.schemas import VariableInput
+
+
+def list_variables(call: Call[Nothing]) -> Page[VariableView]:
+    """List the app's variables, by name."""
+    return Page[VariableView](items=_variables(call))
+
+
+def show_variable(call: Call[Nothing]) -> VariableView:
+    """Show one variable; of a secret one, only that it is set."""
+    name = _name(call)
+    found = next((view for view in _variables(call) if view.name == name), None)
+    if found is None:
+        raise NotFoundError(f"{call.name()} has no variable named {name[:200]!r}")
+    return found
+
+
+def set_variable(call: Call[VariableInput]) -> VariableView:
+    """Set a variable; the app's container has it from the next deployment on."""
+    wanted = {_name(call): Variable(call.given.value, call.given.secret)}
+    with call.writing() as session:
+        app = find_app(session, call.name())
+        set_variables(session, app, wanted, call.actor, vault=call.runtime.vault)
+    return show_variable(call)
+
+
+def unset_variable_of_app(call: Call[Nothing]) -> None:
+    """Take a variable away; the app's container has it until the next deployment."""
+    with call.writing() as session:
+        unset_variable(session, find_app(session, call.name()), _name(call), call.actor)
+
+
+def _variables(call: Call[object]) -> list[VariableView]:
+    with call.reading() as session:
+        return variable_views(session, find_app(session, call.name()), call.runtime.vault)
+
+
+def _name(call: Call[object]) -> str:
+    return str(call.request.path_params["variable"])

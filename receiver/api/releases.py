@@ -1,0 +1,31 @@
+"""/api/apps/{app}/releases and /rollback: what was live before, and the way back to it."""
+
+from starlette.responses import Response
+
+from jobs.queries import deployment_view, find_app
+from jobs.records.rollbacks import roll_back
+from jobs.releases import release_views
+from jobs.views import Page, ReleaseView
+from receiver.routing import Call, Nothing, json_response
+from receiver.schemas import RollbackInput
+
+
+def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
+    """List the releases that were live once, newest first, and which can be gone back to."""
+    with call.reading() as session:
+        app = find_app(session, call.name())
+        return Page[ReleaseView](items=release_views(session, app))
+
+
+def request_rollback(call: Call[RollbackInput]) -> Response:
+    """Start an earlier release again, as it was, and pause auto-deploy."""
+    with call.writing() as session:
+        app = find_app(session, call.name())
+        deployment = roll_back(session, app, call.given.release, call.actor)
+        view = deployment_view(session, deployment.id or 0)
+    return json_response(
+        view,
+        202,
+        after=call.waking(view.id),
+        headers={"location": f"/api/deployments/{view.id}"},
+    )

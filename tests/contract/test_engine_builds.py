@@ -1,0 +1,299 @@
+"""Builds by the engine adapter, on the real Docker Engine. Every image starts FROM scratch."""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+from pydantic import SecretStr
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.ports import BuildSpec
+from jobs.errors import BuildError, CancelledError, GitError
+from jobs.naming import labels
+from jobs.stopping import StopSignal
+from tests.enginebench import IDENTITY, TAG, build, dockerfile, ignore, printed, sweep, wait_until
+from tests.images import AppFiles, app_files
+from tests.trees import BrokenTree, MemoryTree
+
+pytestmark = pytest.mark.docker
+
+SPEC = BuildSpec(tag=TAG, dockerfile="Dockerfile", labels=labels(IDENTITY, "web"))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    client = docker.from_env(timeout=60)
+    yield client
+    sweep(client)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def engine(client: docker.DockerClient) -> DockerEngine:
+    return DockerEngine(client, IDENTITY)
+
+
+def processes(*words: str) -> int:
+    """Count the processes on this machine with exactly these arguments."""
+    wanted = b"".join(word.encode() + b"\0" for word in words)
+    return sum(_arguments(path) == wanted for path in Path("/proc").glob("[0-9]*/cmdline"))
+
+
+def _arguments(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended while we looked
+        return b""
+
+
+def test_image_is_built_tagged_and_labelled(
+    engine: DockerEngine, client: docker.DockerClient
+) -> None:
+    image_id = build(engine, app_files("one"))
+
+    assert image_id.startswith("sha256:")
+    assert engine.image_id(TAG) == image_id
+    assert client.images.get(TAG).labels == {"keystone.identity": IDENTITY, "keystone.app": "web"}
+    assert TAG in next(image.tags for image in engine.images() if image.id == image_id)
+
+
+def test_progress_is_logged_as_readable_lines(engine: DockerEngine) -> None:
+    lines: list[str] = []
+    steps = 'RUN ["/web", "say", "héllo from the build"]'
+    build(engine, dockerfile(steps), log=lines.append)
+
+    step = next(line for line in lines if "héllo" in line)
+    number = step.split()[0]
+    assert step.startswith(f"{number} [2/2] RUN")
+    assert f"{number} | héllo from the build" in lines
+    assert any(line.startswith(f"{number} DONE ") for line in lines)
+
+
+def test_cached_steps_are_logged_as_such(engine: DockerEngine) -> None:
+    files = dockerfile()
+    build(engine, files)
+    lines: list[str] = []
+    build(engine, files, log=lines.append)
+
+    step = next(line for line in lines if "COPY web /web" in line)
+    assert f"{step.split()[0]} CACHED" in lines
+
+
+def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
+    key = secrets.token_hex(8)
+    files = {**app_files("one"), "kept.txt": key}
+    build(engine, MemoryTree(files))
+    second = MemoryTree({**files, "version.txt": "two"})
+
+    build(engine, second)
+
+    assert second.reads == ["version.txt"]
+
+
+def test_content_of_the_same_size_is_still_seen_as_changed(engine: DockerEngine) -> None:
+    for version in ("aaa", "bbb", "aaa"):
+        files = dockerfile("COPY version.txt /", 'RUN ["/web", "cat", "/version.txt"]')
+        assert printed(engine, {**files, "version.txt": version}) == [version]
+
+
+def test_dockerignore_with_exceptions_is_honoured(engine: DockerEngine) -> None:
+    files: AppFiles = {
+        **dockerfile("COPY . /all/", 'RUN ["/web", "list", "/all"]'),
+        ".dockerignore": "# all but these\n*\n!web\n!src\nsrc/**/*.log\n!src/deep/keep.log\n",
+        "secret.txt": "x",
+        "src/main.c": "x",
+        "src/a.log": "x",
+        "src/deep/b.log": "x",
+        "src/deep/keep.log": "x",
+    }
+
+    assert {line.split()[0] for line in printed(engine, files)} == {
+        "/all",
+        "/all/web",
+        "/all/src",
+        "/all/src/main.c",
+        "/all/src/deep",
+        "/all/src/deep/keep.log",
+    }
+
+
+def test_modes_and_links_arrive_as_committed(engine: DockerEngine) -> None:
+    files = dockerfile("COPY . /all/", 'RUN ["/web", "list", "/all"]')
+    tree = MemoryTree(
+        {**files, "a b/ü.txt": "x", "run.sh": "x"},
+        executables=("web", "run.sh"),
+        links={"link": "a b/ü.txt", "out": "/etc/passwd"},
+    )
+
+    assert {
+        "/all/a b d 755",
+        "/all/a b/ü.txt f 644",
+        "/all/run.sh f 755",
+        "/all/link l 777",
+        "/all/out l 777",
+    } <= set(printed(engine, tree))
+
+
+def test_copied_link_brings_what_it_leads_to(engine: DockerEngine) -> None:
+    files = {**dockerfile("COPY current/version.txt /v", 'RUN ["/web", "cat", "/v"]')}
+    tree = MemoryTree({**files, "releases/1/version.txt": "one\n"}, links={"current": "releases/1"})
+
+    assert printed(engine, tree) == ["one"]
+
+
+def test_dockerfile_may_be_in_a_folder(engine: DockerEngine) -> None:
+    files = app_files("one")
+    files["deploy/web.Dockerfile"] = files.pop("Dockerfile")
+
+    assert build(engine, files, dockerfile="deploy/web.Dockerfile").startswith("sha256:")
+
+
+def test_big_and_many_files_are_sent_within_bounds(engine: DockerEngine) -> None:
+    # So many that the engine's requests for them alone overflow a window of HTTP/2.
+    files: AppFiles = {f"many/{n % 100}/{n}": f"{n} {IDENTITY}" for n in range(9000)}
+    files |= {**dockerfile("COPY . /all/"), "big": secrets.token_bytes(30_000_000)}
+
+    assert build(engine, files).startswith("sha256:")
+
+
+def test_missing_dockerfile_is_named(engine: DockerEngine) -> None:
+    with pytest.raises(
+        BuildError, match=r"^there is no Dockerfile at sub/Dockerfile in the commit"
+    ):
+        build(engine, app_files("one"), dockerfile="sub/Dockerfile")
+
+
+def test_symbolic_link_as_dockerfile_is_refused(engine: DockerEngine) -> None:
+    files = app_files("one")
+    del files["Dockerfile"]
+    tree = MemoryTree(files, links={"Dockerfile": "/etc/passwd"})
+
+    with pytest.raises(BuildError, match="is a symbolic link"):
+        build(engine, tree)
+
+
+def test_failing_step_is_named_with_its_exit_code(engine: DockerEngine) -> None:
+    lines: list[str] = []
+    with pytest.raises(BuildError) as failure:
+        build(engine, dockerfile('RUN ["/web", "exit", "7"]'), log=lines.append)
+
+    assert str(failure.value) == 'the build failed at "RUN ["/web", "exit", "7"]": exit code 7'
+    assert any(line.endswith("| exiting with code 7") for line in lines)
+    assert any(" ERROR: " in line for line in lines)
+
+
+def test_wrong_dockerfile_is_explained(engine: DockerEngine) -> None:
+    with pytest.raises(BuildError, match=r"^the build failed: .*unknown instruction: FETCH"):
+        build(engine, app_files("one", dockerfile="FROM scratch\nFETCH all\n"))
+
+
+def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
+    with pytest.raises(BuildError, match=r'^the build failed at "COPY absent /x": .*absent'):
+        build(engine, dockerfile("COPY absent /x"))
+
+
+def test_missing_base_image_is_named(engine: DockerEngine) -> None:
+    with pytest.raises(BuildError, match=r"^the base image 127.0.0.1:9/no/image:1 could not be"):
+        build(engine, app_files("one", dockerfile="FROM 127.0.0.1:9/no/image:1\n"))
+
+
+def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngine) -> None:
+    tree = BrokenTree(dockerfile("COPY . /all/"), broken="version.txt", error=GitError("no pack"))
+    started = time.monotonic()
+
+    with pytest.raises(GitError, match="no pack"):
+        build(engine, tree)
+    assert time.monotonic() - started < 10
+
+
+def test_cancelled_build_ends_at_once_and_leaves_nothing_running(engine: DockerEngine) -> None:
+    seconds = str(600 + secrets.randbelow(10**6))
+    stop = StopSignal()
+    running = threading.Event()
+
+    def watch(line: str) -> None:
+        if seconds in line:
+            running.set()
+
+    def cancel() -> None:
+        assert running.wait(30)
+        wait_until(lambda: processes("/web", "sleep", seconds) == 1, within_s=10)
+        stop.set(CancelledError("ada said so"))
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(CancelledError, match="ada said so"):
+        build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), log=watch, stop=stop)
+    canceller.join(10)
+    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
+
+
+def test_build_past_its_deadline_is_cancelled(engine: DockerEngine) -> None:
+    seconds = str(600 + secrets.randbelow(10**6))
+    with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
+        build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), deadline_s=2)
+    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
+
+
+def test_stopped_signal_begins_no_build(engine: DockerEngine) -> None:
+    stop = StopSignal()
+    stop.set(CancelledError("too late"))
+    lines: list[str] = []
+
+    with pytest.raises(CancelledError):
+        build(engine, app_files("one"), log=lines.append, stop=stop)
+    assert lines == []
+
+
+def test_secret_reaches_the_step_that_mounts_it_and_no_layer(
+    engine: DockerEngine, client: docker.DockerClient
+) -> None:
+    mount = "RUN --mount=type=secret,id=token,required"
+    files = dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]')
+    spec = replace(SPEC, secrets={"token": SecretStr("s3cr3t-value")})
+    lines: list[str] = []
+    engine.build(spec, MemoryTree(files), log=lines.append, stop=StopSignal())
+
+    assert any(line.endswith("| s3cr3t-value") for line in lines)
+    assert "s3cr3t-value" not in str(client.images.get(TAG).history())
+
+
+def test_secret_that_nobody_gave_fails_the_step_that_needs_it(engine: DockerEngine) -> None:
+    mount = "RUN --mount=type=secret,id=token,required"
+
+    with pytest.raises(BuildError, match="secret token not found"):
+        build(engine, dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]'))
+
+
+def test_build_arguments_and_target_are_passed_on(
+    engine: DockerEngine, client: docker.DockerClient
+) -> None:
+    text = "FROM scratch AS first\nARG A=no\nLABEL said=$A\nFROM first\nLABEL said=never\n"
+    spec = replace(SPEC, target="first", args={"A": SecretStr("yes please")})
+    tree = MemoryTree({"Dockerfile": text})
+    engine.build(spec, tree, log=ignore, stop=StopSignal())
+
+    assert client.images.get(TAG).labels["said"] == "yes please"
+
+
+def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngine) -> None:
+    results: dict[str, str] = {}
+
+    def run(name: str) -> None:
+        ours = DockerEngine.from_environment(IDENTITY)
+        results[name] = build(ours, app_files(name), tag=f"keystone-{IDENTITY}/{name}:1")
+        ours.close()
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert results["left"] != results["right"]
+    assert engine.image_id(f"keystone-{IDENTITY}/left:1") == results["left"]

@@ -1,0 +1,237 @@
+"""The health check's probe, against servers that behave well and badly."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from jobs.adapters.http_probe import HttpProbe
+from jobs.adapters.ports import ProbeResult
+
+LOCALHOST = "127.0.0.1"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Behaviour = Callable[[socket.socket], None]
+
+
+@contextmanager
+def server(behave: Behaviour) -> Iterator[int]:
+    """Listen for the length of the block, treating one visitor as told; give the port."""
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        listener.settimeout(5)
+        thread = threading.Thread(target=_serve_one, args=(listener, behave))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join(timeout=10)
+
+
+def _serve_one(listener: socket.socket, behave: Behaviour) -> None:
+    # The probe may leave whenever it has seen enough.
+    with suppress(OSError):
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(5)
+            behave(connection)
+
+
+def answers(*pieces: bytes, pause_s: float = 0.0) -> Behaviour:
+    """Read the request, then send the pieces."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(4096)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(pause_s)
+
+    return behave
+
+
+def status(code: int) -> bytes:
+    return f"HTTP/1.1 {code} Whatever\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def look(behave: Behaviour, path: str | None = "/", *, timeout_s: float = 2.0) -> ProbeResult:
+    with server(behave) as port:
+        return HttpProbe().look(LOCALHOST, port, path, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("code", [200, 204, 301, 399])
+def test_from_200_to_399_is_healthy(code: int) -> None:
+    assert look(answers(status(code))) == ProbeResult(
+        healthy=True, status=code, seen=f"status {code}"
+    )
+
+
+@pytest.mark.parametrize("code", [400, 404, 500, 503])
+def test_from_400_on_is_not_healthy(code: int) -> None:
+    assert look(answers(status(code))) == ProbeResult(
+        healthy=False, status=code, seen=f"status {code}"
+    )
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with socket.create_server((LOCALHOST, 0)) as elsewhere:
+        elsewhere.settimeout(0.3)
+        to = f"http://{LOCALHOST}:{elsewhere.getsockname()[1]}/"
+        result = look(answers(f"HTTP/1.1 302 Found\r\nLocation: {to}\r\n\r\n".encode()))
+        assert (result.healthy, result.status) == (True, 302)
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+
+
+def test_what_only_announces_an_answer_is_passed_over() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert look(answers(hints, status(503), pause_s=0.05)).status == 503
+    assert look(answers(hints + OK)).status == 200
+
+
+def test_an_answer_in_small_pieces_is_put_together() -> None:
+    pieces = [bytes([byte]) for byte in status(200)]
+    assert look(answers(*pieces, pause_s=0.001)).healthy
+
+
+def test_a_bare_http_1_0_answer_is_enough() -> None:
+    assert look(answers(b"HTTP/1.0 200\n\nhello")).healthy
+
+
+def test_nobody_listening_is_connection_refused() -> None:
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        port = listener.getsockname()[1]
+    for path in ("/", None):
+        result = HttpProbe().look(LOCALHOST, port, path, timeout_s=1)
+        assert result == ProbeResult(healthy=False, seen="connection refused")
+
+
+def test_silence_is_no_answer_within_the_time() -> None:
+    started = time.monotonic()
+    result = look(answers(b"", pause_s=0.6), timeout_s=0.25)
+    assert result == ProbeResult(healthy=False, seen="no answer within 0.25 s")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b"HTTP/1.1 200 "] + [b"x"] * 40, [b"HTTP/1.1 102 Processing\r\n\r\n"] * 40],
+)
+def test_the_deadline_is_for_all_of_it_not_for_each_piece(pieces: list[bytes]) -> None:
+    result = look(answers(*pieces, pause_s=0.03), timeout_s=0.3)
+    assert result == ProbeResult(healthy=False, seen="no answer within 0.3 s")
+
+
+def test_a_connection_that_is_never_taken_is_no_answer() -> None:
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        result = HttpProbe().look(LOCALHOST, port, "/", timeout_s=0.2)
+    assert result.seen == "no answer within 0.2 s"
+
+
+def test_closing_without_a_word_is_said_so() -> None:
+    expected = ProbeResult(healthy=False, seen="closed the connection without an answer")
+    assert look(answers()) == expected
+    assert look(lambda connection: connection.close()) == expected
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x16\x03\x01\x00\x00",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 200" + b"x" * 10,
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"\xff" * 100_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
+    ],
+)
+def test_what_is_not_http_is_said_so(noise: bytes) -> None:
+    assert look(answers(noise)) == ProbeResult(healthy=False, seen="an answer that is not HTTP")
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    def behave(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(1000):
+            sent += connection.send(b"x" * 1_000_000)
+
+    started = time.monotonic()
+    assert look(behave, timeout_s=5).healthy
+    assert time.monotonic() - started < 4
+    assert sent < 100_000_000
+
+
+def test_without_a_path_a_connection_is_enough() -> None:
+    assert look(lambda connection: connection.close(), None) == ProbeResult(
+        healthy=True, seen="accepts connections"
+    )
+
+
+def test_the_request_is_one_plain_get() -> None:
+    seen = request_for("/health?deep=1")
+    assert seen[0] == "GET /health?deep=1 HTTP/1.1"
+    assert any(line.startswith("Host: 127.0.0.1:") for line in seen)
+    assert "Connection: close" in seen
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("health", "/health"),
+        ("/a b", "/a%20b"),
+        ("/x HTTP/1.1\r\nX-Evil: 1", "/x%20HTTP/1.1%0D%0AX-Evil:%201"),
+        ("/übung", "/%C3%BCbung"),
+        ("/%20done", "/%20done"),
+        ("/x#part", "/x"),
+        ("http://example.com/", "/http://example.com/"),
+    ],
+)
+def test_a_path_cannot_leave_its_place_in_the_request(path: str, target: str) -> None:
+    seen = request_for(path)
+    assert seen[0] == f"GET {target} HTTP/1.1"
+    assert not any(line.startswith("X-Evil") for line in seen)
+
+
+def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((LOCALHOST, 0)) as proxy:
+        proxy.settimeout(0.3)
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{LOCALHOST}:{proxy.getsockname()[1]}")
+        assert look(answers(OK)).healthy
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "app.example", "a" * 300])
+def test_only_addresses_are_looked_at_never_names(host: str) -> None:
+    result = HttpProbe().look(host, 80, "/", timeout_s=1)
+    assert result == ProbeResult(healthy=False, seen="no address to look at")
+
+
+def test_ipv6_is_looked_at_too() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=_serve_one, args=(listener, answers(OK)))
+        thread.start()
+        assert HttpProbe().look("::1", port, "/", timeout_s=2).healthy
+        thread.join(timeout=5)
+
+
+def request_for(path: str) -> list[str]:
+    seen = b""
+
+    def behave(connection: socket.socket) -> None:
+        nonlocal seen
+        seen = connection.recv(4096)
+        connection.sendall(OK)
+
+    look(behave, path)
+    return seen.decode().split("\r\n")
