@@ -48,7 +48,9 @@ class MemoryTree:
 def _entry(path: str, content: bytes, mode: int) -> TreeEntry:
     # Git's name for a blob is the hash of this header and the content.
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    return TreeEntry(path=path, mode=mode, size=len(content), blob=blob)
+    # A time for each content, as a mirror would remember it: in the past, the same every time.
+    changed_ns = int(blob[:15], 16)
+    return TreeEntry(path, mode, len(content), blob, changed_ns)
 
 
 def _bytes(content: bytes | str) -> bytes:

@@ -26,6 +26,7 @@ from jobs.adapters.git_parsing import (
     too_many_files,
 )
 from jobs.adapters.git_process import Finished, run
+from jobs.adapters.git_times import dated
 from jobs.adapters.git_tree import open_tree
 from jobs.adapters.ports import Commit, Remote, Tree
 from jobs.errors import CheckoutError, GitError, StorageError
@@ -102,7 +103,8 @@ class GitSource:
             raise CheckoutError(f"the commit {sha[:7]} has no folder {clean}")
         if finished.status != 0:
             raise GitError(f"the mirror could not list the commit {sha}")
-        with open_tree(mirror, parse_tree(finished.output)) as tree:
+        entries = dated(mirror, clean, parse_tree(finished.output))
+        with open_tree(mirror, entries) as tree:
             yield tree
 
     def _newest(self, remote: Remote, ref: str, stop: StopSignal) -> str:

@@ -47,6 +47,7 @@ class TreeEntry:
     mode: int  # 0o100644, 0o100755 or 0o120000 (a symbolic link)
     size: int  # bytes; of a link, the length of its target
     blob: str  # git's object id: the same id means the same content
+    changed_ns: int = 0  # when it changed last, in nanoseconds since 1970
 
 
 class Tree(Protocol):

@@ -1,7 +1,7 @@
 """Which files of a tree are sent to the engine, and how they are described to it.
 
-The engine keeps the files of an app's last build, compares descriptions, and asks for the content
-of what differs. Git's blob ids make those descriptions exact without reading a single file.
+The engine keeps the files of an app's last build, compares descriptions (size and time above all),
+and asks for the content of what differs.
 
 Source: fsutil's `Stat`, `Filter` and `FollowLinks` (github.com/tonistiigi/fsutil), read 2026-11-20.
 """
@@ -24,8 +24,8 @@ LONGEST_LINK = 4096  # bytes; Linux's own limit
 MOST_TURNS = 40  # symbolic links on one way; Linux's own limit
 MOST_PATHS_FOLLOWED = 2000
 
-EPOCH_NS = 946_684_800 * 10**9  # 2000-01-01
-SPAN_NS = 20 * 365 * 86_400 * 10**9
+# What folders and links are dated, of which nobody compares the times: 2000-01-01.
+EPOCH_NS = 946_684_800 * 10**9
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,12 @@ class Node:
         if self.entry.mode == SYMLINK:
             return self._stat(GO_SYMLINK | SYMLINK_MODE, size=0, mtime_ns=EPOCH_NS)
         mode = EXECUTABLE_MODE if self.entry.mode == EXECUTABLE else FILE_MODE
-        return self._stat(mode, size=self.entry.size, mtime_ns=modified_ns(self.entry.blob))
+        return self._stat(mode, size=self.entry.size, mtime_ns=self.entry.changed_ns)
 
     def _stat(self, mode: int, *, size: int, mtime_ns: int) -> bytes:
         path, kind = wire.text(1, self.path), wire.number(2, mode)
         times = wire.number(5, size) + wire.number(6, mtime_ns)
         return path + kind + times + (wire.text(7, self.target) if self.target else b"")
-
-
-def modified_ns(blob: str) -> int:
-    """Give the modification time that stands for a content, in nanoseconds.
-
-    The engine takes a file for unchanged when size and time are the same. Git knows no times, so
-    the content's own id becomes one: the same content has the same time in every commit, another
-    content another one. All lie in the past, as some tools distrust files from the future.
-    """
-    return EPOCH_NS + int(blob[:16], 16) % SPAN_NS
 
 
 class Context:

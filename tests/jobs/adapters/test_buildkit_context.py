@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.adapters.buildkit.context import Context, Filters, modified_ns
+from jobs.adapters.buildkit.context import Context, Filters
 from jobs.adapters.buildkit.wire import Message
 from jobs.errors import BuildError
 from tests.trees import MemoryTree
@@ -87,14 +87,12 @@ def test_description_carries_mode_size_and_target() -> None:
     assert (stats["l"].number(2), stats["l"].text(7)) == (GO_SYMLINK | 0o777, "d/f")
 
 
-def test_time_stands_for_the_content() -> None:
-    (one,) = MemoryTree({"a": "one"}).entries()
-    (same,) = MemoryTree({"b": "one"}).entries()
-    (other,) = MemoryTree({"a": "two"}).entries()
+def test_a_file_is_dated_by_when_it_changed() -> None:
+    (entry,) = MemoryTree({"a": "one"}).entries()
 
-    assert modified_ns(one.blob) == modified_ns(same.blob) != modified_ns(other.blob)
-    # Between 2000 and 2020: nothing takes it for a file from the future.
-    assert 946_684_800 <= modified_ns(one.blob) / 10**9 < 1_577_836_800
+    (node,) = Context(MemoryTree({"a": "one"})).select(Filters())
+
+    assert Message(node.stat()).number(6) == entry.changed_ns
 
 
 def test_no_file_is_read_to_describe_a_tree() -> None:
