@@ -1,0 +1,137 @@
+"""Drawings as SVG made on the server: icons, favicons, and the bars of an app's history. Pure.
+
+SVG presentation attributes are used and never `style`, which the pages' policy forbids. Colours
+come from classes of the style sheet; only a favicon, which stands outside it, brings its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from markupsafe import Markup
+
+ICONS = {
+    "check": Markup(
+        '<circle cx="8" cy="8" r="7" class="fill"/><path class="cut" d="M5 8.2l2.1 2.1L11 6"/>'
+    ),
+    "cross": Markup(
+        '<circle cx="8" cy="8" r="7" class="fill"/>'
+        '<path class="cut" d="M5.6 5.6l4.8 4.8M10.4 5.6l-4.8 4.8"/>'
+    ),
+    "alert": Markup(
+        '<path class="fill" d="M8 1.3 15.2 14H.8z"/><path class="cut" d="M8 5.8v3.6M8 11.6v.1"/>'
+    ),
+    "spin": Markup(
+        '<circle cx="8" cy="8" r="6" class="track"/><path class="spin" d="M8 2a6 6 0 1 1-6 6"/>'
+    ),
+    "clock": Markup('<circle cx="8" cy="8" r="6"/><path d="M8 4.8V8l2.2 1.4"/>'),
+    "slash": Markup('<circle cx="8" cy="8" r="6"/><path d="M4 12l8-8"/>'),
+    "skip": Markup('<circle cx="8" cy="8" r="6"/><path d="M6 5.6 8.4 8 6 10.4M10.2 5.6v4.8"/>'),
+    "stop": Markup(
+        '<rect x="2" y="2" width="12" height="12" rx="3" class="fill"/>'
+        '<path class="cut" d="M6.5 5.6v4.8M9.5 5.6v4.8"/>'
+    ),
+    "ring": Markup('<circle cx="8" cy="8" r="6" stroke-dasharray="2.2 2.5"/>'),
+    "copy": Markup('<circle cx="8" cy="8" r="6"/><path d="M5.6 6.6h4.8M5.6 9.4h4.8"/>'),
+    "out": Markup('<path d="M6 3.5H3.5v9h9V10M9 3.5h3.5V7M12.2 3.8 7.5 8.5"/>'),
+    "branch": Markup(
+        '<circle cx="4.5" cy="3.5" r="1.7"/><circle cx="4.5" cy="12.5" r="1.7"/>'
+        '<circle cx="11.5" cy="5" r="1.7"/><path d="M4.5 5.2v5.6M11.5 6.7c0 2.4-7 1.6-7 4"/>'
+    ),
+    "mark": Markup('<path class="fill" d="M2.5 2h11L11 14H5z"/>'),
+}
+FAVICONS = {
+    "good": ("#1f9d57", '<path d="M11 16.5l3.6 3.6L21.5 13"/>'),
+    "bad": ("#d63b32", '<path d="M12 12l8 8M20 12l-8 8"/>'),
+    "warn": ("#b86e00", '<path d="M16 10.5v7M16 21.5v.1"/>'),
+    "busy": ("#2f6fde", '<path d="M16 10v6l4 2.6"/>'),
+    "idle": ("#6b7079", '<path d="M11.5 16h9"/>'),
+    # Keystone's own mark: the wedge that holds an arch.
+    "home": ("#4b4fd6", '<path d="M10 10.5h12l-2.6 11h-6.8z" fill="#fff"/>'),
+}
+SLOT, BAR = 12, 8  # one bar with its gap, and the bar itself, in pixels
+SHORTEST_BAR = 4
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One deployment of a history.
+
+    `seconds` makes its height and `tone` its colour and shape: a bar with a dot above it, like an
+    exclamation mark, is one that failed; an outline is one that is queued, running or came to
+    nothing.
+    """
+
+    tone: str
+    seconds: float | None
+    title: str = ""
+    href: str = ""
+
+
+def icon(shape: str, tone: str = "") -> Markup:
+    """Draw an icon; it says nothing to a screen reader, the word beside it does."""
+    return Markup(
+        '<svg class="icon {}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{}'
+        "</svg>"
+    ).format(tone, ICONS[shape])
+
+
+def favicon(tone: str) -> str:
+    """Draw the icon of a browser's tab: Keystone's own, or a state's."""
+    ground, mark = FAVICONS[tone]
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+        f'<rect width="32" height="32" rx="9" fill="{ground}"/>'
+        f'<g fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" '
+        f'stroke-linejoin="round">{mark}</g></svg>'
+    )
+
+
+def history(bars: Sequence[Bar], *, slots: int, height: int, summary: str) -> Markup:
+    """Draw the last deployments as bars, the newest at the right.
+
+    Args:
+        bars: at most `slots` of them, the oldest first.
+        height: in pixels.
+        summary: what the picture says, for those who cannot see it.
+    """
+    longest = max((bar.seconds or 0 for bar in bars), default=0) or 1
+    empty = slots - len(bars)
+    drawn = [_dot(place, height) for place in range(empty)]
+    drawn += [
+        _bar(bar, (empty + place) * SLOT, height, (bar.seconds or 0) / longest)
+        for place, bar in enumerate(bars)
+    ]
+    return Markup(
+        '<svg class="bars" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
+        'aria-label="{2}">{3}</svg>'
+    ).format(slots * SLOT - (SLOT - BAR), height, summary, Markup().join(drawn))
+
+
+def _dot(place: int, height: int) -> Markup:
+    return Markup('<path class="none" d="M{} {}h4"/>').format(place * SLOT + 2, height - 1)
+
+
+def _bar(bar: Bar, x: int, height: int, share: float) -> Markup:
+    drawn = _shape(bar.tone, x, height, share)
+    if not bar.href:
+        return drawn
+    # The table below holds the same links; here they would only be twenty more stops of the Tab
+    # key. The rectangle makes the whole column the target.
+    return Markup(
+        '<a href="{}" tabindex="-1"><title>{}</title>'
+        '<rect class="hit" x="{}" y="0" width="{}" height="{}"/>{}</a>'
+    ).format(bar.href, bar.title, x - 2, SLOT, height, drawn)
+
+
+def _shape(tone: str, x: int, height: int, share: float) -> Markup:
+    # The root keeps a short build visible beside a long one.
+    tall = max(SHORTEST_BAR, round(sqrt(share) * (height - BAR)))
+    if tone in {"idle", "busy"}:
+        return Markup('<path class="{} open" d="M{} {}h6v-{}h-6z"/>').format(
+            tone, x + 1, height - 1, tall - 2
+        )
+    dot = Markup("M{} {}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z").format(x + 2, height - tall - 5)
+    return Markup('<path class="{}" d="M{} {}v-{}q0-2 2-2h4q2 0 2 2v{}z{}"/>').format(
+        tone, x, height, tall - 2, tall - 2, dot if tone in {"bad", "warn"} else ""
+    )

@@ -1,0 +1,228 @@
+"""The one door out: every page is rendered here and leaves with the same headers.
+
+The policy allows no inline script or style and nothing from elsewhere, so whatever slips through
+the escaping of a branch's or an author's name still cannot run.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dashboard import charts, labels
+from jobs.database import Database
+from jobs.errors import NotFoundError, StorageError
+from jobs.models import now
+from jobs.settings import Settings
+from jobs.states import Role
+from jobs.visitors import Visitor
+
+logger = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+# The largest id that every database's integer column can be asked for.
+LARGEST_ID = 2**31 - 1
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(labels, name)
+        for name in ("duration", "exact", "machine", "short_sha", "first_line", "ref_words")
+    }
+    environment.filters["age"] = lambda moment: labels.age(moment, now())
+    environment.globals |= {"icon": charts.icon, "labels": labels, "Role": Role}
+    return environment
+
+
+_templates = _environment()
+
+
+# --- What a view needs to know of its request ------------------------------------------------
+
+
+def visitor_of(request: Request) -> Visitor | None:
+    """Give who is looking, as the receiver found out; None: nobody we know."""
+    visitor = getattr(request.state, "visitor", None)
+    return visitor if isinstance(visitor, Visitor) else None
+
+
+def database_of(request: Request) -> Database:
+    """Give the database the dashboard was made with."""
+    database: Database = request.app.state.database
+    return database
+
+
+def settings_of(request: Request) -> Settings:
+    """Give the settings the dashboard was made with."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def cursor_of(request: Request) -> int | None:
+    """Give the `before=` of a list, or None when it is missing or makes no sense."""
+    text = request.query_params.get("before", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))):
+        return None
+    return min(int(text), LARGEST_ID)
+
+
+# --- What leaves -----------------------------------------------------------------------------
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    title: str,
+    tone: str = "home",
+    status: int = HTTPStatus.OK,
+    **values: object,
+) -> Response:
+    """Give a page.
+
+    Args:
+        title: what the browser's tab says before Keystone's name.
+        tone: whose icon the browser's tab shows.
+        values: what the template draws.
+    """
+    visitor = visitor_of(request)
+    html = _templates.get_template(template).render(
+        title=title,
+        tone=tone,
+        path=request.url.path,
+        visitor=visitor,
+        refusal=partial(_refusal, visitor),
+        **values,
+    )
+    # What one visitor may see must not come out of a cache for another.
+    return HTMLResponse(html, status, {**HEADERS, "Cache-Control": "no-store"})
+
+
+def redirect(address: str) -> Response:
+    """Send the browser to another page of ours, with GET."""
+    return RedirectResponse(address, HTTPStatus.SEE_OTHER, {**HEADERS, "Cache-Control": "no-store"})
+
+
+def drawing(svg: str) -> Response:
+    """Give an SVG that may be kept for a day."""
+    headers = {**HEADERS, "Cache-Control": "public, max-age=86400"}
+    return Response(svg, media_type="image/svg+xml", headers=headers)
+
+
+def _refusal(visitor: Visitor | None, needed: Role) -> str:
+    return labels.needs_role(needed, visitor.role) if visitor else "Log in first"
+
+
+class Assets(StaticFiles):
+    """The style sheet and the scripts: always asked for, seldom sent again."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """Give a file with our headers; browsers ask again with the ETag they were given."""
+        answer = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        answer.headers.update({**HEADERS, "Cache-Control": "no-cache"})
+        return answer
+
+
+class VisitorsOnly:
+    """Lets nobody see a page who has not logged in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Show the page to a visitor and the login to everybody else."""
+        request = Request(scope)
+        if visitor_of(request) is not None:
+            await self.app(scope, receive, send)
+            return
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        await redirect(f"/login?next={quote(wanted, safe='/')}")(scope, receive, send)
+
+
+# --- When something is wrong -----------------------------------------------------------------
+
+
+def _problem(request: Request, status: int, heading: str, sentence: str) -> Response:
+    return render(
+        request, "problem.html", title=heading, status=status, heading=heading, sentence=sentence
+    )
+
+
+def not_found(request: Request, exc: Exception) -> Response:
+    """Answer for a thing that does not exist."""
+    return _problem(request, HTTPStatus.NOT_FOUND, "Not found", f"{str(exc)[:300]}.")
+
+
+def refused(request: Request, exc: Exception) -> Response:
+    """Answer for what the routes themselves refuse: no such page, no such method."""
+    status = exc.status_code if isinstance(exc, HTTPException) else HTTPStatus.BAD_REQUEST
+    if status == HTTPStatus.NOT_FOUND:
+        return _problem(request, status, "Not found", "There is no page at this address.")
+    answer = _problem(request, status, HTTPStatus(status).phrase, HTTPStatus(status).description)
+    answer.headers.update((isinstance(exc, HTTPException) and exc.headers) or {})
+    return answer
+
+
+def unavailable(request: Request, exc: Exception) -> Response:
+    """Answer for a database that does not."""
+    logger.error("a page could not be read: %s", exc, extra={"action": "page_unavailable"})
+    answer = _problem(
+        request,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database does not answer",
+        "Nothing is lost: what runs goes on. Try again in a moment; `keystone doctor` knows more.",
+    )
+    answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def broken(request: Request, _exc: Exception) -> Response:
+    """Answer for a mistake of ours, without showing it; the server logs the traceback."""
+    return _problem(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Something went wrong here",
+        "This page is at fault, not your apps: they go on serving. The web process's log says why.",
+    )
+
+
+HANDLERS: dict[type[Exception] | int, Callable[[Request, Exception], Response]] = {
+    NotFoundError: not_found,
+    HTTPException: refused,
+    StorageError: unavailable,
+    HTTPStatus.INTERNAL_SERVER_ERROR: broken,
+}

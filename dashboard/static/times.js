@@ -1,0 +1,45 @@
+// Ages and running times, said the way dashboard/labels.py says them, and exact times as local ones.
+
+export function duration(seconds) {
+  if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+export function age(moment, now) {
+  const seconds = Math.trunc((now - moment) / 1000);
+  if (seconds < 5) return "just now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 30 * 86400) return `${Math.floor(seconds / 86400)} d ago`;
+  return new Date(moment).toISOString().slice(0, 10);
+}
+
+// The title keeps the server's UTC time and gets the reader's own in front of it.
+function localise(time) {
+  if (time.dataset.local) return;
+  time.dataset.local = "yes";
+  const own = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  time.title = `${own} (${time.title})`;
+}
+
+function tick() {
+  const now = Date.now();
+  for (const time of document.querySelectorAll("time[data-age]")) {
+    localise(time);
+    const words = age(Date.parse(time.dateTime), now);
+    if (time.textContent !== words) time.textContent = words;
+  }
+  for (const running of document.querySelectorAll("[data-since]")) {
+    running.textContent = duration(Math.max(0, Math.round((now - Date.parse(running.dataset.since)) / 1000)));
+  }
+}
+
+export function tickTimes() {
+  tick();
+  setInterval(tick, 1000);
+}

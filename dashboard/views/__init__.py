@@ -1,0 +1,1 @@
+"""One page a file: what it reads, and which template draws it."""

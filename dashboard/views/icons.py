@@ -1,0 +1,20 @@
+"""The icons of a browser's tab."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import charts, pages
+
+
+def show(request: Request) -> Response:
+    """Give the icon of a tone, so that a tab shows how its deployment stands."""
+    tone = request.path_params["tone"]
+    if tone not in charts.FAVICONS:
+        raise HTTPException(404)
+    return pages.drawing(charts.favicon(tone))
+
+
+def home(_request: Request) -> Response:
+    """Give Keystone's own icon, for browsers that ask without being told."""
+    return pages.drawing(charts.favicon("home"))

@@ -1,0 +1,45 @@
+"""The login page. Its form posts to the receiver, which sends the browser on or back here."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import pages
+
+# Words of ours only: a sentence taken from the address could be put there by anybody.
+PROBLEMS = {
+    "wrong_credentials": "The name or the password is wrong.",
+    "busy": "Too many attempts; wait a minute and try again.",
+    "expired": "You were logged out; log in again.",
+}
+
+
+def show(request: Request) -> Response:
+    """Show the form; a visitor who is logged in already goes straight on."""
+    following = safe_next(request.query_params.get("next", "/"))
+    if pages.visitor_of(request) is not None:
+        return pages.redirect(following)
+    return login_page(request, following, error=request.query_params.get("error", ""))
+
+
+def login_page(request: Request, following: str, *, error: str = "", status: int = 200) -> Response:
+    """Draw the form.
+
+    Args:
+        following: where to go once logged in; a path of ours, see `safe_next`.
+        error: a key of `PROBLEMS`; anything else shows nothing.
+    """
+    return pages.render(
+        request,
+        "login.html",
+        title="Log in",
+        status=status,
+        following=following,
+        problem=PROBLEMS.get(error, ""),
+    )
+
+
+def safe_next(wanted: str) -> str:
+    """Give the path if it is one of ours, else the overview: a login must not lead elsewhere."""
+    ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\", "/login", "/logout"))
+    plain = wanted.isprintable() and "\\" not in wanted
+    return wanted if ours and plain else "/"

@@ -1,0 +1,55 @@
+"""A real Chromium for tests, one for a whole test session."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the browser and stop it again.
+
+    Raises:
+        RuntimeError: it is not installed; the message says how to install it.
+    """
+    if not CHROMIUM.exists():
+        raise RuntimeError(f"{CHROMIUM} is missing; `apt-get install chromium` brings it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=list(ARGUMENTS), timeout=60_000
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def complaints_of(page: Page) -> list[str]:
+    """Give a list that fills with whatever the page's console or scripts complain about."""
+    heard: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            heard.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    return heard
+
+
+def overflow_of(page: Page) -> int:
+    """Give by how many pixels the page is wider than its window."""
+    found: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    return found

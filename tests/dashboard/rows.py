@@ -1,0 +1,186 @@
+"""Rows for the pages to draw, made with the tables themselves; keyword-only, sensible defaults."""
+
+import hashlib
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from sqlmodel import Session, select
+
+from jobs.models import (
+    App,
+    CommitStatus,
+    Delivery,
+    Deployment,
+    Release,
+    Repository,
+    Step,
+    now,
+)
+from jobs.states import (
+    DeliveryOutcome,
+    DeploymentState,
+    GitHubState,
+    Kind,
+    StepName,
+    StepState,
+    Trigger,
+)
+
+_serial = count(1)
+
+
+def sha() -> str:
+    """Give another commit id."""
+    return hashlib.sha1(str(next(_serial)).encode(), usedforsecurity=False).hexdigest()
+
+
+def add_app(session: Session, name: str = "web", **fields: object) -> App:
+    """Add an app, and its repository unless it is there."""
+    full_name = str(fields.pop("repository", "octo/web"))
+    repository = session.exec(
+        select(Repository).where(Repository.name_key == full_name.lower())
+    ).first()
+    if repository is None:
+        repository = Repository(
+            full_name=full_name,
+            name_key=full_name.lower(),
+            git_url=f"https://github.com/{full_name}.git",
+        )
+        session.add(repository)
+        session.flush()
+    wanted: dict[str, Any] = {"host_port": 20000 + next(_serial), **fields}
+    app = App(name=name, repository_id=repository.id or 0, **wanted)
+    session.add(app)
+    session.flush()
+    return app
+
+
+def add_deployment(
+    session: Session,
+    app: App,
+    *,
+    state: DeploymentState = DeploymentState.SUCCESS,
+    ago: timedelta = timedelta(minutes=5),
+    took: timedelta = timedelta(seconds=42),
+    **fields: object,
+) -> Deployment:
+    """Add the app's next deployment, with the times its state asks for."""
+    app.last_deployment += 1
+    queued_at = now() - ago
+    started = None if state is DeploymentState.QUEUED else queued_at + timedelta(seconds=1)
+    ended = started + took if state.is_over and started else None
+    wanted: dict[str, Any] = {
+        "kind": Kind.UPDATE,
+        "trigger": Trigger.PUSH,
+        "ref": "refs/heads/main",
+        "commit_sha": sha(),
+        "commit_message": "Answer faster\n\nBecause people wait.",
+        "author": "Ada Lovelace",
+        "actor": "webhook:ada",
+        **fields,
+    }
+    deployment = Deployment(
+        app_id=app.id or 0,
+        number=app.last_deployment,
+        state=state,
+        queued_at=queued_at,
+        started_at=started,
+        ended_at=ended,
+        **wanted,
+    )
+    session.add(deployment)
+    session.flush()
+    return deployment
+
+
+def make_live(session: Session, app: App, deployment: Deployment) -> Release:
+    """Make a deployment the one that serves, with a release of its own."""
+    app.last_release += 1
+    release = Release(
+        app_id=app.id or 0,
+        number=app.last_release,
+        deployment_id=deployment.id or 0,
+        commit_sha=deployment.commit_sha,
+        image=f"keystone/{app.name}:{deployment.number}",
+        image_id=f"sha256:{deployment.commit_sha}",
+        configuration=app.configuration,
+        build={},
+        container={},
+        environment=b"",
+    )
+    session.add(release)
+    session.flush()
+    deployment.release_id = release.id
+    app.live_release_id, app.live_deployment_id = release.id, deployment.id
+    session.flush()
+    return release
+
+
+def add_steps(
+    session: Session,
+    deployment: Deployment,
+    *seconds: float,
+    last: StepState = StepState.SUCCESS,
+    reason: str = "",
+) -> None:
+    """Add the first steps of a deployment, one after the other; `last` is how the last stands."""
+    at: datetime = deployment.started_at or now()
+    for place, (name, took) in enumerate(zip(StepName, seconds, strict=False), start=1):
+        is_last = place == len(seconds)
+        state = last if is_last else StepState.SUCCESS
+        ended = None if state is StepState.RUNNING else at + timedelta(seconds=took)
+        session.add(
+            Step(
+                deployment_id=deployment.id or 0,
+                name=name,
+                state=state,
+                reason=reason if is_last else "",
+                started_at=at,
+                ended_at=ended,
+            )
+        )
+        at += timedelta(seconds=took)
+    session.flush()
+
+
+def add_status(
+    session: Session, deployment: Deployment, state: GitHubState, words: str, *, error: str = ""
+) -> None:
+    """Add a commit status that was posted, or one that was refused with an error."""
+    session.add(
+        CommitStatus(
+            deployment_id=deployment.id or 0,
+            state=state,
+            description=f"Deployment #{deployment.number}: {words}",
+            posted_at=None if error else now() - timedelta(minutes=2),
+            next_attempt_at=None,
+            error=error,
+        )
+    )
+    session.flush()
+
+
+def add_delivery(
+    session: Session, app: App, *, ago: timedelta = timedelta(minutes=5), **fields: object
+) -> Delivery:
+    """Add a delivery for the app's repository."""
+    serial = next(_serial)
+    wanted: dict[str, Any] = {
+        "event": "push",
+        "outcome": DeliveryOutcome.QUEUED,
+        "ref": "refs/heads/main",
+        "commit_sha": sha(),
+        "sender": "ada",
+        **fields,
+    }
+    delivery = Delivery(
+        guid=f"7d8a{serial:04x}-6b1c-11ef-9c2a-{serial * 7919:012x}",
+        repository_id=app.repository_id,
+        body_sha256=sha(),
+        received_at=now() - ago,
+        **wanted,
+    )
+    session.add(delivery)
+    session.flush()
+    return delivery

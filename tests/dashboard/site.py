@@ -1,0 +1,98 @@
+"""The dashboard as the receiver will serve it: behind something that knows the visitor.
+
+What the receiver answers itself (events, logs, triggers) is played here, with knobs, so that the
+pages' scripts can be tested alone.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dashboard.app import create_dashboard
+from jobs.database import Database
+from jobs.settings import Settings
+from jobs.states import Role
+from jobs.visitors import Visitor
+
+ADA = Visitor(kind="user", name="ada", role=Role.ADMIN, csrf_token="csrf-of-ada")
+START_DEADLINE_S = 20
+
+
+@dataclass
+class Door:
+    """What the played receiver does; tests turn the knobs."""
+
+    visitor: Visitor | None = ADA
+    posted: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
+    answer: Callable[[], Response] = field(
+        default=lambda: JSONResponse({"id": 1, "number": 1}, status_code=202)
+    )
+    events: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
+    logs: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
+
+
+class KnowsVisitor:
+    """Puts the visitor where the receiver puts it."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self.app, self.door = app, door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["visitor"] = self.door.visitor
+        await self.app(scope, receive, send)
+
+
+def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
+    """Give the dashboard with the played receiver around it."""
+
+    async def take(request: Request) -> Response:
+        given = (request.url.path, await request.json(), request.headers.get("x-csrf-token", ""))
+        door.posted.append(given)
+        return door.answer()
+
+    def follow(request: Request) -> Response:
+        return door.events(request)
+
+    def read(request: Request) -> Response:
+        return door.logs(request)
+
+    return Starlette(
+        routes=[
+            Route("/api/apps/{app}/deployments", take, methods=["POST"]),
+            Route("/api/deployments/{id:int}/cancel", take, methods=["POST"]),
+            Route("/api/deployments/{id:int}/events", follow),
+            Route("/api/deployments/{id:int}/logs", read),
+            Mount("/", create_dashboard(database, settings)),
+        ],
+        middleware=[Middleware(KnowsVisitor, door=door)],
+    )
+
+
+@contextmanager
+def serving(site: Starlette) -> Iterator[str]:
+    """Serve a site on a port of its own; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(site, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not server.started:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the test's web server did not start")
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=10)
