@@ -58,7 +58,7 @@ def container_output(
         after=str(question.about.get("after", "")),
     )
     redact = _redactor(runtime, app)
-    return {"lines": [(line.at, clean(redact(line.text))) for line in lines]}
+    return {"lines": [(line.at, redact(clean(line.text))) for line in lines]}
 
 
 def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:

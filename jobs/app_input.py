@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
+from jobs.domain_names import plain_domain
 from jobs.environment import NAME as VARIABLE
 from jobs.errors import ConfigurationError
 from jobs.states import Capabilities, OnNewPush, Restart
@@ -112,6 +113,10 @@ def _label(value: str) -> str:
     return value
 
 
+def _each_once(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
 AppName = Annotated[str, AfterValidator(_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
@@ -128,6 +133,7 @@ Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
 Phrase = Annotated[str, Field(min_length=3, max_length=100)]
 Argument = Annotated[str, Field(max_length=4096)]
+DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
 
 class AppChange(BaseModel):
@@ -185,6 +191,9 @@ class AppChange(BaseModel):
     )
     labels: dict[LabelName, Argument] = Field(
         {}, max_length=50, description="Labels for the container, besides Keystone's own"
+    )
+    domains: Annotated[list[DomainName], AfterValidator(_each_once)] = Field(
+        [], max_length=50, description="Host names the router serves it by; the first is its URL"
     )
     keep_releases: int = Field(5, ge=1, le=100, description="Releases kept for a rollback")
     git_url: GitUrl | None = Field(None, description="Null: GitHub's https URL")

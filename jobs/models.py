@@ -199,6 +199,29 @@ class EnvironmentVariable(SQLModel, table=True):
     changed_at: datetime = Field(default_factory=now)
 
 
+class Domain(SQLModel, table=True):
+    """A host name by which the router serves an app; an app's first one is its address."""
+
+    __tablename__ = "domains"
+
+    id: int | None = Field(default=None, primary_key=True)
+    app_id: int = Field(foreign_key="apps.id", index=True, ondelete="CASCADE")
+    name: str = Field(max_length=253, unique=True)  # as `jobs.domain_names` writes it
+    created_at: datetime = Field(default_factory=now)
+
+
+class Certificate(SQLModel, table=True):
+    """What proves to browsers that a domain is ours; whose app it is does not matter."""
+
+    __tablename__ = "certificates"
+
+    id: int | None = Field(default=None, primary_key=True)
+    domain: str = Field(max_length=253, unique=True)  # may be a wildcard
+    sealed: bytes  # PEM: the key, the certificate, those between it and its authority
+    not_after: datetime
+    created_at: datetime = Field(default_factory=now)
+
+
 class Delivery(SQLModel, table=True):
     """One verified POST from GitHub and what we answered."""
 
@@ -395,6 +418,15 @@ class BlockedPort(SQLModel, table=True):
 
     port: int = Field(primary_key=True)
     seen_at: datetime = Field(default_factory=now)
+
+
+class DomainPort(SQLModel, table=True):
+    """A port on which the router serves domains, since it was started last."""
+
+    __tablename__ = "domain_ports"
+
+    scheme: str = Field(primary_key=True, max_length=5)  # "http" or "https"
+    port: int
 
 
 class Identity(SQLModel, table=True):

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from jobs.addresses import Doors, domains_by_app, find_doors
 from jobs.errors import NotFoundError
 from jobs.models import (
     App,
@@ -53,6 +54,18 @@ class DeploymentFilter:
     trigger: Trigger | None = None
     limit: int = 20
     before: int | None = None  # the id of the last one already seen
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What an app's view tells besides the app's own row."""
+
+    repository: Repository
+    token_set: bool
+    release: Release | None  # the live one
+    state: tuple[AppState, str]
+    domains: list[str]
+    doors: Doors
 
 
 # --- Apps ------------------------------------------------------------------------------------
@@ -99,14 +112,20 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
         row.id: row
         for row in session.exec(select(Release).where(col(Release.id).in_(live_ids))).all()
     }
+    doors = find_doors(session)
+    domains = domains_by_app(session, [app.id for app in apps])
     return [
         _app_view(
             app,
-            repositories[app.repository_id],
             settings,
-            token_set=app.repository_id in tokens,
-            release=releases.get(app.live_release_id),
-            state=app_state(app, latest.get(app.id), is_deploying=app.id in opened),
+            _Surroundings(
+                repository=repositories[app.repository_id],
+                token_set=app.repository_id in tokens,
+                release=releases.get(app.live_release_id),
+                state=app_state(app, latest.get(app.id), is_deploying=app.id in opened),
+                domains=domains[app.id or 0],
+                doors=doors,
+            ),
         )
         for app in apps
     ]
@@ -142,33 +161,28 @@ def app_state(app: App, latest: Deployment | None, *, is_deploying: bool) -> tup
             return AppState.RUNNING, failed
 
 
-def _app_view(
-    app: App,
-    repository: Repository,
-    settings: Settings,
-    *,
-    token_set: bool,
-    release: Release | None,
-    state: tuple[AppState, str],
-) -> AppView:
+def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
+    repository, release = around.repository, around.release
+    state, reason = around.state
     return AppView(
         **app.model_dump(include=set(AppView.model_fields) & set(App.model_fields)),
         repository=repository.full_name,
         git_url=repository.git_url,
-        token_set=token_set,
-        state=state[0],
-        state_reason=state[1],
+        token_set=around.token_set,
+        domains=around.domains,
+        state=state,
+        state_reason=reason,
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
-        url=app_url(settings, app.host_port),
+        url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
         webhook=WebhookView(url=webhook_url(settings)),
     )
 
 
 def app_url(settings: Settings, host_port: int) -> str:
-    """Give the address at which an app answers."""
+    """Give the address at which an app answers on its own port."""
     host = settings.app_bind
     if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 — recognised, not bound
         host = settings.effective_public_url.partition("://")[2].partition(":")[0].partition("/")[0]

@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -94,6 +95,24 @@ class Settings(BaseModel):
         PortRange(first=20000, last=20999), description="The ports apps are given"
     )
     app_bind: str = Field("127.0.0.1", description="The address apps listen on")
+    http_port: int = Field(
+        80,
+        ge=0,
+        le=65535,
+        validate_default=True,
+        description="Where the apps' domains are served by HTTP; 0: nowhere",
+    )
+    https_port: int = Field(
+        443,
+        ge=0,
+        le=65535,
+        validate_default=True,
+        description="Where the apps' domains are served by HTTPS; 0: nowhere",
+    )
+    domain_bind: str = Field(
+        "0.0.0.0",  # noqa: S104 — domains are for the world
+        description="The address the domains are served on",
+    )
     allowed_git_schemes: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = Field(
         ("https",), description="The URL schemes a repository may be fetched by"
     )
@@ -130,6 +149,15 @@ class Settings(BaseModel):
             raise ValueError("may name https, http and file only")
         return value
 
+    @field_validator("http_port", "https_port")
+    @classmethod
+    def _own_port(cls, value: int, info: ValidationInfo) -> int:
+        if value and value in {info.data.get("port"), info.data.get("http_port")}:
+            raise ValueError("is a port that Keystone itself uses already; choose another, or 0")
+        if value in info.data.get("port_range", ()):
+            raise ValueError("is inside KEYSTONE_PORT_RANGE; choose another, or 0")
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -158,6 +186,11 @@ class Settings(BaseModel):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"keystone-{os.getuid()}-{digest}"
+
+    @property
+    def router_dir(self) -> Path:
+        """Where the router's configuration is written, keys of certificates included."""
+        return self.data_dir / "router"
 
     @property
     def logs_dir(self) -> Path:

@@ -88,6 +88,7 @@ class AppView(View):
     stop_grace_s: int
     volumes: list[str]
     labels: dict[str, str]
+    domains: list[str] = Field(description="Host names the router serves it by")
     keep_releases: int
     state: AppState
     state_reason: str
@@ -177,6 +178,16 @@ class ContainerView(View):
     out_of_memory: bool
     restarts: int
     health: str | None = Field(description="Of the image's own health check, if it has one")
+
+
+class CertificateView(View):
+    """A domain's certificate, without its key."""
+
+    domain: str
+    app: str | None = Field(description="The app that has the domain, if any")
+    not_after: datetime
+    problem: str = Field(description="That it has expired, or will within 14 days")
+    created_at: datetime
 
 
 class DeliveryView(View):

@@ -4,7 +4,8 @@ One HAProxy listens on every port an app may be given. Each port has a backend, 
 with two servers: the slots `a` and `b`. A deployment fills the slot that is not live and has the
 router swap them through its runtime API, so a new app or a new release never needs a reload. The
 slots that are live already stand in the text: a router that crashed serves again the moment it is
-back, without waiting for anybody.
+back, without waiting for anybody. The paths of other files are relative to this one's folder, so
+that commands can name them, whatever the folder is called.
 
 The connections to the apps are closed after each answer. Kept alive they are three times as fast
 (40,000 requests/s instead of 12,000), but an app closes the idle ones when it likes, and a POST
@@ -25,6 +26,7 @@ HIGHEST_PORT = 65535
 # port that somebody else listens on an error, where it would be shared otherwise.
 _GLOBAL = """\
 global
+    default-path config
     stats socket {socket} mode 600 level admin
     nbthread 1
     noreuseport
@@ -33,9 +35,8 @@ global
     tune.bufsize 32768
 """
 
-# Only a proxy on this machine, one that ends TLS, is believed about whom it speaks for. A visitor
-# who leaves (`abortonclose`) ends his request: nobody drains what nobody waits for.
-_FRONTEND = """\
+# A visitor who leaves (`abortonclose`) ends his request: nobody drains what nobody waits for.
+_VISITORS = """\
 defaults visitors
     mode http
     timeout client 60s
@@ -45,9 +46,10 @@ defaults visitors
     option http-server-close
     option abortonclose
 {errors}
+"""
 
-frontend apps from visitors
-{binds}
+# Only a proxy on this machine, one that ends TLS, is believed about whom it speaks for.
+FORWARDING = """\
     acl local src 127.0.0.0/8 ::1
     http-request del-header X-Forwarded- -m beg unless local
     http-request del-header X-Real-IP unless local
@@ -58,6 +60,12 @@ frontend apps from visitors
     http-request set-header X-Forwarded-Proto http unless told_proto
     http-request set-header X-Forwarded-Host %[req.hdr(Host)] unless told_host
     option forwardfor if-none
+"""
+
+_PORTS = """\
+frontend apps from visitors
+{binds}
+{forwarding}\
     use_backend port_%[dst_port]
 """
 
@@ -94,7 +102,14 @@ _ERRORS = {
 _NOWHERE = "127.0.0.1:1"
 
 
-def configuration(*, bind: str, ports: Iterable[int], routes: Iterable[Route], socket: Path) -> str:
+def configuration(
+    *,
+    bind: str,
+    ports: Iterable[int],
+    routes: Iterable[Route],
+    socket: Path,
+    domains: str = "",
+) -> str:
     """Give the text of the configuration file.
 
     Args:
@@ -102,6 +117,7 @@ def configuration(*, bind: str, ports: Iterable[int], routes: Iterable[Route], s
         ports: every port to listen on; those of other programs must have been left out.
         routes: what is live. A route whose port is not among `ports` is left out.
         socket: where the runtime API will listen, for this user only.
+        domains: the frontends that `haproxy_domains` has made.
 
     Raises:
         ConfigurationError: `bind` is no IP address, there is no port, or the socket's path is one
@@ -116,7 +132,9 @@ def configuration(*, bind: str, ports: Iterable[int], routes: Iterable[Route], s
     return "\n".join(
         (
             _GLOBAL.format(socket=_socket(socket)),
-            _FRONTEND.format(errors=errors, binds=_binds(bind, wanted)),
+            _VISITORS.format(errors=errors),
+            _PORTS.format(binds=_binds(bind, wanted), forwarding=FORWARDING),
+            *([domains] if domains else []),
             _BACKENDS,
             *(_backend(port, live.get(port)) for port in wanted),
         )
@@ -148,6 +166,18 @@ def split_address(address: str) -> tuple[str, int]:
     return ip, int(port)
 
 
+def bind_address(bind: str, *, setting: str) -> str:
+    """Give the address to listen on in its usual spelling.
+
+    Raises:
+        ConfigurationError: the setting holds something else.
+    """
+    host = _ip(bind)
+    if host is None:
+        raise ConfigurationError(f"{setting}: {bind!r} is not an IP address")
+    return host
+
+
 def join_address(host: str, port: int) -> str:
     """Put an IP address and a port together."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -164,9 +194,7 @@ def ensure_slot(slot: str) -> None:
 
 
 def _binds(bind: str, ports: list[int]) -> str:
-    host = _ip(bind)
-    if host is None:
-        raise ConfigurationError(f"KEYSTONE_APP_BIND: {bind!r} is not an IP address")
+    host = bind_address(bind, setting="KEYSTONE_APP_BIND")
     runs = [f"{join_address(host, first)}-{last}" for first, last in _ranges(ports)]
     return "\n".join(f"    bind {run}" for run in runs)
 

@@ -13,7 +13,7 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
-from jobs.cli.following import follow, print_log
+from jobs.cli.following import follow, print_log, show_output
 from jobs.errors import NotFoundError
 from jobs.queries import (
     DeploymentFilter,
@@ -156,26 +156,35 @@ def logs(
     of: Annotated[
         str,
         typer.Argument(
-            metavar="DEPLOYMENT|APP", help="A deployment's id, or an app: its newest one."
+            metavar="APP|DEPLOYMENT", help="An app: what it writes; a deployment's id: its log."
         ),
     ],
     *,
     following: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on until the deployment is over.")
+        bool, typer.Option("-f", "--follow", help="Go on as more is written.")
     ] = False,
+    tail: Annotated[int, typer.Option(min=1, max=5000, help="Lines of an app's output.")] = 200,
 ) -> None:
-    """Show the log of a deployment, or of an app's newest one."""
+    """Show what an app writes, or the log of a deployment.
+
+    Of an app that was never live, the log of its newest deployment is shown.
+    """
     keystone = open_keystone()
-    deployment = int(of) if of.isdecimal() else _newest(keystone, of)
-    if following:
+    deployment = int(of) if of.isdecimal() else _newest_unless_live(keystone, of)
+    if deployment is None:
+        show_output(keystone, of, tail=tail, following=following)
+    elif following:
         follow(keystone, deployment)
     else:
         print_log(keystone, deployment)
 
 
-def _newest(keystone: Runtime[AllSettings], app: str) -> int:
+def _newest_unless_live(keystone: Runtime[AllSettings], name: str) -> int | None:
     with keystone.database.reading() as session:
-        page = deployment_page(session, DeploymentFilter(app=app, limit=1))
+        app = find_app(session, name)
+        page = deployment_page(session, DeploymentFilter(app=name, limit=1))
+    if app.live_container_id is not None:
+        return None
     if not page.items:
-        raise NotFoundError(f"{app} was never deployed; `keystone deploy {app}` does it")
+        raise NotFoundError(f"{name} was never deployed; `keystone deploy {name}` does it")
     return page.items[0].id

@@ -6,13 +6,14 @@ import typer
 
 from jobs.errors import NotFoundError, PlatformError
 from jobs.logs import log_path, read_log
-from jobs.queries import deployment_view
+from jobs.queries import deployment_view, find_app
 from jobs.queue import JOB_TIMEOUT_S
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.views import DeploymentView
 
 LOOK_EVERY_S = 0.2
+OUTPUT_EVERY_S = 0.5
 
 
 def print_log(keystone: Runtime[AllSettings], deployment: int) -> None:
@@ -59,6 +60,25 @@ def follow(
             return view
         time.sleep(LOOK_EVERY_S)
     raise PlatformError(f"deployment {deployment} was not over within {within_s:.0f} s")
+
+
+def show_output(keystone: Runtime[AllSettings], name: str, *, tail: int, following: bool) -> None:
+    """Print the last lines the app's live container wrote, and go on until Ctrl-C when following.
+
+    Raises:
+        QueueError: the watcher does not answer.
+    """
+    after = ""
+    while True:
+        with keystone.database.reading() as session:
+            app = find_app(session, name)
+        answer = keystone.bus.ask("output", app_id=app.id, tail=tail, after=after)
+        for at, text in answer["lines"]:
+            after = at
+            typer.echo(text)
+        if not following:
+            return
+        time.sleep(OUTPUT_EVERY_S)
 
 
 def _view(keystone: Runtime[AllSettings], deployment: int) -> DeploymentView:

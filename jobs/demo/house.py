@@ -18,6 +18,7 @@ from jobs.adapters.docker_engine import DockerEngine
 from jobs.demo.traffic import ask
 from jobs.errors import ConfigurationError, PlatformError
 from jobs.folders import ensure_private
+from jobs.naming import network_name
 from jobs.router_server import is_free
 from jobs.settings import PREFIX, AllSettings, read_settings
 from jobs.supervise import keystone_command
@@ -44,6 +45,8 @@ def demo_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
         "KEYSTONE_HOST": HOST,
         "KEYSTONE_PORT": str(_free_port()),
         "KEYSTONE_PORT_RANGE": f"{first}-{first + APP_PORTS - 1}",
+        "KEYSTONE_HTTP_PORT": "0",
+        "KEYSTONE_HTTPS_PORT": "0",
         "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,file",
         "KEYSTONE_ADMIN_PASSWORD": _kept_password(folder).get_secret_value(),
     }
@@ -128,11 +131,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOPS_WITHIN_S)
 
 
-def remove_containers(identity: str) -> None:
-    """Stop what the demo has running on the Docker Engine; images stay, for the next time."""
+def clear_engine(identity: str, app: str) -> None:
+    """Take off the Docker Engine what the demo has running there; images stay for the next time."""
     engine = DockerEngine.from_environment(identity)
     try:
         for container in engine.containers():
             engine.stop(container.id, grace_s=2)
+        engine.remove_network(network_name(identity, app))
     finally:
         engine.close()

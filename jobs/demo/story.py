@@ -13,7 +13,7 @@ from sqlmodel import Session, select
 
 from jobs.app_input import AppInput
 from jobs.demo.github import REPOSITORY, deliver_push
-from jobs.demo.house import demo_environment, remove_containers, running
+from jobs.demo.house import clear_engine, demo_environment, running
 from jobs.demo.sample import Change, Sample
 from jobs.demo.traffic import Tally, ask, visitors
 from jobs.errors import DeploymentError, PlatformError
@@ -65,19 +65,15 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
             stage = Stage(keystone, sample, *ensure_app(keystone, sample.url), say)
             deploy_first(stage)
             deploy_under_traffic(stage)
-            _farewell(stage)
-            if stay:
-                _wait_for_interrupt()
+            with suppress(KeyboardInterrupt):
+                _farewell(stage)
+                if stay:
+                    threading.Event().wait()
             say("Stopping")
         finally:
-            remove_containers(keystone.identity)
+            clear_engine(keystone.identity, APP)
             keystone.database.close()
     say("Stopped")
-
-
-def _wait_for_interrupt() -> None:
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait()
 
 
 def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr, str]:

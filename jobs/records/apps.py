@@ -19,6 +19,7 @@ from jobs.models import (
     SecretKind,
 )
 from jobs.records.audit import Actor, Tag, note
+from jobs.records.domains import claim_domains, domains_of
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.vault import Vault
@@ -35,6 +36,7 @@ POLICY_FIELDS = frozenset(
         "keep_releases",
         "build_timeout_s",
         "host_port",
+        "domains",
     }
 )
 RELEASE_FIELDS = AppChange.model_fields.keys() - POLICY_FIELDS - {"token", "git_url"}
@@ -56,13 +58,14 @@ def add_app(
 
     Raises:
         ConfigurationError: the git URL is not allowed.
-        ConflictError: the name or the port is taken, or the repository has another git URL.
+        ConflictError: the name, the port or a domain is taken, or the repository has another
+            git URL.
     """
     lock_allocations(session)
     if session.exec(select(App).where(App.name == wanted.name)).first() is not None:
         raise ConflictError(f"there is an app named {wanted.name} already")
     repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
-    fields = wanted.model_dump(exclude={"repository", "host_port", *REPOSITORY_FIELDS})
+    fields = wanted.model_dump(exclude={"repository", "host_port", "domains", *REPOSITORY_FIELDS})
     app = App(
         **fields,
         repository_id=repository.id or 0,
@@ -70,7 +73,9 @@ def add_app(
     )
     session.add(app)
     session.flush()
-    note(session, Tag.APP_CREATED, actor, f"app:{app.name}", repository=repository.full_name)
+    claim_domains(session, app, wanted.domains)
+    told = {"repository": repository.full_name, "domains": wanted.domains}
+    note(session, Tag.APP_CREATED, actor, f"app:{app.name}", **told)
     if wanted.token is not None:
         set_token(session, repository, wanted.token, actor, vault=vault)
     return Created(app, webhook_secret)
@@ -83,7 +88,7 @@ def change_app(
 
     Raises:
         ConfigurationError: the git URL or the port is not allowed.
-        ConflictError: the port is taken.
+        ConflictError: a domain is taken.
     """
     lock_allocations(session)
     given = change.given()
@@ -96,8 +101,9 @@ def change_app(
     if "host_port" in given and given["host_port"] != app.host_port:
         _refuse_new_port(app, given["host_port"])
     given.pop("host_port", None)
-    before = {name: getattr(app, name) for name in given if getattr(app, name) != given[name]}
-    _assign(app, {name: given[name] for name in before})
+    known = {**app.model_dump(), "domains": domains_of(session, app)}
+    before = {name: known[name] for name in given if known[name] != given[name]}
+    _assign(session, app, {name: given[name] for name in before})
     if "auto_deploy" in given:
         app.paused_reason = "" if app.auto_deploy else f"switched off by {actor}"
     if before.keys() & RELEASE_FIELDS:
@@ -114,9 +120,12 @@ def _refuse_new_port(app: App, port: int | None) -> None:
     )
 
 
-def _assign(app: App, values: dict[str, Any]) -> None:
+def _assign(session: Session, app: App, values: dict[str, Any]) -> None:
     for name, value in values.items():
-        setattr(app, name, value)
+        if name == "domains":
+            claim_domains(session, app, value)
+        else:
+            setattr(app, name, value)
 
 
 def remove_app(session: Session, app: App, actor: Actor) -> None:
@@ -131,7 +140,8 @@ def remove_app(session: Session, app: App, actor: Actor) -> None:
     )
     if (busy := session.exec(statement).first()) is not None:
         raise ConflictError(f"{app.name} is being deployed; cancel #{busy.number} first")
-    note(session, Tag.APP_REMOVED, actor, f"app:{app.name}", port=app.host_port)
+    told = {"port": app.host_port, "domains": domains_of(session, app)}
+    note(session, Tag.APP_REMOVED, actor, f"app:{app.name}", **told)
     session.delete(app)
 
 

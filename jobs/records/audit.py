@@ -19,6 +19,8 @@ class Tag(StrEnum):
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
     ENVIRONMENT_SET = "environment.set"
     ENVIRONMENT_UNSET = "environment.unset"
+    CERTIFICATE_SET = "certificate.set"
+    CERTIFICATE_REMOVED = "certificate.removed"
     DELIVERY_ACCEPTED = "delivery.accepted"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_CANCELLED = "deployment.cancelled"

@@ -1,5 +1,7 @@
 """/api/apps/{app}/container and /logs: what the watcher says of the live container."""
 
+from typing import Any
+
 from starlette.responses import PlainTextResponse, Response
 
 from jobs.errors import NotFoundError
@@ -24,6 +26,6 @@ def show_output(call: Call[TailQuery]) -> Response:
     return PlainTextResponse("".join(f"{text}\n" for _at, text in answer["lines"]))
 
 
-def _app(call: Call[object]) -> App:
+def _app(call: Call[Any]) -> App:
     with call.reading() as session:
         return find_app(session, call.name())

@@ -1,5 +1,7 @@
 """/api/apps/{app}/env: the variables an app's container is given. Secret values are write-only."""
 
+from typing import Any
+
 from jobs.environment import Variable
 from jobs.errors import NotFoundError
 from jobs.queries import find_app
@@ -17,11 +19,7 @@ def list_variables(call: Call[Nothing]) -> Page[VariableView]:
 
 def show_variable(call: Call[Nothing]) -> VariableView:
     """Show one variable; of a secret one, only that it is set."""
-    name = _name(call)
-    found = next((view for view in _variables(call) if view.name == name), None)
-    if found is None:
-        raise NotFoundError(f"{call.name()} has no variable named {name[:200]!r}")
-    return found
+    return _variable(call)
 
 
 def set_variable(call: Call[VariableInput]) -> VariableView:
@@ -30,7 +28,7 @@ def set_variable(call: Call[VariableInput]) -> VariableView:
     with call.writing() as session:
         app = find_app(session, call.name())
         set_variables(session, app, wanted, call.actor, vault=call.runtime.vault)
-    return show_variable(call)
+    return _variable(call)
 
 
 def unset_variable_of_app(call: Call[Nothing]) -> None:
@@ -39,10 +37,18 @@ def unset_variable_of_app(call: Call[Nothing]) -> None:
         unset_variable(session, find_app(session, call.name()), _name(call), call.actor)
 
 
-def _variables(call: Call[object]) -> list[VariableView]:
+def _variable(call: Call[Any]) -> VariableView:
+    name = _name(call)
+    found = next((view for view in _variables(call) if view.name == name), None)
+    if found is None:
+        raise NotFoundError(f"{call.name()} has no variable named {name[:200]!r}")
+    return found
+
+
+def _variables(call: Call[Any]) -> list[VariableView]:
     with call.reading() as session:
         return variable_views(session, find_app(session, call.name()), call.runtime.vault)
 
 
-def _name(call: Call[object]) -> str:
+def _name(call: Call[Any]) -> str:
     return str(call.request.path_params["variable"])

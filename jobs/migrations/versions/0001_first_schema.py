@@ -45,6 +45,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("port", name=op.f("pk_blocked_ports")),
     )
     op.create_table(
+        "certificates",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("domain", sa.String(length=253), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("not_after", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_certificates")),
+        sa.UniqueConstraint("domain", name=op.f("uq_certificates_domain")),
+    )
+    op.create_table(
+        "domain_ports",
+        sa.Column("scheme", sa.String(length=5), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("scheme", name=op.f("pk_domain_ports")),
+    )
+    op.create_table(
         "identity",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=16), nullable=False),
@@ -201,6 +217,19 @@ def upgrade() -> None:
         ["repository_id"],
         unique=False,
     )
+    op.create_table(
+        "domains",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("app_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=253), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["app_id"], ["apps.id"], name=op.f("fk_domains_app_id_apps"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_domains")),
+        sa.UniqueConstraint("name", name=op.f("uq_domains_name")),
+    )
+    op.create_index(op.f("ix_domains_app_id"), "domains", ["app_id"], unique=False)
     op.create_table(
         "environment_variables",
         sa.Column("id", sa.Integer(), nullable=False),

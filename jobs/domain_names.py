@@ -1,0 +1,63 @@
+"""What may be an app's domain, and which names cover which. Pure.
+
+A name is kept the way it travels: in lower case, other alphabets as IDNA writes them in ASCII. It
+ends up in the router's maps and commands, so nothing else is let through.
+"""
+
+import re
+from collections.abc import Collection
+
+import idna
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LONGEST_NAME = 253
+WILDCARD = "*."
+
+
+def plain_domain(value: str) -> str:
+    """Give a domain as it is kept: `Bücher.example` as `xn--bcher-kva.example`.
+
+    `*.example.com` stands for every name with one label more than `example.com`.
+
+    Raises:
+        ValueError: it is no domain; the message says what to write instead.
+    """
+    if re.search(r"[/:@?#\\]", value):
+        raise ValueError("give the host name alone, like app.example.com, without scheme or port")
+    is_wildcard = value.startswith(WILDCARD)
+    name = _ascii(value.removeprefix(WILDCARD).removesuffix("."))
+    labels = name.split(".")
+    if len(name) > LONGEST_NAME - len(WILDCARD) or not all(map(LABEL.fullmatch, labels)):
+        raise ValueError("is not a host name like app.example.com")
+    if labels[-1].isdecimal():
+        raise ValueError("is an address; a domain is a name like app.example.com")
+    if len(labels) == 1:
+        raise ValueError("needs a dot, as in app.example.com or app.localhost")
+    return f"{WILDCARD}{name}" if is_wildcard else name
+
+
+def is_plain(value: str) -> bool:
+    """Whether something is a domain exactly as it is kept."""
+    try:
+        return plain_domain(value) == value
+    except ValueError:
+        return False
+
+
+def wildcard_of(domain: str) -> str:
+    """Give the wildcard that covers a domain: `*.example.com` for `app.example.com`."""
+    return WILDCARD + domain.partition(".")[2]
+
+
+def is_covered(domain: str, names: Collection[str]) -> bool:
+    """Whether one of the names, some of them wildcards perhaps, stands for the domain."""
+    return domain in names or wildcard_of(domain) in names
+
+
+def _ascii(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError:
+        raise ValueError("holds characters that no domain may have") from None

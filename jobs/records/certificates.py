@@ -1,0 +1,67 @@
+"""The certificates of domains: kept sealed, replaced, taken away."""
+
+import logging
+
+from pydantic import SecretStr
+from sqlmodel import Session, select
+
+from jobs.certificates import Bundle
+from jobs.errors import ConfigurationError, NotFoundError
+from jobs.models import Certificate, now
+from jobs.records.audit import Actor, Tag, note
+from jobs.vault import Vault
+
+logger = logging.getLogger(__name__)
+
+
+def set_certificate(
+    session: Session, domain: str, bundle: Bundle, actor: Actor, *, vault: Vault
+) -> None:
+    """Keep a domain's certificate in place of the one it had, if any."""
+    row = _find(session, domain) or Certificate(
+        domain=domain, sealed=b"", not_after=bundle.not_after
+    )
+    row.sealed = vault.seal(bundle.pem)
+    row.not_after = bundle.not_after
+    row.created_at = now()
+    session.add(row)
+    until = bundle.not_after.isoformat()
+    note(session, Tag.CERTIFICATE_SET, actor, f"domain:{domain}", not_after=until)
+
+
+def remove_certificate(session: Session, domain: str, actor: Actor) -> None:
+    """Take a domain's certificate away.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    row = _find(session, domain)
+    if row is None:
+        raise NotFoundError(
+            f"there is no certificate for {domain}; `keystone certificate list` shows them"
+        )
+    session.delete(row)
+    note(session, Tag.CERTIFICATE_REMOVED, actor, f"domain:{domain}")
+
+
+def open_certificates(session: Session, vault: Vault) -> dict[str, SecretStr]:
+    """Open every certificate, as PEM with its key, by domain.
+
+    One that no key of ours opens is left out and named in the log: the others must be served.
+    """
+    found: dict[str, SecretStr] = {}
+    for row in session.exec(select(Certificate).order_by(Certificate.domain)).all():
+        try:
+            found[row.domain] = vault.open(row.sealed)
+        except ConfigurationError as exc:
+            logger.error(  # noqa: TRY400 — our own sentence says it all
+                "the certificate of %s cannot be opened: %s",
+                row.domain,
+                exc,
+                extra={"action": "certificate_unreadable"},
+            )
+    return found
+
+
+def _find(session: Session, domain: str) -> Certificate | None:
+    return session.exec(select(Certificate).where(Certificate.domain == domain)).first()

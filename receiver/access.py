@@ -1,0 +1,202 @@
+"""Who is asking, and whether they may.
+
+A program shows `Authorization: Bearer ks_…`, a browser its session's cookie. A browser also sends
+what other sites make it send, so its changes need the session's CSRF token and its own origin.
+"""
+
+import hmac
+import ipaddress
+import logging
+import re
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jobs.database import Database
+from jobs.errors import AccessError, StorageError
+from jobs.models import now
+from jobs.records.access import (
+    SEEN_RESOLUTION,
+    find_session,
+    find_token,
+    touch_session,
+    touch_token,
+)
+from jobs.settings import Settings
+from jobs.states import Role
+from jobs.visitors import Visitor
+from receiver.errors import CsrfError, UnauthenticatedError, answer_error
+
+logger = logging.getLogger(__name__)
+
+COOKIE = "keystone_session"
+CSRF_HEADER = "x-csrf-token"
+CSRF_FIELD = "csrf_token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BEARER = re.compile(r"Bearer +([\x21-\x7e]{1,200})", re.IGNORECASE)
+LONGEST_COOKIE = 200
+# What needs no visitor must not wait for the database either.
+NOBODY_ASKS = ("/webhooks/", "/healthz", "/readyz", "/static/")
+PROXY_HEADERS = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Door(StrEnum):
+    """Ways in that need no role."""
+
+    ANYONE = "anyone"
+    SIGNATURE = "signature"  # the handler verifies the body's signature itself
+    TOKEN_OR_LOOPBACK = "token or loopback"  # noqa: S105
+
+
+Needs = Role | Door
+Touch = Callable[[], None]
+
+
+class Identify:
+    """Puts the `Visitor`, or None for a stranger, into `scope["state"]["visitor"]`."""
+
+    def __init__(self, app: ASGIApp, *, database: Database) -> None:
+        self.app = app
+        self.database = database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find out who asks, pass the request on, and remember afterwards that they were here."""
+        if scope["type"] != "http" or scope["path"].startswith(NOBODY_ASKS):
+            await self.app(scope, receive, send)
+            return
+        try:
+            visitor, touch = await run_in_threadpool(self._identify, Headers(scope=scope), scope)
+        except StorageError as exc:
+            await answer_error(Request(scope), exc)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["visitor"] = visitor
+        await self.app(scope, receive, send)
+        if touch is not None:
+            await run_in_threadpool(_touch_quietly, touch)
+
+    def _identify(self, headers: Headers, scope: Scope) -> tuple[Visitor | None, Touch | None]:
+        if (authorization := headers.get("authorization")) is not None:
+            shown = BEARER.fullmatch(authorization.strip())
+            return self._by_token(shown[1]) if shown else (None, None)
+        cookie = HTTPConnection(scope).cookies.get(COOKIE, "")
+        return self._by_cookie(cookie) if 0 < len(cookie) <= LONGEST_COOKIE else (None, None)
+
+    def _by_token(self, token: str) -> tuple[Visitor | None, Touch | None]:
+        with self.database.reading() as session:
+            row = find_token(session, token)
+        if row is None:
+            return None, None
+        touch = self._toucher(touch_token, row.id) if _is_stale(row.last_used_at) else None
+        return Visitor("token", row.name, row.role), touch
+
+    def _by_cookie(self, cookie: str) -> tuple[Visitor | None, Touch | None]:
+        with self.database.reading() as session:
+            found = find_session(session, cookie)
+        if found is None:
+            return None, None
+        row, user = found
+        touch = self._toucher(touch_session, row.id) if _is_stale(row.last_seen_at) else None
+        return Visitor("user", user.name, user.role, row.csrf_token), touch
+
+    def _toucher(self, touch: Callable[..., None], row_id: int | None) -> Touch:
+        def write() -> None:
+            with self.database.writing() as session:
+                touch(session, row_id)
+
+        return write
+
+
+def _is_stale(seen_at: datetime | None) -> bool:
+    return seen_at is None or now() - seen_at > SEEN_RESOLUTION
+
+
+def _touch_quietly(touch: Touch) -> None:
+    try:
+        touch()
+    except StorageError as exc:
+        logger.warning("A visit was not remembered: %s", exc, extra={"action": "touch_failed"})
+
+
+def ensure_allowed(request: Request, visitor: Visitor | None, needs: Needs) -> None:
+    """Make sure the visitor may come in here.
+
+    Raises:
+        UnauthenticatedError: the route needs somebody, and nobody known is asking.
+        AccessError: the visitor's role is not enough.
+    """
+    if needs in {Door.ANYONE, Door.SIGNATURE}:
+        return
+    if needs is Door.TOKEN_OR_LOOPBACK and is_local(request):
+        return
+    if visitor is None:
+        raise UnauthenticatedError(
+            "log in, or send `Authorization: Bearer TOKEN`; `keystone token create` makes a token"
+        )
+    if isinstance(needs, Role) and not visitor.may(needs):
+        raise AccessError(f"this needs the role {needs}; {visitor.name} is a {visitor.role}")
+
+
+def is_local(request: Request) -> bool:
+    """Whether a program on this machine asks directly, and not a proxy for somebody else."""
+    if request.client is None or any(name in request.headers for name in PROXY_HEADERS):
+        return False
+    try:
+        is_loopback = ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+    # A browser that was tricked into resolving a foreign name to this machine still sends the name.
+    return is_loopback and request.url.hostname in LOCAL_NAMES
+
+
+def ensure_same_origin(request: Request, settings: Settings) -> None:
+    """Make sure a browser's change comes from our own pages; programs send neither header.
+
+    Raises:
+        CsrfError: it comes from somewhere else.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site not in {"same-origin", "none"}:
+        raise CsrfError("this change was sent by another site")
+    origin = request.headers.get("origin")
+    ours = {request.headers.get("host"), urlsplit(settings.effective_public_url).netloc}
+    # Only the host counts: behind a TLS proxy the scheme we see is not the browser's.
+    if origin is not None and urlsplit(origin).netloc not in ours:
+        raise CsrfError("this change was sent by another site")
+
+
+def ensure_meant(
+    request: Request, visitor: Visitor | None, field: str | None, settings: Settings
+) -> None:
+    """Make sure that a person behind a browser meant the change.
+
+    Args:
+        field: the CSRF token of the form, when the body was one.
+
+    Raises:
+        CsrfError: the session's CSRF token is missing or wrong, or another site sent it.
+    """
+    if request.method in SAFE_METHODS or visitor is None or not visitor.csrf_token:
+        return
+    ensure_same_origin(request, settings)
+    given = request.headers.get(CSRF_HEADER) or field or ""
+    if not hmac.compare_digest(given.encode(), visitor.csrf_token.encode()):
+        raise CsrfError("the CSRF token is missing or wrong; load the page again")
+
+
+def address_of(request: Request) -> str:
+    """Give the address the request came from, as far as it is known."""
+    return request.client.host if request.client else ""

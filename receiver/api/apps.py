@@ -1,0 +1,59 @@
+"""/api/apps: what is deployed, and how."""
+
+from starlette.responses import Response
+
+from jobs.app_input import AppChange, AppInput
+from jobs.queries import app_view, app_views, find_app, webhook_url
+from jobs.records.apps import add_app, change_app, remove_app
+from jobs.views import AppView, Page, WebhookView
+from receiver.routing import Call, Nothing, json_response
+
+
+def list_apps(call: Call[Nothing]) -> Page[AppView]:
+    """List the apps, by name."""
+    with call.reading() as session:
+        return Page[AppView](items=app_views(session, call.settings))
+
+
+def create_app(call: Call[AppInput]) -> Response:
+    """Make an app.
+
+    When its repository is new, the answer holds the webhook's secret, this once.
+    """
+    with call.writing() as session:
+        created = add_app(
+            session, call.given, call.actor, settings=call.settings, vault=call.runtime.vault
+        )
+        view = app_view(session, created.app.name, call.settings)
+    if created.webhook_secret is not None:
+        secret = created.webhook_secret.get_secret_value()
+        webhook = WebhookView(url=webhook_url(call.settings), secret=secret)
+        view = view.model_copy(update={"webhook": webhook})
+    return json_response(view, 201, headers={"location": f"/api/apps/{view.name}"})
+
+
+def show_app(call: Call[Nothing]) -> AppView:
+    """Describe an app: its configuration, its state, and what of it is live."""
+    with call.reading() as session:
+        return app_view(session, call.name(), call.settings)
+
+
+def update_app(call: Call[AppChange]) -> AppView:
+    """Change the fields that are given; what the container is made of needs a new deployment."""
+    with call.writing() as session:
+        app = find_app(session, call.name())
+        change_app(
+            session,
+            app,
+            call.given,
+            call.actor,
+            settings=call.settings,
+            vault=call.runtime.vault,
+        )
+        return app_view(session, app.name, call.settings)
+
+
+def delete_app(call: Call[Nothing]) -> None:
+    """Forget an app and its history, and stop what of it runs."""
+    with call.writing() as session:
+        remove_app(session, find_app(session, call.name()), call.actor)

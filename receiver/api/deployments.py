@@ -1,0 +1,56 @@
+"""/api/deployments: asked for, listed, shown, cancelled."""
+
+from starlette.responses import Response
+
+from jobs.queries import (
+    DeploymentFilter,
+    deployment_page,
+    deployment_view,
+    find_app,
+    find_deployment,
+)
+from jobs.records.deployments import Request, cancel, request
+from jobs.states import Trigger
+from jobs.triggers import BRANCH_PREFIX, is_sha
+from jobs.views import DeploymentView, Page
+from receiver.routing import Call, Nothing, json_response
+from receiver.schemas import DeployInput, DeploymentQuery
+
+
+def request_deployment(call: Call[DeployInput]) -> Response:
+    """Queue a deployment of the app's branch, or of another ref or commit.
+
+    What is live already is deployed again.
+    """
+    with call.writing() as session:
+        app = find_app(session, call.name())
+        ref = call.given.ref or f"{BRANCH_PREFIX}{app.branch}"
+        wanted = Request(Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "")
+        deployment = request(session, app, wanted, call.actor)
+        view = deployment_view(session, deployment.id or 0)
+    return json_response(
+        view,
+        202,
+        after=call.waking(view.id),
+        headers={"location": f"/api/deployments/{view.id}"},
+    )
+
+
+def list_deployments(call: Call[DeploymentQuery]) -> Page[DeploymentView]:
+    """List deployments, newest first."""
+    with call.reading() as session:
+        return deployment_page(session, DeploymentFilter(**call.given.model_dump()))
+
+
+def show_deployment(call: Call[Nothing]) -> DeploymentView:
+    """Describe a deployment: its steps, its times, and what GitHub was told."""
+    with call.reading() as session:
+        return deployment_view(session, call.id())
+
+
+def cancel_deployment(call: Call[Nothing]) -> DeploymentView:
+    """Cancel a deployment: a queued one at once, a running one as soon as its worker sees it."""
+    with call.writing() as session:
+        deployment = cancel(session, find_deployment(session, call.id()), call.actor)
+        session.flush()
+        return deployment_view(session, deployment.id or 0)

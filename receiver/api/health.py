@@ -1,0 +1,87 @@
+"""/healthz and /readyz: is the process alive, and can Keystone work?"""
+
+import time
+from collections.abc import Callable
+
+from anyio import CapacityLimiter, to_thread
+from sqlmodel import select
+from starlette.responses import Response
+
+from jobs.errors import KeystoneError
+from jobs.runtime import Runtime
+from jobs.settings import WebSettings
+from receiver.routing import Call, Nothing, json_response
+from receiver.schemas import HealthView, ReadinessView
+
+OK, FAILED = "ok", "failed"
+KEPT_S = 1.0
+
+
+class Readiness:
+    """What was found at the last look; a new look at most once a second, one at a time.
+
+    Anybody may ask, so asking must cost nothing: whoever waits holds no thread.
+    """
+
+    def __init__(self, runtime: Runtime[WebSettings]) -> None:
+        self._runtime = runtime
+        self._turn = CapacityLimiter(1)
+        self._found = ReadinessView(status=FAILED, checks={})
+        self._looked_at = -KEPT_S
+
+    async def look(self) -> ReadinessView:
+        """Give how the parts are, at most a second old."""
+        return await to_thread.run_sync(self._look, limiter=self._turn)
+
+    def _look(self) -> ReadinessView:
+        if time.monotonic() - self._looked_at >= KEPT_S:
+            self._found = _check(self._runtime)
+            self._looked_at = time.monotonic()
+        return self._found
+
+
+def _check(runtime: Runtime[WebSettings]) -> ReadinessView:
+    watched = _watched(runtime)
+    checks = {
+        "database": _word(lambda: _read_something(runtime)),
+        "redis": _word(runtime.bus.ping),
+        "docker": OK if watched.get("docker") == OK else FAILED,
+        "router": OK if watched.get("router") == OK else FAILED,
+    }
+    # A push needs the database and nothing else to be accepted; the rest only makes it wait.
+    if checks["database"] != OK:
+        return ReadinessView(status=FAILED, checks=checks)
+    is_whole = set(checks.values()) == {OK}
+    return ReadinessView(status=OK if is_whole else "degraded", checks=checks)
+
+
+def _watched(runtime: Runtime[WebSettings]) -> dict[str, str]:
+    try:
+        return runtime.bus.health() or {}
+    except KeystoneError:
+        return {}
+
+
+def _word(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except KeystoneError:
+        return FAILED
+    return OK
+
+
+def _read_something(runtime: Runtime[WebSettings]) -> None:
+    with runtime.database.reading() as session:
+        session.exec(select(1)).one()
+
+
+def show_health(_call: Call[Nothing]) -> HealthView:
+    """Say that the process is alive; asks nobody else."""
+    return HealthView(status=OK)
+
+
+async def show_readiness(call: Call[Nothing]) -> Response:
+    """Say how database, Redis, Docker and router are; 503 when no push can be accepted."""
+    readiness: Readiness = call.request.app.state.readiness
+    found = await readiness.look()
+    return json_response(found, 503 if found.status == FAILED else 200)

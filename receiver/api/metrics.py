@@ -1,0 +1,114 @@
+"""/metrics: counted from the database, so that every process tells the same and none forgets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+from sqlalchemy import ColumnElement, extract, func
+from sqlmodel import Session, col, select
+from starlette.responses import Response
+
+from jobs.database import Database
+from jobs.models import CommitStatus, Delivery, Deployment, Step, now
+from jobs.states import DeliveryOutcome, DeploymentState
+from receiver.routing import Call, Nothing
+
+SECONDS_A_DAY = 86400
+
+
+class KeystoneCollector(Collector):
+    """Counts, at each collection, in one reading transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics."""
+        with self._database.reading() as session:
+            yield _deliveries(session)
+            yield _deployments(session)
+            yield _steps(session, is_sqlite=self._database.is_sqlite)
+            yield from _queue(session)
+            yield from _statuses(session)
+
+
+def _deliveries(session: Session) -> Metric:
+    rows = session.exec(select(Delivery.outcome, func.count()).group_by(Delivery.outcome)).all()
+    counts = dict(rows)
+    family = CounterMetricFamily(
+        "keystone_deliveries", "Deliveries kept, by what became of them", labels=["outcome"]
+    )
+    for outcome in DeliveryOutcome:
+        family.add_metric([outcome], counts.get(outcome, 0))
+    return family
+
+
+def _deployments(session: Session) -> Metric:
+    rows = session.exec(select(Deployment.state, func.count()).group_by(Deployment.state)).all()
+    counts = dict(rows)
+    family = GaugeMetricFamily("keystone_deployments", "Deployments, by state", labels=["state"])
+    for state in DeploymentState:
+        family.add_metric([state], counts.get(state, 0))
+    return family
+
+
+def _steps(session: Session, *, is_sqlite: bool) -> Metric:
+    seconds = _seconds_between_sqlite() if is_sqlite else _seconds_between_server()
+    statement = (
+        select(Step.name, func.count(), func.sum(seconds))
+        .where(col(Step.ended_at).is_not(None))
+        .group_by(Step.name)
+    )
+    family = SummaryMetricFamily(
+        "keystone_step_duration_seconds", "How long ended steps took", labels=["step"]
+    )
+    for name, count, total in session.exec(statement).all():
+        family.add_metric([name], count, float(total))
+    return family
+
+
+def _seconds_between_sqlite() -> ColumnElement[Any]:
+    days = func.julianday(Step.ended_at) - func.julianday(Step.started_at)
+    return days * SECONDS_A_DAY
+
+
+def _seconds_between_server() -> ColumnElement[Any]:
+    return extract("epoch", col(Step.ended_at) - col(Step.started_at))
+
+
+def _queue(session: Session) -> Iterator[Metric]:
+    waiting = Deployment.state == DeploymentState.QUEUED
+    statement = select(func.count(), func.min(Deployment.queued_at)).where(waiting)
+    depth, oldest = session.exec(statement).one()
+    yield GaugeMetricFamily("keystone_queue_depth", "Deployments that wait", value=depth)
+    age = (now() - oldest).total_seconds() if oldest else 0
+    yield GaugeMetricFamily(
+        "keystone_queue_age_seconds", "How long the oldest of them has waited", value=max(age, 0)
+    )
+
+
+def _statuses(session: Session) -> Iterator[Metric]:
+    unposted = col(CommitStatus.posted_at).is_(None)
+    settled = col(CommitStatus.next_attempt_at).is_(None)
+    failed = session.exec(select(func.count()).where(unposted, settled)).one()
+    waiting = session.exec(select(func.count()).where(unposted, ~settled)).one()
+    yield CounterMetricFamily(
+        "keystone_status_failures", "Commit statuses given up on", value=failed
+    )
+    yield GaugeMetricFamily(
+        "keystone_statuses_waiting", "Commit statuses GitHub has yet to be told", value=waiting
+    )
+
+
+def show_metrics(call: Call[Nothing]) -> Response:
+    """Give the metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(KeystoneCollector(call.runtime.database))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

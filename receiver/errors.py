@@ -1,0 +1,218 @@
+"""What can be wrong with a request, and each error's HTTP answer in one table.
+
+RequestError                   carries its own status, code and headers
+├─ SignatureError 401          a delivery nobody vouches for; the answer is always the same bytes
+├─ PayloadError 400            signed or allowed, but unusable
+├─ TooSlowError 408 · TooLargeError 413 · MediaTypeError 415 · HeadersTooLargeError 431
+├─ UnauthenticatedError 401 · CsrfError 403
+└─ RateLimitedError 429 · BusyError 503
+
+Everything else comes from `jobs.errors`. A message never holds a secret, a 500 never a traceback.
+"""
+
+import html
+import logging
+from collections.abc import Mapping
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from jobs.errors import (
+    AccessError,
+    ConfigurationError,
+    ConflictError,
+    KeystoneError,
+    NotFoundError,
+    QueueError,
+    StorageError,
+)
+from receiver.headers import SECURITY_HEADERS
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+
+
+class RequestError(KeystoneError):
+    """The request itself will not do."""
+
+    http_status = 400
+    code = "bad_request"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer says in its headers besides."""
+        return {}
+
+
+class SignatureError(RequestError):
+    """The delivery is not signed by a secret that may speak for its repository."""
+
+    http_status = 401
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        # One sentence for every reason: an answer must not help anybody to guess.
+        super().__init__("the delivery is not signed by a webhook secret of a known repository")
+
+
+class PayloadError(RequestError):
+    """The body, or a header that goes with it, cannot be used."""
+
+
+class TooSlowError(RequestError):
+    """The body did not arrive in time."""
+
+    http_status = 408
+    code = "too_slow"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The rest of the body is not wanted any more."""
+        return {"connection": "close"}
+
+
+class TooLargeError(RequestError):
+    """The body is larger than anything that is accepted here."""
+
+    http_status = 413
+    code = "too_large"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The rest of the body is not wanted any more."""
+        return {"connection": "close"}
+
+
+class MediaTypeError(RequestError):
+    """The body is of a kind that is not accepted here."""
+
+    http_status = 415
+    code = "unsupported_media_type"
+
+
+class HeadersTooLargeError(RequestError):
+    """The headers are longer than any honest client's."""
+
+    http_status = 431
+    code = "headers_too_large"
+
+
+class UnauthenticatedError(RequestError):
+    """Nobody knows who is asking."""
+
+    http_status = 401
+    code = "unauthenticated"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Which way of saying who one is would be understood."""
+        return {"www-authenticate": "Bearer"}
+
+
+class CsrfError(RequestError):
+    """A browser sent a change that its user may not have meant."""
+
+    http_status = 403
+    code = "csrf"
+
+
+class BusyError(RequestError):
+    """Too much is going on at once.
+
+    Attributes:
+        retry_after_s: when to come back.
+    """
+
+    http_status = 503
+    code = "busy"
+
+    def __init__(self, message: str, *, retry_after_s: int = RETRY_AFTER_S) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to come back."""
+        return {"retry-after": str(self.retry_after_s)}
+
+
+class RateLimitedError(BusyError):
+    """The same was tried too often."""
+
+    http_status = 429
+    code = "rate_limited"
+
+
+DOMAIN: Mapping[type[KeystoneError], tuple[int, str]] = {
+    ConfigurationError: (400, "invalid"),
+    AccessError: (403, "forbidden"),
+    NotFoundError: (404, "not_found"),
+    ConflictError: (409, "conflict"),
+    StorageError: (503, "storage_unavailable"),
+    QueueError: (503, "queue_unavailable"),
+}
+PROTOCOL: Mapping[int, tuple[str, str]] = {
+    404: ("not_found", "there is nothing at this address; /api/docs lists what there is"),
+    405: ("method_not_allowed", "this address does not take that method"),
+}
+UNAVAILABLE = "the database cannot be used right now; nothing was changed, so try again"
+BROKEN = "something went wrong on our side; the log of the web process says what"
+
+
+def answer_error(request: Request, exc: Exception) -> Response:
+    """Give the HTTP answer to an error of any kind; logs what is our own fault."""
+    match exc:
+        case RequestError():
+            return _answer(request, exc.http_status, exc.code, str(exc), exc.headers)
+        case HTTPException():
+            code, message = PROTOCOL.get(exc.status_code, ("bad_request", exc.detail))
+            return _answer(request, exc.status_code, code, message, exc.headers or {})
+        case StorageError() | DBAPIError() | PoolTimeoutError():
+            return _answer_unavailable(request, exc)
+        case KeystoneError():
+            status, code = _domain_answer(exc)
+            return _answer(request, status, code, str(exc) if status < 500 else BROKEN, {})  # noqa: PLR2004
+        case _:
+            return _answer(request, 500, "internal", BROKEN, {})
+
+
+def _answer_unavailable(request: Request, exc: Exception) -> Response:
+    # The driver's own words may name hosts and files: they are for the log only.
+    cause = str(exc) if isinstance(exc, StorageError) else type(exc).__name__
+    logger.error("A request failed: %s", cause, extra={"action": "storage_failed"})
+    retry = {"retry-after": str(RETRY_AFTER_S)}
+    return _answer(request, 503, "storage_unavailable", UNAVAILABLE, retry)
+
+
+def _domain_answer(exc: KeystoneError) -> tuple[int, str]:
+    for kind in type(exc).__mro__:
+        if kind in DOMAIN:
+            return DOMAIN[kind]
+    return 500, "internal"
+
+
+def _answer(
+    request: Request, status: int, code: str, message: str, headers: Mapping[str, str]
+) -> Response:
+    # The security headers are here too: an answer to a crash is made outside the middleware.
+    all_headers = {**SECURITY_HEADERS, **headers}
+    if _wants_page(request):
+        return HTMLResponse(_page(status, message), status, all_headers)
+    return JSONResponse({"error": {"code": code, "message": message}}, status, all_headers)
+
+
+def _wants_page(request: Request) -> bool:
+    is_api = request.url.path.startswith(("/api/", "/webhooks/"))
+    return not is_api and "text/html" in request.headers.get("accept", "")
+
+
+def _page(status: int, message: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Keystone</title>'
+        f"</head><body><h1>{status}</h1><p>{html.escape(message)}</p>"
+        '<p><a href="/">Back to Keystone</a></p></body></html>\n'
+    )

@@ -1,0 +1,173 @@
+"""The table of endpoints as an OpenAPI 3.1 document. Pure.
+
+Source: https://spec.openapis.org/oas/v3.1.0 (read 2026-11-23).
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from jobs.states import Role
+from receiver.access import SAFE_METHODS, Door
+from receiver.routing import FORM, JSON, Endpoint, Nothing
+from receiver.schemas import LARGEST_ID
+
+Document = dict[str, Any]
+ModelKey = tuple[type[BaseModel], JsonSchemaMode]
+
+REF = "#/components/schemas/{model}"
+ERROR: Document = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {
+                "code": {"type": "string", "description": "For programs: snake_case"},
+                "message": {"type": "string", "description": "For people: what and what to do"},
+            },
+        }
+    },
+}
+SECURITY: Document = {
+    "token": {"type": "http", "scheme": "bearer", "description": "`keystone token create`"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "keystone_session",
+        "description": "Changes need the header X-CSRF-Token as well",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Hub-Signature-256",
+        "description": "HMAC-SHA256 of the raw body, by the repository's webhook secret",
+    },
+}
+PARAMETERS: Mapping[str, Document] = {
+    "id": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+    "app": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+    "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+}
+
+
+def describe(endpoints: Sequence[Endpoint], *, version: str) -> Document:
+    """Give the document."""
+    refs, schemas = _schemas(endpoints)
+    paths: dict[str, Document] = {}
+    for endpoint in endpoints:
+        operation = _operation(endpoint, refs)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Keystone",
+            "version": version,
+            "description": "A `git push` becomes a running container.",
+        },
+        "paths": paths,
+        "components": {"schemas": {**schemas, "Error": ERROR}, "securitySchemes": SECURITY},
+    }
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[ModelKey, Document], Document]:
+    models: list[ModelKey] = []
+    for endpoint in endpoints:
+        if _takes_body(endpoint):
+            models.append((endpoint.takes, "validation"))
+        if isinstance(endpoint.gives, type):
+            models.append((endpoint.gives, "serialization"))
+    found, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=REF)
+    refs = {key: found[key] for key in models}
+    return refs, definitions.get("$defs", {})
+
+
+def _takes_body(endpoint: Endpoint) -> bool:
+    return endpoint.takes is not Nothing and endpoint.method not in SAFE_METHODS
+
+
+def _operation(endpoint: Endpoint, refs: Mapping[ModelKey, Document]) -> Document:
+    summary, _, description = (inspect.getdoc(endpoint.handler) or "").partition("\n")
+    operation: Document = {
+        "operationId": endpoint.handler.__name__,
+        "summary": summary,
+        "description": f"{description.strip()}\n\nNeeds: {endpoint.needs}.".strip(),
+        "security": _security(endpoint),
+        "parameters": [*_path_parameters(endpoint.path), *_query_parameters(endpoint)],
+        "responses": _responses(endpoint, refs),
+    }
+    if _takes_body(endpoint):
+        operation["requestBody"] = _request_body(endpoint, refs)
+    return operation
+
+
+def _security(endpoint: Endpoint) -> list[Document]:
+    match endpoint.needs:
+        case Door.ANYONE:
+            return []
+        case Door.SIGNATURE:
+            return [{"signature": []}]
+        case Door.TOKEN_OR_LOOPBACK:
+            return [{"token": []}, {"session": []}, {}]
+        case Role():
+            return [{"token": []}, {"session": []}]
+
+
+def _path_parameters(path: str) -> list[Document]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": PARAMETERS[name]}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+
+
+def _query_parameters(endpoint: Endpoint) -> list[Document]:
+    if endpoint.method not in SAFE_METHODS:
+        return []
+    schema = endpoint.takes.model_json_schema(ref_template=REF)
+    return [
+        {"name": name, "in": "query", "required": False, "schema": properties}
+        for name, properties in schema.get("properties", {}).items()
+    ]
+
+
+def _request_body(endpoint: Endpoint, refs: Mapping[ModelKey, Document]) -> Document:
+    schema = refs[endpoint.takes, "validation"]
+    is_needed = any(field.is_required() for field in endpoint.takes.model_fields.values())
+    return {
+        "required": is_needed,
+        "content": {JSON: {"schema": schema}, FORM: {"schema": schema}},
+    }
+
+
+def _responses(endpoint: Endpoint, refs: Mapping[ModelKey, Document]) -> Document:
+    good: Document = {"description": HTTPStatus(endpoint.status).phrase}
+    match endpoint.gives:
+        case str() as media_type:
+            good["content"] = {media_type: {"schema": {"type": "string"}}}
+        case type() as model:
+            good["content"] = {JSON: {"schema": refs[model, "serialization"]}}
+    responses: Document = {str(endpoint.status): good}
+    for status in _error_statuses(endpoint):
+        content = {JSON: {"schema": {"$ref": REF.format(model="Error")}}}
+        responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
+    return responses
+
+
+def _error_statuses(endpoint: Endpoint) -> list[int]:
+    """Give every status an error of this endpoint can have."""
+    found = set(endpoint.errors)
+    if isinstance(endpoint.needs, Role):
+        found |= {401, 403, 503}
+    if endpoint.takes is not Nothing:
+        found.add(400)
+    if endpoint.method not in SAFE_METHODS:
+        found |= {408, 413, 415}
+    if "{" in endpoint.path:
+        found.add(404)
+    return sorted(found)

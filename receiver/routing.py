@@ -1,0 +1,255 @@
+"""How an endpoint is declared, and the one way in: who, may they, what do they give, what comes.
+
+An `Endpoint` cannot be declared without saying who may use it, and nothing but `Resource` calls a
+handler, so there is no route without a decision. `receiver.openapi` describes the same table.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel
+from sqlmodel import Session
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from jobs.app_input import NAME, parse_input
+from jobs.errors import NotFoundError
+from jobs.records.audit import Actor
+from jobs.runtime import Runtime
+from jobs.settings import WebSettings
+from jobs.visitors import Visitor
+from receiver.access import (
+    CSRF_FIELD,
+    SAFE_METHODS,
+    Needs,
+    address_of,
+    ensure_allowed,
+    ensure_meant,
+)
+from receiver.errors import MediaTypeError, PayloadError
+from receiver.schemas import LARGEST_ID
+from receiver.strict_json import strict_json
+from receiver.waking import Waker
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 100
+
+Given_co = TypeVar("Given_co", covariant=True)
+
+
+class Nothing(BaseModel):
+    """No input at all."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[Given_co]):
+    """One request, once it is known who asks and what they give."""
+
+    request: Request
+    visitor: Visitor | None
+    given: Given_co
+
+    @property
+    def runtime(self) -> Runtime[WebSettings]:
+        """What this process holds."""
+        return cast(Runtime[WebSettings], self.request.app.state.runtime)
+
+    @property
+    def settings(self) -> WebSettings:
+        """What this process may know."""
+        return self.runtime.settings
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit trail names for a change."""
+        address = address_of(self.request)
+        if self.visitor is None:
+            return Actor("user", "unknown", address)
+        return Actor(self.visitor.kind, self.visitor.name, address)
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Open a reading transaction."""
+        return self.runtime.database.reading()
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """Open a writing transaction."""
+        return self.runtime.database.writing()
+
+    def id(self) -> int:
+        """Give the `{id}` of the address.
+
+        Raises:
+            NotFoundError: no row can have that id.
+        """
+        text = self.request.path_params["id"]
+        if not text.isascii() or not text.isdecimal() or len(text) > len(str(LARGEST_ID)):
+            raise NotFoundError(f"{text[:40]!r} is not an id")
+        if int(text) > LARGEST_ID:
+            raise NotFoundError(f"{text} is not an id")
+        return int(text)
+
+    def name(self) -> str:
+        """Give the `{app}` or `{name}` of the address.
+
+        Raises:
+            NotFoundError: nothing can have that name.
+        """
+        parameters = self.request.path_params
+        text: str = parameters.get("app") or parameters["name"]
+        if not NAME.fullmatch(text):
+            raise NotFoundError(f"nothing is named {text[:40]!r}")
+        return text
+
+    def waking(self, deployment_id: int) -> BackgroundTask:
+        """Have a worker woken up once the answer has gone out."""
+        waker: Waker = self.request.app.state.waker
+        return BackgroundTask(waker.wake, [deployment_id])
+
+
+Handler = Callable[[Call[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one address.
+
+    `takes` is what the JSON body or the form of a change must hold, and the query of a GET.
+    `gives` is what a good answer holds: a model, or a media type, or None for no content. A handler
+    that returns a `Response` has its way.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    needs: Needs
+    takes: type[BaseModel] = Nothing
+    gives: type[BaseModel] | str | None = None
+    status: int = 200
+    reads_body: bool = False  # the handler reads the raw body itself
+    errors: tuple[int, ...] = ()  # what besides 401, 403 and 503 may be answered
+
+
+class Resource:
+    """The endpoints of one address, as an ASGI application; without any there is nothing there."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request by the endpoint of its method.
+
+        Raises:
+            KeystoneError: for `receiver.errors` to answer.
+        """
+        request = Request(scope, receive)
+        method = "GET" if request.method == "HEAD" else request.method
+        endpoint = self.endpoints.get(method)
+        if not self.endpoints:
+            raise HTTPException(404)
+        if endpoint is None:
+            raise HTTPException(405, headers={"allow": ", ".join(sorted(self.endpoints))})
+        response = await _perform(endpoint, request)
+        await response(scope, receive, send)
+
+
+def routes(endpoints: Sequence[Endpoint], *, shared: Sequence[str] = ()) -> list[Route]:
+    """Make the routes of a table of endpoints.
+
+    Args:
+        shared: addresses whose other methods are somebody else's to answer.
+    """
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+    return [
+        Route(path, Resource(of_path), methods=_methods(of_path) if path in shared else None)
+        for path, of_path in by_path.items()
+    ]
+
+
+def _methods(endpoints: Sequence[Endpoint]) -> list[str]:
+    return [endpoint.method for endpoint in endpoints]
+
+
+async def _perform(endpoint: Endpoint, request: Request) -> Response:
+    visitor: Visitor | None = request.scope.get("state", {}).get("visitor")
+    ensure_allowed(request, visitor, endpoint.needs)
+    if endpoint.reads_body:
+        return await _answer(endpoint, Call(request, visitor, None))
+    csrf_token, data = await _read(request)
+    settings: WebSettings = request.app.state.runtime.settings
+    ensure_meant(request, visitor, csrf_token, settings)
+    return await _answer(endpoint, Call(request, visitor, parse_input(endpoint.takes, data)))
+
+
+async def _answer(endpoint: Endpoint, call: Call[Any]) -> Response:
+    if inspect.iscoroutinefunction(endpoint.handler):
+        result = await cast(Awaitable[Any], endpoint.handler(call))
+    else:
+        result = await run_in_threadpool(endpoint.handler, call)
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(status_code=endpoint.status)
+    return json_response(result, endpoint.status)
+
+
+def json_response(
+    view: BaseModel,
+    status: int,
+    *,
+    after: BackgroundTask | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Give a view as JSON; `after` runs when the answer has gone out."""
+    return Response(view.model_dump_json(), status, headers, JSON, background=after)
+
+
+async def _read(request: Request) -> tuple[str | None, object]:
+    """Give the CSRF token of the form, if the body is one, and what the endpoint is given."""
+    if request.method in SAFE_METHODS:
+        return None, dict(request.query_params)
+    body = await request.body()
+    if is_form(request):
+        form = _read_form(body)
+        return form.pop(CSRF_FIELD, None), form
+    return None, _read_json(request, body)
+
+
+def _read_form(body: bytes) -> dict[str, str]:
+    try:
+        # A field left empty is a field not given.
+        return dict(parse_qsl(body.decode(), max_num_fields=MOST_FIELDS, errors="strict"))
+    except ValueError:
+        raise PayloadError("the form cannot be read") from None
+
+
+def _read_json(request: Request, body: bytes) -> object:
+    if not body:
+        return {}
+    if content_type(request) != JSON:
+        raise MediaTypeError(f"send the body as {JSON}")
+    try:
+        return strict_json(body)
+    except ValueError as exc:
+        raise PayloadError(f"the body cannot be read: {exc}") from None
+
+
+def content_type(request: Request) -> str:
+    """Give the media type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a browser's form."""
+    return content_type(request) == FORM

@@ -1,0 +1,203 @@
+"""What the API takes, where `jobs.app_input` does not say it already, and the small answers.
+
+Every field is typed and bounded; a field nobody knows is refused.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
+
+from jobs.app_input import AppName, Branch
+from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.views import TokenView, View
+
+# The largest id that an integer column of every database can be asked for.
+LARGEST_ID = 2**31 - 1
+LARGEST_OFFSET = 2**53
+LONGEST_REF = 500
+LONGEST_TOKEN = 500
+SHORTEST_SHORT_SHA = 7
+WHOLE_SHA = 40
+_BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
+
+
+def full_ref(text: str) -> str:
+    """Give the full name of what somebody asks to be deployed: a ref, or a whole commit id.
+
+    Raises:
+        ValueError: it is neither, or could be too many things.
+    """
+    lowered = text.lower()
+    if is_sha(lowered):
+        return lowered
+    if SHORTEST_SHORT_SHA <= len(text) < WHOLE_SHA and set(lowered) <= set("0123456789abcdef"):
+        raise ValueError(
+            f"looks like a short commit id; give all {WHOLE_SHA} characters of it, "
+            f"or {BRANCH_PREFIX}{text} for a branch"
+        )
+    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if text.startswith(p)), BRANCH_PREFIX)
+    name = text.removeprefix(prefix)
+    if name in {"HEAD", "@"}:
+        raise ValueError("name a branch, or give a whole commit id")
+    return prefix + _BRANCH.validate_python(name)
+
+
+Ref = Annotated[str, Field(max_length=LONGEST_REF), AfterValidator(full_ref)]
+Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+PageSize = Annotated[int, Field(ge=1, le=100)]
+
+
+def _one_line(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one word of printable characters")
+    return value
+
+
+class Input(BaseModel):
+    """Something that somebody sends."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+
+
+class DeployInput(Input):
+    """What to deploy."""
+
+    ref: Ref | None = Field(
+        None, description="A branch, a full ref or a whole commit id; null: the app's branch"
+    )
+
+
+class DeploymentQuery(Input):
+    """Which deployments to list."""
+
+    app: AppName | None = None
+    state: DeploymentState | None = None
+    trigger: Trigger | None = None
+    limit: PageSize = 20
+    before: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class PageQuery(Input):
+    """Which page of a list to give."""
+
+    limit: PageSize = 20
+    before: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class OffsetQuery(Input):
+    """Where to begin reading."""
+
+    offset: int = Field(
+        0, ge=0, le=LARGEST_OFFSET, description="Bytes; the `X-Next-Offset` of the part before"
+    )
+
+
+class TailQuery(Input):
+    """How much of an output to give."""
+
+    tail: int = Field(200, ge=1, le=5000, description="Lines")
+
+
+class VariableInput(Input):
+    """The value of an environment variable."""
+
+    value: SecretStr
+    secret: bool = Field(default=False, description="Whether it is never shown again")
+
+
+class RollbackInput(Input):
+    """Which release to go back to."""
+
+    release: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(
+        None, description="A release's number; null: the one before the live one"
+    )
+
+
+class RepositoryTokenInput(Input):
+    """A repository's token."""
+
+    token: Annotated[SecretStr, AfterValidator(_one_line)] = Field(
+        max_length=LONGEST_TOKEN, description="Empty: take it away"
+    )
+
+
+class UserInput(Input):
+    """A new user."""
+
+    name: AppName
+    role: Role
+    password: SecretStr = Field(max_length=1000)
+
+
+class UserChange(Input):
+    """What of a user can be changed; a field that is not given stays as it is."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+    password: SecretStr | None = Field(None, max_length=1000)
+
+
+class TokenInput(Input):
+    """A new API token."""
+
+    name: AppName
+    role: Role
+
+
+class LoginInput(Input):
+    """A name and its password."""
+
+    name: str = Field(max_length=63)
+    password: SecretStr = Field(max_length=1000)
+    next: str = Field("/", max_length=2000, description="Where a form goes on: a path of ours")
+
+
+class CreatedTokenView(TokenView):
+    """A new API token, with its value: it is shown this once."""
+
+    token: str
+
+
+class LoggedInView(View):
+    """Who is logged in now."""
+
+    name: str
+    role: Role
+    csrf_token: str = Field(description="To be sent as X-CSRF-Token with every change")
+
+
+class QueuedView(View):
+    """A deployment that a delivery led to."""
+
+    id: int
+    app: str
+    number: int
+    commit_sha: str
+
+
+class DeliveryAnswer(View):
+    """What GitHub is told about a delivery."""
+
+    status: DeliveryOutcome
+    delivery: str
+    reason: str
+    deployments: list[QueuedView]
+
+
+class HealthView(View):
+    """Whether the process is alive."""
+
+    status: str
+
+
+class ReadinessView(View):
+    """Whether Keystone can work, part by part."""
+
+    status: str = Field(
+        description="`ok`; `degraded`: pushes are accepted but wait; `failed`: nothing is accepted"
+    )
+    checks: dict[str, str] = Field(
+        description="`database`, `redis`, `docker`, `router`: `ok` or `failed`"
+    )

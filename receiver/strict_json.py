@@ -1,0 +1,34 @@
+"""JSON, strictly: UTF-8, no name twice in an object, no NaN, no endless depth. Pure."""
+
+import json
+from typing import Any, NoReturn
+
+
+def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that JSON can say
+    """Read JSON.
+
+    Raises:
+        ValueError: it is not JSON, or not of the strict kind; the message says what is wrong.
+    """
+    try:
+        return json.loads(
+            raw.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
+        )
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"it is not JSON: {exc.msg} at character {exc.pos}") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # Two readers of the same bytes could each believe the other one's value.
+        raise ValueError("an object has the same name twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
