@@ -1,0 +1,130 @@
+"""What every room's tests stand on: a clean environment, a real Redis, a real database."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+from redis.exceptions import RedisError
+from starlette.testclient import TestClient
+
+from jobs.runtime import open_runtime
+from jobs.settings import WebSettings
+from jobs.states import Role
+from receiver.app import create_app
+from tests.builders import WebRuntime, make_token
+
+REDIS_UP_WITHIN_S = 10
+SECRET_KEY = SecretStr("a key that only the tests use")
+GLOBAL_SECRET = SecretStr("the secret of the whole installation")
+
+# First of all: nothing of the machine's own Keystone may leak into a test.
+for _name in [name for name in os.environ if name.startswith("KEYSTONE_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A private Redis on a Unix socket, for the whole run."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.fail("redis-server is not installed; `apt-get install redis-server`")
+    folder = tmp_path_factory.mktemp("redis")
+    socket = folder / "redis.sock"
+    command = [server, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
+    command += ["--save", "", "--dir", str(folder), "--logfile", str(folder / "redis.log")]
+    process = subprocess.Popen(command)
+    try:
+        _wait_for_redis(socket, process)
+        yield f"unix://{socket}"
+    finally:
+        process.terminate()
+        process.wait(REDIS_UP_WITHIN_S)
+
+
+def _wait_for_redis(socket: Path, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + REDIS_UP_WITHIN_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with Redis(unix_socket_path=str(socket)) as redis:
+                redis.ping()
+        except RedisError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail("redis-server did not come up")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema and nothing in it: copied, since making it takes long."""
+    folder = tmp_path_factory.mktemp("template")
+    settings = WebSettings(data_dir=folder, secret_key=SECRET_KEY)
+    open_runtime(settings).database.close()
+    return folder / "keystone.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> WebSettings:
+    """The web process's settings, with a data directory of the test's own."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    return WebSettings(
+        data_dir=data_dir,
+        redis_url=redis_url,
+        secret_key=SECRET_KEY,
+        webhook_secret=GLOBAL_SECRET,
+        public_url="http://testserver",
+    )
+
+
+@pytest.fixture
+def runtime(settings: WebSettings, empty_database: Path) -> Iterator[WebRuntime]:
+    """A Keystone with an empty database and an empty Redis."""
+    with Redis.from_url(settings.redis_url) as redis:
+        redis.flushall()
+    shutil.copy(empty_database, settings.data_dir / "keystone.db")
+    runtime = open_runtime(settings)
+    yield runtime
+    runtime.database.close()
+
+
+@pytest.fixture
+def client(runtime: WebRuntime) -> Iterator[TestClient]:
+    """A stranger; redirects are shown and not followed, a crash is a 500 as for anybody."""
+    app = create_app(runtime)
+    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def viewer(client: TestClient, runtime: WebRuntime) -> TestClient:
+    """A program that may read."""
+    return _with_token(client, runtime, Role.VIEWER)
+
+
+@pytest.fixture
+def deployer(client: TestClient, runtime: WebRuntime) -> TestClient:
+    """A program that may also deploy."""
+    return _with_token(client, runtime, Role.DEPLOYER)
+
+
+@pytest.fixture
+def admin(client: TestClient, runtime: WebRuntime) -> TestClient:
+    """A program that may do everything."""
+    return _with_token(client, runtime, Role.ADMIN)
+
+
+def _with_token(client: TestClient, runtime: WebRuntime, role: Role) -> TestClient:
+    token = make_token(runtime, name=f"the-{role}", role=role)
+    return TestClient(
+        client.app,
+        headers={"Authorization": f"Bearer {token}"},
+        follow_redirects=False,
+        raise_server_exceptions=False,
+    )

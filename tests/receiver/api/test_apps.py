@@ -1,0 +1,153 @@
+"""/api/apps: made, shown, changed, removed."""
+
+import pytest
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from jobs.models import AuditEvent
+from jobs.states import DeploymentState
+from tests.builders import WebRuntime, make_app, make_deployment, set_state
+
+NEW = {"name": "web", "repository": "octo/web"}
+
+
+def message(answer: object) -> str:
+    """Give the sentence of an error's answer."""
+    text: str = answer.json()["error"]["message"]  # type: ignore[attr-defined]
+    return text
+
+
+def test_a_new_app_has_its_defaults_and_its_webhook(admin: TestClient) -> None:
+    answer = admin.post("/api/apps", json=NEW)
+    app = answer.json()
+    assert (answer.status_code, answer.headers["location"]) == (201, "/api/apps/web")
+    assert (app["branch"], app["container_port"], app["host_port"]) == ("main", 8000, 20000)
+    assert (app["state"], app["git_url"]) == ("new", "https://github.com/octo/web.git")
+    assert app["webhook"]["url"] == "http://testserver/webhooks/github"
+    assert len(app["webhook"]["secret"]) == 64
+
+
+def test_the_webhooks_secret_is_shown_once(admin: TestClient) -> None:
+    admin.post("/api/apps", json=NEW)
+    second = admin.post("/api/apps", json=NEW | {"name": "api"})
+    assert second.json()["webhook"]["secret"] is None
+    assert admin.get("/api/apps/web").json()["webhook"]["secret"] is None
+
+
+def test_apps_are_listed_by_name(admin: TestClient, runtime: WebRuntime) -> None:
+    for name in ("web", "api"):
+        make_app(runtime, name=name)
+    answer = admin.get("/api/apps").json()
+    assert [app["name"] for app in answer["items"]] == ["api", "web"]
+    assert answer["next"] is None
+
+
+def test_every_mistake_is_told_at_once(admin: TestClient) -> None:
+    wrong = {"name": "Web!", "repository": "octo", "container_port": 0, "brunch": "main"}
+    answer = admin.post("/api/apps", json=wrong)
+    assert answer.status_code == 400
+    assert [line.partition(":")[0] for line in sorted(message(answer).splitlines())] == [
+        "brunch",
+        "container_port",
+        "name",
+        "repository",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("git_url", "https://user:secret-value@github.com/octo/web.git"),
+        ("git_url", "https://github.com/$(id)/web.git"),
+        ("git_url", "ext::sh -c id"),
+        ("git_url", "file:///etc"),
+        ("branch", "--upload-pack=x"),
+        ("dockerfile", "../../etc/passwd"),
+        ("context", "/etc"),
+        ("name", "web;id"),
+        ("health_path", "//169.254.169.254/"),
+        ("host_port", 22),
+    ],
+)
+def test_what_others_were_broken_into_by_is_refused(
+    admin: TestClient, field: str, value: object
+) -> None:
+    answer = admin.post("/api/apps", json=NEW | {field: value})
+    assert answer.status_code == 400
+    assert "secret-value" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"name": "a", "name": "b"}', "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b"", "application/json", 400),
+    ],
+)
+def test_a_body_that_is_no_app_is_refused(
+    admin: TestClient, body: bytes, kind: str, status: int
+) -> None:
+    answer = admin.post("/api/apps", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == status
+
+
+def test_a_name_is_taken_once(admin: TestClient) -> None:
+    admin.post("/api/apps", json=NEW)
+    answer = admin.post("/api/apps", json=NEW)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+
+
+def test_only_what_is_given_changes(admin: TestClient, runtime: WebRuntime) -> None:
+    make_app(runtime, branch="stable")
+    answer = admin.patch("/api/apps/web", json={"auto_deploy": False})
+    assert (answer.json()["auto_deploy"], answer.json()["branch"]) == (False, "stable")
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"repository": "a/b"}, {"branch": None}])
+def test_what_cannot_change_is_refused(
+    admin: TestClient, runtime: WebRuntime, change: dict[str, object]
+) -> None:
+    make_app(runtime)
+    assert admin.patch("/api/apps/web", json=change).status_code == 400
+
+
+def test_the_token_is_write_only(admin: TestClient) -> None:
+    answer = admin.post("/api/apps", json=NEW | {"token": "ghp_verysecret"})
+    assert answer.json()["token_set"] is True
+    for path in ("/api/apps", "/api/apps/web", "/api/repositories", "/api/audit"):
+        assert "ghp_verysecret" not in admin.get(path).text
+
+
+def test_an_app_can_be_removed(admin: TestClient, runtime: WebRuntime) -> None:
+    make_app(runtime)
+    assert admin.delete("/api/apps/web").status_code == 204
+    assert admin.get("/api/apps/web").status_code == 404
+
+
+def test_an_app_that_is_being_deployed_stays(admin: TestClient, runtime: WebRuntime) -> None:
+    make_app(runtime)
+    deployment = make_deployment(runtime)
+    assert admin.delete("/api/apps/web").status_code == 409
+    set_state(runtime, deployment.id or 0, DeploymentState.SUCCESS)
+    assert admin.delete("/api/apps/web").status_code == 204
+
+
+def test_a_change_is_on_record_with_who_made_it(admin: TestClient, runtime: WebRuntime) -> None:
+    admin.post("/api/apps", json=NEW)
+    with runtime.database.reading() as session:
+        event = session.exec(select(AuditEvent).where(AuditEvent.tag == "app.created")).one()
+    assert (event.actor, event.target, event.address) == (
+        "token:the-admin",
+        "app:web",
+        "testclient",
+    )
+
+
+@pytest.mark.parametrize("name", ["no-such-app", "NoSuchApp", "a%00b", "%2e%2e", "x" * 64])
+def test_an_app_that_cannot_be_is_404(admin: TestClient, name: str) -> None:
+    answer = admin.get(f"/api/apps/{name}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

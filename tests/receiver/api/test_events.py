@@ -1,0 +1,184 @@
+"""/api/deployments/{id}/events: a deployment as it happens."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.errors import NotFoundError
+from jobs.models import Step
+from jobs.queries import find_app
+from jobs.records.apps import remove_app
+from jobs.states import DeploymentState, Role, StepName, StepState
+from receiver.api.events import Follower
+from receiver.app import create_app
+from tests.builders import (
+    TESTER,
+    WebRuntime,
+    make_app,
+    make_deployment,
+    make_token,
+    set_state,
+    write_log,
+)
+from tests.receiver.live import serving
+
+DONE = DeploymentState.SUCCESS
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as a browser sees it."""
+
+    name: str
+    data: str
+    id: str
+
+
+def events(lines: Iterator[str]) -> Iterator[Event]:
+    """Read a stream as the specification says; comments are left out."""
+    fields: dict[str, list[str]] = {}
+    for line in lines:
+        if not line and "event" in fields:
+            data = "\n".join(fields.get("data", []))
+            yield Event(fields["event"][0], data, fields.get("id", [""])[0])
+        if not line:
+            fields = {}
+            continue
+        name, _, value = line.partition(": ")
+        fields.setdefault(name, []).append(value)
+
+
+def said(found: list[Event]) -> list[str]:
+    """Give the lines that were sent, without time and step."""
+    lines = [line for event in found if event.name == "log" for line in event.data.split("\n")]
+    return [line.partition(" | ")[2] for line in lines]
+
+
+@pytest.fixture
+def deployment(runtime: WebRuntime) -> int:
+    """The id of a running deployment."""
+    make_app(runtime)
+    return make_deployment(runtime, state=DeploymentState.RUNNING).id or 0
+
+
+def follow(client: TestClient, deployment: int, **headers: str) -> list[Event]:
+    """Follow a deployment that is over, to the end of the stream."""
+    answer = client.get(f"/api/deployments/{deployment}/events", headers=headers)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return list(events(iter(answer.text.splitlines())))
+
+
+def test_what_is_over_is_told_and_the_stream_ends(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    path = write_log(runtime, deployment, ["one", "two"])
+    set_state(runtime, deployment, DONE)
+    found = follow(viewer, deployment)
+    assert [event.name for event in found] == ["log", "state"]
+    assert said(found) == ["one", "two"]
+    assert found[0].id == str(path.stat().st_size)
+    assert json.loads(found[1].data)["state"] == "success"
+
+
+def test_who_comes_back_goes_on_where_the_stream_broke(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    offset = write_log(runtime, deployment, ["one"]).stat().st_size
+    write_log(runtime, deployment, ["two"])
+    set_state(runtime, deployment, DONE)
+    assert said(follow(viewer, deployment, **{"Last-Event-ID": str(offset)})) == ["two"]
+
+
+def test_who_has_seen_it_all_is_told_to_stop(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    end = write_log(runtime, deployment, ["one"]).stat().st_size
+    set_state(runtime, deployment, DONE)
+    headers = {"Last-Event-ID": str(end)}
+    answer = viewer.get(f"/api/deployments/{deployment}/events", headers=headers)
+    assert answer.status_code == 204
+
+
+@pytest.mark.parametrize("last", ["", "x", "-5", "9" * 40, "\u0661"])
+def test_a_last_event_that_never_was_means_the_beginning(
+    viewer: TestClient, runtime: WebRuntime, deployment: int, last: str
+) -> None:
+    write_log(runtime, deployment, ["one"])
+    set_state(runtime, deployment, DONE)
+    raw = {b"Last-Event-ID": last.encode()}
+    answer = viewer.get(f"/api/deployments/{deployment}/events", headers=raw)
+    assert "build | one" in answer.text
+
+
+def test_lines_and_changes_arrive_while_they_happen(runtime: WebRuntime, deployment: int) -> None:
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    found: list[Event] = []
+    with serving(create_app(runtime)) as port:
+        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
+            stream = events(answer.iter_lines())
+            found.append(next(stream))  # nothing is written yet, so this is the state
+            write_log(runtime, deployment, ["one"])
+            found.append(next(stream))
+            write_log(runtime, deployment, ["two"])
+            set_state(runtime, deployment, DONE)
+            found.extend(stream)
+    assert found[0].name == "state"
+    assert said(found) == ["one", "two"]
+    assert json.loads(found[-1].data)["state"] == "success"
+
+
+def test_words_after_the_end_are_still_passed_on(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    set_state(runtime, deployment, DONE)
+    late = threading.Timer(0.6, write_log, (runtime, deployment, ["the old one has stopped"]))
+    late.start()
+    assert said(follow(viewer, deployment)) == ["the old one has stopped"]
+    late.join()
+
+
+def test_it_is_not_over_while_a_step_is_open(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    set_state(runtime, deployment, DONE)
+    step = Step(deployment_id=deployment, name=StepName.RETIRE, state=StepState.RUNNING)
+    with runtime.database.writing() as session:
+        session.add(step)
+
+    def end_step() -> None:
+        with runtime.database.writing() as session:
+            row = session.get_one(Step, step.id)
+            row.state, row.ended_at = StepState.SUCCESS, row.started_at
+
+    late = threading.Timer(2, end_step)
+    late.start()
+    began = time.monotonic()
+    found = follow(viewer, deployment)
+    late.join()
+    assert time.monotonic() - began > 2
+    assert json.loads(found[-1].data)["steps"][0]["state"] == "success"
+
+
+def test_a_look_at_nothing_new_tells_nothing(runtime: WebRuntime, deployment: int) -> None:
+    write_log(runtime, deployment, ["one"])
+    follower = Follower(runtime, deployment, 0)
+    assert [event.event for event in follower.look()] == ["log", "state"]
+    assert follower.look() == []
+
+
+def test_a_removed_app_ends_the_stream(runtime: WebRuntime, deployment: int) -> None:
+    follower = Follower(runtime, deployment, 0)
+    follower.look()
+    set_state(runtime, deployment, DONE)
+    with runtime.database.writing() as session:
+        remove_app(session, find_app(session, "web"), TESTER)
+    with pytest.raises(NotFoundError):
+        follower.look()

@@ -1,0 +1,90 @@
+"""/api/deployments/{id}/logs: whole lines, from where one left off."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.logs import log_path
+from tests.builders import WebRuntime, make_app, make_deployment, write_log
+
+
+@pytest.fixture
+def deployment(runtime: WebRuntime) -> int:
+    """The id of a deployment without a log."""
+    make_app(runtime)
+    return make_deployment(runtime).id or 0
+
+
+def test_a_log_is_plain_text_and_says_where_to_go_on(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    path = write_log(runtime, deployment, ["one", "two <b>"])
+    answer = viewer.get(f"/api/deployments/{deployment}/logs")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert [line.partition(" | ")[2] for line in answer.text.splitlines()] == ["one", "two <b>"]
+    assert answer.headers["x-next-offset"] == str(path.stat().st_size)
+
+
+def test_reading_goes_on_where_it_stopped(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, ["one"])
+    offset = viewer.get(f"/api/deployments/{deployment}/logs").headers["x-next-offset"]
+    write_log(runtime, deployment, ["two"])
+    answer = viewer.get(f"/api/deployments/{deployment}/logs?offset={offset}")
+    assert answer.text.endswith("build | two\n")
+    assert "one" not in answer.text
+
+
+def test_a_line_that_is_being_written_waits(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    path = write_log(runtime, deployment, ["one"])
+    size = path.stat().st_size
+    with path.open("a") as file:
+        file.write("half a li")
+    answer = viewer.get(f"/api/deployments/{deployment}/logs?offset={size}")
+    assert (answer.text, answer.headers["x-next-offset"]) == ("", str(size))
+
+
+def test_a_long_log_comes_in_parts(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    path = write_log(runtime, deployment, ("x" * 1000 for _ in range(2500)))
+    text, offset = "", 0
+    for _ in range(5):
+        answer = viewer.get(f"/api/deployments/{deployment}/logs?offset={offset}")
+        assert len(answer.content) <= 1024 * 1024
+        text, offset = text + answer.text, int(answer.headers["x-next-offset"])
+    assert text == path.read_text()
+
+
+def test_without_a_log_the_reason_is_told(viewer: TestClient, deployment: int) -> None:
+    answer = viewer.get(f"/api/deployments/{deployment}/logs")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == f"deployment {deployment} has no log: it is queued"
+
+
+@pytest.mark.parametrize("offset", ["-1", "x", "9" * 30, "1.5"])
+def test_an_offset_that_makes_no_sense_is_400(
+    viewer: TestClient, deployment: int, offset: str
+) -> None:
+    answer = viewer.get(f"/api/deployments/{deployment}/logs?offset={offset}")
+    assert answer.status_code == 400
+
+
+def test_an_offset_past_the_end_gives_nothing(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, ["one"])
+    answer = viewer.get(f"/api/deployments/{deployment}/logs?offset=100000")
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+def test_a_log_that_is_a_folder_is_no_crash_for_others(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    other = make_deployment(runtime).id or 0
+    write_log(runtime, other, ["fine"])
+    log_path(runtime.settings.logs_dir, deployment).mkdir(parents=True)
+    assert viewer.get(f"/api/deployments/{deployment}/logs").status_code == 500
+    assert viewer.get(f"/api/deployments/{other}/logs").status_code == 200
