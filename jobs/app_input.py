@@ -24,7 +24,8 @@ from jobs.errors import ConfigurationError
 from jobs.states import Capabilities, OnNewPush, Restart
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+# Enterprise-managed owners have an underscore in their names.
+FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
 # What git check-ref-format refuses, and control characters.
 BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$")
 BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -117,6 +118,13 @@ def _each_once(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+def _one_word(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one word of printable characters")
+    return value
+
+
 AppName = Annotated[str, AfterValidator(_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
@@ -132,6 +140,7 @@ StatusRange = Annotated[str, AfterValidator(_status_range)]
 Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
 Phrase = Annotated[str, Field(min_length=3, max_length=100)]
+Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
 Argument = Annotated[str, Field(max_length=4096)]
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
@@ -197,7 +206,7 @@ class AppChange(BaseModel):
     )
     keep_releases: int = Field(5, ge=1, le=100, description="Releases kept for a rollback")
     git_url: GitUrl | None = Field(None, description="Null: GitHub's https URL")
-    token: SecretStr | None = Field(None, description="The repository's token; write-only")
+    token: Token | None = Field(None, description="The repository's token; write-only")
 
     def given(self) -> dict[str, Any]:
         """Give only the fields that were named by the caller."""

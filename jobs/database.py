@@ -17,6 +17,7 @@ from jobs.errors import StorageError
 
 # Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s.
 BUSY_TIMEOUT_MS = 9000
+POOL_TIMEOUT_S = 5
 
 
 class Database:
@@ -99,12 +100,14 @@ def _translated() -> Iterator[None]:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True)
+    return create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
 
 
 def _server_reader(url: str) -> Engine:
     options = "-c default_transaction_read_only=on"
-    return create_engine(url, pool_pre_ping=True, connect_args={"options": options})
+    return create_engine(
+        url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S, connect_args={"options": options}
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Column,
     Dialect,
@@ -91,7 +92,8 @@ class Repository(SQLModel, table=True):
     __tablename__ = "repositories"
 
     id: int | None = Field(default=None, primary_key=True)
-    github_id: int | None = Field(default=None, unique=True)  # learned from its first delivery
+    # Learned from its first delivery.
+    github_id: int | None = Field(default=None, unique=True, sa_type=BigInteger)
     full_name: str = Field(max_length=200)  # as GitHub spells it
     name_key: str = Field(max_length=200, unique=True)  # lower case: GitHub ignores case
     git_url: str = Field(max_length=500)
@@ -302,7 +304,8 @@ class Deployment(SQLModel, table=True):
     guid: str | None = Field(default=None, max_length=100)
     body_sha256: str | None = Field(default=None, max_length=64)
     before_sha: str | None = Field(default=None, max_length=64)
-    pushed_at: int | None = None  # seconds; GitHub's, the order pushes were made in
+    # Seconds; GitHub's, the order pushes were made in.
+    pushed_at: int | None = Field(default=None, sa_type=BigInteger)
     release_id: int | None = Field(default=None, foreign_key="releases.id", ondelete="SET NULL")
     attempts: int = 0  # how often a worker has begun it
     cancelled_by: str | None = Field(default=None, max_length=200)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
-from jobs.app_input import AppName, Branch
+from jobs.app_input import AppName, Branch, Token
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.views import TokenView, View
@@ -16,7 +16,6 @@ from jobs.views import TokenView, View
 LARGEST_ID = 2**31 - 1
 LARGEST_OFFSET = 2**53
 LONGEST_REF = 500
-LONGEST_TOKEN = 500
 SHORTEST_SHORT_SHA = 7
 WHOLE_SHA = 40
 _BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
@@ -48,13 +47,6 @@ Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 PageSize = Annotated[int, Field(ge=1, le=100)]
 
 
-def _one_line(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be one word of printable characters")
-    return value
-
-
 class Input(BaseModel):
     """Something that somebody sends."""
 
@@ -84,6 +76,17 @@ class PageQuery(Input):
 
     limit: PageSize = 20
     before: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class LogQuery(Input):
+    """How much of a log to give."""
+
+    offset: int | None = Field(
+        None,
+        ge=0,
+        le=LARGEST_OFFSET,
+        description="Bytes; the `X-Next-Offset` of the part before; null: the whole log",
+    )
 
 
 class OffsetQuery(Input):
@@ -118,9 +121,7 @@ class RollbackInput(Input):
 class RepositoryTokenInput(Input):
     """A repository's token."""
 
-    token: Annotated[SecretStr, AfterValidator(_one_line)] = Field(
-        max_length=LONGEST_TOKEN, description="Empty: take it away"
-    )
+    token: Token = Field(description="Empty: take it away")
 
 
 class UserInput(Input):

@@ -41,6 +41,7 @@ from receiver.schemas import (
     HealthView,
     LoggedInView,
     LoginInput,
+    LogQuery,
     OffsetQuery,
     PageQuery,
     ReadinessView,
@@ -198,7 +199,7 @@ ENDPOINTS = (
         "/api/deployments/{id}/logs",
         logs.show_log,
         needs=VIEWER,
-        takes=OffsetQuery,
+        takes=LogQuery,
         gives=TEXT,
     ),
     Endpoint(

@@ -45,9 +45,11 @@ def add_user(session: Session, *, name: str, role: Role, password: SecretStr, ac
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError("name: use lower-case letters, digits and dashes, at most 63")
+    # Takes 0.2 s: done before the first statement, which is what takes SQLite's write lock.
+    password_hash = _hash(password)
     if session.exec(select(User).where(User.name == name)).first() is not None:
         raise ConflictError(f"there is a user named {name} already")
-    user = User(name=name, role=role, password_hash=_hash(password))
+    user = User(name=name, role=role, password_hash=password_hash)
     session.add(user)
     note(session, Tag.USER_CREATED, actor, f"user:{name}", role=role)
     return user
@@ -60,8 +62,9 @@ def set_password(session: Session, name: str, password: SecretStr, actor: Actor)
         ConfigurationError: the password will not do.
         NotFoundError: there is no such user.
     """
+    password_hash = _hash(password)
     user = find_user(session, name)
-    user.password_hash = _hash(password)
+    user.password_hash = password_hash
     _end_sessions(session, user)
     note(session, Tag.USER_CHANGED, actor, f"user:{name}", password="changed")  # noqa: S106
 

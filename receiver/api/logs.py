@@ -1,26 +1,44 @@
 """/api/deployments/{id}/logs: what the steps of a deployment said."""
 
-from starlette.responses import PlainTextResponse, Response
+from pathlib import Path
+
+from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from jobs.errors import NotFoundError
 from jobs.logs import log_path, read_log
 from jobs.queries import find_deployment
 from receiver.routing import Call
-from receiver.schemas import OffsetQuery
+from receiver.schemas import LogQuery
 
 NEXT_OFFSET = "x-next-offset"
 
 
-def show_log(call: Call[OffsetQuery]) -> Response:
-    """Give whole lines of the log from `offset` on, about 1 MiB at most.
+def show_log(call: Call[LogQuery]) -> Response:
+    """Give the whole log, or whole lines of it from `offset` on, about 1 MiB at most.
 
     `X-Next-Offset` says where to go on; it is `offset` again when there is nothing new.
     """
     with call.reading() as session:
         deployment = find_deployment(session, call.id())
     path = log_path(call.settings.logs_dir, deployment.id or 0)
-    part = read_log(path, offset=call.given.offset)
-    if part is None:
+    answer = _whole(path) if call.given.offset is None else _part(path, call.given.offset)
+    if answer is None:
         why = "it is past its keep" if deployment.started_at else f"it is {deployment.state}"
         raise NotFoundError(f"deployment {deployment.id} has no log: {why}")
+    return answer
+
+
+def _whole(path: Path) -> Response | None:
+    if not path.is_file():
+        return None
+    # What is written while it is sent is left for the next offset.
+    found = path.stat()
+    headers = {NEXT_OFFSET: str(found.st_size)}
+    return FileResponse(path, headers=headers, media_type="text/plain", stat_result=found)
+
+
+def _part(path: Path, offset: int) -> Response | None:
+    part = read_log(path, offset=offset)
+    if part is None:
+        return None
     return PlainTextResponse(part.text, headers={NEXT_OFFSET: str(part.next_offset)})

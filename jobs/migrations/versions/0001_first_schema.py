@@ -69,7 +69,7 @@ def upgrade() -> None:
     op.create_table(
         "repositories",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("github_id", sa.Integer(), nullable=True),
+        sa.Column("github_id", sa.BigInteger(), nullable=True),
         sa.Column("full_name", sa.String(length=200), nullable=False),
         sa.Column("name_key", sa.String(length=200), nullable=False),
         sa.Column("git_url", sa.String(length=500), nullable=False),
@@ -299,7 +299,7 @@ def upgrade() -> None:
         sa.Column("guid", sa.String(length=100), nullable=True),
         sa.Column("body_sha256", sa.String(length=64), nullable=True),
         sa.Column("before_sha", sa.String(length=64), nullable=True),
-        sa.Column("pushed_at", sa.Integer(), nullable=True),
+        sa.Column("pushed_at", sa.BigInteger(), nullable=True),
         sa.Column("release_id", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("cancelled_by", sa.String(length=200), nullable=True),

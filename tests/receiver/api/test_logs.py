@@ -86,5 +86,5 @@ def test_a_log_that_is_a_folder_is_no_crash_for_others(
     other = make_deployment(runtime).id or 0
     write_log(runtime, other, ["fine"])
     log_path(runtime.settings.logs_dir, deployment).mkdir(parents=True)
-    assert viewer.get(f"/api/deployments/{deployment}/logs").status_code == 500
+    assert viewer.get(f"/api/deployments/{deployment}/logs").status_code == 404
     assert viewer.get(f"/api/deployments/{other}/logs").status_code == 200
