@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from jobs.domain_names import plain_domain
-from jobs.environment import NAME as VARIABLE
 from jobs.errors import ConfigurationError
+from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, OnNewPush, Restart
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -91,7 +91,7 @@ def _status_range(value: str) -> str:
 
 
 def _variable(value: str) -> str:
-    if not VARIABLE.fullmatch(value):
+    if not VARIABLE_NAME.fullmatch(value):
         raise ValueError("is not the name of an environment variable")
     return value
 

@@ -8,21 +8,32 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.haproxy_router import HAProxyRouter
+from jobs.addresses import certificate_views, domain_targets, find_doors
 from jobs.bus import Bus, connect
 from jobs.database import Database
 from jobs.errors import KeystoneError
 from jobs.migrations.apply import HEAD, schema_version
 from jobs.redis_server import find_redis_server
-from jobs.router_server import SOCKET, find_haproxy, is_free, taken_ports
+from jobs.router_server import (
+    SOCKET,
+    find_haproxy,
+    is_free,
+    obstacle,
+    taken_ports,
+    wanted_ports,
+)
 from jobs.settings import Settings, WorkerSettings
 from jobs.supervise import is_up
+from jobs.views import CertificateView
 
 OLDEST_PYTHON = (3, 11)
 PATIENCE_S = 5
@@ -67,6 +78,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _router(settings, up=up),
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
+        *_domains(settings, up=up),
     ]
 
 
@@ -226,3 +238,67 @@ def _app_ports(settings: Settings, *, up: bool) -> Finding:
     if free:
         return Finding("app ports", Verdict.OK, found)
     return Finding("app ports", Verdict.FAILED, found, "set another KEYSTONE_PORT_RANGE")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database says of domains; nothing, when it cannot be read."""
+
+    served: Mapping[str, int] = field(default_factory=dict)  # ports, by scheme
+    domains: Collection[str] = ()
+    certificates: Sequence[CertificateView] = ()
+
+
+def _domains(settings: Settings, *, up: bool) -> list[Finding]:
+    database = Database(settings.effective_database_url)
+    try:
+        with database.reading() as session:
+            served = find_doors(session).ports
+            known = _Known(served, domain_targets(session), certificate_views(session))
+    except (KeystoneError, SQLAlchemyError):
+        # Of the database itself another finding tells.
+        known = _Known()
+    finally:
+        database.close()
+    return [_domain_ports(settings, known, up=up), _certificates(known)]
+
+
+def _domain_ports(settings: Settings, known: _Known, *, up: bool) -> Finding:
+    name, wanted = "domain ports", wanted_ports(settings)
+    if not wanted:
+        found = "off: KEYSTONE_HTTP_PORT and KEYSTONE_HTTPS_PORT are 0"
+        return Finding(name, Verdict.IDLE, found)
+    try:
+        reasons = _left_out(settings, wanted, known.served if up else None)
+    except KeystoneError as exc:
+        return Finding(name, Verdict.FAILED, str(exc), "correct KEYSTONE_DOMAIN_BIND")
+    if not reasons:
+        told = ", ".join(f"{scheme} on {port}" for scheme, port in wanted.items())
+        return Finding(name, Verdict.OK, f"{settings.domain_bind}, {told}")
+    if not known.domains:
+        return Finding(name, Verdict.IDLE, f"{reasons}; no app has a domain yet")
+    fix = (
+        "free that port (or allow it: sysctl net.ipv4.ip_unprivileged_port_start=80) and start "
+        "Keystone again, or set KEYSTONE_HTTP_PORT and KEYSTONE_HTTPS_PORT"
+    )
+    return Finding(name, Verdict.FAILED, reasons, fix)
+
+
+def _left_out(
+    settings: Settings, wanted: Mapping[str, int], served: Mapping[str, int] | None
+) -> str:
+    """Say which ports the router leaves out: it did when it was started, or it would now."""
+    if served is not None:
+        missing = [str(port) for scheme, port in wanted.items() if served.get(scheme) != port]
+        told = f"the router could not listen on port {' and '.join(missing)} when it was started"
+        return told if missing else ""
+    reasons = (obstacle(settings.domain_bind, port) for port in wanted.values())
+    return ", ".join(reason for reason in reasons if reason)
+
+
+def _certificates(known: _Known) -> Finding:
+    problems = [f"{view.domain} {view.problem}" for view in known.certificates if view.problem]
+    if problems:
+        fix = "get a new one, then `keystone certificate set`"
+        return Finding("certificates", Verdict.FAILED, ", ".join(problems), fix)
+    return Finding("certificates", Verdict.OK, f"{len(known.certificates)}, none about to expire")

@@ -5,7 +5,6 @@ Pure, but for opening what the vault has sealed.
 
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError
+from jobs.naming import VARIABLE_NAME
 from jobs.vault import Vault
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 LARGEST_VALUE = 64 * 1024
 MOST_VARIABLES = 500
 # Keystone sets these itself; another value would make it ask at the wrong port, or lie.
@@ -39,7 +38,7 @@ def ensure_variable(name: str, value: SecretStr) -> None:
     Raises:
         ConfigurationError: the name or the value will not do.
     """
-    if not NAME.fullmatch(name):
+    if not VARIABLE_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name[:50]!r}: a variable's name has letters, digits and underscores, "
             "and does not begin with a digit"

@@ -7,9 +7,9 @@ paused and wakes up too late is refused, however sure of itself it is.
 import socket
 from datetime import timedelta
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
-from jobs.models import Deployment, Lease, now
+from jobs.models import Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, hold, locked_app
 from jobs.states import DeploymentState
 
@@ -73,16 +73,26 @@ def give_back(session: Session, grip: Grip) -> None:
 
 
 def let_go(session: Session, grip: Grip) -> None:
-    """Give the app back, unless its deployment has no end yet: then the watcher sees to that.
+    """Give the app back, unless its deployment or a step has no end: the watcher sees to that.
 
     Without a lease nobody would ever look at a deployment that is still `running`.
     """
-    deployment = session.get(Deployment, grip.deployment_id)
     lease = session.get(Lease, grip.app_id)
-    if deployment is None or deployment.state is not DeploymentState.RUNNING:
+    if not _is_unfinished(session, grip.deployment_id):
         give_back(session, grip)
     elif lease is not None and lease.fence == grip.fence:
         lease.expires_at = now() - timedelta(seconds=1)
+
+
+def _is_unfinished(session: Session, deployment_id: int) -> bool:
+    deployment = session.get(Deployment, deployment_id)
+    open_step = select(Step).where(
+        Step.deployment_id == deployment_id, col(Step.ended_at).is_(None)
+    )
+    return deployment is not None and (
+        deployment.state is DeploymentState.RUNNING
+        or (deployment.state.is_over and session.exec(open_step).first() is not None)
+    )
 
 
 def expired(session: Session) -> list[Lease]:

@@ -48,14 +48,14 @@ class DeploymentLog:
         self._file = path.open("ab", buffering=0)
         self._file.seek(0, 2)
         self._room = limit - self._file.tell()
-        self._redact = redact
+        self.redact = redact
         self._lock = threading.Lock()
 
     def write(self, step: str, text: str) -> None:
         """Add text to the log, each of its lines stamped with the time and the step."""
         stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # In this order: no control character may hide a secret, and no cut leave half of one.
-        lines = (self._redact(clean(line))[:LONGEST_LINE] for line in text.splitlines() or [""])
+        lines = (self.redact(clean(line))[:LONGEST_LINE] for line in text.splitlines() or [""])
         data = "".join(f"{stamp} {step} | {line}\n" for line in lines).encode(errors="replace")
         with self._lock:
             if self._room <= 0:

@@ -4,6 +4,11 @@ Two Keystones may share an engine, so every name carries the identity of its own
 without the identity's label is ever touched.
 """
 
+import re
+
+# What an environment variable may be called.
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+
 IDENTITY_LABEL = "keystone.identity"
 APP_LABEL = "keystone.app"
 DEPLOYMENT_LABEL = "keystone.deployment"

@@ -346,13 +346,27 @@ def _delivery_views(session: Session, rows: Sequence[Delivery]) -> list[Delivery
 
 
 def audit_page(
-    session: Session, *, limit: int = 50, before: int | None = None
+    session: Session,
+    *,
+    limit: int = 50,
+    before: int | None = None,
+    actor: str | None = None,
+    tag: str | None = None,
 ) -> Page[AuditEventView]:
-    """List audit events, newest first."""
+    """List audit events, newest first.
+
+    Args:
+        actor: only what this one did, like `user:ada`.
+        tag: only events whose tag begins so, like `deployment` or `login.failed`.
+    """
     limit = min(max(limit, 1), LARGEST_PAGE)
     statement = select(AuditEvent).order_by(col(AuditEvent.id).desc()).limit(limit + 1)
     if before is not None:
         statement = statement.where(col(AuditEvent.id) < before)
+    if actor is not None:
+        statement = statement.where(AuditEvent.actor == actor)
+    if tag is not None:
+        statement = statement.where(col(AuditEvent.tag).startswith(tag, autoescape=True))
     rows = session.exec(statement).all()
     views = [AuditEventView.model_validate(row.model_dump()) for row in rows[:limit]]
     return Page(items=views, next=views[-1].id if len(rows) > limit else None)

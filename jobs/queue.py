@@ -5,6 +5,7 @@ finds nothing to do.
 """
 
 import logging
+import secrets
 from collections.abc import Iterable
 
 from redis import Redis
@@ -44,7 +45,9 @@ class WorkQueue:
                 self._queue.enqueue(
                     TASK,
                     deployment_id,
-                    job_id=f"{self.name}-{deployment_id}",
+                    # Of its own each time: a deployment may wake up itself, and the end of the
+                    # running job would take away the waiting one of the same name.
+                    job_id=f"{self.name}-{deployment_id}-{secrets.token_hex(4)}",
                     job_timeout=JOB_TIMEOUT_S,
                     result_ttl=0,
                     failure_ttl=FAILED_JOB_KEPT_S,
@@ -68,6 +71,6 @@ class WorkQueue:
             job_ids = self._queue.job_ids
         except RedisError as exc:
             raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
-        found = (job_id.removeprefix(f"{self.name}-") for job_id in job_ids)
+        found = (job_id.removeprefix(f"{self.name}-").partition("-")[0] for job_id in job_ids)
         # Redis may hold what is not ours; it must not stop the reconciler.
         return {int(each) for each in found if each.isdecimal()}

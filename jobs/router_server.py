@@ -1,24 +1,36 @@
 """The router as a child of `keystone up`: its configuration from the database, its own process.
 
-A route that is live stands in the configuration itself, so a router that crashed serves again as
-soon as it is back, whatever else is down.
+What is live, every domain and every certificate stand in the files it starts with, so a router that
+crashed serves again as soon as it is back, whatever else is down.
 """
 
 import errno
 import logging
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.haproxy_config import command, configuration
+from jobs.adapters.haproxy_domains import (
+    CERTIFICATES,
+    DomainDoors,
+    certificate_file,
+    domain_files,
+    frontends,
+)
 from jobs.adapters.ports import Route
+from jobs.addresses import domain_targets
+from jobs.certificates import default_bundle, is_loadable
 from jobs.errors import ConfigurationError
 from jobs.folders import ensure_private
-from jobs.models import App
+from jobs.models import App, now
 from jobs.records.apps import block_ports
+from jobs.records.certificates import open_certificates
+from jobs.records.domains import note_domain_ports
 from jobs.runtime import Runtime
 from jobs.settings import PortRange, Settings
 
@@ -26,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = "haproxy"
 SOCKET = "haproxy.sock"  # in the settings' socket_dir
+CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
 # Debian keeps it where only root's PATH leads.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -49,18 +62,77 @@ def router_command(runtime: Runtime[Settings]) -> list[str]:
         raise ConfigurationError("haproxy is not installed: `apt-get install haproxy`")
     settings = runtime.settings
     taken = taken_ports(settings.app_bind, settings.port_range)
+    served = served_ports(settings)
     with runtime.database.writing() as session:
         block_ports(session, taken)
+        note_domain_ports(session, served)
         apps = session.exec(select(App)).all()
         routes = live_routes(session)
+        domains = domain_targets(session)
+        certificates = open_certificates(session, runtime.vault)
     _complain(apps, taken)
     text = configuration(
         bind=settings.app_bind,
         ports=_offered(settings.port_range, apps, taken),
         routes=routes,
         socket=ensure_private(settings.socket_dir) / SOCKET,
+        domains=frontends(DomainDoors(settings.domain_bind, **served)),
     )
-    return command(program, _write(ensure_private(settings.data_dir / "run"), text))
+    folder = ensure_private(settings.router_dir)
+    write_domain_files(folder, domains, certificates)
+    return command(program, _write(folder / CONFIGURATION, text))
+
+
+def write_domain_files(
+    folder: Path, domains: Mapping[str, int], certificates: Mapping[str, SecretStr]
+) -> None:
+    """Write what the router must know of domains when it starts, and nothing from before.
+
+    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it at all.
+
+    Raises:
+        StorageError: a folder is not ours alone.
+    """
+    shutil.rmtree(folder / CERTIFICATES, ignore_errors=True)
+    ensure_private(folder / CERTIFICATES)
+    usable = {}
+    for domain, pem in certificates.items():
+        if is_loadable(_write(folder / certificate_file(domain, pem), pem.get_secret_value())):
+            usable[domain] = pem
+        else:
+            logger.error(
+                "the certificate of %s cannot be used; give it anew: `keystone certificate set`",
+                domain,
+                extra={"action": "certificate_unusable"},
+            )
+    for name, content in domain_files(domains, usable, default_bundle(now())).items():
+        _write(folder / name, content.get_secret_value())
+
+
+def wanted_ports(settings: Settings) -> dict[str, int]:
+    """Give the ports on which domains shall be served, by scheme."""
+    ports = {"http": settings.http_port, "https": settings.https_port}
+    return {scheme: port for scheme, port in ports.items() if port}
+
+
+def served_ports(settings: Settings) -> dict[str, int]:
+    """Give those of them that can be listened on now, and name the others in the log.
+
+    Raises:
+        ConfigurationError: the address is not one of this machine.
+    """
+    served = {}
+    for scheme, port in wanted_ports(settings).items():
+        if reason := obstacle(settings.domain_bind, port):
+            logger.warning(
+                "domains are not served by %s: %s",
+                scheme,
+                reason,
+                extra={"action": "port_left_out"},
+            )
+        else:
+            served[scheme] = port
+    return served
 
 
 def taken_ports(bind: str, ports: PortRange) -> list[int]:
@@ -78,6 +150,15 @@ def is_free(host: str, port: int) -> bool:
     Raises:
         ConfigurationError: the host is not an address of this machine.
     """
+    return not obstacle(host, port)
+
+
+def obstacle(host: str, port: int) -> str:
+    """Say what keeps a program from listening there now; empty when nothing does.
+
+    Raises:
+        ConfigurationError: the host is not an address of this machine.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -85,10 +166,12 @@ def is_free(host: str, port: int) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as exc:
-        if exc.errno in {errno.EADDRINUSE, errno.EACCES}:
-            return False
+        if exc.errno == errno.EADDRINUSE:
+            return f"another program listens on port {port}"
+        if exc.errno == errno.EACCES:
+            return f"this user may not listen on port {port}"
         raise ConfigurationError(f"{host!r} is not an address of this machine") from exc
-    return True
+    return ""
 
 
 def live_routes(session: Session) -> list[Route]:
@@ -125,8 +208,7 @@ def _complain(apps: Sequence[App], taken: Sequence[int]) -> None:
             )
 
 
-def _write(folder: Path, text: str) -> Path:
-    file = folder / "haproxy.cfg"
+def _write(file: Path, text: str) -> Path:
     file.unlink(missing_ok=True)
     file.touch(mode=0o600)
     file.write_text(text)

@@ -14,6 +14,7 @@ from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge
 from jobs.answers import answer_next
 from jobs.dispatch import real_tools
+from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
 from jobs.reconcile import reconcile
@@ -25,6 +26,7 @@ from jobs.work import Tools
 logger = logging.getLogger(__name__)
 
 RECONCILE_EVERY_S = 5.0
+SERVE_DOMAINS_EVERY_S = 2.0
 SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
@@ -60,9 +62,11 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
-    repair, report, answer, tidy = (real_tools(runtime) for _ in range(4))
+    repair, report, answer, tidy, doors = (real_tools(runtime) for _ in range(5))
     return [
         Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair)),
+        # On its own, because a round of repairs may take long: a new domain shall work at once.
+        Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("housekeeping", TIDY_EVERY_S, lambda: keep_house(runtime, tidy.engine)),

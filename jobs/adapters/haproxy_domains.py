@@ -84,8 +84,8 @@ def _frontends(doors: DomainDoors) -> Iterator[str]:
         yield (
             "frontend https_domains from visitors\n"
             f"    bind {_bind(doors.bind, doors.https)} {_TLS}\n"
-            "    http-request set-header X-Forwarded-Proto https\n"
-            f"{FORWARDING}{_LOOKUP}    use_backend port_%[var(txn.port)]\n"
+            f"{FORWARDING}    http-request set-header X-Forwarded-Proto https\n"
+            f"{_LOOKUP}    use_backend port_%[var(txn.port)]\n"
         )
 
 

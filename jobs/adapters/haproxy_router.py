@@ -9,8 +9,10 @@ Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from jobs.adapters.haproxy_config import (
     SLOTS,
@@ -18,6 +20,18 @@ from jobs.adapters.haproxy_config import (
     ensure_slot,
     join_address,
     split_address,
+)
+from jobs.adapters.haproxy_domains import (
+    CERTIFICATE_LIST,
+    CERTIFIED,
+    HOSTS,
+    Loaded,
+    certificate_file,
+    certified_entries,
+    host_entries,
+    map_changes,
+    read_certificates,
+    read_map,
 )
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError
@@ -120,6 +134,71 @@ class HAProxyRouter:
             by_port.setdefault(route.port, []).append(route)
         return {port: found[0] for port, found in by_port.items() if len(found) == 1}
 
+    def serve_domains(self, domains: Mapping[str, int]) -> None:
+        """Have exactly these domains lead to their apps' ports; none is ever left out meanwhile.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+        self._fill(HOSTS, host_entries(domains))
+
+    def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
+        """Show exactly these certificates: new ones first, and only then away with the old ones.
+
+        Raises:
+            RouterError: the router does not answer, or refuses one; the others are shown then,
+                and of its domain the one that was there before.
+        """
+        wanted = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
+        loaded = self._loaded()
+        if loaded is None:
+            return
+        if loaded.unfinished:
+            # Whatever came next would be taken for its content.
+            self._ask(f"abort ssl cert {loaded.unfinished}")
+        for file in wanted.keys() - loaded.listed.keys():
+            self._add_certificate(file, wanted[file], certificates[wanted[file]])
+        self._show_only(wanted)
+
+    def _show_only(self, wanted: Mapping[str, str]) -> None:
+        """Bring redirects and the list in line with what could be loaded of what is wanted."""
+        loaded = self._loaded()
+        if loaded is None:
+            return
+        refused = {domain for file, domain in wanted.items() if file not in loaded.listed}
+        kept = {f for f, domain in loaded.listed.items() if f in wanted or domain in refused}
+        self._fill(CERTIFIED, certified_entries({loaded.listed[file]: file for file in kept}))
+        for file in loaded.files - kept:
+            self._ask(f"del ssl crt-list {CERTIFICATE_LIST} {file}", f"del ssl cert {file}")
+        if refused:
+            raise RouterError(f"the router refuses the certificate of {', '.join(sorted(refused))}")
+
+    def _add_certificate(self, file: str, domain: str, pem: SecretStr) -> None:
+        self._ask(f"new ssl cert {file}", f"set ssl cert {file}", payload=pem.get_secret_value())
+        self._ask(
+            f"commit ssl cert {file}",
+            f"add ssl crt-list {CERTIFICATE_LIST}",
+            payload=f"{file} {domain}",
+        )
+
+    def _loaded(self) -> Loaded | None:
+        return read_certificates(
+            self._ask("show ssl cert", f"show ssl crt-list {CERTIFICATE_LIST}")
+        )
+
+    def _fill(self, name: str, wanted: Mapping[str, str]) -> None:
+        found = self._map(name)
+        # A router that serves no domains has no map of them.
+        if found is None or found == wanted:
+            return
+        said = [self._ask(*commands) for commands in map_changes(name, found, wanted)]
+        if self._map(name) != wanted:
+            told = " ".join(" ".join(said).split())[:300]
+            raise RouterError(f"the router did not take the domains: {told}")
+
+    def _map(self, name: str) -> dict[str, str] | None:
+        return read_map(name, self._ask("show map", f"show map {name}"))
+
     def _disable(self, port: int, slots: Iterable[str]) -> None:
         servers = [_servers(port, slot)[0] for slot in slots]
         commands = [f"set server {server} state maint" for server in servers]
@@ -129,13 +208,18 @@ class HAProxyRouter:
             if row["srv_name"] in slots and not _admin(row) & FORCED_MAINTENANCE:
                 raise RouterError(f"the router did not close port {port}: {_said(answer)}")
 
-    def _ask(self, *commands: str) -> str:
-        """Have the commands carried out in order, and give all that was answered."""
+    def _ask(self, *commands: str, payload: str = "") -> str:
+        """Have the commands carried out in order, and give all that was answered.
+
+        Args:
+            payload: text for the last command; HAProxy takes it to end at its first empty line.
+        """
+        line = ";".join(commands)
+        if text := "\n".join(part for part in payload.splitlines() if part):
+            line += f" <<\n{text}\n"
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                return self._exchange(connection, ";".join(commands) + "\n").decode(
-                    errors="replace"
-                )
+                return self._exchange(connection, f"{line}\n").decode(errors="replace")
         except OSError as exc:
             raise RouterError(
                 "the router does not answer; `keystone up` starts it "

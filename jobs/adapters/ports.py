@@ -291,6 +291,25 @@ class Router(Protocol):
     def routes(self) -> dict[int, Route]:
         """Give what the router does now, by port; ports without an upstream are left out."""
 
+    def serve_domains(self, domains: Mapping[str, int]) -> None:
+        """Have exactly these domains lead to their apps' ports, without a pause for any of them.
+
+        Doing it again changes nothing. A router that serves no domains does nothing.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+
+    def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
+        """Show exactly these certificates, PEM with the key, by domain; without a pause for any.
+
+        Visitors of a domain that has one are sent on from HTTP to HTTPS. Doing it again changes
+        nothing. A router that serves no HTTPS does nothing.
+
+        Raises:
+            RouterError: the router does not answer, or refuses one; the others are shown then.
+        """
+
 
 # --- Probe -----------------------------------------------------------------------------------
 

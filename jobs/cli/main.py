@@ -51,11 +51,14 @@ CONTENTS = {
     "app": Entry("apps", "Add, list, show, change and remove apps."),
     "env": Entry("environment", "Set, list and remove an app's environment variables."),
     "deploy": Entry("deployments", "Deploy an app now."),
-    "rollback": Entry("rollback", "Start an earlier release again, and pause auto-deploy."),
-    "releases": Entry("rollback", "List the releases that were live once."),
+    "rollback": Entry(
+        "rollback", "Start an earlier release again, as it was, and pause auto-deploy."
+    ),
+    "releases": Entry("rollback", "List the releases that were live once, newest first."),
     "cancel": Entry("deployments", "Cancel a deployment that is queued or running."),
     "status": Entry("deployments", "Show how the apps stand, or one app and its deployments."),
     "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
+    "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "user": Entry("access", "Add, list and remove people who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
@@ -93,11 +94,11 @@ def change_app(
     lock_allocations(session)
     given = change.given()
     repository = session.get_one(Repository, app.repository_id)
-    if (token := given.pop("token", None)) is not None:
-        set_token(session, repository, token, actor, vault=vault)
     if git_url := given.pop("git_url", None):
         ensure_scheme(git_url, settings.allowed_git_schemes)
-        repository.git_url = git_url
+        _move(session, repository, git_url, actor, vault=vault)
+    if (token := given.pop("token", None)) is not None:
+        set_token(session, repository, token, actor, vault=vault)
     if "host_port" in given and given["host_port"] != app.host_port:
         _refuse_new_port(app, given["host_port"])
     given.pop("host_port", None)
@@ -111,6 +112,27 @@ def change_app(
     after = {name: given[name] for name in before}
     note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", before=before, after=after)
     return app
+
+
+def _move(
+    session: Session, repository: Repository, git_url: str, actor: Actor, *, vault: Vault
+) -> None:
+    """Fetch a repository from elsewhere; its token stays behind when that is another server.
+
+    Nobody is shown a token again, so nobody may have it sent to a server of their own either.
+    """
+    before, repository.git_url = repository.git_url, git_url
+    if before == git_url:
+        return
+    target = f"repository:{repository.id}"
+    note(session, Tag.REPOSITORY_MOVED, actor, target, before=before, after=git_url)
+    if _origin(before) != _origin(git_url):
+        set_token(session, repository, SecretStr(""), actor, vault=vault)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 def _refuse_new_port(app: App, port: int | None) -> None:

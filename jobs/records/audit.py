@@ -16,6 +16,7 @@ class Tag(StrEnum):
     APP_REMOVED = "app.removed"
     REPOSITORY_CREATED = "repository.created"
     REPOSITORY_RENAMED = "repository.renamed"
+    REPOSITORY_MOVED = "repository.moved"
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
     ENVIRONMENT_SET = "environment.set"
     ENVIRONMENT_UNSET = "environment.unset"

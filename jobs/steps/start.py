@@ -1,5 +1,7 @@
 """start: run the release's container beside the one that serves."""
 
+from pydantic import SecretStr
+
 from jobs.adapters.ports import Container, ContainerSpec
 from jobs.naming import container_name, labels, network_name, volume_name
 from jobs.plan import Candidate, Plan
@@ -35,7 +37,7 @@ def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
         port=wanted.container_port,
         # Ours come last: a label of the app's own can never hide them.
         labels={**wanted.labels, **labels(plan.identity, plan.app, plan.deployment_id)},
-        environment=candidate.variables,
+        environment={**candidate.variables, "KEYSTONE_APP": SecretStr(plan.app)},
         command=wanted.command,
         memory_mb=wanted.memory_mb,
         cpus=wanted.cpus,

@@ -1,0 +1,119 @@
+#!/bin/sh
+# Makes sure that this machine has what Keystone needs: `machine.sh run` for running it, `machine.sh
+# test` for its tests as well. As root it installs what is missing with apt, and says so; otherwise it
+# names the command. Does nothing, quickly, when everything is there.
+set -eu
+
+purpose=${1:?run or test}
+engine_log=/var/log/keystone-dockerd.log
+engine_within_s=60
+
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Where Debian keeps daemons, which is not on everybody's PATH.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+oldest_python='import sys; sys.exit(sys.version_info < (3, 11))'
+
+missing_packages() {
+    have git || echo git
+    have redis-server || have valkey-server || echo redis-server
+    have haproxy || echo haproxy
+    # The sample app of the demo and the images of the tests are compiled here.
+    have gcc || echo gcc libc6-dev
+    have python3 || echo python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+    if ! engine_answers; then
+        have dockerd || echo docker.io
+        have iptables || echo iptables
+    fi
+    if [ "$purpose" = test ]; then
+        have chromium || have chromium-browser || have google-chrome || echo chromium
+    fi
+}
+
+engine_answers() {
+    python3 - <<'PYTHON' 2>/dev/null
+import os, socket, sys
+host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+if not host.startswith("unix://"):
+    sys.exit()  # somewhere else: not ours to start
+with socket.socket(socket.AF_UNIX) as engine:
+    engine.settimeout(5)
+    engine.connect(host.removeprefix("unix://"))
+    engine.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
+    sys.exit(b" 200 " not in engine.recv(100))
+PYTHON
+}
+
+install_packages() {
+    [ -n "$1" ] || return 0
+    if ! have apt-get; then
+        say "please install: $1" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        say "this machine lacks: $1" >&2
+        say "run this, then try again: sudo apt-get install $1" >&2
+        exit 1
+    fi
+    say "installing with apt: $1"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    # shellcheck disable=SC2086 — a list of words
+    apt-get install -y -q --no-install-recommends $1
+    leave_services_off "$1"
+}
+
+# Keystone starts a Redis and a router of its own; those that the packages start are of no use. What
+# was installed before belongs to the user and is left alone.
+leave_services_off() {
+    [ -d /run/systemd/system ] || return 0
+    for service in redis-server haproxy; do
+        case " $1 " in *" $service "*) systemctl disable --now --quiet "$service" || true ;; esac
+    done
+}
+
+start_engine() {
+    engine_answers && return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "no Docker Engine answers this user; run this, log in again, and try again:" >&2
+        say "  sudo systemctl enable --now docker && sudo usermod -aG docker $(id -un)" >&2
+        exit 1
+    fi
+    if [ -d /run/systemd/system ]; then
+        say "starting the Docker Engine with systemd"
+        systemctl start docker
+        wait_for_engine && return 0
+    else
+        # The first start after a crash may fail while its containerd comes up: hence twice.
+        for _ in 1 2; do
+            say "starting dockerd in the background; its log is $engine_log"
+            setsid dockerd >>"$engine_log" 2>&1 </dev/null &
+            wait_for_engine $! && return 0
+        done
+    fi
+    say "the Docker Engine does not answer within $engine_within_s s; see $engine_log" >&2
+    exit 1
+}
+
+# Waits until the engine answers, the process given ends, or the time is over.
+wait_for_engine() {
+    waited=0
+    while [ "$waited" -lt "$engine_within_s" ]; do
+        engine_answers && return 0
+        [ -z "${1:-}" ] || kill -0 "$1" 2>/dev/null || return 1
+        sleep 1
+        waited=$((waited + 1))
+    done
+    return 1
+}
+
+install_packages "$(missing_packages | tr '\n' ' ' | sed 's/ $//')"
+if ! python3 -c "$oldest_python"; then
+    say "Keystone needs Python 3.11 or newer; $(python3 --version) was found" >&2
+    exit 1
+fi
+start_engine

@@ -1,0 +1,53 @@
+# `make demo` and `make run` on a fresh Debian or Ubuntu machine; `make test` for every test.
+# Each begins with the set-up, which takes about a second when there is nothing to do.
+
+venv := .venv
+ready := $(venv)/.ready
+ready_to_test := $(venv)/.ready-to-test
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check machine machine-to-test
+# Two installations at once into one .venv would break it.
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo    see it work: a sample app, deployed twice without a failed request'
+	@echo 'make run     run Keystone (the same as .venv/bin/keystone up)'
+	@echo 'make setup   only install what it needs; afterwards use .venv/bin/keystone'
+	@echo 'make test    run every test, with coverage'
+	@echo 'make check   formatting, lint, types, import contracts'
+
+setup: machine $(ready)
+
+demo: setup
+	@exec $(venv)/bin/keystone demo
+
+run: setup
+	@exec $(venv)/bin/keystone up
+
+test: machine-to-test $(ready_to_test)
+	$(venv)/bin/coverage erase
+	$(venv)/bin/coverage run -m pytest
+	$(venv)/bin/coverage combine --quiet
+	$(venv)/bin/coverage report
+
+check: $(ready_to_test)
+	$(venv)/bin/ruff format --check .
+	$(venv)/bin/ruff check .
+	$(venv)/bin/mypy
+	$(venv)/bin/lint-imports
+
+machine:
+	@.setup/machine.sh run
+
+machine-to-test:
+	@.setup/machine.sh test
+
+$(ready): requirements.lock pyproject.toml | machine
+	@.setup/environment.sh requirements.lock
+	@touch $@
+
+# What the tests need includes what Keystone needs, at the same versions.
+$(ready_to_test): requirements-test.lock pyproject.toml | machine-to-test
+	@.setup/environment.sh requirements-test.lock
+	@touch $(ready) $@

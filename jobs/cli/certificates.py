@@ -1,0 +1,97 @@
+"""`keystone certificate`: what proves to browsers that a domain is ours."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.addresses import Doors, certificate_views, find_doors
+from jobs.certificates import read_bundle
+from jobs.cli.console import AsJson, actor, open_keystone, show_json, show_table
+from jobs.domain_names import plain_domain
+from jobs.errors import ConfigurationError
+from jobs.models import now
+from jobs.records.certificates import remove_certificate, set_certificate
+from jobs.views import CertificateView, Page
+
+commands = typer.Typer(rich_markup_mode=None)
+certificate = typer.Typer(no_args_is_help=True)
+commands.add_typer(
+    certificate, name="certificate", help="Set, list and remove the certificates of domains."
+)
+
+Domain = Annotated[
+    str, typer.Argument(metavar="DOMAIN", help="Like app.example.com or *.example.com.")
+]
+# Longer than any chain: a wrong file is not read into memory.
+LONGEST_FILE = 1024 * 1024
+
+
+@certificate.command("set")
+def change(
+    domain: Domain,
+    *,
+    certificate: Annotated[
+        Path, typer.Option(help="PEM: the domain's certificate, then those it depends on.")
+    ],
+    key: Annotated[Path, typer.Option(help="PEM: its private key, without a passphrase.")],
+) -> None:
+    """Give a domain a certificate, or another one in its place; no request fails."""
+    name = _parsed(domain)
+    bundle = read_bundle(
+        name, certificate=_read("certificate", certificate), key=_read("key", key), at=now()
+    )
+    keystone = open_keystone()
+    with keystone.database.writing() as session:
+        set_certificate(session, name, bundle, actor(), vault=keystone.vault)
+        doors = find_doors(session)
+    typer.echo(
+        f"{name} has a certificate that is valid until {bundle.not_after:%Y-%m-%d}; "
+        f"{_when_it_is_shown(doors)}"
+    )
+
+
+def _when_it_is_shown(doors: Doors) -> str:
+    if "https" in doors.ports:
+        return "the router shows it within seconds."
+    return "the router does not serve HTTPS: `keystone doctor` says why."
+
+
+@certificate.command("list")
+def list_certificates(*, as_json: AsJson = False) -> None:
+    """List the certificates, by domain."""
+    with open_keystone().database.reading() as session:
+        views = certificate_views(session)
+    if as_json:
+        show_json(Page[CertificateView](items=views))
+        return
+    rows = [(v.domain, v.app, v.not_after, v.problem) for v in views]
+    empty = "There are no certificates yet; `keystone certificate set` adds one."
+    show_table(("Domain", "App", "Valid until", ""), rows, empty=empty)
+
+
+@certificate.command("remove")
+def remove(domain: Domain) -> None:
+    """Take a domain's certificate away; the domain is served by HTTP from then on."""
+    name = _parsed(domain)
+    with open_keystone().database.writing() as session:
+        remove_certificate(session, name, actor())
+    typer.echo(f"The certificate of {name} is removed.")
+
+
+def _parsed(domain: str) -> str:
+    try:
+        return plain_domain(domain)
+    except ValueError as exc:
+        raise ConfigurationError(f"{domain}: {exc}") from None
+
+
+def _read(what: str, file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(LONGEST_FILE + 1)
+    except OSError as exc:
+        raise ConfigurationError(f"{what}: {file} cannot be read ({exc.strerror})") from exc
+    if len(content) > LONGEST_FILE:
+        raise ConfigurationError(f"{what}: {file} is too long to be one")
+    return content

@@ -1,0 +1,41 @@
+"""The house rules that no linter knows: what lies where, and what the dashboard can do."""
+
+import subprocess
+from pathlib import Path
+
+from starlette.routing import Route
+
+from dashboard.app import create_dashboard
+from jobs.database import Database
+from jobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"receiver", "jobs", "dashboard", "tests"}
+PAPERS = {"Procfile", "pyproject.toml", "README.md", "LICENSE", "Makefile"}
+
+
+def test_the_top_level_holds_the_four_rooms_and_what_tools_insist_on() -> None:
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    tops = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    others = {top for top in tops if not top.startswith(".") and not top.endswith(".lock")}
+    assert others >= ROOMS
+    assert others <= ROOMS | PAPERS
+
+
+def test_the_dashboard_has_only_get_routes(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    dashboard = create_dashboard(Database(settings.effective_database_url), settings)
+    methods = {
+        method
+        for route in dashboard.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    assert methods == {"GET", "HEAD"}

@@ -1,0 +1,65 @@
+"""The set-up of a machine, where it can be tried without changing the machine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MACHINE = ROOT / ".setup" / "machine.sh"
+TOOLS = ("cat", "env", "printf", "sed", "tr", "sh", "sleep")
+
+
+def set_up(purpose: str, path: str) -> "subprocess.CompletedProcess[str]":
+    """Run the script with nothing but a PATH."""
+    return subprocess.run(
+        ["/bin/sh", MACHINE, purpose],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A PATH of somebody who is not root, on a machine with next to nothing installed."""
+    for tool in TOOLS:
+        found = next(p for d in os.defpath.split(":") if (p := Path(d) / tool).exists())
+        (tmp_path / tool).symlink_to(found)
+    script(tmp_path / "id", "echo 1000")
+    script(tmp_path / "apt-get", "echo apt-get must not be run; exit 1")
+    script(tmp_path / "python3", "exit 1")
+    return tmp_path
+
+
+def script(path: Path, body: str) -> None:
+    """Make a stand-in for a program."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_a_machine_that_has_everything_needs_nothing() -> None:
+    done = set_up("test", os.environ["PATH"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_without_root_the_command_that_installs_is_named(bare: Path) -> None:
+    done = set_up("run", str(bare))
+    assert done.returncode == 1
+    command = done.stderr.partition("sudo apt-get install ")[2].split()
+    assert {"git", "redis-server", "gcc", "libc6-dev", "python3-venv"} <= set(command)
+    assert "chromium" not in command
+    assert "must not be run" not in done.stdout
+
+
+def test_only_the_tests_need_a_browser(bare: Path) -> None:
+    assert "chromium" in set_up("test", str(bare)).stderr
+
+
+@pytest.mark.parametrize("name", [".setup/machine.sh", ".setup/environment.sh", ".ci/run"])
+def test_the_scripts_are_plain_shell_and_can_be_run(name: str) -> None:
+    assert os.access(ROOT / name, os.X_OK)
+    subprocess.run(["/bin/sh", "-n", ROOT / name], check=True, timeout=10)

@@ -1,0 +1,69 @@
+"""The demo's own Keystone: it takes nothing over from a real one."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from jobs.demo.house import HOST, PORTS, demo_environment, running
+from jobs.errors import PlatformError
+from jobs.router_server import is_free
+from jobs.settings import AllSettings, read_settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The demo's folder."""
+    folder = tmp_path / "demo"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def read(environ: dict[str, str], folder: Path) -> AllSettings:
+    """Read the settings that an environment makes."""
+    return read_settings(AllSettings, environ, env_file=folder / "none")
+
+
+def test_nothing_of_a_real_keystone_is_taken_over(folder: Path) -> None:
+    real = {
+        "PATH": "/bin",
+        "KEYSTONE_DATABASE_URL": "postgresql+psycopg://production",
+        "KEYSTONE_REDIS_URL": "redis://production",
+        "KEYSTONE_GITHUB_TOKEN": "a real token",
+    }
+    environ = demo_environment(folder, real)
+    assert environ["PATH"] == "/bin"
+    settings = read(environ, folder)
+    assert (settings.database_url, settings.redis_url) == ("", "")
+    assert settings.github_token.get_secret_value() == ""
+    assert settings.data_dir == folder
+
+
+def test_the_login_stays_the_same(folder: Path) -> None:
+    first, second = (demo_environment(folder, {}) for _ in range(2))
+    assert first["KEYSTONE_ADMIN_PASSWORD"] == second["KEYSTONE_ADMIN_PASSWORD"]
+    assert (folder / "admin-password").stat().st_mode & 0o777 == 0o600
+
+
+def test_ports_that_are_taken_are_left_alone(folder: Path) -> None:
+    before = read(demo_environment(folder, {}), folder)
+    assert before.port in PORTS
+    with (
+        socket.create_server((HOST, before.port)),
+        socket.create_server((HOST, before.port_range.first + 2)),
+    ):
+        after = read(demo_environment(folder, {}), folder)
+        assert is_free(HOST, after.port)
+    assert after.port != before.port
+    assert after.port_range.first != before.port_range.first
+
+
+def test_a_keystone_that_does_not_start_is_quoted(
+    folder: Path,
+) -> None:
+    environ = demo_environment(folder, {"PATH": "/nowhere"})
+    with (
+        pytest.raises(PlatformError, match="redis-server is not installed"),
+        running(folder, environ),
+    ):
+        pytest.fail("it cannot be running")

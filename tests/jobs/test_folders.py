@@ -1,0 +1,45 @@
+"""Folders that only we can enter."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import StorageError
+from jobs.folders import ensure_private
+
+
+def test_a_folder_is_made_closed_to_others(tmp_path: Path) -> None:
+    made = ensure_private(tmp_path / "a" / "b")
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert ensure_private(made) == made
+
+
+def test_a_folder_that_is_open_to_others_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    with pytest.raises(StorageError, match="chmod 700"):
+        ensure_private(tmp_path)
+
+
+def test_a_link_that_somebody_laid_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "target")
+    with pytest.raises(StorageError, match="not a folder of ours"):
+        ensure_private(link)
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    theirs = Path("/usr")  # root's, which is somebody else to everybody but root
+    if os.getuid() == 0:
+        theirs = tmp_path / "theirs"
+        theirs.mkdir(mode=0o700)
+        os.chown(theirs, 12345, 12345)
+    with pytest.raises(StorageError, match="not a folder of ours"):
+        ensure_private(theirs)
+
+
+def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="Not a directory"):
+        ensure_private(tmp_path / "file" / "folder")

@@ -1,0 +1,211 @@
+"""The supervisor with real processes: what it starts, restarts and stops, and what it leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from supervisor.states import ProcessStates
+
+from jobs.errors import ConflictError
+from jobs.settings import Settings
+from jobs.supervise import Program, configuration, is_up, programs, take_over
+from jobs.supervisor import LONGEST_PAUSE_S, Options, Part
+from tests.processes import processes_about
+
+SOON_S = 30.0
+# Comment signs, percent signs and quotes: all that supervisord's own file gives a meaning to.
+AWKWARD = "a b #c ;d 100% %(x)s 'e' \"f\""
+
+
+def python(code: str, *, name: str, priority: int = 10, **fields: int) -> Program:
+    """Make a part that is a line of Python; its first argument is AWKWARD."""
+    return Program(name, (sys.executable, "-u", "-c", code, AWKWARD), priority, **fields)
+
+
+def until(look: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + SOON_S
+    while not look():
+        assert time.monotonic() < deadline, f"not within {SOON_S} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class House:
+    """A running supervisor."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    data_dir: Path
+
+    def said(self) -> list[str]:
+        """Give what the supervisor and its parts have printed."""
+        return self.output.read_text().splitlines()
+
+    def children(self) -> list[int]:
+        """Give the process ids of the parts that run now."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
+
+
+@contextmanager
+def house(folder: Path, parts: Sequence[Program]) -> Iterator[House]:
+    """Run a supervisor with these parts, and end it whatever happens."""
+    data_dir = folder / AWKWARD.replace("/", "")
+    data_dir.mkdir(mode=0o700)
+    code = (
+        "import pathlib, sys; from jobs.supervise import Program, supervise, take_over; "
+        "data_dir = pathlib.Path(sys.argv[1]); "
+        f"supervise({list(parts)!r}, data_dir, take_over(data_dir))"
+    )
+    output = folder / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield House(process, output, data_dir)
+    finally:
+        process.kill()
+        process.wait(SOON_S)
+
+
+# --- What is run -----------------------------------------------------------------------------
+
+
+def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
+    parts = {part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3))}
+    assert list(parts) == ["redis", "router", "watcher", "worker", "web"]
+    assert parts["worker"].count == 3
+    assert parts["worker"].stop_within_s >= 30
+
+
+def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, redis_url="redis://127.0.0.1:6379/0")
+    assert "redis" not in {part.name for part in programs(settings)}
+
+
+def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
+    parts = sorted(programs(Settings(data_dir=tmp_path)), key=lambda part: -part.priority)
+    assert [part.name for part in parts] == ["web", "worker", "watcher", "router", "redis"]
+
+
+def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "supervisor.conf"
+    file.write_text(configuration([python("x = 1", name="a", count=2)], supervisor_pid=77))
+    options = Options()
+    options.realize(["-c", str(file), "-l", "/dev/null", "-j", "/dev/null"])
+    (group,) = options.process_group_configs
+    first, second = group.process_configs
+    assert [first.name, second.name] == ["a-1", "a-2"]
+    guard = ["-P", "-m", "jobs.guard", "77"]
+    expected = [sys.executable, *guard, sys.executable, "-u", "-c", "x = 1", AWKWARD]
+    assert Part(first).get_execv_args()[1] == expected
+
+
+def test_a_part_that_keeps_failing_is_never_given_up_and_waits_half_a_minute_at_most(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "supervisor.conf"
+    file.write_text(configuration([python("x = 1", name="a")], supervisor_pid=77))
+    options = Options()
+    options.realize(["-c", str(file), "-l", "/dev/null", "-j", "/dev/null"])
+    (config,) = options.process_group_configs[0].process_configs
+    part = Part(config)
+    part.backoff = 100_000
+    part.change_state(ProcessStates.BACKOFF)
+    assert part.backoff <= LONGEST_PAUSE_S <= config.startretries
+    assert part.delay - time.time() <= LONGEST_PAUSE_S
+
+
+# --- Whose data directory it is --------------------------------------------------------------
+
+
+def test_one_data_directory_belongs_to_one_keystone_at_a_time(tmp_path: Path) -> None:
+    assert not is_up(tmp_path)
+    with take_over(tmp_path):
+        assert is_up(tmp_path)
+        with pytest.raises(ConflictError, match="another `keystone up` uses"):
+            take_over(tmp_path)
+    assert not is_up(tmp_path)
+    take_over(tmp_path).close()
+
+
+def test_asking_whether_a_keystone_is_up_makes_nothing(tmp_path: Path) -> None:
+    assert not is_up(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+# --- While it runs ---------------------------------------------------------------------------
+
+
+def test_parts_run_and_stop_one_after_the_other_from_the_highest_priority_down(
+    tmp_path: Path,
+) -> None:
+    stops = (
+        "import signal, sys, time; "
+        "signal.signal(15, lambda *_: (print('{0} ends'), time.sleep(0.3), sys.exit())); "
+        "print('{0} runs with', sys.argv[1]); time.sleep(600)"
+    )
+    parts = [
+        python(stops.format(name), name=name, priority=priority)
+        for name, priority in (("low", 10), ("high", 50), ("middle", 30))
+    ]
+    with house(tmp_path, parts) as running:
+        until(lambda: sum("runs with" in line for line in running.said()) == 3, "all run")
+        assert f"low runs with {AWKWARD}" in running.said()
+        assert is_up(running.data_dir)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(SOON_S) == 0
+        assert [line for line in running.said() if line.endswith(" ends")] == [
+            "high ends",
+            "middle ends",
+            "low ends",
+        ]
+        assert not is_up(running.data_dir)
+
+
+def test_a_part_that_dies_is_started_again(tmp_path: Path) -> None:
+    part = python("import time; print('begun'); time.sleep(600)", name="phoenix")
+    with house(tmp_path, [part]) as running:
+        until(lambda: running.said().count("begun") == 1, "it runs")
+        (pid,) = running.children()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: running.said().count("begun") == 2, "it runs again")
+        assert running.children() != [pid]
+
+
+def test_a_part_that_ends_at_once_is_tried_again(tmp_path: Path) -> None:
+    with house(tmp_path, [python("print('tried')", name="hasty")]) as running:
+        until(lambda: running.said().count("tried") >= 3, "three tries")
+        assert running.process.poll() is None
+
+
+def test_a_supervisor_that_is_killed_leaves_no_orphans(tmp_path: Path) -> None:
+    marker = f"orphan-of-{os.getpid()}"
+    part = python(f"import time; print('begun'); time.sleep(600)  # {marker}", name="a", count=3)
+    with house(tmp_path, [part]) as running:
+        until(lambda: running.said().count("begun") == 3, "all run")
+        assert len(running.children()) == 3
+        running.process.kill()
+        running.process.wait(SOON_S)
+        until(lambda: not processes_about(marker), "no orphan lives")
+
+
+def test_its_own_files_are_closed_to_others(tmp_path: Path) -> None:
+    part = python("import time; print('begun'); time.sleep(600)", name="a")
+    with house(tmp_path, [part]) as running:
+        until(lambda: "begun" in running.said(), "it runs")
+        folder = running.data_dir / "run"
+        assert folder.stat().st_mode & 0o077 == 0
+        assert (folder / "supervisor.conf").stat().st_mode & 0o777 == 0o600
