@@ -91,7 +91,7 @@ def built(work: Work) -> tuple[Commit, BuiltImage]:
 def give_up(work: Work, cause: Exception) -> None:
     """End a deployment that did not go live, and leave nothing of it behind."""
     state, reason = verdict(cause)
-    # What failed may quote the app's own words, and the reason is shown to more people than the log.
+    # It may quote the app's own words, and is shown to more people than the log.
     reason = work.log.redact(reason)
     work.log.write(state, reason)
     work.ensure_ours()

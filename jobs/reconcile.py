@@ -177,14 +177,16 @@ def _remove(engine: Engine, container: Container) -> None:
 def _sweep_removed_apps(
     engine: Engine, containers: list[Container], identity: str, names: set[str]
 ) -> None:
-    for image in engine.images():
-        app = image.labels.get(APP_LABEL, "")
-        if app and app not in names:
-            for tag in image.tags or (image.id,):
-                engine.remove_image(tag)
-    gone = {c.labels.get(APP_LABEL, "") for c in containers} - names - {""}
+    images = engine.images()
+    labels = [*(container.labels for container in containers), *(image.labels for image in images)]
+    gone = {found.get(APP_LABEL, "") for found in labels} - names - {""}
+    # The networks first: an app whose containers all failed is known by its images alone.
     for app in gone:
         engine.remove_network(network_name(identity, app))
+    for image in images:
+        if image.labels.get(APP_LABEL) in gone:
+            for tag in image.tags or (image.id,):
+                engine.remove_image(tag)
 
 
 # --- Routes ----------------------------------------------------------------------------------

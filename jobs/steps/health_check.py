@@ -1,10 +1,12 @@
 """health_check: ask the new container from outside until it is healthy, or the deadline passes."""
 
+import re
 import time
 from collections.abc import Callable
 
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
+from jobs.logs import clean
 from jobs.plan import ContainerSettings
 from jobs.states import ContainerState, StepName
 from jobs.work import Work
@@ -14,6 +16,9 @@ FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
 LONGEST_LOOK_S = 5.0
 LINES_SHOWN = 50
+LONGEST_QUOTE = 200  # characters
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 Clock = Callable[[], float]
 
@@ -70,8 +75,9 @@ def _asks_docker(container: Container, wanted: ContainerSettings) -> bool:
 def _still_running(work: Work, container: Container) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
-        _show_output(work, container)
-        raise HealthCheckError(f"the container {now} before it was healthy")
+        last = _show_output(work, container)
+        told = f"; its last line: {last}" if last else ""
+        raise HealthCheckError(f"the container {now} before it was healthy{told}")
     return now
 
 
@@ -86,11 +92,19 @@ def _gave_up(
     )
 
 
-def _show_output(work: Work, container: Container) -> None:
+def _show_output(work: Work, container: Container) -> str:
+    """Write the container's last lines to the log, and give the last of them as plain text."""
     lines = work.tools.engine.output(container.id, tail=LINES_SHOWN)
     work.say(STEP, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
         work.say(STEP, f"  {line}")
+    last = next((found for line in reversed(lines) if (found := _plain(line))), "")
+    # Masked before it is cut: half a secret could not be recognised any more.
+    return work.log.redact(last)[:LONGEST_QUOTE]
+
+
+def _plain(line: str) -> str:
+    return COLOURS.sub("", clean(line)).strip()
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:

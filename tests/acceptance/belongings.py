@@ -1,0 +1,62 @@
+"""What a Keystone has on the Docker Engine, found by its label from outside."""
+
+import docker
+
+LABEL = "keystone.identity"
+
+
+class Belongings:
+    """The containers, networks and images that carry one identity."""
+
+    def __init__(self, identity: str) -> None:
+        self._client = docker.from_env(timeout=60)
+        self._ours = {"label": f"{LABEL}={identity}"}
+
+    def containers(self, app: str | None = None) -> list[str]:
+        """Give the names of all containers, or of one app's, stopped ones too."""
+        labels = [self._ours["label"], *([f"keystone.app={app}"] if app else [])]
+        found = self._client.api.containers(all=True, filters={"label": labels})
+        return sorted(container["Names"][0].removeprefix("/") for container in found)
+
+    def networks(self) -> list[str]:
+        """Give the names of the networks."""
+        return sorted(found["Name"] for found in self._client.api.networks(filters=self._ours))
+
+    def images(self) -> list[str]:
+        """Give the tags of the images."""
+        found = self._client.api.images(filters=self._ours)
+        return sorted(tag for image in found for tag in image["RepoTags"] or [image["Id"]])
+
+    def everything(self) -> list[str]:
+        """Give the names of all there is."""
+        return [*self.containers(), *self.networks(), *self.images()]
+
+    def described(self) -> str:
+        """Give all that Docker tells of the containers and images, their histories included."""
+        api = self._client.api
+        told: list[object] = [api.inspect_container(name) for name in self.containers()]
+        for tag in self.images():
+            image = self._client.images.get(tag)
+            told += [image.attrs, image.history()]
+        return "\n".join(map(repr, told))
+
+    def layers(self) -> bytes:
+        """Give the images themselves, as `docker save` would."""
+        return b"".join(b"".join(self._client.api.get_image(tag)) for tag in self.images())
+
+    def remove_container(self, name: str) -> None:
+        """Remove one container, running or not."""
+        self._client.api.remove_container(name, force=True)
+
+    def remove(self) -> None:
+        """Remove all there is."""
+        for name in self.containers():
+            self.remove_container(name)
+        for name in self.networks():
+            self._client.api.remove_network(name)
+        for tag in self.images():
+            self._client.api.remove_image(tag, force=True)
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        self._client.close()

@@ -1,0 +1,57 @@
+"""One Keystone for most modules, with private git servers and a recording GitHub beside it."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.keystone import Keystone
+from tests.githubapi import GitHubApi
+from tests.gitserver import GitServer
+
+TOKEN = "ghp_Acceptance0Token1With2Thirty3Six4Chars"
+LOG_SHOWN = 8000  # characters
+RUNNING = pytest.StashKey[Keystone]()
+
+
+@pytest.fixture(scope="module")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A git server that lets nobody in without the token."""
+    with GitServer(tmp_path_factory.mktemp("git"), token=TOKEN) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def github() -> Iterator[GitHubApi]:
+    """GitHub's API, for those who have the token."""
+    with GitHubApi(token=TOKEN) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def keystone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
+) -> Iterator[Keystone]:
+    """A running Keystone, which must leave nothing behind; each module has apps of its own."""
+    yield from running(request, tmp_path_factory.mktemp("up"), github)
+
+
+def running(request: pytest.FixtureRequest, folder: Path, github: GitHubApi) -> Iterator[Keystone]:
+    """Run a Keystone for as long as the fixture lasts that asks for it."""
+    made = Keystone(folder, github_api_url=github.url)
+    request.node.stash[RUNNING] = made
+    with made:
+        yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what Keystone's processes said."""
+    report = yield
+    holders = [item.getparent(pytest.Module), item.session]
+    logs = [holder.stash[RUNNING].log() for holder in holders if holder and RUNNING in holder.stash]
+    if report.failed and logs:
+        report.sections.append(("keystone up", logs[0][-LOG_SHOWN:]))
+    return report

@@ -1,0 +1,318 @@
+"""A whole Keystone as people meet it: `keystone up` as a child, HTTP and the command line.
+
+    with Keystone(folder, github_api_url=api.url) as keystone:
+        keystone.api("GET", "/api/apps")
+
+Nothing of Keystone is imported here. When the block ends the apps are removed and Keystone is
+stopped, and neither may leave anything behind: no process, container, network or image.
+"""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from tests.acceptance.belongings import Belongings
+from tests.acceptance.payloads import Delivery
+from tests.haproxy import free_ports
+from tests.processes import Process, processes
+
+Json = dict[str, Any]
+Found = TypeVar("Found")
+
+ADMIN_PASSWORD = "correct horse battery staple"
+APP_PORTS = 60
+READY_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 45.0
+CLEARED_WITHIN_S = 60.0
+COMMAND_WITHIN_S = 120.0
+OVER = {"success", "failure", "error", "cancelled", "superseded"}
+
+
+def until(
+    look: Callable[[], Found], *, timeout: float, what: str = "", pause_s: float = 0.05
+) -> Found:
+    """Look again and again until something is there, and give it."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or look}"
+        time.sleep(pause_s)
+    return found
+
+
+class Keystone:
+    """One Keystone with a folder, ports and an identity of its own."""
+
+    def __init__(self, folder: Path, *, github_api_url: str) -> None:
+        web_port, *app_ports = free_ports(1 + APP_PORTS)
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.log_file = folder / "keystone.log"
+        self.url = f"http://127.0.0.1:{web_port}"
+        self.ports = range(app_ports[0], app_ports[-1] + 1)
+        self.token = ""
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "KEYSTONE_DATA_DIR": str(self.data_dir),
+            "KEYSTONE_PORT": str(web_port),
+            "KEYSTONE_PORT_RANGE": f"{app_ports[0]}-{app_ports[-1]}",
+            # The world's own ports are not a test's to take.
+            "KEYSTONE_HTTP_PORT": "0",
+            "KEYSTONE_HTTPS_PORT": "0",
+            "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,http,file",
+            "KEYSTONE_GITHUB_API_URL": github_api_url,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    # --- Its life ----------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            made = self.command("token", "create", "ci", "--role", "admin", "--json")
+            self.token = made["token"]
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._leave_nothing()
+        finally:
+            self._end()
+
+    def start(self) -> None:
+        """Run `keystone up` and wait until it can accept pushes."""
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [_program(), "up"],
+                cwd=self.folder,
+                env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": ADMIN_PASSWORD},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until(self._is_ready, timeout=READY_WITHIN_S, what="GET /readyz answers 200")
+
+    def kill(self) -> None:
+        """End `keystone up` as a crash would; the kernel ends its parts."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+        until(lambda: not self.processes(), timeout=10, what="no part outlives its supervisor")
+
+    def stop(self) -> None:
+        """Ask it to stop as systemd would, and see it gone with all its parts."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(STOPPED_WITHIN_S) == 0
+        left = self.processes()
+        assert not left, f"still there after the end: {left}"
+
+    def log(self) -> str:
+        """Give what all of its processes have said."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"keystone up has ended:\n{self.log()[-5000:]}"
+        try:
+            return self._client.get("/readyz").status_code == httpx2.codes.OK
+        except httpx2.TransportError:
+            return False
+
+    def _leave_nothing(self) -> None:
+        for deployment in self.deployments():
+            if deployment["state"] not in OVER:
+                self.ask("POST", f"/api/deployments/{deployment['id']}/cancel")
+                self.wait_for(deployment["id"])
+        for app in self.api("GET", "/api/apps")["items"]:
+            self.api("DELETE", f"/api/apps/{app['name']}")
+        belongings = self.belongings()
+        try:
+            until(
+                lambda: not belongings.everything(),
+                timeout=CLEARED_WITHIN_S,
+                what=f"removed apps leave nothing on the engine: {belongings.everything()}",
+                pause_s=0.5,
+            )
+        finally:
+            belongings.close()
+        self.stop()
+
+    def _end(self) -> None:
+        """Whatever has happened, leave the machine as it was found."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOPPED_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+        self._client.close()
+        if (self.data_dir / "keystone.db").exists():
+            belongings = self.belongings()
+            belongings.remove()
+            belongings.close()
+
+    # --- HTTP --------------------------------------------------------------------------------
+
+    def ask(self, method: str, path: str, json: object = None) -> httpx2.Response:
+        """Send a request with the admin's token, and give whatever is answered."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self._client.request(method, path, json=json, headers=headers)
+
+    def api(self, method: str, path: str, json: object = None) -> Any:  # noqa: ANN401 — JSON
+        """Send a request that must succeed, and give the JSON of its answer."""
+        answer = self.ask(method, path, json)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def deliver(self, delivery: Delivery, **headers: str | None) -> httpx2.Response:
+        """Send a delivery as GitHub would; a header named here is changed, or left out if None."""
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {**delivery.headers, **changed}
+        return self._client.post(
+            "/webhooks/github",
+            content=delivery.body,
+            headers={name: value for name, value in sent.items() if value is not None},
+        )
+
+    def deployment(self, deployment_id: int) -> Json:
+        """Give one deployment."""
+        found: Json = self.api("GET", f"/api/deployments/{deployment_id}")
+        return found
+
+    def deployments(self, app: str = "") -> list[Json]:
+        """Give the newest hundred deployments, newest first."""
+        of_app = f"&app={app}" if app else ""
+        found: list[Json] = self.api("GET", f"/api/deployments?limit=100{of_app}")["items"]
+        return found
+
+    def wait_for(self, deployment_id: int, *, timeout: float = 60) -> Json:
+        """Wait until a deployment is over, and give it."""
+
+        def look() -> list[Json]:
+            found = self.deployment(deployment_id)
+            return [found] if found["state"] in OVER else []
+
+        (over,) = until(look, timeout=timeout, what=f"deployment {deployment_id} is over")
+        return over
+
+    def wait_for_step(self, deployment_id: int, step: str, *, timeout: float = 30) -> None:
+        """Wait until a deployment is at a step."""
+
+        def is_there() -> bool:
+            steps = self.deployment(deployment_id)["steps"]
+            return any(s["name"] == step and s["state"] == "running" for s in steps)
+
+        until(is_there, timeout=timeout, what=f"deployment {deployment_id} is at {step}")
+
+    def transcript(self, deployment_id: int) -> str:
+        """Give the log of a deployment."""
+        return self.ask("GET", f"/api/deployments/{deployment_id}/logs").text
+
+    # --- The command line --------------------------------------------------------------------
+
+    def run(
+        self, *arguments: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of `keystone`, and give its output and exit code."""
+        return subprocess.run(
+            [_program(), *arguments],
+            cwd=self.folder,
+            env={**self._environment, **environment},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_WITHIN_S,
+            check=False,
+        )
+
+    def command(self, *arguments: str, stdin: str = "") -> Any:  # noqa: ANN401 — JSON
+        """Run a command that must succeed, and give the JSON it prints."""
+        finished = self.run(*arguments, stdin=stdin)
+        assert finished.returncode == 0, f"keystone {arguments}: {finished.stderr}"
+        return httpx2.Response(200, text=finished.stdout).json()
+
+    # --- What it is made of ------------------------------------------------------------------
+
+    def processes(self) -> list[Process]:
+        """Give every process of this Keystone, found by its data directory."""
+        mark = str(self.data_dir)
+        return [
+            process
+            for process in processes()
+            if mark in process.environment or any(mark in word for word in process.arguments)
+        ]
+
+    def parts(self, name: str) -> list[int]:
+        """Give the process ids of one part: redis, router, watcher, worker or web."""
+        wanted = _PARTS[name]
+        found = (p.pid for p in self.processes() if wanted in " ".join(p.arguments))
+        # A worker's children look like it: only the supervisor's own are parts.
+        return [pid for pid in found if parent_of(pid) == self.pid]
+
+    @property
+    def pid(self) -> int:
+        """The process id of `keystone up`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill_part(self, name: str) -> None:
+        """End every process of one part at once."""
+        for pid in self.parts(name):
+            os.kill(pid, signal.SIGKILL)
+
+    def belongings(self) -> Belongings:
+        """Give what it has on the engine."""
+        path = self.data_dir / "keystone.db"
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            (identity,) = database.execute("SELECT name FROM identity").fetchone()
+        database.close()
+        return Belongings(identity)
+
+
+# Words of their command lines.
+_PARTS: Mapping[str, str] = {
+    "redis": "redis-server",
+    "router": "haproxy",
+    "watcher": "jobs.cli watcher",
+    "worker": "jobs.cli worker",
+    "web": "uvicorn",
+}
+
+
+def parent_of(pid: int) -> int:
+    """Give the parent's process id, or 0 when the process has ended."""
+    try:
+        # The name in brackets may hold spaces: the fields are counted from its end.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def children_of(pid: int) -> list[int]:
+    """Give the process ids of a process's children."""
+    return [process.pid for process in processes() if parent_of(process.pid) == pid]
+
+
+def _program() -> str:
+    return str(Path(sys.executable).parent / "keystone")

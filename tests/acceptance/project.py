@@ -1,0 +1,129 @@
+"""A repository, the app that is deployed from it, and GitHub's view of both."""
+
+import json
+import secrets
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx2
+
+from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.payloads import JSON, NO_COMMIT, Delivery, PushPayload, encoded
+from tests.gitserver import Executable, GitServer, Repo
+from tests.images import app_files, web_binary
+
+_FIRST_GITHUB_ID = 186_853_000
+
+
+def building(*commands: tuple[str, ...]) -> str:
+    """Give the Dockerfile of an app that runs these commands of the test server to be built.
+
+    The engine has none of them in its cache, whatever was built before.
+    """
+    runs = [f"RUN {json.dumps(['/web', *command])}" for command in commands]
+    head = ["FROM scratch", f"ENV NEVER_BUILT_BEFORE={secrets.token_hex(8)}"]
+    copies = ["COPY web /web", "COPY version.txt behaviour /"]
+    return "\n".join([*head, *copies, *runs, 'CMD ["/web"]', ""])
+
+
+@dataclass
+class Project:
+    """One app of a repository of its own."""
+
+    keystone: Keystone
+    name: str
+    repo: Repo
+    github_id: int
+    port: int
+    secret: str
+    pushed: str = NO_COMMIT  # the last commit that GitHub told of
+    pushed_at: int = field(default_factory=lambda: int(time.time()) - 100_000)
+
+    @property
+    def full_name(self) -> str:
+        """What GitHub calls the repository."""
+        return f"octo/{self.name}"
+
+    def commit(
+        self,
+        version: str,
+        *,
+        behaviour: str = "",
+        dockerfile: str | None = None,
+        message: str = "Change something",
+    ) -> str:
+        """Commit a version of the app, and give the commit's SHA; `tests.images` says the rest."""
+        files = app_files(version, behaviour=behaviour, dockerfile=dockerfile)
+        return self.repo.commit({**files, "web": Executable(web_binary())}, message=message)
+
+    def payload(self, sha: str, **changes: Any) -> PushPayload:  # noqa: ANN401 — its own fields
+        """Give what GitHub tells of the next push; a second later than the one before."""
+        self.pushed_at += 1
+        payload = PushPayload(
+            repository_id=self.github_id,
+            full_name=self.full_name,
+            after=sha,
+            before=self.pushed,
+            pushed_at=self.pushed_at,
+        )
+        self.pushed = sha
+        return replace(payload, **changes)
+
+    def delivery(self, payload: PushPayload, *, content_type: str = JSON) -> Delivery:
+        """Sign a payload with the repository's secret."""
+        body = encoded(payload.to_json(), content_type)
+        return Delivery(body, self.secret, content_type=content_type)
+
+    def send(self, payload: PushPayload) -> httpx2.Response:
+        """Deliver a payload."""
+        return self.keystone.deliver(self.delivery(payload))
+
+    def push(self, sha: str) -> Json:
+        """Deliver the push of a commit, which must be queued, and give the deployment's entry."""
+        answer = self.send(self.payload(sha))
+        assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
+        (queued,) = answer.json()["deployments"]
+        found: Json = queued
+        return found
+
+    def deploy(self, version: str, *, behaviour: str = "", dockerfile: str | None = None) -> Json:
+        """Commit and push a version, and give the deployment once it is over."""
+        sha = self.commit(version, behaviour=behaviour, dockerfile=dockerfile)
+        return self.keystone.wait_for(self.push(sha)["id"])
+
+    def answer(self, path: str = "/version") -> str:
+        """Ask the app at its public port."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with httpx2.Client(timeout=10, trust_env=False) as client:
+            return client.get(url).text
+
+    def view(self) -> Json:
+        """Give the app as the API describes it."""
+        found: Json = self.keystone.api("GET", f"/api/apps/{self.name}")
+        return found
+
+
+def add_project(keystone: Keystone, server: GitServer, name: str, **settings: object) -> Project:
+    """Make a private repository, and an app of it that asks `/health` unless told otherwise."""
+    repo = server.repository(f"octo/{name}")
+    app = keystone.api(
+        "POST",
+        "/api/apps",
+        {
+            "name": name,
+            "repository": f"octo/{name}",
+            "git_url": repo.url,
+            "token": server.token,
+            "health_path": "/health",
+            **settings,
+        },
+    )
+    return Project(
+        keystone,
+        name,
+        repo,
+        github_id=_FIRST_GITHUB_ID + app["id"],
+        port=app["host_port"],
+        secret=app["webhook"]["secret"],
+    )

@@ -1,0 +1,226 @@
+"""Any process may be killed at any moment: nothing is lost, nothing is stuck."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.acceptance.conftest import running
+from tests.acceptance.keystone import Keystone, children_of, until
+from tests.acceptance.project import Project, add_project, building
+from tests.githubapi import GitHubApi
+from tests.gitserver import GitServer
+
+pytestmark = pytest.mark.docker
+
+MENDED_WITHIN_S = 60.0
+RESTARTED_WITHIN_S = 20.0
+# What one build sleeps, in seconds: it must still be asleep when its worker is killed.
+NAP_S = 5
+
+
+@pytest.fixture(scope="module")
+def keystone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
+) -> Iterator[Keystone]:
+    """A Keystone of its own, to be killed."""
+    yield from running(request, tmp_path_factory.mktemp("up"), github)
+
+
+@pytest.fixture(scope="module")
+def web(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app that serves."""
+    project = add_project(keystone, git_server, "web")
+    assert project.deploy("before")["state"] == "success"
+    return project
+
+
+@pytest.fixture(scope="module")
+def ill(keystone: Keystone, git_server: GitServer) -> Project:
+    """Another app that serves, and gives a start two minutes."""
+    project = add_project(keystone, git_server, "ill", health_timeout_s=120)
+    assert project.deploy("well")["state"] == "success"
+    return project
+
+
+def napping(seconds: int) -> str:
+    """Give a Dockerfile whose build takes a nap."""
+    return building(("sleep", str(seconds)))
+
+
+# --- Redis -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def redis_down(keystone: Keystone) -> Iterator[None]:
+    """Kill Redis for the length of the block, whenever it comes back."""
+    over = threading.Event()
+
+    def keep_killing() -> None:
+        while not over.wait(0.05):
+            keystone.kill_part("redis")
+
+    thread = threading.Thread(target=keep_killing)
+    thread.start()
+    try:
+        until(lambda: not keystone.parts("redis"), timeout=5, what="Redis is down")
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
+def test_a_push_while_redis_is_down_is_accepted_and_deployed_later(
+    keystone: Keystone, web: Project
+) -> None:
+    with redis_down(keystone):
+        begun = time.monotonic()
+        queued = web.push(web.commit("without Redis"))
+        assert time.monotonic() - begun < 5
+        time.sleep(1)
+        assert keystone.deployment(queued["id"])["state"] == "queued"
+    over = keystone.wait_for(queued["id"], timeout=MENDED_WITHIN_S)
+    assert over["state"] == "success", over["reason"]
+    assert web.answer() == "without Redis"
+
+
+def test_a_push_while_redis_hangs_is_accepted_in_time(keystone: Keystone, web: Project) -> None:
+    (redis,) = until(lambda: keystone.parts("redis"), timeout=RESTARTED_WITHIN_S)
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        queued = web.push(web.commit("Redis hung"))
+        assert time.monotonic() - begun < 5
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    over = keystone.wait_for(queued["id"], timeout=MENDED_WITHIN_S)
+    assert over["state"] == "success", over["reason"]
+
+
+# --- Workers ---------------------------------------------------------------------------------
+
+
+def test_killed_workers_leave_nothing_stuck(keystone: Keystone, web: Project, ill: Project) -> None:
+    served = web.answer()
+    building = web.push(web.commit("rebuilt", dockerfile=napping(NAP_S)))
+    checking = ill.push(ill.commit("ill", behaviour="unhealthy"))
+    keystone.wait_for_step(building["id"], "build")
+    keystone.wait_for_step(checking["id"], "health_check")
+    killed = keystone.parts("worker")
+    children = [child for worker in killed for child in children_of(worker)]
+    assert len(children) == 2
+    keystone.kill_part("worker")
+    begun = time.monotonic()
+    until(lambda: not _alive(children), timeout=5, what="no child outlives its worker")
+    assert [web.answer(), ill.answer()] == [served, "well"]
+
+    ended = keystone.wait_for(checking["id"], timeout=MENDED_WITHIN_S)
+    assert ended["state"] == "error"
+    assert ended["reason"].startswith("the worker was killed in health_check")
+    repeated = keystone.wait_for(building["id"], timeout=MENDED_WITHIN_S)
+    assert repeated["state"] == "success", repeated["reason"]
+    assert time.monotonic() - begun < MENDED_WITHIN_S
+    assert [web.answer(), ill.answer()] == ["rebuilt", "well"]
+    _assert_nothing_is_left(keystone, web, ill)
+    assert set(keystone.parts("worker")).isdisjoint(killed)
+
+
+def test_a_killed_child_is_made_up_for_within_seconds(keystone: Keystone, web: Project) -> None:
+    building = web.push(web.commit("child killed", dockerfile=napping(NAP_S)))
+    keystone.wait_for_step(building["id"], "build")
+    (child,) = [c for worker in keystone.parts("worker") for c in children_of(worker)]
+    os.kill(child, signal.SIGKILL)
+    over = keystone.wait_for(building["id"], timeout=MENDED_WITHIN_S)
+    assert over["state"] == "success", over["reason"]
+    assert web.answer() == "child killed"
+
+
+# --- The others ------------------------------------------------------------------------------
+
+
+def test_a_killed_router_leads_to_the_apps_again(keystone: Keystone, web: Project) -> None:
+    served = web.answer()
+    before = keystone.parts("router")
+    keystone.kill_part("router")
+    until(lambda: _answers(web, served), timeout=10, what="the app is reached again")
+    assert set(keystone.parts("router")).isdisjoint(before)
+    assert web.deploy("after the router")["state"] == "success"
+    assert web.answer() == "after the router"
+
+
+def test_a_killed_web_process_is_started_again(keystone: Keystone, web: Project) -> None:
+    (before,) = keystone.parts("web")
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: keystone.parts("web") not in ([], [before]),
+        timeout=RESTARTED_WITHIN_S,
+        what="there is another web process",
+    )
+    until(lambda: _is_alive(keystone), timeout=RESTARTED_WITHIN_S, what="it answers")
+    assert web.deploy("after the web process")["state"] == "success"
+
+
+def test_a_container_that_somebody_removed_is_noticed(keystone: Keystone, ill: Project) -> None:
+    belongings = keystone.belongings()
+    (name,) = belongings.containers("ill")
+    belongings.remove_container(name)
+    belongings.close()
+    until(lambda: ill.view()["state"] == "stopped", timeout=20, what="the app is said to be down")
+    assert "deploy again" in ill.view()["state_reason"]
+    again = keystone.api(
+        "POST", "/api/apps/ill/deployments", {"ref": ill.view()["live_commit_sha"]}
+    )
+    assert keystone.wait_for(again["id"])["state"] == "success"
+    assert ill.answer() == "well"
+
+
+def test_keystone_killed_as_a_whole_goes_on_where_it_was(
+    keystone: Keystone, web: Project, ill: Project
+) -> None:
+    served = web.answer()
+    building = web.push(web.commit("all killed", dockerfile=napping(NAP_S)))
+    waiting = [web.push(web.commit("last", message="the last"))]
+    keystone.wait_for_step(building["id"], "build")
+    keystone.kill()
+    keystone.start()
+    assert [web.answer(), ill.answer()] == [served, "well"]
+    for deployment in (building, *waiting):
+        over = keystone.wait_for(deployment["id"], timeout=MENDED_WITHIN_S)
+        assert over["state"] in {"success", "superseded"}, over["reason"]
+    assert web.answer() == "last"
+    _assert_nothing_is_left(keystone, web, ill)
+
+
+def _alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def _answers(web: Project, wanted: str) -> bool:
+    try:
+        return web.answer() == wanted
+    except httpx2.TransportError:
+        return False
+
+
+def _is_alive(keystone: Keystone) -> bool:
+    try:
+        return keystone.ask("GET", "/healthz").is_success
+    except httpx2.TransportError:
+        return False
+
+
+def _assert_nothing_is_left(keystone: Keystone, *projects: Project) -> None:
+    """One container an app is left, and it is the one that serves."""
+    wanted = len(projects)
+    belongings = keystone.belongings()
+    until(lambda: len(belongings.containers()) == wanted, timeout=20, what="one container an app")
+    for project in projects:
+        (name,) = belongings.containers(project.name)
+        assert name.endswith(f"-{project.view()['live_deployment']}")
+    belongings.close()
