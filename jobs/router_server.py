@@ -31,7 +31,7 @@ from jobs.models import App, now
 from jobs.records.apps import block_ports
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
-from jobs.runtime import Runtime
+from jobs.runtime import OwnSettings, Runtime
 from jobs.settings import PortRange, Settings
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def find_haproxy() -> str | None:
     return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ELSEWHERE)
 
 
-def router_command(runtime: Runtime[Settings]) -> list[str]:
+def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
     """Give the router's command line, with its configuration written as things stand now.
 
     The ports of the range that other programs listen on are left out and kept from new apps.

@@ -54,6 +54,7 @@ PARAMETERS: Mapping[str, Document] = {
     "id": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
     "app": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
     "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+    "domain": {"type": "string", "maxLength": 253},
     "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,199}$"},
 }
 

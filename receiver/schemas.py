@@ -16,6 +16,7 @@ from jobs.views import TokenView, View
 LARGEST_ID = 2**31 - 1
 LARGEST_OFFSET = 2**53
 LONGEST_REF = 500
+LARGEST_PEM = 256 * 1024
 SHORTEST_SHORT_SHA = 7
 WHOLE_SHA = 40
 _BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
@@ -116,6 +117,15 @@ class RollbackInput(Input):
     release: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(
         None, description="A release's number; null: the one before the live one"
     )
+
+
+class CertificateInput(Input):
+    """A domain's certificate and its key, both as PEM."""
+
+    certificate: str = Field(
+        max_length=LARGEST_PEM, description="The domain's, then those it depends on"
+    )
+    key: SecretStr = Field(max_length=LARGEST_PEM, description="Without a passphrase; write-only")
 
 
 class RepositoryTokenInput(Input):

@@ -5,6 +5,7 @@ from jobs.states import Role
 from jobs.views import (
     AppView,
     AuditEventView,
+    CertificateView,
     ContainerView,
     DeliveryView,
     DeploymentView,
@@ -18,6 +19,7 @@ from jobs.views import (
 from receiver.access import Door
 from receiver.api import (
     apps,
+    certificates,
     containers,
     deployments,
     docs,
@@ -34,6 +36,7 @@ from receiver.api import (
 )
 from receiver.routing import JSON, Endpoint
 from receiver.schemas import (
+    CertificateInput,
     CreatedTokenView,
     DeliveryAnswer,
     DeployInput,
@@ -218,6 +221,29 @@ ENDPOINTS = (
         gives=DeploymentView,
         status=202,
         errors=(409,),
+    ),
+    # --- Domains
+    Endpoint(
+        "GET",
+        "/api/certificates",
+        certificates.list_certificates,
+        needs=VIEWER,
+        gives=Page[CertificateView],
+    ),
+    Endpoint(
+        "PUT",
+        "/api/certificates/{domain}",
+        certificates.put_certificate,
+        needs=ADMIN,
+        takes=CertificateInput,
+        gives=CertificateView,
+    ),
+    Endpoint(
+        "DELETE",
+        "/api/certificates/{domain}",
+        certificates.delete_certificate,
+        needs=ADMIN,
+        status=204,
     ),
     # --- Repositories and history
     Endpoint(

@@ -8,17 +8,21 @@ import subprocess
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import SystemRandom
 
+from pydantic import SecretStr
+
 from jobs.adapters.haproxy_config import command, configuration
+from jobs.adapters.haproxy_domains import DomainDoors, frontends
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError
+from jobs.router_server import write_domain_files
 
 START_DEADLINE_S = 10.0
 LOCALHOST = "127.0.0.1"
@@ -31,6 +35,7 @@ class RunningRouter:
     folder: Path
     ports: list[int]
     bind: str = LOCALHOST
+    doors: DomainDoors = field(default_factory=lambda: DomainDoors(LOCALHOST))
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,15 +43,30 @@ class RunningRouter:
         return HAProxyRouter(self.folder / "router.sock")
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def _log(self) -> Path:
         return self.folder / "router.log"
 
-    def start(self, routes: Iterable[Route] = ()) -> None:
+    def start(
+        self,
+        routes: Iterable[Route] = (),
+        domains: Mapping[str, int] | None = None,
+        certificates: Mapping[str, SecretStr] | None = None,
+    ) -> None:
         """Write the configuration and run it; raise with HAProxy's own words when it ends."""
         file = self.folder / "haproxy.cfg"
         text = configuration(
-            bind=self.bind, ports=self.ports, routes=routes, socket=self.folder / "router.sock"
+            bind=self.bind,
+            ports=self.ports,
+            routes=routes,
+            socket=self.folder / "router.sock",
+            domains=frontends(self.doors),
         )
+        write_domain_files(self.folder, domains or {}, certificates or {})
         file.write_text(text)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command(_program(), file), stderr=log, stdout=log)
@@ -79,9 +99,11 @@ def running_router(
     ports: Iterable[int] | None = None,
     routes: Iterable[Route] = (),
     bind: str = LOCALHOST,
+    doors: DomainDoors | None = None,
 ) -> Iterator[RunningRouter]:
     """Run a HAProxy for the length of the block, on four free ports when none are given."""
-    router = RunningRouter(folder, list(free_ports(4) if ports is None else ports), bind)
+    wanted = list(free_ports(4) if ports is None else ports)
+    router = RunningRouter(folder, wanted, bind, doors or DomainDoors(LOCALHOST))
     try:
         router.start(routes)
         yield router

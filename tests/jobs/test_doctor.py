@@ -1,15 +1,25 @@
 """Looking at what Keystone needs, on machines where something is wrong."""
 
+import gc
 import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from jobs.app_input import AppInput
+from jobs.certificates import Bundle
 from jobs.doctor import Finding, Verdict, examine
-from jobs.runtime import open_runtime
+from jobs.models import now
+from jobs.records.apps import add_app
+from jobs.records.audit import KEYSTONE
+from jobs.records.certificates import set_certificate
+from jobs.records.domains import note_domain_ports
+from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, PortRange
 from jobs.supervise import take_over
 from tests.haproxy import free_ports
@@ -18,9 +28,13 @@ from tests.haproxy import free_ports
 @pytest.fixture
 def settings(tmp_path: Path) -> AllSettings:
     """A Keystone that was never started, on ports of its own."""
-    web, first, last = sorted(free_ports(3))
+    web, http, https, first, last = free_ports(5)
     return AllSettings(
-        data_dir=tmp_path / "data", port=web, port_range=PortRange(first=first, last=last)
+        data_dir=tmp_path / "data",
+        port=web,
+        port_range=PortRange(first=first, last=last),
+        http_port=http,
+        https_port=https,
     )
 
 
@@ -88,6 +102,38 @@ def test_a_disk_below_the_floor_is_told(settings: AllSettings) -> None:
     )
 
 
+@pytest.mark.docker
+def test_what_keystone_uses_is_told(settings: AllSettings) -> None:
+    open_runtime(settings).database.close()
+    settings.logs_dir.mkdir()
+    (settings.logs_dir / "1.log").write_bytes(b"x" * 3_500_000)
+    found = finding(settings, "engine space")
+    assert found.verdict is Verdict.OK
+    assert found.found.startswith("0 images, 0 MB at most; 0 containers; the engine's build cache")
+    assert found.found.endswith(" MB free")
+    assert finding(settings, "data space").found == "logs 3 MB, mirrors 0 MB, database 0 MB"
+
+
+@pytest.mark.docker
+def test_the_engines_disk_below_the_floor_is_told(settings: AllSettings) -> None:
+    floor = shutil.disk_usage("/").total
+    found = finding(settings.model_copy(update={"min_free_disk_mb": floor}), "engine space")
+    assert found.verdict is Verdict.FAILED
+    assert "KEYSTONE_MIN_FREE_DISK_MB" in found.fix
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_engine_that_is_down_is_told_once(
+    settings: AllSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    found = {each.name: each for each in examine(settings)}
+    assert found["docker"].verdict is Verdict.FAILED
+    assert found["engine space"].verdict is Verdict.IDLE
+    gc.collect()
+
+
 def test_a_data_directory_that_cannot_be_made_is_told(
     settings: AllSettings, tmp_path: Path
 ) -> None:
@@ -118,3 +164,71 @@ def test_while_keystone_is_up_its_parts_must_answer(settings: AllSettings) -> No
             found = finding(settings, name)
             assert found.verdict is Verdict.FAILED
             assert "see what `keystone up` prints" in found.fix
+
+
+# --- Domains ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runtime(settings: AllSettings) -> Iterator[Runtime[AllSettings]]:
+    """The Keystone after it was started once."""
+    runtime = open_runtime(settings)
+    yield runtime
+    runtime.database.close()
+
+
+def add_domain(runtime: Runtime[AllSettings]) -> None:
+    """Have an app with a domain."""
+    wanted = AppInput(name="web", repository="octo/web", domains=["a.example"])
+    with runtime.database.writing() as session:
+        add_app(session, wanted, KEYSTONE, settings=runtime.settings, vault=runtime.vault)
+
+
+def test_ports_for_domains_that_are_free_are_named(settings: AllSettings) -> None:
+    found = finding(settings, "domain ports")
+    told = f"0.0.0.0, http on {settings.http_port}, https on {settings.https_port}"
+    assert (found.verdict, found.found) == (Verdict.OK, told)
+    off = settings.model_copy(update={"http_port": 0, "https_port": 0})
+    assert finding(off, "domain ports").found.startswith("off: ")
+
+
+def test_a_taken_port_for_domains_matters_once_an_app_has_a_domain(
+    settings: AllSettings, runtime: Runtime[AllSettings]
+) -> None:
+    with socket.create_server(("127.0.0.1", settings.http_port)):
+        found = finding(settings, "domain ports")
+        assert (found.verdict, found.fix) == (Verdict.IDLE, "")
+        assert found.found.startswith(f"another program listens on port {settings.http_port};")
+        add_domain(runtime)
+        found = finding(settings, "domain ports")
+    assert found.verdict is Verdict.FAILED
+    assert "KEYSTONE_HTTP_PORT" in found.fix
+
+
+def test_what_the_router_could_not_have_is_told_while_it_runs(
+    settings: AllSettings, runtime: Runtime[AllSettings]
+) -> None:
+    add_domain(runtime)
+    with runtime.database.writing() as session:
+        note_domain_ports(session, {"https": settings.https_port})
+    with take_over(settings.data_dir):
+        found = finding(settings, "domain ports")
+    assert found.verdict is Verdict.FAILED
+    assert f"could not listen on port {settings.http_port} when" in found.found
+
+
+def test_an_address_for_domains_of_another_machine_is_told(settings: AllSettings) -> None:
+    foreign = settings.model_copy(update={"domain_bind": "192.0.2.1"})
+    assert finding(foreign, "domain ports").fix == "correct KEYSTONE_DOMAIN_BIND"
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(30, Verdict.OK), (5, Verdict.FAILED)])
+def test_a_certificate_that_ends_soon_is_told(
+    settings: AllSettings, runtime: Runtime[AllSettings], days: int, verdict: Verdict
+) -> None:
+    bundle = Bundle(SecretStr("pem"), now() + timedelta(days=days))
+    with runtime.database.writing() as session:
+        set_certificate(session, "a.example", bundle, KEYSTONE, vault=runtime.vault)
+    found = finding(settings, "certificates")
+    assert found.verdict is verdict
+    assert ("a.example expires on" in found.found) == (verdict is Verdict.FAILED)

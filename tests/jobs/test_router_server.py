@@ -4,11 +4,13 @@ import logging
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.addresses import find_doors
 from jobs.app_input import AppInput
 from jobs.errors import ConfigurationError
 from jobs.models import App, BlockedPort
@@ -160,3 +162,63 @@ def test_a_machine_without_haproxy_says_how_to_get_it(
     assert find_haproxy() is None
     with pytest.raises(ConfigurationError, match="apt-get install haproxy"):
         router_command(runtime)
+
+
+# --- Domains ---------------------------------------------------------------------------------
+
+
+def with_doors(runtime: Runtime[Settings], **settings: object) -> Runtime[Settings]:
+    """The same Keystone with other settings for domains."""
+    changed = runtime.settings.model_copy(update={"domain_bind": HOST, **settings})
+    return replace(runtime, settings=changed)
+
+
+def served(runtime: Runtime[Settings]) -> Mapping[str, int]:
+    with runtime.database.reading() as session:
+        return find_doors(session).ports
+
+
+def test_domains_are_served_on_their_ports(runtime: Runtime[Settings]) -> None:
+    http_port, https_port = free_ports(2)
+    keystone = with_doors(runtime, http_port=http_port, https_port=https_port)
+    command = router_command(keystone)
+    assert f"bind {HOST}:{http_port}\n" in config_of(command)
+    assert f"bind {HOST}:{https_port} ssl " in config_of(command)
+    assert served(runtime) == {"http": http_port, "https": https_port}
+    subprocess.run([*command, "-c"], check=True, timeout=30, capture_output=True)
+
+
+def test_a_port_that_another_program_has_is_left_out_in_one_sentence(
+    runtime: Runtime[Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    http_port, https_port = free_ports(2)
+    keystone = with_doors(runtime, http_port=http_port, https_port=https_port)
+    with socket.create_server((HOST, http_port)), caplog.at_level(logging.WARNING):
+        text = config_of(router_command(keystone))
+    assert caplog.messages == [
+        f"domains are not served by http: another program listens on port {http_port}"
+    ]
+    assert "http_domains" not in text.replace("https_domains", "")
+    assert served(runtime) == {"https": https_port}
+
+
+def test_without_ports_nothing_is_said_of_domains(runtime: Runtime[Settings]) -> None:
+    text = config_of(router_command(with_doors(runtime, http_port=0, https_port=0)))
+    assert "domains" not in text
+    assert served(runtime) == {}
+
+
+def test_every_address_of_both_kinds_can_be_served(runtime: Runtime[Settings]) -> None:
+    (http_port,) = free_ports(1)
+    keystone = with_doors(runtime, http_port=http_port, https_port=0, domain_bind="::")
+    assert f"bind [::]:{http_port} v4v6\n" in config_of(router_command(keystone))
+
+
+@pytest.mark.parametrize("bind", ["192.0.2.1", "no such host", "localhost"])
+def test_an_address_for_domains_that_will_not_do_is_refused(
+    runtime: Runtime[Settings], bind: str
+) -> None:
+    (http_port,) = free_ports(1)
+    keystone = with_doors(runtime, http_port=http_port, https_port=0, domain_bind=bind)
+    with pytest.raises(ConfigurationError, match="address"):
+        router_command(keystone)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from jobs.adapters.buildkit.client import BuildKit
+from jobs.adapters.buildkit.client import BuildKit, NoSessionError
 from jobs.adapters.buildkit.transport import Address
 from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError, CancelledError, DockerError
@@ -145,11 +145,21 @@ def test_refusal_is_passed_on(tmp_path: Path) -> None:
         built(kit)
 
 
-def test_engine_without_sessions_is_a_docker_error(tmp_path: Path) -> None:
-    refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+@pytest.mark.parametrize(
+    ("status", "error", "told"),
+    [
+        (404, NoSessionError, "has no build sessions"),
+        (501, NoSessionError, "has no build sessions"),
+        (500, DockerError, r"refused a build session \(500\)"),
+    ],
+)
+def test_engine_without_sessions_is_told_from_one_that_refuses(
+    tmp_path: Path, status: int, error: type[DockerError], told: str
+) -> None:
+    refusal = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status
     with (
         engine(tmp_path, b"", session=refusal) as (_, kit),
-        pytest.raises(DockerError, match=r"refused a build session \(404\)"),
+        pytest.raises(error, match=told),
     ):
         built(kit)
 

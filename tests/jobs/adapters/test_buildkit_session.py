@@ -111,7 +111,8 @@ def services(
     secrets: Mapping[str, SecretStr] | None = None,
     logins: Mapping[str, tuple[str, SecretStr]] | None = None,
 ) -> Services:
-    return Services(Context(tree or MemoryTree({})), secrets=secrets or {}, logins=logins or {})
+    context = Context(tree or MemoryTree({}))
+    return Services(context, secrets=secrets or {}, find_login=(logins or {}).get)
 
 
 def ask(answering: Services, method: str, request: bytes = b"") -> tuple[bytes | None, str]:

@@ -1,0 +1,42 @@
+"""/api/certificates: what proves to browsers that a domain is ours. Keys are write-only."""
+
+from jobs.addresses import certificate_views
+from jobs.certificates import read_bundle
+from jobs.domain_names import plain_domain
+from jobs.errors import NotFoundError
+from jobs.models import now
+from jobs.records.certificates import remove_certificate, set_certificate
+from jobs.views import CertificateView, Page
+from receiver.routing import Call, Nothing
+from receiver.schemas import CertificateInput
+
+
+def list_certificates(call: Call[Nothing]) -> Page[CertificateView]:
+    """List the certificates, by domain."""
+    with call.reading() as session:
+        return Page[CertificateView](items=certificate_views(session))
+
+
+def put_certificate(call: Call[CertificateInput]) -> CertificateView:
+    """Give a domain a certificate, or another one in its place; no request fails."""
+    domain = _domain(call.request.path_params["domain"])
+    certificate = call.given.certificate.encode()
+    key = call.given.key.get_secret_value().encode()
+    bundle = read_bundle(domain, certificate=certificate, key=key, at=now())
+    with call.writing() as session:
+        set_certificate(session, domain, bundle, call.actor, vault=call.runtime.vault)
+        session.flush()
+        return next(view for view in certificate_views(session) if view.domain == domain)
+
+
+def delete_certificate(call: Call[Nothing]) -> None:
+    """Take a domain's certificate away; the domain is served by HTTP from then on."""
+    with call.writing() as session:
+        remove_certificate(session, _domain(call.request.path_params["domain"]), call.actor)
+
+
+def _domain(text: str) -> str:
+    try:
+        return plain_domain(text)
+    except ValueError:
+        raise NotFoundError(f"{text[:60]!r} is not a domain") from None

@@ -1,0 +1,242 @@
+"""A Keystone on a workbench: a real database and Redis, and the fake world around it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, select
+
+from jobs.app_input import AppInput
+from jobs.dispatch import dispatch
+from jobs.lease import LEASE
+from jobs.logs import log_path, read_log
+from jobs.models import App, CommitStatus, Deployment, Lease, Step, now
+from jobs.reconcile import reconcile
+from jobs.records.apps import add_app
+from jobs.records.audit import Actor
+from jobs.records.deliveries import Envelope, Receipt, accept_push
+from jobs.records.deployments import Request, cancel, request
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.states import DeploymentState, StepName, StepState, Trigger
+from jobs.triggers import Push
+from tests.fakes import FakeRepository, FakeWorld
+
+TESTER = Actor("user", "ada")
+FILES: dict[str, bytes | str] = {"Dockerfile": "FROM scratch", "web": b"\x7fELF"}
+NOWHERE = "0" * 40
+
+
+class KilledError(BaseException):
+    """The worker's process ends here: nothing of Keystone's catches this."""
+
+
+def kill(_about: str) -> None:
+    """End the worker in the middle of a call."""
+    raise KilledError
+
+
+@dataclass
+class Bench:
+    """Everything a test needs to tell a story about apps and deployments."""
+
+    runtime: Runtime[WorkerSettings]
+    world: FakeWorld
+    pushed: int = 0
+    deliveries: int = 0
+    heads: dict[str, str] = field(default_factory=dict)
+
+    # --- Doing -------------------------------------------------------------------------------
+
+    def app(self, name: str = "web", *, repository: str = "octo/web", **fields: object) -> App:
+        """Make an app; its repository is in the fake world as well."""
+        wanted = AppInput.model_validate({"name": name, "repository": repository, **fields})
+        settings, vault = self.runtime.settings, self.runtime.vault
+        with self.writing() as session:
+            created = add_app(session, wanted, TESTER, settings=settings, vault=vault)
+        self.world.source.repositories.setdefault(self._url(repository), FakeRepository())
+        return created.app
+
+    def repository(self, name: str = "octo/web") -> FakeRepository:
+        """Give a repository of the fake world."""
+        return self.world.source.repositories[self._url(name)]
+
+    def _url(self, repository: str) -> str:
+        return f"https://github.com/{repository}.git"
+
+    def commit(self, message: str = "Change something") -> str:
+        """Put a commit on main."""
+        return self.repository().commit(FILES, message=message)
+
+    def push(self, app: App, *, message: str = "Change something") -> int:
+        """Commit, have GitHub deliver the push, and give the id of the app's deployment."""
+        receipt = self.deliver(push_of(self, self.commit(message), message=message))
+        return next(row.id or 0 for row, name in receipt.deployments if name == app.name)
+
+    def deliver(
+        self, push: Push, *, guid: str = "", body: str = "", repository_id: int = 1
+    ) -> Receipt:
+        """Have GitHub deliver a push."""
+        self.deliveries += 1
+        guid = guid or f"guid-{self.deliveries}"
+        digest = body or f"{self.deliveries:064x}"
+        envelope = Envelope(guid, "push", digest, repository_id, "140.82.112.1")
+        with self.writing() as session:
+            return accept_push(session, envelope, push)
+
+    def ask(self, app: App, *, ref: str = "refs/heads/main", sha: str = "") -> int:
+        """Trigger a deployment by hand."""
+        with self.writing() as session:
+            wanted = Request(trigger=Trigger.MANUAL, ref=ref, commit_sha=sha)
+            return request(session, app, wanted, TESTER).id or 0
+
+    def run(self, deployment_id: int, *, holder: str = "worker:1") -> Deployment:
+        """Have a worker take the wake-up of a deployment."""
+        dispatch(self.runtime, self.world.tools, deployment_id, holder=holder)
+        return self.deployment(deployment_id)
+
+    def run_and_die(self, deployment_id: int) -> None:
+        """Have a worker take a wake-up, be killed at it, and be missed for longer than a lease."""
+        try:
+            self.run(deployment_id)
+        except KilledError:
+            self.world.engine.heal()
+            self.world.router.heal()
+            self.world.probe.heal()
+            self.world.source.heal()
+        else:
+            raise AssertionError("the worker was not killed")
+        self.expire_leases()
+
+    def deploy(self, app: App) -> Deployment:
+        """Push and run."""
+        done = self.run(self.push(app))
+        assert done.state is DeploymentState.SUCCESS, done.reason
+        return done
+
+    def reconcile(self) -> None:
+        """Do one round of the watcher."""
+        reconcile(self.runtime, self.world.tools)
+
+    def cancel(self, deployment_id: int) -> None:
+        """Have a person say stop."""
+        with self.writing() as session:
+            cancel(session, session.get_one(Deployment, deployment_id), TESTER)
+
+    def expire_leases(self) -> None:
+        """Let the time of every lease run out."""
+        with self.writing() as session:
+            for lease in session.exec(select(Lease)).all():
+                lease.expires_at = now() - LEASE
+
+    # --- Looking -----------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a writing transaction."""
+        with self.runtime.database.writing() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a reading transaction."""
+        with self.runtime.database.reading() as session:
+            yield session
+
+    def deployment(self, deployment_id: int) -> Deployment:
+        """Read a deployment's row."""
+        with self.reading() as session:
+            return session.get_one(Deployment, deployment_id)
+
+    def fresh(self, app: App) -> App:
+        """Read an app's row again."""
+        with self.reading() as session:
+            return session.get_one(App, app.id)
+
+    def states(self, app: App) -> list[str]:
+        """Give the states of an app's deployments, by number."""
+        with self.reading() as session:
+            statement = select(Deployment).where(Deployment.app_id == app.id)
+            rows = session.exec(statement.order_by(col(Deployment.number))).all()
+            return [str(row.state) for row in rows]
+
+    def steps(self, deployment_id: int) -> dict[StepName, StepState]:
+        """Give how each step of a deployment stands."""
+        return {step.name: step.state for step in self.step_rows(deployment_id)}
+
+    def step_rows(self, deployment_id: int) -> list[Step]:
+        """Read the steps of a deployment, in the order they were begun."""
+        with self.reading() as session:
+            statement = select(Step).where(Step.deployment_id == deployment_id)
+            return list(session.exec(statement.order_by(col(Step.id))).all())
+
+    def statuses(self, deployment_id: int) -> list[CommitStatus]:
+        """Read what GitHub is to be told of a deployment."""
+        with self.reading() as session:
+            statement = select(CommitStatus).where(CommitStatus.deployment_id == deployment_id)
+            return list(session.exec(statement.order_by(col(CommitStatus.id))).all())
+
+    def leases(self) -> list[Lease]:
+        """Read who holds what."""
+        with self.reading() as session:
+            return list(session.exec(select(Lease)).all())
+
+    def log(self, deployment_id: int) -> str:
+        """Read a deployment's log."""
+        part = read_log(log_path(self.runtime.settings.logs_dir, deployment_id))
+        assert part is not None
+        return part.text
+
+    def serving(self, app: App) -> str | None:
+        """Give the id of the container that the router leads the app's visitors to."""
+        route = self.world.router.current.get(app.host_port)
+        container = self.world.engine.at(route.address) if route else None
+        return container.about.id if container else None
+
+    def container_of(self, deployment_id: int) -> str:
+        """Give the id of the one container of a deployment."""
+        (found,) = self.containers_of(deployment_id)
+        return found
+
+    def containers_of(self, deployment_id: int) -> list[str]:
+        """Give the ids of the containers of a deployment."""
+        ours = self.world.engine.all_containers.values()
+        wanted = str(deployment_id)
+        return [c.about.id for c in ours if c.about.labels.get("keystone.deployment") == wanted]
+
+
+def push_of(
+    bench: Bench, sha: str, *, message: str = "Change something", **changes: object
+) -> Push:
+    """Describe a push that makes main this commit, a second after the one before it."""
+    bench.pushed += 1
+    fields = {
+        "github_id": 99,
+        "full_name": "octo/web",
+        "ref": "refs/heads/main",
+        "before": bench.heads.get("refs/heads/main", NOWHERE),
+        "commit_sha": sha,
+        "deleted": False,
+        "message": message,
+        "author": "Ada",
+        "sender": "octocat",
+        "pushed_at": 1_700_000_000 + bench.pushed,
+        **changes,
+    }
+    bench.heads["refs/heads/main"] = sha
+    return Push(**fields)  # type: ignore[arg-type]
+
+
+def wait_for(condition: Callable[[], object], *, within_s: float = 10) -> None:
+    """Wait until something is so; fail when it takes too long."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def token(text: str = "ghp_secretsecretsecret") -> SecretStr:
+    """Give a token."""
+    return SecretStr(text)

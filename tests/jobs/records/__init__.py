@@ -1,0 +1,1 @@
+"""Tests of `jobs/records`, one file a module."""

@@ -1,0 +1,215 @@
+"""Apps and repositories: made, changed and removed, with every change on record."""
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+
+from jobs.app_input import AppChange
+from jobs.errors import ConfigurationError, ConflictError
+from jobs.models import App, AuditEvent, BlockedPort, Deployment, Repository, RepositorySecret
+from jobs.records.apps import (
+    allocate_port,
+    block_ports,
+    change_app,
+    note_token_problem,
+    remove_app,
+    set_token,
+)
+from jobs.records.audit import Tag
+from jobs.secrets_store import repository_token
+from jobs.settings import PortRange
+from tests.jobs.bench import TESTER, Bench
+
+RANGE = PortRange(first=20000, last=20003)
+
+
+def change(bench: Bench, app: App, **fields: object) -> App:
+    settings, vault = bench.runtime.settings, bench.runtime.vault
+    wanted = AppChange.model_validate(fields)
+    with bench.writing() as session:
+        row = session.get_one(App, app.id)
+        return change_app(session, row, wanted, TESTER, settings=settings, vault=vault)
+
+
+def events(bench: Bench, tag: Tag) -> list[AuditEvent]:
+    with bench.reading() as session:
+        return list(session.exec(select(AuditEvent).where(AuditEvent.tag == tag)).all())
+
+
+def own_token(bench: Bench, app: App) -> str | None:
+    with bench.reading() as session:
+        token = repository_token(session, app.repository_id, bench.runtime.vault)
+    return token.get_secret_value() if token else None
+
+
+class TestAdding:
+    def test_the_first_app_makes_its_repository(self, bench: Bench) -> None:
+        app = bench.app(repository="Octo/Web")
+        with bench.reading() as session:
+            repository = session.get_one(Repository, app.repository_id)
+        assert (repository.full_name, repository.name_key) == ("Octo/Web", "octo/web")
+        assert repository.git_url == "https://github.com/Octo/Web.git"
+        assert [event.target for event in events(bench, Tag.APP_CREATED)] == ["app:web"]
+        assert len(events(bench, Tag.REPOSITORY_CREATED)) == 1
+
+    def test_a_second_app_shares_it_however_it_is_spelt(self, bench: Bench) -> None:
+        first, second = bench.app(repository="Octo/Web"), bench.app("api", repository="octo/web")
+        assert first.repository_id == second.repository_id
+        assert second.host_port == first.host_port + 1
+
+    def test_secrets_are_sealed(self, bench: Bench) -> None:
+        bench.app(token="ghp_plain")
+        with bench.reading() as session:
+            rows = session.exec(select(RepositorySecret)).all()
+            told = str([event.details for event in session.exec(select(AuditEvent)).all()])
+        assert len(rows) == 2
+        assert all(b"ghp_plain" not in row.sealed for row in rows)
+        assert "ghp_plain" not in told
+
+    def test_a_name_that_is_taken(self, bench: Bench) -> None:
+        bench.app()
+        with pytest.raises(ConflictError, match="an app named web already"):
+            bench.app(repository="octo/other")
+
+    def test_another_git_url_for_the_same_repository(self, bench: Bench) -> None:
+        bench.app()
+        with pytest.raises(ConflictError, match="is fetched from"):
+            bench.app("api", git_url="https://evil.example/octo/web.git")
+
+    def test_a_scheme_the_settings_do_not_allow(self, bench: Bench) -> None:
+        with pytest.raises(ConfigurationError, match="http is not allowed"):
+            bench.app(git_url="http://github.com/octo/web.git")
+        with bench.reading() as session:
+            assert session.exec(select(Repository)).all() == []
+
+
+class TestPorts:
+    def test_the_lowest_free_one_that_nobody_else_listens_on(self, bench: Bench) -> None:
+        with bench.writing() as session:
+            block_ports(session, [20000, 20002])
+        assert bench.app().host_port == 20001
+        assert bench.app("api").host_port == 20003
+
+    def test_the_blocked_ones_are_replaced(self, bench: Bench) -> None:
+        for ports in ([20000, 20001], [20001, 20002]):
+            with bench.writing() as session:
+                block_ports(session, ports)
+        with bench.reading() as session:
+            found = set(session.exec(select(BlockedPort.port)).all())
+        assert found == {20001, 20002}
+
+    def test_one_that_is_wanted(self, bench: Bench) -> None:
+        assert bench.app(host_port=20500).host_port == 20500
+        with pytest.raises(ConflictError, match="20500 belongs to another app"):
+            bench.app("api", host_port=20500)
+
+    @pytest.mark.parametrize(
+        ("wanted", "error", "sentence"),
+        [
+            (19999, ConfigurationError, "outside KEYSTONE_PORT_RANGE"),
+            (20001, ConflictError, "another program on this machine listens"),
+        ],
+    )
+    def test_one_that_cannot_be_had(
+        self, bench: Bench, wanted: int, error: type[Exception], sentence: str
+    ) -> None:
+        with bench.writing() as session:
+            block_ports(session, [20001])
+            with pytest.raises(error, match=sentence):
+                allocate_port(session, RANGE, wanted)
+
+    def test_all_taken(self, bench: Bench) -> None:
+        with bench.writing() as session:
+            block_ports(session, [20000, 20001, 20002, 20003])
+            with pytest.raises(ConflictError, match="widen it"):
+                allocate_port(session, RANGE, None)
+
+
+class TestChanging:
+    def test_what_the_container_is_made_of_asks_for_a_redeploy(self, bench: Bench) -> None:
+        app = bench.app()
+        assert change(bench, app, branch="next").configuration == 1
+        assert change(bench, app, memory_mb=256).configuration == 2
+        assert change(bench, app, memory_mb=256).configuration == 2
+
+    def test_before_and_after_are_on_record(self, bench: Bench) -> None:
+        change(bench, bench.app(), branch="next", memory_mb=512)
+        (event,) = events(bench, Tag.APP_CHANGED)
+        assert event.actor == "user:ada"
+        assert event.details == {"before": {"branch": "main"}, "after": {"branch": "next"}}
+
+    def test_the_port_never_changes(self, bench: Bench) -> None:
+        app = bench.app()
+        assert change(bench, app, host_port=app.host_port).host_port == app.host_port
+        with pytest.raises(ConfigurationError, match="keeps its port"):
+            change(bench, app, host_port=20500)
+
+    def test_a_token_is_set_and_taken_away(self, bench: Bench) -> None:
+        app = bench.app()
+        change(bench, app, token="ghp_new")
+        assert own_token(bench, app) == "ghp_new"
+        change(bench, app, branch="next")
+        assert own_token(bench, app) == "ghp_new"
+        change(bench, app, token="")
+        assert own_token(bench, app) is None
+        assert [event.details["set"] for event in events(bench, Tag.REPOSITORY_TOKEN_SET)] == [
+            True,
+            False,
+        ]
+
+    def test_another_git_url_is_on_record_and_must_be_allowed(self, bench: Bench) -> None:
+        app = bench.app()
+        change(bench, app, git_url="https://github.com/octo/moved.git")
+        (event,) = events(bench, Tag.REPOSITORY_MOVED)
+        assert event.details == {
+            "before": "https://github.com/octo/web.git",
+            "after": "https://github.com/octo/moved.git",
+        }
+        with pytest.raises(ConfigurationError, match="file is not allowed"):
+            change(bench, app, git_url="file:///etc")
+
+    def test_a_token_does_not_follow_to_another_server(self, bench: Bench) -> None:
+        app = bench.app(token="ghp_own")
+        change(bench, app, git_url="https://github.com/octo/moved.git")
+        assert own_token(bench, app) == "ghp_own"
+        change(bench, app, git_url="https://evil.example/octo/web.git")
+        assert own_token(bench, app) is None
+
+    def test_a_token_that_comes_with_the_new_server_stays(self, bench: Bench) -> None:
+        app = bench.app(token="ghp_own")
+        change(bench, app, git_url="https://ghe.example/octo/web.git", token="ghe_new")
+        assert own_token(bench, app) == "ghe_new"
+
+
+class TestRemoving:
+    def test_its_history_goes_with_it(self, bench: Bench) -> None:
+        app = bench.app()
+        deployment = bench.ask(app)
+        bench.cancel(deployment)
+        with bench.writing() as session:
+            remove_app(session, session.get_one(App, app.id), TESTER)
+        with bench.reading() as session:
+            assert session.get(Deployment, deployment) is None
+            assert session.get(Repository, app.repository_id) is not None
+        (event,) = events(bench, Tag.APP_REMOVED)
+        assert event.details["port"] == app.host_port
+        assert bench.app().host_port == app.host_port
+
+    def test_not_while_it_is_being_deployed(self, bench: Bench) -> None:
+        app = bench.app()
+        bench.ask(app)
+        with bench.writing() as session:
+            row = session.get_one(App, app.id)
+            with pytest.raises(ConflictError, match="web is being deployed; cancel #1 first"):
+                remove_app(session, row, TESTER)
+
+
+def test_a_new_token_forgets_the_old_ones_problem(bench: Bench) -> None:
+    app = bench.app(token="ghp_old")
+    with bench.writing() as session:
+        note_token_problem(session, app.repository_id, "x" * 1000)
+    with bench.writing() as session:
+        repository = session.get_one(Repository, app.repository_id)
+        assert repository.token_problem == "x" * 500
+        set_token(session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault)
+        assert repository.token_problem is None

@@ -1,0 +1,100 @@
+"""health_check: asks until the container is healthy, and says what it saw when it is not."""
+
+import time
+
+import pytest
+
+from jobs.states import ContainerState, DeploymentState
+from tests.fakes import Behaviour
+from tests.jobs.bench import Bench
+
+
+def direct_looks(bench: Bench) -> list[str]:
+    return [call for call in bench.world.calls("look") if call.startswith("look 10.201.")]
+
+
+def test_it_is_asked_at_its_own_address(bench: Bench) -> None:
+    bench.deploy(bench.app(container_port=9000))
+    assert direct_looks(bench) == ["look 10.201.0.3:9000"]
+
+
+def test_the_deadline_is_kept(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(unhealthy=True)
+    begun = time.monotonic()
+    done = bench.run(bench.push(app))
+    assert done.reason.startswith("port 8000 was not healthy within 1 s; last seen: connection")
+    assert 1 <= time.monotonic() - begun < 4
+    # Short pauses at first, longer ones later: neither idle nor a storm.
+    assert 5 < len(direct_looks(bench)) < 40
+
+
+def test_a_container_that_ends_is_not_waited_for(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=600)
+    bench.world.engine.behaviour = Behaviour(unhealthy=True)
+
+    def end(_about: str) -> None:
+        for container_id in list(bench.world.engine.all_containers):
+            bench.world.engine.crash(container_id, ContainerState.EXITED, exit_code=9)
+
+    bench.world.probe.on("look", end)
+    done = bench.run(bench.push(app))
+    assert done.reason == "the container exited with code 9 before it was healthy"
+
+
+def test_the_last_words_of_a_container_are_in_the_reason(bench: Bench) -> None:
+    output = ("first", "\x1b[31mexec /nope failed:\x1b[0m No such file", " ")
+    bench.world.engine.behaviour = Behaviour(exits=127, output=output)
+    done = bench.run(bench.push(bench.app()))
+    assert done.reason == (
+        "the container exited with code 127 before it was healthy; "
+        "its last line: exec /nope failed: No such file"
+    )
+
+
+def test_a_secret_is_masked_before_the_last_words_are_cut(bench: Bench) -> None:
+    secret = "ghp_secretsecretsecret"
+    bench.world.engine.behaviour = Behaviour(exits=1, output=(f"{'x' * 190} {secret} tail",))
+    app = bench.app(token=secret)
+    bench.repository().token = secret
+    done = bench.run(bench.push(app))
+    assert done.reason.endswith("x [REDACTED")
+    assert "ghp_" not in done.reason
+
+
+def test_one_that_somebody_removed(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=600)
+    bench.world.probe.on("look", lambda _: bench.world.engine.all_containers.clear())
+    done = bench.run(bench.push(app))
+    assert done.reason == "the container does not exist any more before it was healthy"
+
+
+def test_several_good_looks_in_a_row_may_be_asked_for(bench: Bench) -> None:
+    bench.deploy(bench.app(health_successes=3))
+    assert len(direct_looks(bench)) == 3
+
+
+def test_a_status_outside_the_apps_range_is_not_healthy(bench: Bench) -> None:
+    app = bench.app(health_path="/health", health_status="204", health_timeout_s=1)
+    done = bench.run(bench.push(app))
+    assert done.state is DeploymentState.FAILURE
+    assert done.reason.endswith("last seen: status 200")
+
+
+@pytest.mark.parametrize(
+    ("says", "state"),
+    [("healthy", DeploymentState.SUCCESS), ("unhealthy", DeploymentState.FAILURE)],
+)
+def test_an_image_with_a_health_check_of_its_own_is_believed(
+    bench: Bench, says: str, state: DeploymentState
+) -> None:
+    app = bench.app(health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(docker_health=says)
+    assert bench.run(bench.push(app)).state is state
+    assert direct_looks(bench) == []
+
+
+def test_silence_is_said_to_be_silence(bench: Bench) -> None:
+    bench.world.engine.behaviour = Behaviour(exits=0)
+    done = bench.run(bench.push(bench.app()))
+    assert "it wrote nothing" in bench.log(done.id or 0)

@@ -1,0 +1,79 @@
+"""retire: requests end before the old container does, and no rollback loses its image."""
+
+import pytest
+
+from jobs.models import App, Release
+from jobs.releases import outdated_images
+from jobs.states import StepName, StepState
+from jobs.steps import retire
+from tests.fakes import Behaviour
+from tests.jobs.bench import FILES, Bench, push_of
+
+
+def deploy_another(bench: Bench, *, healthy: bool = True) -> int:
+    """Deploy a commit whose image is like no other."""
+    bench.world.engine.behaviour = Behaviour(exits=None if healthy else 1)
+    sha = bench.repository().commit({**FILES, "number": str(bench.pushed)})
+    done = bench.run(bench.deliver(push_of(bench, sha)).deployments[0][0].id or 0)
+    return done.id or 0
+
+
+def kept(bench: Bench) -> set[str]:
+    return {tag for image in bench.world.engine.images() for tag in image.tags}
+
+
+def images(bench: Bench, *numbers: int) -> set[str]:
+    with bench.reading() as session:
+        return {session.get_one(Release, number).image for number in numbers}
+
+
+def test_a_first_deployment_has_nothing_to_retire(bench: Bench) -> None:
+    done = bench.deploy(bench.app())
+    assert bench.world.calls("stop", "release", "in_flight") == []
+    assert bench.steps(done.id or 0)[StepName.RETIRE] is StepState.SUCCESS
+
+
+def test_requests_that_never_end_are_cut_after_the_drain(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retire, "DRAIN_S", 0.2)
+    app = bench.app()
+    first = bench.deploy(app)
+    bench.world.router.flying[app.host_port, "a"] = 10**6
+    second = bench.deploy(app)
+    assert "requests did not end within 0 s and are cut" in bench.log(second.id or 0)
+    assert bench.containers_of(first.id or 0) == []
+
+
+def test_the_last_releases_keep_their_images(bench: Bench) -> None:
+    bench.app(keep_releases=3)
+    for _ in range(5):
+        deploy_another(bench)
+    assert kept(bench) == images(bench, 3, 4, 5)
+
+
+def test_failed_ones_do_not_push_good_ones_out(bench: Bench) -> None:
+    bench.app(keep_releases=2)
+    deploy_another(bench)
+    deploy_another(bench)
+    for _ in range(4):
+        deploy_another(bench, healthy=False)
+    assert images(bench, 1, 2) <= kept(bench)
+    deploy_another(bench)
+    assert kept(bench) == images(bench, 2, 7)
+
+
+def test_the_live_one_keeps_its_image_however_old_it_is(bench: Bench) -> None:
+    app = bench.app(keep_releases=1)
+    deploy_another(bench)
+    deploy_another(bench)
+    with bench.writing() as session:
+        session.get_one(App, app.id).live_release_id = 1
+        assert outdated_images(session, app.id or 0) == []
+
+
+def test_an_image_that_several_releases_share_stays_for_the_newest(bench: Bench) -> None:
+    app = bench.app(keep_releases=1)
+    done = bench.deploy(app)
+    bench.run(bench.ask(app, sha=done.commit_sha))
+    assert kept(bench) == images(bench, 2) == images(bench, 1)

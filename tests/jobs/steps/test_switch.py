@@ -1,0 +1,75 @@
+"""switch: the traffic moves, and only what answered through the router is a success."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.errors import RouterError, StorageError
+from jobs.models import App
+from jobs.states import DeploymentState
+from tests.jobs.bench import Bench
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app()
+
+
+def test_it_is_seen_through_the_router_before_it_is_a_success(bench: Bench, app: App) -> None:
+    states = []
+
+    def look(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            states.append((about, bench.deployment(1).state, bench.serving(app) is not None))
+
+    bench.world.probe.on("look", look)
+    bench.deploy(app)
+    assert states == [(f"127.0.0.1:{app.host_port}", DeploymentState.RUNNING, True)]
+
+
+def test_the_slots_take_turns(bench: Bench, app: App) -> None:
+    for _ in range(3):
+        bench.deploy(app)
+    slots = [call.split()[1] for call in bench.world.calls("switch")]
+    assert slots == [f"{app.host_port}/{slot}" for slot in "aba"]
+
+
+def test_a_database_that_fails_at_the_last_moment_leads_the_traffic_back(
+    bench: Bench, app: App
+) -> None:
+    bench.deploy(app)
+    old = bench.serving(app)
+    second = bench.push(app)
+
+    def fail(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            raise StorageError("the database did not answer")
+
+    bench.world.probe.on("look", fail)
+    assert bench.run(second).state is DeploymentState.ERROR
+    assert bench.serving(app) == old
+
+
+def test_a_route_that_cannot_be_put_back_is_left_to_the_watcher(bench: Bench, app: App) -> None:
+    bench.deploy(app)
+    old = bench.serving(app)
+    second = bench.push(app)
+
+    def break_the_router(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            bench.world.router.down = True
+            raise RouterError("the router does not answer")
+
+    bench.world.probe.on("look", break_the_router)
+    assert bench.run(second).state is DeploymentState.ERROR
+    assert "the watcher will" in bench.log(second)
+    bench.world.router.down = False
+    bench.reconcile()
+    assert bench.serving(app) == old
+
+
+def test_an_app_on_every_address_is_looked_at_on_this_machine(bench: Bench, app: App) -> None:
+    settings = bench.runtime.settings.model_copy(update={"app_bind": "0.0.0.0"})
+    bench.runtime = replace(bench.runtime, settings=settings)
+    bench.deploy(app)
+    assert bench.world.calls("look")[-1] == f"look 127.0.0.1:{app.host_port}"

@@ -1,0 +1,67 @@
+"""What the watcher answers: how the live container is, and what it wrote, without its secrets."""
+
+import threading
+
+import pytest
+from pydantic import SecretStr
+
+from jobs.answers import answer_next
+from jobs.environment import Variable
+from jobs.errors import DockerError
+from jobs.models import App
+from jobs.records.environment import set_variables
+from jobs.states import ContainerState
+from tests.fakes import Behaviour
+from tests.jobs.bench import TESTER, Bench
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app()
+
+
+def ask(bench: Bench, kind: str, *, app_id: int | None, tail: int = 0) -> dict[str, object]:
+    thread = threading.Thread(target=answer_next, args=(bench.runtime, bench.world.tools))
+    thread.start()
+    try:
+        return bench.runtime.bus.ask(kind, app_id=app_id, tail=tail)
+    finally:
+        thread.join(timeout=10)
+
+
+def test_the_live_container_as_it_is_now(bench: Bench, app: App) -> None:
+    done = bench.deploy(app)
+    container = bench.container_of(done.id or 0)
+    assert ask(bench, "container", app_id=app.id)["state"] == "running"
+    bench.world.engine.crash(container, ContainerState.EXITED, exit_code=3)
+    assert ask(bench, "container", app_id=app.id)["exit_code"] == 3
+    assert bench.fresh(app).container_reason == "its container exited with code 3"
+
+
+def test_an_app_that_was_never_deployed(bench: Bench, app: App) -> None:
+    assert ask(bench, "container", app_id=app.id)["state"] == "missing"
+    with pytest.raises(DockerError, match="web has no live container"):
+        ask(bench, "output", app_id=app.id, tail=10)
+
+
+def test_what_went_wrong_is_the_answer(bench: Bench, app: App) -> None:
+    bench.deploy(app)
+    bench.world.engine.down = True
+    with pytest.raises(DockerError, match="does not answer"):
+        ask(bench, "container", app_id=app.id)
+    with pytest.raises(DockerError, match="the app was removed"):
+        ask(bench, "container", app_id=99)
+
+
+def test_output_shows_no_secret_however_it_is_dressed_up(bench: Bench, app: App) -> None:
+    with bench.writing() as session:
+        row = session.get_one(App, app.id)
+        wanted = {"PASSWORD": Variable(SecretStr("hunter2hunter2"))}
+        set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
+    bench.world.engine.behaviour = Behaviour(
+        output=("plain hunter2hunter2", "dressed hunter2\x00hunter2", "last")
+    )
+    bench.deploy(app)
+    lines = ask(bench, "output", app_id=app.id, tail=3)["lines"]
+    assert isinstance(lines, list)
+    assert [text for _, text in lines] == ["plain [REDACTED]", "dressed [REDACTED]", "last"]

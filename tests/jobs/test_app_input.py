@@ -1,0 +1,144 @@
+"""What an app may be: each field says what it holds, and no more."""
+
+import pytest
+
+from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input
+from jobs.errors import ConfigurationError
+
+GOOD = {"name": "web", "repository": "octo/web"}
+
+
+def problems(**fields: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_input(AppInput, {**GOOD, **fields})
+    return caught.value.problems
+
+
+def test_two_fields_make_an_app() -> None:
+    app = parse_input(AppInput, GOOD)
+    assert (app.branch, app.dockerfile, app.context) == ("main", "Dockerfile", ".")
+    assert (app.container_port, app.host_port, app.keep_releases) == (8000, None, 5)
+
+
+GOOD_VALUES = [
+    ("name", "a"),
+    ("name", "0-9"),
+    ("name", "x" * 63),
+    ("repository", "octo-cat/web.site_2"),
+    ("branch", "feature/x.y"),
+    ("branch", "ümlaut"),
+    ("dockerfile", "docker/Dockerfile.prod"),
+    ("context", "services/web"),
+    ("health_path", "/health?deep=1"),
+    ("git_url", "https://git.example.org:8443/octo/web.git"),
+    ("command", ["/web", "--flag", "a b"]),
+    ("cpus", 0.5),
+]
+BAD_VALUES = [
+    ("name", ""),
+    ("name", "-web"),
+    ("name", "Web"),
+    ("name", "web\n"),
+    ("name", "x" * 64),
+    ("name", "../web"),
+    ("repository", "web"),
+    ("repository", "octo/web/more"),
+    ("repository", "-octo/web"),
+    ("repository", "octo/.."),
+    ("repository", "octo/.git"),
+    ("repository", "octo/..git"),
+    ("repository", "octo/web\n"),
+    ("branch", ""),
+    ("branch", "--upload-pack=evil"),
+    ("branch", "a..b"),
+    ("branch", "a b"),
+    ("branch", "a~1"),
+    ("branch", "a^"),
+    ("branch", "a:b"),
+    ("branch", "refs/heads/main"),
+    ("branch", "main.lock"),
+    ("branch", "a/.b"),
+    ("branch", "main\n"),
+    ("branch", "x" * 251),
+    ("branch", None),
+    ("dockerfile", "/etc/passwd"),
+    ("dockerfile", "../Dockerfile"),
+    ("dockerfile", "a/../../b"),
+    ("dockerfile", "a\x00b"),
+    ("context", ""),
+    ("context", "a\\b"),
+    ("container_port", 0),
+    ("container_port", 65536),
+    ("host_port", 65536),
+    ("health_path", "health"),
+    ("health_path", "//evil.example"),
+    ("health_path", "/a b"),
+    ("health_path", "/a\r\nHost: evil"),
+    ("health_timeout_s", 0),
+    ("health_timeout_s", 3601),
+    ("git_url", "ssh://git@github.com/octo/web"),
+    ("git_url", "ext::sh -c evil"),
+    ("git_url", "https://user:token@github.com/octo/web"),
+    ("git_url", "https:///octo/web"),
+    ("git_url", "https://github.com/octo/web?x=1"),
+    ("git_url", "https://github.com/$(evil)"),
+    ("git_url", "https://[::1"),
+    ("memory_mb", 5),
+    ("cpus", 0),
+    ("cpus", float("nan")),
+    ("command", []),
+    ("keep_releases", 0),
+    ("skip_phrases", ["x"]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), GOOD_VALUES)
+def test_good_values_are_taken(field: str, value: object) -> None:
+    assert getattr(parse_input(AppInput, {**GOOD, field: value}), field) == value
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_VALUES)
+def test_bad_values_are_refused_by_the_fields_name(field: str, value: object) -> None:
+    (sentence,) = problems(**{field: value})
+    assert sentence.startswith((f"{field}: ", f"{field}.0: "))
+
+
+def test_the_ending_of_a_clone_url_is_left_out() -> None:
+    assert parse_input(AppInput, {**GOOD, "repository": "octo/web.git"}).repository == "octo/web"
+
+
+def test_all_mistakes_are_told_together() -> None:
+    found = problems(name="-", container_port=0, nonsense=1)
+    assert {sentence.partition(":")[0] for sentence in found} == {
+        "name",
+        "container_port",
+        "nonsense",
+    }
+    assert "nonsense: there is no such field" in found
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_input(AppInput, {})
+    assert set(caught.value.problems) == {"name: is required", "repository: is required"}
+
+
+@pytest.mark.parametrize("body", [None, [], "web", 7])
+def test_anything_else_than_an_object_is_refused(body: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^body: "):
+        parse_input(AppInput, body)
+
+
+def test_a_token_is_never_quoted() -> None:
+    assert "hunter2" not in str(problems(token=["hunter2"]))
+
+
+def test_a_change_names_only_what_was_given() -> None:
+    assert parse_input(AppChange, {"branch": "next"}).given() == {"branch": "next"}
+    assert parse_input(AppChange, {"health_path": None}).given() == {"health_path": None}
+
+
+def test_only_the_allowed_schemes_are_fetched_by() -> None:
+    ensure_scheme("https://github.com/octo/web.git", ("https",))
+    with pytest.raises(ConfigurationError, match="file is not allowed"):
+        ensure_scheme("file:///etc", ("https",))

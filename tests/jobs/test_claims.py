@@ -1,0 +1,191 @@
+"""The newest push wins, in whatever order GitHub delivers."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from jobs.claims import Claim, claim_next
+from jobs.lease import give_back
+from jobs.models import App
+from jobs.states import DeploymentState
+from jobs.triggers import Push
+from tests.jobs.bench import Bench, push_of
+
+# Without shrinking: each example deploys for a second, and a failure shall show up in time.
+KEEP_BENCH = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=25,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app()
+
+
+def claim(bench: Bench, app: App) -> Claim | None:
+    with bench.writing() as session:
+        return claim_next(session, app.id or 0, "worker:1")
+
+
+def pushes(bench: Bench, count: int, *, second: int | None = None) -> list[Push]:
+    """Commit and describe pushes, each on top of the one before; perhaps all in one second."""
+    found = [push_of(bench, bench.commit(f"push {number}")) for number in range(count)]
+    return found if second is None else [replace(push, pushed_at=second) for push in found]
+
+
+def run_all(bench: Bench, ids: list[int]) -> None:
+    for deployment_id in ids:
+        bench.run(deployment_id)
+    # Whoever was woken up in between.
+    while waiting := [i for i in ids if bench.deployment(i).state is DeploymentState.QUEUED]:
+        bench.run(waiting[0])
+
+
+@KEEP_BENCH
+@given(
+    order=st.permutations(range(5)),
+    worker_comes_after=st.sets(st.integers(0, 4)),
+    same_second=st.booleans(),
+)
+def test_the_newest_of_five_pushes_is_live_in_the_end_in_every_order(
+    *, bench: Bench, order: list[int], worker_comes_after: set[int], same_second: bool
+) -> None:
+    app = bench.app(f"app-{bench.deliveries}")
+    described = pushes(bench, 5, second=1_800_000_000 + bench.pushed if same_second else None)
+    ids = []
+    lived: list[str] = []
+    for place, number in enumerate(order):
+        receipt = bench.deliver(described[number])
+        ids += [row.id or 0 for row, name in receipt.deployments if name == app.name]
+        if place in worker_comes_after:
+            run_all(bench, ids)
+            lived.append(live_commit(bench, app))
+    run_all(bench, ids)
+    lived.append(live_commit(bench, app))
+    assert lived[-1] == described[-1].commit_sha
+    # And once the newest was live, no older one took its place.
+    first = lived.index(described[-1].commit_sha)
+    assert set(lived[first:]) == {described[-1].commit_sha}
+    assert set(bench.states(app)) <= {"success", "superseded"}
+
+
+def live_commit(bench: Bench, app: App) -> str:
+    live = bench.fresh(app).live_deployment_id
+    return bench.deployment(live).commit_sha if live else ""
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_of_waiting_pushes_only_the_newest_is_built(
+    bench: Bench, app: App, order: tuple[int, ...]
+) -> None:
+    described = pushes(bench, 3)
+    ids = {n: bench.deliver(described[n]).deployments[0][0].id or 0 for n in order}
+    bench.run(ids[order[0]])
+    assert len(bench.world.calls("build")) == 1
+    assert [str(bench.deployment(ids[n]).state) for n in range(3)] == [
+        "superseded",
+        "superseded",
+        "success",
+    ]
+    assert "is a newer push" in bench.deployment(ids[0]).reason
+
+
+def test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it(
+    bench: Bench, app: App
+) -> None:
+    """C is live; A arrives, then B: A and C cannot be compared, but B led to C."""
+    a, b, c = pushes(bench, 3, second=1_800_000_000)
+    bench.run(bench.deliver(c).deployments[0][0].id or 0)
+    late = [bench.deliver(push).deployments[0][0].id or 0 for push in (a, b)]
+    run_all(bench, late)
+    assert live_commit(bench, app) == c.commit_sha
+    assert bench.states(app) == ["success", "superseded", "superseded"]
+
+
+def test_manual_ones_are_neither_swallowed_nor_swallow(bench: Bench, app: App) -> None:
+    first = bench.push(app)
+    manual = bench.ask(app, sha=bench.deployment(first).commit_sha)
+    second = bench.push(app)
+    again = bench.ask(app)
+    for deployment_id in (first, manual, second, again):
+        bench.run(deployment_id)
+    assert bench.states(app) == ["superseded", "success", "success", "success"]
+
+
+def test_pushes_of_different_branches_do_not_compete(bench: Bench, app: App) -> None:
+    first = bench.push(app)
+    with bench.writing() as session:
+        session.get_one(App, app.id).branch = "next"
+    sha = bench.repository().commit({"Dockerfile": "FROM scratch", "x": "y"}, branch="next")
+    bench.deliver(push_of(bench, sha, ref="refs/heads/next"))
+    assert bench.run(first).state is DeploymentState.SUCCESS
+
+
+class TestAmbiguousPushes:
+    """Two pushes of one second whose chain has a gap: only the branch can tell."""
+
+    def ambiguous(self, bench: Bench) -> tuple[int, int, Push, Push]:
+        one = push_of(bench, bench.commit("one"), pushed_at=1_800_000_000, before="e" * 40)
+        two = push_of(bench, bench.commit("two"), pushed_at=1_800_000_000, before="f" * 40)
+        ids = [bench.deliver(push).deployments[0][0].id or 0 for push in (one, two)]
+        return ids[0], ids[1], one, two
+
+    def test_neither_is_superseded_before_the_branch_was_asked(
+        self, bench: Bench, app: App
+    ) -> None:
+        first, second, _, _ = self.ambiguous(bench)
+        mine = claim(bench, app)
+        assert mine is not None
+        assert mine.grip.deployment_id == second
+        assert [rival.deployment_id for rival in mine.rivals] == [first]
+        assert bench.states(app) == ["queued", "queued"]
+        with bench.writing() as session:
+            give_back(session, mine.grip)
+
+    @pytest.mark.usefixtures("app")
+    def test_the_branchs_head_wins_when_it_arrived_last(self, bench: Bench) -> None:
+        first, second, _, _ = self.ambiguous(bench)
+        bench.run(first)
+        assert bench.deployment(second).state is DeploymentState.SUCCESS
+        assert bench.deployment(first).state is DeploymentState.SUPERSEDED
+        assert bench.deployment(first).reason == "#2 is a newer push"
+
+    @pytest.mark.usefixtures("app")
+    def test_the_branchs_head_wins_when_it_arrived_first(self, bench: Bench) -> None:
+        first, second, one, _ = self.ambiguous(bench)
+        bench.repository().refs["refs/heads/main"] = one.commit_sha
+        bench.run(first)
+        assert bench.deployment(second).state is DeploymentState.SUPERSEDED
+        assert bench.deployment(second).reason == "main has moved on to #1"
+        assert bench.runtime.queue.waiting() == {first}
+        bench.run(first)
+        assert bench.deployment(first).state is DeploymentState.SUCCESS
+
+    def test_one_that_is_live_already_is_a_rival_too(self, bench: Bench, app: App) -> None:
+        live = bench.deploy(app)
+        late = push_of(bench, bench.repository().commit({"x": "y"}, branch="lost"), before="f" * 40)
+        receipt = bench.deliver(replace(late, pushed_at=live.pushed_at))
+        done = bench.run(receipt.deployments[0][0].id or 0)
+        assert done.state is DeploymentState.SUPERSEDED
+        assert done.reason == "main has moved on to #1"
+
+    @pytest.mark.usefixtures("app")
+    def test_a_branch_that_knows_neither_leaves_it_to_the_last_to_arrive(
+        self, bench: Bench
+    ) -> None:
+        first, second, _, _ = self.ambiguous(bench)
+        bench.commit("three, of which nobody has told us yet")
+        bench.run(first)
+        assert bench.deployment(second).state is DeploymentState.SUCCESS
+        assert bench.deployment(first).state is DeploymentState.SUPERSEDED
+
+
+def test_nothing_queued_is_nothing_to_claim(bench: Bench, app: App) -> None:
+    assert claim(bench, app) is None
+    assert bench.leases() == []

@@ -1,0 +1,187 @@
+"""The one door to the database: writers queue, readers cannot write, failures are Keystone's."""
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import Session, select
+
+from jobs.app_input import AppInput
+from jobs.database import Database
+from jobs.errors import StorageError
+from jobs.models import App, Identity, Repository
+from jobs.records.apps import add_app
+from jobs.records.audit import KEYSTONE
+from jobs.settings import Settings
+from jobs.vault import Vault
+from tests.jobs.bench import Bench
+
+PROCESSES = 8
+EACH = 5
+
+
+@pytest.fixture
+def database(bench: Bench) -> Database:
+    return bench.runtime.database
+
+
+@pytest.fixture
+def impatient(database: Database) -> Iterator[Database]:
+    other = Database(database.url, busy_timeout_ms=100)
+    yield other
+    other.close()
+
+
+def add_apps(data_dir: Path, worker: int) -> list[int]:
+    """Make apps in a process of its own, and give their ports."""
+    settings = Settings(data_dir=data_dir)
+    database = Database(settings.effective_database_url)
+    vault = Vault([SecretStr("a key that only the tests use")])
+    ports = []
+    for number in range(EACH):
+        wanted = AppInput(name=f"app-{worker}-{number}", repository="octo/web")
+        with database.writing() as session:
+            created = add_app(session, wanted, KEYSTONE, settings=settings, vault=vault)
+            ports.append(created.app.host_port)
+    database.close()
+    return ports
+
+
+class TestWriting:
+    def test_processes_at_once_never_get_the_same_port(self, bench: Bench) -> None:
+        data_dir = bench.runtime.settings.data_dir
+        with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+            jobs = [(data_dir, number) for number in range(PROCESSES)]
+            ports = [port for found in pool.starmap(add_apps, jobs) for port in found]
+        assert sorted(ports) == list(range(20000, 20000 + PROCESSES * EACH))
+        with bench.reading() as session:
+            assert len(session.exec(select(Repository)).all()) == 1
+
+    def test_a_block_that_raises_changes_nothing(self, database: Database) -> None:
+        with suppress(ZeroDivisionError), database.writing() as session:
+            session.get_one(Identity, 1).name = "other"
+            session.flush()
+            raise ZeroDivisionError
+        with database.reading() as session:
+            assert session.get_one(Identity, 1).name != "other"
+
+    def test_a_lock_held_too_long_is_a_storage_error(
+        self, database: Database, impatient: Database
+    ) -> None:
+        with database.writing() as session:
+            session.get_one(Identity, 1)
+            begun = time.monotonic()
+            with (
+                pytest.raises(StorageError, match="database is locked"),
+                impatient.writing() as other,
+            ):
+                other.get_one(Identity, 1)
+            assert 0.05 < time.monotonic() - begun < 5
+
+    def test_a_reader_does_not_wait_for_a_writer(
+        self, database: Database, impatient: Database
+    ) -> None:
+        with database.writing() as session:
+            before = session.get_one(Identity, 1).name
+            session.get_one(Identity, 1).name = "other"
+            session.flush()
+            with impatient.reading() as other:
+                assert other.get_one(Identity, 1).name == before
+
+    def test_every_commit_is_on_the_disk(self, database: Database) -> None:
+        with database.writer_engine.connect() as connection:
+            for pragma, wanted in (
+                ("synchronous", 2),
+                ("journal_mode", "wal"),
+                ("foreign_keys", 1),
+            ):
+                assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == wanted
+
+    def test_the_message_shows_no_values(self, impatient: Database) -> None:
+        with pytest.raises(StorageError) as caught, impatient.writing() as session:
+            session.connection().exec_driver_sql("SELECT * FROM no_such WHERE x = 's3cret'")
+        assert "s3cret" not in str(caught.value)
+
+
+class TestReading:
+    def test_a_reader_cannot_write(self, database: Database) -> None:
+        with pytest.raises(StorageError, match="readonly"), database.reading() as session:
+            _add_and_flush(session)
+
+    def test_not_even_around_the_session(self, database: Database) -> None:
+        with (
+            pytest.raises(StorageError, match="readonly"),
+            database.reading() as session,
+        ):
+            _get_around(session)
+
+    def test_it_sees_one_moment(self, database: Database) -> None:
+        with database.reading() as reading:
+            before = _name(reading)
+            with database.writing() as session:
+                session.get_one(Identity, 1).name = "other"
+            reading.expire_all()
+            assert _name(reading) == before
+        with database.reading() as reading:
+            assert _name(reading) == "other"
+
+    def test_times_come_back_aware_and_in_utc(self, bench: Bench) -> None:
+        app = bench.app()
+        assert bench.fresh(app).created_at.tzinfo is UTC
+
+    def test_a_database_that_is_not_there(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path}/none/keystone.db")
+        with pytest.raises(StorageError), database.reading() as session:
+            session.get(Identity, 1)
+        with pytest.raises(StorageError), database.writing() as session:
+            session.get(Identity, 1)
+
+
+def _add_and_flush(session: Session) -> None:
+    session.add(Repository(full_name="a/b", name_key="a/b", git_url="https://x/a"))
+    session.flush()
+
+
+def _get_around(session: Session) -> None:
+    session.connection().exec_driver_sql("PRAGMA query_only=OFF")
+    session.connection().exec_driver_sql("DELETE FROM identity")
+
+
+def _name(session: Session) -> str:
+    return session.get_one(Identity, 1).name
+
+
+def test_an_odd_folder_is_no_problem(tmp_path: Path) -> None:
+    folder = tmp_path / 'it\'s 100%20 "data" #1?'
+    folder.mkdir()
+    database = Database(Settings(data_dir=folder).effective_database_url)
+    Identity.metadata.create_all(database.writer_engine)
+    with database.writing() as session:
+        session.add(Identity(id=1, name="abcdef"))
+    with database.reading() as session:
+        assert _name(session) == "abcdef"
+    database.close()
+    assert {file.parent for file in tmp_path.rglob("*.db*")} == {folder}
+
+
+def test_after_closing_it_opens_again(database: Database) -> None:
+    database.close()
+    with database.reading() as session:
+        assert session.get(Identity, 1)
+
+
+def test_the_id_of_what_was_removed_is_never_given_again(bench: Bench) -> None:
+    """Else the new app's first deployment would show the old one's log."""
+    app = bench.app()
+    first = bench.ask(app)
+    bench.cancel(first)
+    with bench.writing() as session:
+        session.delete(session.get_one(App, app.id))
+    again = bench.app()
+    assert (again.id or 0) > (app.id or 0)
+    assert bench.ask(again) > first

@@ -1,0 +1,115 @@
+"""From a wake-up to a running deployment, and to the next one."""
+
+import threading
+
+import pytest
+from pydantic import SecretStr
+
+from jobs import dispatch
+from jobs.claims import claim_next
+from jobs.models import App
+from jobs.runtime import open_runtime
+from jobs.states import DeploymentState
+from tests.fakes import Behaviour
+from tests.jobs.bench import Bench, KilledError, kill
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app(token="ghp_secretsecretsecret")
+
+
+def test_a_wake_up_too_many_finds_nothing_to_do(bench: Bench, app: App) -> None:
+    done = bench.deploy(app)
+    bench.world.journal.clear()
+    bench.run(done.id or 0)
+    assert bench.world.journal == []
+    assert bench.leases() == []
+
+
+def test_a_wake_up_for_an_app_that_was_removed_is_forgotten(bench: Bench, app: App) -> None:
+    deployment = bench.ask(app)
+    with bench.writing() as session:
+        session.delete(session.get_one(App, app.id))
+    dispatch.dispatch(bench.runtime, bench.world.tools, deployment, holder="worker:1")
+    assert bench.world.journal == []
+
+
+def test_while_somebody_is_at_it_a_second_worker_leaves_it_alone(bench: Bench, app: App) -> None:
+    first, second = bench.ask(app), bench.ask(app)
+    bench.commit()
+    others: list[DeploymentState] = []
+    bench.world.engine.on("build", lambda _: others.append(bench.run(second).state))
+    bench.run(first)
+    assert others == [DeploymentState.QUEUED]
+    assert bench.runtime.queue.waiting() == {second}
+
+
+def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:
+    bench.repository().token = "ghp_secretsecretsecret"
+    bench.world.engine.build_output = ("using ghp_secretsecretsecret",)
+    done = bench.deploy(app)
+    assert "using [REDACTED]" in bench.log(done.id or 0)
+    assert "ghp_secret" not in bench.log(done.id or 0)
+
+
+def test_cancelled_between_claim_and_begin_ends_in_peace(bench: Bench, app: App) -> None:
+    deployment = bench.ask(app)
+    with bench.writing() as session:
+        claim = claim_next(session, app.id or 0, "worker:1")
+    assert claim is not None
+    bench.cancel(deployment)
+    dispatch._run(bench.runtime, bench.world.tools, claim)
+    assert bench.deployment(deployment).state is DeploymentState.CANCELLED
+    assert bench.world.journal == []
+
+
+def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    wrong = bench.runtime.settings.model_copy(
+        update={"secret_key": SecretStr("another key than the one that sealed")}
+    )
+    runtime = open_runtime(wrong)
+    dispatch.dispatch(runtime, bench.world.tools, deployment, holder="worker:1")
+    runtime.database.close()
+    done = bench.deployment(deployment)
+    assert done.state is DeploymentState.ERROR
+    assert "a stored secret was sealed with another key" in done.reason
+    assert bench.leases() == []
+
+
+def test_work_that_breaks_off_without_an_end_is_left_to_the_watcher(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    bench.world.engine.on("build", kill)
+    with pytest.raises(KilledError):
+        bench.run(deployment)
+    assert bench.deployment(deployment).state is DeploymentState.RUNNING
+    assert [lease.deployment_id for lease in bench.leases()] == [deployment]
+    bench.world.engine.heal()
+    bench.reconcile()
+    assert bench.run(deployment).state is DeploymentState.SUCCESS
+
+
+def test_a_long_step_keeps_its_lease(
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "RENEW_EVERY_S", 0.25)
+    ends = []
+    renewed = threading.Event()
+
+    def build_long(_about: str) -> None:
+        ends.append(bench.leases()[0].expires_at)
+        renewed.wait(1.5)
+        ends.append(bench.leases()[0].expires_at)
+
+    bench.world.engine.on("build", build_long)
+    bench.deploy(app)
+    assert ends[1] > ends[0]
+
+
+def test_nothing_is_left_running_when_it_is_over(bench: Bench, app: App) -> None:
+    before = threading.active_count()
+    bench.deploy(app)
+    bench.world.engine.behaviour = Behaviour(exits=1)
+    bench.run(bench.push(app))
+    assert threading.active_count() == before

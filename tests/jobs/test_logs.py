@@ -1,0 +1,210 @@
+"""What reaches a log: bounded, without tricks, and with no secret in it."""
+
+import json
+import logging
+import re
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from jobs.logs import (
+    CUT_MARK,
+    LONGEST_LINE,
+    DeploymentLog,
+    JsonFormatter,
+    LogPart,
+    RedactingFilter,
+    clean,
+    log_path,
+    read_log,
+)
+from jobs.redaction import MASK, Redactor
+
+SECRET = SecretStr("s3cr3t/t0ken+value")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+ \| ")
+
+
+def written(path: Path, *texts: str, limit: int = 10**6) -> list[str]:
+    log = DeploymentLog(path, Redactor([SECRET]), limit=limit)
+    for text in texts:
+        log.write("build", text)
+    log.close()
+    return path.read_text().splitlines()
+
+
+class TestDeploymentLog:
+    def test_every_line_says_when_and_in_which_step(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "logs" / "1.log", "one\ntwo", "", "three")
+        assert all(LINE.match(line) for line in lines)
+        assert [line.partition(" | ")[2] for line in lines] == ["one", "two", "", "three"]
+
+    def test_it_is_nobody_elses(self, tmp_path: Path) -> None:
+        written(tmp_path / "logs" / "1.log", "one")
+        assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
+
+    def test_a_second_attempt_goes_on_where_the_first_ended(self, tmp_path: Path) -> None:
+        written(tmp_path / "1.log", "one")
+        assert len(written(tmp_path / "1.log", "two")) == 2
+
+    def test_it_ends_at_its_limit_and_says_so(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "1.log", *["x" * 100] * 100, limit=2000)
+        assert lines[-1].endswith(CUT_MARK)
+        assert (tmp_path / "1.log").stat().st_size <= 2000 + 200
+        assert sum(CUT_MARK in line for line in lines) == 1
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "s3cr3t/t0ken+value",
+            "https://x-access-token:s3cr3t%2Ft0ken%2Bvalue@github.com/octo/web",
+            "czNjcjN0L3Qwa2VuK3ZhbHVl",
+            "s3cr3t/\x00t0ken\x08+value",
+            "s3cr3t/\x1b[2Jt0ken+value",
+            "s3cr3t/t0ken\u202e+value",
+            "x" * (LONGEST_LINE - 8) + "s3cr3t/t0ken+value",
+        ],
+        ids=["plain", "URL", "base64", "control", "escape", "direction", "at the cut"],
+    )
+    def test_no_secret_reaches_the_disk(self, tmp_path: Path, text: str) -> None:
+        (line,) = written(tmp_path / "1.log", text)
+        assert "s3cr3t" not in line
+        assert "czNjcjN0" not in line
+        assert "t0ken" not in line
+
+    def test_lines_are_bounded(self, tmp_path: Path) -> None:
+        (line,) = written(tmp_path / "1.log", "x" * 10**5)
+        assert len(line) < LONGEST_LINE + 50
+
+    def test_what_is_no_text_is_written_all_the_same(self, tmp_path: Path) -> None:
+        (line,) = written(tmp_path / "1.log", "caf\udce9")
+        assert line.endswith("caf?")
+
+    def test_threads_do_not_mix_their_lines(self, tmp_path: Path) -> None:
+        log = DeploymentLog(tmp_path / "1.log", Redactor())
+        texts = [letter * 500 for letter in "abcd"]
+
+        def write(text: str) -> None:
+            for _ in range(50):
+                log.write("build", text)
+
+        threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        log.close()
+        lines = (tmp_path / "1.log").read_text().splitlines()
+        assert len(lines) == 200
+        assert {line.partition(" | ")[2] for line in lines} == set(texts)
+
+    def test_a_full_disk_stops_the_log_and_nothing_else(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "1.log").symlink_to("/dev/full")
+        log = DeploymentLog(tmp_path / "1.log", Redactor())
+        for _ in range(3):
+            log.write("build", "one")
+        log.close()
+        assert [record.message for record in caplog.records] == [
+            "a deployment's log cannot be written: No space left on device"
+        ]
+
+
+class TestCleaning:
+    @pytest.mark.parametrize(
+        ("text", "left"),
+        [
+            ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+            ("\x1b[1;38;5;208mx\x1b[m", "\x1b[1;38;5;208mx\x1b[m"),
+            ("a\x1b[2Jb", "ab"),
+            ("a\x1b[10;20Hb", "ab"),
+            ("a\x1b[?25lb", "ab"),
+            ("a\x1b]0;title\x07b", "ab"),
+            ("a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\b", "alinkb"),
+            ("a\x1bcb", "ab"),
+            ("a\x00\x08\x7fb", "ab"),
+            ("a\u202eb\u2066c\u200ed", "abcd"),
+            ("a\x9b2Jb", "a2Jb"),
+            ("a\tb", "a\tb"),
+            ("unfinished\x1b[12", "unfinished[12"),
+            ("unfinished\x1b", "unfinished"),
+            ("put \x1b[\x1b[2J2J together", "put [2J together"),
+        ],
+    )
+    def test_colours_stay_and_tricks_go(self, text: str, left: str) -> None:
+        assert clean(text) == left
+
+    @given(st.text(st.sampled_from("\x1b[]0123;?mHJ\\\x07\x9b\x00a ")))
+    def test_whatever_comes_only_colours_are_left(self, text: str) -> None:
+        without_colours = re.sub(r"\x1b\[[0-9;]*m", "", clean(text))
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", without_colours)
+
+
+class TestReading:
+    def test_there_is_none(self, tmp_path: Path) -> None:
+        assert read_log(tmp_path / "1.log") is None
+
+    def test_an_unfinished_line_is_left_for_the_next_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        path.write_bytes(b"one\ntw")
+        assert read_log(path) == LogPart("one\n", 4)
+        path.write_bytes(b"one\ntwo\n")
+        assert read_log(path, offset=4) == LogPart("two\n", 8)
+        assert read_log(path, offset=8) == LogPart("", 8)
+
+    @pytest.mark.parametrize("offset", [-5, 0])
+    def test_it_begins_at_the_beginning(self, tmp_path: Path, offset: int) -> None:
+        (tmp_path / "1.log").write_bytes(b"one\n")
+        assert read_log(tmp_path / "1.log", offset=offset) == LogPart("one\n", 4)
+
+    def test_parts_make_the_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        whole = "".join(f"line {number} é\n" for number in range(200))
+        path.write_text(whole)
+        parts, offset = "", 0
+        while part := read_log(path, offset=offset, limit=100):
+            if not part.text:
+                break
+            parts, offset = parts + part.text, part.next_offset
+        assert parts == whole
+
+    def test_each_deployment_has_its_own(self, tmp_path: Path) -> None:
+        assert log_path(tmp_path, 7) == tmp_path / "7.log"
+
+
+def _fetch(*, fails: bool) -> None:
+    if fails:
+        raise ValueError(f"cannot fetch https://{SECRET.get_secret_value()}@host")
+
+
+class TestProcessLogs:
+    def record(self, message: str, *args: object, failed: bool = False) -> dict[str, object]:
+        record = logging.LogRecord("jobs", logging.ERROR, __file__, 1, message, args, None)
+        try:
+            _fetch(fails=failed)
+        except ValueError:
+            record.exc_info = sys.exc_info()
+        record.deployment = 7
+        assert RedactingFilter(Redactor([SECRET])).filter(record)
+        found: dict[str, object] = json.loads(JsonFormatter().format(record))
+        return found
+
+    def test_a_line_is_json_with_the_extras(self) -> None:
+        found = self.record("deployment %d ended", 7)
+        assert (found["message"], found["level"]) == ("deployment 7 ended", "error")
+        assert found["deployment"] == 7
+        assert "error" not in found
+
+    def test_secrets_in_the_arguments_are_masked(self) -> None:
+        found = self.record("token %s", SECRET.get_secret_value())
+        assert found["message"] == f"token {MASK}"
+
+    def test_secrets_in_a_traceback_are_masked(self) -> None:
+        found = self.record("it failed", failed=True)
+        assert f"ValueError: cannot fetch https://{MASK}@host" in str(found["error"])
+        assert "s3cr3t" not in json.dumps(found)

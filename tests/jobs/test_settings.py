@@ -1,0 +1,221 @@
+"""Settings: judged together, refused with sentences that quote no value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import ConfigurationError
+from jobs.settings import (
+    AllSettings,
+    PortRange,
+    Settings,
+    WebSettings,
+    WorkerSettings,
+    describe_settings,
+    read_settings,
+)
+
+NO_FILE = Path("/nonexistent/.env")
+
+
+def read(**environ: str) -> AllSettings:
+    return read_settings(AllSettings, environ, env_file=NO_FILE)
+
+
+def problems(**environ: str) -> tuple[str, ...]:
+    return problems_with(NO_FILE, environ)
+
+
+def problems_with(env_file: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(AllSettings, environ, env_file=env_file)
+    return caught.value.problems
+
+
+class TestReading:
+    def test_without_any_everything_has_a_default(self) -> None:
+        settings = read()
+        assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 2)
+        assert settings.data_dir == Path("data").resolve()
+        assert settings.port_range == PortRange(first=20000, last=20999)
+        assert settings.allowed_git_schemes == ("https",)
+
+    def test_values_are_typed(self) -> None:
+        settings = read(
+            KEYSTONE_PORT="9000",
+            KEYSTONE_PORT_RANGE="3000-3002",
+            KEYSTONE_ALLOWED_GIT_SCHEMES="https, file",
+            KEYSTONE_PUBLIC_URL="https://deploy.example.org/",
+        )
+        assert settings.port == 9000
+        assert [port for port in range(2999, 3004) if port in settings.port_range] == [
+            3000,
+            3001,
+            3002,
+        ]
+        assert len(settings.port_range) == 3
+        assert settings.allowed_git_schemes == ("https", "file")
+        assert settings.effective_public_url == "https://deploy.example.org"
+
+    def test_all_mistakes_are_told_together(self) -> None:
+        found = problems(
+            KEYSTONE_PORT="ninety",
+            KEYSTONE_WORKERS="0",
+            KEYSTONE_PORT_RANGE="3-2",
+            KEYSTONE_DATABASE_URL="mysql://x",
+            KEYSTONE_REDIS_URL="http://x",
+            KEYSTONE_GITHUB_API_URL="api.github.com",
+            KEYSTONE_ALLOWED_GIT_SCHEMES="ssh",
+            KEYSTONE_PROT="8000",
+        )
+        assert {sentence.partition(":")[0] for sentence in found} == {
+            "KEYSTONE_PORT",
+            "KEYSTONE_WORKERS",
+            "KEYSTONE_PORT_RANGE",
+            "KEYSTONE_DATABASE_URL",
+            "KEYSTONE_REDIS_URL",
+            "KEYSTONE_GITHUB_API_URL",
+            "KEYSTONE_ALLOWED_GIT_SCHEMES",
+            "KEYSTONE_PROT",
+        }
+
+    def test_an_unknown_name_is_refused(self) -> None:
+        assert problems(KEYSTONE_PROT="1") == (
+            "KEYSTONE_PROT: no such setting; `keystone config` lists them all",
+        )
+
+    def test_names_of_others_are_left_alone(self) -> None:
+        assert read(HOME="/root", PORT="1").port == 8000
+
+    @given(value=st.text("0123456789abcdefXYZ-²½:/", min_size=6, max_size=30))
+    def test_no_value_is_quoted(self, value: str) -> None:
+        for name in ("PORT", "WORKERS", "PORT_RANGE", "DATABASE_URL", "REDIS_URL", "PUBLIC_URL"):
+            try:
+                read(**{f"KEYSTONE_{name}": value})
+            except ConfigurationError as exc:
+                assert value not in str(exc)  # noqa: PT017
+
+    def test_an_empty_value_means_not_set(self) -> None:
+        assert read(KEYSTONE_PORT="", KEYSTONE_GITHUB_TOKEN_FILE="").port == 8000
+
+    def test_a_process_is_given_its_own_secrets_only(self) -> None:
+        environ = {
+            "KEYSTONE_GITHUB_TOKEN": "ghp_token",
+            "KEYSTONE_WEBHOOK_SECRET": "hook",
+            "KEYSTONE_ADMIN_PASSWORD": "password",
+        }
+        web = read_settings(WebSettings, environ, env_file=NO_FILE)
+        worker = read_settings(WorkerSettings, environ, env_file=NO_FILE)
+        assert not hasattr(web, "github_token")
+        assert not hasattr(worker, "webhook_secret")
+        assert not hasattr(worker, "admin_password")
+        assert worker.github_token.get_secret_value() == "ghp_token"
+
+
+class TestFiles:
+    def test_the_environment_wins_over_the_file(self, tmp_path: Path) -> None:
+        file = tmp_path / ".env"
+        file.write_text("KEYSTONE_PORT=1000\nKEYSTONE_HOST=0.0.0.0\nOTHER=1\n")
+        settings = read_settings(AllSettings, {"KEYSTONE_PORT": "2000"}, env_file=file)
+        assert (settings.port, settings.host) == (2000, "0.0.0.0")
+
+    def test_unknown_names_in_the_file_are_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / ".env"
+        file.write_text("KEYSTONE_PROT=1000\n")
+        assert problems_with(file, {}) == (
+            "KEYSTONE_PROT: no such setting; `keystone config` lists them all",
+        )
+
+    def test_dollars_in_the_file_are_just_dollars(self, tmp_path: Path) -> None:
+        file = tmp_path / ".env"
+        file.write_text("KEYSTONE_ADMIN_PASSWORD=a$HOME$b\n")
+        settings = read_settings(AllSettings, {}, env_file=file)
+        assert settings.admin_password.get_secret_value() == "a$HOME$b"
+
+    def test_a_secret_may_stand_in_a_file_of_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "token").write_text("ghp_token\n")
+        settings = read(KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path / "token"))
+        assert settings.github_token.get_secret_value() == "ghp_token"
+
+    def test_only_secrets_may(self, tmp_path: Path) -> None:
+        assert "no such setting" in problems(KEYSTONE_PORT_FILE=str(tmp_path))[0]
+
+    def test_both_are_refused(self, tmp_path: Path) -> None:
+        found = problems(KEYSTONE_GITHUB_TOKEN="x", KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path))
+        assert found == (
+            "KEYSTONE_GITHUB_TOKEN_FILE: KEYSTONE_GITHUB_TOKEN is set too; keep one of them",
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (None, "its file cannot be read (No such file or directory)"),
+            (b"\xff\xfe\x00", "its file holds no text"),
+        ],
+    )
+    def test_a_file_that_is_no_use_is_a_mistake_like_any_other(
+        self, tmp_path: Path, content: bytes | None, reason: str
+    ) -> None:
+        if content is not None:
+            (tmp_path / "token").write_bytes(content)
+        found = problems(KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path / "token"), KEYSTONE_PORT="x")
+        assert f"KEYSTONE_GITHUB_TOKEN_FILE: {reason}" in found
+        assert len(found) == 2
+
+
+class TestShowing:
+    def test_secrets_are_only_said_to_be_set(self) -> None:
+        settings = read(
+            KEYSTONE_GITHUB_TOKEN="ghp_token",
+            KEYSTONE_REDIS_URL="redis://user:hunter2@host:6379/0",
+            KEYSTONE_DATABASE_URL="postgresql+psycopg://user:hunter2@host/db",
+        )
+        shown = describe_settings(settings)
+        assert shown["KEYSTONE_GITHUB_TOKEN"] == "set"
+        assert shown["KEYSTONE_WEBHOOK_SECRET"] == "not set"
+        assert shown["KEYSTONE_REDIS_URL"] == "redis://…@host:6379/0"
+        assert shown["KEYSTONE_PORT_RANGE"] == "20000-20999"
+        assert "hunter2" not in str(shown)
+        assert "ghp_token" not in f"{shown}{settings!r}"
+
+    def test_every_setting_is_described(self) -> None:
+        assert all(field.description for field in AllSettings.model_fields.values())
+
+
+class TestDomainPorts:
+    @pytest.mark.parametrize(
+        ("name", "environ"),
+        [
+            ("HTTP", {"KEYSTONE_PORT": "80"}),
+            ("HTTPS", {"KEYSTONE_HTTP_PORT": "443"}),
+            ("HTTPS", {"KEYSTONE_PORT": "8443", "KEYSTONE_HTTPS_PORT": "8443"}),
+            ("HTTP", {"KEYSTONE_HTTP_PORT": "20005"}),
+            ("HTTPS", {"KEYSTONE_PORT_RANGE": "400-500"}),
+        ],
+    )
+    def test_a_port_is_used_once(self, name: str, environ: dict[str, str]) -> None:
+        (problem,) = problems(**environ)
+        assert problem.startswith(f"KEYSTONE_{name}_PORT: is ")
+        assert problem.endswith("choose another, or 0")
+
+    def test_both_may_be_off(self) -> None:
+        settings = read(KEYSTONE_HTTP_PORT="0", KEYSTONE_HTTPS_PORT="0")
+        assert settings.http_port == settings.https_port == 0
+
+
+class TestFolders:
+    def test_everything_lives_in_the_data_directory(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path)
+        assert settings.effective_database_url == f"sqlite:///{tmp_path}/keystone.db"
+        assert settings.logs_dir.parent == settings.mirrors_dir.parent == tmp_path
+
+    def test_a_short_path_holds_the_sockets(self) -> None:
+        assert Settings(data_dir=Path("/srv/ks")).socket_dir == Path("/srv/ks/run")
+
+    def test_a_long_path_gives_them_a_short_one(self) -> None:
+        socket_dir = Settings(data_dir=Path("/srv") / ("x" * 100)).socket_dir
+        assert len(str(socket_dir)) < 70
+        assert socket_dir != Settings(data_dir=Path("/srv") / ("y" * 100)).socket_dir

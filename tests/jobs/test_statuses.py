@@ -1,0 +1,191 @@
+"""The outbox: every status reaches GitHub in order, once, and holds up nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import select
+
+from jobs.errors import GitHubError
+from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
+from jobs.records.statuses import NO_TOKEN
+from jobs.states import GitHubState
+from jobs.statuses import LONGEST_DELAY, MOST_ATTEMPTS, OVERTAKEN, next_attempt, send_due
+from jobs.vault import Vault
+from jobs.watcher import send_all
+from tests.fakes import Behaviour
+from tests.jobs.bench import Bench
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app(token="ghp_own")
+
+
+def make_due(bench: Bench) -> None:
+    with bench.writing() as session:
+        for status in session.exec(select(CommitStatus)).all():
+            if status.next_attempt_at is not None:
+                status.next_attempt_at = now() - timedelta(seconds=1)
+
+
+def send(bench: Bench) -> list[str]:
+    """Send what is due, and give what GitHub was told in this round."""
+    forge = bench.world.forge
+    before = len(forge.posts)
+    send_all(bench.runtime, forge)
+    return [str(post.state) for post in forge.posts[before:]]
+
+
+def test_a_deployment_is_told_from_its_beginning_to_its_end(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    assert send(bench) == ["pending"]
+    bench.run(deployment)
+    assert send(bench) == ["pending", "success"]
+    (queued, _, live) = bench.world.forge.posts
+    assert queued.context == "keystone/web"
+    assert queued.sha == bench.deployment(deployment).commit_sha
+    assert queued.target_url == f"http://127.0.0.1:8000/deployments/{deployment}"
+    assert (queued.repository.full_name, queued.repository.github_id) == ("octo/web", 99)
+    assert queued.description == "Deployment #1: queued"
+    assert live.description == "Deployment #1: live"
+    assert set(bench.world.forge.tokens) == {"ghp_own"}
+    assert all(status.posted_at for status in bench.statuses(deployment))
+
+
+def test_a_failure_says_why(bench: Bench, app: App) -> None:
+    bench.world.engine.behaviour = Behaviour(exits=3)
+    bench.run(bench.push(app))
+    assert send(bench)[-1] == "failure"
+    assert "exited with code 3" in bench.world.forge.posts[-1].description
+
+
+def test_nothing_is_posted_twice(bench: Bench, app: App) -> None:
+    bench.push(app)
+    assert send(bench) == ["pending"]
+    assert send(bench) == []
+    assert send_due(bench.runtime, bench.world.forge) == 0
+
+
+def test_a_pending_that_a_later_pending_repeats_is_left_out(bench: Bench, app: App) -> None:
+    deployment = bench.deploy(app)
+    assert send(bench) == ["pending", "success"]
+    assert [status.error for status in bench.statuses(deployment.id or 0)] == [OVERTAKEN, "", ""]
+
+
+def test_what_failed_is_tried_again_later_and_then_posted(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    bench.world.forge.errors = [GitHubError("GitHub answered 502")]
+    assert send(bench) == []
+    (status,) = bench.statuses(deployment)
+    assert (status.attempts, status.error, status.posted_at) == (1, "GitHub answered 502", None)
+    assert status.next_attempt_at is not None
+    assert timedelta(seconds=3) < status.next_attempt_at - now() < timedelta(seconds=6)
+    assert send(bench) == []
+    make_due(bench)
+    assert send(bench) == ["pending"]
+    (status,) = bench.statuses(deployment)
+    assert (status.error, status.next_attempt_at) == ("", None)
+
+
+def test_one_that_is_tried_again_never_hides_a_later_one(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    bench.world.forge.errors = [GitHubError("GitHub answered 502")]
+    send(bench)
+    bench.run(deployment)
+    assert send(bench) == ["pending", "success"]
+    make_due(bench)
+    assert send(bench) == []
+    assert bench.statuses(deployment)[0].error == OVERTAKEN
+
+
+def test_a_rate_limit_is_waited_for(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    bench.world.forge.errors = [GitHubError("slow down", retry_after_s=120)]
+    send(bench)
+    (status,) = bench.statuses(deployment)
+    assert status.next_attempt_at is not None
+    assert timedelta(seconds=110) < status.next_attempt_at - now() <= timedelta(seconds=120)
+
+
+def test_a_refused_token_is_flagged_and_not_tried_again(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    bench.world.forge.errors = [GitHubError("the token is expired or wrong", permanent=True)]
+    send(bench)
+    (status,) = bench.statuses(deployment)
+    assert (status.error, status.next_attempt_at) == ("the token is expired or wrong", None)
+    assert problem(bench, app) == "the token is expired or wrong"
+    bench.run(deployment)
+    send(bench)
+    assert problem(bench, app) is None
+
+
+def problem(bench: Bench, app: App) -> str | None:
+    with bench.reading() as session:
+        return session.get_one(Repository, app.repository_id).token_problem
+
+
+def test_after_about_a_day_it_is_given_up(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    with bench.writing() as session:
+        session.exec(select(CommitStatus)).one().attempts = MOST_ATTEMPTS - 1
+    bench.world.forge.errors = [GitHubError("GitHub answered 502")]
+    send(bench)
+    (status,) = bench.statuses(deployment)
+    assert (status.attempts, status.next_attempt_at) == (MOST_ATTEMPTS, None)
+
+
+def test_without_a_token_it_says_not_configured(bench: Bench) -> None:
+    app = bench.app()
+    deployment = bench.push(app)
+    assert send(bench) == []
+    (status,) = bench.statuses(deployment)
+    assert (status.error, status.next_attempt_at) == (NO_TOKEN, None)
+    assert problem(bench, app) is None
+
+
+def test_a_token_that_cannot_be_opened_holds_up_nobody_else(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    other = bench.app("other", repository="octo/other", token="ghp_other")
+    with bench.writing() as session:
+        row = session.exec(
+            select(RepositorySecret).where(RepositorySecret.repository_id == app.repository_id)
+        ).all()[-1]
+        row.sealed = Vault([SecretStr("a key that somebody lost")]).seal(SecretStr("x"))
+    bench.ask(other, sha="a" * 40)
+    assert send(bench) == ["pending"]
+    assert bench.world.forge.tokens == ["ghp_other"]
+    assert "sealed with another key" in bench.statuses(deployment)[0].error
+
+
+def test_a_commit_that_is_not_known_yet_has_no_status(bench: Bench, app: App) -> None:
+    deployment = bench.ask(app)
+    assert bench.statuses(deployment) == []
+    bench.commit()
+    bench.run(deployment)
+    assert [status.state for status in bench.statuses(deployment)] == [
+        GitHubState.PENDING,
+        GitHubState.SUCCESS,
+    ]
+
+
+def test_github_being_down_fails_no_deployment(bench: Bench, app: App) -> None:
+    bench.world.forge.fail("post_status", GitHubError("GitHub cannot be reached"))
+    bench.deploy(app)
+    send(bench)
+    assert bench.states(app) == ["success"]
+
+
+def test_the_pauses_grow_to_a_quarter_of_an_hour() -> None:
+    moment = datetime(2026, 11, 23, tzinfo=UTC)
+    pauses = [next_attempt(attempts, moment) - moment for attempts in range(MOST_ATTEMPTS)]
+    assert pauses[:3] == [timedelta(seconds=s) for s in (5, 10, 20)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_DELAY
+    assert timedelta(hours=20) < sum(pauses, timedelta()) < timedelta(hours=28)
+
+
+@pytest.mark.parametrize(("wish", "pause"), [(0, 1), (-5, 1), (90, 90), (10**9, 3600)])
+def test_githubs_wish_is_bounded(wish: float, pause: int) -> None:
+    moment = datetime(2026, 11, 23, tzinfo=UTC)
+    assert next_attempt(9, moment, retry_after_s=wish) - moment == timedelta(seconds=pause)

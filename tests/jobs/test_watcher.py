@@ -1,0 +1,114 @@
+"""The watcher's duties: each at its pace, none ended by its own or another's mistakes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from jobs.bus import Bus
+from jobs.errors import DockerError
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.watcher import Duty, keep_doing, neighbours
+from tests.jobs.bench import Bench, wait_for
+
+
+def test_a_duty_survives_every_mistake_and_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.watcher.AFTER_FAILURE_S", 0.01)
+    over, done = threading.Event(), list[int]()
+
+    def do() -> None:
+        done.append(1)
+        match len(done):
+            case 1:
+                raise DockerError("the engine is down")
+            case 2:
+                raise ZeroDivisionError
+            case 4:
+                over.set()
+
+    keep_doing(Duty("test", 0.01, do), over)
+    assert len(done) == 4
+    assert "test: the engine is down" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_duty_ends_as_soon_as_it_is_over() -> None:
+    over, done = threading.Event(), list[int]()
+    thread = threading.Thread(
+        target=keep_doing, args=(Duty("test", 3600, lambda: done.append(1)), over)
+    )
+    thread.start()
+    wait_for(lambda: done)
+    over.set()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+
+
+def test_a_duty_that_fails_at_once_does_not_spin() -> None:
+    over, done = threading.Event(), list[int]()
+
+    def fail() -> None:
+        done.append(1)
+        raise DockerError("the engine is down")
+
+    thread = threading.Thread(target=keep_doing, args=(Duty("test", 0, fail), over))
+    thread.start()
+    time.sleep(0.3)
+    over.set()
+    thread.join(timeout=5)
+    assert len(done) == 1
+
+
+def test_the_neighbours_say_how_they_are(bench: Bench) -> None:
+    assert neighbours(bench.world.tools) == {"docker": "ok", "router": "ok"}
+    bench.world.engine.down = True
+    assert neighbours(bench.world.tools) == {
+        "docker": "the Docker Engine does not answer",
+        "router": "ok",
+    }
+
+
+WATCHER = """
+import os
+from jobs.runtime import open_runtime
+from jobs.settings import WorkerSettings, read_settings
+from jobs.watcher import run_watcher
+run_watcher(open_runtime(read_settings(WorkerSettings, os.environ)))
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_real_watcher_reports_and_ends_when_told_to(
+    runtime: Runtime[WorkerSettings], redis: Redis, number: signal.Signals, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "KEYSTONE_DATA_DIR": str(runtime.settings.data_dir),
+        "KEYSTONE_REDIS_URL": runtime.settings.redis_url,
+        "KEYSTONE_SECRET_KEY": runtime.settings.secret_key.get_secret_value(),
+    }
+    with subprocess.Popen([sys.executable, "-c", WATCHER], env=environment) as watcher:
+        try:
+            bus = Bus(redis, runtime.identity)
+            wait_for(bus.health, within_s=20)
+            assert bus.health() == {"docker": "ok", "router": _no_router(bus)}
+            watcher.send_signal(number)
+            assert watcher.wait(timeout=20) == 0
+        finally:
+            watcher.kill()
+
+
+def _no_router(bus: Bus) -> str:
+    said = (bus.health() or {})["router"]
+    assert "the router does not answer" in said
+    return said

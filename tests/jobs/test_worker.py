@@ -1,0 +1,221 @@
+"""The worker on a real Redis, with real processes: what it runs, and what it refuses to run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+
+from jobs.claims import claim_next
+from jobs.lease import expired, holder_name
+from jobs.queue import TASK
+from jobs.runtime import Runtime
+from jobs.settings import WorkerSettings
+from jobs.worker import DeploymentJob, tell_watcher
+from tests.jobs.bench import Bench, wait_for
+
+# The real worker, but what it runs writes its process id into a file and stays there: what a
+# deployment does is told in other tests, and needs no engine here.
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from jobs import tasks
+from jobs.claims import claim_next
+from jobs.lease import holder_name
+from jobs.models import Deployment
+from jobs.runtime import open_runtime
+from jobs.settings import WorkerSettings, read_settings
+from jobs.worker import run_worker
+
+def deploy(deployment_id):
+    runtime = open_runtime(read_settings(WorkerSettings, os.environ))
+    with runtime.database.writing() as session:
+        app_id = session.get_one(Deployment, deployment_id).app_id
+        claim_next(session, app_id, holder_name(os.getpid()))
+    draft = Path(sys.argv[1] + ".draft")
+    draft.write_text(str(os.getpid()))
+    draft.rename(sys.argv[1])
+    time.sleep(float(sys.argv[2]))
+
+tasks.deploy = deploy
+run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
+"""
+
+
+WAKES_ITSELF = """
+import os, sys
+from pathlib import Path
+from jobs import tasks
+from jobs.runtime import open_runtime
+from jobs.settings import WorkerSettings, read_settings
+from jobs.worker import run_worker
+
+def deploy(deployment_id):
+    file = Path(sys.argv[1])
+    with file.open("a") as log:
+        log.write(f"{deployment_id} ")
+    if len(file.read_text().split()) < 3:
+        open_runtime(read_settings(WorkerSettings, os.environ)).queue.wake([deployment_id])
+
+tasks.deploy = deploy
+run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
+"""
+
+
+@contextmanager
+def worker(
+    runtime: Runtime[WorkerSettings], file: Path, *, seconds: float = 60, program: str = WORKER
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker whose deployments take that long."""
+    environment = {
+        **os.environ,
+        "KEYSTONE_DATA_DIR": str(runtime.settings.data_dir),
+        "KEYSTONE_REDIS_URL": runtime.settings.redis_url,
+        "KEYSTONE_SECRET_KEY": runtime.settings.secret_key.get_secret_value(),
+    }
+    command = [sys.executable, "-c", program, str(file), str(seconds)]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has buried yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pid"
+
+
+def begun(file: Path) -> int:
+    wait_for(file.exists, within_s=30)
+    return int(file.read_text())
+
+
+class TestWhatItRuns:
+    def test_a_wake_up_is_run_in_a_child_of_its_own(self, bench: Bench, file: Path) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file) as process:
+            child = begun(file)
+            assert child != process.pid
+            assert Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1] == str(
+                process.pid
+            )
+
+    def test_the_child_dies_with_its_worker(self, bench: Bench, file: Path) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file) as process:
+            child = begun(file)
+            process.kill()
+            wait_for(lambda: not is_alive(child))
+
+    def test_a_killed_childs_lease_expires_at_once(self, bench: Bench, file: Path) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file):
+            child = begun(file)
+            with bench.reading() as session:
+                assert expired(session) == []
+            os.kill(child, signal.SIGKILL)
+            wait_for(lambda: _has_expired(bench))
+
+    def test_sigterm_lets_the_running_one_end_and_takes_no_other(
+        self, bench: Bench, file: Path
+    ) -> None:
+        first, second = bench.ask(bench.app()), bench.ask(bench.app("other"))
+        bench.runtime.queue.wake([first])
+        with worker(bench.runtime, file, seconds=1) as process:
+            child = begun(file)
+            bench.runtime.queue.wake([second])
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+            assert not is_alive(child)
+        assert bench.runtime.queue.waiting() == {second}
+
+
+def _has_expired(bench: Bench) -> bool:
+    with bench.reading() as session:
+        return bool(expired(session))
+
+
+class TestWhatItRefuses:
+    @pytest.mark.parametrize(
+        ("data", "fields"),
+        [
+            (["os.system", None, ["touch {marker}"], {}], {}),
+            (["jobs.tasks.os.system", None, ["touch {marker}"], {}], {}),
+            (["system", "os", ["touch {marker}"], {}], {}),
+            (
+                [TASK, None, [1], {}],
+                {"success_callback_name": "os.system", "failure_callback_name": "os.system"},
+            ),
+        ],
+        ids=["another function", "through our module", "of an instance", "callbacks"],
+    )
+    def test_a_job_that_keystone_did_not_put_there(
+        self,
+        bench: Bench,
+        redis: Redis,
+        file: Path,
+        data: list[object],
+        fields: dict[str, str],
+    ) -> None:
+        marker = file.with_name("broken-in")
+        good = bench.ask(bench.app())
+        queue = Queue(bench.runtime.queue.name, connection=redis, serializer="json")
+        job = queue.enqueue(TASK, 1, job_id="evil")
+        written = json.dumps(data).replace("{marker}", str(marker))
+        for name, value in {"data": written, **fields}.items():
+            redis.hset("rq:job:evil", name, value)
+        bench.runtime.queue.wake([good])
+        with worker(bench.runtime, file):
+            # The next one is run all the same, once the evil one is out of the way.
+            begun(file)
+            assert not marker.exists()
+            refused = Job.fetch(job.id, connection=redis, serializer="json")
+            assert refused.is_failed
+
+    def test_the_reason_is_said(self, redis: Redis) -> None:
+        job = DeploymentJob.create("os.system", args=["true"], connection=redis, serializer="json")
+        with pytest.raises(PermissionError, match="did not put there"):
+            _ = job.func
+
+    def test_callbacks_are_never_found(self, redis: Redis) -> None:
+        job = DeploymentJob.create(TASK, args=[1], connection=redis, serializer="json")
+        job._success_callback_name = job._failure_callback_name = "os.system"
+        assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None,) * 3
+        with pytest.raises(PermissionError):
+            _ = job.func
+
+
+def test_only_the_dead_childs_lease_expires(bench: Bench) -> None:
+    app = bench.app()
+    bench.ask(app)
+    with bench.writing() as session:
+        claim_next(session, app.id or 0, holder_name(12345))
+    tell_watcher(bench.runtime, 54321)
+    assert not _has_expired(bench)
+    tell_watcher(bench.runtime, 12345)
+    assert _has_expired(bench)
+
+
+def test_a_deployment_may_wake_up_itself(bench: Bench, file: Path) -> None:
+    """It does when its claim went to a rival that the branch then put behind it."""
+    bench.runtime.queue.wake([7])
+    with worker(bench.runtime, file, program=WAKES_ITSELF):
+        wait_for(lambda: file.exists() and file.read_text() == "7 7 7 ", within_s=30)
