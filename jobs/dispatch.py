@@ -46,7 +46,7 @@ def real_tools(runtime: Runtime[WorkerSettings]) -> Tools:
     return Tools(
         engine=DockerEngine.from_environment(runtime.identity),
         source=GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes),
-        router=HAProxyRouter(settings.socket_dir / "haproxy.sock"),
+        router=HAProxyRouter(settings.effective_router_socket),
         probe=HttpProbe(),
     )
 

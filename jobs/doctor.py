@@ -22,9 +22,9 @@ from jobs.bus import Bus, connect
 from jobs.database import Database
 from jobs.errors import KeystoneError
 from jobs.migrations.apply import HEAD, schema_version
+from jobs.models import Identity
 from jobs.redis_server import find_redis_server
 from jobs.router_server import (
-    SOCKET,
     find_haproxy,
     is_free,
     obstacle,
@@ -32,6 +32,7 @@ from jobs.router_server import (
     wanted_ports,
 )
 from jobs.settings import Settings, WorkerSettings
+from jobs.space import MB, describe_data, describe_engine
 from jobs.supervise import is_up
 from jobs.views import CertificateView
 
@@ -73,6 +74,8 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _docker(),
         _data_dir(settings.data_dir),
         _disk(settings),
+        _engine_space(settings),
+        Finding("data space", Verdict.OK, describe_data(settings)),
         _database(settings),
         _redis(settings, up=up),
         _router(settings, up=up),
@@ -111,7 +114,7 @@ def _redis_server(settings: Settings) -> Finding:
 def _docker() -> Finding:
     try:
         # No identity: nothing is touched, only the version is asked.
-        engine = DockerEngine.from_environment("doctor")
+        engine = DockerEngine.from_environment("doctor", timeout_s=PATIENCE_S)
         try:
             return Finding("docker", Verdict.OK, f"Docker Engine {engine.version()}")
         finally:
@@ -152,6 +155,36 @@ def _disk(settings: WorkerSettings) -> Finding:
     return Finding("disk", Verdict.FAILED, found, fix)
 
 
+def _engine_space(settings: WorkerSettings) -> Finding:
+    name, floor = "engine space", settings.min_free_disk_mb * MB
+    engine = DockerEngine.from_environment(_identity(settings), timeout_s=PATIENCE_S)
+    try:
+        free = engine.free_disk()
+        found = describe_engine(engine.usage(), free)
+    except KeystoneError:
+        # Whether the engine answers at all is another finding.
+        return Finding(name, Verdict.IDLE, f"not known: no answer within {PATIENCE_S} s")
+    finally:
+        engine.close()
+    if free is None or free >= floor:
+        return Finding(name, Verdict.OK, found)
+    fix = f"make room: below {floor // MB} MB nothing is built (KEYSTONE_MIN_FREE_DISK_MB)"
+    return Finding(name, Verdict.FAILED, found, fix)
+
+
+def _identity(settings: Settings) -> str:
+    """Give the name on what is ours; nothing is, before the first start."""
+    database = Database(settings.effective_database_url)
+    try:
+        with database.reading() as session:
+            row = session.get(Identity, 1)
+            return row.name if row else ""
+    except (KeystoneError, SQLAlchemyError):
+        return ""
+    finally:
+        database.close()
+
+
 def _database(settings: Settings) -> Finding:
     if not settings.database_url and not (settings.data_dir / "keystone.db").exists():
         return Finding("database", Verdict.IDLE, "none yet: `keystone up` makes it")
@@ -188,7 +221,7 @@ def _pong(url: str) -> str:
 def _router(settings: Settings, *, up: bool) -> Finding:
     if not up:
         return Finding("router", Verdict.IDLE, "starts with `keystone up`")
-    router = HAProxyRouter(settings.socket_dir / SOCKET)
+    router = HAProxyRouter(settings.effective_router_socket)
     return _asked(
         "router",
         lambda: f"HAProxy {router.version()} answers",

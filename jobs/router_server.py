@@ -37,7 +37,6 @@ from jobs.settings import PortRange, Settings
 logger = logging.getLogger(__name__)
 
 PROGRAM = "haproxy"
-SOCKET = "haproxy.sock"  # in the settings' socket_dir
 CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
 # Debian keeps it where only root's PATH leads.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
@@ -60,9 +59,18 @@ def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
     program = find_haproxy()
     if program is None:
         raise ConfigurationError("haproxy is not installed: `apt-get install haproxy`")
+    return command(program, write_configuration(runtime))
+
+
+def write_configuration(runtime: Runtime[OwnSettings]) -> Path:
+    """Write the router's configuration as things stand now, and give its path.
+
+    Raises:
+        ConfigurationError: the address or every port is unusable.
+        StorageError: the database or a folder cannot be used.
+    """
     settings = runtime.settings
-    taken = taken_ports(settings.app_bind, settings.port_range)
-    served = served_ports(settings)
+    taken, served = _found_ports(settings)
     with runtime.database.writing() as session:
         block_ports(session, taken)
         note_domain_ports(session, served)
@@ -75,12 +83,27 @@ def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
         bind=settings.app_bind,
         ports=_offered(settings.port_range, apps, taken),
         routes=routes,
-        socket=ensure_private(settings.socket_dir) / SOCKET,
+        socket=_socket(settings),
         domains=frontends(DomainDoors(settings.domain_bind, **served)),
     )
     folder = ensure_private(settings.router_dir)
     write_domain_files(folder, domains, certificates)
-    return command(program, _write(folder / CONFIGURATION, text))
+    return _write(folder / CONFIGURATION, text)
+
+
+def _found_ports(settings: Settings) -> tuple[list[int], dict[str, int]]:
+    """Give the ports that are taken and those that domains are served on."""
+    if settings.router_socket:
+        # Somebody else's router may be listening on them already.
+        return [], wanted_ports(settings)
+    return taken_ports(settings.app_bind, settings.port_range), served_ports(settings)
+
+
+def _socket(settings: Settings) -> Path:
+    # The folder of a socket that somebody chose is theirs to make.
+    if not settings.router_socket:
+        ensure_private(settings.socket_dir)
+    return settings.effective_router_socket
 
 
 def write_domain_files(

@@ -82,6 +82,11 @@ class Settings(BaseModel):
     redis_url: str = Field(
         "", description="A Redis to use; unset: a private redis-server child on a Unix socket"
     )
+    router_socket: str = Field(
+        "",
+        description="The runtime API's Unix socket of a HAProxy that somebody else runs, with what "
+        "`keystone router --print` gives as its configuration; unset: a private HAProxy child",
+    )
     secret_key: SecretStr = Field(
         SecretStr(""),
         description="Encrypts stored secrets; several, comma-separated, newest first; unset: made "
@@ -172,6 +177,11 @@ class Settings(BaseModel):
     def effective_redis_url(self) -> str:
         """The Redis to talk to."""
         return self.redis_url or f"unix://{self.socket_dir / 'redis.sock'}"
+
+    @property
+    def effective_router_socket(self) -> Path:
+        """Where the router's runtime API listens."""
+        return Path(self.router_socket or self.socket_dir / "haproxy.sock")
 
     @property
     def effective_public_url(self) -> str:

@@ -46,9 +46,10 @@ def keystone_command(*arguments: str) -> tuple[str, ...]:
 def programs(settings: Settings) -> list[Program]:
     """List the parts that these settings ask for, in the order of their start."""
     redis = [] if settings.redis_url else [Program("redis", keystone_command("redis"), 10)]
+    router = [] if settings.router_socket else [Program("router", keystone_command("router"), 20)]
     return [
         *redis,
-        Program("router", keystone_command("router"), 20),
+        *router,
         Program("watcher", keystone_command("watcher"), 30, stop_within_s=WORK_STOP_S),
         Program(
             "worker",

@@ -1,13 +1,14 @@
 """The router, as a part of Keystone: reads what is live, then turns into HAProxy."""
 
 import os
+from typing import Annotated
 
 import typer
 
 from jobs.cli.servers import become, without_secrets
 from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
-from jobs.router_server import router_command
+from jobs.router_server import router_command, write_configuration
 from jobs.runtime import open_runtime
 from jobs.settings import Settings, read_settings
 
@@ -15,8 +16,17 @@ commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command(hidden=True)
-def router() -> None:
-    """Run the router alone."""
+def router(
+    *,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Print HAProxy's configuration, and start nothing.")
+    ] = False,
+) -> None:
+    """Run the router alone, or print its configuration for a HAProxy that somebody else runs."""
     settings = read_settings(Settings, os.environ)
     set_up_logging(Redactor([settings.secret_key]))
-    become(router_command(open_runtime(settings)), without_secrets(os.environ))
+    runtime = open_runtime(settings)
+    if print_only:
+        typer.echo(write_configuration(runtime).read_text(), nl=False)
+        return
+    become(router_command(runtime), without_secrets(os.environ))

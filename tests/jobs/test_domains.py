@@ -18,7 +18,7 @@ from jobs.errors import RouterError
 from jobs.queries import find_app
 from jobs.records.apps import remove_app
 from jobs.records.certificates import remove_certificate, set_certificate
-from jobs.router_server import SOCKET, router_command
+from jobs.router_server import router_command
 from jobs.runtime import Runtime
 from jobs.settings import PortRange, WorkerSettings
 from jobs.watcher import SERVE_DOMAINS_EVERY_S, duties
@@ -80,7 +80,7 @@ def settings(settings: WorkerSettings) -> WorkerSettings:
 def tools(bench: Bench) -> Tools:
     """The fake world with a real router."""
     fakes = bench.world.tools
-    router = HAProxyRouter(bench.runtime.settings.socket_dir / SOCKET)
+    router = HAProxyRouter(bench.runtime.settings.effective_router_socket)
     return Tools(engine=fakes.engine, source=fakes.source, router=router, probe=fakes.probe)
 
 

@@ -17,7 +17,13 @@ from jobs.models import App, BlockedPort
 from jobs.queries import find_app
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
-from jobs.router_server import find_haproxy, is_free, router_command, taken_ports
+from jobs.router_server import (
+    find_haproxy,
+    is_free,
+    router_command,
+    taken_ports,
+    write_configuration,
+)
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import PortRange, Settings
 from tests.haproxy import free_ports
@@ -222,3 +228,16 @@ def test_an_address_for_domains_that_will_not_do_is_refused(
     keystone = with_doors(runtime, http_port=http_port, https_port=0, domain_bind=bind)
     with pytest.raises(ConfigurationError, match="address"):
         router_command(keystone)
+
+
+def test_a_router_that_somebody_else_runs_is_told_of_every_port(
+    runtime: Runtime[Settings], stranger: int, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.sock"
+    settings = runtime.settings.model_copy(update={"router_socket": str(theirs)})
+
+    text = write_configuration(replace(runtime, settings=settings)).read_text()
+
+    assert f"{settings.port_range}" in text
+    assert str(theirs) in text
+    assert not blocked(runtime, stranger)

@@ -95,6 +95,11 @@ def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
     assert "redis" not in {part.name for part in programs(settings)}
 
 
+def test_a_router_that_was_given_is_not_run(tmp_path: Path) -> None:
+    parts = programs(Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock"))
+    assert "router" not in [part.name for part in parts]
+
+
 def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
     parts = sorted(programs(Settings(data_dir=tmp_path)), key=lambda part: -part.priority)
     assert [part.name for part in parts] == ["web", "worker", "watcher", "router", "redis"]
