@@ -7,9 +7,10 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from dashboard import pages
-from dashboard.views import apps, deliveries, deployments, icons, login, overview
+from dashboard.views import apps, audit, deliveries, deployments, icons, login, overview
 from jobs.database import Database
 from jobs.settings import Settings
+from jobs.states import Role
 
 STATIC = pages.HERE / "static"
 
@@ -17,11 +18,13 @@ STATIC = pages.HERE / "static"
 def routes() -> list[BaseRoute]:
     """Give the table of pages; all but the login and what it is drawn with need a visitor."""
     private = [Middleware(pages.VisitorsOnly)]
+    admins = [*private, Middleware(pages.NeedsRole, role=Role.ADMIN)]
     return [
         Route("/", overview.show, middleware=private),
         Route("/apps/{app}", apps.show, middleware=private),
         Route("/deployments/{id:int}", deployments.show, middleware=private),
         Route("/deliveries", deliveries.show, middleware=private),
+        Route("/audit", audit.show, middleware=admins),
         Route("/login", login.show),
         Route("/favicon.ico", icons.home),
         Route("/favicon/{tone}.svg", icons.show),

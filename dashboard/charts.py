@@ -32,6 +32,8 @@ ICONS = {
         '<path class="cut" d="M6.5 5.6v4.8M9.5 5.6v4.8"/>'
     ),
     "ring": Markup('<circle cx="8" cy="8" r="6" stroke-dasharray="2.2 2.5"/>'),
+    "pause": Markup('<circle cx="8" cy="8" r="6"/><path d="M6.4 5.8v4.4M9.6 5.8v4.4"/>'),
+    "back": Markup('<path d="M3 3.5v3.6h3.6M3.4 7A5.2 5.2 0 1 1 3 9.6"/>'),
     "copy": Markup('<circle cx="8" cy="8" r="6"/><path d="M5.6 6.6h4.8M5.6 9.4h4.8"/>'),
     "out": Markup('<path d="M6 3.5H3.5v9h9V10M9 3.5h3.5V7M12.2 3.8 7.5 8.5"/>'),
     "branch": Markup(

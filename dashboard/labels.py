@@ -9,9 +9,11 @@ from enum import StrEnum
 
 from jobs.states import (
     AppState,
+    ContainerState,
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
+    Kind,
     Role,
     StepName,
     StepState,
@@ -85,6 +87,15 @@ APP_LOOKS = {
     AppState.STOPPED: Look("Stopped", Tone.WARN, Shape.STOP),
     AppState.FAILING: Look("Failing", Tone.BAD, Shape.CROSS),
 }
+CONTAINER_LOOKS = {
+    ContainerState.RUNNING: Look("Running", Tone.GOOD, Shape.CHECK),
+    ContainerState.RESTARTING: Look("Restarting", Tone.BAD, Shape.CROSS),
+    ContainerState.EXITED: Look("Exited", Tone.WARN, Shape.STOP),
+    ContainerState.MISSING: Look("Missing", Tone.WARN, Shape.ALERT),
+}
+LIVE = Look("Live", Tone.GOOD, Shape.CHECK)
+UNHEALTHY = Look("Unhealthy", Tone.BAD, Shape.CROSS)
+NOT_LOOKED_AT = Look("Not looked at yet", Tone.IDLE, Shape.RING)
 DELIVERY_LOOKS = {
     DeliveryOutcome.QUEUED: Look("Queued", Tone.GOOD, Shape.CHECK),
     DeliveryOutcome.PONG: Look("Pong", Tone.GOOD, Shape.CHECK),
@@ -119,6 +130,25 @@ TRIGGER_WORDS = {
     Trigger.ROLLBACK: "rollback",
     Trigger.CATCH_UP: "catch-up",
 }
+KIND_WORDS = {
+    Kind.INITIAL: "first deployment",
+    Kind.UPDATE: "update",
+    Kind.ROLLBACK: "rollback",
+}
+# What an end without success means, for those who do not know the word.
+ENDINGS = {
+    DeploymentState.FAILURE: "The app did not pass: its build, its start or its health check.",
+    DeploymentState.ERROR: "This was not the app's fault: Keystone, or what it stands on, failed.",
+    DeploymentState.CANCELLED: "Somebody stopped it before it was live.",
+    DeploymentState.SUPERSEDED: "Something newer took its place before it was live.",
+}
+
+
+def container_look(state: ContainerState | None, reason: str) -> Look:
+    """Say how a container is shown; one that runs with something wrong is unhealthy."""
+    if state is None:
+        return NOT_LOOKED_AT
+    return UNHEALTHY if state is ContainerState.RUNNING and reason else CONTAINER_LOOKS[state]
 
 
 def needs_role(needed: Role, has: Role) -> str:
@@ -187,6 +217,11 @@ def short_sha(sha: str | None) -> str:
 def first_line(message: str) -> str:
     """Give a commit message's subject."""
     return next((line.strip() for line in message.splitlines() if line.strip()), "")
+
+
+def capital(sentence: str) -> str:
+    """Begin a sentence with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def ref_words(ref: str) -> str:

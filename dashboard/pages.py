@@ -61,7 +61,15 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         name: getattr(labels, name)
-        for name in ("duration", "exact", "machine", "short_sha", "first_line", "ref_words")
+        for name in (
+            "duration",
+            "exact",
+            "machine",
+            "short_sha",
+            "first_line",
+            "ref_words",
+            "capital",
+        )
     }
     environment.filters["age"] = lambda moment: labels.age(moment, now())
     environment.globals |= {"icon": charts.icon, "labels": labels, "Role": Role}
@@ -95,9 +103,13 @@ def settings_of(request: Request) -> Settings:
 def cursor_of(request: Request) -> int | None:
     """Give the `before=` of a list, or None when it is missing or makes no sense."""
     text = request.query_params.get("before", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))):
-        return None
-    return min(int(text), LARGEST_ID)
+    return int(text) if is_id(text) else None
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a number that a row's id could be."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
+    return is_number and int(text) <= LARGEST_ID
 
 
 # --- What leaves -----------------------------------------------------------------------------
@@ -171,6 +183,24 @@ class VisitorsOnly:
             return
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         await redirect(f"/login?next={quote(wanted, safe='/')}")(scope, receive, send)
+
+
+class NeedsRole:
+    """Shows a page to visitors of one role and those above; the others are told why not."""
+
+    def __init__(self, app: ASGIApp, role: Role) -> None:
+        self.app, self.role = app, role
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Show the page, or say which role it needs; `VisitorsOnly` stands before this."""
+        request = Request(scope)
+        visitor = visitor_of(request)
+        if visitor is not None and visitor.may(self.role):
+            await self.app(scope, receive, send)
+            return
+        sentence = f"{_refusal(visitor, self.role)}. An admin can give you another role."
+        answer = _problem(request, HTTPStatus.FORBIDDEN, "Not for your role", sentence)
+        await answer(scope, receive, send)
 
 
 # --- When something is wrong -----------------------------------------------------------------

@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy
 from sqlmodel import Session, col, select
 
-from jobs.models import App, Deployment, Step, now
+from jobs.models import App, Deployment, EnvironmentVariable, Release, Step, now
 from jobs.queries import OPEN_STATES
 from jobs.states import DeploymentState, StepName, StepState
 
@@ -63,6 +63,23 @@ class Name:
     app: str
     number: int
     state: DeploymentState
+
+
+@dataclass(frozen=True)
+class VariableName:
+    """An environment variable without its value, which these pages cannot open."""
+
+    name: str
+    is_secret: bool
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The deployment that made a release."""
+
+    id: int
+    number: int
 
 
 def recent_deployments(session: Session, app_id: int | None = None) -> dict[int, list[Recent]]:
@@ -133,3 +150,31 @@ def deployment_names(session: Session, ids: Iterable[int]) -> dict[int, Name]:
         .where(col(Deployment.id).in_(list(ids)))
     )
     return {row.id or 0: Name(app, row.number, row.state) for row, app in session.exec(statement)}
+
+
+def variable_names(session: Session, app_id: int) -> list[VariableName]:
+    """Give the names of an app's environment variables."""
+    statement = (
+        select(
+            EnvironmentVariable.name, EnvironmentVariable.is_secret, EnvironmentVariable.changed_at
+        )
+        .where(EnvironmentVariable.app_id == app_id)
+        .order_by(EnvironmentVariable.name)
+    )
+    return [VariableName(*row) for row in session.exec(statement)]
+
+
+def maker_of(session: Session, app_id: int, release: int) -> Maker | None:
+    """Give the deployment that made an app's release, by the release's number."""
+    statement = (
+        select(Deployment.id, Deployment.number)
+        .join(Release, col(Release.deployment_id) == col(Deployment.id))
+        .where(Release.app_id == app_id, Release.number == release)
+    )
+    found = session.exec(statement).first()
+    return Maker(found[0] or 0, found[1]) if found else None
+
+
+def existing_apps(session: Session, names: Iterable[str]) -> set[str]:
+    """Give those of the names that an app has."""
+    return set(session.exec(select(App.name).where(col(App.name).in_(list(names)))))

@@ -12,10 +12,14 @@ from pathlib import Path
 from markupsafe import Markup
 
 from dashboard.ansi import to_html
+from jobs.states import StepName
 
 SHOWN_LINES = 2000
 SHOWN_BYTES = 1024 * 1024
 STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (\w{1,20}) \| (.*)", re.DOTALL)
+# The builder's own lines, as `jobs.adapters.buildkit.progress` writes them: `#3 CACHED`.
+BUILDER = re.compile(r"#\d+ (\[|CACHED$|DONE |ERROR: )")
+MARKS = {"[": "named", "CACHED": "cached", "DONE ": "done", "ERROR: ": "error"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class Line:
     step: str
     html: Markup
     opens: bool  # whether its step is another than that of the line before
+    mark: str  # what a line of the builder's tells: a word of `MARKS`, or nothing
+
+    @property
+    def classes(self) -> str:
+        """The classes that make it look so."""
+        return " ".join(word for word in ("opens" if self.opens else "", self.mark) if word)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,14 @@ def parse_line(number: int, text: str, last_step: str | None) -> Line:
     """Take a line apart; one that is not stamped is all text."""
     found = STAMPED.fullmatch(text)
     at, step, rest = found.groups() if found else ("", "", text)
-    return Line(number, _moment(at), step, to_html(rest), opens=step != last_step)
+    return Line(
+        number, _moment(at), step, to_html(rest), opens=step != last_step, mark=_mark(step, rest)
+    )
+
+
+def _mark(step: str, text: str) -> str:
+    found = BUILDER.match(text) if step == StepName.BUILD else None
+    return MARKS[found[1]] if found else ""
 
 
 def _moment(stamp: str) -> datetime | None:

@@ -3,6 +3,7 @@
 import { toLogin } from "./actions.js";
 import { refresh } from "./fresh.js";
 import { Log } from "./log.js";
+import { watchTail } from "./tail.js";
 
 const POLL_MS = 3000;
 const EVENT_FAILURES = 3;
@@ -11,24 +12,14 @@ const isDone = () => document.querySelector("[data-done]").dataset.done === "yes
 
 function watchTools(box, log) {
   const [follow, wrap] = ["follow", "wrap"].map((name) => box.querySelector(`[data-tool="${name}"]`));
-  const press = (button, on) => button.setAttribute("aria-pressed", String(on));
-  const isFollowing = () => follow.getAttribute("aria-pressed") === "true";
-  const setFollowing = (on) => {
-    press(follow, on);
-    follow.textContent = on ? "Following" : "Follow";
-    if (on) log.scrollTop = log.scrollHeight;
-  };
+  const tail = watchTail(follow, log, () => !isDone());
   follow.hidden = isDone();
   wrap.hidden = false;
-  setFollowing(!isDone() && !location.hash);
+  tail.set(!isDone() && !location.hash);
   // What went wrong is said last.
   if (box.dataset.openAt === "end" && !location.hash) log.scrollTop = log.scrollHeight;
-  follow.addEventListener("click", () => setFollowing(!isFollowing()));
-  wrap.addEventListener("click", () => press(wrap, !log.classList.toggle("nowrap")));
-  // Scrolling up pauses, scrolling back to the end goes on.
-  const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 24;
-  log.addEventListener("scroll", () => !isDone() && isFollowing() !== atEnd() && setFollowing(atEnd()));
-  return { keepUp: () => isFollowing() && setFollowing(true), stop: () => (follow.hidden = true) };
+  wrap.addEventListener("click", () => wrap.setAttribute("aria-pressed", String(!log.classList.toggle("nowrap"))));
+  return { keepUp: tail.keepUp, stop: () => (follow.hidden = true) };
 }
 
 export function followDeployment() {

@@ -9,10 +9,10 @@ function isInUse(region) {
 
 function exchange(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const again = focused?.closest("form")?.dataset.action;
+  const again = focused?.closest("form")?.id;
   old.replaceWith(fresh);
   // Only ever back to the same button: a key that is being pressed must not hit another one.
-  if (again) fresh.querySelector(`form[data-action="${CSS.escape(again)}"] button`)?.focus();
+  if (again) fresh.querySelector(`#${CSS.escape(again)} button`)?.focus();
   else if (focused?.href) [...fresh.querySelectorAll("a")].find((link) => link.href === focused.href)?.focus();
 }
 
@@ -36,17 +36,18 @@ export async function refresh(query = "") {
   return true;
 }
 
-// Pages of lists ask again every few seconds, but not while nobody looks.
+// Pages of lists ask again every few seconds, but not while nobody looks or a question is open.
 export function keepFresh() {
   const seconds = Number(document.querySelector("main").dataset.refresh);
   if (!seconds) return;
   let asking = false;
   const ask = async () => {
-    if (asking || document.hidden) return;
+    if (asking || document.hidden || document.querySelector("dialog[open]")) return;
     asking = true;
     await refresh().catch(() => false);
     asking = false;
   };
   setInterval(ask, seconds * 1000);
   document.addEventListener("visibilitychange", ask);
+  document.addEventListener("keystone:changed", ask);
 }

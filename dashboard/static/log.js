@@ -2,7 +2,10 @@
 
 const WEIGHTS = { 1: "bold", 2: "dim", 3: "ital", 4: "line" };
 const UNWEIGHTS = { 22: ["bold", "dim"], 23: ["ital"], 24: ["line"] };
+const PLACES = { 3: ["colour", 0], 4: ["ground", 0], 9: ["colour", 8], 10: ["ground", 8] };
 const STAMPED = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\.\d{3}Z) (\w{1,20}) \| ([^]*)$/;
+const BUILDER = /^#\d+ (\[|CACHED$|DONE |ERROR: )/;
+const MARKS = { "[": "named", CACHED: "cached", "DONE ": "done", "ERROR: ": "error" };
 const MOST_LINES = 5000;
 
 function nearest(red, green, blue) {
@@ -28,15 +31,9 @@ function coded(style, code) {
   if (code === 0) return { colour: null, ground: null, weights: new Set() };
   if (WEIGHTS[code]) style.weights.add(WEIGHTS[code]);
   for (const weight of UNWEIGHTS[code] ?? []) style.weights.delete(weight);
-  const place = Math.floor(code / 10);
-  const colour = code % 10;
-  if (code === 39) style.colour = null;
-  if (code === 49) style.ground = null;
-  if (colour > 7) return style;
-  if (place === 3) style.colour = colour;
-  if (place === 4) style.ground = colour;
-  if (place === 9) style.colour = colour + 8;
-  if (place === 10) style.ground = colour + 8;
+  const [what, more] = PLACES[Math.floor(code / 10)] ?? [];
+  if (what && code % 10 < 8) style[what] = (code % 10) + more;
+  if (code === 39 || code === 49) style[what] = null;
   return style;
 }
 
@@ -94,7 +91,9 @@ export class Log {
     this.total += 1;
     const made = document.createElement("div");
     made.id = `L${this.total}`;
-    if (step !== this.step) made.className = "opens";
+    const mark = step === "build" && MARKS[rest.match(BUILDER)?.[1]];
+    const classes = [step !== this.step && "opens", mark].filter(Boolean);
+    if (classes.length) made.className = classes.join(" ");
     this.step = step;
     const anchor = element("a", this.total);
     anchor.href = `#${made.id}`;

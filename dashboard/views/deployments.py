@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import labels, pages
+from dashboard import labels, pages, reads
 from dashboard.transcript import Transcript, read_transcript
 from jobs import queries
 from jobs.errors import NotFoundError
@@ -40,6 +41,7 @@ def show(request: Request) -> Response:
     with pages.database_of(request).reading() as session:
         deployment = queries.deployment_view(session, wanted)
         app = queries.app_view(session, deployment.app, settings)
+        maker = maker_of(session, deployment, app.id)
     # Read after the rows: a log that has grown meanwhile is followed from where it is read to.
     without_log = request.query_params.get("lines") == "0"
     log = Transcript() if without_log else read_transcript(log_path(settings.logs_dir, wanted))
@@ -55,9 +57,17 @@ def show(request: Request) -> Response:
         failed=deployment.state in FAILED,
         stages=stages(deployment),
         done=is_done(deployment),
+        maker=maker,
         log=log,
         commit_url=labels.commit_url(app.git_url, deployment.commit_sha),
     )
+
+
+def maker_of(session: Session, deployment: DeploymentView, app_id: int) -> reads.Maker | None:
+    """Give the deployment that made the release which a rollback starts again."""
+    if deployment.kind is not Kind.ROLLBACK or deployment.release is None:
+        return None
+    return reads.maker_of(session, app_id, deployment.release)
 
 
 def is_done(deployment: DeploymentView) -> bool:

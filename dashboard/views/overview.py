@@ -50,7 +50,7 @@ def show(request: Request) -> Response:
     return pages.render(
         request,
         "overview.html",
-        title="Apps",
+        title="Overview",
         tone=_tone(apps),
         cards=cards,
         counts=_counts(apps),

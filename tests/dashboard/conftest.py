@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 from starlette.testclient import TestClient
 
 from jobs.database import Database
 from jobs.settings import Settings
+from tests.browser import chromium
 from tests.dashboard.scene import Scene, set_scene
-from tests.dashboard.site import Door, make_site
+from tests.dashboard.site import Door, make_site, serving
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def database(settings: Settings, empty_database: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def scene(database: Database, settings: Settings) -> Scene:
-    """Four apps in different states, with their histories and logs."""
+    """Six apps in different states, with their histories and logs."""
     with database.writing() as session:
         return set_scene(session, settings.logs_dir)
 
@@ -47,3 +49,25 @@ def client(database: Database, settings: Settings, door: Door) -> TestClient:
     return TestClient(
         make_site(database, settings, door), follow_redirects=False, raise_server_exceptions=False
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def site(database: Database, settings: Settings, door: Door) -> Iterator[str]:
+    """The address of the pages, served for a browser."""
+    with serving(make_site(database, settings, door)) as address:
+        yield address
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Page]:
+    """An empty tab whose clock shows UTC."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, timezone_id="UTC")
+    yield context.new_page()
+    context.close()

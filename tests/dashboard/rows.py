@@ -1,6 +1,7 @@
 """Rows for the pages to draw, made with the tables themselves; keyword-only, sensible defaults."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -9,9 +10,11 @@ from sqlmodel import Session, select
 
 from jobs.models import (
     App,
+    AuditEvent,
     CommitStatus,
     Delivery,
     Deployment,
+    EnvironmentVariable,
     Release,
     Repository,
     Step,
@@ -108,6 +111,7 @@ def make_live(session: Session, app: App, deployment: Deployment) -> Release:
         build={},
         container={},
         environment=b"",
+        created_at=deployment.ended_at or now(),
     )
     session.add(release)
     session.flush()
@@ -123,10 +127,11 @@ def add_steps(
     *seconds: float,
     last: StepState = StepState.SUCCESS,
     reason: str = "",
+    names: Iterable[StepName] = tuple(StepName),
 ) -> None:
-    """Add the first steps of a deployment, one after the other; `last` is how the last stands."""
+    """Add steps of a deployment, one after the other; `last` is how the last of them stands."""
     at: datetime = deployment.started_at or now()
-    for place, (name, took) in enumerate(zip(StepName, seconds, strict=False), start=1):
+    for place, (name, took) in enumerate(zip(names, seconds, strict=False), start=1):
         is_last = place == len(seconds)
         state = last if is_last else StepState.SUCCESS
         ended = None if state is StepState.RUNNING else at + timedelta(seconds=took)
@@ -184,3 +189,37 @@ def add_delivery(
     session.add(delivery)
     session.flush()
     return delivery
+
+
+def add_variable(
+    session: Session, app: App, name: str, *, is_secret: bool = False, ago: timedelta = timedelta(1)
+) -> None:
+    """Add an environment variable whose value nobody could open."""
+    session.add(
+        EnvironmentVariable(
+            app_id=app.id or 0,
+            name=name,
+            sealed=b"sealed",
+            is_secret=is_secret,
+            changed_at=now() - ago,
+        )
+    )
+    session.flush()
+
+
+def add_event(
+    session: Session,
+    tag: str,
+    *,
+    actor: str = "user:ada",
+    target: str = "app:web",
+    ago: timedelta = timedelta(minutes=5),
+    **details: object,
+) -> None:
+    """Add an audit event."""
+    address = "" if actor.startswith(("cli:", "keystone:")) else "203.0.113.7"
+    event = AuditEvent(
+        tag=tag, actor=actor, target=target, address=address, at=now() - ago, details=details
+    )
+    session.add(event)
+    session.flush()

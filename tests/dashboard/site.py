@@ -15,8 +15,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.app import create_dashboard
@@ -25,6 +26,16 @@ from jobs.settings import Settings
 from jobs.states import Role
 from jobs.visitors import Visitor
 
+CONTAINER: dict[str, object] = {
+    "id": "4f1c0ffee",
+    "state": "running",
+    "reason": "",
+    "since": "2026-11-23T15:45:58.123456789Z",
+    "exit_code": None,
+    "out_of_memory": False,
+    "restarts": 0,
+    "health": None,
+}
 ADA = Visitor(kind="user", name="ada", role=Role.ADMIN, csrf_token="csrf-of-ada")
 START_DEADLINE_S = 20
 
@@ -35,11 +46,14 @@ class Door:
 
     visitor: Visitor | None = ADA
     posted: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # the queries for an app's own output
     answer: Callable[[], Response] = field(
         default=lambda: JSONResponse({"id": 1, "number": 1}, status_code=202)
     )
     events: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
     logs: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
+    container: Callable[[], Response] = field(default=lambda: JSONResponse(CONTAINER))
+    output: Callable[[], Response] = field(default=lambda: PlainTextResponse(""))
 
 
 class KnowsVisitor:
@@ -57,9 +71,20 @@ def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
     """Give the dashboard with the played receiver around it."""
 
     async def take(request: Request) -> Response:
-        given = (request.url.path, await request.json(), request.headers.get("x-csrf-token", ""))
+        given = (
+            f"{request.method} {request.url.path}",
+            await request.json(),
+            request.headers.get("x-csrf-token", ""),
+        )
         door.posted.append(given)
         return door.answer()
+
+    def look(_request: Request) -> Response:
+        return door.container()
+
+    def read_output(request: Request) -> Response:
+        door.asked.append(str(request.url.query))
+        return door.output()
 
     def follow(request: Request) -> Response:
         return door.events(request)
@@ -69,7 +94,11 @@ def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
 
     return Starlette(
         routes=[
+            Route("/api/apps/{app}", take, methods=["PATCH"]),
             Route("/api/apps/{app}/deployments", take, methods=["POST"]),
+            Route("/api/apps/{app}/rollback", take, methods=["POST"]),
+            Route("/api/apps/{app}/container", look),
+            Route("/api/apps/{app}/logs", read_output),
             Route("/api/deployments/{id:int}/cancel", take, methods=["POST"]),
             Route("/api/deployments/{id:int}/events", follow),
             Route("/api/deployments/{id:int}/logs", read),
@@ -77,6 +106,13 @@ def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
         ],
         middleware=[Middleware(KnowsVisitor, door=door)],
     )
+
+
+def page(client: TestClient, address: str, status: int = 200) -> str:
+    """Give a page's HTML, once its status is as expected."""
+    answer = client.get(address)
+    assert answer.status_code == status, answer.text
+    return answer.text
 
 
 @contextmanager

@@ -17,39 +17,21 @@ from jobs.logs import log_path, read_log
 from jobs.models import Deployment, Step, now
 from jobs.settings import Settings
 from jobs.states import DeploymentState, StepState
-from tests.browser import chromium, complaints_of, overflow_of
+from tests.browser import complaints_of, overflow_of
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
-from tests.dashboard.site import Door, make_site, serving
+from tests.dashboard.site import Door
 
 pytestmark = pytest.mark.browser
 STAMP = "2026-11-23T15:45:58.123Z"
 UP_TO_S = 15
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def site(database: Database, settings: Settings, door: Door) -> Iterator[str]:
-    with serving(make_site(database, settings, door)) as address:
-        yield address
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, timezone_id="UTC")
-    yield context.new_page()
-    context.close()
-
-
 def addresses(scene: Scene) -> list[str]:
     """Give every kind of page."""
-    deployments = [f"/deployments/{n}" for n in (scene.running, scene.failed, scene.succeeded)]
-    return ["/", "/apps/shop", "/apps/web", "/apps/status-page", "/deliveries", *deployments]
+    apps = [f"/apps/{name}" for name in ("shop", "web", "importer", "status-page")]
+    seen = (scene.running, scene.failed, scene.succeeded, scene.rolled_back, scene.superseded)
+    return ["/", *apps, "/deliveries", "/audit", *(f"/deployments/{n}" for n in seen)]
 
 
 def add_to_log(settings: Settings, deployment_id: int, *texts: str) -> None:
@@ -152,7 +134,7 @@ def test_all_text_has_enough_contrast(
 def test_the_keyboard_goes_everywhere_and_is_seen(tab: Page, site: str, scene: Scene) -> None:
     tab.goto(f"{site}/apps/web")
     reached = []
-    for _ in range(8):
+    for _ in range(9):
         tab.keyboard.press("Tab")
         outline, words = tab.evaluate(
             "[getComputedStyle(document.activeElement).outlineStyle,"
@@ -160,7 +142,7 @@ def test_the_keyboard_goes_everywhere_and_is_seen(tab: Page, site: str, scene: S
         )
         assert outline != "none", words
         reached.append(words)
-    assert reached[:4] == ["Skip to content", "Keystone", "Apps", "Deliveries"]
+    assert reached[:4] == ["Skip to content", "Keystone", "Overview", "Deliveries"]
     assert "ref" in reached
     assert "Deploy now" in reached
 
@@ -214,6 +196,9 @@ LINES = (
     f"{STAMP} build | \x1b[97;44mbright\x1b[39;49m \x1b[2;3;4mall\x1b[22;23;24m \x1b[38;5mhalf",
     f"{STAMP} start | \x1b[38;5;240mgrey\x1b[38;5;15mwhite\x1b[38;5;17m\x1b[1;1mnavy\x1b[9999;31mx",
     f"{STAMP} start | ",
+    f"{STAMP} start | #4 CACHED",
+    *(f"{STAMP} build | #4 {text}" for text in ("[2/3] RUN make", "CACHED", "CACHED twice")),
+    *(f"{STAMP} build | #4 {text}" for text in ("| DONE 1s", "DONE 0.1s", "ERROR: exit code: 1")),
 )
 
 
@@ -248,7 +233,9 @@ def test_deploy_now_asks_for_the_ref_and_goes_to_the_new_deployment(
     tab.get_by_label("Branch or commit to deploy").fill(" feature/x ")
     tab.get_by_role("button", name="Deploy now").click()
     tab.wait_for_url(f"**/deployments/{scene.succeeded}")
-    assert door.posted == [("/api/apps/shop/deployments", {"ref": " feature/x "}, "csrf-of-ada")]
+    assert door.posted == [
+        ("POST /api/apps/shop/deployments", {"ref": " feature/x "}, "csrf-of-ada")
+    ]
 
 
 def test_an_empty_ref_is_not_sent(tab: Page, site: str, scene: Scene, door: Door) -> None:
@@ -272,7 +259,7 @@ def test_a_refusal_is_said_beside_the_button(
 
 def test_a_button_waits_for_its_answer(tab: Page, site: str, scene: Scene, door: Door) -> None:
     held: list[Route] = []
-    tab.route("**/api/apps/**", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
+    tab.route("**/api/apps/*/deployments", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
     tab.goto(f"{site}/apps/shop")
     button = tab.get_by_role("button", name="Deploy now")
     button.click()
@@ -359,6 +346,7 @@ def test_following_pauses_when_the_reader_scrolls_up(
     tab.goto(f"{site}/deployments/{scene.running}")
     follow = tab.locator('[data-tool="follow"]')
     expect(follow).to_have_text("Following")
+    expect(tab.locator(".link-state")).to_have_text("Updated every 3 s")
     tab.locator(".log").evaluate("(log) => { log.scrollTop = 10; }")
     expect(follow).to_have_attribute("aria-pressed", "false")
     add_to_log(settings, scene.running, "while reading")

@@ -22,10 +22,12 @@ from jobs.settings import Settings
 from jobs.states import ContainerState, DeploymentState, Kind, Role, StepState, Trigger
 from tests.dashboard import rows
 from tests.dashboard.scene import BUILD_FAILED, Scene
-from tests.dashboard.site import ADA, Door
+from tests.dashboard.site import ADA, Door, page
 
 STATIC = Path(__file__).parents[2] / "dashboard" / "static"
 HOSTILE = "<img src=x onerror=alert(1)>\"'`</title><script>alert(2)</script>"
+
+APP = re.compile(r'href="/apps/([^"]+)"')
 
 
 @contextmanager
@@ -39,12 +41,6 @@ def counted(database: Database) -> Iterator[list[str]]:
     event.listen(database.reader_engine, "before_cursor_execute", listen)
     yield seen
     event.remove(database.reader_engine, "before_cursor_execute", listen)
-
-
-def page(client: TestClient, address: str, status: int = 200) -> str:
-    answer = client.get(address)
-    assert answer.status_code == status, answer.text
-    return answer.text
 
 
 # --- What the pages show ---------------------------------------------------------------------
@@ -65,7 +61,19 @@ def test_the_overview_shows_how_every_app_stands(client: TestClient, scene: Scen
     assert f'href="/deployments/{scene.running}">#27</a>' in html
     assert re.search(r"#27</a>\s*<span>Build</span>", html)
     assert "Nothing is live yet" in html
-    assert 'href="/favicon/warn.svg"' in html
+    assert "Its container exited with code 1, again and again" in html
+    assert 'href="/favicon/bad.svg"' in html
+
+
+def test_the_overview_marks_what_is_paused_or_needs_a_redeploy(
+    client: TestClient, scene: Scene
+) -> None:
+    html = page(client, "/")
+    cards = {name: card for card in html.split("<article")[1:] for name in APP.findall(card)[:1]}
+    assert "paused: rolled back to v11 by user:grace" in cards["importer"]
+    assert "needs redeploy" in cards["web"]
+    for name in ("shop", "docs", "status-page"):
+        assert 'class="marks"' not in cards[name]
 
 
 def test_an_apps_page_shows_its_history_and_settings(client: TestClient, scene: Scene) -> None:
@@ -102,6 +110,9 @@ def test_a_deployments_page_shows_its_steps_facts_statuses_and_log(
     assert '<span class="c2">200</span>' in html
     assert 'data-done="yes"' in html
     assert "/cancel" not in html
+    assert re.search(r'class="opens named">.*\[internal\] load build', html)
+    assert re.search(r'class="cached">.*#2 CACHED', html)
+    assert re.search(r'class="done">.*#3 DONE 0.1s', html)
 
 
 def test_a_failed_deployment_says_why_first(client: TestClient, scene: Scene) -> None:
@@ -109,7 +120,7 @@ def test_a_failed_deployment_says_why_first(client: TestClient, scene: Scene) ->
     assert html.index('role="alert"') < html.index("Steps")
     assert "npm ci: exit code 1" in html
     assert "GitHub answered 404" in html
-    assert "<title>web #10: failure · Keystone</title>" in html
+    assert "<title>web #11: failure · Keystone</title>" in html
     assert 'href="/favicon/bad.svg"' in html
 
 
@@ -145,6 +156,60 @@ def test_a_queued_rollback_is_ahead_of_its_start_only(
     html = page(client, f"/deployments/{deployment.id}")
     assert html.count(" ahead") == 4
     assert "Checkout" not in html
+
+
+def test_a_rollback_says_which_release_it_starts_and_who_made_that(
+    client: TestClient, scene: Scene
+) -> None:
+    html = page(client, f"/deployments/{scene.rolled_back}")
+    assert '<span class="tag">rollback</span>' in html
+    assert re.search(r'Starts v11 again, which <a href="/deployments/\d+">#13</a> made', html)
+    assert "Checkout" not in html
+
+
+def test_a_rollback_whose_release_is_gone_says_so(client: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        deployment = rows.add_deployment(session, rows.add_app(session), kind=Kind.ROLLBACK)
+    assert "release it was to start is gone" in page(client, f"/deployments/{deployment.id}")
+
+
+def test_a_skipped_step_says_why_and_takes_no_time(client: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        deployment = rows.add_deployment(session, rows.add_app(session))
+        why = "the image of this commit is there already"
+        rows.add_steps(session, deployment, 1, 0, last=StepState.SKIPPED, reason=why)
+    html = page(client, f"/deployments/{deployment.id}")
+    assert why in html
+    assert '<li class="idle passed">' in html
+    assert '<span class="num">skipped</span>' in html
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (DeploymentState.SUPERSEDED, "Something newer took its place"),
+        (DeploymentState.CANCELLED, "Somebody stopped it"),
+        (DeploymentState.ERROR, "not the app&#39;s fault"),
+        (DeploymentState.FAILURE, "The app did not pass"),
+    ],
+)
+def test_an_end_without_success_is_explained(
+    client: TestClient, database: Database, state: DeploymentState, words: str
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session)
+        first = rows.add_deployment(session, app, state=state, kind=Kind.INITIAL)
+        later = rows.add_deployment(session, app, state=state, reason="#9 is a newer push")
+    assert "went on serving" not in page(client, f"/deployments/{first.id}")
+    html = page(client, f"/deployments/{later.id}")
+    assert "#9 is a newer push<small>" in html
+    assert words in html
+    assert "What was live went on serving." in html
+
+
+def test_what_is_going_on_cannot_be_deployed_again(client: TestClient, scene: Scene) -> None:
+    html = page(client, f"/deployments/{scene.running}")
+    assert re.search(r'disabled title="It is going on[^"]*">Redeploy<', html)
 
 
 def test_only_the_last_2000_lines_are_drawn_with_a_way_to_the_whole(
@@ -210,7 +275,7 @@ def test_a_stopped_app_stands_before_a_running_one_in_the_tabs_icon(
 # --- Who may see and do what -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["/", "/apps/web?before=3", "/deployments/1", "/deliveries"])
+@pytest.mark.parametrize("address", ["/", "/apps/web?before=3", "/deployments/1", "/audit?tag=app"])
 def test_strangers_are_sent_to_the_login_and_back(
     client: TestClient, door: Door, address: str
 ) -> None:
@@ -243,8 +308,8 @@ def test_buttons_a_role_may_not_use_are_disabled_and_say_why(
     client: TestClient, door: Door, scene: Scene
 ) -> None:
     door.visitor = replace(ADA, role=Role.VIEWER)
-    for address in ("/apps/web", f"/deployments/{scene.running}"):
-        forms = re.findall(r"<form class=\"action\".*?</form>", page(client, address), re.DOTALL)
+    for address in ("/apps/web", "/apps/importer", f"/deployments/{scene.running}"):
+        forms = re.findall(r"<form class=\"action.*?</form>", page(client, address), re.DOTALL)
         assert forms
         assert all('disabled title="Your role is viewer' in form for form in forms)
 
@@ -266,7 +331,9 @@ def test_every_route_is_get_only() -> None:
             assert isinstance(route, Mount)
 
 
-@pytest.mark.parametrize("address", ["/", "/apps/web", "/deployments/1", "/deliveries", "/login"])
+@pytest.mark.parametrize(
+    "address", ["/", "/apps/web", "/deployments/1", "/deliveries", "/audit", "/login"]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_other_methods_are_refused(client: TestClient, address: str, method: str) -> None:
     answer = client.request(method, address)
@@ -288,7 +355,7 @@ def test_no_page_begins_a_writing_transaction(
 ) -> None:
     written: list[object] = []
     event.listen(database.writer_engine, "begin", written.append)
-    for address in ("/", "/apps/shop", f"/deployments/{scene.running}", "/deliveries"):
+    for address in ("/", "/apps/shop", f"/deployments/{scene.running}", "/deliveries", "/audit"):
         page(client, address)
     assert written == []
 
@@ -307,6 +374,9 @@ def test_hostile_text_is_shown_and_never_becomes_markup(
             repository=HOSTILE,
             dockerfile=HOSTILE,
             health_path=HOSTILE,
+            volumes=[HOSTILE],
+            auto_deploy=False,
+            paused_reason=HOSTILE,
             command=[HOSTILE],
             container_state=ContainerState.EXITED,
             container_reason=HOSTILE,
@@ -327,9 +397,14 @@ def test_hostile_text_is_shown_and_never_becomes_markup(
         )
         rows.add_steps(session, deployment, 1, last=StepState.FAILURE, reason=f"step {HOSTILE}")
         rows.make_live(session, app, deployment)
+        rows.add_variable(session, app, HOSTILE)
+        rows.add_event(session, HOSTILE[:60], actor=HOSTILE, target=HOSTILE, said=[HOSTILE])
+        kept = rows.add_deployment(session, app, commit_message=HOSTILE)
+        rows.make_live(session, app, kept)
     settings.logs_dir.mkdir()
     log_path(settings.logs_dir, deployment.id or 0).write_text(f"{HOSTILE}\x1b[31m{HOSTILE}\n")
-    for address in ("/", "/apps/web", f"/deployments/{deployment.id}", "/deliveries"):
+    pages = ("/", "/apps/web", f"/deployments/{deployment.id}", "/deliveries", "/audit")
+    for address in pages:
         html = page(client, address)
         assert "&lt;img src=x onerror=alert(1)&gt;" in html
         assert "<img" not in html
@@ -370,12 +445,14 @@ def test_the_number_of_statements_does_not_grow_with_the_apps(
                     rows.make_live(session, app, rows.add_deployment(session, app))
                 rows.add_deployment(session, app, state=DeploymentState.RUNNING)
                 rows.add_delivery(session, app)
+                rows.add_variable(session, app, "A")
+                rows.add_event(session, "app.created", target=f"app:{app.name}")
         with counted(database) as seen:
-            for address in ("/", "/apps/app-0-0", "/deployments/1", "/deliveries"):
+            for address in ("/", "/apps/app-0-0", "/deployments/1", "/deliveries", "/audit"):
                 page(client, address)
         counts.append(len(seen))
     assert counts[0] == counts[1]
-    assert counts[0] <= 60
+    assert counts[0] <= 70
 
 
 def test_500_apps_are_drawn_quickly(client: TestClient, database: Database) -> None:

@@ -1,0 +1,79 @@
+// An app's live container: what Docker says of it now, and what it writes.
+import { sentence, toLogin } from "./actions.js";
+import { coloured } from "./log.js";
+import { watchTail } from "./tail.js";
+import { age } from "./times.js";
+
+const LOOK_MS = 10_000;
+const READ_MS = 3000;
+
+async function ask(address) {
+  const answer = await fetch(address);
+  if (answer.status === 401) toLogin();
+  if (!answer.ok) throw new Error(await sentence(answer));
+  return answer;
+}
+
+const problem = (error) => (error instanceof TypeError ? "The server cannot be reached." : error.message);
+
+function since(moment) {
+  const time = document.createElement("time");
+  Object.assign(time, { dateTime: moment, title: moment, textContent: age(Date.parse(moment), Date.now()) });
+  time.dataset.age = "";
+  return time;
+}
+
+function show(card, said) {
+  for (const row of card.querySelectorAll("[data-fact]")) {
+    const [name, value] = [row.dataset.fact, said[row.dataset.fact]];
+    row.hidden = value === null || value === false;
+    if (value !== true) row.querySelector("dd").replaceChildren(name === "since" && value ? since(value) : String(value));
+  }
+  // To be asked has brought the app's own state up to date; how that looks, the server says.
+  const isNews = card.querySelector("[data-state]").dataset.state !== said.state;
+  if (isNews) document.dispatchEvent(new Event("keystone:changed"));
+}
+
+async function look(card) {
+  if (document.hidden) return;
+  const words = card.querySelector("[role=status]");
+  try {
+    show(card, await (await ask(card.dataset.container)).json());
+    words.textContent = "";
+  } catch (error) {
+    words.textContent = problem(error);
+  }
+}
+
+function draw(log, text) {
+  const lines = text.replace(/\n$/, "").split("\n");
+  log.replaceChildren(...lines.flatMap((line) => [...coloured(line), "\n"]));
+}
+
+function watchOutput(box) {
+  const [log, state] = [".log", ".link-state"].map((part) => box.querySelector(part));
+  const tail = watchTail(box.querySelector("[data-tool]"), log);
+  let shown = null;
+  const read = async () => {
+    // Whoever scrolls up or marks something reads on undisturbed.
+    if (!box.open || document.hidden || !tail.isOn() || log.contains(getSelection().focusNode)) return;
+    try {
+      const text = await (await ask(box.dataset.output)).text();
+      if (text !== shown && tail.isOn()) draw(log, (shown = text));
+      state.textContent = text ? "" : "It has written nothing yet.";
+      tail.keepUp();
+    } catch (error) {
+      state.textContent = problem(error);
+    }
+  };
+  box.addEventListener("toggle", read);
+  setInterval(read, READ_MS);
+}
+
+export function watchContainer() {
+  const card = document.querySelector("[data-container]");
+  if (!card) return;
+  look(card);
+  setInterval(look, LOOK_MS, card);
+  watchOutput(card.querySelector("[data-output]"));
+}

@@ -1,0 +1,191 @@
+"""An app's page over HTTP: what it can go back to, what it waits for, how it is configured."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.database import Database
+from jobs.models import Domain
+from jobs.states import ContainerState, DeploymentState, Role
+from tests.dashboard import rows
+from tests.dashboard.scene import Scene
+from tests.dashboard.site import ADA, Door, page
+
+
+def form(html: str, name: str) -> str:
+    """Give one form of a page by its id; empty when it is not there."""
+    found = re.search(rf'<form class="[^"]*" id="{name}".*?</form>', html, re.DOTALL)
+    return found[0] if found else ""
+
+
+# --- Releases --------------------------------------------------------------------------------
+
+
+def test_releases_show_which_is_live_which_are_kept_and_which_are_not(
+    client: TestClient, scene: Scene
+) -> None:
+    html = page(client, "/apps/importer")
+    table = re.search(r'<table class="list releases">.*?</table>', html, re.DOTALL)
+    assert table
+    told = {
+        number[1]: row
+        for row in table[0].split("<tr>")[2:]
+        if (number := re.search(r">v(\d+)</b>", row))
+    }
+    assert list(told) == ["12", "11", "10", "9", "8", "7"]
+    assert "Live" in told["11"]
+    assert "rollback" not in told["11"]
+    assert "kept" in told["12"]
+    assert 'name="release" value="12" data-json' in told["12"]
+    assert "not kept" in told["7"]
+    assert "<form" not in told["7"]
+
+
+def test_going_back_leads_to_the_release_before_the_live_one(
+    client: TestClient, scene: Scene
+) -> None:
+    button = form(page(client, "/apps/importer"), "rollback")
+    assert "Roll back to v10" in button
+    assert 'value="10" data-json' in button
+    assert 'data-action="/api/apps/importer/rollback"' in button
+    assert 'method="post"' in button
+
+
+def test_a_live_release_that_is_the_oldest_can_go_forward_only(
+    client: TestClient, database: Database
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session)
+        first = rows.make_live(session, app, rows.add_deployment(session, app))
+        rows.make_live(session, app, rows.add_deployment(session, app))
+        app.live_release_id = first.id
+        session.add(app)
+    html = page(client, "/apps/web")
+    assert "There is no earlier release" in form(html, "rollback")
+    assert "disabled" not in form(html, "rollback-2")
+
+
+def test_without_an_earlier_release_the_button_says_so(
+    client: TestClient, database: Database
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session)
+        rows.make_live(session, app, rows.add_deployment(session, app))
+    button = form(page(client, "/apps/web"), "rollback")
+    assert 'disabled title="There is no earlier release to go back to"' in button
+    assert "<small" in button
+
+
+def test_whoever_may_not_roll_back_gets_no_dialog(
+    client: TestClient, door: Door, scene: Scene
+) -> None:
+    assert '<dialog id="rollback-dialog"' in page(client, "/apps/importer")
+    door.visitor = replace(ADA, role=Role.VIEWER)
+    html = page(client, "/apps/importer")
+    assert "<dialog" not in html
+    assert "Your role is viewer; this needs deployer</small>" in form(html, "rollback")
+
+
+def test_the_question_says_that_auto_deploy_will_be_paused(
+    client: TestClient, scene: Scene
+) -> None:
+    assert "Auto-deploy will be paused" in page(client, "/apps/shop")
+    assert "Auto-deploy stays paused" in page(client, "/apps/importer")
+
+
+# --- What it waits for -----------------------------------------------------------------------
+
+
+def test_a_paused_app_says_why_and_an_admin_can_resume_it(
+    client: TestClient, door: Door, scene: Scene
+) -> None:
+    html = page(client, "/apps/importer")
+    assert "Auto-deploy is paused: rolled back to v11 by user:grace." in html
+    resume = form(html, "resume")
+    assert 'data-action="/api/apps/importer" data-method="PATCH"' in resume
+    assert 'name="auto_deploy" value="true" data-json' in resume
+    assert "disabled" not in resume
+    door.visitor = replace(ADA, role=Role.DEPLOYER)
+    assert "needs admin</small>" in form(page(client, "/apps/importer"), "resume")
+    assert form(page(client, "/apps/shop"), "resume") == ""
+
+
+def test_a_changed_configuration_asks_for_a_redeploy(client: TestClient, scene: Scene) -> None:
+    html = page(client, "/apps/web")
+    assert "has changed since v6" in html
+    assert 'data-action="/api/apps/web/deployments"' in form(html, "apply")
+    assert form(page(client, "/apps/shop"), "apply") == ""
+
+
+def test_a_redeploy_waits_for_what_is_on_its_way(client: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session)
+        rows.make_live(session, app, rows.add_deployment(session, app))
+        rows.add_deployment(session, app, state=DeploymentState.RUNNING)
+        app.configuration += 1
+        session.add(app)
+    assert "#2 is on its way; wait for its end</small>" in form(page(client, "/apps/web"), "apply")
+
+
+# --- The container ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (ContainerState.RUNNING, "", "Running"),
+        (ContainerState.RUNNING, "its container is unhealthy", "Unhealthy"),
+        (ContainerState.MISSING, "its container does not exist any more", "Missing"),
+        (None, "", "Not looked at yet"),
+    ],
+)
+def test_the_container_is_shown_as_it_was_last_seen(
+    client: TestClient, database: Database, state: ContainerState | None, reason: str, words: str
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session, container_state=state, container_reason=reason)
+        rows.make_live(session, app, rows.add_deployment(session, app))
+    html = page(client, "/apps/web")
+    card = html[html.index("data-container=") : html.index("<details")]
+    assert f'data-state="{state or ""}"' in card
+    assert words in card
+    assert 'data-output="/api/apps/web/logs?tail=200"' in html
+
+
+def test_an_app_that_was_never_live_has_no_container(client: TestClient, scene: Scene) -> None:
+    html = page(client, "/apps/status-page")
+    assert "data-container" not in html
+    assert "No release has been live yet." in html
+
+
+# --- Configuration ---------------------------------------------------------------------------
+
+
+def test_variables_are_shown_by_name_and_never_by_value(client: TestClient, scene: Scene) -> None:
+    html = page(client, "/apps/web")
+    assert re.search(r'<code>STRIPE_KEY</code> <span class="tag">secret</span>', html)
+    assert "<code>LOG_LEVEL</code></div>" in html
+    assert "keystone env set web" in html
+    assert "sealed" not in html
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.DEPLOYER])
+def test_whom_the_api_refuses_the_names_the_page_does_too(
+    client: TestClient, door: Door, scene: Scene, role: Role
+) -> None:
+    door.visitor = replace(ADA, role=role)
+    html = page(client, "/apps/web")
+    assert "STRIPE_KEY" not in html
+    assert "4 are set; admins see the names." in html
+
+
+def test_settings_of_its_own_are_told(client: TestClient, database: Database, scene: Scene) -> None:
+    with database.writing() as session:
+        session.add(Domain(app_id=1, name="shop.example"))
+    html = page(client, "/apps/shop")
+    assert "<dt>Domains</dt><dd>shop.example</dd>" in html
+    assert "<dt>Memory</dt><dd>1024 MB</dd>" in html
+    assert "<dt>Volumes</dt>" not in html
+    assert "<dt>Volumes</dt><dd>data:/var/lib/web</dd>" in page(client, "/apps/web")
