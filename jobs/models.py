@@ -6,22 +6,19 @@ bytes made by `jobs.vault`.
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
     Column,
-    Dialect,
     Index,
-    MetaData,
-    String,
-    TypeDecorator,
     UniqueConstraint,
 )
 from sqlmodel import Field, SQLModel
 
+from jobs.columns import WordColumn, json_column
 from jobs.states import (
     Capabilities,
     ContainerState,
@@ -38,20 +35,6 @@ from jobs.states import (
 )
 from jobs.triggers import DEFAULT_SKIP_PHRASES
 
-Word = TypeVar("Word", bound=StrEnum)
-
-# Named constraints let Alembic change them later on SQLite too.
-SQLModel.metadata.naming_convention = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-).naming_convention
-
-
 # SQLite would give the id of a removed row to the next one, and with it its log file, its
 # container's name and its place in the audit trail.
 NUMBERS_ONCE = {"sqlite_autoincrement": True}
@@ -60,30 +43,6 @@ NUMBERS_ONCE = {"sqlite_autoincrement": True}
 def now() -> datetime:
     """Give the present moment, aware, in UTC."""
     return datetime.now(UTC)
-
-
-class WordColumn(TypeDecorator[Word]):
-    """A StrEnum stored as its own word, so that a new word needs no migration."""
-
-    impl = String(32)
-    cache_ok = True
-
-    def __init__(self, words: type[Word]) -> None:
-        self.words = words
-        super().__init__()
-
-    def process_bind_param(self, value: Word | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Store the word."""
-        return None if value is None else str(self.words(value))
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
-        """Read the word back as its enum."""
-        return None if value is None else self.words(value)
-
-
-def _json() -> Column[Any]:
-    """Make a column for a JSON list or object; a change is saved by assigning a new one."""
-    return Column(JSON, nullable=False)
 
 
 class Repository(SQLModel, table=True):
@@ -142,14 +101,14 @@ class App(SQLModel, table=True):
     auto_deploy: bool = True
     paused_reason: str = Field(default="", max_length=500)  # why auto-deploy was switched off
     on_new_push: OnNewPush = Field(default=OnNewPush.WAIT, sa_type=WordColumn(OnNewPush))
-    watch_paths: list[str] = Field(default_factory=list, sa_column=_json())
+    watch_paths: list[str] = Field(default_factory=list, sa_column=json_column())
     tag_pattern: str | None = Field(default=None, max_length=250)
     skip_phrases: list[str] = Field(
-        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=_json()
+        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=json_column()
     )
     build_target: str | None = Field(default=None, max_length=100)
-    build_args: list[str] = Field(default_factory=list, sa_column=_json())
-    build_secrets: list[str] = Field(default_factory=list, sa_column=_json())
+    build_args: list[str] = Field(default_factory=list, sa_column=json_column())
+    build_secrets: list[str] = Field(default_factory=list, sa_column=json_column())
     build_timeout_s: int = 1800
     memory_mb: int = 512
     cpus: float | None = None
@@ -161,8 +120,8 @@ class App(SQLModel, table=True):
     restart: Restart = Field(default=Restart.ALWAYS, sa_type=WordColumn(Restart))
     stop_signal: str = Field(default="SIGTERM", max_length=20)
     stop_grace_s: int = 10
-    volumes: list[str] = Field(default_factory=list, sa_column=_json())
-    labels: dict[str, str] = Field(default_factory=dict, sa_column=_json())
+    volumes: list[str] = Field(default_factory=list, sa_column=json_column())
+    labels: dict[str, str] = Field(default_factory=dict, sa_column=json_column())
     keep_releases: int = 5
     created_at: datetime = Field(default_factory=now)
 

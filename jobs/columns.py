@@ -1,0 +1,44 @@
+"""The kinds of column the tables are made of, and how their constraints are named."""
+
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
+from sqlmodel import SQLModel
+
+Word = TypeVar("Word", bound=StrEnum)
+
+# Named constraints let Alembic change them later on SQLite too.
+SQLModel.metadata.naming_convention = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+).naming_convention
+
+
+class WordColumn(TypeDecorator[Word]):
+    """A StrEnum stored as its own word, so that a new word needs no migration."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def __init__(self, words: type[Word]) -> None:
+        self.words = words
+        super().__init__()
+
+    def process_bind_param(self, value: Word | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Store the word."""
+        return None if value is None else str(self.words(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
+        """Read the word back as its enum."""
+        return None if value is None else self.words(value)
+
+
+def json_column() -> Column[Any]:
+    """Make a column for a JSON list or object; a change is saved by assigning a new one."""
+    return Column(JSON, nullable=False)
