@@ -31,6 +31,8 @@ missing_packages() {
     fi
     if [ "$purpose" = test ]; then
         have chromium || have chromium-browser || have google-chrome || echo chromium
+        # A second Docker Engine, which the tests may kill, has a network of its own.
+        have ip || echo iproute2
     fi
 }
 

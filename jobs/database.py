@@ -66,11 +66,13 @@ class Database:
             yield session
 
     def close(self) -> None:
-        """Close every pooled connection; needed before a process forks."""
+        """Close every pooled connection; needed before a process forks. Others are opened on demand.
+
+        The engines stay, and with them the statements they know.
+        """
         for engine in (self._writer, self._reader):
             if engine is not None:
                 engine.dispose()
-        self._writer = self._reader = None
 
     def _sqlite_writer(self) -> Engine:
         engine = create_engine(self.url, connect_args={"timeout": self._busy_timeout_ms / 1000})

@@ -95,20 +95,16 @@ def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
 
 def _begin(runtime: Runtime[WorkerSettings], grip: Grip) -> Plan | None:
     """Mark the deployment as running; None when it ended before its work began."""
-    try:
-        with runtime.database.writing() as session:
+    with runtime.database.writing() as session:
+        try:
             begin(session, grip)
-    except InvalidTransitionError as exc:
-        logger.info("deployment %d is not begun: %s", grip.deployment_id, exc)
-        return None
-    try:
-        with runtime.database.reading() as session:
             return read_plan(session, runtime, grip)
-    except ConfigurationError as exc:
-        # The vault's key does not fit, say: trying again would not help.
-        with runtime.database.writing() as session:
+        except InvalidTransitionError as exc:
+            logger.info("deployment %d is not begun: %s", grip.deployment_id, exc)
+        except ConfigurationError as exc:
+            # The vault's key does not fit, say: trying again would not help.
             finish(session, grip, DeploymentState.ERROR, str(exc))
-        return None
+    return None
 
 
 def _secrets(plan: Plan) -> list[SecretStr]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dotenv import dotenv_values
+from dotenv.parser import Original, parse_stream
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError
@@ -56,15 +56,26 @@ def parse_env_file(text: str) -> dict[str, SecretStr]:
     """Read a `.env` file; nothing in it is expanded.
 
     Raises:
-        ConfigurationError: a line gives a name without a value, or a name that will not do.
+        ConfigurationError: a line cannot be read, gives a name without a value, or a name that
+            will not do.
     """
-    found = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    lines = list(parse_stream(io.StringIO(text)))
+    # By their numbers only: what cannot be read may be a secret.
+    if broken := [_line_number(line.original) for line in lines if line.error]:
+        raise ConfigurationError(*(f"line {number}: is not NAME=value" for number in broken))
+    found = {line.key: line.value for line in lines if line.key is not None}
     if missing := [name for name, value in found.items() if value is None]:
         raise ConfigurationError(*(f"{name[:50]}: has no value" for name in missing))
     values = {name: SecretStr(value or "") for name, value in found.items()}
     for name, value in values.items():
         ensure_variable(name, value)
     return values
+
+
+def _line_number(found: Original) -> int:
+    # The empty lines before it are counted as part of it.
+    empty = found.string[: len(found.string) - len(found.string.lstrip())]
+    return found.line + empty.count("\n")
 
 
 def seal_environment(environment: Environment, vault: Vault) -> bytes:

@@ -1,7 +1,7 @@
 """Patterns for paths and tags: `*` and `?` stay inside one folder, `**` crosses them. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _PARTS = re.compile(r"\*\*/|\*\*|.", re.DOTALL)
 
@@ -14,7 +14,7 @@ def matches(pattern: str, text: str) -> bool:
     """
     places = {0}  # how much of the text may have been taken by the pattern so far
     for part in _PARTS.findall(f"{pattern}**" if pattern.endswith("/") else pattern):
-        places = {end for start in _spread(part, places) for end in _after(part, text, start)}
+        places = _after(part, text, places)
         if not places:
             return False
     return len(text) in places
@@ -26,23 +26,27 @@ def any_matches(patterns: Iterable[str], texts: Iterable[str]) -> bool:
     return any(matches(pattern, text) for text in texts for pattern in listed)
 
 
-def _spread(part: str, places: set[int]) -> set[int]:
-    # From the first place on, `**` reaches all that it reaches from the later ones.
-    return {min(places)} if part == "**" else places
-
-
-def _after(part: str, text: str, start: int) -> Iterable[int]:
-    """Give the places the text may be at when the part has taken its share from `start` on."""
+def _after(part: str, text: str, places: set[int]) -> set[int]:
+    """Give the places the text may be at when the part has taken its share from any of these."""
     match part:
         case "**":
-            return range(start, len(text) + 1)
+            return set(range(min(places), len(text) + 1))
         case "**/":
-            ends = (at + 1 for at in range(start, len(text)) if text[at] == "/")
-            return (start, *ends)
+            first = min(places)
+            return places | {at for at, sign in enumerate(text, 1) if sign == "/" and at > first}
         case "*":
-            stop = text.find("/", start)
-            return range(start, (len(text) if stop < 0 else stop) + 1)
+            return set(_inside_folders(text, places))
         case "?":
-            return (start + 1,) if text[start : start + 1] not in {"", "/"} else ()
+            return {at + 1 for at in places if text[at : at + 1] not in {"", "/"}}
         case _:
-            return (start + 1,) if text.startswith(part, start) else ()
+            return {at + 1 for at in places if text.startswith(part, at)}
+
+
+def _inside_folders(text: str, places: set[int]) -> Iterator[int]:
+    """Give each place and those after it, up to the next slash."""
+    is_reached = False
+    for at, sign in enumerate(f"{text}/"):
+        is_reached = is_reached or at in places
+        if is_reached:
+            yield at
+        is_reached = is_reached and sign != "/"

@@ -32,7 +32,8 @@ def image_repository(identity: str, app: str) -> str:
 
 def volume_name(identity: str, app: str, volume: str) -> str:
     """Give one of the app's volumes its name on the engine."""
-    return f"keystone-{identity}-{app}-{volume}"
+    # No name holds a dot, so the volume `a-b` of `web` is never the volume `b` of `web-a`.
+    return f"keystone-{identity}-{app}.{volume}"
 
 
 def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, str]:

@@ -9,6 +9,8 @@ from jobs.globs import any_matches, matches
 
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
+# GitHub waits 10 s for an answer: a push of more paths is taken to touch everything.
+MOST_LOOKS = 20_000
 DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
 
 
@@ -73,6 +75,8 @@ def decide(push: Push, rule: Rule) -> Deploy | Ignored:
 
 def _touches_nothing(push: Push, rule: Rule) -> bool:
     if not rule.watch_paths or push.paths is None:
+        return False
+    if len(rule.watch_paths) * len(push.paths) > MOST_LOOKS:
         return False
     return not any_matches(rule.watch_paths, push.paths)
 

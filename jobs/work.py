@@ -72,8 +72,15 @@ class Work:
         Raises:
             LeaseLostError: the app is not ours any more.
         """
+        ended = self.ended.copy()
         with self.database.writing() as session:
-            return write(session, self.grip, *args, **kwargs)
+            for step in ended:
+                end_step(session, self.grip, *step)
+            found = write(session, self.grip, *args, **kwargs)
+        for step in ended:
+            with suppress(ValueError):
+                self.ended.remove(step)
+        return found
 
     def ensure_held(self) -> None:
         """Make sure, before touching the outside, that the app is still ours and nobody said stop.

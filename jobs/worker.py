@@ -18,6 +18,7 @@ from jobs.errors import StorageError
 from jobs.guard import die_with
 from jobs.lease import expire, holder_name
 from jobs.queue import TASK
+from jobs.rehearsal import rehearse
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 
@@ -96,7 +97,9 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
 
     Raises:
         RedisError: Redis does not answer at the start; whoever supervises starts us again.
+        StorageError: nor does the database.
     """
+    rehearse(runtime)
     runtime.database.close()
     connection = Redis.from_url(runtime.settings.effective_redis_url)
     worker = DeploymentWorker(

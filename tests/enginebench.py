@@ -20,9 +20,9 @@ def ignore(_line: str) -> None:
     """Take a line of a log that the test does not look at."""
 
 
-def sweep(client: docker.DockerClient) -> None:
-    """Remove everything that carries this run's identity."""
-    ours: dict[str, str | list[str] | bool] = {"label": f"{IDENTITY_LABEL}={IDENTITY}"}
+def sweep(client: docker.DockerClient, identity: str = IDENTITY) -> None:
+    """Remove everything that carries this run's identity, or another one."""
+    ours: dict[str, str | list[str] | bool] = {"label": f"{IDENTITY_LABEL}={identity}"}
     for container in client.containers.list(all=True, filters=ours, ignore_removed=True):
         container.remove(force=True)
     for network in client.networks.list(filters=ours):

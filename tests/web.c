@@ -6,6 +6,7 @@
  *   web say TEXT         print a line
  *   web cat FILE         print a file
  *   web write FILE TEXT  make a file
+ *   web eat MB           use that much memory, then say so and wait
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
  * GET /health            200, or 503 when told to be unhealthy
@@ -14,9 +15,11 @@
  * GET /env?NAME          the value of an environment variable, or 404
  * GET /say?TEXT          print TEXT to standard output
  * GET /exit?code=N       exit at once
+ * GET /eat?mb=N          use that much memory for good
  *
  * The file /behaviour says what to do wrong: "exit N", "mute" (accept and never answer),
- * "unhealthy", "deaf" (never listen), "late N" (listen after N milliseconds).
+ * "unhealthy", "deaf" (never listen), "late N" (listen after N milliseconds), "eat N" (use N MB
+ * of memory before listening).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,6 +47,15 @@ static int mute, unhealthy;
 static void sleep_ms(long ms) {
     struct timespec left = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&left, &left) && errno == EINTR) {}
+}
+
+static void eat(long megabytes) {
+    for (long eaten = 0; eaten < megabytes; eaten++) {
+        char *bite = malloc(1 << 20);
+        if (!bite) exit(1);
+        memset(bite, 1, 1 << 20); /* memory counts once it is written to */
+        __asm__ volatile("" : : "r"(bite) : "memory"); /* no compiler may leave that out */
+    }
 }
 
 static size_t read_file(const char *path, char *into, size_t size) {
@@ -90,6 +102,9 @@ static void answer(int client, char *path, int keep_alive) {
     } else if (!strcmp(path, "/say")) {
         printf("%s\n", query);
         respond(client, 200, "said\n", keep_alive);
+    } else if (!strcmp(path, "/eat")) {
+        eat(strncmp(query, "mb=", 3) ? 0 : atol(query + 3));
+        respond(client, 200, "eaten\n", keep_alive);
     } else if (!strcmp(path, "/exit")) {
         _exit(strncmp(query, "code=", 5) ? 1 : atoi(query + 5));
     } else {
@@ -200,6 +215,7 @@ static int command(int count, char **words) {
     const char *first = count > 2 ? words[2] : "";
     if (!strcmp(words[1], "sleep")) { sleep_ms(atol(first) * 1000); return 0; }
     if (!strcmp(words[1], "exit")) { printf("exiting with code %s\n", first); return atoi(first); }
+    if (!strcmp(words[1], "eat")) { eat(atol(first)); printf("eaten %s MB\n", first); pause(); return 0; }
     if (!strcmp(words[1], "say")) { printf("%s\n", first); return 0; }
     if (!strcmp(words[1], "list")) return nftw(first, list_entry, 16, FTW_PHYS) ? 1 : 0;
     if (!strcmp(words[1], "cat")) {
@@ -229,6 +245,7 @@ int main(int count, char **words) {
         fprintf(stderr, "told to exit with code %d\n", atoi(behaviour + 5));
         return atoi(behaviour + 5);
     }
+    if (!strncmp(behaviour, "eat ", 4)) eat(atol(behaviour + 4));
     if (!strncmp(behaviour, "late ", 5)) sleep_ms(atol(behaviour + 5));
     if (!strncmp(behaviour, "deaf", 4)) {
         printf("never listening\n");

@@ -1,9 +1,10 @@
 """The Docker Engine: the only file that imports the docker SDK.
 
 Nothing without the label of this Keystone's identity is listed, changed or removed; for whoever
-asks, it is not there. Images are built by `jobs.adapters.buildkit`.
+asks, it is not there. Images are built by `jobs.adapters.docker_builds`.
 """
 
+import os
 import shutil
 import ssl
 import time
@@ -27,8 +28,9 @@ from docker.transport import UnixHTTPAdapter
 from docker.types import IPAMConfig, IPAMPool, LogConfig
 
 from jobs.adapters import docker_values as values
-from jobs.adapters.buildkit.client import BuildKit
 from jobs.adapters.buildkit.transport import Address
+from jobs.adapters.docker_builds import Builder
+from jobs.adapters.docker_logins import config_path
 from jobs.adapters.ports import (
     BuildSpec,
     Container,
@@ -37,6 +39,7 @@ from jobs.adapters.ports import (
     LogLine,
     OutputLine,
     Tree,
+    Usage,
 )
 from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL
@@ -54,23 +57,43 @@ REMOVAL_POLL_S = 0.1
 class DockerEngine:
     """The Docker Engine as `jobs.adapters.ports.Engine` describes it."""
 
-    def __init__(self, client: docker.DockerClient, identity: str) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: docker.DockerClient | None,
+        identity: str,
+        *,
+        config: Path | None = None,
+        timeout_s: int = TIMEOUT_S,
+    ) -> None:
+        """Prepare to speak to an engine; without a client, to connect at the first call.
+
+        Args:
+            config: of the docker command line; the registry logins in it are used for builds.
+        """
+        self._connected = client
         self._identity = identity
+        self._config = config
+        self._timeout_s = timeout_s
 
     @classmethod
-    def from_environment(cls, identity: str) -> "DockerEngine":
-        """Connect to the engine that DOCKER_HOST names, or to the usual one.
+    def from_environment(cls, identity: str, *, timeout_s: int = TIMEOUT_S) -> "DockerEngine":
+        """Give the engine of this machine, or the one DOCKER_HOST names, whether it is up or not.
 
-        Raises:
-            DockerError: no engine answers there.
+        Whoever starts while the engine is down goes on, and fails at what needs it.
         """
-        with _translated():
-            return cls(docker.from_env(timeout=TIMEOUT_S), identity)
+        return cls(None, identity, config=config_path(os.environ), timeout_s=timeout_s)
+
+    @property
+    def _client(self) -> docker.DockerClient:
+        if self._connected is None:
+            with _translated():
+                self._connected = docker.from_env(timeout=self._timeout_s)
+        return self._connected
 
     def close(self) -> None:
         """Close the connections to the engine."""
-        self._client.close()
+        if self._connected is not None:
+            self._connected.close()
 
     def version(self) -> str:
         """Give the engine's version."""
@@ -88,9 +111,12 @@ class DockerEngine:
     def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
         """Build an image that carries our label; its output goes to `log`, in this thread."""
         api = self._client.api
-        builder = BuildKit(engine_address(api), api.api_version, secrets=spec.secrets)
+        builder = Builder(engine_address(api), api.api_version, self._config)
         ours = replace(spec, labels=self._labelled(spec.labels))
-        return builder.build(ours, tree, log=log, stop=stop)
+        image_id = builder.build(ours, tree, log=log, stop=stop) or self.image_id(spec.tag)
+        if image_id is None:
+            raise DockerError("the Docker Engine has built no image, and does not say why")
+        return image_id
 
     def images(self) -> list[Image]:
         """List every image of this Keystone."""
@@ -112,6 +138,11 @@ class DockerEngine:
         with _translated():
             root = Path(str(self._client.info()["DockerRootDir"]))
         return shutil.disk_usage(root).free if root.is_dir() else None
+
+    def usage(self) -> Usage:
+        """Tell what is kept on the engine's disk."""
+        with _translated():
+            return values.read_usage(self._client.df(), self._identity)
 
     def trim_build_cache(self, keep_bytes: int) -> int:
         """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
@@ -277,7 +308,7 @@ class DockerEngine:
                 container.reload()
                 undo.pop_all()
         except APIError as exc:
-            if exc.status_code == BAD_REQUEST:
+            if exc.status_code == BAD_REQUEST or values.is_apps_fault(exc.explanation or ""):
                 raise StartError(values.start_reason(exc.explanation or str(exc))) from exc
             raise
         return values.read_container(container.attrs)
@@ -363,6 +394,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except APIError as exc:
-        raise DockerError(f"the Docker Engine refused: {exc.explanation or exc}") from exc
+        raise DockerError(values.refusal(exc.explanation or str(exc))) from exc
     except (DockerException, requests.RequestException) as exc:
         raise DockerError("the Docker Engine does not answer; is it running?") from exc

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine
+from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
+from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
+from jobs.naming import IDENTITY_LABEL
 from jobs.states import Capabilities, ContainerState
 
 # What programs that begin as root need to prepare their files and then change their user.
@@ -46,6 +48,20 @@ def read_image(attributes: Mapping[str, Any]) -> Image:
     """Turn an entry of the engine's list of images into ours."""
     tags = [tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>"]
     return Image(attributes["Id"], tuple(tags), attributes["Labels"] or {})
+
+
+def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
+    """Turn the engine's account of its disk into ours."""
+    images = [each for each in found["Images"] or [] if _is_ours(each, identity)]
+    containers = [each for each in found["Containers"] or [] if _is_ours(each, identity)]
+    # What is shared with an image is counted there.
+    cache = [each for each in found["BuildCache"] or [] if not each["Shared"]]
+    return Usage(
+        images=len(images),
+        image_bytes=sum(each["Size"] for each in images),
+        containers=len(containers),
+        cache_bytes=sum(each["Size"] for each in cache),
+    )
 
 
 def address_on(attributes: Mapping[str, Any], network: str) -> str:
@@ -127,11 +143,28 @@ def whole_seconds(moment: str) -> int | None:
     return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
 
 
+def is_apps_fault(explanation: str) -> bool:
+    """Whether a container could not be started because of what is in its image.
+
+    The engine answers as it does to failures of its own: only the words tell them apart.
+    """
+    return explanation.startswith(("unable to find user ", "unable to find group "))
+
+
+def refusal(explanation: str) -> str:
+    """Say in a sentence what the engine has refused to do, or was unable to."""
+    return DISK_FULL if NO_SPACE in explanation else f"the Docker Engine refused: {explanation}"
+
+
 def start_reason(explanation: str) -> str:
     """Shorten what the engine says when a container cannot be started to what matters in it."""
     found = _EXEC.search(explanation.strip())
     reason = f"cannot run {found[1]}" if found else explanation
     return " ".join(reason.split())[:LONGEST_REASON]
+
+
+def _is_ours(attributes: Mapping[str, Any], identity: str) -> bool:
+    return (attributes["Labels"] or {}).get(IDENTITY_LABEL) == identity
 
 
 def _state(state: Mapping[str, Any]) -> ContainerState:

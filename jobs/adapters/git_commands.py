@@ -151,7 +151,7 @@ def make_mirror(mirror: Path, hash_name: str) -> list[str]:
 def fetch(mirror: Path, url: str, sha: str) -> list[str]:
     """Fetch one commit without its history, and keep it under a ref of its own."""
     options = ["--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]
-    return [*_in(mirror), "fetch", *options, "--end-of-options", url, f"+{sha}:{_kept_ref(sha)}"]
+    return [*_in(mirror), "fetch", *options, "--end-of-options", url, f"+{sha}:{kept_ref(sha)}"]
 
 
 def list_remote(url: str, ref: str) -> list[str]:
@@ -161,12 +161,12 @@ def list_remote(url: str, ref: str) -> list[str]:
 
 def resolve_commit(mirror: Path, sha: str) -> list[str]:
     """Give the commit behind what is kept under a SHA."""
-    return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{_kept_ref(sha)}^{{commit}}"]
+    return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{kept_ref(sha)}^{{commit}}"]
 
 
 def keep_commit(mirror: Path, sha: str) -> list[str]:
     """Keep a commit the mirror has under a ref of its own."""
-    return [*_in(mirror), "update-ref", _kept_ref(sha), sha]
+    return [*_in(mirror), "update-ref", kept_ref(sha), sha]
 
 
 def read_commit(mirror: Path, sha: str) -> list[str]:
@@ -190,7 +190,8 @@ def read_blob(mirror: Path, blob: str) -> list[str]:
     return [*_in(mirror), "cat-file", "blob", blob]
 
 
-def _kept_ref(sha: str) -> str:
+def kept_ref(sha: str) -> str:
+    """Give the ref that keeps what was fetched by a SHA."""
     return f"refs/keystone/{sha}"
 
 

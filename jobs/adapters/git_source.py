@@ -53,6 +53,7 @@ class GitSource:
         self._mirrors_dir = mirrors_dir.absolute()
         self._allowed_schemes = allowed_schemes
         self._timeout_s = timeout_s
+        self._resolved_last: tuple[Path, str] | None = None  # a kept ref, and its commit
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
         """Make a commit available in the mirror, and give its SHA.
@@ -119,7 +120,19 @@ class GitSource:
         finished = self._network(remote, commands.fetch(mirror, remote.url, sha), stop)
         if finished.status != 0:
             raise explain(_complaint(finished, remote), _attempt(remote, sha))
-        return _keep(mirror, sha, _attempt(remote, sha))
+        return self._keep(remote, sha)
+
+    def _keep(self, remote: Remote, fetched: str) -> str:
+        """Give the commit behind what was fetched, kept under its own SHA too."""
+        commit, mirror = self._kept(remote, fetched), self._mirror(remote, fetched)
+        if commit is None:
+            name = _attempt(remote, fetched).repository
+            raise CheckoutError(f"{fetched[:7]} of {name} is not a commit")
+        if fetched != commit:
+            finished = run(commands.keep_commit(mirror, commit), commands.environment())
+            if finished.status != 0:
+                raise StorageError(f"the mirror {mirror} could not keep the commit {commit}")
+        return commit
 
     def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
         settings = commands.network_settings(remote, self._allowed_schemes)
@@ -132,7 +145,15 @@ class GitSource:
 
     def _kept(self, remote: Remote, sha: str) -> str | None:
         """Give the commit a SHA stands for when the mirror has it."""
-        return _resolve(self._mirror(remote, sha), sha)
+        mirror = self._mirror(remote, sha)
+        # Nothing ever packs a mirror's refs: each is a file, and git need not be asked for none.
+        ref = mirror / commands.kept_ref(sha)
+        if not ref.is_file():
+            return None
+        if self._resolved_last is None or self._resolved_last[0] != ref:
+            commit = _resolve(mirror, sha)
+            self._resolved_last = None if commit is None else (ref, commit)
+        return self._resolved_last[1] if self._resolved_last else None
 
     def _fetched(self, remote: Remote, sha: str) -> Path:
         if not SHA.fullmatch(sha) or self._kept(remote, sha) != sha:
@@ -214,18 +235,6 @@ def _resolve(mirror: Path, sha: str) -> str | None:
     finished = run(commands.resolve_commit(mirror, sha), commands.environment())
     found = finished.output.decode("ascii", "replace").strip()
     return found if finished.status == 0 and SHA.fullmatch(found) else None
-
-
-def _keep(mirror: Path, fetched: str, attempt: Attempt) -> str:
-    """Give the commit behind what was fetched, kept under its own SHA too."""
-    commit = _resolve(mirror, fetched)
-    if commit is None:
-        raise CheckoutError(f"{fetched[:7]} of {attempt.repository} is not a commit")
-    if fetched != commit:
-        finished = run(commands.keep_commit(mirror, commit), commands.environment())
-        if finished.status != 0:
-            raise StorageError(f"the mirror {mirror} could not keep the commit {commit}")
-    return commit
 
 
 def _try_lock(file: BinaryIO) -> bool:

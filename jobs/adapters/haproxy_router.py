@@ -87,7 +87,10 @@ class HAProxyRouter:
         )
         rows = _rows(answer)
         if not rows:
-            raise RouterError(f"the router does not listen on port {route.port}")
+            raise RouterError(
+                f"the router does not listen on port {route.port}: another program had it when "
+                "the router was started; end that program and start Keystone again"
+            )
         if _live(rows) != [route]:
             raise RouterError(f"the router did not switch port {route.port}: {_said(answer)}")
 

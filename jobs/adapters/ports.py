@@ -178,6 +178,16 @@ class Image:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What is kept on the engine's disk; sizes in bytes."""
+
+    images: int  # how many are ours
+    image_bytes: int  # at most: what they share with each other is counted for each
+    containers: int  # how many are ours, stopped ones too
+    cache_bytes: int  # all of the engine's build cache, whoever made it
+
+
 class Engine(Protocol):
     """The Docker Engine, limited to what carries this Keystone's identity label."""
 
@@ -245,6 +255,9 @@ class Engine(Protocol):
 
     def free_disk(self) -> int | None:
         """Give the bytes free where the engine keeps images; None when it is another machine's."""
+
+    def usage(self) -> Usage:
+        """Tell what is kept on the engine's disk. May take seconds on an engine with much on it."""
 
     def trim_build_cache(self, keep_bytes: int) -> int:
         """Remove unused build cache, oldest first, down to that size; give the bytes freed."""

@@ -86,8 +86,11 @@ def _cell(value: object) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
 
 
-def ask_secret(what: str, *, confirm: bool = False) -> SecretStr:
+def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> SecretStr:
     """Read a secret: asked for at a terminal, else the first line of standard input.
+
+    Args:
+        whole: take all of standard input, for what may have several lines.
 
     Raises:
         ConfigurationError: nothing was given.
@@ -95,7 +98,7 @@ def ask_secret(what: str, *, confirm: bool = False) -> SecretStr:
     if sys.stdin.isatty():
         value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm)
     else:
-        value = sys.stdin.readline().rstrip("\r\n")
+        value = (sys.stdin.read() if whole else sys.stdin.readline()).rstrip("\r\n")
     if not value:
         raise ConfigurationError(f"{what}: nothing was given on standard input")
     return SecretStr(value)

@@ -39,7 +39,7 @@ def set_variable(
             f"{name}: a secret must not stand on the command line, where every user of this "
             "machine sees it; give its value on standard input"
         )
-    _set(app, {name: SecretStr(value) if given else ask_secret(name)}, secret=secret)
+    _set(app, {name: SecretStr(value) if given else ask_secret(name, whole=True)}, secret=secret)
     typer.echo(f"{name} is set; `keystone deploy {app}` gives it to the container.")
 
 

@@ -6,8 +6,9 @@ import typer
 
 from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings, read_settings
+from jobs.tasks import opened
 from jobs.watcher import run_watcher
 from jobs.worker import run_worker
 
@@ -29,4 +30,4 @@ def watcher() -> None:
 def _open() -> Runtime[WorkerSettings]:
     settings = read_settings(WorkerSettings, os.environ)
     set_up_logging(Redactor([settings.secret_key, settings.github_token]))
-    return open_runtime(settings)
+    return opened()

@@ -88,7 +88,8 @@ def test_a_dockerfile_that_nobody_understands(web: Project) -> None:
 def test_a_container_that_exits(keystone: Keystone, web: Project) -> None:
     deployed = web.deploy("dies", behaviour="exit 3")
     reason = ended(deployed, "failure")
-    assert reason == "the container exited with code 3 before it was healthy"
+    told = "the container exited with code 3 before it was healthy"
+    assert reason == f"{told}; its last line: told to exit with code 3"
     assert "told to exit with code 3" in keystone.transcript(deployed["id"])
 
 

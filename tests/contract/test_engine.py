@@ -306,12 +306,15 @@ def test_command_that_does_not_exist_ends_at_once_and_says_so(
     assert "exec /nope failed: No such file" in engine.output(ended.id, tail=1)[0]
 
 
-def test_container_that_the_engine_cannot_start_leaves_nothing_behind(
-    engine: DockerEngine, spec: ContainerSpec
+@pytest.mark.parametrize(
+    ("user", "told"), [("nosuchuser", "user nosuchuser"), ("0:nosuchgroup", "group nosuchgroup")]
+)
+def test_unknown_user_is_a_start_error_and_leaves_nothing_behind(
+    engine: DockerEngine, spec: ContainerSpec, user: str, told: str
 ) -> None:
-    nobody = build(engine, dockerfile("USER nosuchuser", 'CMD ["/web"]'))
+    nobody = build(engine, dockerfile(f"USER {user}", 'CMD ["/web"]'))
 
-    with pytest.raises(DockerError, match="unable to find user nosuchuser"):
+    with pytest.raises(StartError, match=f"^unable to find {told}"):
         engine.start(replace(spec, image=nobody))
     assert engine.inspect(spec.name).state is ContainerState.MISSING
 
@@ -455,6 +458,20 @@ def test_foreign_things_are_not_there_for_us(
 # --- The engine itself -----------------------------------------------------------------------
 
 
+def test_usage_counts_what_is_ours_and_all_build_cache(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    engine.start(spec)
+    usage = engine.usage()
+
+    assert usage.images == len(engine.images())
+    assert usage.containers == len(engine.containers()) >= 1
+    assert usage.image_bytes > 500_000  # one web server at least
+    assert usage.cache_bytes > 500_000
+    stranger = DockerEngine(client, "nobody").usage()
+    assert (stranger.images, stranger.image_bytes, stranger.containers) == (0, 0, 0)
+
+
 def test_version_is_the_engines_own(engine: DockerEngine, client: docker.DockerClient) -> None:
     assert engine.version() == client.version()["Version"]
 
@@ -464,6 +481,8 @@ def test_version_is_the_engines_own(engine: DockerEngine, client: docker.DockerC
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_absent_engine_is_a_docker_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    absent = DockerEngine.from_environment(IDENTITY)
     with pytest.raises(DockerError, match="does not answer; is it running"):
-        DockerEngine.from_environment(IDENTITY)
+        absent.version()
+    absent.close()
     gc.collect()

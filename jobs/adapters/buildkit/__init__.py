@@ -4,7 +4,8 @@ A build is two connections. `POST /session` is turned around: the engine calls u
 for the files of the context, for secrets and for registry logins. `POST /build` names that session
 and streams the progress back.
 
-    client      one build: both connections, its deadline, its cancellation
+    client      one build: both connections and what goes over them
+    running     its deadline and its cancellation
     transport   HTTP/1.1 to the engine, over a Unix socket, TCP or TLS
     http2       the gRPC server on a turned-around connection
     services    what the engine may ask for: files, secrets, logins, health

@@ -1,15 +1,10 @@
-"""One build from beginning to end: a session for the engine's questions, a request for the image.
-
-Closing the request's connection is what cancels a build in the engine, and both a stop and the
-deadline come down to that.
-"""
+"""One build: a session for the engine's questions, and a request for the image."""
 
 import asyncio
 import base64
 import json
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +15,8 @@ from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.progress import Progress
-from jobs.adapters.buildkit.services import Method, Services
+from jobs.adapters.buildkit.running import run_until_stopped
+from jobs.adapters.buildkit.services import FindLogin, Method, Services
 from jobs.adapters.buildkit.trace import decode_trace
 from jobs.adapters.buildkit.transport import (
     ANSWER_DEADLINE_S,
@@ -37,6 +33,15 @@ from jobs.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
 EXPOSE = "X-Docker-Expose-Session-"
+WITHOUT_SESSIONS = frozenset({404, 501})  # Podman, and engines from before BuildKit
+
+
+class NoSessionError(DockerError):
+    """The engine has no build sessions, and with that no BuildKit for us."""
+
+
+def _no_login(_host: str) -> None:
+    """Have no login for any registry."""
 
 
 @dataclass(frozen=True)
@@ -46,46 +51,29 @@ class BuildKit:
     Attributes:
         api_version: the version of the Engine API that was agreed on.
         secrets: what Dockerfiles may mount, by id.
-        logins: user and password by registry host.
+        find_login: asked for user and password by a registry's host, in the thread that builds.
     """
 
     address: Address
     api_version: str
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
-    logins: Mapping[str, tuple[str, SecretStr]] = field(default_factory=dict)
+    find_login: FindLogin = _no_login
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
         """Build an image of the tree, and give its id; `log` is called in this thread.
 
         Raises:
             BuildError: the build failed or took longer than its deadline.
+            NoSessionError: the engine has no build sessions.
             DockerError: the engine failed.
         """
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
-        return asyncio.run(self._build_until_stopped(spec, context, log, stop))
-
-    async def _build_until_stopped(
-        self, spec: BuildSpec, context: Context, log: LogLine, stop: StopSignal
-    ) -> str:
-        loop = asyncio.get_running_loop()
-        building = loop.create_task(self._build(spec, context, log))
-
-        def cancel() -> None:
-            # Called from another thread, and perhaps just after the loop has ended.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(building.cancel)
-
-        with stop.cuts(cancel):
-            try:
-                return await asyncio.wait_for(building, spec.deadline_s)
-            except TimeoutError as exc:
-                raise BuildError(f"the build took longer than {_span(spec.deadline_s)}") from exc
-            except asyncio.CancelledError as exc:
-                raise DockerError("the build was cut off") from exc
+        build = self._build(spec, context, log)
+        return run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
     async def _build(self, spec: BuildSpec, context: Context, log: LogLine) -> str:
-        services = Services(context, secrets=self.secrets, logins=self.logins)
+        services = Services(context, secrets=self.secrets, find_login=self.find_login)
         session_id = uuid.uuid4().hex
         async with connected(self.address) as connection:
             await self._turn_around(connection, session_id, spec.cache_key or spec.tag)
@@ -117,6 +105,8 @@ class BuildKit:
                 answer = await connection.request(f"/v{self.api_version}/session", headers)
         except TimeoutError as exc:
             raise DockerError("the Docker Engine does not open a build session") from exc
+        if answer.status in WITHOUT_SESSIONS:
+            raise NoSessionError("the Docker Engine has no build sessions")
         if answer.status != SWITCHING_PROTOCOLS:
             raise DockerError(f"the Docker Engine refused a build session ({answer.status})")
 
@@ -169,7 +159,3 @@ class _Outcome:
                 self._progress.feed(event)
         except (WireError, ValueError) as exc:
             raise DockerError("the Docker Engine reports progress in an unknown form") from exc
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"  # noqa: PLR2004

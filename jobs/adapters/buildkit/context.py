@@ -21,6 +21,7 @@ SYMLINK, EXECUTABLE = 0o120000, 0o100755
 GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
 FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
 LONGEST_LINK = 4096  # bytes; Linux's own limit
+LARGEST_TEXT = 1024 * 1024  # bytes
 MOST_TURNS = 40  # symbolic links on one way; Linux's own limit
 MOST_PATHS_FOLLOWED = 2000
 
@@ -45,14 +46,27 @@ class Node:
     entry: TreeEntry | None
     target: str = ""  # of a symbolic link
 
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.entry is not None and self.entry.mode == SYMLINK
+
+    @property
+    def permissions(self) -> int:
+        """The mode's lower bits; git knows no more than whether a file can be executed."""
+        if self.entry is None:
+            return FOLDER_MODE
+        if self.is_link:
+            return SYMLINK_MODE
+        return EXECUTABLE_MODE if self.entry.mode == EXECUTABLE else FILE_MODE
+
     def stat(self) -> bytes:
         """Describe it as fsutil does."""
         if self.entry is None:
-            return self._stat(GO_FOLDER | FOLDER_MODE, size=0, mtime_ns=EPOCH_NS)
-        if self.entry.mode == SYMLINK:
-            return self._stat(GO_SYMLINK | SYMLINK_MODE, size=0, mtime_ns=EPOCH_NS)
-        mode = EXECUTABLE_MODE if self.entry.mode == EXECUTABLE else FILE_MODE
-        return self._stat(mode, size=self.entry.size, mtime_ns=self.entry.changed_ns)
+            return self._stat(GO_FOLDER | self.permissions, size=0, mtime_ns=EPOCH_NS)
+        if self.is_link:
+            return self._stat(GO_SYMLINK | self.permissions, size=0, mtime_ns=EPOCH_NS)
+        return self._stat(self.permissions, size=self.entry.size, mtime_ns=self.entry.changed_ns)
 
     def _stat(self, mode: int, *, size: int, mtime_ns: int) -> bytes:
         path, kind = wire.text(1, self.path), wire.number(2, mode)
@@ -110,6 +124,19 @@ class Context:
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
         """Give a file's content in pieces."""
         return self._tree.read(entry)
+
+    def text(self, path: str) -> str:
+        """Give the content of a small file; empty when there is no such file.
+
+        Raises:
+            BuildError: it is larger than `LARGEST_TEXT`.
+        """
+        entry = self._entries.get(_clean(path))
+        if entry is None or entry.mode == SYMLINK:
+            return ""
+        if entry.size > LARGEST_TEXT:
+            raise BuildError(f"{path} is larger than {LARGEST_TEXT // 1024} KiB")
+        return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
 
     def ensure_dockerfile(self, path: str) -> None:
         """Make sure that the Dockerfile is a file of the tree.

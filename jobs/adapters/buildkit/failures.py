@@ -12,6 +12,7 @@ from jobs.errors import BuildError, DockerError, KeystoneError
 LONGEST_REASON = 500  # characters
 BASE_IMAGE = "load metadata for "
 NO_SPACE = "no space left on device"
+DISK_FULL = "the Docker Engine's disk is full; free some space and deploy again"
 _STAGE = re.compile(r"^\[[^\]]*\] ")
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 # What BuildKit puts before the reason proper on its way up.
@@ -31,7 +32,7 @@ def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
     """
     reason = _reason(failed.error if failed else message)
     if NO_SPACE in message or (failed and NO_SPACE in failed.error):
-        return DockerError("the Docker Engine's disk is full; free some space and deploy again")
+        return DockerError(DISK_FULL)
     if failed is None:
         return BuildError(f"the build failed: {reason}")
     if BASE_IMAGE in failed.name:

@@ -1,6 +1,6 @@
 """What the engine may ask us for during a build: files, secrets, registry logins, our health."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
 from urllib.parse import unquote_plus
 
@@ -16,6 +16,9 @@ from jobs.adapters.buildkit.http2 import (
     RpcError,
     Stream,
 )
+
+# Gives user and password for a registry's host, or None.
+FindLogin = Callable[[str], tuple[str, SecretStr] | None]
 
 
 class Method(StrEnum):
@@ -53,17 +56,17 @@ class Services:
         context: Context,
         *,
         secrets: Mapping[str, SecretStr],
-        logins: Mapping[str, tuple[str, SecretStr]],
+        find_login: FindLogin,
     ) -> None:
         """Prepare the answers.
 
         Args:
             secrets: by the id that a Dockerfile names in `RUN --mount=type=secret,id=…`.
-            logins: user and password by the registry's host, as the engine dials it.
+            find_login: asked for a registry by its host, as the engine dials it.
         """
         self._context = context
         self._secrets = secrets
-        self._logins = logins
+        self._find_login = find_login
 
     async def answer(self, stream: Stream) -> None:
         """Serve one call to its end.
@@ -97,9 +100,10 @@ class Services:
         return wire.text(1, secret.get_secret_value())
 
     def _login(self, request: wire.Message) -> bytes:
-        if request.text(1) not in self._logins:
+        login = self._find_login(request.text(1))
+        if login is None:
             return b""
-        user, password = self._logins[request.text(1)]
+        user, password = login
         return wire.text(1, user) + wire.text(2, password.get_secret_value())
 
     async def _send_tree(self, stream: Stream) -> None:

@@ -6,7 +6,7 @@ The docker SDK offers neither, so this speaks the little HTTP that a build needs
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +39,16 @@ class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def request(self, target: str, headers: Mapping[str, str | list[str]]) -> "Answer":
-        """Send a POST without a body, and give the head of what is answered.
+    async def request(
+        self,
+        target: str,
+        headers: Mapping[str, str | list[str]],
+        body: Iterable[bytes] | None = None,
+    ) -> "Answer":
+        """Send a POST, and give the head of what is answered.
+
+        Args:
+            body: sent in chunks as it comes; the headers must say so.
 
         Raises:
             DockerError: the engine went away, or does not speak HTTP.
@@ -51,11 +59,19 @@ class Connection:
                 f"{name}: {value}" for value in ([values] if isinstance(values, str) else values)
             ]
         lines += ["", ""]
+        await self._send("\r\n".join(lines).encode())
+        for piece in filter(None, body or ()):
+            await self._send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if body is not None:
+            await self._send(b"0\r\n\r\n")
         with _broken_off():
-            self.writer.write("\r\n".join(lines).encode())
-            await self.writer.drain()
             head = await self.reader.readuntil(b"\r\n\r\n")
         return _parse_head(head)
+
+    async def _send(self, data: bytes) -> None:
+        with _broken_off():
+            self.writer.write(data)
+            await self.writer.drain()
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,8 @@ async def json_lines(reader: asyncio.StreamReader, answer: Answer) -> AsyncItera
         DockerError: the engine went away in the middle, or refused the request.
     """
     if answer.status != OK:
-        raise DockerError(await _refusal(reader, answer))
+        message = await read_refusal(reader, answer)
+        raise DockerError(f"the Docker Engine refused the build ({answer.status}): {message}")
     rest = b""
     async for piece in _body(reader, answer):
         *lines, rest = (rest + piece).split(b"\n")
@@ -139,7 +156,12 @@ def _parse_json(line: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-async def _refusal(reader: asyncio.StreamReader, answer: Answer) -> str:
+async def read_refusal(reader: asyncio.StreamReader, answer: Answer) -> str:
+    """Give the reason that the body of a refusal holds.
+
+    Raises:
+        DockerError: the engine went away in the middle.
+    """
     body = b""
     async for piece in _body(reader, answer):
         body += piece
@@ -149,7 +171,7 @@ async def _refusal(reader: asyncio.StreamReader, answer: Answer) -> str:
         message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         message = ""
-    return f"the Docker Engine refused the build ({answer.status}): {message or 'no reason given'}"
+    return str(message or "no reason given")
 
 
 async def _body(reader: asyncio.StreamReader, answer: Answer) -> AsyncIterator[bytes]:

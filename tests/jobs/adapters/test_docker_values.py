@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters import docker_values as values
-from jobs.adapters.ports import ContainerSpec
+from jobs.adapters.ports import ContainerSpec, Usage
 from jobs.errors import StartError
 from jobs.states import ContainerState
 
@@ -115,3 +115,16 @@ def test_output_is_cut_into_bounded_lines() -> None:
 )
 def test_reason_is_what_matters_of_the_engines_sentence(explanation: str, reason: str) -> None:
     assert values.start_reason(explanation) == reason
+
+
+def test_engine_that_keeps_nothing_says_so_with_nothing() -> None:
+    found: dict[str, object] = {"Images": None, "Containers": [], "BuildCache": None}
+
+    assert values.read_usage(found, "ident") == Usage(0, 0, 0, 0)
+
+
+def test_shared_cache_is_counted_once() -> None:
+    cache = [{"Size": 5, "Shared": False}, {"Size": 7, "Shared": True}]
+    found = {"Images": [{"Labels": None, "Size": 3}], "Containers": None, "BuildCache": cache}
+
+    assert values.read_usage(found, "ident") == Usage(0, 0, 0, 5)

@@ -1,0 +1,108 @@
+"""What the engine adapter makes of an engine that dies or runs full; on an engine of our own."""
+
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from jobs.adapters.classic_build import ClassicBuilder
+from jobs.adapters.docker_engine import DockerEngine, engine_address
+from jobs.adapters.ports import BuildSpec, ContainerSpec
+from jobs.errors import DockerError
+from jobs.naming import labels
+from jobs.states import ContainerState
+from jobs.stopping import StopSignal
+from tests.dockerd import PrivateEngine, private_engine
+from tests.enginebench import IDENTITY, build, dockerfile, ignore, wait_until
+from tests.images import app_files
+from tests.processes import processes_about
+from tests.trees import MemoryTree
+
+pytestmark = pytest.mark.docker
+
+LABELS = labels(IDENTITY, "web")
+FULL = r"^the Docker Engine's disk is full; free some space and deploy again$"
+
+
+@pytest.fixture
+def private() -> Iterator[PrivateEngine]:
+    with private_engine(disk_mb=40) as private:
+        yield private
+
+
+@pytest.fixture
+def client(private: PrivateEngine) -> Iterator[docker.DockerClient]:
+    client = private.connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def engine(client: docker.DockerClient) -> DockerEngine:
+    return DockerEngine(client, IDENTITY)
+
+
+def fill(private: PrivateEngine) -> None:
+    """Leave no byte on the engine's disk."""
+    with pytest.raises(OSError, match="No space left"):
+        (private.data_root / "filler").write_bytes(b"x" * 50 * 2**20)
+
+
+def test_engine_killed_in_the_middle_of_a_build_by_its_older_builder(
+    private: PrivateEngine, client: docker.DockerClient
+) -> None:
+    seconds = str(600 + secrets.randbelow(10**6))
+    older = ClassicBuilder(engine_address(client.api), client.api.api_version)
+    spec = BuildSpec("keystone/web:1", "Dockerfile", LABELS, deadline_s=60)
+    tree = MemoryTree(dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'))
+
+    def kill() -> None:
+        wait_until(lambda: bool(processes_about(seconds)), within_s=30)
+        private.end(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(DockerError, match="went away in the middle of the build"):
+        older.build(spec, tree, log=ignore, stop=StopSignal())
+    killer.join(10)
+
+
+def test_free_disk_is_that_of_the_engines_own_disk(
+    private: PrivateEngine, engine: DockerEngine
+) -> None:
+    before = engine.free_disk()
+    (private.data_root / "filler").write_bytes(b"x" * 2**20)
+    after = engine.free_disk()
+
+    assert before is not None
+    assert after is not None
+    assert 30 * 2**20 < after < before <= 40 * 2**20
+
+
+def test_context_that_does_not_fit_is_a_full_disk(engine: DockerEngine) -> None:
+    files = dockerfile("COPY big /big")
+    files["big"] = secrets.token_bytes(50_000_000)
+
+    with pytest.raises(DockerError, match=FULL):
+        build(engine, files)
+
+
+def test_nothing_is_built_or_started_on_a_full_disk_and_nothing_left_behind(
+    private: PrivateEngine, engine: DockerEngine
+) -> None:
+    image = build(engine, app_files("one"))
+    engine.ensure_network("keystone-full", LABELS)
+    spec = ContainerSpec("keystone-full", image, "keystone-full", 8000, LABELS)
+    fill(private)
+
+    with pytest.raises(DockerError, match=FULL):
+        engine.start(spec)
+    with pytest.raises(DockerError, match=FULL):
+        build(engine, dockerfile('RUN ["/web", "say", "never"]'))
+
+    (private.data_root / "filler").unlink()
+    assert engine.inspect("keystone-full").state is ContainerState.MISSING
+    assert engine.start(spec).state is ContainerState.RUNNING

@@ -1,0 +1,488 @@
+"""The fakes keep the promises of the real adapters: every test runs on the one and on the other.
+
+What is here is what the tests of deployments and of the reconciler rely on; what only the real ones
+can show has files of its own.
+"""
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+import pytest
+from pydantic import SecretStr
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.git_source import GitSource
+from jobs.adapters.http_probe import HttpProbe
+from jobs.adapters.ports import (
+    BuildSpec,
+    ContainerSpec,
+    Engine,
+    Probe,
+    ProbeResult,
+    Remote,
+    Route,
+    Router,
+    Source,
+)
+from jobs.errors import (
+    BuildError,
+    CancelledError,
+    CheckoutError,
+    DockerError,
+    GitError,
+    RouterError,
+    StartError,
+)
+from jobs.naming import IDENTITY_LABEL, labels
+from jobs.states import ContainerState
+from jobs.stopping import StopSignal
+from tests.fakes import (
+    Behaviour,
+    FakeEngine,
+    FakeProbe,
+    FakeRepository,
+    FakeRouter,
+    FakeSource,
+)
+from tests.gitserver import Executable, GitServer
+from tests.haproxy import LOCALHOST, Upstream, running_router
+from tests.images import app_files
+from tests.trees import MemoryTree
+
+IDENTITY = f"f{secrets.token_hex(4)}"
+REAL = pytest.param("real", marks=pytest.mark.docker)
+
+
+def wait_for(condition: Callable[[], object], *, within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+# --- Engine ----------------------------------------------------------------------------------
+
+
+@dataclass
+class EngineBench:
+    """An engine, and how to have an app behave in it."""
+
+    engine: Engine
+    prepare: Callable[[Behaviour], None]
+
+    def build(
+        self,
+        *,
+        behaviour: str = "",
+        dockerfile: str | None = None,
+        tag: str = "1",
+        app: str = "web",
+    ) -> str:
+        spec = BuildSpec(
+            tag=f"keystone-{IDENTITY}/{app}:{tag}",
+            dockerfile="Dockerfile",
+            labels=labels(IDENTITY, app),
+            cache_key=IDENTITY,
+            deadline_s=60,
+        )
+        tree = MemoryTree(app_files("one", behaviour=behaviour, dockerfile=dockerfile))
+        return self.engine.build(spec, tree, log=_ignore, stop=StopSignal())
+
+    def spec(self, image: str, *, name: str = "one") -> ContainerSpec:
+        network = f"keystone-{IDENTITY}-web"
+        self.engine.ensure_network(network, labels(IDENTITY, "web"))
+        return ContainerSpec(
+            name=f"keystone-{IDENTITY}-web-{name}",
+            image=image,
+            network=network,
+            port=8100,
+            labels=labels(IDENTITY, "web", 7),
+            memory_mb=64,
+        )
+
+
+def _ignore(_line: str) -> None:
+    """Take a line of a log that the test does not look at."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    client = docker.from_env(timeout=60)
+    yield client
+    ours = {"label": f"{IDENTITY_LABEL}={IDENTITY}"}
+    for image in client.api.images(filters=ours):
+        client.api.remove_image(image["Id"], force=True)
+    client.close()
+
+
+@pytest.fixture(params=["fake", REAL])
+def bench(request: pytest.FixtureRequest) -> Iterator[EngineBench]:
+    if request.param == "fake":
+        fake = FakeEngine(IDENTITY)
+        yield EngineBench(fake, lambda behaviour: setattr(fake, "behaviour", behaviour))
+        return
+    client: docker.DockerClient = request.getfixturevalue("client")
+    engine = DockerEngine(client, IDENTITY)
+    yield EngineBench(engine, lambda _behaviour: None)
+    for container in engine.containers():
+        engine.stop(container.id, grace_s=0)
+    engine.remove_network(f"keystone-{IDENTITY}-web")
+
+
+class TestEngine:
+    def test_an_image_is_found_by_its_tag_and_its_id(self, bench: EngineBench) -> None:
+        image_id = bench.build()
+        tag = f"keystone-{IDENTITY}/web:1"
+        assert image_id.startswith("sha256:")
+        assert bench.engine.image_id(tag) == bench.engine.image_id(image_id) == image_id
+        assert bench.engine.image_id(f"{tag}-none") is None
+        (image,) = [image for image in bench.engine.images() if image.id == image_id]
+        assert tag in image.tags
+        assert image.labels[IDENTITY_LABEL] == IDENTITY
+
+    def test_apps_of_the_same_content_have_images_of_their_own(self, bench: EngineBench) -> None:
+        assert bench.build() != bench.build(app="api")
+
+    def test_without_a_dockerfile_nothing_is_built(self, bench: EngineBench) -> None:
+        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        with pytest.raises(BuildError, match="Dockerfile"):
+            bench.engine.build(spec, MemoryTree({"other": "x"}), log=_ignore, stop=StopSignal())
+        assert bench.engine.image_id(spec.tag) is None
+
+    def test_a_build_that_was_stopped_before_it_began(self, bench: EngineBench) -> None:
+        stop = StopSignal()
+        stop.set(CancelledError("cancelled by user:ada"))
+        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        with pytest.raises(CancelledError):
+            bench.engine.build(spec, MemoryTree(app_files("one")), log=_ignore, stop=stop)
+
+    def test_a_container_runs_and_is_listed(self, bench: EngineBench) -> None:
+        started = bench.engine.start(bench.spec(bench.build()))
+        assert started.state is ContainerState.RUNNING
+        assert started.ip.startswith("10.201.")
+        assert bench.engine.inspect(started.id).state is ContainerState.RUNNING
+        (listed,) = bench.engine.containers()
+        assert (listed.id, listed.ip, listed.name) == (started.id, started.ip, started.name)
+        assert listed.labels["keystone.deployment"] == "7"
+
+    def test_two_have_addresses_of_their_own(self, bench: EngineBench) -> None:
+        image = bench.build()
+        one = bench.engine.start(bench.spec(image))
+        two = bench.engine.start(bench.spec(image, name="two"))
+        assert one.ip != two.ip
+        assert {found.id for found in bench.engine.containers()} == {one.id, two.id}
+
+    def test_one_that_is_left_over_makes_way_for_the_next_of_its_name(
+        self, bench: EngineBench
+    ) -> None:
+        spec = bench.spec(bench.build())
+        old, new = bench.engine.start(spec), bench.engine.start(spec)
+        assert bench.engine.inspect(old.id).state is ContainerState.MISSING
+        assert [found.id for found in bench.engine.containers()] == [new.id]
+
+    def test_one_that_ends_tells_its_code_and_its_last_words(self, bench: EngineBench) -> None:
+        bench.prepare(Behaviour(exits=3, output=("exits 3",)))
+        started = bench.engine.start(bench.spec(bench.build(behaviour="exit 3", tag="exits")))
+        wait_for(lambda: bench.engine.inspect(started.id).state is ContainerState.EXITED)
+        found = bench.engine.inspect(started.id)
+        assert (found.exit_code, str(found)) == (3, "exited with code 3")
+        assert bench.engine.output(started.id, tail=0) == []
+        assert len(bench.engine.output(started.id, tail=1)) == 1
+        assert "3" in bench.engine.output(started.id, tail=1)[0]
+
+    def test_an_image_that_cannot_be_run_leaves_nothing_behind(self, bench: EngineBench) -> None:
+        bench.prepare(Behaviour(cannot_run=True))
+        spec = bench.spec(bench.build(dockerfile="FROM scratch\nCOPY web /\n", tag="no-command"))
+        with pytest.raises(StartError):
+            bench.engine.start(spec)
+        assert bench.engine.containers() == []
+
+    def test_without_its_image_or_its_network_nothing_starts(self, bench: EngineBench) -> None:
+        spec = bench.spec(bench.build())
+        for broken in (
+            replace(spec, image=f"keystone-{IDENTITY}/web:none"),
+            replace(spec, network=f"keystone-{IDENTITY}-none"),
+        ):
+            with pytest.raises(DockerError):
+                bench.engine.start(broken)
+        assert bench.engine.containers() == []
+
+    def test_stopping_removes_and_may_be_done_again(self, bench: EngineBench) -> None:
+        started = bench.engine.start(bench.spec(bench.build()))
+        bench.engine.keep_running(started.id)
+        for _ in range(2):
+            bench.engine.stop(started.id, grace_s=0)
+        assert bench.engine.containers() == []
+        assert bench.engine.inspect(started.id).state is ContainerState.MISSING
+        assert bench.engine.output(started.id, tail=5) == []
+        bench.engine.keep_running(started.id)
+
+    def test_an_image_in_use_stays_and_a_tag_too_many_goes(self, bench: EngineBench) -> None:
+        image_id = bench.build(tag="used")
+        bench.build(tag="spare")
+        started = bench.engine.start(bench.spec(image_id))
+        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
+        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
+        assert bench.engine.image_id(f"keystone-{IDENTITY}/web:spare") is None
+        assert bench.engine.image_id(image_id) == image_id
+        bench.engine.stop(started.id, grace_s=0)
+
+    def test_networks_are_made_and_removed_without_fuss(self, bench: EngineBench) -> None:
+        name = f"keystone-{IDENTITY}-web"
+        for _ in range(2):
+            bench.engine.ensure_network(name, labels(IDENTITY, "web"))
+        for _ in range(2):
+            bench.engine.remove_network(name)
+
+
+# --- Router ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["fake", "real"])
+def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Router, list[int]]]:
+    if request.param == "fake":
+        yield FakeRouter([21001, 21002]), [21001, 21002]
+        return
+    with running_router(tmp_path) as running:
+        yield running.adapter, running.ports
+
+
+class TestRouter:
+    def test_a_switch_is_the_route_until_the_next(self, router: tuple[Router, list[int]]) -> None:
+        adapter, (port, *_) = router
+        assert adapter.routes() == {}
+        for route in (
+            Route(port, "a", "127.0.0.1:9001"),
+            Route(port, "b", "127.0.0.1:9002"),
+            Route(port, "a", "127.0.0.1:9003"),
+        ):
+            adapter.switch(route)
+            adapter.switch(route)
+            assert adapter.routes() == {port: route}
+
+    def test_letting_go_of_the_old_slot_leaves_the_route(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
+        adapter, (port, *_) = router
+        adapter.switch(Route(port, "a", "127.0.0.1:9001"))
+        adapter.switch(Route(port, "b", "127.0.0.1:9002"))
+        assert adapter.in_flight(port, "a") == 0
+        adapter.release(port, "a")
+        adapter.release(port, "a")
+        assert adapter.routes() == {port: Route(port, "b", "127.0.0.1:9002")}
+
+    def test_a_closed_port_has_no_route_and_the_others_keep_theirs(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
+        adapter, (one, two, *_) = router
+        adapter.switch(Route(one, "a", "127.0.0.1:9001"))
+        adapter.switch(Route(two, "b", "127.0.0.1:9002"))
+        adapter.close(one)
+        adapter.close(one)
+        assert adapter.routes() == {two: Route(two, "b", "127.0.0.1:9002")}
+
+    @pytest.mark.parametrize(
+        ("slot", "address"), [("c", "127.0.0.1:9"), ("a", "127.0.0.1"), ("a", "")]
+    )
+    def test_what_makes_no_sense_is_refused(
+        self, router: tuple[Router, list[int]], slot: str, address: str
+    ) -> None:
+        adapter, (port, *_) = router
+        with pytest.raises(RouterError):
+            adapter.switch(Route(port, slot, address))
+        assert adapter.routes() == {}
+
+    def test_a_port_it_does_not_listen_on(self, router: tuple[Router, list[int]]) -> None:
+        adapter, _ = router
+        with pytest.raises(RouterError, match="does not listen on port 1999"):
+            adapter.switch(Route(1999, "a", "127.0.0.1:9"))
+        adapter.close(1999)
+        adapter.release(1999, "a")
+        assert adapter.in_flight(1999, "a") == 0
+
+
+# --- Source ----------------------------------------------------------------------------------
+
+MAIN = "refs/heads/main"
+
+
+@dataclass
+class SourceBench:
+    """A source, and a repository whose commits can be made."""
+
+    source: Source
+    remote: Remote
+    commit: Callable[[str, str], str]  # message, branch
+    go_down: Callable[[], None]
+
+    def fetch(self, *, ref: str = MAIN, sha: str | None = None) -> str:
+        return self.source.fetch(self.remote, ref=ref, sha=sha, stop=StopSignal())
+
+
+FILES: dict[str, str] = {"Dockerfile": "FROM scratch", "sub/Dockerfile": "FROM sub"}
+
+
+@pytest.fixture(params=["fake", "real"])
+def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceBench]:
+    token = SecretStr("ghp_token")
+    if request.param == "fake":
+        fake, repository = FakeSource(), FakeRepository(token="ghp_token")
+        fake.repositories["https://git.example/octo/web.git"] = repository
+        yield SourceBench(
+            fake,
+            Remote(1, "https://git.example/octo/web.git", token),
+            lambda message, branch: repository.commit(FILES, message=message, branch=branch),
+            lambda: setattr(fake, "down", True),
+        )
+        return
+    with GitServer(tmp_path / "server", token="ghp_token") as server:
+        repo = server.repository("octo/web")
+        source = GitSource(tmp_path / "mirrors", allowed_schemes=("http",))
+        yield SourceBench(
+            source,
+            Remote(1, repo.url, token),
+            lambda message, branch: repo.commit(
+                {**FILES, "run": Executable(message.encode())}, message=message, branch=branch
+            ),
+            server.stop,
+        )
+
+
+class TestSource:
+    def test_a_branch_is_the_commit_it_points_to_now(self, origin: SourceBench) -> None:
+        one = origin.commit("one", "main")
+        assert origin.fetch() == one
+        two = origin.commit("two\n\nwith a body", "main")
+        assert origin.fetch() == two
+        found = origin.source.commit(origin.remote, two)
+        assert (found.sha, found.message.strip()) == (two, "two\n\nwith a body")
+        assert "Ada Lovelace" in found.author
+
+    def test_an_earlier_commit_of_the_branch(self, origin: SourceBench) -> None:
+        one = origin.commit("one", "main")
+        origin.commit("two", "main")
+        assert origin.fetch(sha=one) == one
+        assert origin.fetch(ref=one) == one
+
+    def test_the_head_of_a_branch_and_of_none(self, origin: SourceBench) -> None:
+        one = origin.commit("one", "main")
+        assert origin.source.head(origin.remote, ref=MAIN, stop=StopSignal()) == one
+        none = origin.source.head(origin.remote, ref="refs/heads/none", stop=StopSignal())
+        assert none is None
+
+    @pytest.mark.parametrize(
+        ("ref", "sha"), [("refs/heads/none", None), (MAIN, "e" * 40), ("e" * 40, None)]
+    )
+    def test_what_is_not_there_is_the_repositorys_fault(
+        self, origin: SourceBench, ref: str, sha: str | None
+    ) -> None:
+        origin.commit("one", "main")
+        with pytest.raises(CheckoutError):
+            origin.fetch(ref=ref, sha=sha)
+
+    def test_so_is_a_token_that_does_not_open_it(self, origin: SourceBench) -> None:
+        origin.commit("one", "main")
+        for token in (None, SecretStr("ghp_other")):
+            origin.remote = replace(origin.remote, token=token)
+            with pytest.raises(CheckoutError):
+                origin.fetch()
+            with pytest.raises(CheckoutError):
+                origin.source.head(origin.remote, ref=MAIN, stop=StopSignal())
+
+    def test_a_server_that_is_down_is_not(self, origin: SourceBench) -> None:
+        origin.commit("one", "main")
+        origin.go_down()
+        with pytest.raises(GitError):
+            origin.fetch()
+
+    def test_the_files_below_a_folder(self, origin: SourceBench) -> None:
+        sha = origin.commit("one", "main")
+        origin.fetch()
+        with origin.source.tree(origin.remote, sha, folder=".") as tree:
+            paths = [entry.path for entry in tree.entries()]
+            assert set(FILES) <= set(paths)
+            assert paths == sorted(paths)
+        with origin.source.tree(origin.remote, sha, folder="sub") as tree:
+            (entry,) = tree.entries()
+            assert (entry.path, b"".join(tree.read(entry))) == ("Dockerfile", b"FROM sub")
+
+    def test_a_folder_that_is_not_there(self, origin: SourceBench) -> None:
+        sha = origin.commit("one", "main")
+        origin.fetch()
+        with (
+            pytest.raises(CheckoutError, match="none"),
+            origin.source.tree(origin.remote, sha, folder="none"),
+        ):
+            pytest.fail("opened")
+
+    def test_work_that_was_stopped(self, origin: SourceBench) -> None:
+        origin.commit("one", "main")
+        stop = StopSignal()
+        stop.set(CancelledError("cancelled by user:ada"))
+        with pytest.raises(CancelledError):
+            origin.source.fetch(origin.remote, ref=MAIN, sha=None, stop=stop)
+
+
+# --- Probe -----------------------------------------------------------------------------------
+
+
+@dataclass
+class ProbeBench:
+    """A probe, and an app that answers or does not."""
+
+    probe: Probe
+    host: str
+    port: int
+
+    def look(self, path: str | None, *, healthy: range = range(200, 400)) -> ProbeResult:
+        return self.probe.look(self.host, self.port, path, timeout_s=2, healthy=healthy)
+
+
+@pytest.fixture(params=["fake", "real"])
+def answering(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
+    """An app that answers 200."""
+    if request.param == "real":
+        with Upstream("one") as upstream:
+            yield ProbeBench(HttpProbe(), LOCALHOST, int(upstream.address.partition(":")[2]))
+        return
+    engine = FakeEngine(IDENTITY)
+    bench = EngineBench(engine, _ignore_behaviour)
+    started = engine.start(bench.spec(bench.build()))
+    yield ProbeBench(FakeProbe(engine, FakeRouter([])), started.ip, 8100)
+
+
+@pytest.fixture(params=["fake", "real"])
+def silent(request: pytest.FixtureRequest) -> ProbeBench:
+    """An address at which nobody listens."""
+    if request.param == "fake":
+        return ProbeBench(FakeProbe(FakeEngine(IDENTITY), FakeRouter([])), "10.201.0.9", 8100)
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        return ProbeBench(HttpProbe(), LOCALHOST, listener.getsockname()[1])
+
+
+def _ignore_behaviour(_behaviour: Behaviour) -> None:
+    """An app that works needs no telling."""
+
+
+class TestProbe:
+    def test_an_answer_is_judged_by_its_status(self, answering: ProbeBench) -> None:
+        found = answering.look("/health")
+        assert (found.healthy, found.status, found.seen) == (True, 200, "status 200")
+        found = answering.look("/health", healthy=range(204, 205))
+        assert (found.healthy, found.status, found.seen) == (False, 200, "status 200")
+
+    def test_without_a_path_a_connection_is_enough(self, answering: ProbeBench) -> None:
+        found = answering.look(None)
+        assert (found.healthy, found.status) == (True, None)
+
+    @pytest.mark.parametrize("path", ["/health", None])
+    def test_nobody_there_is_a_result_and_no_error(
+        self, silent: ProbeBench, path: str | None
+    ) -> None:
+        found = silent.look(path)
+        assert (found.healthy, found.status, found.seen) == (False, None, "connection refused")

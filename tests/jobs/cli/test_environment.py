@@ -1,0 +1,153 @@
+"""`keystone env`: set, imported, listed, unset; no secret on the command line or on the screen."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.queries import find_app
+from jobs.records.environment import open_variables
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
+from tests.jobs.cli.commands import Commands
+
+Inside = Runtime[AllSettings]
+PLAIN = "hunter2hunter2"
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----"
+
+
+@pytest.fixture(autouse=True)
+def web(keystone: Commands) -> None:
+    """An app to be given variables."""
+    keystone("app", "add", "web", "--repository", "octo/web")
+
+
+def kept(inside: Inside) -> dict[str, tuple[str, bool]]:
+    """Give each variable's value, and whether it is secret."""
+    with inside.database.reading() as session:
+        found = open_variables(session, find_app(session, "web"), inside.vault)
+    return {
+        name: (variable.value.get_secret_value(), variable.is_secret)
+        for name, variable in found.items()
+    }
+
+
+class TestSetting:
+    def test_a_plain_value_may_stand_on_the_command_line(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
+        done = keystone("env", "set", "web", "MODE=a=b c")
+        assert done.stdout == "MODE is set; `keystone deploy web` gives it to the container.\n"
+        assert kept(inside) == {"MODE": ("a=b c", False)}
+
+    def test_a_secret_one_may_not(self, keystone: Commands, inside: Inside) -> None:
+        refused = keystone("env", "set", "web", f"TOKEN={PLAIN}", "--secret", code=2)
+        assert "TOKEN: a secret must not stand on the command line" in refused.stderr
+        assert PLAIN not in refused.stdout + refused.stderr
+        assert kept(inside) == {}
+
+    @pytest.mark.parametrize("given", [PLAIN, f"{PLAIN}\n", f"{PLAIN}\r\n"])
+    def test_a_secret_comes_from_standard_input(
+        self, keystone: Commands, inside: Inside, given: str
+    ) -> None:
+        done = keystone("env", "set", "web", "TOKEN", "--secret", stdin=given)
+        assert PLAIN not in done.stdout + done.stderr
+        assert kept(inside) == {"TOKEN": (PLAIN, True)}
+
+    def test_one_of_several_lines_is_kept_whole(self, keystone: Commands, inside: Inside) -> None:
+        keystone("env", "set", "web", "KEY", "--secret", stdin=f"{PEM}\n")
+        assert kept(inside) == {"KEY": (PEM, True)}
+
+    def test_an_empty_value_can_be_given_and_none_cannot(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
+        keystone("env", "set", "web", "EMPTY=")
+        refused = keystone("env", "set", "web", "NONE", code=2)
+        assert "NONE: nothing was given on standard input" in refused.stderr
+        assert kept(inside) == {"EMPTY": ("", False)}
+
+    @pytest.mark.parametrize(
+        ("variable", "sentence"),
+        [
+            ("1A=x", "'1A': a variable's name has letters"),
+            ("PORT=1", "PORT: Keystone sets this one itself"),
+            (f"A={'x' * 65537}", "A: a value may have at most 65536 bytes"),
+        ],
+    )
+    def test_what_cannot_be_one_is_refused(
+        self, keystone: Commands, inside: Inside, variable: str, sentence: str
+    ) -> None:
+        assert sentence in keystone("env", "set", "web", variable, code=2).stderr
+        assert kept(inside) == {}
+
+    def test_an_app_that_does_not_exist_is_named(self, keystone: Commands) -> None:
+        assert "no app named 'api'" in keystone("env", "set", "api", "A=1", code=3).stderr
+
+
+class TestImporting:
+    TEXT = f"# mine\nexport MODE=fast\nTOKEN='{PLAIN}' # a comment\n"
+
+    def test_every_variable_of_a_file_is_set(
+        self, keystone: Commands, inside: Inside, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "my.env"
+        file.write_text(self.TEXT)
+        done = keystone("env", "import", "web", str(file))
+        assert done.stdout.startswith("2 variables are set; ")
+        assert kept(inside) == {"MODE": ("fast", False), "TOKEN": (PLAIN, False)}
+
+    def test_they_can_come_from_standard_input_as_secrets(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
+        done = keystone("env", "import", "web", "-", "--secret", stdin=self.TEXT)
+        assert PLAIN not in done.stdout + done.stderr
+        assert kept(inside) == {"MODE": ("fast", True), "TOKEN": (PLAIN, True)}
+
+    def test_one_bad_line_and_none_is_set(self, keystone: Commands, inside: Inside) -> None:
+        refused = keystone("env", "import", "web", "-", stdin=f"A=1\nB C={PLAIN}\n", code=2)
+        assert "line 2: is not NAME=value" in refused.stderr
+        assert PLAIN not in refused.stderr
+        assert kept(inside) == {}
+
+    @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+    def test_a_file_that_cannot_be_read_is_said(
+        self, keystone: Commands, tmp_path: Path, content: bytes | None
+    ) -> None:
+        file = tmp_path / "my.env"
+        if content is not None:
+            file.write_bytes(content)
+        assert "my.env cannot be read" in keystone("env", "import", "web", str(file), code=2).stderr
+
+
+class TestListing:
+    def test_secret_values_are_not_shown(self, keystone: Commands) -> None:
+        keystone("env", "set", "web", "MODE=fast")
+        keystone("env", "set", "web", "TOKEN", "--secret", stdin=PLAIN)
+        table = keystone("env", "list", "web").stdout
+        assert [line.split() for line in table.splitlines()] == [
+            ["Name", "Value"],
+            ["MODE", "fast"],
+            ["TOKEN", "(secret)"],
+        ]
+        listed = keystone("env", "list", "web", "--json")
+        assert PLAIN not in table + listed.stdout
+        assert {item["name"]: item["value"] for item in listed.json["items"]} == {
+            "MODE": "fast",
+            "TOKEN": None,
+        }
+
+    def test_a_value_cannot_play_tricks_on_the_terminal(self, keystone: Commands) -> None:
+        keystone("env", "set", "web", "A=\x1b[31mred\x1b]0;title\x07")
+        assert "\x1b" not in keystone("env", "list", "web").stdout
+
+    def test_without_any_it_says_how_to_set_one(self, keystone: Commands) -> None:
+        assert keystone("env", "list", "web").stdout == (
+            "web has no variables; `keystone env set web`\n"
+        )
+
+
+def test_one_can_be_taken_away(keystone: Commands, inside: Inside) -> None:
+    keystone("env", "set", "web", "A=1")
+    keystone("env", "set", "web", "B=2")
+    keystone("env", "unset", "web", "A")
+    assert kept(inside) == {"B": ("2", False)}
+    assert "no variable named 'A'" in keystone("env", "unset", "web", "A", code=3).stderr
