@@ -19,10 +19,13 @@ commands = typer.Typer(rich_markup_mode=None)
 def router(
     *,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print HAProxy's configuration, and start nothing.")
+        bool, typer.Option("--print", help="Print the configuration; start nothing.")
     ] = False,
 ) -> None:
-    """Run the router alone, or print its configuration for a HAProxy that somebody else runs."""
+    """Run the router alone.
+
+    With --print its configuration is printed, for a HAProxy that somebody else runs.
+    """
     settings = read_settings(Settings, os.environ)
     set_up_logging(Redactor([settings.secret_key]))
     runtime = open_runtime(settings)
