@@ -24,6 +24,7 @@ from jobs.errors import (
     AccessError,
     ConfigurationError,
     ConflictError,
+    DockerError,
     KeystoneError,
     NotFoundError,
     QueueError,
@@ -154,12 +155,14 @@ DOMAIN: Mapping[type[KeystoneError], tuple[int, str]] = {
     ConflictError: (409, "conflict"),
     StorageError: (503, "storage_unavailable"),
     QueueError: (503, "queue_unavailable"),
+    DockerError: (503, "docker_unavailable"),
 }
 PROTOCOL: Mapping[int, tuple[str, str]] = {
     404: ("not_found", "there is nothing at this address; /api/docs lists what there is"),
     405: ("method_not_allowed", "this address does not take that method"),
 }
 UNAVAILABLE = "the database cannot be used right now; nothing was changed, so try again"
+NO_ENGINE = "the Docker Engine could not be asked; `keystone doctor` says why"
 BROKEN = "something went wrong on our side; the log of the web process says what"
 
 
@@ -174,8 +177,7 @@ def answer_error(request: Request, exc: Exception) -> Response:
         case StorageError() | DBAPIError() | PoolTimeoutError():
             return _answer_unavailable(request, exc)
         case KeystoneError():
-            status, code = _domain_answer(exc)
-            return _answer(request, status, code, str(exc) if status < 500 else BROKEN, {})  # noqa: PLR2004
+            return _answer_domain(request, exc)
         case _:
             return _answer(request, 500, "internal", BROKEN, {})
 
@@ -186,6 +188,24 @@ def _answer_unavailable(request: Request, exc: Exception) -> Response:
     logger.error("A request failed: %s", cause, extra={"action": "storage_failed"})
     retry = {"retry-after": str(RETRY_AFTER_S)}
     return _answer(request, 503, "storage_unavailable", UNAVAILABLE, retry)
+
+
+def _answer_domain(request: Request, exc: KeystoneError) -> Response:
+    status, code = _domain_answer(exc)
+    if status >= 500:  # noqa: PLR2004
+        logger.error("A request failed: %s", exc, extra={"action": "request_failed"})
+    return _answer(request, status, code, _told(exc, status), {})
+
+
+def _told(exc: KeystoneError, status: int) -> str:
+    """Give the words for an error: the engine's and the unexpected ones' own are for the log."""
+    match exc:
+        case QueueError():
+            return str(exc)
+        case DockerError():
+            return NO_ENGINE
+        case _:
+            return str(exc) if status < 500 else BROKEN  # noqa: PLR2004
 
 
 def _domain_answer(exc: KeystoneError) -> tuple[int, str]:

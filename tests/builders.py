@@ -13,7 +13,7 @@ from sqlmodel import select
 
 from jobs.app_input import AppInput, parse_input
 from jobs.logs import DeploymentLog, log_path
-from jobs.models import App, Deployment, LoginSession, User
+from jobs.models import App, Deployment, LoginSession, Release, User
 from jobs.queries import find_app
 from jobs.records.access import OpenedSession, add_user, create_token, open_session
 from jobs.records.apps import Created, add_app
@@ -72,6 +72,33 @@ def make_deployment(
         deployment.state = state
         session.add(deployment)
     return deployment
+
+
+def make_live(runtime: WebRuntime, *, app: str = "web", commit_sha: str = SHA_A) -> Release:
+    """Have a release go live with the app as it is configured now, as if a worker had made it."""
+    state = DeploymentState.SUCCESS
+    deployment = make_deployment(runtime, app=app, state=state, commit_sha=commit_sha)
+    with runtime.database.writing() as session:
+        row = find_app(session, app)
+        row.last_release += 1
+        release = Release(
+            app_id=row.id or 0,
+            number=row.last_release,
+            deployment_id=deployment.id or 0,
+            commit_sha=commit_sha,
+            image=f"keystone-ident/{app}:{row.last_release}",
+            image_id=f"sha256:{row.last_release:064x}",
+            configuration=row.configuration,
+            build={},
+            container={"container_port": 8000},
+            environment=b"sealed",
+        )
+        session.add(release)
+        session.flush()
+        session.get_one(Deployment, deployment.id).release_id = release.id
+        row.live_release_id, row.live_deployment_id = release.id, deployment.id
+        row.live_container_id = f"{deployment.id:064x}"
+    return release
 
 
 def set_state(runtime: WebRuntime, deployment_id: int, state: DeploymentState) -> None:

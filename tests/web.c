@@ -14,6 +14,7 @@
  * GET /slow?ms=N         200 after N milliseconds
  * GET /env?NAME          the value of an environment variable, or 404
  * GET /say?TEXT          print TEXT to standard output
+ * GET /echo              send every byte back that comes, as a WebSocket's tunnel does
  * GET /exit?code=N       exit at once
  * GET /eat?mb=N          use that much memory for good
  *
@@ -84,6 +85,21 @@ static void respond(int client, int status, const char *body, int keep_alive) {
     }
 }
 
+/* The bytes in a WebSocket's tunnel mean nothing to those it leads through: any will do. They do
+ * check the greeting, though: this is the answer to the key in RFC 6455's example, section 1.3. */
+static void echo(int client) {
+    static const char switching[] =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    char bytes[4096];
+    ssize_t length = sizeof switching - 1;
+    memcpy(bytes, switching, length);
+    while (length > 0 && send(client, bytes, length, MSG_NOSIGNAL) == length) {
+        length = recv(client, bytes, sizeof bytes, 0);
+    }
+    shutdown(client, SHUT_RDWR);
+}
+
 static void answer(int client, char *path, int keep_alive) {
     char version[4096];
     char *query = strchr(path, '?');
@@ -105,6 +121,8 @@ static void answer(int client, char *path, int keep_alive) {
     } else if (!strcmp(path, "/eat")) {
         eat(strncmp(query, "mb=", 3) ? 0 : atol(query + 3));
         respond(client, 200, "eaten\n", keep_alive);
+    } else if (!strcmp(path, "/echo")) {
+        echo(client);
     } else if (!strcmp(path, "/exit")) {
         _exit(strncmp(query, "code=", 5) ? 1 : atoi(query + 5));
     } else {

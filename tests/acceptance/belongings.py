@@ -9,6 +9,7 @@ class Belongings:
     """The containers, networks and images that carry one identity."""
 
     def __init__(self, identity: str) -> None:
+        self.identity = identity
         self._client = docker.from_env(timeout=60)
         self._ours = {"label": f"{LABEL}={identity}"}
 

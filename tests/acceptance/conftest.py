@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.keystone import Keystone
+from tests.acceptance.machine import Machine
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 
@@ -34,6 +35,14 @@ def keystone(
 ) -> Iterator[Keystone]:
     """A running Keystone, which must leave nothing behind; each module has apps of its own."""
     yield from running(request, tmp_path_factory.mktemp("up"), github)
+
+
+@pytest.fixture(scope="session")
+def machine(keystone: Keystone) -> Iterator[Machine]:
+    """The engine, as somebody sees it who sits at the machine."""
+    machine = Machine(keystone)
+    yield machine
+    machine.close()
 
 
 def running(request: pytest.FixtureRequest, folder: Path, github: GitHubApi) -> Iterator[Keystone]:

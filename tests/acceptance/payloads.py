@@ -27,6 +27,7 @@ class PushPayload:
     before: str = NO_COMMIT
     ref: str = "refs/heads/main"
     message: str = "Change something"
+    touched: tuple[str, ...] = ()  # the files of its one commit; none: GitHub lists no commit
 
     def to_json(self) -> dict[str, Any]:
         """Give the body of the delivery."""
@@ -46,9 +47,12 @@ class PushPayload:
             "forced": False,
             "base_ref": None,
             "compare": f"https://github.com/{self.full_name}/compare/main",
-            "commits": [],
+            "commits": [self._listed_commit()] if self.touched else [],
             "head_commit": self._head_commit(),
         }
+
+    def _listed_commit(self) -> dict[str, Any]:
+        return {**(self._head_commit() or {}), "modified": list(self.touched)}
 
     def _head_commit(self) -> dict[str, Any] | None:
         if self.after == NO_COMMIT:

@@ -1,5 +1,7 @@
 """Variables: their names, `.env` files, and what a release keeps of them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +55,7 @@ class TestFiles:
             ("A=https://example.org/?a=b&c=d", {"A": "https://example.org/?a=b&c=d"}),
         ],
     )
-    def test_they_are_read_as_people_write_them(
-        self, text: str, expected: dict[str, str]
-    ) -> None:
+    def test_they_are_read_as_people_write_them(self, text: str, expected: dict[str, str]) -> None:
         assert read(text) == expected
 
     @pytest.mark.parametrize("value", ["$HOME", "${HOME}", "${A:-x}", "$(id)", "`id`", "~", "*"])
@@ -96,12 +96,8 @@ class TestFiles:
 
     @given(text=st.text(max_size=200))
     def test_whatever_is_given_is_read_or_refused(self, text: str) -> None:
-        try:
-            found = parse_env_file(text)
-        except ConfigurationError as refused:
-            assert refused.problems
-        else:
-            assert all(isinstance(value, SecretStr) for value in found.values())
+        with contextlib.suppress(ConfigurationError):
+            assert all(isinstance(value, SecretStr) for value in parse_env_file(text).values())
 
 
 class TestOneVariable:

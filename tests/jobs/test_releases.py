@@ -85,7 +85,8 @@ class TestListing:
         with bench.reading() as session:
             assert len(releases_that_were_live(session, app, limit=2)) == 2
 
-    def test_another_apps_releases_are_not_in_it(self, bench: Bench, app: App) -> None:
+    @pytest.mark.usefixtures("app")
+    def test_another_apps_releases_are_not_in_it(self, bench: Bench) -> None:
         other = bench.app("api", repository="octo/api")
         release(bench)
         assert views(bench, other) == []

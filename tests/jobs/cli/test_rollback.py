@@ -99,7 +99,13 @@ class TestRollingBack:
         ],
     )
     def test_what_cannot_be_had_is_said_and_changes_nothing(
-        self, keystone: Commands, inside: Inside, release: Releasing, to: str, sentence: str, code: int
+        self,
+        keystone: Commands,
+        inside: Inside,
+        release: Releasing,
+        to: str,
+        sentence: str,
+        code: int,
     ) -> None:
         release()
         release()

@@ -1,0 +1,68 @@
+"""The Docker Engine as somebody sees it who sits at the machine: what an app has there."""
+
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.models.images import Image
+
+from tests.acceptance.belongings import LABEL
+from tests.acceptance.keystone import Keystone, until
+
+APP_LABEL = "keystone.app"
+
+
+class Machine:
+    """Looks at an app's container and images, and lays hands on them."""
+
+    def __init__(self, keystone: Keystone) -> None:
+        self.client = docker.from_env(timeout=60)
+        belongings = keystone.belongings()
+        self._identity = belongings.identity
+        belongings.close()
+
+    def close(self) -> None:
+        """Close the connection to the engine."""
+        self.client.close()
+
+    def container(self, app: str) -> Container:
+        """Give the app's one container, once those before it have ended."""
+
+        def alone() -> list[Container]:
+            found: list[Container] = self.client.containers.list(all=True, filters=self._of(app))
+            return found if len(found) == 1 else []
+
+        (container,) = until(alone, timeout=20, what=f"{app} has one container")
+        return container
+
+    def run_inside(self, app: str, *command: str) -> str:
+        """Run a command in the app's container, and give what it prints."""
+        code, output = self.container(app).exec_run(list(command))
+        assert code == 0, output
+        assert isinstance(output, bytes)
+        return output.decode()
+
+    def limits(self, app: str) -> dict[str, Any]:
+        """Give the limits the engine holds the app's container to."""
+        found: dict[str, Any] = self.container(app).attrs["HostConfig"]
+        return found
+
+    def images(self, app: str) -> list[Image]:
+        """Give the app's images."""
+        found: list[Image] = self.client.images.list(filters=self._of(app))
+        return found
+
+    def image_tags(self, app: str) -> list[str]:
+        """Give the tags of the app's images."""
+        return sorted(tag for image in self.images(app) for tag in image.tags)
+
+    def image_contents(self, app: str) -> str:
+        """Give all there is in the app's images: layers, configuration, history."""
+        told: list[str] = []
+        for image in self.images(app):
+            layers = b"".join(image.save())
+            told += [repr(image.attrs), repr(image.history()), layers.decode("latin-1")]
+        return "\n".join(told)
+
+    def _of(self, app: str) -> dict[str, str | list[str] | bool]:
+        return {"label": [f"{LABEL}={self._identity}", f"{APP_LABEL}={app}"]}

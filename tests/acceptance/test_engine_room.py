@@ -1,0 +1,436 @@
+"""What an app is built and run with, on the real engine: variables, secrets, volumes, limits."""
+
+import secrets
+import tarfile
+import time
+from collections.abc import Iterator
+from io import BytesIO
+
+import pytest
+from docker.errors import NotFound
+
+from tests.acceptance.keystone import Json, Keystone, until
+from tests.acceptance.machine import Machine
+from tests.acceptance.payloads import NO_COMMIT
+from tests.acceptance.project import Project, add_project, building
+from tests.acceptance.test_secrets import found
+from tests.gitserver import GitServer
+from tests.images import DOCKERFILE
+
+pytestmark = pytest.mark.docker
+
+MIB = 1024 * 1024
+SEEN_WITHIN_S = 15
+# With characters that URLs encode, and found nowhere else.
+PLANTED = "planted/Env0+Secret1With2Thirty="
+
+
+def put(project: Project, name: str, value: str, *, secret: bool = False) -> None:
+    path = f"/api/apps/{project.name}/env/{name}"
+    project.keystone.api("PUT", path, {"value": value, "secret": secret})
+
+
+def change(project: Project, **fields: object) -> None:
+    project.keystone.api("PATCH", f"/api/apps/{project.name}", fields)
+
+
+def redeploy(project: Project) -> Json:
+    """Deploy by hand what is on the branch, and give the deployment once it is over."""
+    asked = project.keystone.api("POST", f"/api/apps/{project.name}/deployments")
+    return project.keystone.wait_for(asked["id"])
+
+
+def deployed(project: Project, version: str, **files: str) -> Json:
+    over = project.deploy(version, **files)
+    assert over["state"] == "success", over["reason"]
+    return over
+
+
+def steps(deployment: Json) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in deployment["steps"]}
+
+
+# --- Variables -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app that was deployed with a variable and a secret."""
+    project = add_project(keystone, git_server, "told")
+    put(project, "MODE", "first")
+    put(project, "TOKEN", PLANTED, secret=True)
+    deployed(project, "one")
+    return project
+
+
+class TestVariables:
+    def test_the_container_has_both(self, told: Project) -> None:
+        assert told.answer("/env?MODE") == "first"
+        assert told.answer("/env?TOKEN") == PLANTED
+
+    def test_a_change_waits_for_a_redeploy_which_builds_nothing(self, told: Project) -> None:
+        assert told.view()["needs_redeploy"] is False
+        put(told, "MODE", "second")
+        assert told.view()["needs_redeploy"] is True
+        assert told.answer("/env?MODE") == "first"
+        over = redeploy(told)
+        assert (over["state"], steps(over)["build"]) == ("success", "skipped")
+        assert told.answer("/env?MODE") == "second"
+        assert told.view()["needs_redeploy"] is False
+
+    def test_one_that_is_unset_is_gone_after_a_redeploy(
+        self, keystone: Keystone, told: Project
+    ) -> None:
+        put(told, "SHORT_LIVED", "here")
+        redeploy(told)
+        assert told.answer("/env?SHORT_LIVED") == "here"
+        assert keystone.run("env", "unset", "told", "SHORT_LIVED").returncode == 0
+        redeploy(told)
+        assert told.answer("/env?SHORT_LIVED") == "not set\n"
+
+    def test_what_the_app_shouts_of_its_secrets_is_masked(
+        self, keystone: Keystone, told: Project
+    ) -> None:
+        told.answer(f"/say?heard-{PLANTED}-well")
+
+        def heard() -> list[str]:
+            lines = keystone.ask("GET", "/api/apps/told/logs").text.splitlines()
+            return [line for line in lines if line.startswith("heard")]
+
+        assert until(heard, timeout=5) == ["heard-[REDACTED]-well"]
+        shown = keystone.run("logs", "told")
+        assert shown.returncode == 0, shown.stderr
+        assert "listening on 8000" in shown.stdout
+        assert "heard-[REDACTED]-well" in shown.stdout
+
+    def test_the_secret_is_in_no_log_answer_file_or_image(
+        self, keystone: Keystone, told: Project, machine: Machine
+    ) -> None:
+        over = told.deploy("dies", behaviour="exit 3")
+        assert over["state"] == "failure"
+        ids = [deployment["id"] for deployment in keystone.deployments("told")]
+        paths = ["/api/apps/told", "/api/apps/told/env", "/api/apps/told/env/TOKEN", "/api/audit"]
+        paths += ["/api/apps/told/releases", "/api/apps/told/container", "/api/apps/told/logs"]
+        paths += [path for n in ids for path in (_of(n), f"{_of(n)}/logs")]
+        answers = "\n".join(keystone.ask("GET", path).text for path in paths)
+        assert found([PLANTED], answers + keystone.log()) == []
+        assert found([PLANTED], machine.image_contents("told")) == []
+        database = (keystone.data_dir / "keystone.db").read_bytes().decode("latin-1")
+        assert found([PLANTED], database) == []
+
+
+def _of(deployment_id: int) -> str:
+    return f"/api/deployments/{deployment_id}"
+
+
+# --- Builds ----------------------------------------------------------------------------------
+
+
+SEASONED = """\
+FROM scratch
+ARG SEASON
+ARG MODE
+ENV BAKED=${SEASON} NOT_BAKED=${MODE}
+COPY web /web
+COPY version.txt behaviour /
+RUN --mount=type=secret,id=REGISTRY_TOKEN,required ["/web", "cat", "/run/secrets/REGISTRY_TOKEN"]
+CMD ["/web"]
+"""
+
+
+@pytest.fixture(scope="module")
+def cooked(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app whose build is given one variable as an argument and one as a secret."""
+    project = add_project(
+        keystone,
+        git_server,
+        "cooked",
+        build_args=["SEASON", "NEVER_SET"],
+        build_secrets=["REGISTRY_TOKEN"],
+    )
+    put(project, "SEASON", "autumn")
+    put(project, "MODE", "fast")
+    put(project, "REGISTRY_TOKEN", PLANTED, secret=True)
+    # The engine remembers a step that read a secret, whatever the secret was.
+    deployed(project, f"never built before: {secrets.token_hex(8)}", dockerfile=SEASONED)
+    return project
+
+
+class TestBuilds:
+    def test_an_argument_reaches_the_build_and_other_variables_do_not(
+        self, cooked: Project
+    ) -> None:
+        assert cooked.answer("/env?BAKED") == "autumn"
+        assert cooked.answer("/env?NOT_BAKED") == ""
+
+    def test_a_build_secret_is_read_by_its_step_and_left_nowhere(
+        self, keystone: Keystone, cooked: Project, machine: Machine
+    ) -> None:
+        transcript = keystone.transcript(keystone.deployments(cooked.name)[-1]["id"])
+        assert "[REDACTED]" in transcript
+        assert found([PLANTED], transcript) == []
+        assert found([PLANTED], machine.image_contents("cooked")) == []
+
+    def test_another_argument_makes_another_image(self, cooked: Project) -> None:
+        put(cooked, "SEASON", "winter")
+        over = redeploy(cooked)
+        assert (over["state"], steps(over)["build"]) == ("success", "success")
+        assert cooked.answer("/env?BAKED") == "winter"
+
+    def test_another_build_secret_does_not(self, cooked: Project) -> None:
+        put(cooked, "REGISTRY_TOKEN", f"{PLANTED}2", secret=True)
+        over = redeploy(cooked)
+        assert (over["state"], steps(over)["build"]) == ("success", "skipped")
+
+
+# --- Pushes ----------------------------------------------------------------------------------
+
+
+def test_a_newer_push_replaces_the_one_that_is_being_built(
+    keystone: Keystone, git_server: GitServer
+) -> None:
+    web = add_project(keystone, git_server, "impatient", on_new_push="replace")
+    slow = web.push(web.commit("slow", dockerfile=building(("sleep", "60"))))
+    keystone.wait_for_step(slow["id"], "build")
+    begun = time.monotonic()
+    newer = web.push(web.commit("newer"))
+    old = keystone.wait_for(slow["id"])
+    assert (old["state"], old["reason"]) == ("superseded", "#2 is a newer push")
+    over = keystone.wait_for(newer["id"])
+    assert over["state"] == "success", over["reason"]
+    assert time.monotonic() - begun < 30
+    assert web.answer() == "newer"
+
+
+def test_pushes_deploy_what_they_touch_and_tags_what_they_name(
+    keystone: Keystone, git_server: GitServer
+) -> None:
+    web = add_project(
+        keystone, git_server, "picky", watch_paths=["app/**", "Dockerfile"], tag_pattern="v*"
+    )
+    assert keystone.wait_for(web.push(web.commit("new branch"))["id"])["state"] == "success"
+    documents = web.payload(web.commit("documents"), touched=("README.md", "docs/app/x"))
+    answer = web.send(documents)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
+    assert answer.json()["reason"] == "it touched nothing that picky watches"
+    assert web.answer() == "new branch"
+    code = web.send(web.payload(web.commit("code"), touched=("README.md", "app/a/b.c")))
+    assert code.status_code == 202
+    assert keystone.wait_for(code.json()["deployments"][0]["id"])["state"] == "success"
+    assert web.answer() == "code"
+    sha = web.commit("tagged")
+    for name in ("nightly", "v1.0"):
+        web.repo.point(f"refs/tags/{name}", sha)
+    nightly = web.send(web.payload(sha, ref="refs/tags/nightly", before=NO_COMMIT))
+    assert nightly.json()["reason"] == "picky deploys tags like v*, not tag nightly"
+    tagged = web.send(web.payload(sha, ref="refs/tags/v1.0", before=NO_COMMIT))
+    over = keystone.wait_for(tagged.json()["deployments"][0]["id"])
+    assert (over["state"], over["commit_sha"]) == ("success", sha)
+    assert web.answer() == "tagged"
+
+
+# --- Health ----------------------------------------------------------------------------------
+
+
+def test_the_statuses_that_are_healthy_are_the_apps_own(
+    keystone: Keystone, git_server: GitServer
+) -> None:
+    web = add_project(
+        keystone, git_server, "odd", health_path="/nowhere", health_status="404", health_timeout_s=2
+    )
+    deployed(web, "one")
+    change(web, health_status="200-399")
+    over = web.deploy("two")
+    assert over["state"] == "failure"
+    assert "last seen: status 404" in over["reason"]
+    assert web.answer() == "one"
+
+
+def test_the_images_own_health_check_decides_when_no_path_is_named(
+    keystone: Keystone, git_server: GitServer
+) -> None:
+    web = add_project(keystone, git_server, "self-checked", health_path=None, health_timeout_s=5)
+    over = deployed(web, "one", dockerfile=checked_by("cat", "/version.txt"))
+    transcript = keystone.transcript(over["id"])
+    assert "the image's own health check answered" in transcript
+    told = keystone.api("GET", "/api/apps/self-checked/container")
+    assert (told["state"], told["health"]) == ("running", "healthy")
+    bad = web.deploy("two", dockerfile=checked_by("exit", "1"))
+    assert bad["state"] == "failure"
+    assert "the image's own health check was not healthy within 5 s" in bad["reason"]
+    assert web.answer() == "one"
+
+
+def checked_by(*command: str) -> str:
+    words = ", ".join(f'"{word}"' for word in ("/web", *command))
+    return f"{DOCKERFILE}HEALTHCHECK --interval=300ms --retries=2 CMD [{words}]\n"
+
+
+# --- Containers ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mortal(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app that is live."""
+    project = add_project(keystone, git_server, "mortal", memory_mb=32)
+    deployed(project, "one")
+    return project
+
+
+def becomes(project: Project, state: str) -> Json:
+    """Wait until the app is seen to be in that state, and give it."""
+
+    def look() -> list[Json]:
+        view = project.view()
+        return [view] if view["state"] == state else []
+
+    return until(look, timeout=SEEN_WITHIN_S, what=f"{project.name} is {state}")[0]
+
+
+def now(project: Project) -> Json:
+    """Give what Docker says of the app's container."""
+    told: Json = project.keystone.api("GET", f"/api/apps/{project.name}/container")
+    return told
+
+
+class TestContainers:
+    def test_how_it_is_and_what_it_wrote_can_be_asked(
+        self, keystone: Keystone, mortal: Project, machine: Machine
+    ) -> None:
+        told = now(mortal)
+        assert (told["id"], told["state"]) == (machine.container("mortal").id, "running")
+        assert (told["restarts"], told["exit_code"], told["reason"]) == (0, None, "")
+        mortal.answer("/say?one")
+        mortal.answer("/say?two")
+        last = keystone.ask("GET", "/api/apps/mortal/logs?tail=1")
+        assert (last.text, last.headers["content-type"]) == ("two\n", "text/plain; charset=utf-8")
+
+    def test_its_memory_is_limited(self, mortal: Project, machine: Machine) -> None:
+        limits = machine.limits(mortal.name)
+        assert (limits["Memory"], limits["MemorySwap"]) == (32 * MIB, 32 * MIB)
+
+    def test_one_that_crashes_comes_back_and_is_counted(self, mortal: Project) -> None:
+        mortal.answer("/exit?code=3")
+        until(lambda: mortal.answer() == "one", timeout=SEEN_WITHIN_S, what="it answers again")
+        assert (now(mortal)["state"], now(mortal)["restarts"]) == ("running", 1)
+        becomes(mortal, "running")
+
+    def test_one_that_was_killed_is_seen_and_a_deployment_replaces_it(
+        self, mortal: Project, machine: Machine
+    ) -> None:
+        machine.container("mortal").kill()
+        assert "exited with code 137" in becomes(mortal, "stopped")["state_reason"]
+        assert (now(mortal)["state"], now(mortal)["exit_code"]) == ("exited", 137)
+        assert redeploy(mortal)["state"] == "success"
+        assert mortal.answer() == "one"
+        becomes(mortal, "running")
+
+    def test_one_that_was_removed_is_seen_and_a_deployment_replaces_it(
+        self, mortal: Project, machine: Machine
+    ) -> None:
+        machine.container("mortal").remove(force=True)
+        assert "does not exist any more" in becomes(mortal, "stopped")["state_reason"]
+        assert now(mortal)["state"] == "missing"
+        assert redeploy(mortal)["state"] == "success"
+        assert mortal.answer() == "one"
+
+    def test_one_that_eats_too_much_ends_and_the_reason_is_told(self, mortal: Project) -> None:
+        change(mortal, restart="no")
+        assert redeploy(mortal)["state"] == "success"
+        mortal.answer("/eat?mb=64")
+        assert "out of memory" in becomes(mortal, "stopped")["state_reason"]
+        assert now(mortal)["out_of_memory"] is True
+
+
+# --- What is kept ----------------------------------------------------------------------------
+
+
+def test_a_volume_outlives_every_deployment_and_the_app(
+    keystone: Keystone, git_server: GitServer, machine: Machine
+) -> None:
+    web = add_project(keystone, git_server, "keeper", volumes=["notes:/notes"])
+    deployed(web, "one")
+    mounts = machine.container("keeper").attrs["Mounts"]
+    volume = machine.client.volumes.get(mounts[0]["Name"])
+    try:
+        machine.run_inside("keeper", "/web", "write", "/notes/a", "kept")
+        deployed(web, "two")
+        assert web.answer() == "two"
+        assert machine.run_inside("keeper", "/web", "cat", "/notes/a") == "kept"
+        keystone.api("DELETE", "/api/apps/keeper")
+        until(
+            lambda: not any("keeper" in name for name in _containers(keystone)),
+            timeout=30,
+            what="the container of the removed app is gone",
+        )
+        volume.reload()
+    finally:
+        _remove_volume(machine, volume.name)
+
+
+def _containers(keystone: Keystone) -> list[str]:
+    belongings = keystone.belongings()
+    try:
+        return belongings.containers()
+    finally:
+        belongings.close()
+
+
+def _remove_volume(machine: Machine, name: str) -> None:
+    for container in machine.client.containers.list(all=True, filters={"volume": name}):
+        container.remove(force=True)
+    machine.client.volumes.get(name).remove()
+
+
+class TestPruning:
+    KEPT = 3
+
+    @pytest.fixture
+    def foreign(self, machine: Machine) -> Iterator[str]:
+        """An image, a stopped container, a network and a volume that are not Keystone's."""
+        name = f"somebodys-{secrets.token_hex(4)}"
+        client = machine.client
+        client.api.import_image_from_data(_tar("hello", b"world"), repository=name, tag="1")
+        container = client.containers.create(f"{name}:1", ["/hello"], name=name)
+        network = client.networks.create(name)
+        volume = client.volumes.create(name)
+        yield name
+        for thing in (container, network, volume):
+            thing.remove()
+        client.images.remove(f"{name}:1")
+
+    def test_old_images_go_and_what_is_not_ours_stays(
+        self, keystone: Keystone, git_server: GitServer, machine: Machine, foreign: str
+    ) -> None:
+        web = add_project(keystone, git_server, "tidy", keep_releases=self.KEPT)
+        for number in range(8):
+            deployed(web, f"version {number}")
+        until(
+            lambda: len(machine.image_tags("tidy")) <= self.KEPT,
+            timeout=20,
+            what=f"only {self.KEPT} images are left: {machine.image_tags('tidy')}",
+        )
+        kept = keystone.api("GET", "/api/apps/tidy/releases")["items"][: self.KEPT]
+        assert [release["number"] for release in kept] == [8, 7, 6]
+        assert machine.image_tags("tidy") == sorted(release["image"] for release in kept)
+        assert _is_there(machine, foreign)
+
+
+def _is_there(machine: Machine, name: str) -> bool:
+    client = machine.client
+    try:
+        client.images.get(f"{name}:1")
+        client.containers.get(name)
+        client.volumes.get(name)
+    except NotFound:
+        return False
+    return bool(client.networks.list(names=[name]))
+
+
+def _tar(name: str, content: bytes) -> bytes:
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, BytesIO(content))
+    return archive.getvalue()

@@ -1,0 +1,135 @@
+"""The way back: an earlier release as it was, at once, and no push until a person wants one."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.machine import Machine
+from tests.acceptance.project import Project, add_project
+from tests.acceptance.traffic import Traffic, steady_traffic
+from tests.gitserver import GitServer
+
+pytestmark = pytest.mark.docker
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """A rollback under traffic, and what its visitors saw."""
+
+    deployment: Json
+    traffic: Traffic
+
+
+@pytest.fixture(scope="module")
+def web(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app with two releases that differ in everything; the second one is live."""
+    project = add_project(keystone, git_server, "returning", memory_mb=64)
+    put(project, "first")
+    assert project.deploy("one")["state"] == "success"
+    put(project, "second")
+    keystone.api("PATCH", "/api/apps/returning", {"memory_mb": 96})
+    assert project.deploy("two")["state"] == "success"
+    return project
+
+
+@pytest.fixture(scope="module")
+def way_back(keystone: Keystone, web: Project) -> WayBack:
+    """The rollback from the second release to the first."""
+    with steady_traffic(web.port) as traffic:
+        traffic.wait_for("two")
+        over = roll_back(keystone)
+        traffic.wait_for("one")
+    return WayBack(over, traffic)
+
+
+def put(project: Project, value: str) -> None:
+    path = f"/api/apps/{project.name}/env/MODE"
+    project.keystone.api("PUT", path, {"value": value, "secret": True})
+
+
+def roll_back(keystone: Keystone, release: int | None = None) -> Json:
+    asked = keystone.api("POST", "/api/apps/returning/rollback", {"release": release})
+    return keystone.wait_for(asked["id"])
+
+
+def steps(deployment: Json) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in deployment["steps"]}
+
+
+def test_image_configuration_and_environment_are_those_of_the_earlier_release(
+    web: Project, way_back: WayBack, machine: Machine
+) -> None:
+    over = way_back.deployment
+    assert over["state"] == "success", over["reason"]
+    assert (over["kind"], over["trigger"], over["release"]) == ("rollback", "rollback", 1)
+    assert web.answer() == "one"
+    assert web.answer("/env?MODE") == "first"
+    assert web.answer("/env?KEYSTONE_RELEASE") == "v1"
+    assert machine.limits("returning")["Memory"] == 64 * MIB
+    app = web.view()
+    assert (app["live_release"], app["needs_redeploy"]) == (1, True)
+
+
+def test_nothing_is_fetched_or_built_for_it(way_back: WayBack) -> None:
+    assert {"checkout", "build", "release"}.isdisjoint(steps(way_back.deployment))
+
+
+def test_no_request_fails_meanwhile(way_back: WayBack) -> None:
+    assert way_back.traffic.failures == []
+
+
+def test_pushes_are_ignored_until_a_person_resumes(
+    keystone: Keystone, web: Project, way_back: WayBack
+) -> None:
+    assert way_back.deployment["state"] == "success"
+    sha = web.commit("three")
+    answer = web.send(web.payload(sha))
+    assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
+    assert answer.json()["reason"] == "auto-deploy of returning is paused"
+    assert web.view()["paused_reason"] == "rolled back to v1 by token:ci"
+    assert web.answer() == "one"
+    assert keystone.run("app", "set", "returning", "--auto-deploy").returncode == 0
+    assert web.view()["paused_reason"] == ""
+    assert keystone.wait_for(web.push(sha)["id"])["state"] == "success"
+    assert [web.answer(), web.answer("/env?MODE")] == ["three", "second"]
+
+
+def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
+    keystone: Keystone, web: Project, way_back: WayBack, machine: Machine
+) -> None:
+    assert way_back.deployment["state"] == "success"
+    if web.answer() == "one":
+        assert roll_back(keystone, 2)["state"] == "success"
+    (first,) = [r for r in releases(keystone) if r["number"] == 1]
+    machine.container("returning")
+    machine.client.images.remove(first["image"])
+    over = roll_back(keystone, 1)
+    assert over["state"] == "success", over["reason"]
+    assert steps(over)["build"] == "success"
+    assert "the image of v1 is gone: it is built again" in keystone.transcript(over["id"])
+    assert [web.answer(), web.answer("/env?MODE")] == ["one", "first"]
+    assert first["image"] in machine.image_tags("returning")
+
+
+def test_it_is_one_command_too(keystone: Keystone, web: Project, way_back: WayBack) -> None:
+    assert way_back.deployment["state"] == "success"
+    wanted = 2 if web.answer() == "one" else 1
+    done = keystone.run("rollback", "returning", "--to", f"v{wanted}", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert web.answer() == {1: "one", 2: "two"}[wanted]
+
+
+def test_what_cannot_be_had_is_409_with_the_reason(keystone: Keystone, web: Project) -> None:
+    live = web.view()["live_release"]
+    for release, reason in ((live, f"v{live} is the live release"), (99, "v99 is not kept")):
+        answer = keystone.ask("POST", "/api/apps/returning/rollback", {"release": release})
+        assert answer.status_code == 409
+        assert reason in answer.json()["error"]["message"]
+
+
+def releases(keystone: Keystone) -> list[Json]:
+    found: list[Json] = keystone.api("GET", "/api/apps/returning/releases")["items"]
+    return found
