@@ -6,7 +6,7 @@ ready := $(venv)/.ready
 ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check machine machine-to-test
+.PHONY: help setup demo run test check bench machine machine-to-test machine-to-bench
 # Two installations at once into one .venv would break it.
 .NOTPARALLEL:
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make setup   only install what it needs; afterwards use .venv/bin/keystone'
 	@echo 'make test    run every test, with coverage'
 	@echo 'make check   formatting, lint, types, import contracts'
+	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
 
 setup: machine $(ready)
 
@@ -37,11 +38,17 @@ check: $(ready_to_test)
 	$(venv)/bin/mypy
 	$(venv)/bin/lint-imports
 
+bench: machine-to-bench $(ready_to_test)
+	$(venv)/bin/python -m tests.benchmarks $(BENCHMARKS)
+
 machine:
 	@.setup/machine.sh run
 
 machine-to-test:
 	@.setup/machine.sh test
+
+machine-to-bench:
+	@.setup/machine.sh bench
 
 $(ready): requirements.lock pyproject.toml | machine
 	@.setup/environment.sh requirements.lock

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Makes sure that this machine has what Keystone needs: `machine.sh run` for running it, `machine.sh
-# test` for its tests as well. As root it installs what is missing with apt, and says so; otherwise it
-# names the command. Does nothing, quickly, when everything is there.
+# test` for its tests as well, `machine.sh bench` for its benchmarks on top. As root it installs what
+# is missing with apt, and says so; otherwise it names the command. Does nothing, quickly, when
+# everything is there.
 set -eu
 
-purpose=${1:?run or test}
+purpose=${1:?run, test or bench}
 engine_log=/var/log/keystone-dockerd.log
 engine_within_s=60
 
@@ -29,10 +30,14 @@ missing_packages() {
         have dockerd || echo docker.io
         have iptables || echo iptables
     fi
-    if [ "$purpose" = test ]; then
+    if [ "$purpose" != run ]; then
         have chromium || have chromium-browser || have google-chrome || echo chromium
         # A second Docker Engine, which the tests may kill, has a network of its own.
         have ip || echo iproute2
+    fi
+    if [ "$purpose" = bench ]; then
+        have wrk || echo wrk
+        have curl || echo curl
     fi
 }
 

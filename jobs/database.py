@@ -4,6 +4,7 @@ SQLite runs in WAL mode with `synchronous=FULL`, and writers begin with BEGIN IM
 that waits is queued by SQLite, never refused in the middle. PostgreSQL needs none of that.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,9 @@ class Database:
     def __init__(self, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.url = url
         self._busy_timeout_ms = busy_timeout_ms
+        # Between processes SQLite lets writers sleep and try again, and one may be unlucky for
+        # seconds; those of one process rather stand in line.
+        self._line = threading.Lock()
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
         self._reader: Engine | None = None
@@ -51,7 +55,11 @@ class Database:
         Raises:
             StorageError: the database cannot be reached, is locked too long, or its disk is full.
         """
-        with _translated(), Session(self.writer_engine, expire_on_commit=False) as session:
+        with (
+            self._turn(),
+            _translated(),
+            Session(self.writer_engine, expire_on_commit=False) as session,
+        ):
             yield session
             session.commit()
 
@@ -65,10 +73,24 @@ class Database:
         with _translated(), Session(self.reader_engine, expire_on_commit=False) as session:
             yield session
 
-    def close(self) -> None:
-        """Close every pooled connection; needed before a process forks. Others are opened on demand.
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._line.acquire(timeout=self._busy_timeout_ms / 1000):
+            raise StorageError(
+                "the database did not answer: another writer has been at it too long"
+            )
+        try:
+            yield
+        finally:
+            self._line.release()
 
-        The engines stay, and with them the statements they know.
+    def close(self) -> None:
+        """Close every pooled connection; needed before a process forks.
+
+        The engines stay, with the statements they know, and open others when they are needed.
         """
         for engine in (self._writer, self._reader):
             if engine is not None:

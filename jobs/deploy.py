@@ -5,6 +5,7 @@ switch makes the deployment a success; what comes after it can delay nobody and 
 """
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from jobs.adapters.ports import Commit, Engine, Route
@@ -82,10 +83,12 @@ def from_release(work: Work, candidate: Candidate) -> Candidate:
 
 def built(work: Work) -> tuple[Commit, BuiltImage]:
     """Have the image of the deployment's commit on the engine."""
-    with work.step(StepName.CHECKOUT):
+    with ThreadPoolExecutor(1, "disk") as meanwhile, work.step(StepName.CHECKOUT):
+        # The engine takes its time to say how much room there is: it is asked while git fetches.
+        free_disk = meanwhile.submit(work.tools.engine.free_disk)
         commit = checkout(work)
     with work.step(StepName.BUILD) as record:
-        return commit, build(work, commit, record)
+        return commit, build(work, commit, record, free_disk=free_disk.result)
 
 
 def give_up(work: Work, cause: Exception) -> None:
@@ -139,5 +142,6 @@ def clear_away(work: Work, route: Route) -> None:
                     logger.exception("retiring failed", extra={"action": "retire_failed"})
                 record.state, record.reason = StepState.ERROR, verdict(exc)[1]
                 work.say(StepName.RETIRE, f"the watcher will finish this: {record.reason}")
+        work.settle()
     except LeaseLostError:
         logger.info("deployment %d: another worker retires", work.plan.deployment_id)

@@ -21,7 +21,7 @@ from jobs.records.audit import KEYSTONE
 from jobs.records.deployments import Grip, Live, Request
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.states import StepName, StepState, Trigger
+from jobs.states import ContainerState, StepName, StepState, Trigger
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,9 +44,7 @@ def rehearse(runtime: Runtime[WorkerSettings]) -> None:
 
 
 def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
-    def record(
-        write: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def record(write: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         found = write(session, *args, **kwargs)
         session.flush()
         # Each record finds its rows in the database, as it will in a transaction of its own.
@@ -62,7 +60,7 @@ def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
     record(records.begin, grip)
     record(read_plan, runtime, grip)
     record(records.start_step, grip, StepName.CHECKOUT)
-    record(records.record_commit, grip, sha=NO_COMMIT, message="", author="")
+    record(records.record_commit, grip, sha=NO_COMMIT, message="-", author="-")
     record(records.end_step, grip, StepName.CHECKOUT, StepState.SUCCESS)
     release = record(records.record_release, grip, _release(grip))
     record(records.go_live, grip, Live(release.id or 0, NOBODY, "", "a"))
@@ -73,7 +71,13 @@ def _queue(session: Session) -> tuple[App, Deployment]:
     repository = Repository(full_name=NOBODY, name_key=NOBODY, git_url="")
     session.add(repository)
     session.flush()
-    app = App(name=NOBODY, repository_id=repository.id or 0, host_port=0)
+    app = App(
+        name=NOBODY,
+        repository_id=repository.id or 0,
+        host_port=0,
+        # As after its first deployment: what does not change is in no statement.
+        container_state=ContainerState.RUNNING,
+    )
     session.add(app)
     session.flush()
     wanted = Request(trigger=Trigger.PUSH, ref="refs/heads/main", commit_sha=NO_COMMIT)

@@ -1,8 +1,8 @@
 """One running deployment: what its steps know, the tools they use, and how they leave a record."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlmodel import Session
@@ -12,7 +12,7 @@ from jobs.claims import Claim
 from jobs.database import Database
 from jobs.logs import DeploymentLog
 from jobs.plan import Plan
-from jobs.records.deployments import Grip, end_step, ensure_ours, start_step
+from jobs.records.deployments import Grip, end_step, ensure_ours, hold, start_step
 from jobs.states import StepName, StepState
 from jobs.stopping import StopSignal
 from jobs.vault import Vault
@@ -46,7 +46,12 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Work:
-    """Everything a step is handed."""
+    """Everything a step is handed.
+
+    Attributes:
+        ended: steps whose end goes on record with whatever is recorded next: mostly the start of
+            the next step, and a transaction waits for the disk.
+    """
 
     plan: Plan
     claim: Claim
@@ -55,6 +60,7 @@ class Work:
     vault: Vault
     log: DeploymentLog
     stop: StopSignal
+    ended: list[tuple[StepName, StepState, str]] = field(default_factory=list)
 
     @property
     def grip(self) -> Grip:
@@ -67,7 +73,7 @@ class Work:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Make one record in a transaction of its own.
+        """Make one record in a transaction of its own, with the ends of the steps before it.
 
         Raises:
             LeaseLostError: the app is not ours any more.
@@ -76,11 +82,12 @@ class Work:
         with self.database.writing() as session:
             for step in ended:
                 end_step(session, self.grip, *step)
-            found = write(session, self.grip, *args, **kwargs)
+            made = write(session, self.grip, *args, **kwargs)
         for step in ended:
+            # The thread that renews the lease may have been faster.
             with suppress(ValueError):
                 self.ended.remove(step)
-        return found
+        return made
 
     def ensure_held(self) -> None:
         """Make sure, before touching the outside, that the app is still ours and nobody said stop.
@@ -105,13 +112,23 @@ class Work:
     def step(self, name: StepName) -> Iterator[StepRecord]:
         """Run a block as one step of the deployment, with its times and outcome on record.
 
-        A step that raises is closed by whoever ends the deployment, with the same reason.
+        A step that raises is closed by whoever ends the deployment, with the same reason. After
+        the last step there is nothing to wait for: `settle` puts its end on record.
         """
         self.stop.check()
         self.record(start_step, name)
         record = StepRecord()
         yield record
-        self.record(end_step, name, record.state, record.reason)
+        self.ended.append((name, record.state, record.reason))
+
+    def settle(self) -> None:
+        """Put on record what is still to be.
+
+        Raises:
+            LeaseLostError: the app is not ours any more.
+        """
+        if self.ended:
+            self.record(hold)
 
     def say(self, step: StepName, text: str) -> None:
         """Write to the deployment's log."""

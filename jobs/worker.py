@@ -4,6 +4,7 @@ RQ's fork worker, with three things made stricter (FACTS A1): only our own task 
 dies with its worker, and a child that was killed has its lease expired at once.
 """
 
+import gc
 import logging
 import os
 from resource import struct_rusage
@@ -101,6 +102,9 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
     """
     rehearse(runtime)
     runtime.database.close()
+    # A child that looked for garbage among what it has from us would get its own copy of it all.
+    gc.collect()
+    gc.freeze()
     connection = Redis.from_url(runtime.settings.effective_redis_url)
     worker = DeploymentWorker(
         [Queue(runtime.queue.name, connection=connection, serializer="json")],

@@ -155,10 +155,12 @@ class DockerEngine:
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make the app's own network, unless it is there."""
         with _translated():
-            if not self._find_networks(name):
+            found = self._find_networks(name)
+            if not found:
                 self._make_network(name, labels)
+                found = self._find_networks(name)
             # The engine lets callers at once make several of one name: the oldest stays.
-            for duplicate in self._find_networks(name)[1:]:
+            for duplicate in found[1:]:
                 with _Tolerated(NOT_FOUND, FORBIDDEN):
                     duplicate.remove()
 

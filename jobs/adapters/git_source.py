@@ -150,10 +150,12 @@ class GitSource:
         ref = mirror / commands.kept_ref(sha)
         if not ref.is_file():
             return None
-        if self._resolved_last is None or self._resolved_last[0] != ref:
-            commit = _resolve(mirror, sha)
-            self._resolved_last = None if commit is None else (ref, commit)
-        return self._resolved_last[1] if self._resolved_last else None
+        last = self._resolved_last
+        if last is not None and last[0] == ref:
+            return last[1]
+        commit = _resolve(mirror, sha)
+        self._resolved_last = None if commit is None else (ref, commit)
+        return commit
 
     def _fetched(self, remote: Remote, sha: str) -> Path:
         if not SHA.fullmatch(sha) or self._kept(remote, sha) != sha:

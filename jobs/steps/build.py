@@ -1,5 +1,6 @@
 """build: make the image of the commit, unless it is there already."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.adapters.ports import BuildSpec, Commit
@@ -21,8 +22,14 @@ class BuiltImage:
     id: str
 
 
-def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
+def build(
+    work: Work, commit: Commit, record: StepRecord, *, free_disk: Callable[[], int | None]
+) -> BuiltImage:
     """Give the image of a commit.
+
+    Args:
+        free_disk: gives the bytes free on the engine's disk, None when that is unknown; asked
+            only when there is something to build.
 
     Raises:
         BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
@@ -34,7 +41,7 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
         record.skip("the image of this commit is there already")
         work.say(STEP, record.reason)
         return BuiltImage(spec.tag, image_id)
-    ensure_disk(engine.free_disk(), work.plan.min_free_disk)
+    ensure_disk(free_disk(), work.plan.min_free_disk)
     folder = work.plan.recipe.build.context
     with work.tools.source.tree(work.plan.remote, commit.sha, folder=folder) as tree:
         image_id = engine.build(spec, tree, log=lambda line: work.say(STEP, line), stop=work.stop)

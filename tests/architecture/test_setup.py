@@ -59,6 +59,13 @@ def test_only_the_tests_need_a_browser(bare: Path) -> None:
     assert "chromium" in set_up("test", str(bare)).stderr
 
 
+def test_only_the_benchmarks_need_wrk(bare: Path) -> None:
+    assert "wrk" not in set_up("test", str(bare)).stderr
+    told = set_up("bench", str(bare)).stderr
+    assert "wrk" in told
+    assert "chromium" in told
+
+
 @pytest.mark.parametrize("name", [".setup/machine.sh", ".setup/environment.sh", ".ci/run"])
 def test_the_scripts_are_plain_shell_and_can_be_run(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)

@@ -1,6 +1,7 @@
 """The one door to the database: writers queue, readers cannot write, failures are Keystone's."""
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -61,6 +62,30 @@ class TestWriting:
         assert sorted(ports) == list(range(20000, 20000 + PROCESSES * EACH))
         with bench.reading() as session:
             assert len(session.exec(select(Repository)).all()) == 1
+
+    def test_a_writer_stands_in_line_behind_another_of_its_process(
+        self, database: Database
+    ) -> None:
+        order: list[str] = []
+
+        def write() -> None:
+            with database.writing() as session:
+                session.get_one(Identity, 1)
+                order.append("second")
+
+        with database.writing():
+            second = threading.Thread(target=write)
+            second.start()
+            second.join(0.2)
+            order.append("first")
+        second.join(5)
+        assert order == ["first", "second"]
+
+    def test_the_line_is_left_when_it_takes_too_long(self, impatient: Database) -> None:
+        begun = time.monotonic()
+        with impatient.writing(), pytest.raises(StorageError), impatient.writing():
+            pass
+        assert time.monotonic() - begun < 5
 
     def test_a_block_that_raises_changes_nothing(self, database: Database) -> None:
         with suppress(ZeroDivisionError), database.writing() as session:

@@ -1,0 +1,12 @@
+"""Runs the benchmarks that are named, or all of them; exits with 1 when one misses its goal."""
+
+import sys
+
+from tests.benchmarks import push_to_live, receiver, swaps
+
+BENCHMARKS = {"push_to_live": push_to_live.run, "receiver": receiver.run, "swaps": swaps.run}
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or list(BENCHMARKS)
+    reached = [BENCHMARKS[name]() for name in chosen]
+    sys.exit(0 if all(reached) else 1)

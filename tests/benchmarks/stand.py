@@ -1,0 +1,55 @@
+"""What every benchmark stands on: a running Keystone, a git server and a recording GitHub."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.acceptance.keystone import Json, Keystone, until
+from tests.acceptance.project import Project, add_project
+from tests.githubapi import GitHubApi
+from tests.gitserver import GitServer
+
+TOKEN = "ghp_Benchmark0Token1With2Thirty3Six4Chars0"
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A Keystone with everything around it."""
+
+    folder: Path
+    keystone: Keystone
+    server: GitServer
+
+    def project(self, name: str, **settings: object) -> Project:
+        """Add an app of a repository that everybody may read."""
+        return add_project(self.keystone, self.server, name, **{"token": TOKEN, **settings})
+
+    def wait_for_retired(self, deployment_id: int, *, timeout: float = 90) -> Json:
+        """Wait until a deployment is over and has cleared away, and give it."""
+        over = self.keystone.wait_for(deployment_id, timeout=timeout)
+
+        def has_ended() -> bool:
+            steps = self.keystone.deployment(deployment_id)["steps"]
+            return all(step["ended_at"] for step in steps) and (
+                over["state"] != "success" or steps[-1]["name"] == "retire"
+            )
+
+        until(has_ended, timeout=timeout, what=f"deployment {deployment_id} has cleared away")
+        return self.keystone.deployment(deployment_id)
+
+
+@contextmanager
+def standing() -> Iterator[Stand]:
+    """Run a Keystone for the length of the block; afterwards nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
+        folder = Path(name)
+        for part in ("git", "up"):
+            (folder / part).mkdir()
+        with (
+            GitServer(folder / "git") as server,
+            GitHubApi(token=TOKEN) as github,
+            Keystone(folder / "up", github_api_url=github.url) as keystone,
+        ):
+            yield Stand(folder, keystone, server)

@@ -1,0 +1,44 @@
+"""The benchmarks in their shortest form: that they run, and that no request fails."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.benchmarks import push_to_live, receiver, swaps
+from tests.benchmarks.stand import Stand, standing
+from tests.benchmarks.tables import median, percentile
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    """A Keystone that all three share."""
+    with standing() as stand:
+        yield stand
+
+
+def test_a_push_is_timed_from_end_to_end(stand: Stand) -> None:
+    times = push_to_live.measure(stand, None, rounds=1)
+    assert len(times.recorded) == len(times.seen) == 1
+    assert all(len(found) == 1 for found in times.steps.values())
+    assert sum(found[0] for found in times.steps.values()) <= times.recorded[0]
+
+
+def test_no_request_fails_during_swaps_nor_when_a_version_is_unhealthy(stand: Stand) -> None:
+    seen = swaps.measure(stand, swaps=2, crowd=False, quiet_s=1, slow_ms=1500)
+    assert [each.failures for each in seen] == [[], []]
+    assert all(each.load.times for each in seen)
+
+
+def test_every_push_of_a_burst_is_accepted(stand: Stand) -> None:
+    for series in receiver.measure(stand, count=5, burst=64):
+        assert series.times
+        assert set(series.statuses) <= receiver.ACCEPTED, series.name
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert median(values) == 50
+    assert percentile(values, 99) == 99
+    assert percentile([7.0], 99) == 7
