@@ -54,7 +54,9 @@ class Machine:
 
     def image_tags(self, app: str) -> list[str]:
         """Give the tags of the app's images."""
-        return sorted(tag for image in self.images(app) for tag in image.tags)
+        # One request: `images` asks for each, and one may be removed in between.
+        found = self.client.api.images(filters=self._of(app))
+        return sorted(tag for image in found for tag in image["RepoTags"] or [])
 
     def image_contents(self, app: str) -> str:
         """Give all there is in the app's images: layers, configuration, history."""

@@ -37,7 +37,9 @@ def change(project: Project, **fields: object) -> None:
 def redeploy(project: Project) -> Json:
     """Deploy by hand what is on the branch, and give the deployment once it is over."""
     asked = project.keystone.api("POST", f"/api/apps/{project.name}/deployments")
-    return project.keystone.wait_for(asked["id"])
+    over = project.keystone.wait_for(asked["id"])
+    assert over["state"] == "success", over["reason"]
+    return over
 
 
 def deployed(project: Project, version: str, **files: str) -> Json:
