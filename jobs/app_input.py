@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    TypeAdapter,
     ValidationError,
 )
 
@@ -22,6 +23,7 @@ from jobs.domain_names import plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, OnNewPush, Restart
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # Enterprise-managed owners have an underscore in their names.
@@ -145,6 +147,37 @@ Argument = Annotated[str, Field(max_length=4096)]
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
 
+LONGEST_REF = 500
+SHORTEST_SHORT_SHA = 7
+WHOLE_SHA = 40
+_BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
+
+
+def full_ref(text: str) -> str:
+    """Give the full name of what somebody asks to be deployed: a ref, or a whole commit id.
+
+    Raises:
+        ValueError: it is neither, or could be too many things.
+    """
+    lowered = text.lower()
+    if is_sha(lowered):
+        return lowered
+    if SHORTEST_SHORT_SHA <= len(text) < WHOLE_SHA and set(lowered) <= set("0123456789abcdef"):
+        raise ValueError(
+            f"looks like a short commit id; give all {WHOLE_SHA} characters of it, "
+            f"or {BRANCH_PREFIX}{text} for a branch"
+        )
+    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if text.startswith(p)), BRANCH_PREFIX)
+    name = text.removeprefix(prefix)
+    if name in {"HEAD", "@"}:
+        raise ValueError("name a branch, or give a whole commit id")
+    return prefix + _BRANCH.validate_python(name)
+
+
+Ref = Annotated[str, Field(max_length=LONGEST_REF), AfterValidator(full_ref)]
+_REF: TypeAdapter[str] = TypeAdapter(Ref)
+
+
 class AppChange(BaseModel):
     """What of an app can be changed; a field that is not given stays as it is."""
 
@@ -263,3 +296,17 @@ def ensure_scheme(git_url: str, allowed: Sequence[str]) -> None:
             f"git_url: {scheme} is not allowed; KEYSTONE_ALLOWED_GIT_SCHEMES names "
             f"{', '.join(allowed)}"
         )
+
+
+def parse_ref(text: str) -> str:
+    """Give the full name of the ref or commit that somebody typed.
+
+    Raises:
+        ConfigurationError: it is neither, or could be too many things.
+    """
+    try:
+        return _REF.validate_python(text)
+    except ValidationError as exc:
+        raise ConfigurationError(
+            *(f"ref: {sentence.partition(': ')[2]}" for sentence in sentences(exc))
+        ) from None

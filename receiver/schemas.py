@@ -5,45 +5,17 @@ Every field is typed and bounded; a field nobody knows is refused.
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from jobs.app_input import AppName, Branch, Token
+from jobs.app_input import AppName, Ref, Token
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.views import TokenView, View
 
 # The largest id that an integer column of every database can be asked for.
 LARGEST_ID = 2**31 - 1
 LARGEST_OFFSET = 2**53
-LONGEST_REF = 500
 LARGEST_PEM = 256 * 1024
-SHORTEST_SHORT_SHA = 7
-WHOLE_SHA = 40
-_BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
 
-
-def full_ref(text: str) -> str:
-    """Give the full name of what somebody asks to be deployed: a ref, or a whole commit id.
-
-    Raises:
-        ValueError: it is neither, or could be too many things.
-    """
-    lowered = text.lower()
-    if is_sha(lowered):
-        return lowered
-    if SHORTEST_SHORT_SHA <= len(text) < WHOLE_SHA and set(lowered) <= set("0123456789abcdef"):
-        raise ValueError(
-            f"looks like a short commit id; give all {WHOLE_SHA} characters of it, "
-            f"or {BRANCH_PREFIX}{text} for a branch"
-        )
-    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if text.startswith(p)), BRANCH_PREFIX)
-    name = text.removeprefix(prefix)
-    if name in {"HEAD", "@"}:
-        raise ValueError("name a branch, or give a whole commit id")
-    return prefix + _BRANCH.validate_python(name)
-
-
-Ref = Annotated[str, Field(max_length=LONGEST_REF), AfterValidator(full_ref)]
 Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 PageSize = Annotated[int, Field(ge=1, le=100)]
 

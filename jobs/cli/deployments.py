@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.app_input import AppChange, parse_input
+from jobs.app_input import parse_ref
 from jobs.cli.apps import show_app, show_apps
 from jobs.cli.console import (
     AsJson,
@@ -28,7 +28,7 @@ from jobs.records.deployments import Request, cancel, request
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState, Trigger
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.triggers import is_sha
 from jobs.views import AppView, DeploymentView, Page
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -75,11 +75,8 @@ def manual_request(ref: str) -> Request:
     Raises:
         ConfigurationError: git allows no such ref.
     """
-    if is_sha(ref):
-        return Request(Trigger.MANUAL, ref, commit_sha=ref)
-    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if ref.startswith(p)), BRANCH_PREFIX)
-    branch = parse_input(AppChange, {"branch": ref.removeprefix(prefix)}).branch
-    return Request(Trigger.MANUAL, prefix + branch)
+    full = parse_ref(ref)
+    return Request(Trigger.MANUAL, full, commit_sha=full if is_sha(full) else "")
 
 
 @commands.command("cancel")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.app_input import parse_input
+from jobs.app_input import full_ref, parse_input
 from jobs.errors import ConfigurationError
-from receiver.schemas import DeployInput, RepositoryTokenInput, full_ref
+from receiver.schemas import DeployInput, RepositoryTokenInput
 
 
 @pytest.mark.parametrize(
