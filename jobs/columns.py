@@ -1,5 +1,6 @@
 """The kinds of column the tables are made of, and how their constraints are named."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -18,6 +19,16 @@ SQLModel.metadata.naming_convention = MetaData(
         "pk": "pk_%(table_name)s",
     }
 ).naming_convention
+
+
+# SQLite would give the id of a removed row to the next one, and with it its log file, its
+# container's name and its place in the audit trail.
+NUMBERS_ONCE = {"sqlite_autoincrement": True}
+
+
+def now() -> datetime:
+    """Give the present moment, aware, in UTC."""
+    return datetime.now(UTC)
 
 
 class WordColumn(TypeDecorator[Word]):

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.database import Database
 from jobs.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 FOLDER = Path(__file__).parent
 
 

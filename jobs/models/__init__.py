@@ -1,0 +1,22 @@
+"""The tables, one class each. Shapes only: `records` writes them, `queries` reads them.
+
+Times are aware UTC. Secrets never stand in these columns in clear: a column named `sealed` holds
+bytes made by `jobs.vault`.
+"""
+
+from jobs.columns import now
+from jobs.models.access import ApiToken, AuditEvent, LoginSession, User
+from jobs.models.apps import (
+    App,
+    BlockedPort,
+    Certificate,
+    Domain,
+    EnvironmentVariable,
+    Repository,
+    RepositorySecret,
+    SecretKind,
+)
+from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
+from jobs.models.keystone import DomainPort, Identity
+
+__all__ = []
