@@ -19,4 +19,26 @@ from jobs.models.apps import (
 from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
 from jobs.models.keystone import DomainPort, Identity
 
-__all__ = []
+__all__ = [
+    "ApiToken",
+    "App",
+    "AuditEvent",
+    "BlockedPort",
+    "Certificate",
+    "CommitStatus",
+    "Delivery",
+    "Deployment",
+    "Domain",
+    "DomainPort",
+    "EnvironmentVariable",
+    "Identity",
+    "Lease",
+    "LoginSession",
+    "Release",
+    "Repository",
+    "RepositorySecret",
+    "SecretKind",
+    "Step",
+    "User",
+    "now",
+]
