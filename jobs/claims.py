@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
-from jobs.models import Deployment
+from jobs.models import Deployment, Lease
 from jobs.records.deployments import Grip, locked_app, supersede
 from jobs.states import DeploymentState, Trigger
 from jobs.triggers import Moment, Order, compare
@@ -63,6 +63,21 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
         take(session, app_id, chosen.id or 0, holder),
         tuple(Rival(row.id or 0, row.number, row.commit_sha) for row in rivals),
     )
+
+
+def has_work(session: Session, deployment_id: int) -> bool:
+    """Whether the app of a deployment has something queued, and nobody is at it."""
+    wanted = select(Deployment.app_id).where(Deployment.id == deployment_id).scalar_subquery()
+    statement = (
+        select(Deployment.id)
+        .where(
+            Deployment.app_id == wanted,
+            Deployment.state == DeploymentState.QUEUED,
+            col(Deployment.app_id).not_in(select(Lease.app_id)),
+        )
+        .limit(1)
+    )
+    return session.exec(statement).first() is not None
 
 
 def outdated(

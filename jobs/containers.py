@@ -3,7 +3,8 @@
 from sqlmodel import col, select
 
 from jobs.adapters.ports import Container
-from jobs.models import App
+from jobs.models import App, Release
+from jobs.plan import ContainerSettings
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
@@ -11,13 +12,20 @@ from jobs.work import Tools
 
 
 def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Look at every live container and note what has changed."""
+    """Look at every live container, note what has changed, and have the engine keep it running."""
     with runtime.database.reading() as session:
-        live = session.exec(select(App).where(col(App.live_container_id).is_not(None))).all()
+        live = session.exec(
+            select(App, Release).join(Release, col(App.live_release_id) == Release.id)
+        ).all()
     by_id = {container.id: container for container in tools.engine.containers()}
-    for app in live:
+    for app, release in live:
         gone = Container(id=app.live_container_id or "", state=ContainerState.MISSING)
-        note_container(runtime, app, by_id.get(gone.id, gone))
+        found = by_id.get(gone.id, gone)
+        note_container(runtime, app, found)
+        wanted = ContainerSettings.model_validate(release.container).restart
+        # A worker that died right after the switch has not come to it.
+        if found.state is not ContainerState.MISSING and found.restart != wanted:
+            tools.engine.keep_running(found.id, wanted)
 
 
 def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:

@@ -5,10 +5,9 @@ switch makes the deployment a success; what comes after it can delay nobody and 
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from jobs.adapters.ports import Commit, Engine, Route
+from jobs.adapters.ports import Commit, Engine
 from jobs.errors import (
     CancelledError,
     DeploymentError,
@@ -27,7 +26,7 @@ from jobs.steps.health_check import check_health
 from jobs.steps.release import make_release
 from jobs.steps.retire import retire
 from jobs.steps.start import start
-from jobs.steps.switch import switch
+from jobs.steps.switch import Serving, switch
 from jobs.work import Work
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ logger = logging.getLogger(__name__)
 def deploy(work: Work) -> None:
     """Run a deployment to its end, and see to it that it has one."""
     try:
-        route = bring_live(work)
+        serving = bring_live(work)
     except LeaseLostError:
         raise
     except Exception as exc:
@@ -50,10 +49,10 @@ def deploy(work: Work) -> None:
         )
         give_up(work, exc)
     else:
-        clear_away(work, route)
+        clear_away(work, serving)
 
 
-def bring_live(work: Work) -> Route:
+def bring_live(work: Work) -> Serving:
     """Start a release beside the one that serves, and move the traffic to it."""
     earlier = work.plan.earlier
     candidate = from_commit(work) if earlier is None else from_release(work, earlier.candidate)
@@ -83,12 +82,10 @@ def from_release(work: Work, candidate: Candidate) -> Candidate:
 
 def built(work: Work) -> tuple[Commit, BuiltImage]:
     """Have the image of the deployment's commit on the engine."""
-    with ThreadPoolExecutor(1, "disk") as meanwhile, work.step(StepName.CHECKOUT):
-        # The engine takes its time to say how much room there is: it is asked while git fetches.
-        free_disk = meanwhile.submit(work.tools.engine.free_disk)
+    with work.step(StepName.CHECKOUT):
         commit = checkout(work)
     with work.step(StepName.BUILD) as record:
-        return commit, build(work, commit, record, free_disk=free_disk.result)
+        return commit, build(work, commit, record)
 
 
 def give_up(work: Work, cause: Exception) -> None:
@@ -129,12 +126,12 @@ def remove_containers(engine: Engine, deployment_id: int) -> None:
             engine.stop(container.id, grace_s=0)
 
 
-def clear_away(work: Work, route: Route) -> None:
+def clear_away(work: Work, serving: Serving) -> None:
     """Retire what the new release replaces; a failure here is noted and changes nothing."""
     try:
         with work.step(StepName.RETIRE) as record:
             try:
-                retire(work, route)
+                retire(work, serving)
             except LeaseLostError:
                 raise
             except Exception as exc:

@@ -17,7 +17,6 @@ from jobs.deploy import deploy
 from jobs.environment import secrets_of
 from jobs.errors import (
     ConfigurationError,
-    InvalidTransitionError,
     LeaseLostError,
     NotFoundError,
     StorageError,
@@ -40,13 +39,17 @@ logger = logging.getLogger(__name__)
 CANCEL_SEEN_WITHIN_S = 0.25
 
 
-def real_tools(runtime: Runtime[WorkerSettings]) -> Tools:
-    """Open the real Docker Engine, git, router and network."""
+def real_tools(runtime: Runtime[WorkerSettings], *, router_patience_s: float = 0.0) -> Tools:
+    """Open the real Docker Engine, git, router and network.
+
+    Args:
+        router_patience_s: how long a router that has died may take to be started again.
+    """
     settings = runtime.settings
     return Tools(
         engine=DockerEngine.from_environment(runtime.identity),
         source=GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes),
-        router=HAProxyRouter(settings.effective_router_socket),
+        router=HAProxyRouter(settings.effective_router_socket, patience_s=router_patience_s),
         probe=HttpProbe(),
     )
 
@@ -60,13 +63,15 @@ def dispatch(
         with database.writing() as session:
             app_id = find_deployment(session, deployment_id).app_id
             claim = claim_next(session, app_id, holder)
+            plan = None if claim is None else _begin(session, runtime, claim.grip)
     except NotFoundError:
         logger.info("deployment %d is gone, with its app", deployment_id)
         return
     if claim is None:
         return
     try:
-        _run(runtime, tools, claim)
+        if plan is not None:
+            _run(runtime, tools, claim, plan)
     finally:
         with database.writing() as session:
             let_go(session, claim.grip)
@@ -75,11 +80,8 @@ def dispatch(
         runtime.queue.wake(_next_in_line(session, app_id))
 
 
-def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
+def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim, plan: Plan) -> None:
     grip = claim.grip
-    plan = _begin(runtime, grip)
-    if plan is None:
-        return
     log = DeploymentLog(
         log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
     )
@@ -93,17 +95,14 @@ def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim) -> None:
         log.close()
 
 
-def _begin(runtime: Runtime[WorkerSettings], grip: Grip) -> Plan | None:
+def _begin(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) -> Plan | None:
     """Mark the deployment as running; None when it ended before its work began."""
-    with runtime.database.writing() as session:
-        try:
-            begin(session, grip)
-            return read_plan(session, runtime, grip)
-        except InvalidTransitionError as exc:
-            logger.info("deployment %d is not begun: %s", grip.deployment_id, exc)
-        except ConfigurationError as exc:
-            # The vault's key does not fit, say: trying again would not help.
-            finish(session, grip, DeploymentState.ERROR, str(exc))
+    begin(session, grip)
+    try:
+        return read_plan(session, runtime, grip)
+    except ConfigurationError as exc:
+        # The vault's key does not fit, say: trying again would not help.
+        finish(session, grip, DeploymentState.ERROR, str(exc))
     return None
 
 

@@ -7,6 +7,10 @@ from jobs.dispatch import dispatch, real_tools
 from jobs.lease import holder_name
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WorkerSettings, read_settings
+from jobs.work import Tools
+
+# A deployment does not fail for a router that `keystone up` is about to start again.
+ROUTER_BACK_WITHIN_S = 20.0
 
 
 @cache
@@ -19,7 +23,13 @@ def opened() -> Runtime[WorkerSettings]:
     return open_runtime(read_settings(WorkerSettings, os.environ))
 
 
+@cache
+def tools() -> Tools:
+    """Open the tools of a deployment once in this process."""
+    return real_tools(opened(), router_patience_s=ROUTER_BACK_WITHIN_S)
+
+
 def deploy(deployment_id: int) -> None:
     """Deploy what the deployment's app has to deploy next."""
     runtime = opened()
-    dispatch(runtime, real_tools(runtime), deployment_id, holder=holder_name(os.getpid()))
+    dispatch(runtime, tools(), deployment_id, holder=holder_name(os.getpid()))

@@ -7,21 +7,28 @@ dies with its worker, and a child that was killed has its lease expired at once.
 import gc
 import logging
 import os
+from contextlib import suppress
 from resource import struct_rusage
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.exceptions import DeserializationError
+from rq.executions import Execution
 from rq.job import Job
+from rq.worker import WorkerStatus
 
 from jobs import tasks
-from jobs.errors import StorageError
+from jobs.claims import has_work
+from jobs.errors import PlatformError, StorageError
 from jobs.guard import die_with
 from jobs.lease import expire, holder_name
 from jobs.queue import TASK
 from jobs.rehearsal import rehearse
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
+from jobs.standby import Standby
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +64,78 @@ class DeploymentWorker(Worker):
     """RQ's worker, with children that cannot outlive it."""
 
     job_class = DeploymentJob
+    runtime: Runtime[WorkerSettings]
+    standby: Standby | None = None
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — RQ's own signature
+        """Begin to work, with a child that waits for the first job."""
+        super().bootstrap(*args, **kwargs)
+        self.stand_by()
+
+    def stand_by(self) -> None:
+        """Have a child wait for the next job."""
+        self.standby = Standby.fork(
+            (self._know_the_statements, self._know_the_engine), self._take_over
+        )
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Give the job to the child that waits; fork one when that has died."""
+        execution = self.execution
+        standby, self.standby = self.standby, None
+        if execution and standby and standby.hand_over(f"{job.id} {execution.id}"):
+            self._horse_pid = standby.pid
+        else:
+            super().fork_work_horse(job, queue)
+
+    def _know_the_statements(self) -> None:
+        """In the child: open the database, and make every record a first time."""
+        with suppress(StorageError):
+            rehearse(self.runtime)
+        gc.collect()
+        gc.freeze()
+
+    def _know_the_engine(self) -> None:
+        """In the child: connect to the engine, and ask what is slow to answer."""
+        with suppress(PlatformError):
+            tasks.tools().engine.free_disk()
+
+    def _take_over(self, message: str) -> None:
+        """In the child: find the job that was handed over, and run it."""
+        job_id, execution_id = message.split()
+        job = self.job_class.fetch(job_id, self.connection, self.serializer)
+        execution = Execution.fetch(execution_id, job_id, self.connection)
+        self.executions = {execution.id: execution}
+        self.main_work_horse(job, self.queues[0])
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Run one job in the child process; never returns."""
         if not die_with(self.pid or 0):
             os._exit(1)
         super().main_work_horse(job, queue)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Have a child do the job, unless nothing is left to do: of many wake-ups one is enough."""
+        if is_needless(self.runtime, job):
+            queue.intermediate_queue.remove(job.id)
+            job.delete()
+            return
+        super().execute_job(job, queue)
+        # The child that did it is gone: another one waits for the next.
+        self.stand_by()
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Tell Redis that the job is being done; one that is down does not end the deployment."""
+        with suppress(RedisError):
+            super().maintain_heartbeats(job, execution)
+
+    def get_state(self) -> WorkerStatus:
+        """Say whether a child is at work, without asking Redis: it is asked for at SIGTERM."""
+        return WorkerStatus.BUSY if self.horse_pid else WorkerStatus.IDLE
+
+    def set_shutdown_requested_date(self) -> None:
+        """Note in Redis that we were told to stop; one that is down does not keep us from it."""
+        with suppress(RedisError):
+            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
 
     def handle_work_horse_killed(
         self, job: Job, retpid: int, ret_val: int, rusage: struct_rusage
@@ -78,7 +151,21 @@ class DeploymentWorker(Worker):
         tell_watcher(self.runtime, retpid)
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]
 
-    runtime: Runtime[WorkerSettings]
+
+def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
+    """Whether an app has nothing queued, or whoever deploys it now will look at the queue after."""
+    if job.func_name != TASK:
+        return False
+    try:
+        (deployment_id,) = job.args
+        with runtime.database.reading() as session:
+            return not has_work(session, int(deployment_id))
+    except (StorageError, DeserializationError, ValueError, TypeError, OverflowError):
+        # The child finds out, and says what is wrong.
+        return False
+    finally:
+        # Whatever is forked from here must not inherit an open connection.
+        runtime.database.close()
 
 
 def tell_watcher(runtime: Runtime[WorkerSettings], pid: int) -> None:

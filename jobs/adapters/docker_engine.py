@@ -74,6 +74,7 @@ class DockerEngine:
         self._identity = identity
         self._config = config
         self._timeout_s = timeout_s
+        self._disk_root: Path | None = None
 
     @classmethod
     def from_environment(cls, identity: str, *, timeout_s: int = TIMEOUT_S) -> "DockerEngine":
@@ -135,9 +136,11 @@ class DockerEngine:
         """Give the bytes free where the engine keeps images; None when it is another machine's."""
         if not isinstance(self._client.api.get_adapter(self._client.api.base_url), UnixHTTPAdapter):
             return None
-        with _translated():
-            root = Path(str(self._client.info()["DockerRootDir"]))
-        return shutil.disk_usage(root).free if root.is_dir() else None
+        if self._disk_root is None:
+            with _translated():
+                # Slow: the engine counts everything it has. Where it keeps images does not change.
+                self._disk_root = Path(str(self._client.info()["DockerRootDir"]))
+        return shutil.disk_usage(self._disk_root).free if self._disk_root.is_dir() else None
 
     def usage(self) -> Usage:
         """Tell what is kept on the engine's disk."""

@@ -41,6 +41,7 @@ def read_container(attributes: Mapping[str, Any]) -> Container:
         restarts=attributes["RestartCount"],
         started_at=state["StartedAt"],
         health=state.get("Health", {}).get("Status"),
+        restart=attributes["HostConfig"]["RestartPolicy"]["Name"],
     )
 
 

@@ -170,8 +170,8 @@ def keep_commit(mirror: Path, sha: str) -> list[str]:
 
 
 def read_commit(mirror: Path, sha: str) -> list[str]:
-    """Print a commit as git stores it."""
-    return [*_in(mirror), "cat-file", "commit", sha]
+    """Print the commit behind what is kept under a SHA, as git stores it."""
+    return [*_in(mirror), "cat-file", "commit", f"{kept_ref(sha)}^{{commit}}"]
 
 
 def list_tree(mirror: Path, sha: str, folder: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading what git prints: refs, commits, trees. Pure; everything read here is hostile."""
 
+import hashlib
 import re
 
 from jobs.adapters.git_commands import SHA
@@ -37,6 +38,12 @@ def parse_remote_refs(output: bytes, ref: str) -> str | None:
             found[name] = sha.decode("ascii")
     wanted = ref.encode()
     return found.get(wanted + b"^{}") or found.get(wanted)
+
+
+def object_name(content: bytes, object_format: str) -> str:
+    """Give the SHA of a whole commit: git names what it keeps by a hash of it."""
+    whole = b"commit %d\0%b" % (len(content), content)
+    return hashlib.new(object_format, whole, usedforsecurity=False).hexdigest()
 
 
 def parse_commit(sha: str, content: bytes) -> Commit:

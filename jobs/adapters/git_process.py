@@ -38,8 +38,12 @@ def run(
     stop: StopSignal | None = None,
     timeout_s: float = LOCAL_TIMEOUT_S,
     most_output: int = LONGEST_OUTPUT,
+    has_helpers: bool = False,
 ) -> Finished:
     """Run git to its end; whatever happens, it and its helpers are gone afterwards.
+
+    Args:
+        has_helpers: it speaks to a server; such a git is ended with its worker.
 
     Raises:
         GitError: git is not installed, or took too long.
@@ -47,7 +51,7 @@ def run(
     """
     signal_ = stop or StopSignal()
     with (
-        running(arguments, environment, stderr=subprocess.PIPE) as process,
+        running(arguments, environment, stderr=subprocess.PIPE, has_helpers=has_helpers) as process,
         signal_.cuts(partial(kill, process)),
     ):
         try:
@@ -63,13 +67,14 @@ def running(
     *,
     stdin: int = subprocess.DEVNULL,
     stderr: int = subprocess.DEVNULL,
+    has_helpers: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Have git run beside the block; when the block ends, git and its helpers are killed.
 
     Must be left by the thread that entered it: the kernel ends git with the thread that began it.
     """
     with subprocess.Popen(  # noqa: S603 - an argument list made by `git_commands`, no shell
-        [*_launcher(), *arguments],
+        [*(_launcher() if has_helpers else (_git(),)), *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -108,21 +113,28 @@ def receive(process: subprocess.Popen[bytes], deadline: float) -> bytes:
 
 
 @cache
+def _git() -> str:
+    git = _found("git")
+    if git is None:
+        raise GitError("git is not installed; install the package git")
+    return git
+
+
+@cache
 def _launcher() -> tuple[str, ...]:
-    """Give what git is started with, so that a worker that is killed takes it along.
+    """Give what starts a git that may hang, so that a worker that is killed takes it along.
+
+    One that only reads the mirror ends by itself, with its pipes.
 
     Asking the kernel for a signal at the parent's death is not safe between fork and exec in a
     process with threads; util-linux's `setpriv` asks after exec. The signal reaches one process
     only, and git's helpers may hang in a network read of their own: `timeout`, here without a time
     limit, hands the signal on to its whole group.
     """
-    git = _found("git")
-    if git is None:
-        raise GitError("git is not installed; install the package git")
     setpriv, timeout = _found("setpriv"), _found("timeout")
     if setpriv is None or timeout is None:
-        return (git,)
-    return (setpriv, "--pdeathsig", "TERM", "--", timeout, "0", git)
+        return (_git(),)
+    return (setpriv, "--pdeathsig", "TERM", "--", timeout, "0", _git())
 
 
 def _found(program: str) -> str | None:

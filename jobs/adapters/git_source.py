@@ -19,6 +19,7 @@ from jobs.adapters import git_commands as commands
 from jobs.adapters.git_commands import SHA
 from jobs.adapters.git_failures import Attempt, explain
 from jobs.adapters.git_parsing import (
+    object_name,
     parse_commit,
     parse_remote_refs,
     parse_tree,
@@ -53,7 +54,7 @@ class GitSource:
         self._mirrors_dir = mirrors_dir.absolute()
         self._allowed_schemes = allowed_schemes
         self._timeout_s = timeout_s
-        self._resolved_last: tuple[Path, str] | None = None  # a kept ref, and its commit
+        self._read_last: tuple[Path, Commit] | None = None  # a kept ref, and its commit
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
         """Make a commit available in the mirror, and give its SHA.
@@ -64,11 +65,12 @@ class GitSource:
         wanted = _wanted(ref, sha) or self._newest(remote, ref, stop)
         kept = self._kept(remote, wanted)
         if kept is not None:
-            return kept
+            return kept.sha
         commands.check_url(remote.url, self._allowed_schemes)
         with _disk_errors(), self._locked(remote, stop):
             # Another worker may have fetched it while this one waited.
-            return self._kept(remote, wanted) or self._fetch(remote, wanted, stop)
+            kept = self._kept(remote, wanted)
+            return kept.sha if kept else self._fetch(remote, wanted, stop)
 
     def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
         """Ask the server which commit a full ref points to now."""
@@ -82,17 +84,17 @@ class GitSource:
 
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a commit that was fetched."""
-        arguments = commands.read_commit(self._fetched(remote, sha), sha)
-        finished = run(arguments, commands.environment(), most_output=LONGEST_COMMIT)
-        if finished.status != 0 and not finished.cut:
-            raise GitError(f"the mirror could not give the commit {sha}")
-        return parse_commit(sha, finished.output)
+        kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
+        if kept is None or kept.sha != sha:
+            raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
+        return kept
 
     @contextmanager
     def tree(self, remote: Remote, sha: str, *, folder: str) -> Iterator[Tree]:
         """Open the tree of a fetched commit below `folder`."""
         clean = commands.clean_folder(folder)
-        mirror = self._fetched(remote, sha)
+        self.commit(remote, sha)
+        mirror = self._mirror(remote, sha)
         finished = run(
             commands.list_tree(mirror, sha, clean),
             commands.environment(),
@@ -128,39 +130,34 @@ class GitSource:
         if commit is None:
             name = _attempt(remote, fetched).repository
             raise CheckoutError(f"{fetched[:7]} of {name} is not a commit")
-        if fetched != commit:
-            finished = run(commands.keep_commit(mirror, commit), commands.environment())
+        if fetched != commit.sha:
+            finished = run(commands.keep_commit(mirror, commit.sha), commands.environment())
             if finished.status != 0:
-                raise StorageError(f"the mirror {mirror} could not keep the commit {commit}")
-        return commit
+                raise StorageError(f"the mirror {mirror} could not keep the commit {commit.sha}")
+        return commit.sha
 
     def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
         settings = commands.network_settings(remote, self._allowed_schemes)
         environment = commands.environment(settings)
-        return run(arguments, environment, stop=stop, timeout_s=self._timeout_s)
+        return run(arguments, environment, stop=stop, timeout_s=self._timeout_s, has_helpers=True)
 
     def _mirror(self, remote: Remote, sha: str) -> Path:
         """Give the mirror a SHA belongs to: a repository has one for each length of SHA."""
         return self._mirrors_dir / f"{remote.repository_id}-{commands.object_format(sha)}.git"
 
-    def _kept(self, remote: Remote, sha: str) -> str | None:
-        """Give the commit a SHA stands for when the mirror has it."""
+    def _kept(self, remote: Remote, sha: str) -> Commit | None:
+        """Give the commit a SHA stands for when the mirror has it; a tag's, when it is a tag's."""
         mirror = self._mirror(remote, sha)
         # Nothing ever packs a mirror's refs: each is a file, and git need not be asked for none.
         ref = mirror / commands.kept_ref(sha)
         if not ref.is_file():
             return None
-        last = self._resolved_last
+        last = self._read_last
         if last is not None and last[0] == ref:
             return last[1]
-        commit = _resolve(mirror, sha)
-        self._resolved_last = None if commit is None else (ref, commit)
+        commit = _read(mirror, sha)
+        self._read_last = None if commit is None else (ref, commit)
         return commit
-
-    def _fetched(self, remote: Remote, sha: str) -> Path:
-        if not SHA.fullmatch(sha) or self._kept(remote, sha) != sha:
-            raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
-        return self._mirror(remote, sha)
 
     @contextmanager
     def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
@@ -232,8 +229,22 @@ def _leftovers(mirror: Path) -> Iterator[Path]:
     yield from (mirror / "objects" / "pack").glob("tmp_*")
 
 
+def _read(mirror: Path, sha: str) -> Commit | None:
+    """Read the commit kept under a SHA; another one when that is an annotated tag's."""
+    arguments = commands.read_commit(mirror, sha)
+    finished = run(arguments, commands.environment(), most_output=LONGEST_COMMIT)
+    if finished.cut:
+        name = _resolve(mirror, sha)
+    elif finished.status == 0:
+        # What git would answer to `rev-parse`, without asking it.
+        name = object_name(finished.output, commands.object_format(sha))
+    else:
+        return None
+    return None if name is None else parse_commit(name, finished.output)
+
+
 def _resolve(mirror: Path, sha: str) -> str | None:
-    """Give the commit kept under a SHA; another one when that is an annotated tag's."""
+    """Give the SHA of a commit that is too long to be read whole."""
     finished = run(commands.resolve_commit(mirror, sha), commands.environment())
     found = finished.output.decode("ascii", "replace").strip()
     return found if finished.status == 0 and SHA.fullmatch(found) else None

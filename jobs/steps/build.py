@@ -1,6 +1,5 @@
 """build: make the image of the commit, unless it is there already."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.adapters.ports import BuildSpec, Commit
@@ -22,14 +21,8 @@ class BuiltImage:
     id: str
 
 
-def build(
-    work: Work, commit: Commit, record: StepRecord, *, free_disk: Callable[[], int | None]
-) -> BuiltImage:
+def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
     """Give the image of a commit.
-
-    Args:
-        free_disk: gives the bytes free on the engine's disk, None when that is unknown; asked
-            only when there is something to build.
 
     Raises:
         BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
@@ -41,7 +34,7 @@ def build(
         record.skip("the image of this commit is there already")
         work.say(STEP, record.reason)
         return BuiltImage(spec.tag, image_id)
-    ensure_disk(free_disk(), work.plan.min_free_disk)
+    ensure_disk(engine.free_disk(), work.plan.min_free_disk)
     folder = work.plan.recipe.build.context
     with work.tools.source.tree(work.plan.remote, commit.sha, folder=folder) as tree:
         image_id = engine.build(spec, tree, log=lambda line: work.say(STEP, line), stop=work.stop)

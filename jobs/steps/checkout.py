@@ -1,12 +1,16 @@
 """checkout: have the exact commit in the mirror, and make sure it is still the one to deploy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlmodel import Session
 
 from jobs.adapters.ports import Commit
 from jobs.claims import Rival
-from jobs.errors import SupersededError
-from jobs.models import Deployment
+from jobs.errors import RepositoryDeniedError, SupersededError
+from jobs.models import Deployment, TokenUse
 from jobs.records.deployments import Grip, hold, record_commit, supersede
+from jobs.records.repositories import note_token_refused, note_token_works
 from jobs.states import DeploymentState, StepName
 from jobs.triggers import short_ref
 from jobs.work import Work
@@ -23,16 +27,37 @@ def checkout(work: Work) -> Commit:
         GitError: the git server does not answer.
     """
     plan = work.plan
-    if work.claim.rivals:
-        _ask_the_branch(work)
-    sha = work.tools.source.fetch(
-        plan.remote, ref=plan.ref, sha=plan.commit_sha or None, stop=work.stop
-    )
+    with _token_watched(work):
+        if work.claim.rivals:
+            _ask_the_branch(work)
+        sha = work.tools.source.fetch(
+            plan.remote, ref=plan.ref, sha=plan.commit_sha or None, stop=work.stop
+        )
     commit = work.tools.source.commit(plan.remote, sha)
-    work.record(record_commit, sha=sha, message=commit.message, author=commit.author)
+    work.record(_record, commit, plan.remote.repository_id)
     subject = commit.message.partition("\n")[0]
     work.say(STEP, f"commit {sha} of {short_ref(plan.ref)}: {subject}")
     return commit
+
+
+def _record(session: Session, grip: Grip, commit: Commit, repository_id: int) -> None:
+    record_commit(session, grip, sha=commit.sha, message=commit.message, author=commit.author)
+    note_token_works(session, repository_id, TokenUse.FETCH)
+
+
+@contextmanager
+def _token_watched(work: Work) -> Iterator[None]:
+    """Remember at the repository that the git server refused its token."""
+    try:
+        yield
+    except RepositoryDeniedError as exc:
+        work.record(_record_refusal, work.plan.remote.repository_id, work.log.redact(str(exc)))
+        raise
+
+
+def _record_refusal(session: Session, grip: Grip, repository_id: int, problem: str) -> None:
+    hold(session, grip)
+    note_token_refused(session, repository_id, TokenUse.FETCH, problem)
 
 
 def _ask_the_branch(work: Work) -> None:

@@ -2,10 +2,10 @@
 
 import time
 
-from jobs.adapters.ports import Route
 from jobs.plan import LiveContainer
 from jobs.releases import outdated_images
 from jobs.states import StepName
+from jobs.steps.switch import Serving
 from jobs.work import Work
 
 STEP = StepName.RETIRE
@@ -13,13 +13,16 @@ DRAIN_S = 30.0
 DRAIN_PAUSE_S = 0.05
 
 
-def retire(work: Work, route: Route) -> None:
+def retire(work: Work, serving: Serving) -> None:
     """End what the new release replaces.
 
     Raises:
         DockerError: the engine failed; the watcher removes what is left.
         RouterError: the router failed; the old container goes on running.
     """
+    # Only now: a candidate that crashes must not be started again, and nobody should wait for this.
+    work.tools.engine.keep_running(serving.container_id, serving.restart)
+    route = serving.route
     # A router that restarted a moment ago may have read the old route: before anything is stopped.
     if work.tools.router.routes().get(route.port) != route:
         work.tools.router.switch(route)

@@ -1,12 +1,13 @@
 """switch: move the traffic to the new container, and see it answer through the router."""
 
 import time
+from dataclasses import dataclass
 
 from jobs.adapters.ports import Container, Route
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
-from jobs.states import StepName
+from jobs.states import Restart, StepName
 from jobs.work import Work
 
 STEP = StepName.SWITCH
@@ -15,7 +16,16 @@ PAUSE_S = 0.01
 EVERYWHERE = frozenset({"0.0.0.0", "*", ""})  # noqa: S104 — recognised, not bound
 
 
-def switch(work: Work, candidate: Candidate, container: Container) -> Route:
+@dataclass(frozen=True)
+class Serving:
+    """What has the traffic now."""
+
+    route: Route
+    container_id: str
+    restart: Restart  # what the engine is to do when the container ends
+
+
+def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     """Make the new container the live one, and the deployment a success.
 
     The database is written last: killed before that, the old release is still the live one, and
@@ -27,7 +37,6 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Route:
     """
     plan, wanted = work.plan, candidate.container
     work.ensure_held()
-    work.tools.engine.keep_running(container.id, wanted.restart)
     route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.container_port}")
     try:
         work.tools.router.switch(route)
@@ -39,7 +48,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Route:
         _lead_back(work)
         raise
     work.say(STEP, f"port {plan.host_port} now leads to {route.address}")
-    return route
+    return Serving(route, container.id, wanted.restart)
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,11 @@ from rq import Queue
 from rq.job import Job
 
 from jobs.claims import claim_next
-from jobs.lease import expired, holder_name
-from jobs.queue import TASK
+from jobs.lease import expired, give_back, holder_name
+from jobs.queue import TASK, WorkQueue
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.worker import DeploymentJob, tell_watcher
+from jobs.worker import DeploymentJob, is_needless, tell_watcher
 from tests.jobs.bench import Bench, wait_for
 
 # The real worker, but what it runs writes its process id into a file and stays there: what a
@@ -27,6 +29,7 @@ from tests.jobs.bench import Bench, wait_for
 WORKER = """
 import os, sys, time
 from pathlib import Path
+import jobs.worker
 from jobs import tasks
 from jobs.claims import claim_next
 from jobs.lease import holder_name
@@ -46,6 +49,7 @@ def deploy(deployment_id):
     time.sleep(float(sys.argv[2]))
 
 tasks.deploy = deploy
+jobs.worker.MONITORING_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
@@ -148,6 +152,61 @@ class TestWhatItRuns:
         assert bench.runtime.queue.waiting() == {second}
 
 
+def test_a_redis_that_dies_ends_neither_what_runs_nor_its_orderly_end(
+    bench: Bench, file: Path
+) -> None:
+    folder = file.parent
+    command = ["redis-server", "--port", "0", "--unixsocket", str(folder / "own.sock")]
+    with subprocess.Popen([*command, "--save", "", "--dir", str(folder)]) as own:
+        url = f"unix://{folder / 'own.sock'}"
+        runtime = replace(
+            bench.runtime, settings=bench.runtime.settings.model_copy(update={"redis_url": url})
+        )
+        wait_for((folder / "own.sock").exists)
+        with Redis.from_url(url) as redis:
+            WorkQueue(redis, bench.runtime.identity).wake([bench.ask(bench.app())])
+        with worker(runtime, file, seconds=6) as process:
+            child = begun(file)
+            own.kill()
+            # Longer than between two looks of the worker at its child.
+            time.sleep(2.5)
+            process.terminate()
+            time.sleep(0.5)
+            assert is_alive(child)
+            process.wait(timeout=30)
+            assert not is_alive(child)
+
+
+class TestNeedlessWakeUps:
+    def job(self, redis: Redis, *arguments: object) -> Job:
+        return DeploymentJob.create(TASK, args=arguments, connection=redis, serializer="json")
+
+    def test_one_is_needless_when_nothing_is_queued_or_somebody_is_at_it(
+        self, bench: Bench, redis: Redis
+    ) -> None:
+        app = bench.app()
+        deployment = bench.ask(app)
+        job = self.job(redis, deployment)
+        assert not is_needless(bench.runtime, job)
+        with bench.writing() as session:
+            claim = claim_next(session, app.id or 0, "worker:1")
+        bench.ask(app)
+        assert is_needless(bench.runtime, job)
+        assert claim is not None
+        with bench.writing() as session:
+            give_back(session, claim.grip)
+        assert not is_needless(bench.runtime, job)
+
+    def test_one_for_nobody_is_needless(self, bench: Bench, redis: Redis) -> None:
+        assert is_needless(bench.runtime, self.job(redis, 99))
+
+    @pytest.mark.parametrize("arguments", [(), ("one",), (1, 2), (10**30,)], ids=str)
+    def test_nonsense_is_left_to_the_child(
+        self, bench: Bench, redis: Redis, arguments: tuple[object, ...]
+    ) -> None:
+        assert not is_needless(bench.runtime, self.job(redis, *arguments))
+
+
 def _has_expired(bench: Bench) -> bool:
     with bench.reading() as session:
         return bool(expired(session))
@@ -207,15 +266,17 @@ def test_only_the_dead_childs_lease_expires(bench: Bench) -> None:
     app = bench.app()
     bench.ask(app)
     with bench.writing() as session:
-        claim_next(session, app.id or 0, holder_name(12345))
-    tell_watcher(bench.runtime, 54321)
+        claim_next(session, app.id or 0, holder_name(os.getpid()))
+    tell_watcher(bench.runtime, os.getpid() + 1)
     assert not _has_expired(bench)
-    tell_watcher(bench.runtime, 12345)
+    tell_watcher(bench.runtime, os.getpid())
     assert _has_expired(bench)
 
 
 def test_a_deployment_may_wake_up_itself(bench: Bench, file: Path) -> None:
     """It does when its claim went to a rival that the branch then put behind it."""
-    bench.runtime.queue.wake([7])
+    deployment = bench.ask(bench.app())
+    bench.runtime.queue.wake([deployment])
     with worker(bench.runtime, file, program=WAKES_ITSELF):
-        wait_for(lambda: file.exists() and file.read_text() == "7 7 7 ", within_s=30)
+        wanted = f"{deployment} " * 3
+        wait_for(lambda: file.exists() and file.read_text() == wanted, within_s=30)
