@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.githubhooks import KnownHooks
 from tests.recorder import Answer, Fault, RecordingServer, Request
 
 __all__ = ["Fault", "GitHubApi", "PostedStatus", "refusal"]
@@ -22,6 +23,7 @@ LONGEST_DESCRIPTION = 140
 STATES = {"error", "failure", "pending", "success"}
 _STATUSES = re.compile(r"/(repos/[^/]+/[^/]+|repositories/\d+)/statuses/([0-9a-f]{40,64})")
 _REPOSITORY = re.compile(r"/(repos/[^/]+/[^/]+|repositories/\d+)")
+_BELOW = re.compile(r"(/repos/[^/]+/[^/]+|/repositories/\d+)(/.+)")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class PostedStatus:
 
 
 class GitHubApi(RecordingServer):
-    """Takes commit statuses, in order, and answers like GitHub.
+    """Takes commit statuses, in order, knows webhooks (`hooks`), and answers like GitHub.
 
     Args:
         token: the only one that is let in; None: every one.
@@ -47,6 +49,7 @@ class GitHubApi(RecordingServer):
         super().__init__()
         self.token = token
         self.statuses: list[PostedStatus] = []
+        self.hooks = KnownHooks()
         self._ids: dict[str, int] = {}
         self._moved: dict[str, int] = {}
 
@@ -70,7 +73,21 @@ class GitHubApi(RecordingServer):
             return self._take(posted[1], posted[2], request)
         if request.method == "GET" and _REPOSITORY.fullmatch(request.path):
             return self._describe(request.path)
-        return refusal(404, "Not Found")
+        return self._below(request) or refusal(404, "Not Found")
+
+    def _below(self, request: Request) -> Answer | None:
+        """Answer for what a repository has: its webhooks."""
+        found = _BELOW.fullmatch(request.path)
+        name = self._name(found[1]) if found else None
+        if found is None or name is None:
+            return None
+        return self.hooks.answer(request, name, found[2], self.url + found[1])
+
+    def _name(self, address: str) -> str | None:
+        names = self._ids.items()
+        ways = {f"/repos/{name}": name for name, _ in names}
+        ways |= {f"/repositories/{github_id}": name for name, github_id in names}
+        return ways.get(address)
 
     def _is_let_in(self, request: Request) -> bool:
         return request.authorization in {f"token {self.token}", f"Bearer {self.token}"}

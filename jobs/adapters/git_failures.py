@@ -8,7 +8,13 @@ import re
 from dataclasses import dataclass
 
 from jobs.adapters.git_parsing import printable
-from jobs.errors import CheckoutError, DeploymentError, GitError, PlatformError
+from jobs.errors import (
+    CheckoutError,
+    DeploymentError,
+    GitError,
+    PlatformError,
+    RepositoryDeniedError,
+)
 
 SHOWN_COMPLAINT = 300
 
@@ -28,10 +34,17 @@ class _Meaning:
     pattern: re.Pattern[str]
     sentence: str
     without_token: str = ""
+    is_denied: bool = False
 
 
 def _means(pattern: str, sentence: str, without_token: str = "") -> _Meaning:
-    return _Meaning(re.compile(pattern, re.IGNORECASE), sentence, without_token or sentence)
+    # Only what depends on the token has two sentences.
+    return _Meaning(
+        re.compile(pattern, re.IGNORECASE),
+        sentence,
+        without_token or sentence,
+        is_denied=bool(without_token),
+    )
 
 
 _MEANINGS = (
@@ -68,17 +81,30 @@ def explain(complaint: str, attempt: Attempt) -> DeploymentError | PlatformError
     """
     for meaning in _MEANINGS:
         if meaning.pattern.search(complaint):
-            sentence = meaning.sentence if attempt.has_token else meaning.without_token
-            return CheckoutError(
-                sentence.format(
-                    repository=attempt.repository,
-                    wanted=attempt.wanted,
-                    missing=attempt.missing,
-                    complaint=shown(complaint),
-                )
-            )
+            return _refusal(meaning, complaint, attempt)
     asked = f"{attempt.wanted} of {attempt.repository}"
     return GitError(f"git could not fetch {asked}: {shown(complaint)}")
+
+
+def _refusal(meaning: _Meaning, complaint: str, attempt: Attempt) -> CheckoutError:
+    sentence = meaning.sentence if attempt.has_token else meaning.without_token
+    told = sentence.format(
+        repository=attempt.repository,
+        wanted=attempt.wanted,
+        missing=attempt.missing,
+        complaint=shown(complaint),
+    )
+    if not meaning.is_denied:
+        return CheckoutError(told)
+    words = remote_words(complaint)
+    return RepositoryDeniedError(f'{told} ("{words}")' if words else told)
+
+
+def remote_words(complaint: str) -> str:
+    """Give what the server itself said, on one line; empty when it said nothing."""
+    lines = (line.strip() for line in printable(complaint).splitlines())
+    said = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
+    return " ".join(words for words in said if words)[:SHOWN_COMPLAINT]
 
 
 def shown(complaint: str) -> str:

@@ -5,14 +5,12 @@ status code. Its object layer is not used: it takes a redirected write, and a su
 proxy, for a posted status (PyGithub 2.10).
 """
 
-import json
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -20,33 +18,40 @@ from github import Auth, Github, GithubException
 from pydantic import SecretStr
 from urllib3 import Retry
 
-from jobs.adapters.ports import ForgeRepository, StatusPost
+from jobs.adapters.github_answers import (
+    Answer,
+    ensure_accepted,
+    ensure_spare,
+    nonsense,
+    read_answer,
+    token_expiry,
+)
+from jobs.adapters.github_hooks import (
+    PAGE,
+    is_same_address,
+    next_cursor,
+    read_delivery,
+    read_hook,
+    write_hook,
+)
+from jobs.adapters.ports import (
+    ForgeRepository,
+    Hook,
+    HookDeliveries,
+    HookDelivery,
+    HookWish,
+    InstalledHook,
+    StatusPost,
+)
 from jobs.errors import GitHubError
+from jobs.redaction import Redactor
 
 TOTAL_TIMEOUT_S = 25.0
-DEFAULT_WAIT_S = 60.0
-LONGEST_WAIT_S = 24 * 3600.0
-SHOWN_MESSAGE = 200
+MOST_PAGES = 10
 # How GitHub answers a write to a repository that was renamed; it sends 307.
 REDIRECTS = {301, 302, 307, 308}
 
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer of the API, read with distrust."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: dict[str, Any]  # empty when it is not a JSON object
-
-    @property
-    def message(self) -> str:
-        """What GitHub says went wrong, on one line."""
-        errors = self.body.get("errors")
-        parts = [self.body, *(errors if isinstance(errors, list) else [])]
-        words = [part.get("message") if isinstance(part, dict) else part for part in parts]
-        text = "; ".join(" ".join(word.split()) for word in words if isinstance(word, str))
-        return "".join(filter(str.isprintable, text))[:SHOWN_MESSAGE]
+Found = TypeVar("Found")
 
 
 class GitHubForge:
@@ -65,11 +70,42 @@ class GitHubForge:
         self._timeout_s = timeout_s
         self._total_timeout_s = total_timeout_s
 
-    def post_status(self, post: StatusPost, token: SecretStr) -> None:
+    def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
         """Post a commit status with one request, and make sure GitHub took it."""
+        return self._within(token, lambda client: _post(client, post))
+
+    def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
+        """Find the repository's webhook that sends to an address; None when there is none."""
+        return self._within(token, lambda client: _find_hook(client, repository, url))
+
+    def deliveries(
+        self, repository: ForgeRepository, hook: Hook, token: SecretStr, *, since: datetime
+    ) -> HookDeliveries:
+        """List what a webhook has tried to deliver since then, newest first, up to a bound."""
+        return self._within(token, lambda client: _list_since(client, repository, hook, since))
+
+    def payload(
+        self, repository: ForgeRepository, hook: Hook, delivery: HookDelivery, token: SecretStr
+    ) -> object:
+        """Give the JSON that a delivery brought, or should have."""
+        path = f"/hooks/{hook.id}/deliveries/{delivery.id}"
+        return self._within(token, lambda client: _sent(_read(client, repository, path)))
+
+    def install_hook(
+        self, repository: ForgeRepository, wish: HookWish, token: SecretStr
+    ) -> InstalledHook:
+        """Have exactly one webhook for the wish's address: made, or the one there is changed."""
+        return self._within(token, lambda client: _install(client, repository, wish))
+
+    def _within(self, token: SecretStr, call: Callable[[Github], Found]) -> Found:
         _check_token(token)
         with closing(self._client(token)) as client:
-            _within(self._total_timeout_s, lambda: _post(client, post))
+            try:
+                return _within(self._total_timeout_s, lambda: call(client))
+            except GitHubError as exc:
+                # GitHub's own words are passed on; whatever answers might repeat what it was sent.
+                exc.args = (Redactor([token])(str(exc)),)
+                raise
 
     def _client(self, token: SecretStr) -> Github:
         # Limits are not slept out here but handed to the outbox, which tries again later.
@@ -93,16 +129,14 @@ class GitHubForge:
         )
 
 
-def _post(client: Github, post: StatusPost) -> None:
-    answer = _send(client, "POST", _address(post.repository, post.sha), _body(post))
-    if answer.status in REDIRECTS and post.repository.github_id is None:
-        renamed = _resolve(client, post.repository)
-        answer = _send(client, "POST", _address(renamed, post.sha), _body(post))
+# --- Commit statuses -------------------------------------------------------------------------
+
+
+def _post(client: Github, post: StatusPost) -> datetime | None:
+    path = f"/statuses/{quote(post.sha, safe='')}"
+    answer = _ask(client, "POST", post.repository, path, body=_body(post))
     _ensure_taken(answer, post)
-
-
-def _address(repository: ForgeRepository, sha: str) -> str:
-    return f"{_repository_address(repository)}/statuses/{quote(sha, safe='')}"
+    return token_expiry(answer)
 
 
 def _repository_address(repository: ForgeRepository) -> str:
@@ -121,19 +155,115 @@ def _body(post: StatusPost) -> dict[str, str]:
     }
 
 
+def _ensure_taken(answer: Answer, post: StatusPost) -> None:
+    ensure_accepted(answer, post.repository)
+    if answer.status != HTTPStatus.CREATED or answer.body.get("state") != post.state:
+        raise nonsense(answer)
+
+
+# --- Webhooks --------------------------------------------------------------------------------
+
+
+def _find_hook(client: Github, repository: ForgeRepository, url: str) -> Hook | None:
+    answer = _read(client, repository, "/hooks", per_page=PAGE)
+    hooks = (read_hook(item) for item in _listed(answer) if isinstance(item, dict))
+    return next((hook for hook in hooks if hook and is_same_address(hook.url, url)), None)
+
+
+def _list_since(
+    client: Github, repository: ForgeRepository, hook: Hook, since: datetime
+) -> HookDeliveries:
+    items: list[HookDelivery] = []
+    page: dict[str, Any] = {"per_page": PAGE}
+    for _ in range(MOST_PAGES):
+        answer = _read(client, repository, f"/hooks/{hook.id}/deliveries", **page)
+        found = [read_delivery(item) for item in _listed(answer) if isinstance(item, dict)]
+        items += [item for item in found if item is not None and item.at >= since]
+        cursor = next_cursor(answer.headers.get("link", ""))
+        if cursor is None or any(item is not None and item.at < since for item in found):
+            return HookDeliveries(tuple(items))
+        page["cursor"] = cursor
+    return HookDeliveries(tuple(items), is_cut=True)
+
+
+def _sent(answer: Answer) -> object:
+    request = answer.body.get("request")
+    if not isinstance(request, dict):
+        raise nonsense(answer)
+    return request.get("payload")
+
+
+def _install(client: Github, repository: ForgeRepository, wish: HookWish) -> InstalledHook:
+    there = _find_hook(client, repository, wish.url)
+    body = write_hook(wish)
+    if there is None:
+        answer = _ask(client, "POST", repository, "/hooks", body={"name": "web", **body})
+    else:
+        answer = _ask(client, "PATCH", repository, f"/hooks/{there.id}", body=body)
+    ensure_accepted(answer, repository, "the webhook")
+    made = read_hook(answer.body)
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.CREATED} or made is None:
+        raise nonsense(answer)
+    return InstalledHook(made.id, is_new=there is None)
+
+
+def _read(client: Github, repository: ForgeRepository, path: str, **parameters: object) -> Answer:
+    """Read something that can wait, as long as there are requests to spare."""
+    answer = _ask(client, "GET", repository, path, parameters=parameters)
+    ensure_accepted(answer, repository, "the question")
+    if answer.status != HTTPStatus.OK:
+        raise nonsense(answer)
+    ensure_spare(answer)
+    return answer
+
+
+def _listed(answer: Answer) -> list[Any]:
+    if answer.items is None:
+        raise nonsense(answer)
+    return answer.items
+
+
+# --- Requests and answers --------------------------------------------------------------------
+
+
+def _ask(
+    client: Github,
+    verb: str,
+    repository: ForgeRepository,
+    path: str,
+    *,
+    body: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Answer:
+    """Send a request about a repository; one that was renamed is addressed by its id then."""
+    answer = _send(client, verb, _repository_address(repository) + path, body, parameters)
+    if answer.status in REDIRECTS and repository.github_id is None:
+        renamed = _repository_address(_resolve(client, repository))
+        answer = _send(client, verb, renamed + path, body, parameters)
+    return answer
+
+
 def _resolve(client: Github, repository: ForgeRepository) -> ForgeRepository:
     """Ask for the id of a repository that was renamed; reading follows the redirect."""
     answer = _send(client, "GET", _repository_address(repository))
-    _ensure_accepted(answer, repository)
+    ensure_accepted(answer, repository)
     found = answer.body.get("id")
     if not isinstance(found, int):
-        raise _nonsense(answer)
+        raise nonsense(answer)
     return ForgeRepository(repository.full_name, github_id=found)
 
 
-def _send(client: Github, verb: str, address: str, body: dict[str, str] | None = None) -> Answer:
+def _send(
+    client: Github,
+    verb: str,
+    address: str,
+    body: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Answer:
     try:
-        status, headers, text = client.requester.requestJson(verb, address, input=body)
+        status, headers, text = client.requester.requestJson(
+            verb, address, parameters=dict(parameters or {}), input=body
+        )
     except requests.Timeout as exc:
         raise GitHubError("GitHub's API did not answer in time") from exc
     except requests.RequestException as exc:
@@ -141,93 +271,7 @@ def _send(client: Github, verb: str, address: str, body: dict[str, str] | None =
     except (GithubException, AssertionError, RuntimeError, ValueError) as exc:
         # PyGithub's ways to refuse redirects to other hosts and headers it cannot read.
         raise GitHubError(f"GitHub's API gave an unusable answer ({type(exc).__name__})") from exc
-    return Answer(status, headers, _json_object(text))
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _ensure_taken(answer: Answer, post: StatusPost) -> None:
-    _ensure_accepted(answer, post.repository)
-    if answer.status != HTTPStatus.CREATED or answer.body.get("state") != post.state:
-        raise _nonsense(answer)
-
-
-def _ensure_accepted(answer: Answer, repository: ForgeRepository) -> None:
-    """Raise the error that an answer stands for, unless it is a success."""
-    match answer.status:
-        case 401:
-            raise GitHubError("GitHub says the token is expired or wrong", permanent=True)
-        case 403 | 429 if _is_limit(answer):
-            raise GitHubError(
-                f"GitHub asks for a pause: {answer.message}", retry_after_s=_wait_s(answer)
-            )
-        case 403:
-            raise GitHubError(_forbidden(answer), permanent=True)
-        case 404:
-            raise GitHubError(
-                f"{repository.full_name} does not exist or the token may not see it",
-                permanent=True,
-            )
-        case status if 400 <= status < 500:  # noqa: PLR2004
-            raise GitHubError(f"GitHub refused the status: {answer.message}", permanent=True)
-        case status if status >= 500:  # noqa: PLR2004
-            raise GitHubError(
-                f"GitHub's API failed with status {status}", retry_after_s=_asked_wait_s(answer)
-            )
-
-
-def _is_limit(answer: Answer) -> bool:
-    return (
-        answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        or "retry-after" in answer.headers
-        or answer.headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in answer.message.lower()
-    )
-
-
-def _wait_s(answer: Answer) -> float:
-    """Give the seconds to wait before the next try, from what GitHub said or else a minute."""
-    asked = _asked_wait_s(answer)
-    if asked is not None:
-        return asked
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    # GitHub gives the moment in whole seconds; one more makes sure it has passed.
-    wait = int(reset) + 1 - time.time() if _is_number(reset) else DEFAULT_WAIT_S
-    return min(max(wait, 1.0), LONGEST_WAIT_S)
-
-
-def _asked_wait_s(answer: Answer) -> float | None:
-    asked = answer.headers.get("retry-after", "")
-    return min(max(float(asked), 1.0), LONGEST_WAIT_S) if _is_number(asked) else None
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 12  # noqa: PLR2004
-
-
-def _forbidden(answer: Answer) -> str:
-    needed = answer.headers.get("x-accepted-github-permissions", "")
-    if needed:
-        return f"the token lacks a permission; GitHub wants {needed[:SHOWN_MESSAGE]}"
-    return f"GitHub forbids it: {answer.message}"
-
-
-def _nonsense(answer: Answer) -> GitHubError:
-    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-        return GitHubError(
-            f"GitHub's API redirected the request (status {answer.status}); "
-            "check KEYSTONE_GITHUB_API_URL"
-        )
-    return GitHubError(
-        f"what answered with status {answer.status} was not GitHub's API; "
-        "check KEYSTONE_GITHUB_API_URL and the proxies on the way"
-    )
+    return read_answer(status, headers, text)
 
 
 def _check_token(token: SecretStr) -> None:
@@ -237,11 +281,11 @@ def _check_token(token: SecretStr) -> None:
         raise GitHubError("the token is empty or has characters no token has", permanent=True)
 
 
-def _within(seconds: float, call: Callable[[], None]) -> None:
+def _within(seconds: float, call: Callable[[], Found]) -> Found:
     """Wait for the call that long; a socket's time-out does not bound an answer that trickles."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="github")
     try:
-        pool.submit(call).result(timeout=seconds)
+        return pool.submit(call).result(timeout=seconds)
     except TimeoutError as exc:
         raise GitHubError(f"GitHub's API did not answer within {seconds:g} s") from exc
     finally:

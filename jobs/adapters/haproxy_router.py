@@ -36,6 +36,7 @@ from jobs.adapters.haproxy_domains import (
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError
 
+RETRY_PAUSE_S = 0.1
 # A thousand ports make 140 kB.
 LONGEST_ANSWER = 16 * 1024 * 1024
 
@@ -50,11 +51,19 @@ class HAProxyRouter:
     """A running HAProxy whose configuration `haproxy_config` has made.
 
     Holds no connection, so that any thread or process may use one.
+
+    Args:
+        timeout_s: how long one answer may take.
+        patience_s: how long a router that does not answer may take to be started again. Every
+            call may be made twice: doing it again changes nothing.
     """
 
-    def __init__(self, socket_path: Path, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, socket_path: Path, *, timeout_s: float = 2.0, patience_s: float = 0.0
+    ) -> None:
         self._path = socket_path
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
 
     def version(self) -> str:
         """Give HAProxy's version, like "2.6.12-1+deb12u4".
@@ -220,14 +229,18 @@ class HAProxyRouter:
         line = ";".join(commands)
         if text := "\n".join(part for part in payload.splitlines() if part):
             line += f" <<\n{text}\n"
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                return self._exchange(connection, f"{line}\n").decode(errors="replace")
-        except OSError as exc:
-            raise RouterError(
-                "the router does not answer; `keystone up` starts it "
-                f"({self._path}: {exc.strerror or exc})"
-            ) from exc
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                    return self._exchange(connection, f"{line}\n").decode(errors="replace")
+            except OSError as exc:
+                if time.monotonic() >= deadline:
+                    raise RouterError(
+                        "the router does not answer; `keystone up` starts it "
+                        f"({self._path}: {exc.strerror or exc})"
+                    ) from exc
+            time.sleep(RETRY_PAUSE_S)
 
     def _exchange(self, connection: socket.socket, line: str) -> bytes:
         deadline = time.monotonic() + self._timeout_s

@@ -8,6 +8,7 @@ deadline of its own; no call waits for ever. Errors are Keystone's, with the cau
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -71,7 +72,8 @@ class Source(Protocol):
             sha: the exact commit wanted; None takes what `ref` points to now.
 
         Raises:
-            CheckoutError: the ref or commit is not there, or the repository refuses the token.
+            CheckoutError: the ref or commit is not there.
+            RepositoryDeniedError: the repository refuses the token, or is not there to be seen.
             GitError: the server cannot be reached.
         """
 
@@ -79,7 +81,7 @@ class Source(Protocol):
         """Ask the server which commit a full ref points to now; None when there is no such ref.
 
         Raises:
-            CheckoutError: the repository refuses the token or does not exist.
+            RepositoryDeniedError: the repository refuses the token, or is not there to be seen.
             GitError: the server cannot be reached.
         """
 
@@ -147,6 +149,7 @@ class Container:
     restarts: int = 0
     started_at: str = ""  # RFC 3339, the engine's own
     health: str | None = None  # Docker's HEALTHCHECK: starting, healthy, unhealthy
+    restart: str = ""  # Docker's word for what happens when it ends: no, always …
 
     def __str__(self) -> str:
         """Say in a few words how the container is."""
@@ -377,12 +380,79 @@ class StatusPost:
     target_url: str
 
 
-class Forge(Protocol):
-    """GitHub's API."""
+@dataclass(frozen=True)
+class Hook:
+    """A webhook of a repository."""
 
-    def post_status(self, post: StatusPost, token: SecretStr) -> None:
+    id: int
+    url: str  # where it sends its deliveries
+
+
+@dataclass(frozen=True)
+class HookDelivery:
+    """One attempt of GitHub's to deliver an event to a webhook."""
+
+    id: int  # of the attempt; a redelivery has another
+    guid: str  # of the event; a redelivery has the same
+    event: str
+    at: datetime  # aware, UTC
+    status_code: int  # what was answered; 0: nothing
+    status: str  # in GitHub's words: "OK", "failed to connect"
+
+
+@dataclass(frozen=True)
+class HookDeliveries:
+    """What a webhook has delivered or tried to, newest first."""
+
+    items: tuple[HookDelivery, ...]
+    is_cut: bool = False  # there is more than Keystone reads at once
+
+
+@dataclass(frozen=True)
+class HookWish:
+    """What a repository's webhook is to be like: JSON, the push event, signed."""
+
+    url: str
+    secret: SecretStr
+
+
+@dataclass(frozen=True)
+class InstalledHook:
+    """A webhook that is as it was wished for."""
+
+    id: int
+    is_new: bool  # false: it was there, and was changed
+
+
+class Forge(Protocol):
+    """GitHub's API.
+
+    Every method raises GitHubError when GitHub refused (`permanent`), wants a pause
+    (`retry_after_s`) or could not be reached; GitHubTokenError when it does not take the token;
+    GitHubDeniedError when the token may not do that, or there is no such thing for it to see.
+    """
+
+    def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
         """Post a commit status with one request, and make sure GitHub took it.
 
-        Raises:
-            GitHubError: GitHub refused it (`permanent`) or could not be reached.
+        Returns:
+            When the token expires, if GitHub has said so.
         """
+
+    def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
+        """Find the repository's webhook that sends to an address; None when there is none."""
+
+    def deliveries(
+        self, repository: ForgeRepository, hook: Hook, token: SecretStr, *, since: datetime
+    ) -> HookDeliveries:
+        """List what a webhook has tried to deliver since then, newest first, up to a bound."""
+
+    def payload(
+        self, repository: ForgeRepository, hook: Hook, delivery: HookDelivery, token: SecretStr
+    ) -> object:
+        """Give the JSON that a delivery brought, or should have."""
+
+    def install_hook(
+        self, repository: ForgeRepository, wish: HookWish, token: SecretStr
+    ) -> InstalledHook:
+        """Have exactly one webhook for the wish's address: made, or the one there is changed."""

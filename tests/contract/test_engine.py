@@ -390,6 +390,7 @@ def test_app_chooses_capabilities_stop_signal_and_restart(
     assert seen["HostConfig"]["CapDrop"] == ["ALL"]
     assert seen["Config"]["StopSignal"] == "SIGINT"
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+    assert engine.inspect(started.id).restart == Restart.ON_FAILURE
 
 
 def test_volume_outlives_its_container(

@@ -4,15 +4,17 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from jobs.adapters.github_forge import Answer, GitHubForge
+from jobs.adapters.github_answers import Answer
+from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import GitHubError
+from jobs.errors import GitHubDeniedError, GitHubError, GitHubTokenError
 from jobs.states import GitHubState
 from tests.githubapi import Fault, GitHubApi, PostedStatus, refusal
 
@@ -131,7 +133,7 @@ def test_a_redirect_in_a_circle_ends(forge: Forge, api: GitHubApi) -> None:
 
 
 def test_a_wrong_token_is_permanent(forge: Forge) -> None:
-    with pytest.raises(GitHubError, match="token is expired or wrong") as caught:
+    with pytest.raises(GitHubTokenError, match='expired or wrong \\("Bad credentials"') as caught:
         post(forge, token="ghp_wrong")
     assert caught.value.permanent
 
@@ -147,13 +149,38 @@ def test_a_token_that_fits_no_header_is_refused_unquoted_and_unsent(
     assert api.requests == []
 
 
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("2026-12-01 10:30:00 UTC", datetime(2026, 12, 1, 10, 30, tzinfo=UTC)),
+        ("2026-12-01 10:30:00 +0200", datetime(2026, 12, 1, 8, 30, tzinfo=UTC)),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_until_when_the_token_works_is_read_from_the_answer(
+    forge: Forge, api: GitHubApi, header: str, expected: datetime | None
+) -> None:
+    body = json.dumps({"state": status_post().state}).encode()
+    told = {"GitHub-Authentication-Token-Expiration": header} if header else {}
+    api.fail(Fault(status=201, headers=told, body=body))
+    assert forge.post_status(status_post(), SecretStr(TOKEN)) == expected
+
+
 def test_a_missing_permission_is_named(forge: Forge, api: GitHubApi) -> None:
     message = "Resource not accessible by personal access token"
     api.fail(scripted(403, message, {"X-Accepted-GitHub-Permissions": "statuses=write"}))
     error = error_of(forge)
-    assert str(error) == "the token lacks a permission; GitHub wants statuses=write"
+    wanted = "the token lacks a permission; GitHub wants statuses=write"
+    assert str(error) == f'{wanted} ("{message}")'
+    assert isinstance(error, GitHubDeniedError)
     assert error.permanent
     assert len(api.requests) == 1
+
+
+def test_a_token_that_the_answer_repeats_is_masked(forge: Forge, api: GitHubApi) -> None:
+    api.fail(scripted(403, f"no {TOKEN} here", {}))
+    assert str(error_of(forge)) == "GitHub forbids it: no [REDACTED] here"
 
 
 def test_a_plain_403_is_permanent(forge: Forge, api: GitHubApi) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fcntl import ioctl
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -354,10 +355,12 @@ class TestStarting:
         with running_router(tmp_path, ports=ports, routes=routes) as running:
             assert running.adapter.routes() == {route.port: route for route in routes}
 
-    def test_an_odd_folder_is_no_problem(self, tmp_path: Path) -> None:
-        folder = tmp_path / 'it\'s a "data" dir #1'
-        folder.mkdir()
-        with running_router(folder) as running:
+    def test_an_odd_folder_is_no_problem(self) -> None:
+        # Not below `tmp_path`, which is too long for a socket in a folder of that name.
+        with (
+            TemporaryDirectory(prefix='it\'s a "data" dir #1') as folder,
+            running_router(Path(folder)) as running,
+        ):
             assert running.adapter.version().startswith("2.")
 
     def test_the_runtime_api_is_for_this_user_only(self, running: RunningRouter) -> None:
@@ -378,6 +381,16 @@ class TestRefusing:
         for call in calls:
             with pytest.raises(RouterError, match="the router does not answer"):
                 call()
+
+    def test_who_is_patient_waits_for_one_that_is_started_again(
+        self, running: RunningRouter
+    ) -> None:
+        running.kill()
+        starting = threading.Timer(0.5, running.start)
+        starting.start()
+        patient = HAProxyRouter(running.folder / "router.sock", patience_s=10)
+        assert patient.routes() == {}
+        starting.join()
 
     def test_a_router_that_hangs_is_given_up(self, tmp_path: Path) -> None:
         path = tmp_path / "router.sock"

@@ -10,12 +10,13 @@ from pydantic import SecretStr
 
 from jobs.adapters.git_source import GitSource
 from jobs.adapters.ports import Remote, Source, Tree, TreeEntry
-from jobs.errors import CancelledError, CheckoutError, GitError
+from jobs.errors import CancelledError, CheckoutError, GitError, RepositoryDeniedError
 from jobs.stopping import StopSignal
 from tests.gitserver import Executable, Fault, GitServer, Link, Removed, Repo, Submodule
 
 TOKEN = "ghp_SourceContract0123456789"
 MAIN = "refs/heads/main"
+PLAIN = {"Content-Type": "text/plain"}
 ODD_BRANCHES = (
     "--upload-pack=touch${IFS}pwned",
     "$(touch${IFS}pwned)",
@@ -232,11 +233,11 @@ def test_a_sha256_repository_works_like_any_other(
 
 def test_a_wrong_token_and_a_missing_one_are_told_apart(source: Source, remote: Remote) -> None:
     wrong = Remote(remote.repository_id, remote.url, SecretStr("ghp_wrong"))
-    with pytest.raises(CheckoutError, match="refused the token"):
+    with pytest.raises(RepositoryDeniedError, match="refused the token"):
         fetch(source, wrong)
-    with pytest.raises(CheckoutError, match="refused the token"):
+    with pytest.raises(RepositoryDeniedError, match="refused the token"):
         source.head(wrong, ref=MAIN, stop=StopSignal())
-    with pytest.raises(CheckoutError, match="asks for a token and none is set"):
+    with pytest.raises(RepositoryDeniedError, match="asks for a token and none is set"):
         fetch(source, Remote(remote.repository_id, remote.url))
 
 
@@ -245,6 +246,10 @@ def test_a_wrong_token_and_a_missing_one_are_told_apart(source: Source, remote: 
     [
         (Fault(status=401), "refused the token"),
         (Fault(status=403), "refused the token"),
+        (
+            Fault(status=403, headers=PLAIN, body=b"Resource protected by organization SAML."),
+            r'refused the token.*\("Resource protected by organization SAML."\)',
+        ),
         (Fault(status=404), "octo/web was not found, or the token may not see it"),
         (Fault.redirect("http://127.0.0.1:1/elsewhere"), "has moved; set its new URL"),
         (Fault.redirect("http://127.0.0.1:1/elsewhere", 307), "has moved; set its new URL"),

@@ -10,8 +10,11 @@
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import LogLine
 
-LONGEST_LINE = 4000  # characters, the step's number included
+# Characters, the step's number included. Far more than a line of the log holds: there secrets are
+# masked before a line is cut, and here one that is cut would not be recognised any more.
+LONGEST_LINE = 64 * 1024
 LONGEST_TEXT = LONGEST_LINE - 40
+LONGEST_NAME = 4000
 
 
 class Lines:
@@ -100,7 +103,7 @@ def _duration_s(vertex: Vertex) -> float:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())[:LONGEST_TEXT]
+    return " ".join(text.split())[:LONGEST_NAME]
 
 
 def _last_drawn(line: bytes) -> bytes:

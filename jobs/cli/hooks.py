@@ -1,0 +1,41 @@
+"""`keystone hook`: the webhook by which GitHub tells of pushes."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.adapters.github_forge import GitHubForge
+from jobs.cli.console import AsJson, actor, open_keystone, show_json
+from jobs.hooks import install_hook
+from jobs.queries import find_app
+
+commands = typer.Typer(rich_markup_mode=None)
+hook = typer.Typer(no_args_is_help=True)
+commands.add_typer(hook, name="hook", help="Install the webhook of an app's repository on GitHub.")
+
+
+@hook.callback()
+def about() -> None:
+    """Install the webhook of an app's repository on GitHub."""
+
+
+@hook.command("install")
+def install(
+    app: Annotated[str, typer.Argument(metavar="APP", help="The app's name.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make the webhook on GitHub, or put right the one that is there: address, secret, events.
+
+    The repository's token needs Webhooks: read and write (a classic one admin:repo_hook).
+    """
+    keystone = open_keystone()
+    with keystone.database.reading() as session:
+        app_id = find_app(session, app).id or 0
+    forge = GitHubForge(keystone.settings.github_api_url)
+    view = install_hook(keystone, forge, app_id=app_id, by=actor())
+    if as_json:
+        show_json(view)
+        return
+    done = "made" if view.is_new else "there already, and put right"
+    typer.echo(f"The webhook of {view.repository} is {done}: it sends pushes to {view.url}.")

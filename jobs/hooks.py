@@ -1,0 +1,74 @@
+"""Making a repository's webhook on GitHub, or putting right the one that is there."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import SecretStr
+from sqlmodel import Session
+
+from jobs.adapters.ports import Forge, ForgeRepository, HookWish
+from jobs.errors import ConflictError, NotFoundError
+from jobs.models import App, Repository
+from jobs.queries import webhook_url
+from jobs.records.audit import Actor, Tag, note
+from jobs.runtime import Runtime
+from jobs.secrets_store import git_token, repository_token, webhook_secrets
+from jobs.settings import WorkerSettings
+from jobs.views import HookView
+
+Reaching = TypeVar("Reaching", bound=WorkerSettings)  # whoever may reach GitHub
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A webhook to be installed, and the token to do it with."""
+
+    repository: Repository
+    wish: HookWish
+    token: SecretStr
+
+
+def install_hook(runtime: Runtime[Reaching], forge: Forge, *, app_id: int, by: Actor) -> HookView:
+    """Have GitHub send the pushes of an app's repository here, signed with its newest secret.
+
+    Doing it again changes nothing, unless the secret or somebody has changed something.
+
+    Raises:
+        NotFoundError: there is no such app.
+        ConflictError: there is no token to do it with, or no secret of the repository's own.
+        GitHubError: GitHub refused, in its own words, or could not be reached.
+    """
+    with runtime.database.reading() as session:
+        wanted = _wanted(session, runtime, app_id)
+    repository = wanted.repository
+    address = ForgeRepository(repository.full_name, repository.github_id)
+    made = forge.install_hook(address, wanted.wish, wanted.token)
+    with runtime.database.writing() as session:
+        told = {"url": wanted.wish.url, "hook": made.id, "is_new": made.is_new}
+        note(session, Tag.HOOK_INSTALLED, by, f"repository:{repository.id}", **told)
+    return HookView(
+        id=made.id, repository=repository.full_name, url=wanted.wish.url, is_new=made.is_new
+    )
+
+
+def _wanted(session: Session, runtime: Runtime[Reaching], app_id: int) -> Wanted:
+    settings, vault = runtime.settings, runtime.vault
+    app = session.get(App, app_id)
+    if app is None:
+        raise NotFoundError("the app was removed")
+    repository = session.get_one(Repository, app.repository_id)
+    token = git_token(
+        repository_token(session, app.repository_id, vault),
+        settings.github_token,
+        git_url=repository.git_url,
+        api_url=settings.github_api_url,
+    )
+    if token is None:
+        raise ConflictError(
+            f"{repository.full_name} has no token to ask GitHub with; "
+            f"`keystone app set {app.name} --token-stdin` sets one"
+        )
+    secrets = webhook_secrets(session, vault).get(app.repository_id)
+    if not secrets:
+        raise ConflictError(f"{repository.full_name} has no webhook secret of its own")
+    return Wanted(repository, HookWish(webhook_url(settings), secrets[0]), token)

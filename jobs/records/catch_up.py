@@ -1,0 +1,200 @@
+"""Whose turn it is to be asked for missed pushes, what was found, and where branches were."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, update
+from sqlmodel import Session, col, select
+
+from jobs.missed import Finding, Sight, judge_head
+from jobs.models import App, BranchHead, CatchUp, Delivery, Deployment, Repository, now
+from jobs.records.audit import Tag, note
+from jobs.records.deliveries import CATCHING_UP
+from jobs.records.deployments import Request, replace_running, request
+from jobs.records.pushes import asked_for_since, rule_of
+from jobs.states import DeploymentState, OnNewPush, Trigger
+from jobs.triggers import BRANCH_PREFIX, Deploy, Push, decide
+
+AFTER_FAILURE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A repository whose turn it is."""
+
+    repository: Repository
+    apps: Sequence[App]  # by name
+    settled_until: datetime | None
+    began_at: datetime
+
+
+def look_again(session: Session) -> None:
+    """Have every repository's turn come now, except where GitHub wants to be left alone."""
+    session.execute(update(CatchUp).values(next_look_at=None))
+
+
+def is_anybodys_turn(session: Session) -> bool:
+    """Whether a repository is due."""
+    return _due(session) is not None
+
+
+def take_turn(session: Session, *, every: timedelta) -> Turn | None:
+    """Take the repository whose turn it is; no other process is given it for as long as `every`."""
+    repository_id = _due(session)
+    if repository_id is None:
+        return None
+    # Locked: another watcher may have come to the same one, and a delivery may be arriving.
+    repository = session.get_one(Repository, repository_id, with_for_update=True)
+    row = session.get(CatchUp, repository_id, populate_existing=True)
+    moment = now()
+    if row is None:
+        row = CatchUp(repository_id=repository_id)
+        session.add(row)
+    elif not _is_due(row, moment):
+        return None
+    row.next_look_at = moment + every
+    return Turn(repository, _apps_of(session, repository_id), row.settled_until, moment)
+
+
+def _due(session: Session) -> int | None:
+    moment = now()
+    statement = (
+        select(Repository.id)
+        .join(CatchUp, col(CatchUp.repository_id) == col(Repository.id), isouter=True)
+        .where(
+            col(Repository.id).in_(select(App.repository_id)),
+            or_(col(CatchUp.next_look_at).is_(None), col(CatchUp.next_look_at) <= moment),
+            or_(col(CatchUp.paused_until).is_(None), col(CatchUp.paused_until) <= moment),
+        )
+        .order_by(col(CatchUp.looked_at), col(Repository.id))
+        .limit(1)
+    )
+    return session.exec(statement).first()
+
+
+def _is_due(row: CatchUp, moment: datetime) -> bool:
+    return all(at is None or at <= moment for at in (row.next_look_at, row.paused_until))
+
+
+def _apps_of(session: Session, repository_id: int) -> Sequence[App]:
+    return session.exec(
+        select(App).where(App.repository_id == repository_id).order_by(App.name)
+    ).all()
+
+
+def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
+    """Write down what was found; after a failure the next turn comes sooner."""
+    row = session.get(CatchUp, turn.repository.id)
+    if row is None:  # the repository was removed meanwhile
+        return
+    moment = now()
+    row.looked_at = moment
+    row.way = finding.way
+    row.found = finding.found[:500]
+    row.problem = finding.problem[:500]
+    pause = finding.retry_after_s
+    row.paused_until = None if pause is None else moment + timedelta(seconds=pause)
+    if finding.is_failure:
+        row.next_look_at = min(row.next_look_at or moment, moment + AFTER_FAILURE)
+    elif finding.is_whole:
+        row.settled_until = turn.began_at
+
+
+# --- Branches --------------------------------------------------------------------------------
+
+
+def branch_ref(app: App) -> str:
+    """Give the full name of the branch that an app deploys."""
+    return f"{BRANCH_PREFIX}{app.branch}"
+
+
+def sight_of(session: Session, app: App, head: str | None) -> Sight:
+    """Put together what is known of an app's branch, whose head is that now."""
+    ref = branch_ref(app)
+    seen = session.get(BranchHead, app.id)
+    seen = seen if seen is not None and seen.ref == ref else None
+    last = _last_of(session, app, ref)
+    moments = [seen.seen_at] if seen else []
+    moments += [last.queued_at] if last else []
+    asked = asked_for_since(session, app, max(moments)) if moments else None
+    return Sight(
+        ref=ref,
+        head=head,
+        base=(last.commit_sha if last else None) or (seen.commit_sha if seen else None),
+        seen=seen.commit_sha if seen else None,
+        is_known=head is not None and _is_known(session, app, head),
+        asked_for=asked.number if asked and asked.ref != ref else None,
+    )
+
+
+def _last_of(session: Session, app: App, ref: str) -> Deployment | None:
+    statement = (
+        select(Deployment)
+        .where(Deployment.app_id == app.id, Deployment.ref == ref, Deployment.commit_sha != "")
+        .order_by(col(Deployment.id).desc())
+        .limit(1)
+    )
+    return session.exec(statement).first()
+
+
+def _is_known(session: Session, app: App, head: str) -> bool:
+    deployed = select(Deployment.id).where(
+        Deployment.app_id == app.id, Deployment.commit_sha == head
+    )
+    delivered = select(Delivery.id).where(
+        Delivery.repository_id == app.repository_id,
+        Delivery.ref == branch_ref(app),
+        Delivery.commit_sha == head,
+    )
+    # Asked for by a person, and not yet resolved: it will be of whatever the branch is at then.
+    on_its_way = select(Deployment.id).where(
+        Deployment.app_id == app.id,
+        Deployment.ref == branch_ref(app),
+        Deployment.commit_sha == "",
+        col(Deployment.state).in_([DeploymentState.QUEUED, DeploymentState.RUNNING]),
+    )
+    ways = (deployed, delivered, on_its_way)
+    return any(session.exec(way.limit(1)).first() is not None for way in ways)
+
+
+def note_head(session: Session, app_id: int, ref: str, head: str, *, seen_at: datetime) -> None:
+    """Remember where an app's branch is, whatever was made of it."""
+    row = session.get(BranchHead, app_id)
+    if row is None:
+        session.add(BranchHead(app_id=app_id, ref=ref, commit_sha=head, seen_at=seen_at))
+        return
+    row.ref, row.commit_sha, row.seen_at = ref, head, seen_at
+
+
+def queue_head(session: Session, app_id: int, push: Push) -> Deployment | None:
+    """Queue the missed push of a branch's head, unless it has become known meanwhile."""
+    app = session.get(App, app_id)
+    if app is None:
+        return None
+    # A delivery of the same push locks this, too: one of the two sees the other.
+    session.get_one(Repository, app.repository_id, with_for_update=True)
+    session.refresh(app)
+    is_missed = judge_head(sight_of(session, app, push.commit_sha)) == Deploy()
+    if not is_missed or decide(push, rule_of(app)) != Deploy():
+        return None
+    wanted = Request(
+        trigger=Trigger.CATCH_UP,
+        ref=push.ref,
+        commit_sha=push.commit_sha,
+        commit_message=push.message,
+        author=push.author,
+        before_sha=push.before or None,
+    )
+    note(
+        session,
+        Tag.PUSH_CAUGHT_UP,
+        CATCHING_UP,
+        f"app:{app.name}",
+        ref=push.ref,
+        commit_sha=push.commit_sha,
+    )
+    deployment = request(session, app, wanted, CATCHING_UP)
+    if app.on_new_push is OnNewPush.REPLACE:
+        replace_running(session, app, deployment)
+    return deployment

@@ -1,0 +1,48 @@
+"""What a Dockerfile asks of the machine that builds it: it gets the commit's files, and no more."""
+
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.errors import BuildError
+from tests.enginebench import IDENTITY, build, dockerfile, printed, sweep
+
+pytestmark = pytest.mark.docker
+
+HOSTS_OWN = "/etc/hostname"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DockerEngine]:
+    client = docker.from_env(timeout=60)
+    yield DockerEngine(client, IDENTITY)
+    sweep(client)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        f"COPY {HOSTS_OWN} /stolen",
+        f"COPY ../../../..{HOSTS_OWN} /stolen",
+        f"ADD {HOSTS_OWN} /stolen",
+        f'RUN --mount=type=bind,source={HOSTS_OWN},target=/stolen ["/web", "cat", "/stolen"]',
+        f'RUN --mount=type=bind,source=../..{HOSTS_OWN},target=/stolen ["/web", "cat", "/stolen"]',
+        'RUN --mount=type=secret,id=keystone,required=true ["/web", "list", "/run/secrets"]',
+        'RUN --mount=type=ssh,required=true ["/web", "list", "/run"]',
+        'RUN --security=insecure ["/web", "list", "/"]',
+        'RUN --network=host ["/web", "list", "/"]',
+        "COPY --from=/etc . /stolen",
+    ],
+)
+def test_what_is_the_hosts_cannot_be_read(engine: DockerEngine, step: str) -> None:
+    with pytest.raises(BuildError):
+        build(engine, dockerfile(step))
+
+
+def test_what_is_the_engines_cannot_be_seen(engine: DockerEngine) -> None:
+    seen = {line.split()[0] for line in printed(engine, dockerfile('RUN ["/web", "list", "/"]'))}
+    assert "/web" in seen
+    assert not any("docker.sock" in path or path.startswith("/var/lib") for path in seen)
