@@ -1,6 +1,8 @@
 """Bringing a database up to the schema this code knows."""
 
 import fcntl
+import glob
+from collections.abc import Collection
 from pathlib import Path
 from typing import TextIO
 
@@ -9,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
 from jobs.errors import StorageError
+from jobs.sqlite_files import copy_database, sqlite_path
 
 HEAD = "0002"
 FOLDER = Path(__file__).parent
@@ -25,7 +28,7 @@ def ensure_schema(database: Database, *, lock_file: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             if schema_version(database) != HEAD:
-                _upgrade(database)
+                migrate_to(database, HEAD)
         except SQLAlchemyError as exc:
             raise StorageError(f"the database cannot be used: {type(exc).__name__}") from exc
 
@@ -45,7 +48,12 @@ def schema_version(database: Database) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _upgrade(database: Database) -> None:
+def migrate_to(database: Database, revision: str) -> None:
+    """Bring a database forward to a schema. One that has a schema already is copied before.
+
+    Raises:
+        StorageError: it is newer than this code, or there is no room for the copy.
+    """
     # Alembic takes most of a second to import, and is seldom needed.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -55,12 +63,38 @@ def _upgrade(database: Database) -> None:
     config.set_main_option("script_location", str(FOLDER))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = schema_version(database)
-    if version is not None and version not in known:
+    if version is not None:
+        _ensure_known(version, known)
+        _keep_copy(database, version)
+    with database.writer_engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+def _ensure_known(version: str, known: Collection[str]) -> None:
+    if version not in known:
         raise StorageError(
             f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
             "install the newer Keystone again, or restore a backup"
         )
-    with database.writer_engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+
+
+def _keep_copy(database: Database, version: str) -> None:
+    """Keep the database as it was, for the way back; only the newest of such copies stays."""
+    if not database.is_sqlite:
+        return
+    path = sqlite_path(database.url)
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        copy_database(path, draft)
+        for older in path.parent.glob(f"{glob.escape(path.name)}.schema-*"):
+            older.unlink()
+        draft.rename(path.with_name(f"{path.name}.schema-{version}"))
+    except OSError as exc:
+        draft.unlink(missing_ok=True)
+        told = f"{exc.filename}: {exc.strerror}"
+        raise StorageError(
+            f"a copy of {path} cannot be kept, so it is not changed: {told}"
+        ) from exc

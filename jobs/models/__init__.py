@@ -15,15 +15,19 @@ from jobs.models.apps import (
     Repository,
     RepositorySecret,
     SecretKind,
+    TokenUse,
 )
+from jobs.models.catch_up import BranchHead, CatchUp
 from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
-from jobs.models.keystone import DomainPort, Identity
+from jobs.models.keystone import DomainPort, Identity, VaultKey, Vitals
 
 __all__ = [
     "ApiToken",
     "App",
     "AuditEvent",
     "BlockedPort",
+    "BranchHead",
+    "CatchUp",
     "Certificate",
     "CommitStatus",
     "Delivery",
@@ -39,6 +43,9 @@ __all__ = [
     "RepositorySecret",
     "SecretKind",
     "Step",
+    "TokenUse",
     "User",
+    "VaultKey",
+    "Vitals",
     "now",
 ]

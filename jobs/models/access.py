@@ -16,7 +16,7 @@ from jobs.states import (
 
 
 class AuditEvent(SQLModel, table=True):
-    """Who did what to which thing, when. Only ever added to."""
+    """Who did what to which thing, when. The database itself refuses to change or remove one."""
 
     __tablename__ = "audit_events"
 
@@ -26,7 +26,7 @@ class AuditEvent(SQLModel, table=True):
     actor: str = Field(
         max_length=200, index=True
     )  # "user:ada", "token:ci", "webhook:octocat", "cli:root"
-    target: str = Field(max_length=200)  # "app:web", "deployment:41"
+    target: str = Field(max_length=200, index=True)  # "app:web", "deployment:41"
     address: str = Field(default="", max_length=64)
     details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
@@ -53,6 +53,7 @@ class LoginSession(SQLModel, table=True):
     hashed: str = Field(max_length=64, unique=True)
     user_id: int = Field(foreign_key="users.id", index=True, ondelete="CASCADE")
     csrf_token: str = Field(max_length=64)
+    address: str = Field(default="", max_length=64)  # where the login came from
     created_at: datetime = Field(default_factory=now)
     last_seen_at: datetime = Field(default_factory=now)
 

@@ -22,6 +22,13 @@ from jobs.states import (
 from jobs.triggers import DEFAULT_SKIP_PHRASES
 
 
+class TokenUse(StrEnum):
+    """What a token was used for when it was refused: it may do one thing and not the other."""
+
+    FETCH = "fetch"
+    API = "api"
+
+
 class Repository(SQLModel, table=True):
     """A GitHub repository that apps are deployed from."""
 
@@ -34,6 +41,8 @@ class Repository(SQLModel, table=True):
     name_key: str = Field(max_length=200, unique=True)  # lower case: GitHub ignores case
     git_url: str = Field(max_length=500)
     token_problem: str | None = Field(default=None, max_length=500)  # GitHub's own word
+    token_problem_of: TokenUse | None = Field(default=None, sa_type=WordColumn(TokenUse))
+    token_expires_at: datetime | None = None  # of the token that was used last, if GitHub says
     created_at: datetime = Field(default_factory=now)
 
 
@@ -54,6 +63,8 @@ class RepositorySecret(SQLModel, table=True):
     kind: SecretKind = Field(sa_type=WordColumn(SecretKind))
     sealed: bytes
     created_at: datetime = Field(default_factory=now)
+    # Of a webhook secret that another one takes the place of: it verifies until then.
+    expires_at: datetime | None = None
 
 
 class App(SQLModel, table=True):

@@ -31,6 +31,7 @@ class Delivery(SQLModel, table=True):
     __table_args__ = (
         Index("ix_deliveries_repository_guid", "repository_id", "guid"),
         Index("ix_deliveries_repository_body", "repository_id", "body_sha256"),
+        Index("ix_deliveries_repository", "repository_id", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -79,6 +80,8 @@ class Deployment(SQLModel, table=True):
         UniqueConstraint("app_id", "body_sha256"),
         # What lists walk backwards.
         Index("ix_deployments_app", "app_id", "id"),
+        Index("ix_deployments_app_state", "app_id", "state", "id"),
+        Index("ix_deployments_app_trigger", "app_id", "trigger", "id"),
         Index("ix_deployments_state", "state", "id"),
         Index("ix_deployments_trigger", "trigger", "id"),
         Index("ix_deployments_delivery", "delivery_id"),

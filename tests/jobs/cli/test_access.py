@@ -3,10 +3,18 @@
 import pytest
 from pydantic import SecretStr
 
-from jobs.records.access import check_password, find_token, find_user
+from jobs.records.access import (
+    check_password,
+    find_token,
+    find_user,
+    open_session,
+    sessions_of,
+    token_state,
+)
+from jobs.records.audit import Actor
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
-from jobs.states import Role
+from jobs.states import Role, TokenState
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
@@ -17,6 +25,14 @@ def knows(inside: Inside, name: str, password: str) -> bool:
     """Whether somebody could log in."""
     with inside.database.reading() as session:
         return check_password(find_user(session, name), SecretStr(password))
+
+
+def state_of(inside: Inside, token: str) -> TokenState:
+    """Say whether a token still opens anything."""
+    with inside.database.reading() as session:
+        row = find_token(session, token)
+    assert row is not None
+    return token_state(row)
 
 
 def test_a_user_is_added_with_a_password_from_standard_input(
@@ -68,6 +84,71 @@ def test_the_last_admin_stays(keystone: Commands) -> None:
     keystone("user", "remove", "bob", code=3)
 
 
+def log_in(inside: Inside, name: str) -> None:
+    """Open a session of a user, as from a browser elsewhere."""
+    with inside.database.writing() as session:
+        open_session(session, find_user(session, name), Actor("user", name, "192.0.2.7"))
+
+
+def is_logged_in(inside: Inside, name: str) -> bool:
+    """Whether a user has a session."""
+    with inside.database.reading() as session:
+        return bool(sessions_of(session, find_user(session, name)))
+
+
+def test_a_user_is_shut_out_at_once_and_let_in_again(keystone: Commands, inside: Inside) -> None:
+    keystone("user", "add", "ada", "--role", "viewer", stdin=PASSWORD)
+    log_in(inside, "ada")
+    keystone("user", "disable", "ada")
+    assert not is_logged_in(inside, "ada")
+    assert not knows(inside, "ada", PASSWORD)
+    assert "disabled" in keystone("user", "list").stdout
+    keystone("user", "enable", "ada")
+    assert knows(inside, "ada", PASSWORD)
+    assert not is_logged_in(inside, "ada")
+    keystone("user", "disable", "bob", code=3)
+
+
+def test_a_role_can_be_changed(keystone: Commands) -> None:
+    keystone("user", "add", "ada", "--role", "admin", stdin=PASSWORD)
+    keystone("user", "add", "bob", "--role", "viewer", stdin=PASSWORD)
+    keystone("user", "set-role", "bob", "--role", "admin")
+    keystone("user", "set-role", "ada", "--role", "viewer")
+    assert "last admin" in keystone("user", "set-role", "bob", "--role", "viewer", code=4).stderr
+    assert "last admin" in keystone("user", "disable", "bob", code=4).stderr
+    roles = {
+        each["name"]: each["role"] for each in keystone("user", "list", "--json").json["items"]
+    }
+    assert roles == {"ada": "viewer", "bob": "admin"}
+
+
+def test_sessions_are_listed_and_ended(keystone: Commands, inside: Inside) -> None:
+    keystone("user", "add", "ada", "--role", "viewer", stdin=PASSWORD)
+    assert keystone("user", "sessions", "ada").stdout == "ada is not logged in.\n"
+    log_in(inside, "ada")
+    assert "192.0.2.7" in keystone("user", "sessions", "ada").stdout
+    (listed,) = keystone("user", "sessions", "ada", "--json").json["items"]
+    assert listed["address"] == "192.0.2.7"
+    keystone("user", "log-out", "ada")
+    assert not is_logged_in(inside, "ada")
+
+
+@pytest.mark.parametrize(("given", "days"), [((), 365), (("--expires", "90d"), 90)])
+def test_a_token_ends_by_itself(keystone: Commands, given: tuple[str, ...], days: int) -> None:
+    made = keystone("token", "create", "ci", "--role", "viewer", *given)
+    assert f"ends in {days} days" in made.stderr
+    (listed,) = keystone("token", "list", "--json").json["items"]
+    assert listed["state"] == "active"
+    assert listed["expires_at"] > listed["created_at"]
+
+
+@pytest.mark.parametrize("expires", ["never", "0d", "99999d", "-1", "1y", ""])
+def test_a_time_that_will_not_do_is_refused(keystone: Commands, expires: str) -> None:
+    command = ("token", "create", "ci", "--role", "viewer", f"--expires={expires}")
+    assert "expires: " in keystone(*command, code=2).stderr
+    assert keystone("token", "list", "--json").json["items"] == []
+
+
 def test_a_token_is_shown_once_and_alone_on_standard_output(
     keystone: Commands, inside: Inside
 ) -> None:
@@ -93,8 +174,7 @@ def test_a_revoked_token_is_worthless(keystone: Commands, inside: Inside) -> Non
     token = keystone("token", "create", "ci", "--role", "viewer", "--json").json["token"]
     keystone("token", "create", "ci", "--role", "viewer", code=4)
     keystone("token", "revoke", "ci")
-    with inside.database.reading() as session:
-        assert find_token(session, token) is None
+    assert state_of(inside, token) is TokenState.REVOKED
     assert "revoked" in keystone("token", "list").stdout
     keystone("token", "revoke", "ci", code=3)
 

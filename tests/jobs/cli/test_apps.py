@@ -3,7 +3,8 @@
 import pytest
 
 from jobs.app_input import AppChange
-from jobs.queries import audit_page, find_app
+from jobs.audit_trail import AuditFilter, audit_page
+from jobs.queries import find_app
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.views import AuditEventView
@@ -17,7 +18,7 @@ TOKEN = "ghp_a-token-nobody-may-see"
 def audit(inside: Inside) -> list[AuditEventView]:
     """Read what is on record, newest first."""
     with inside.database.reading() as session:
-        return audit_page(session).items
+        return audit_page(session, AuditFilter()).items
 
 
 def test_an_app_is_added_with_the_fields_that_were_given(keystone: Commands) -> None:

@@ -1,0 +1,158 @@
+"""Putting a restored Keystone where the old one is, so that one of them is there at any moment.
+
+First the new keys go beside the old ones, then the new database takes the old one's name in one
+stroke, and only then do the old keys go: killed in between, either database finds its own key. What
+was here before keeps its name with a suffix.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.backups.keys import Ring
+from jobs.errors import BackupError, StorageError
+from jobs.settings import Settings
+from jobs.sqlite_files import is_sqlite, make_whole, sqlite_path
+from jobs.vault import KEY_FILE, read_keys, write_keys
+
+BESIDE = ("-wal", "-shm", "-journal")
+
+Stroke = Callable[[], None]
+
+
+@dataclass
+class Placing:
+    """One exchange of what is here for what was brought.
+
+    Attributes:
+        brought: the folder with the database and the logs, as they shall be.
+        ring: the keys that open that database.
+        kept_logs: of the logs that are here, those that still tell of a deployment in it.
+        suffix: what the old files' names get.
+        moved: where what was here before is now.
+    """
+
+    settings: Settings
+    brought: Path
+    ring: Ring
+    kept_logs: Collection[str]
+    suffix: str
+    moved: list[Path] = field(default_factory=list)
+
+    @property
+    def strokes(self) -> Sequence[Stroke]:
+        """The exchange, one step after the other; after each of them Keystone could be started."""
+        return (
+            self._add_keys,
+            self._exchange_database,
+            self._drop_old_keys,
+            self._move_logs,
+            self._bring_logs,
+        )
+
+    def run(self) -> None:
+        """Do all of it.
+
+        Raises:
+            ConflictError: something still uses the database.
+            StorageError: a file cannot be written or moved.
+        """
+        try:
+            for stroke in self.strokes:
+                stroke()
+        except OSError as exc:
+            told = f"{exc.filename}: {exc.strerror}"
+            raise StorageError(f"the backup could not be put in place: {told}") from exc
+
+    # --- Keys --------------------------------------------------------------------------------
+
+    @property
+    def _key_file(self) -> Path:
+        return self.settings.data_dir / KEY_FILE
+
+    def _add_keys(self) -> None:
+        if not self.ring.is_kept:
+            return
+        old = read_keys(self._key_file) if self._key_file.exists() else []
+        added = [key for key in old if key not in self.ring.keys]
+        if added:
+            self._keep(self._key_file)
+        write_keys(self._key_file, [*self.ring.keys, *added])
+
+    def _drop_old_keys(self) -> None:
+        if self.ring.is_kept:
+            write_keys(self._key_file, self.ring.keys)
+
+    # --- Database ----------------------------------------------------------------------------
+
+    def _exchange_database(self) -> None:
+        if not is_sqlite(self.settings.effective_database_url):
+            return  # brought back by its own tools
+        path = sqlite_path(self.settings.effective_database_url)
+        brought = self.brought / "keystone.db"
+        _sync(brought)
+        if path.exists():
+            self._keep_database(path)
+        brought.replace(path)
+        _sync(path.parent)
+
+    def _keep_database(self, path: Path) -> None:
+        try:
+            make_whole(path)
+        except BackupError:
+            # Damaged: what belongs to it must not be taken for a part of the new one.
+            for end in BESIDE:
+                beside = path.with_name(path.name + end)
+                if beside.exists():
+                    beside.rename(self._old_name(path).with_name(self._old_name(path).name + end))
+        self._keep(path)
+
+    # --- Logs --------------------------------------------------------------------------------
+
+    def _move_logs(self) -> None:
+        logs = self.settings.logs_dir
+        brought = {path.name for path in self.brought.glob("logs/*.log")}
+        leaving = [
+            path
+            for path in sorted(logs.glob("*.log"))
+            if path.stem not in self.kept_logs or path.name in brought
+        ]
+        if not leaving:
+            return
+        old = self._old_name(logs)
+        old.mkdir(mode=0o700)
+        self.moved.append(old)
+        for path in leaving:
+            path.rename(old / path.name)
+
+    def _bring_logs(self) -> None:
+        brought = sorted(self.brought.glob("logs/*.log"))
+        if brought:
+            self.settings.logs_dir.mkdir(mode=0o700, exist_ok=True)
+        for path in brought:
+            # Not renamed: the database may lie on another disk than the logs.
+            copy = self.settings.logs_dir / f".{path.name}"
+            shutil.copyfile(path, copy)
+            copy.replace(self.settings.logs_dir / path.name)
+
+    # --- Old things --------------------------------------------------------------------------
+
+    def _keep(self, path: Path) -> None:
+        """Give a file a second name, under which it stays."""
+        old = self._old_name(path)
+        old.hardlink_to(path)
+        self.moved.append(old)
+
+    def _old_name(self, path: Path) -> Path:
+        return path.with_name(path.name + self.suffix)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or a folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,198 @@
+"""What an apps file would change, and making it so: by the same records as the single commands."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import SecretStr
+from sqlmodel import Session, select
+
+from jobs.app_input import AppChange, AppInput, parse_input
+from jobs.apps_file import APPS, TOKEN, Wanted
+from jobs.environment import Variable
+from jobs.errors import ConfigurationError, ConflictError
+from jobs.models import App, Repository
+from jobs.queries import find_app
+from jobs.records.apps import add_app, change_app
+from jobs.records.audit import Actor
+from jobs.records.domains import domains_of
+from jobs.records.environment import open_variables, set_variables
+from jobs.secrets_store import repository_token
+from jobs.settings import Settings
+from jobs.vault import Vault
+
+SECRET, OTHER_SECRET = "(secret)", "(another secret)"
+# What an app has anyway: that the file leaves the choice to Keystone changes nothing.
+KEPT_WHEN_NONE = frozenset({"host_port", "git_url"})
+
+
+class Action(StrEnum):
+    """What happens to an app."""
+
+    ADD = "add"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What applying the file changes about one app; secrets are shown as such words only.
+
+    Attributes:
+        fields: before and after, by field; before is None for an app that is added.
+        variables: the same of environment variables.
+    """
+
+    app: str
+    action: Action
+    fields: Mapping[str, tuple[Any, Any]]
+    variables: Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """What the records need besides a session."""
+
+    settings: Settings
+    vault: Vault
+    actor: Actor
+
+
+def differences(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> list[Difference]:
+    """Say what would change; apps and fields that the file does not name are left alone.
+
+    Raises:
+        ConfigurationError: a new app names no repository.
+        ConflictError: an app is to have another repository.
+    """
+    apps = {app.name: app for app in session.exec(select(App)).all()}
+    apps = {app.name: app for app in session.exec(select(App)).all()}
+    found = [_difference(session, each, apps.get(each.name), keeper.vault) for each in wanted]
+    return [each for each in found if each.fields or each.variables]
+
+
+def apply_apps(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> dict[str, SecretStr]:
+    """Make the apps what the file says; what is so already leaves no trace on record.
+
+    Returns:
+        The webhook secrets of repositories that are new, by the app that brought them.
+
+    Raises:
+        ConfigurationError: as the single commands would, with the app's place in the file.
+        ConflictError: likewise; the transaction must be undone then.
+    """
+    by_name = {each.name: each for each in wanted}
+    secrets = {}
+    # Whoever takes a domain comes last: another app of the file may be giving it up.
+    for difference in sorted(differences(session, wanted, keeper), key=_takes_domains):
+        with _placed(difference.app):
+            secret = _apply_one(session, difference, by_name[difference.app], keeper)
+        if secret is not None:
+            secrets[difference.app] = secret
+    return secrets
+
+
+# --- What differs ----------------------------------------------------------------------------
+
+
+def _difference(session: Session, wanted: Wanted, app: App | None, vault: Vault) -> Difference:
+    if app is None:
+        return _added(wanted)
+    repository = session.get_one(Repository, app.repository_id)
+    _ensure_same(wanted, repository)
+    token = repository_token(session, app.repository_id, vault)
+    known = {
+        **app.model_dump(),
+        "domains": domains_of(session, app),
+        "git_url": repository.git_url,
+        TOKEN: token,
+    }
+    fields = {
+        name: (_shown(known[name]), _shown(value, known[name]))
+        for name, value in wanted.fields.items()
+        if value != known[name] and not (name in KEPT_WHEN_NONE and value is None)
+    }
+    before = open_variables(session, app, vault)
+    variables = {
+        name: (_variable(before.get(name)), _variable(variable, before.get(name)))
+        for name, variable in wanted.variables.items()
+        if variable != before.get(name)
+    }
+    return Difference(wanted.name, Action.CHANGE, fields, variables)
+
+
+def _added(wanted: Wanted) -> Difference:
+    if wanted.repository is None:
+        raise ConfigurationError(f"{APPS}.{wanted.name}.repository: is required")
+    fields = {"repository": wanted.repository, **wanted.fields}
+    return Difference(
+        wanted.name,
+        Action.ADD,
+        {name: (None, _shown(value)) for name, value in fields.items()},
+        {name: (None, _variable(variable)) for name, variable in wanted.variables.items()},
+    )
+
+
+def _ensure_same(wanted: Wanted, repository: Repository) -> None:
+    if wanted.repository and wanted.repository.lower() != repository.name_key:
+        raise ConflictError(
+            f"{APPS}.{wanted.name}.repository: an app keeps its repository, and {wanted.name} has "
+            f"{repository.full_name}; remove the app first, or give the new one another name"
+        )
+
+
+def _shown(value: object, before: object = None) -> object:
+    """Give a value as it may be shown."""
+    if not isinstance(value, SecretStr):
+        return value
+    return SECRET if before is None else OTHER_SECRET
+
+
+def _variable(variable: Variable | None, before: Variable | None = None) -> object:
+    if variable is None:
+        return None
+    if not variable.is_secret:
+        return variable.value.get_secret_value()
+    is_other = before is not None and before.is_secret
+    return OTHER_SECRET if is_other else SECRET
+
+
+# --- Making it so ----------------------------------------------------------------------------
+
+
+def _apply_one(
+    session: Session, difference: Difference, wanted: Wanted, keeper: Keeper
+) -> SecretStr | None:
+    around: dict[str, Any] = {"settings": keeper.settings, "vault": keeper.vault}
+    secret = None
+    if difference.action is Action.ADD:
+        given = {**wanted.fields, "name": wanted.name, "repository": wanted.repository}
+        created = add_app(session, parse_input(AppInput, given), keeper.actor, **around)
+        app, secret = created.app, created.webhook_secret
+    else:
+        app = find_app(session, wanted.name)
+    if difference.action is Action.CHANGE and difference.fields:
+        given = {name: wanted.fields[name] for name in difference.fields}
+        change_app(session, app, parse_input(AppChange, given), keeper.actor, **around)
+    if difference.variables:
+        variables = {name: wanted.variables[name] for name in difference.variables}
+        set_variables(session, app, variables, keeper.actor, vault=keeper.vault)
+    session.flush()
+    return secret
+
+
+def _takes_domains(difference: Difference) -> bool:
+    before, after = difference.fields.get("domains", ((), ()))
+    return bool(set(after or ()) - set(before or ()))
+
+
+@contextmanager
+def _placed(app: str) -> Iterator[None]:
+    """Say with each mistake which app of the file it is about."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        raise ConfigurationError(*(f"{APPS}.{app}.{told}" for told in exc.problems)) from exc
+    except ConflictError as exc:
+        raise ConflictError(f"{APPS}.{app}: {exc}") from exc

@@ -1,0 +1,96 @@
+"""A backup of a running Keystone brings every app back, on a new machine and on the same one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import running
+from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.project import Project, add_project
+from tests.githubapi import GitHubApi
+from tests.gitserver import GitServer
+
+pytestmark = pytest.mark.docker
+
+SECRET = "what the app must know and nobody else"
+
+
+@pytest.fixture(scope="module")
+def keystone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
+) -> Iterator[Keystone]:
+    """A Keystone of its own, to be lost."""
+    yield from running(request, tmp_path_factory.mktemp("up"), github)
+
+
+@pytest.fixture(scope="module")
+def web(keystone: Keystone, git_server: GitServer) -> Project:
+    """An app with a secret that is live, on a commit that is not its branch's newest."""
+    project = add_project(keystone, git_server, "web")
+    keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": SECRET, "secret": True})
+    assert project.deploy("live")["state"] == "success"
+    keystone.api("PATCH", "/api/apps/web", {"auto_deploy": False})
+    project.commit("never deployed")
+    return project
+
+
+def back_up(keystone: Keystone, file: Path) -> None:
+    made = keystone.run("backup", str(file), "--logs")
+    assert made.returncode == 0, made.stderr
+
+
+def brought_back(keystone: Keystone, web: Project) -> Json:
+    """Wait until the app was deployed again, and give that deployment."""
+    newest = keystone.deployments("web")[0]
+    assert (newest["trigger"], newest["kind"]) == ("manual", "update")
+    assert "restored from a backup of 20" in newest["actor"]
+    over = keystone.wait_for(newest["id"])
+    assert over["state"] == "success", over["reason"]
+    assert web.view()["live_deployment"] == over["id"]
+    return over
+
+
+def test_on_a_new_machine_the_app_answers_as_before(
+    keystone: Keystone, web: Project, tmp_path: Path
+) -> None:
+    before = web.view()
+    back_up(keystone, tmp_path / "backup.tar.gz")
+    keystone.stop()
+    belongings = keystone.belongings()
+    belongings.remove()
+    assert belongings.everything() == []
+    belongings.close()
+
+    keystone.move(keystone.folder / "new machine")
+    restored = keystone.run("restore", str(tmp_path / "backup.tar.gz"))
+    assert restored.returncode == 0, restored.stderr
+    keystone.start()
+
+    over = brought_back(keystone, web)
+    assert over["commit_sha"] == before["live_commit_sha"]
+    assert web.answer() == "live"
+    assert web.answer("/env?API_KEY") == SECRET
+    assert web.view()["host_port"] == before["host_port"]
+    assert web.view()["auto_deploy"] is False
+    assert "build" in keystone.transcript(before["live_deployment"])
+
+
+def test_on_the_same_machine_the_app_goes_on_answering(
+    keystone: Keystone, web: Project, tmp_path: Path
+) -> None:
+    before = web.view()
+    back_up(keystone, tmp_path / "backup.tar.gz")
+    refused = keystone.run("restore", str(tmp_path / "backup.tar.gz"), "--force")
+    assert refused.returncode == 4
+    assert "stop it first" in refused.stderr
+    keystone.stop()
+    restored = keystone.run("restore", str(tmp_path / "backup.tar.gz"), "--force")
+    assert restored.returncode == 0, restored.stderr
+    assert "Until then their containers serve: web." in restored.stdout
+
+    keystone.start()
+    assert web.answer() == "live"
+    over = brought_back(keystone, web)
+    assert over["commit_sha"] == before["live_commit_sha"]
+    assert web.answer("/env?API_KEY") == SECRET

@@ -1,0 +1,1 @@
+"""Backups: made, unpacked, put in place."""

@@ -1,0 +1,266 @@
+"""`keystone apply`: the difference first, then all of it or nothing."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from jobs.audit_trail import AuditFilter, audit_page
+from jobs.queries import find_app
+from jobs.records.environment import open_variables
+from jobs.runtime import Runtime
+from jobs.secrets_store import repository_token
+from jobs.settings import AllSettings
+from tests.jobs.cli.commands import Commands
+
+Inside = Runtime[AllSettings]
+
+TOKEN = "ghp_a-token-nobody-may-see"
+FILE = """
+[apps.web]
+repository = "octo/web"
+memory_mb = 256
+domains = ["www.example.com", "example.com"]
+command = ["./web", "--fast"]
+labels = { team = "blue" }
+token = { env = "WEB_TOKEN" }
+
+[apps.web.env]
+LOG_LEVEL = "info"
+API_KEY = { file = "secrets/api-key" }
+
+[apps.api]
+repository = "octo/api"
+health_path = "/up"
+"""
+
+
+class File:
+    """An apps file, with a secret in a file beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "apps.toml"
+        self.write(FILE)
+        (folder / "secrets").mkdir()
+        self.keep_secret("an api key nobody may see")
+
+    def write(self, text: str) -> None:
+        """Replace what it says."""
+        self.path.write_text(text)
+
+    def change(self, old: str, new: str) -> None:
+        """Replace a part of what it says."""
+        text = self.path.read_text()
+        assert old in text
+        self.write(text.replace(old, new))
+
+    def keep_secret(self, value: str) -> None:
+        """Replace the secret."""
+        (self.path.parent / "secrets" / "api-key").write_text(f"{value}\n")
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> File:
+    """An apps file of two apps."""
+    monkeypatch.setenv("WEB_TOKEN", TOKEN)
+    return File(tmp_path)
+
+
+@pytest.fixture
+def applied(keystone: Commands, file: File) -> File:
+    """An apps file that was applied already."""
+    keystone("apply", str(file), "--yes")
+    return file
+
+
+def tags(inside: Inside) -> list[str]:
+    """Read what is on record, oldest first."""
+    with inside.database.reading() as session:
+        events = audit_page(session, AuditFilter(limit=100)).items
+    return [event.tag for event in reversed(events)]
+
+
+def test_apps_are_made_as_the_file_says(keystone: Commands, inside: Inside, file: File) -> None:
+    told = keystone("apply", str(file), "--yes").stdout
+    assert "+ web" in told
+    assert "octo/web/settings/hooks/new" in told
+    web = keystone("app", "show", "web", "--json").json
+    assert (web["memory_mb"], web["command"]) == (256, ["./web", "--fast"])
+    assert (web["domains"], web["labels"]) == (["www.example.com", "example.com"], {"team": "blue"})
+    assert keystone("app", "show", "api", "--json").json["health_path"] == "/up"
+    with inside.database.reading() as session:
+        app = find_app(session, "web")
+        variables = open_variables(session, app, inside.vault)
+        token = repository_token(session, app.repository_id, inside.vault)
+    assert token == SecretStr(TOKEN)
+    assert variables["API_KEY"].value == SecretStr("an api key nobody may see")
+    assert (variables["API_KEY"].is_secret, variables["LOG_LEVEL"].is_secret) == (True, False)
+
+
+def test_each_change_is_on_record_as_by_the_single_commands(
+    applied: File, keystone: Commands, inside: Inside
+) -> None:
+    made = tags(inside)
+    for tag in ("repository.created", "app.created", "repository.token_set", "environment.set"):
+        assert tag in made
+    applied.change("memory_mb = 256", "memory_mb = 128")
+    keystone("apply", str(applied), "--yes")
+    assert tags(inside) == [*made, "app.changed"]
+
+
+def test_a_second_time_there_is_nothing_to_do(
+    applied: File, keystone: Commands, inside: Inside
+) -> None:
+    before = tags(inside)
+    again = keystone("apply", str(applied))  # without a terminal, and nobody needs to be asked
+    assert again.stdout == f"Nothing to do: everything is as {applied} says.\n"
+    assert tags(inside) == before
+
+
+def test_the_difference_is_shown_without_secrets(applied: File, keystone: Commands) -> None:
+    applied.change("memory_mb = 256", "memory_mb = 128")
+    applied.change('LOG_LEVEL = "info"', 'LOG_LEVEL = "debug"')
+    applied.keep_secret("another api key")
+    told = keystone("apply", str(applied), "--dry-run").stdout
+    assert "~ web" in told
+    assert "api" not in told.split()
+    for line in ("256 → 128", "info → debug", "(secret) → (another secret)"):
+        assert line in told
+    assert "another api key" not in told
+    assert keystone("app", "show", "web", "--json").json["memory_mb"] == 256
+
+
+def test_a_program_is_told_the_difference(applied: File, keystone: Commands) -> None:
+    applied.change("memory_mb = 256", "memory_mb = 128")
+    applied.change('"www.example.com", "example.com"', '"example.com"')
+    told = keystone("apply", str(applied), "--dry-run", "--json").json
+    (item,) = told["items"]
+    assert (item["app"], item["action"], told["applied"]) == ("web", "change", False)
+    assert item["fields"] == {
+        "memory_mb": {"before": 256, "after": 128},
+        "domains": {"before": ["www.example.com", "example.com"], "after": ["example.com"]},
+    }
+    done = keystone("apply", str(applied), "--yes", "--json").json
+    assert (done["items"], done["applied"]) == (told["items"], True)
+    assert "say --yes, or --dry-run" in keystone("apply", str(applied), "--json", code=2).stderr
+
+
+def test_a_program_is_given_the_secrets_of_new_webhooks(keystone: Commands, file: File) -> None:
+    told = keystone("apply", str(file), "--yes", "--json")
+    assert [each["app"] for each in told.json["webhooks"]] == ["web", "api"]
+    assert all(len(each["secret"]) >= 32 for each in told.json["webhooks"])
+    assert TOKEN not in told.stdout
+
+
+def test_without_a_terminal_it_wants_a_yes(keystone: Commands, file: File) -> None:
+    refused = keystone("apply", str(file), code=2)
+    assert "+ web" in refused.stdout
+    assert "say --yes" in refused.stderr
+    assert keystone("app", "list", "--json").json["items"] == []
+
+
+def test_what_the_file_does_not_name_is_left_alone(applied: File, keystone: Commands) -> None:
+    keystone("app", "add", "other", "--repository", "octo/other")
+    keystone("app", "set", "web", "--pids", "77")
+    keystone("env", "set", "web", "MORE=of it")
+    before = keystone("app", "list", "--json").json
+    applied.change("memory_mb = 256", "memory_mb = 256\nbranch = 'main'")
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+    assert keystone("app", "list", "--json").json == before
+
+
+def test_an_empty_text_takes_away_what_may_be_none(applied: File, keystone: Commands) -> None:
+    applied.change('health_path = "/up"', 'health_path = ""')
+    assert "/up → none" in keystone("apply", str(applied), "--yes").stdout
+    assert keystone("app", "show", "api", "--json").json["health_path"] is None
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+
+
+def test_a_domain_moves_from_one_app_of_the_file_to_another(
+    applied: File, keystone: Commands
+) -> None:
+    applied.change(', "example.com"]', "]")
+    applied.change('health_path = "/up"', 'health_path = "/up"\ndomains = ["example.com"]')
+    text = applied.path.read_text()
+    head, _, api = text.partition("[apps.api]")
+    applied.write(f"[apps.api]{api}\n{head}")  # whoever takes it stands first
+    keystone("apply", str(applied), "--yes")
+    assert keystone("app", "show", "api", "--json").json["domains"] == ["example.com"]
+
+
+def test_every_mistake_is_told_with_its_place_and_nothing_is_changed(
+    keystone: Commands, file: File
+) -> None:
+    file.write(
+        """
+        app = 1
+        [apps.Web]
+        brnch = "main"
+        repository = "octo"
+        token = "ghp_in-the-file"
+        env = { PORT = "1", LEVEL = 3, KEY = { environ = "X" }, GONE = { env = "NOT_SET" } }
+        [apps.api]
+        memory_mb = "much"
+        command = "./web"
+        """
+    )
+    told = keystone("apply", str(file), "--yes", code=2).stderr
+    for sentence in (
+        "app: there is no such field; did you mean apps?",
+        "apps.Web: use 1 to 63 lower-case letters",
+        "apps.Web.brnch: there is no such field; did you mean branch?",
+        'apps.Web.repository: write the repository as "owner/name"',
+        "apps.Web.token: a secret must not stand in this file; write { env =",
+        "apps.Web.env.PORT: Keystone sets this one itself",
+        "apps.Web.env.LEVEL: write the value in quotes",
+        "apps.Web.env.KEY: write { env =",
+        "apps.Web.env.GONE: the environment variable NOT_SET is not set",
+        "apps.api.memory_mb: ",
+        "apps.api.command: ",
+    ):
+        assert f"keystone: {sentence}" in told
+    assert "ghp_in-the-file" not in told
+    assert keystone("app", "list", "--json").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence", "code"),
+    [
+        ('repository = "octo/api"', "", "apps.api.repository: is required", 2),
+        ("memory_mb = 256", "host_port = 1", "apps.web.host_port: 1 is outside", 2),
+        ('health_path = "/up"', 'domains = ["example.com"]', "belongs to web already", 4),
+        ('health_path = "/up"', 'git_url = "http://x/y"', "apps.api.git_url: http is not", 2),
+        ("secrets/api-key", "secrets/gone", "apps.web.env.API_KEY: ", 2),
+        ("[apps.api]", "[apps.api", "this is not TOML", 2),
+        ("[apps.api]", "[apps.web]", "this is not TOML", 2),
+    ],
+)
+def test_one_mistake_keeps_all_of_it_from_being_applied(
+    keystone: Commands, file: File, old: str, new: str, sentence: str, code: int
+) -> None:
+    file.change(old, new)
+    refused = keystone("apply", str(file), "--yes", code=code)
+    assert sentence in refused.stderr
+    assert refused.stdout == ""
+    assert keystone("app", "list", "--json").json["items"] == []
+
+
+def test_an_app_keeps_its_repository(applied: File, keystone: Commands) -> None:
+    applied.change('repository = "octo/api"', 'repository = "OCTO/api"')
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+    applied.change('repository = "OCTO/api"', 'repository = "octo/other"')
+    refused = keystone("apply", str(applied), "--yes", code=4)
+    assert "apps.api.repository: an app keeps its repository" in refused.stderr
+    applied.change('repository = "octo/other"', "")
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+
+
+def test_it_comes_by_standard_input_too(keystone: Commands, inside: Inside) -> None:
+    text = '[apps.web]\nrepository = "octo/web"\n'
+    keystone("apply", "-", "--yes", stdin=text)
+    with inside.database.reading() as session:
+        assert find_app(session, "web").id
+    assert "cannot be read" in keystone("apply", "/nowhere/apps.toml", code=2).stderr

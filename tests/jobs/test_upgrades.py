@@ -1,0 +1,200 @@
+"""Every schema that was released leads to the present one, with the rows that are in it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import MetaData, text
+from sqlmodel import select
+
+from jobs.audit_trail import AuditFilter, audit_page
+from jobs.database import Database
+from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.errors import StorageError
+from jobs.migrations.apply import HEAD, migrate_to, schema_version
+from jobs.models import User
+from jobs.queries import (
+    DeploymentFilter,
+    app_view,
+    deployment_page,
+    find_app,
+)
+from jobs.records.audit import Actor
+from jobs.records.deployments import Request, request
+from jobs.records.environment import open_variables
+from jobs.releases import releases_that_were_live
+from jobs.repositories import repository_views
+from jobs.runtime import Runtime, open_runtime
+from jobs.secrets_store import repository_token
+from jobs.settings import Settings
+from jobs.states import Trigger
+from tests.haproxy import free_ports
+from tests.jobs.released_rows import KEY, LIVE_CONTAINER, SHA, TOKEN, Row, fill
+
+# One line for each schema that was in a release: what people may have.
+RELEASED = ("0001",)
+
+
+def database_at(folder: Path, revision: str) -> tuple[Database, dict[str, Row]]:
+    """Make a database as a Keystone of that schema would have it, with rows in every table."""
+    database = Database(f"sqlite:///{folder}/keystone.db")
+    migrate_to(database, revision)
+    with database.writer_engine.begin() as connection:
+        put = fill(connection)
+    return database, put
+
+
+@pytest.fixture(params=RELEASED)
+def revision(request: pytest.FixtureRequest) -> str:
+    """Give each schema that was released."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def put(tmp_path: Path, revision: str) -> dict[str, Row]:
+    """Make a database of that schema, and give the rows in it."""
+    database, put = database_at(tmp_path, revision)
+    database.close()
+    return put
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path, put: dict[str, Row]) -> Iterator[Runtime[Settings]]:
+    """Open that database with the Keystone of today."""
+    assert put
+    runtime = open_runtime(Settings(data_dir=tmp_path, secret_key=KEY))
+    yield runtime
+    runtime.database.close()
+
+
+def test_every_row_is_still_there(upgraded: Runtime[Settings], put: dict[str, Row]) -> None:
+    assert schema_version(upgraded.database) == HEAD
+    tables = MetaData()
+    with upgraded.database.reader_engine.connect() as connection:
+        tables.reflect(connection, resolve_fks=False)
+        found = {
+            name: connection.execute(tables.tables[name].select()).mappings().one() for name in put
+        }
+    for name, row in put.items():
+        assert {column: found[name][column] for column in row} == {
+            # SQLite keeps the moment and not the zone, which is always UTC.
+            column: value.replace(tzinfo=None) if hasattr(value, "tzinfo") else value
+            for column, value in row.items()
+        }, name
+
+
+def test_what_is_known_is_shown(upgraded: Runtime[Settings]) -> None:
+    with upgraded.database.reading() as session:
+        app = app_view(session, "web", upgraded.settings)
+        (deployment,) = deployment_page(session, DeploymentFilter()).items
+        (delivery,) = delivery_page(session, DeliveryFilter()).items
+        (repository,) = repository_views(session)
+        (event,) = audit_page(session, AuditFilter()).items
+    assert (app.live_commit_sha, app.live_release, app.domains) == (SHA, 9, ["www.example.com"])
+    assert (deployment.number, deployment.release) == (12, 9)
+    assert [step.name for step in deployment.steps] == ["retire"]
+    assert [status.state for status in deployment.statuses] == ["success"]
+    assert delivery.guid == "5c0f8b1e"
+    assert repository.full_name == "Octo/Web"
+    assert event.tag == "app.created"
+    assert upgraded.identity == "abcdef"
+
+
+def test_secrets_are_opened_and_people_are_known(upgraded: Runtime[Settings]) -> None:
+    with upgraded.database.reading() as session:
+        app = find_app(session, "web")
+        token = repository_token(session, app.repository_id, upgraded.vault)
+        variables = open_variables(session, app, upgraded.vault)
+        (user,) = session.exec(select(User)).all()
+    assert token == TOKEN
+    assert variables["API_KEY"].value == SecretStr("an api key")
+    assert (user.name, user.role) == ("ada", "admin")
+
+
+def test_work_goes_on(upgraded: Runtime[Settings]) -> None:
+    with upgraded.database.writing() as session:
+        app = find_app(session, "web")
+        wanted = Request(Trigger.MANUAL, SHA, commit_sha=SHA)
+        made = request(session, app, wanted, Actor("user", "ada"))
+        (release,) = releases_that_were_live(session, app, limit=5)
+    assert (made.number, made.kind, app.live_container_id) == (13, "update", LIVE_CONTAINER)
+    assert made.id is not None
+    assert made.id > 31
+    assert release.number == 9
+
+
+# --- The way back ----------------------------------------------------------------------------
+
+
+def test_the_database_is_kept_as_it_was_before(
+    upgraded: Runtime[Settings], tmp_path: Path, revision: str, put: dict[str, Row]
+) -> None:
+    assert upgraded.identity
+    kept = tmp_path / f"keystone.db.schema-{revision}"
+    assert kept.stat().st_mode & 0o077 == 0
+    with closing(Database(f"sqlite:///{kept}")) as before:
+        assert schema_version(before) == revision
+        with before.reader_engine.connect() as connection:
+            count = connection.execute(text("SELECT count(*) FROM deployments")).scalar_one()
+    assert count == len([put["deployments"]])
+
+
+def test_only_the_newest_of_such_copies_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "keystone.db.schema-0000").write_text("of an earlier upgrade")
+    database, _ = database_at(tmp_path, RELEASED[0])
+    migrate_to(database, HEAD)
+    database.close()
+    kept = [path.name for path in tmp_path.glob("*.schema-*")]
+    assert kept == [f"keystone.db.schema-{RELEASED[0]}"]
+
+
+def test_a_database_that_cannot_be_copied_is_not_changed(tmp_path: Path) -> None:
+    database, _ = database_at(tmp_path, RELEASED[0])
+    # A folder of that name is in the copy's way.
+    (tmp_path / f"keystone.db.schema-{RELEASED[0]}").mkdir()
+    with pytest.raises(StorageError, match="cannot be kept"):
+        migrate_to(database, HEAD)
+    assert schema_version(database) == RELEASED[0]
+    database.close()
+
+
+def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/keystone.db")
+    migrate_to(database, HEAD)
+    database.close()
+    assert not list(tmp_path.glob("*.schema-*"))
+
+
+# --- Newer than this Keystone ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_newer_schema_is_refused_with_a_sentence_and_a_documented_code(
+    tmp_path: Path, command: str
+) -> None:
+    database, _ = database_at(tmp_path, HEAD)
+    with database.writer_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    refused = subprocess.run(
+        [sys.executable, "-P", "-m", "jobs.cli", command],
+        env={
+            "PATH": os.environ["PATH"],
+            "KEYSTONE_DATA_DIR": str(tmp_path),
+            "KEYSTONE_PORT": str(free_ports(1)[0]),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 5, refused
+    assert refused.stderr.startswith("keystone: the database has schema 9999, which is newer")
+    assert "Traceback" not in refused.stderr
