@@ -7,6 +7,8 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.models import RepositorySecret, SecretKind
+from jobs.naming import github_host
+from jobs.repositories import valid_webhook_secrets
 from jobs.vault import Vault
 
 
@@ -33,16 +35,9 @@ def git_token(
     return fallback
 
 
-def github_host(api_url: str) -> str | None:
-    """Give the host whose repositories an API URL speaks for."""
-    host = urlsplit(api_url).hostname
-    return "github.com" if host == "api.github.com" else host
-
-
 def webhook_secrets(session: Session, vault: Vault) -> dict[int, list[SecretStr]]:
-    """Give every repository's webhook secrets, by the repository's id."""
+    """Give the webhook secrets that verify now, the newest first, by the repository's id."""
     found: dict[int, list[SecretStr]] = defaultdict(list)
-    statement = select(RepositorySecret).where(RepositorySecret.kind == SecretKind.WEBHOOK)
-    for row in session.exec(statement).all():
+    for row in valid_webhook_secrets(session):
         found[row.repository_id].append(vault.open(row.sealed))
     return dict(found)

@@ -8,9 +8,9 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import ConfigurationError, GitHubError
-from jobs.models import App, CommitStatus, Deployment, Repository, now
-from jobs.records.apps import note_token_problem
+from jobs.errors import ConfigurationError, GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.models import App, CommitStatus, Deployment, Repository, TokenUse, now
+from jobs.records.repositories import note_token_refused, note_token_works
 from jobs.records.statuses import NO_TOKEN, postpone, settle
 from jobs.runtime import Runtime
 from jobs.secrets_store import git_token, repository_token
@@ -24,6 +24,8 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=15)
 # With these delays, about a day.
 MOST_ATTEMPTS = 100
+# What is the token's fault, or would not have happened to another one.
+REFUSALS = (GitHubTokenError, GitHubDeniedError)
 OVERTAKEN = "not sent: a later status of the commit took its place"
 
 
@@ -131,7 +133,7 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
             settle(session, letter.status_id, error=OVERTAKEN if letter.token else letter.problem)
         return
     try:
-        forge.post_status(letter.post, letter.token)
+        expires_at = forge.post_status(letter.post, letter.token)
     except GitHubError as exc:
         logger.warning("a commit status was not posted: %s", exc, extra={"action": "status_failed"})
         with database.writing() as session:
@@ -139,13 +141,14 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
         return
     with database.writing() as session:
         settle(session, letter.status_id, posted_at=now())
-        note_token_problem(session, letter.repository_id, None)
+        note_token_works(session, letter.repository_id, TokenUse.API, expires_at=expires_at)
 
 
 def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
     if error.permanent or letter.attempts + 1 >= MOST_ATTEMPTS:
         settle(session, letter.status_id, error=str(error))
-        note_token_problem(session, letter.repository_id, str(error))
+        if isinstance(error, REFUSALS):
+            note_token_refused(session, letter.repository_id, TokenUse.API, str(error))
         return
     until = next_attempt(letter.attempts, now(), retry_after_s=error.retry_after_s)
     postpone(session, letter.status_id, until=until, error=str(error))

@@ -1,12 +1,11 @@
 """Apps and their repositories: made, changed, removed."""
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from jobs.app_input import AppChange, AppInput, ensure_scheme
 from jobs.errors import ConfigurationError, ConflictError
@@ -16,11 +15,10 @@ from jobs.models import (
     Deployment,
     Identity,
     Repository,
-    RepositorySecret,
-    SecretKind,
 )
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.domains import claim_domains, domains_of
+from jobs.records.repositories import make_webhook_secret, set_token
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.vault import Vault
@@ -42,6 +40,7 @@ POLICY_FIELDS = frozenset(
 )
 RELEASE_FIELDS = AppChange.model_fields.keys() - POLICY_FIELDS - {"token", "git_url"}
 REPOSITORY_FIELDS = frozenset({"token", "git_url"})
+MOST_APPS = 200  # of one repository: a push makes a deployment of each
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,13 @@ def add_app(
     Raises:
         ConfigurationError: the git URL is not allowed.
         ConflictError: the name, the port or a domain is taken, or the repository has another
-            git URL.
+            git URL, or as many apps as one push may deploy.
     """
     lock_allocations(session)
     if session.exec(select(App).where(App.name == wanted.name)).first() is not None:
         raise ConflictError(f"there is an app named {wanted.name} already")
     repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
+    _ensure_room(session, repository)
     fields = wanted.model_dump(exclude={"repository", "host_port", "domains", *REPOSITORY_FIELDS})
     app = App(
         **fields,
@@ -80,6 +80,15 @@ def add_app(
     if wanted.token is not None:
         set_token(session, repository, wanted.token, actor, vault=vault)
     return Created(app, webhook_secret)
+
+
+def _ensure_room(session: Session, repository: Repository) -> None:
+    apps = select(func.count()).where(App.repository_id == repository.id)
+    if session.exec(apps).one() >= MOST_APPS:
+        raise ConflictError(
+            f"{repository.full_name} has {MOST_APPS} apps already, and each push may deploy them "
+            "all; remove one first"
+        )
 
 
 def change_app(
@@ -167,30 +176,6 @@ def remove_app(session: Session, app: App, actor: Actor) -> None:
     session.delete(app)
 
 
-def set_token(
-    session: Session, repository: Repository, token: SecretStr, actor: Actor, *, vault: Vault
-) -> None:
-    """Keep a repository's token, sealed; an empty one takes it away."""
-    _forget_secrets(session, repository, SecretKind.TOKEN)
-    if token.get_secret_value():
-        _keep_secret(session, repository, SecretKind.TOKEN, token, vault)
-    repository.token_problem = None
-    note(
-        session,
-        Tag.REPOSITORY_TOKEN_SET,
-        actor,
-        f"repository:{repository.id}",
-        set=bool(token.get_secret_value()),
-    )
-
-
-def note_token_problem(session: Session, repository_id: int, problem: str | None) -> None:
-    """Remember that GitHub or the git server refused a repository's token, or that it works."""
-    repository = session.get_one(Repository, repository_id)
-    if repository.token_problem != problem:
-        repository.token_problem = problem[:500] if problem else None
-
-
 def block_ports(session: Session, ports: list[int]) -> None:
     """Replace the list of ports that other programs listen on."""
     for row in session.exec(select(BlockedPort)).all():
@@ -247,8 +232,7 @@ def _repository(
     repository = Repository(full_name=wanted.repository, name_key=key, git_url=git_url)
     session.add(repository)
     session.flush()
-    webhook_secret = SecretStr(secrets.token_hex(32))
-    _keep_secret(session, repository, SecretKind.WEBHOOK, webhook_secret, vault)
+    webhook_secret = make_webhook_secret(session, repository, vault=vault)
     note(
         session,
         Tag.REPOSITORY_CREATED,
@@ -258,20 +242,3 @@ def _repository(
         git_url=git_url,
     )
     return repository, webhook_secret
-
-
-def _keep_secret(
-    session: Session, repository: Repository, kind: SecretKind, value: SecretStr, vault: Vault
-) -> None:
-    session.add(
-        RepositorySecret(repository_id=repository.id or 0, kind=kind, sealed=vault.seal(value))
-    )
-
-
-def _forget_secrets(session: Session, repository: Repository, kind: SecretKind) -> None:
-    statement = select(RepositorySecret).where(
-        RepositorySecret.repository_id == repository.id, RepositorySecret.kind == kind
-    )
-    for row in session.exec(statement).all():
-        session.delete(row)
-    session.flush()

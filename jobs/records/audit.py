@@ -1,4 +1,4 @@
-"""The audit trail: added to by every other record, never changed."""
+"""The audit trail: added to by every other record, never changed; the database refuses it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,19 +18,29 @@ class Tag(StrEnum):
     REPOSITORY_RENAMED = "repository.renamed"
     REPOSITORY_MOVED = "repository.moved"
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
+    WEBHOOK_SECRET_ROTATED = "repository.webhook_secret_rotated"  # noqa: S105
+    WEBHOOK_SECRET_FINISHED = "repository.webhook_secret_finished"  # noqa: S105
+    KEY_ADDED = "key.added"
+    KEY_ROTATED = "key.rotated"
+    KEY_DROPPED = "key.dropped"
     ENVIRONMENT_SET = "environment.set"
     ENVIRONMENT_UNSET = "environment.unset"
     CERTIFICATE_SET = "certificate.set"
     CERTIFICATE_REMOVED = "certificate.removed"
+    HOOK_INSTALLED = "repository.hook_installed"
     DELIVERY_ACCEPTED = "delivery.accepted"
+    PUSH_CAUGHT_UP = "delivery.caught_up"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_CANCELLED = "deployment.cancelled"
+    KEYSTONE_BACKED_UP = "keystone.backed_up"
+    KEYSTONE_RESTORED = "keystone.restored"
     USER_CREATED = "user.created"
     USER_CHANGED = "user.changed"
     USER_REMOVED = "user.removed"
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     LOGOUT = "login.ended"
+    LOGOUT_EVERYWHERE = "login.all_ended"
     TOKEN_CREATED = "token.created"  # noqa: S105
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
 
@@ -39,7 +49,7 @@ class Tag(StrEnum):
 class Actor:
     """Who makes a change: a person, a program, GitHub, or somebody at the server's own shell."""
 
-    kind: str  # "user", "token", "webhook", "cli", "keystone"
+    kind: str  # "user", "token", "webhook", "cli", "keystone", "stranger"
     name: str
     address: str = ""
 
@@ -49,6 +59,11 @@ class Actor:
 
 
 KEYSTONE = Actor("keystone", "keystone")
+
+
+def stranger(address: str) -> Actor:
+    """Give somebody of whom only the address is known."""
+    return Actor("stranger", "unknown", address)
 
 
 def note(session: Session, tag: Tag, actor: Actor, target: str, **details: object) -> None:

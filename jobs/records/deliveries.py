@@ -3,9 +3,13 @@
 A push deploys an app once: a redelivery repeats GitHub's GUID and a replay repeats the signed body,
 and an app takes each of them only once. What deployed nothing (because the app was paused, say) may
 be sent again and is judged anew.
+
+A push that never arrived is caught up on when it is found out (`jobs.catch_up`). Its deployment
+does not know the signed body, and not always the GUID: the first delivery of that push adds what is
+not known, and is a duplicate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement
@@ -14,8 +18,11 @@ from sqlmodel import Session, col, or_, select
 from jobs.models import App, Delivery, Deployment, Repository
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.deployments import Request, replace_running, request, supersede
-from jobs.states import DeliveryOutcome, DeploymentState, OnNewPush, Trigger
-from jobs.triggers import Ignored, Moment, Order, Push, Rule, compare, decide
+from jobs.records.pushes import Missed, caught_up, newer_push, rule_of, why_not
+from jobs.states import DeliveryOutcome, OnNewPush, Trigger
+from jobs.triggers import Ignored, Push, decide
+
+CATCHING_UP = Actor("keystone", "catch-up")
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Envelope:
 
     guid: str
     event: str
-    body_sha256: str
+    body_sha256: str  # empty when GitHub told of it: the body itself is not known then
     repository_id: int | None
     address: str = ""
 
@@ -46,42 +53,51 @@ def write_down(
     return Receipt(outcome, reason)
 
 
-def accept_push(session: Session, envelope: Envelope, push: Push) -> Receipt:
-    """Keep a push and queue the deployments it asks for."""
+def accept_push(
+    session: Session, envelope: Envelope, push: Push, *, missed: Missed | None = None
+) -> Receipt:
+    """Keep a push and queue the deployments it asks for; only the first time, if it was missed."""
     # Locked: of two deliveries of one push at the same time, the second must see the first.
     repository = session.get_one(Repository, envelope.repository_id, with_for_update=True)
-    actor = Actor("webhook", push.sender, envelope.address)
+    if missed is not None and on_record(session, repository, [envelope.guid]):
+        return Receipt(DeliveryOutcome.DUPLICATE, "it has arrived meanwhile")
+    actor = CATCHING_UP if missed else Actor("webhook", push.sender, envelope.address)
     _learn_identity(session, repository, push, actor)
     apps = session.exec(
         select(App).where(App.repository_id == repository.id).order_by(App.name)
     ).all()
-    earlier = _earlier_deployments(session, apps, envelope)
-    wanted, reasons = _judge(push, [app for app in apps if app.id not in earlier])
+    earlier = _earlier_deployments(session, apps, envelope, push)
+    wanted, reasons = _judge(session, push, [a for a in apps if a.id not in earlier], missed)
     if not wanted:
         return _nothing_to_do(session, envelope, push, apps, earlier, reasons)
     delivery = _row(envelope, DeliveryOutcome.QUEUED, "; ".join(reasons), push)
     session.add(delivery)
     session.flush()
-    note(session, Tag.DELIVERY_ACCEPTED, actor, f"delivery:{delivery.id}", guid=envelope.guid)
+    tag = Tag.PUSH_CAUGHT_UP if missed else Tag.DELIVERY_ACCEPTED
+    note(session, tag, actor, f"delivery:{delivery.id}", guid=envelope.guid)
     queued = tuple(
         (_queue(session, app, push, envelope, delivery, actor), app.name) for app in wanted
     )
     return Receipt(DeliveryOutcome.QUEUED, delivery.reason, queued)
 
 
-def _judge(push: Push, apps: Sequence[App]) -> tuple[list[App], list[str]]:
-    wanted, reasons = [], []
+def on_record(session: Session, repository: Repository, guids: Collection[str]) -> set[str]:
+    """Give those of the GUIDs under which something of the repository has arrived."""
+    statement = select(Delivery.guid).where(
+        Delivery.repository_id == repository.id, col(Delivery.guid).in_(guids)
+    )
+    return set(session.exec(statement).all())
+
+
+def _judge(
+    session: Session, push: Push, apps: Sequence[App], missed: Missed | None
+) -> tuple[list[App], list[str]]:
+    wanted, reasons = [], [missed.why] if missed else []
     for app in apps:
-        rule = Rule(
-            app=app.name,
-            branch=app.branch,
-            auto_deploy=app.auto_deploy,
-            skip_phrases=app.skip_phrases,
-            watch_paths=app.watch_paths,
-            tag_pattern=app.tag_pattern,
-        )
-        match decide(push, rule):
+        match decide(push, rule_of(app)):
             case Ignored(reason):
+                reasons.append(reason)
+            case _ if missed and (reason := why_not(session, app, push, missed)):
                 reasons.append(reason)
             case _:
                 wanted.append(app)
@@ -108,7 +124,7 @@ def _nothing_to_do(
 
 
 def _earlier_deployments(
-    session: Session, apps: Sequence[App], envelope: Envelope
+    session: Session, apps: Sequence[App], envelope: Envelope, push: Push
 ) -> dict[int, Deployment]:
     statement = select(Deployment).where(
         col(Deployment.app_id).in_([app.id for app in apps]),
@@ -117,18 +133,33 @@ def _earlier_deployments(
             Deployment.body_sha256 == envelope.body_sha256,
         ),
     )
-    return {row.app_id: row for row in session.exec(statement).all()}
+    found = {row.app_id: row for row in session.exec(statement).all()}
+    for app in apps:
+        if app.id not in found and (row := caught_up(session, app, push)) is not None:
+            found[row.app_id] = row
+    for row in found.values():
+        if row.trigger is Trigger.CATCH_UP:
+            _complete(row, envelope, push)
+    return found
+
+
+def _complete(row: Deployment, envelope: Envelope, push: Push) -> None:
+    """Add to a deployment that caught up on a push what its delivery says of it."""
+    row.guid = row.guid or envelope.guid
+    row.body_sha256 = row.body_sha256 or envelope.body_sha256 or None
+    row.before_sha = row.before_sha or push.before
+    row.pushed_at = row.pushed_at or push.pushed_at
 
 
 def _queue(
     session: Session, app: App, push: Push, envelope: Envelope, delivery: Delivery, actor: Actor
 ) -> Deployment:
-    rival = _newer_push(session, app, push)
+    rival = newer_push(session, app, push)
     deployment = request(
         session,
         app,
         Request(
-            trigger=Trigger.PUSH,
+            trigger=Trigger.CATCH_UP if actor is CATCHING_UP else Trigger.PUSH,
             ref=push.ref,
             commit_sha=push.commit_sha,
             commit_message=push.message,
@@ -137,7 +168,7 @@ def _queue(
             pushed_at=push.pushed_at,
             delivery_id=delivery.id,
             guid=envelope.guid,
-            body_sha256=envelope.body_sha256,
+            body_sha256=envelope.body_sha256 or None,
         ),
         actor,
     )
@@ -146,27 +177,6 @@ def _queue(
     elif app.on_new_push is OnNewPush.REPLACE:
         replace_running(session, app, deployment)
     return deployment
-
-
-def _newer_push(session: Session, app: App, push: Push) -> Deployment | None:
-    """Find a push of the same ref that was made later but delivered earlier."""
-    statement = (
-        select(Deployment)
-        .where(
-            Deployment.app_id == app.id,
-            Deployment.ref == push.ref,
-            Deployment.state != DeploymentState.SUPERSEDED,
-            col(Deployment.pushed_at).is_not(None),
-        )
-        .order_by(col(Deployment.id).desc())
-        .limit(1)
-    )
-    latest = session.exec(statement).first()
-    if latest is None:
-        return None
-    mine = Moment(push.before, push.commit_sha, push.pushed_at)
-    its = Moment(latest.before_sha, latest.commit_sha, latest.pushed_at)
-    return latest if compare(mine, its) is Order.OLDER else None
 
 
 def _learn_identity(session: Session, repository: Repository, push: Push, actor: Actor) -> None:

@@ -7,9 +7,15 @@ one's writes are refused with LeaseLostError, whatever it still believes.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
-from jobs.errors import CancelledError, ConflictError, LeaseLostError, SupersededError
+from jobs.errors import (
+    BacklogError,
+    CancelledError,
+    ConflictError,
+    LeaseLostError,
+    SupersededError,
+)
 from jobs.models import App, Deployment, Lease, Release, Step, now
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.statuses import announce
@@ -22,6 +28,8 @@ from jobs.states import (
     Trigger,
     ensure_transition,
 )
+
+MOST_QUEUED = 2000  # of one app
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,13 @@ def locked_app(session: Session, app_id: int) -> App:
 
 
 def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
-    """Queue a deployment and say so to GitHub and the audit trail."""
+    """Queue a deployment and say so to GitHub and the audit trail.
+
+    Raises:
+        BacklogError: far too many wait for the app already.
+    """
     app = locked_app(session, app.id or 0)
+    _ensure_room(session, app)
     app.last_deployment += 1
     deployment = Deployment(
         app_id=app.id or 0,
@@ -93,6 +106,17 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         commit_sha=wanted.commit_sha,
     )
     return deployment
+
+
+def _ensure_room(session: Session, app: App) -> None:
+    queued = select(func.count()).where(
+        Deployment.app_id == app.id, Deployment.state == DeploymentState.QUEUED
+    )
+    if session.exec(queued).one() >= MOST_QUEUED:
+        raise BacklogError(
+            f"{MOST_QUEUED} deployments of {app.name} wait already; is a worker running? "
+            "Cancel some, or try again when they are done"
+        )
 
 
 def _kind(app: App, wanted: Request) -> Kind:

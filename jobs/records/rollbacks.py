@@ -6,20 +6,27 @@ from jobs.errors import NoReleaseError
 from jobs.models import App, Deployment, Release
 from jobs.records.audit import Actor
 from jobs.records.deployments import Request, locked_app, request, supersede
+from jobs.records.once import asked_before, key_of
 from jobs.releases import restorable_releases
 from jobs.states import DeploymentState, Trigger
 
 
-def roll_back(session: Session, app: App, number: int | None, actor: Actor) -> Deployment:
+def roll_back(
+    session: Session, app: App, number: int | None, actor: Actor, *, after: int | None = None
+) -> Deployment:
     """Queue a rollback, pause auto-deploy, and let go of what is queued.
 
     Args:
         number: the release to start again; None: the one before the live one.
+        after: the number of the last deployment the asker knows of: twice after it is once.
 
     Raises:
         NoReleaseError: there is no such release, or nothing of it is kept.
     """
     app = locked_app(session, app.id or 0)
+    key = key_of(f"v{number or ''}", after)
+    if (earlier := asked_before(session, app, key)) is not None:
+        return earlier
     release = choose(app.live_release_id, restorable_releases(session, app), number)
     maker = session.get(Deployment, release.deployment_id)
     app.auto_deploy = False
@@ -36,6 +43,7 @@ def roll_back(session: Session, app: App, number: int | None, actor: Actor) -> D
             commit_message=maker.commit_message if maker else "",
             author=maker.author if maker else "",
             release_id=release.id,
+            guid=key,
         ),
         actor,
     )

@@ -1,5 +1,7 @@
 """What a Keystone has on the Docker Engine, found by its label from outside."""
 
+import json
+
 import docker
 
 LABEL = "keystone.identity"
@@ -34,12 +36,17 @@ class Belongings:
 
     def described(self) -> str:
         """Give all that Docker tells of the containers and images, their histories included."""
+        return f"{self.described_containers()}\n{self.described_images()}"
+
+    def described_containers(self) -> str:
+        """Give all that `docker inspect` tells of the containers."""
         api = self._client.api
-        told: list[object] = [api.inspect_container(name) for name in self.containers()]
-        for tag in self.images():
-            image = self._client.images.get(tag)
-            told += [image.attrs, image.history()]
-        return "\n".join(map(repr, told))
+        return "\n".join(json.dumps(api.inspect_container(name)) for name in self.containers())
+
+    def described_images(self) -> str:
+        """Give all that `docker inspect` and `docker history` tell of the images."""
+        images = [self._client.images.get(tag) for tag in self.images()]
+        return "\n".join(json.dumps([image.attrs, image.history()]) for image in images)
 
     def layers(self) -> bytes:
         """Give the images themselves, as `docker save` would."""

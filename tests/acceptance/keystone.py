@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from jobs import standby
 from tests.acceptance.belongings import Belongings
 from tests.acceptance.payloads import Delivery
 from tests.haproxy import free_ports
@@ -30,7 +31,8 @@ Found = TypeVar("Found")
 
 ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
-READY_WITHIN_S = 60.0
+OVER_PAUSE_S = 0.15  # each look costs the web process some work, and many tests look at once
+READY_WITHIN_S = 120.0  # several begin at once on two processors
 STOPPED_WITHIN_S = 45.0
 CLEARED_WITHIN_S = 60.0
 COMMAND_WITHIN_S = 120.0
@@ -51,7 +53,7 @@ def until(
 class Keystone:
     """One Keystone with a folder, ports and an identity of its own."""
 
-    def __init__(self, folder: Path, *, github_api_url: str) -> None:
+    def __init__(self, folder: Path, *, github_api_url: str, catch_up_minutes: int = 0) -> None:
         web_port, *app_ports = free_ports(1 + APP_PORTS)
         self.folder = folder
         self.data_dir = folder / "data"
@@ -70,6 +72,8 @@ class Keystone:
             "KEYSTONE_HTTPS_PORT": "0",
             "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,http,file",
             "KEYSTONE_GITHUB_API_URL": github_api_url,
+            # What a test has committed and not pushed yet is no missed push.
+            "KEYSTONE_CATCH_UP_MINUTES": str(catch_up_minutes),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
@@ -125,6 +129,11 @@ class Keystone:
         assert self._process.wait(STOPPED_WITHIN_S) == 0
         left = self.processes()
         assert not left, f"still there after the end: {left}"
+
+    def move(self, data_dir: Path) -> None:
+        """Have everything from now on be about another data directory; it must not be up."""
+        self.data_dir = data_dir
+        self._environment["KEYSTONE_DATA_DIR"] = str(data_dir)
 
     def log(self) -> str:
         """Give what all of its processes have said."""
@@ -213,7 +222,8 @@ class Keystone:
             found = self.deployment(deployment_id)
             return [found] if found["state"] in OVER else []
 
-        (over,) = until(look, timeout=timeout, what=f"deployment {deployment_id} is over")
+        what = f"deployment {deployment_id} is over"
+        (over,) = until(look, timeout=timeout, what=what, pause_s=OVER_PAUSE_S)
         return over
 
     def wait_for_step(self, deployment_id: int, step: str, *, timeout: float = 30) -> None:
@@ -309,9 +319,17 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def children_of(pid: int) -> list[int]:
-    """Give the process ids of a process's children."""
-    return [process.pid for process in processes() if parent_of(process.pid) == pid]
+def children_of(pid: int, *, at_work: bool = False) -> list[int]:
+    """Give the process ids of a process's children; at work: without a worker's that stands by."""
+    found = [process.pid for process in processes() if parent_of(process.pid) == pid]
+    return [child for child in found if not (at_work and _stands_by(child))]
+
+
+def _stands_by(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == standby.NAME
+    except OSError:
+        return False
 
 
 def _program() -> str:

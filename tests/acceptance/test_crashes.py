@@ -134,7 +134,7 @@ def test_killed_workers_leave_nothing_stuck(keystone: Keystone, web: Project, il
 def test_a_killed_child_is_made_up_for_within_seconds(keystone: Keystone, web: Project) -> None:
     building = web.push(web.commit("child killed", dockerfile=napping(NAP_S)))
     keystone.wait_for_step(building["id"], "build")
-    (child,) = [c for worker in keystone.parts("worker") for c in children_of(worker)]
+    (child,) = [c for worker in keystone.parts("worker") for c in children_of(worker, at_work=True)]
     os.kill(child, signal.SIGKILL)
     over = keystone.wait_for(building["id"], timeout=MENDED_WITHIN_S)
     assert over["state"] == "success", over["reason"]

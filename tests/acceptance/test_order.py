@@ -1,6 +1,7 @@
 """Who comes next: the newest push wins, however they arrive, and a person may stop any of them."""
 
 import random
+import secrets
 import time
 from collections import Counter
 
@@ -100,11 +101,12 @@ def test_a_build_is_cancelled_within_seconds_and_leaves_nothing(
     keystone: Keystone, web: Project
 ) -> None:
     served = web.answer()
-    running = web.push(web.commit("never", dockerfile=slow_build(60413)))
-    until(lambda: processes_about("60413"), timeout=20, what="the build is asleep")
+    seconds = 600 + secrets.randbelow(10**6)
+    running = web.push(web.commit("never", dockerfile=slow_build(seconds)))
+    until(lambda: processes_about(str(seconds)), timeout=20, what="the build is asleep")
     over = _cancelled(keystone, running)
     assert over["reason"].startswith("cancelled by token:ci")
-    until(lambda: not processes_about("60413"), timeout=5, what="the build has ended")
+    until(lambda: not processes_about(str(seconds)), timeout=5, what="the build has ended")
     assert keystone.ask("POST", f"/api/deployments/{running['id']}/cancel").status_code == 409
     assert web.answer() == served
     _assert_one_container(keystone)

@@ -1,28 +1,63 @@
-"""The repository's token and the webhook secret show nowhere that somebody could look."""
+"""What was given in confidence shows nowhere that somebody could look.
+
+A token, a webhook secret, an app's secret and the admin's password are planted, with characters
+that every encoding writes in its own way. Then a Keystone lives through what could bring them to
+light: deployments that succeed, fail and shout, a git server and a GitHub that repeat what they
+were sent. Afterwards everything is searched.
+
+Two places may hold what they need. The environment of git's own processes holds the token: only
+root and the user Keystone runs as may read that, and it is in no argument. The running container's
+environment holds the app's secret, and so does `docker inspect` of that container.
+"""
 
 import base64
+import html
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import httpx2
 import pytest
 
+from receiver.routing import Endpoint
+from receiver.table import ENDPOINTS, EVENTS
 from tests.acceptance.conftest import running
 from tests.acceptance.keystone import ADMIN_PASSWORD, Keystone, until
 from tests.acceptance.project import Project, add_project, building
 from tests.githubapi import GitHubApi
 from tests.gitserver import Executable, GitServer
 from tests.images import app_files, web_binary
-from tests.processes import processes
+from tests.processes import Process, processes
 from tests.recorder import Answer, Fault, Request
 
 pytestmark = pytest.mark.docker
 
-# With characters that URLs encode, and found nowhere else.
-PLANTED = "ghp_Planted/0Token+1With2Thirty3Six4="
-ANSWERS_AFTER_S = 0.5
+# With characters that URLs, base64, JSON and HTML write differently, and found nowhere else.
+TOKEN = "ghp_Planted/0Token+1With2Thirty3Six4="
+APP_SECRET = 'Planted/App+Secret?"two"&<three>=\\4'
+WEBHOOK_SECRET = "Planted/Webhook+Secret&one=5"
+ANSWERS_AFTER_S = 0.3
 LARGEST_FILE = 64 * 1024 * 1024
+MOST_PAGES = 60
+LINK = re.compile(r'href="(/[^"#?]*)[?#"]')
+NO_PAGES = ("/api/", "/static/")
+
+
+def forms(secret: str) -> list[str]:
+    """Give the ways in which a secret may be written."""
+    pair = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
+    plain = base64.b64encode(secret.encode()).decode()
+    escaped = [json.dumps(secret)[1:-1], html.escape(secret)]
+    return [secret, quote(secret, safe=""), plain, pair, *escaped]
+
+
+def found(secrets: list[str], text: str) -> list[str]:
+    """Give which of the secrets stand in a text, in any form."""
+    return [form for secret in secrets for form in forms(secret) if form in text]
 
 
 class SlowGitServer(GitServer):
@@ -34,37 +69,32 @@ class SlowGitServer(GitServer):
         return super().answer(request)
 
 
-@pytest.fixture(scope="module")
-def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    with SlowGitServer(tmp_path_factory.mktemp("git"), token=PLANTED) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def github() -> Iterator[GitHubApi]:
-    with GitHubApi(token=PLANTED) as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
-    """A Keystone that is given only what was planted."""
-    yield from running(request, tmp_path_factory.mktemp("up"), github)
-
-
+@dataclass
 class Watch:
-    """Reads the command line of every process, again and again."""
+    """Reads command line and environment of every process, again and again.
 
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
+    Attributes:
+        commands: every command line that was seen.
+        holders: who had a planted secret in the environment: the secret, and the program.
+    """
+
+    commands: set[str] = field(default_factory=set)
+    holders: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
     def _look(self) -> None:
         while not self._over.wait(0.02):
-            self.seen |= {" ".join(process.arguments) for process in processes()}
+            for process in processes():
+                self._note(process)
+
+    def _note(self, process: Process) -> None:
+        self.commands.add(" ".join(process.arguments))
+        for secret in (TOKEN, APP_SECRET, WEBHOOK_SECRET, ADMIN_PASSWORD):
+            if found([secret], process.environment):
+                self.holders.add((secret, process.arguments[0].rpartition("/")[2]))
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -76,100 +106,199 @@ class Watch:
 
 
 @pytest.fixture(scope="module")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with SlowGitServer(tmp_path_factory.mktemp("git"), token=TOKEN) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def github() -> Iterator[GitHubApi]:
+    with GitHubApi(token=TOKEN) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def keystone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
+) -> Iterator[Keystone]:
+    """A Keystone that is given only what was planted."""
+    yield from running(request, tmp_path_factory.mktemp("up"), github)
+
+
+@pytest.fixture(scope="module")
 def watch() -> Watch:
     return Watch()
 
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer, github: GitHubApi, watch: Watch) -> Project:
-    """An app with a history: deployed, failed in several ways, and once shouting the token."""
+    """An app with a history: deployed, failed in several ways, and once shouting everything."""
     with watch:
         project = add_project(keystone, git_server, "web")
+        _plant(project)
         assert project.deploy("one")["state"] == "success"
         assert project.deploy("dies", behaviour="exit 3")["state"] == "failure"
-        git_server.fail(Fault(status=500))
-        assert project.deploy("unreachable")["state"] == "error"
-        git_server.heal()
-        _shout(project)
+        _let_git_fail(project, git_server)
+        _let_github_fail(project, github)
+        assert keystone.run("rotate-key").returncode == 0
+    # Not watched: the commands of this build name the secrets themselves.
+    assert _shout(project)["state"] == "failure"
     shouted = project.pushed
     until(
         lambda: "failure" in {s.state for s in github.statuses if s.sha == shouted},
-        timeout=15,
-        what="GitHub was told of the failure that names the token",
+        timeout=30,
+        what="GitHub was told of the failure that names everything",
     )
     return project
 
 
-def _shout(project: Project) -> None:
-    """Deploy a commit that prints the token while it is built, and fails at naming it."""
-    dockerfile = building(*(("say", form) for form in forms(PLANTED)), ("exit", "4", PLANTED))
+def _plant(project: Project) -> None:
+    secret = {"value": APP_SECRET, "secret": True}
+    project.keystone.api("PUT", f"/api/apps/{project.name}/env/PLANTED", secret)
+    repository = project.view()["repository_id"]
+    path = f"/api/repositories/{repository}/webhook-secret"
+    project.keystone.api("PUT", path, {"secret": WEBHOOK_SECRET, "overlap_hours": 0})
+    project.secret = WEBHOOK_SECRET
+
+
+def _let_git_fail(project: Project, git_server: GitServer) -> None:
+    """Have the git server repeat the token as it refuses it."""
+    told = f"nobody knows {TOKEN}".encode()
+    git_server.fail(Fault(status=403, headers={"Content-Type": "text/plain"}, body=told))
+    over = project.deploy("refused")
+    git_server.heal()
+    assert over["state"] == "failure"
+    assert "nobody knows [REDACTED]" in over["reason"]
+
+
+def _let_github_fail(project: Project, github: GitHubApi) -> None:
+    """Have GitHub repeat the token as it refuses a status."""
+    refused = json.dumps({"message": f"nobody knows {TOKEN}"}).encode()
+    github.fail(Fault(status=403, body=refused))
+    over = project.deploy("unreported", behaviour="exit 4")
+    look = project.keystone.deployment
+    until(
+        lambda: any("nobody" in (s["error"] or "") for s in look(over["id"])["statuses"]),
+        timeout=15,
+        what="a status was refused",
+    )
+    github.heal()
+
+
+def _shout(project: Project) -> dict[str, object]:
+    """Deploy a commit that prints everything while it is built, and fails at naming it."""
+    shouted = [form for secret in (TOKEN, APP_SECRET) for form in forms(secret)]
+    dockerfile = building(*(("say", form) for form in shouted), ("exit", "4", TOKEN))
     files = app_files("shouts", dockerfile=dockerfile)
     sha = project.repo.commit({**files, "web": Executable(web_binary())})
-    over = project.keystone.wait_for(project.push(sha)["id"])
-    assert over["state"] == "failure"
+    return project.keystone.wait_for(project.push(sha)["id"])
 
 
-def forms(secret: str) -> list[str]:
-    """Give the ways in which a secret may be written."""
-    pair = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
-    return [secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode(), pair]
+# --- Where somebody could look ---------------------------------------------------------------
+
+ALL = [TOKEN, APP_SECRET, WEBHOOK_SECRET, ADMIN_PASSWORD]
 
 
-def found(secrets: list[str], text: str) -> list[str]:
-    """Give which of the secrets stand in a text, in any form."""
-    return [form for secret in secrets for form in forms(secret) if form in text]
-
-
-def test_no_answer_of_the_api_holds_a_secret(keystone: Keystone, web: Project) -> None:
+def addresses(keystone: Keystone, endpoint: Endpoint) -> list[str]:
+    """Give the addresses an endpoint has here: of everything there is."""
+    path = endpoint.path.replace("{app}", "web").replace("{variable}", "PLANTED")
+    path = path.replace("{domain}", "none.example").replace("{name}", "admin")
     ids = [deployment["id"] for deployment in keystone.deployments()]
-    paths = [
-        *("/api/apps", "/api/apps/web", "/api/apps/web/env", "/api/apps/web/container"),
-        *("/api/deployments", "/api/deliveries", "/api/audit", "/api/repositories"),
-        *("/api/users", "/api/tokens", "/api/openapi.json", "/healthz", "/readyz", "/metrics"),
-        *(f"/api/deployments/{number}" for number in ids),
-    ]
-    for path in paths:
-        assert found([PLANTED, web.secret, ADMIN_PASSWORD], keystone.ask("GET", path).text) == []
+    return [path.replace("{id}", str(number)) for number in ids] if "{id}" in path else [path]
 
 
-def test_logs_hold_the_mask_where_a_build_printed_the_token(
+@pytest.mark.parametrize(
+    "endpoint",
+    [each for each in ENDPOINTS if each.method == "GET" and each.gives != EVENTS],
+    ids=lambda each: str(each.path),
+)
+def test_no_answer_of_the_api_holds_a_secret(
+    keystone: Keystone, web: Project, endpoint: Endpoint
+) -> None:
+    for path in addresses(keystone, endpoint):
+        answer = keystone.ask("GET", path)
+        assert answer.status_code < 500
+        assert found(ALL, answer.text) == [], path
+
+
+def test_no_page_holds_a_secret(keystone: Keystone, web: Project) -> None:
+    login = {"name": "admin", "password": ADMIN_PASSWORD}
+    with httpx2.Client(base_url=keystone.url, timeout=30, trust_env=False) as browser:
+        assert browser.post("/login", json=login).is_success
+        left, seen = ["/"], set[str]()
+        while left and len(seen) < MOST_PAGES:
+            path = html.unescape(left.pop(0))
+            seen.add(path)
+            page = browser.get(path, follow_redirects=True)
+            assert page.status_code == 200, path
+            assert found(ALL, page.text) == [], path
+            links = set(LINK.findall(page.text)) - seen - set(left)
+            left += sorted(link for link in links if not link.startswith(NO_PAGES))
+    assert {"/", "/apps/web", "/deliveries", "/audit"} <= seen
+
+
+def test_logs_hold_the_mask_where_a_build_printed_the_secrets(
     keystone: Keystone, web: Project
 ) -> None:
     shouting = keystone.deployments()[0]["id"]
-    text = keystone.transcript(shouting)
-    assert "[REDACTED]" in text
+    assert keystone.transcript(shouting).count("[REDACTED]") >= 2 * len(forms(TOKEN))
     logs = [keystone.transcript(deployment["id"]) for deployment in keystone.deployments()]
-    assert found([PLANTED, web.secret], "\n".join([*logs, keystone.log()])) == []
+    assert found(ALL, "\n".join([*logs, keystone.log()])) == []
 
 
 def test_no_process_was_ever_given_a_secret_as_an_argument(watch: Watch, web: Project) -> None:
-    assert any("git" in line and "fetch" in line for line in watch.seen)
-    assert found([PLANTED, web.secret, ADMIN_PASSWORD], "\n".join(watch.seen)) == []
+    assert any("git" in line and "fetch" in line for line in watch.commands)
+    assert found(ALL, "\n".join(watch.commands)) == []
+
+
+def test_only_git_and_the_app_itself_are_given_one_in_their_environment(
+    watch: Watch, web: Project
+) -> None:
+    told = {program for secret, program in watch.holders if secret == TOKEN}
+    assert told, "git was not seen at work"
+    # `timeout` is what ends git.
+    assert all(program.startswith("git") or program == "timeout" for program in told), told
+    assert {p for secret, p in watch.holders if secret == APP_SECRET} <= {"web", "docker-init"}
+    assert not {p for secret, p in watch.holders if secret in {WEBHOOK_SECRET, ADMIN_PASSWORD}}
 
 
 def test_no_file_holds_a_secret_in_clear(keystone: Keystone, web: Project) -> None:
     files = [path for path in keystone.data_dir.rglob("*") if path.is_file()]
-    names = {path.name for path in files}
-    assert {"keystone.db", "config"} <= names
+    assert {"keystone.db", "config"} <= {path.name for path in files}
     for path in files:
         assert path.stat().st_size < LARGEST_FILE
         text = path.read_bytes().decode("latin-1")
-        assert found([PLANTED, web.secret, keystone.token, ADMIN_PASSWORD], text) == [], path
+        assert found([*ALL, keystone.token], text) == [], path
 
 
 def test_github_is_told_no_secret(github: GitHubApi, web: Project) -> None:
     assert {status.state for status in github.statuses} >= {"success", "failure"}
     told = "\n".join(request.body.decode() + request.path for request in github.requests)
-    assert found([PLANTED, web.secret, ADMIN_PASSWORD], told) == []
+    assert found(ALL, told) == []
 
 
-def test_docker_knows_no_secret(keystone: Keystone, web: Project) -> None:
+def test_docker_knows_nothing_but_what_the_running_app_is_given(
+    keystone: Keystone, web: Project
+) -> None:
     belongings = keystone.belongings()
-    described, layers = belongings.described(), belongings.layers()
+    containers, images = belongings.described_containers(), belongings.described_images()
+    layers = belongings.layers()
     belongings.close()
-    assert web.keystone.deployments()[-1]["commit_sha"] in described
-    assert found([PLANTED, web.secret, ADMIN_PASSWORD], described) == []
-    assert found([PLANTED, web.secret], layers.decode("latin-1")) == []
+    assert keystone.deployments()[-1]["commit_sha"] in containers + images
+    assert json.dumps(f"PLANTED={APP_SECRET}") in containers
+    assert found([TOKEN, WEBHOOK_SECRET, ADMIN_PASSWORD], containers) == []
+    assert found(ALL, images) == []
+    assert found(ALL, layers.decode("latin-1")) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["app show web", "env list web", "config", "webhook-secret show web", "env set web A=1 B"],
+)
+def test_the_command_line_tells_no_secret(keystone: Keystone, web: Project, command: str) -> None:
+    done = keystone.run(*command.split(), KEYSTONE_GITHUB_TOKEN=TOKEN)
+    assert done.stdout + done.stderr
+    assert found(ALL, done.stdout + done.stderr) == []
 
 
 def test_the_app_is_started_with_nothing_of_keystones_own(web: Project) -> None:

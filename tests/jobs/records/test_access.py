@@ -1,7 +1,9 @@
 """Users, sessions and tokens: stored hashed, ended when they should, and always on record."""
 
+import timeit
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from pydantic import SecretStr
@@ -10,6 +12,9 @@ from sqlmodel import Session, select
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.models import ApiToken, AuditEvent, LoginSession, User, now
 from jobs.records.access import (
+    DEFAULT_DAYS,
+    LONGEST_DAYS,
+    MOST_SESSIONS,
     SESSION_IDLE,
     SESSION_LONGEST,
     add_user,
@@ -17,6 +22,7 @@ from jobs.records.access import (
     check_password,
     close_session,
     create_token,
+    end_sessions,
     find_session,
     find_token,
     find_user,
@@ -24,11 +30,15 @@ from jobs.records.access import (
     open_session,
     remove_user,
     revoke_token,
+    session_view,
+    sessions_of,
+    set_password,
+    token_state,
     touch_session,
     touch_token,
 )
-from jobs.records.audit import Tag
-from jobs.states import Role
+from jobs.records.audit import Actor, Tag, stranger
+from jobs.states import Role, TokenState
 from tests.jobs.bench import TESTER, Bench
 
 PASSWORD = SecretStr("correct horse")
@@ -59,6 +69,20 @@ class TestPasswords:
         user.disabled_at = now()
         assert not check_password(user, PASSWORD)
 
+    def test_they_are_hashed_as_rfc_9106_recommends(self, session: Session) -> None:
+        user = add_user(session, name="ada", role=Role.ADMIN, password=PASSWORD, actor=TESTER)
+        assert user.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+    def test_nobody_takes_as_long_as_somebody(self, session: Session) -> None:
+        """A name that does not exist must not be found out by the clock: 0.1 s against 0.1 ms."""
+        user = add_user(session, name="ada", role=Role.ADMIN, password=PASSWORD, actor=TESTER)
+        wrong = SecretStr("a wrong guess")
+        known, unknown = (
+            min(timeit.repeat(partial(check_password, who, wrong), number=1, repeat=3))
+            for who in (user, None)
+        )
+        assert known / 5 < unknown < known * 5
+
     def test_short_ones_are_refused_unquoted(self, session: Session) -> None:
         with pytest.raises(ConfigurationError, match="at least 8") as caught:
             add_user(
@@ -73,6 +97,30 @@ class TestPasswords:
 
 
 class TestUsers:
+    @pytest.mark.usefixtures("ada")
+    def test_changes_say_what_was_and_what_is(self, session: Session) -> None:
+        session.add(User(name="bob", role=Role.ADMIN, password_hash="none"))
+        session.flush()
+        change_user(session, "ada", role=Role.VIEWER, disabled=None, actor=TESTER)
+        change_user(session, "ada", role=Role.VIEWER, disabled=False, actor=TESTER)
+        (event,) = session.exec(select(AuditEvent).where(AuditEvent.target == "user:ada")).all()
+        assert event.details == {
+            "before": {"role": "admin", "disabled": False},
+            "after": {"role": "viewer", "disabled": False},
+        }
+
+    def test_a_new_password_ends_every_session_but_the_one_that_asks(
+        self, session: Session, ada: User
+    ) -> None:
+        mine, other = (
+            open_session(session, ada, TESTER).cookie.get_secret_value() for _ in range(2)
+        )
+        set_password(session, "ada", PASSWORD, TESTER, keep=mine)
+        assert find_session(session, mine) is not None
+        assert find_session(session, other) is None
+        set_password(session, "ada", PASSWORD, TESTER)
+        assert find_session(session, mine) is None
+
     @pytest.mark.usefixtures("ada")
     def test_the_last_admin_stays(self, session: Session) -> None:
         for call in (
@@ -148,11 +196,57 @@ class TestSessions:
 
     def test_logins_are_on_record(self, session: Session, ada: User) -> None:
         open_session(session, ada, TESTER)
-        note_failed_login(session, "x" * 500, "10.0.0.1")
+        note_failed_login(session, ada, stranger("10.0.0.1"))
+        note_failed_login(session, None, stranger("10.0.0.1"))
         session.flush()
         rows = session.exec(select(AuditEvent)).all()
-        assert [row.tag for row in rows] == [Tag.LOGIN_SUCCEEDED, Tag.LOGIN_FAILED]
-        assert rows[1].address == "10.0.0.1"
+        assert [row.tag for row in rows] == [Tag.LOGIN_SUCCEEDED, *[Tag.LOGIN_FAILED] * 2]
+        assert [row.target for row in rows] == ["user:ada", "user:ada", "user:?"]
+        assert (rows[1].actor, rows[1].address) == ("stranger:unknown", "10.0.0.1")
+
+    def test_a_new_one_takes_the_place_of_the_browsers_old_one(
+        self, session: Session, ada: User
+    ) -> None:
+        old = open_session(session, ada, TESTER).cookie.get_secret_value()
+        new = open_session(session, ada, TESTER, instead_of=old).cookie.get_secret_value()
+        assert new != old
+        assert find_session(session, old) is None
+        assert find_session(session, new) is not None
+
+    def test_a_user_has_so_many_and_the_least_used_one_goes(
+        self, session: Session, ada: User
+    ) -> None:
+        cookies = [
+            open_session(session, ada, TESTER).cookie.get_secret_value()
+            for _ in range(MOST_SESSIONS)
+        ]
+        least = session.exec(select(LoginSession)).all()[3]
+        least.last_seen_at = now() - timedelta(hours=1)
+        session.flush()
+        open_session(session, ada, TESTER)
+        assert len(session.exec(select(LoginSession)).all()) == MOST_SESSIONS
+        assert [n for n, c in enumerate(cookies) if find_session(session, c) is None] == [3]
+
+    def test_they_are_listed_with_where_they_came_from(self, session: Session, ada: User) -> None:
+        away = Actor("user", "ada", "192.0.2.7")
+        cookie = open_session(session, ada, away).cookie.get_secret_value()
+        open_session(session, ada, TESTER)
+        session.exec(select(LoginSession)).all()[1].last_seen_at = now() - SESSION_IDLE * 2
+        (row,) = sessions_of(session, ada)
+        view = session_view(row, cookie=cookie)
+        assert (view.address, view.is_current) == ("192.0.2.7", True)
+        assert cookie not in view.model_dump_json()
+        assert not session_view(row).is_current
+
+    def test_all_can_be_ended_at_once(self, session: Session, ada: User) -> None:
+        for _ in range(3):
+            open_session(session, ada, TESTER)
+        end_sessions(session, ada, TESTER)
+        assert sessions_of(session, ada) == []
+        event = session.exec(
+            select(AuditEvent).where(AuditEvent.tag == Tag.LOGOUT_EVERYWHERE)
+        ).one()
+        assert event.details == {"sessions_ended": 3}
 
 
 class TestTokens:
@@ -173,9 +267,41 @@ class TestTokens:
         with pytest.raises(ConflictError, match="revoke it first"):
             create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
         revoke_token(session, "ci", TESTER)
-        assert find_token(session, old) is None
+        row = find_token(session, old)
+        assert row is not None
+        assert token_state(row) is TokenState.REVOKED
         with pytest.raises(NotFoundError):
             revoke_token(session, "ci", TESTER)
         create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
         assert find_token(session, old) is None
         assert len(session.exec(select(ApiToken)).all()) == 1
+
+    @pytest.mark.parametrize(("days", "state"), [(1, "active"), (-1, "expired"), (None, "active")])
+    def test_it_ends_by_itself(self, session: Session, days: int | None, state: str) -> None:
+        token = create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        row = find_token(session, token.get_secret_value())
+        assert row is not None
+        # One without an end was made by an older version.
+        row.expires_at = None if days is None else now() + timedelta(days=days)
+        assert token_state(row) == state
+
+    def test_it_lasts_a_year_unless_somebody_says_else(self, session: Session) -> None:
+        for name, days in (("a", DEFAULT_DAYS), ("b", 90)):
+            value = create_token(session, name=name, role=Role.ADMIN, actor=TESTER, days=days)
+            row = find_token(session, value.get_secret_value())
+            assert row is not None
+            assert row.expires_at is not None
+            assert abs(row.expires_at - now() - timedelta(days=days)) < timedelta(minutes=1)
+        assert DEFAULT_DAYS == 365
+
+    @pytest.mark.parametrize("days", [0, -1, LONGEST_DAYS + 1])
+    def test_for_ever_is_too_long(self, session: Session, days: int) -> None:
+        with pytest.raises(ConfigurationError, match="1 to 3650 days"):
+            create_token(session, name="ci", role=Role.ADMIN, actor=TESTER, days=days)
+
+    def test_the_name_of_one_that_ended_is_free(self, session: Session) -> None:
+        create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        session.exec(select(ApiToken)).one().expires_at = now() - timedelta(seconds=1)
+        session.flush()
+        create_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
+        assert session.exec(select(ApiToken.role)).all() == [Role.VIEWER]

@@ -1,7 +1,6 @@
 """Apps and repositories: made, changed and removed, with every change on record."""
 
 import pytest
-from pydantic import SecretStr
 from sqlmodel import select
 
 from jobs.app_input import AppChange
@@ -11,9 +10,7 @@ from jobs.records.apps import (
     allocate_port,
     block_ports,
     change_app,
-    note_token_problem,
     remove_app,
-    set_token,
 )
 from jobs.records.audit import Tag
 from jobs.secrets_store import repository_token
@@ -43,6 +40,15 @@ def own_token(bench: Bench, app: App) -> str | None:
 
 
 class TestAdding:
+    def test_a_repository_has_as_many_apps_as_one_push_may_deploy(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.records.apps.MOST_APPS", 1)
+        bench.app("one")
+        with pytest.raises(ConflictError, match="octo/web has 1 apps already"):
+            bench.app("two")
+        assert bench.app("two", repository="octo/other")
+
     def test_the_first_app_makes_its_repository(self, bench: Bench) -> None:
         app = bench.app(repository="Octo/Web")
         with bench.reading() as session:
@@ -202,14 +208,3 @@ class TestRemoving:
             row = session.get_one(App, app.id)
             with pytest.raises(ConflictError, match="web is being deployed; cancel #1 first"):
                 remove_app(session, row, TESTER)
-
-
-def test_a_new_token_forgets_the_old_ones_problem(bench: Bench) -> None:
-    app = bench.app(token="ghp_old")
-    with bench.writing() as session:
-        note_token_problem(session, app.repository_id, "x" * 1000)
-    with bench.writing() as session:
-        repository = session.get_one(Repository, app.repository_id)
-        assert repository.token_problem == "x" * 500
-        set_token(session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault)
-        assert repository.token_problem is None

@@ -1,5 +1,8 @@
 """The audit trail takes what it is given, within bounds."""
 
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
 from jobs.models import AuditEvent
@@ -28,3 +31,33 @@ def test_names_from_outside_are_cut(bench: Bench) -> None:
 def test_every_tag_is_a_subject_and_an_event() -> None:
     assert all(tag.count(".") == 1 for tag in Tag)
     assert str(KEYSTONE) == "keystone:keystone"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_events SET actor = 'user:bob'",
+        "UPDATE audit_events SET details = '{}' WHERE id = 1",
+        "DELETE FROM audit_events",
+        "DELETE FROM audit_events WHERE id = 1",
+        "INSERT OR REPLACE INTO audit_events SELECT * FROM audit_events",
+    ],
+)
+def test_the_database_itself_refuses_to_change_what_was_written(
+    bench: Bench, statement: str
+) -> None:
+    with bench.writing() as session:
+        note(session, Tag.APP_REMOVED, Actor("user", "ada"), "app:web")
+    with pytest.raises(IntegrityError, match="never"), bench.writing() as session:
+        session.connection().execute(text(statement))
+    with bench.reading() as session:
+        assert session.exec(select(AuditEvent.actor)).all() == ["user:ada"]
+
+
+def test_nor_can_our_own_code_change_it(bench: Bench) -> None:
+    with bench.writing() as session:
+        note(session, Tag.APP_REMOVED, Actor("user", "ada"), "app:web")
+    with pytest.raises(IntegrityError, match="never changed"), bench.writing() as session:
+        session.exec(select(AuditEvent)).one().actor = "user:bob"
+    with pytest.raises(IntegrityError, match="never removed"), bench.writing() as session:
+        session.delete(session.exec(select(AuditEvent)).one())

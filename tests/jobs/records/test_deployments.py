@@ -4,7 +4,7 @@ import pytest
 from sqlmodel import select
 
 from jobs.claims import claim_next
-from jobs.errors import CancelledError, ConflictError, InvalidTransitionError
+from jobs.errors import BacklogError, CancelledError, ConflictError, InvalidTransitionError
 from jobs.models import App, AuditEvent, Deployment
 from jobs.records.audit import Actor, Tag
 from jobs.records.deployments import (
@@ -53,6 +53,17 @@ class TestRequesting:
         assert (row.state, row.number, row.kind) == (DeploymentState.QUEUED, 1, Kind.INITIAL)
         assert (len(row.commit_message), len(row.author)) == (2000, 200)
         assert row.actor == "token:ci"
+
+    def test_far_too_many_are_refused_until_some_are_done(
+        self, bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.records.deployments.MOST_QUEUED", 2)
+        first, _ = bench.ask(app), bench.ask(app)
+        with pytest.raises(BacklogError, match="2 deployments of web wait already"):
+            bench.ask(app)
+        assert bench.ask(bench.app("other"))
+        bench.cancel(first)
+        assert bench.ask(app)
 
     def test_who_asked_is_on_record(self, bench: Bench, app: App) -> None:
         with bench.writing() as session:

@@ -1,0 +1,75 @@
+"""`keystone rotate-key`: another key for the stored secrets."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from jobs.cli.console import AsJson, actor, open_keystone
+from jobs.rotation import Rotation, drop_old, rotate
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command("rotate-key")
+def rotate_key(
+    *,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop-old", help="Only take away the keys that nothing is sealed with."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Seal all stored secrets with a new key; nothing needs to be stopped for it.
+
+    Killed at any moment, it goes on where it ended when it is run again. The old key stays, and
+    opens what is still sealed with it, until `keystone rotate-key --drop-old`.
+
+    Exits 2 when the keys come from KEYSTONE_SECRET_KEY, and it says what is yours to change; 4 when
+    a key cannot be dropped yet or another rotation is under way.
+    """
+    keystone = open_keystone()
+    if drop:
+        dropped = drop_old(keystone, actor(), wait=_wait)
+        typer.echo(json.dumps({"dropped": dropped}) if as_json else _told_of(dropped))
+        return
+    done = _rotate(keystone)
+    typer.echo(json.dumps(asdict(done), indent=2) if as_json else _summary(done))
+
+
+def _rotate(keystone: Runtime[AllSettings]) -> Rotation:
+    with typer.progressbar(length=1, label="Sealing", file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        return rotate(keystone, actor(), told=show)
+
+
+def _wait(seconds: float) -> None:
+    if seconds:
+        typer.echo(f"Waiting {seconds:.0f} s for what was begun with the old key.", err=True)
+        time.sleep(seconds)
+
+
+def _told_of(dropped: list[str]) -> str:
+    return f"Dropped: {', '.join(dropped)}." if dropped else "There is no older key to drop."
+
+
+def _summary(done: Rotation) -> str:
+    begun = "The new key is" if done.is_new else "Finished what was begun earlier; the key is"
+    lines = [f"{begun} {done.newest}. Stored secrets sealed anew: {done.resealed}."]
+    if done.unreadable:
+        lines.append(f"{done.unreadable} more are sealed with a key that is not here.")
+    if done.older:
+        lines.append(
+            f"Still kept: {', '.join(done.older)}. `keystone rotate-key --drop-old` drops what "
+            "nothing is sealed with; backups made before bring their key along."
+        )
+    return "\n".join(lines)

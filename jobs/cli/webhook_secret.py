@@ -1,0 +1,124 @@
+"""`keystone webhook-secret`: what GitHub signs its deliveries with, changed without losing one."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from sqlmodel import Session
+
+from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_facts, show_json
+from jobs.queries import find_app, webhook_url
+from jobs.records.repositories import (
+    find_repository,
+    finish_webhook_rotation,
+    rotate_webhook_secret,
+)
+from jobs.repositories import find_repository_id, repository_view
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
+from jobs.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
+
+commands = typer.Typer(rich_markup_mode=None)
+webhook_secret = typer.Typer(no_args_is_help=True)
+commands.add_typer(
+    webhook_secret, name="webhook-secret", help="Change the secret GitHub signs pushes with."
+)
+
+Whose = Annotated[
+    str, typer.Argument(metavar="APP|OWNER/REPOSITORY", help="An app, or its repository.")
+]
+OverlapHours = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=720,
+        metavar="HOURS",
+        help="How long older secrets verify as well; 0: not at all, somebody else knows them.",
+    ),
+]
+
+
+@webhook_secret.command("rotate")
+def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
+    """Make another secret and show it, this once; pushes signed with the old one still count."""
+    keystone = open_keystone()
+    secret, view = _change(keystone, whose, overlap_hours)
+    made = NewWebhookSecretView(
+        url=webhook_url(keystone.settings),
+        secret=secret.get_secret_value(),
+        previous_until=view.webhook_secret.previous_until,
+    )
+    if as_json:
+        show_json(made)
+        return
+    typer.echo(f"Put it into the webhook at https://github.com/{view.full_name}/settings/hooks:")
+    show_facts([("  Payload URL", made.url), ("  Secret", made.secret)])
+    typer.echo(f"The secret is not shown again. {_about_older(view.webhook_secret)}")
+
+
+@webhook_secret.command("set")
+def change(whose: Whose, *, overlap_hours: OverlapHours = 24) -> None:
+    """Take a secret of your own, from standard input or a prompt."""
+    secret = ask_secret("webhook secret", confirm=True)
+    _, view = _change(open_keystone(), whose, overlap_hours, secret)
+    typer.echo(f"{view.full_name} has it. {_about_older(view.webhook_secret)}")
+
+
+@webhook_secret.command("finish")
+def finish(whose: Whose) -> None:
+    """End the time in which older secrets verify as well: GitHub uses the new one."""
+    with open_keystone().database.writing() as session:
+        repository = find_repository(session, _id(session, whose))
+        finish_webhook_rotation(session, repository, actor())
+    typer.echo(f"Only the newest webhook secret of {repository.full_name} verifies now.")
+
+
+@webhook_secret.command("show")
+def show(whose: Whose, *, as_json: AsJson = False) -> None:
+    """Show since when the secret is used, and until when an older one is; never the secret."""
+    with open_keystone().database.reading() as session:
+        view = repository_view(session, _id(session, whose))
+    if as_json:
+        show_json(view.webhook_secret)
+        return
+    told = view.webhook_secret
+    show_facts(
+        [
+            ("repository", view.full_name),
+            ("set", told.since or "no: KEYSTONE_WEBHOOK_SECRET is used"),
+            ("older one until", told.previous_until or "-"),
+        ]
+    )
+
+
+def _change(
+    keystone: Runtime[AllSettings], whose: str, overlap_hours: int, own: SecretStr | None = None
+) -> tuple[SecretStr, RepositoryView]:
+    with keystone.database.writing() as session:
+        repository = find_repository(session, _id(session, whose))
+        secret = rotate_webhook_secret(
+            session,
+            repository,
+            actor(),
+            vault=keystone.vault,
+            overlap=timedelta(hours=overlap_hours),
+            own=own,
+        )
+        session.flush()
+        return secret, repository_view(session, repository.id or 0)
+
+
+def _about_older(told: WebhookSecretView) -> str:
+    if told.previous_until is None:
+        return "Older ones verify nothing any more."
+    return (
+        f"Older ones verify until {told.previous_until.astimezone():%Y-%m-%d %H:%M}, "
+        "or `keystone webhook-secret finish`."
+    )
+
+
+def _id(session: Session, whose: str) -> int:
+    if "/" in whose:
+        return find_repository_id(session, whose)
+    return find_app(session, whose).repository_id

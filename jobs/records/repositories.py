@@ -1,0 +1,174 @@
+"""Repositories and their secrets: the token, and what GitHub signs its deliveries with."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, delete
+
+from jobs.errors import ConfigurationError, ConflictError, NotFoundError
+from jobs.models import Repository, RepositorySecret, SecretKind, TokenUse, now
+from jobs.records.audit import Actor, Tag, note
+from jobs.repositories import valid_webhook_secrets
+from jobs.vault import Vault
+
+SHORTEST_SECRET = 16
+LONGEST_SECRET = 200
+# Each is tried with every delivery of anybody's.
+MOST_SECRETS = 5
+DEFAULT_OVERLAP = timedelta(hours=24)
+LONGEST_PROBLEM = 500
+
+
+def find_repository(session: Session, repository_id: int) -> Repository:
+    """Give a repository, locked until the transaction ends.
+
+    Raises:
+        NotFoundError: there is none with that id.
+    """
+    repository = session.get(Repository, repository_id, with_for_update=True)
+    if repository is None:
+        raise NotFoundError(f"there is no repository with the id {repository_id}")
+    return repository
+
+
+# --- The token -------------------------------------------------------------------------------
+
+
+def set_token(
+    session: Session, repository: Repository, token: SecretStr, actor: Actor, *, vault: Vault
+) -> None:
+    """Keep a repository's token, sealed; an empty one takes it away."""
+    session.exec(
+        delete(RepositorySecret).where(
+            col(RepositorySecret.repository_id) == repository.id,
+            col(RepositorySecret.kind) == SecretKind.TOKEN,
+        )
+    )
+    is_set = bool(token.get_secret_value())
+    if is_set:
+        _keep(session, repository, SecretKind.TOKEN, token, vault=vault)
+    repository.token_problem = repository.token_problem_of = repository.token_expires_at = None
+    note(session, Tag.REPOSITORY_TOKEN_SET, actor, _target(repository), set=is_set)
+
+
+def note_token_refused(session: Session, repository_id: int, use: TokenUse, problem: str) -> None:
+    """Remember, in its own words, that GitHub or the git server refused a repository's token."""
+    repository = session.get_one(Repository, repository_id)
+    repository.token_problem, repository.token_problem_of = problem[:LONGEST_PROBLEM], use
+
+
+def note_token_works(
+    session: Session, repository_id: int, use: TokenUse, *, expires_at: datetime | None = None
+) -> None:
+    """Forget that the token was refused, if it was for the same use.
+
+    Args:
+        expires_at: until when the token works, if GitHub has just said so.
+    """
+    repository = session.get_one(Repository, repository_id)
+    if repository.token_problem is not None and repository.token_problem_of in {use, None}:
+        repository.token_problem = repository.token_problem_of = None
+    if expires_at is not None and repository.token_expires_at != expires_at:
+        repository.token_expires_at = expires_at
+
+
+# --- The webhook secret ----------------------------------------------------------------------
+
+
+def make_webhook_secret(session: Session, repository: Repository, *, vault: Vault) -> SecretStr:
+    """Give a repository a webhook secret, made up here."""
+    secret = SecretStr(secrets.token_hex(32))
+    _keep(session, repository, SecretKind.WEBHOOK, secret, vault=vault)
+    return secret
+
+
+def rotate_webhook_secret(
+    session: Session,
+    repository: Repository,
+    actor: Actor,
+    *,
+    vault: Vault,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    own: SecretStr | None = None,
+) -> SecretStr:
+    """Give a repository another webhook secret; those before it verify for a while longer.
+
+    Args:
+        overlap: how long; none at all when somebody else knows the old one.
+        own: the secret somebody brings along; None: one is made.
+
+    Raises:
+        ConfigurationError: the secret somebody brings will not do.
+        ConflictError: too many secrets verify already.
+    """
+    if own is not None:
+        _ensure_fit(own)
+    forget_expired(session)
+    until, older = now() + overlap, _webhook_secrets(session, repository)
+    if len(older) >= MOST_SECRETS and overlap:
+        raise ConflictError(
+            f"{len(older)} webhook secrets of {repository.full_name} verify already; "
+            "end the older ones first (`keystone webhook-secret finish`)"
+        )
+    for row in older:
+        row.expires_at = min(row.expires_at or until, until)
+    if own is None:
+        secret = make_webhook_secret(session, repository, vault=vault)
+    else:
+        secret = own
+        _keep(session, repository, SecretKind.WEBHOOK, own, vault=vault)
+    told = {"own": own is not None, "previous_until": until.isoformat(timespec="seconds")}
+    note(session, Tag.WEBHOOK_SECRET_ROTATED, actor, _target(repository), **told)
+    return secret
+
+
+def finish_webhook_rotation(session: Session, repository: Repository, actor: Actor) -> int:
+    """End what is left of the older webhook secrets' time; give how many that were.
+
+    Raises:
+        ConflictError: only the newest verifies.
+    """
+    forget_expired(session)
+    older = [row for row in _webhook_secrets(session, repository) if row.expires_at is not None]
+    if not older:
+        raise ConflictError(f"{repository.full_name} has one webhook secret only; nothing to end")
+    for row in older:
+        session.delete(row)
+    note(session, Tag.WEBHOOK_SECRET_FINISHED, actor, _target(repository), ended=len(older))
+    return len(older)
+
+
+def forget_expired(session: Session) -> None:
+    """Remove every secret whose time is over; none of them verifies anything any more."""
+    over = col(RepositorySecret.expires_at) <= now()
+    session.exec(delete(RepositorySecret).where(over))
+
+
+def _webhook_secrets(session: Session, repository: Repository) -> list[RepositorySecret]:
+    return [row for row in valid_webhook_secrets(session) if row.repository_id == repository.id]
+
+
+def _ensure_fit(secret: SecretStr) -> None:
+    value = secret.get_secret_value()
+    if len(value) < SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"secret: give at least {SHORTEST_SECRET} characters; whoever guesses it can deploy "
+            "what they like"
+        )
+    if len(value) > LONGEST_SECRET or not value.isprintable() or value != value.strip():
+        raise ConfigurationError(
+            f"secret: give at most {LONGEST_SECRET} characters on one line, without spaces at its "
+            "ends"
+        )
+
+
+def _keep(
+    session: Session, repository: Repository, kind: SecretKind, value: SecretStr, *, vault: Vault
+) -> None:
+    row = RepositorySecret(repository_id=repository.id or 0, kind=kind, sealed=vault.seal(value))
+    session.add(row)
+
+
+def _target(repository: Repository) -> str:
+    return f"repository:{repository.id}"

@@ -1,0 +1,160 @@
+"""What is known of repositories: where apps come from, how their token and webhook secret stand."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from sqlalchemy import func
+from sqlmodel import Session, col, or_, select
+
+from jobs.errors import NotFoundError
+from jobs.models import App, CatchUp, Repository, RepositorySecret, SecretKind, now
+from jobs.states import CatchUpWay
+from jobs.tokens import token_problem
+from jobs.views import CatchUpView, RepositoryView, WebhookSecretView
+
+# So long a search may come to nothing before somebody should look.
+LATE = timedelta(hours=1)
+WAYS = {
+    CatchUpWay.DELIVERIES: "by GitHub's list of deliveries",
+    CatchUpWay.BRANCH_HEAD: "by the branch's head",
+}
+
+
+def repositories_with_token(session: Session) -> set[int]:
+    """Give the ids of the repositories that have a token of their own."""
+    statement = select(RepositorySecret.repository_id).where(
+        RepositorySecret.kind == SecretKind.TOKEN
+    )
+    return set(session.exec(statement).all())
+
+
+def repository_views(session: Session) -> list[RepositoryView]:
+    """Describe every repository, by name."""
+    tokens = repositories_with_token(session)
+    secrets: dict[int, list[RepositorySecret]] = defaultdict(list)
+    for secret in valid_webhook_secrets(session):
+        secrets[secret.repository_id].append(secret)
+    apps: dict[int, list[str]] = defaultdict(list)
+    for app in session.exec(select(App).order_by(App.name)).all():
+        apps[app.repository_id].append(app.name)
+    looks = {row.repository_id: row for row in session.exec(select(CatchUp)).all()}
+    rows = session.exec(select(Repository).order_by(Repository.name_key)).all()
+    return [
+        RepositoryView(
+            **row.model_dump(include=set(RepositoryView.model_fields) - {"token_problem"}),
+            token_set=row.id in tokens,
+            token_problem=token_problem(row.token_problem, row.token_expires_at, at=now()),
+            webhook_secret=_webhook_secret(secrets[row.id or 0]),
+            catch_up=_catch_up(looks.get(row.id or 0) or CatchUp(repository_id=row.id or 0)),
+            apps=apps[row.id or 0],
+        )
+        for row in rows
+    ]
+
+
+def repository_view(session: Session, repository_id: int) -> RepositoryView:
+    """Describe one repository, which must be there."""
+    return next(view for view in repository_views(session) if view.id == repository_id)
+
+
+def find_repository_id(session: Session, full_name: str) -> int:
+    """Give the id of the repository of that name, in whichever case.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    statement = select(Repository.id).where(Repository.name_key == full_name.lower())
+    found = session.exec(statement).first()
+    if found is None:
+        raise NotFoundError(f"there is no repository named {full_name!r}; an app brings its own")
+    return found
+
+
+def valid_webhook_secrets(session: Session) -> list[RepositorySecret]:
+    """Give the webhook secrets of all repositories that verify now, the newest first."""
+    statement = (
+        select(RepositorySecret)
+        .where(
+            RepositorySecret.kind == SecretKind.WEBHOOK,
+            or_(
+                col(RepositorySecret.expires_at).is_(None),
+                col(RepositorySecret.expires_at) > now(),
+            ),
+        )
+        .order_by(col(RepositorySecret.id).desc())
+    )
+    return list(session.exec(statement).all())
+
+
+def _webhook_secret(rows: list[RepositorySecret]) -> WebhookSecretView:
+    ends = [row.expires_at for row in rows if row.expires_at is not None]
+    return WebhookSecretView(
+        since=rows[0].created_at if rows else None, previous_until=max(ends, default=None)
+    )
+
+
+def _catch_up(row: CatchUp) -> CatchUpView:
+    moments = [at for at in (row.next_look_at, row.paused_until) if at is not None]
+    known = row.model_dump(include=set(CatchUpView.model_fields) - {"next_look_at"})
+    return CatchUpView(**known, next_look_at=max(moments, default=None))
+
+
+@dataclass(frozen=True)
+class SearchHealth:
+    """How the search for missed pushes goes on the whole.
+
+    Attributes:
+        words: one sentence.
+        late: the repositories that could not be caught up on for long, each with the reason.
+    """
+
+    words: str
+    late: tuple[str, ...] = ()
+
+
+def search_health(session: Session, *, every_minutes: int) -> SearchHealth:
+    """Say how many repositories are asked for missed pushes, in which way, and since when."""
+    if not every_minutes:
+        return SearchHealth("switched off: KEYSTONE_CATCH_UP_MINUTES is 0")
+    # Columns: the pages ask this with every look, and there may be hundreds of repositories.
+    columns: list[Any] = [
+        CatchUp.way,
+        CatchUp.looked_at,
+        func.coalesce(CatchUp.settled_until, Repository.created_at),
+        CatchUp.problem,
+        Repository.full_name,
+    ]
+    statement = (
+        sqlalchemy.select(*columns)
+        .join(Repository, col(Repository.id) == col(CatchUp.repository_id))
+        .where(col(CatchUp.looked_at).is_not(None))
+    )
+    looks = [_Look(*row) for row in session.connection().execute(statement)]
+    if not looks:
+        return SearchHealth("no repository was asked yet")
+    ways = Counter(look.way for look in looks)
+    last = max(look.at for look in looks)
+    counted = "1 repository" if len(looks) == 1 else f"{len(looks)} repositories"
+    told = ", ".join(f"{ways[way]} {words}" for way, words in WAYS.items() if ways[way])
+    return SearchHealth(
+        f"{counted} asked, {told}; last at {last:%Y-%m-%d %H:%M} UTC",
+        tuple(f"{look.repository}: {look.problem}" for look in looks if look.is_late),
+    )
+
+
+class _Look(NamedTuple):
+    """How the last search for a repository's missed pushes ended."""
+
+    way: CatchUpWay | None
+    at: datetime
+    settled: datetime  # up to when nothing is missing
+    problem: str
+    repository: str
+
+    @property
+    def is_late(self) -> bool:
+        # While Keystone was down nobody looked: what counts is how far the last look came.
+        return self.at - self.settled > LATE
