@@ -8,13 +8,13 @@ import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,17 +25,21 @@ from jobs.records.access import (
     SEEN_RESOLUTION,
     find_session,
     find_token,
+    token_state,
     touch_session,
     touch_token,
 )
 from jobs.settings import Settings
-from jobs.states import Role
+from jobs.states import Role, TokenState
 from jobs.visitors import Visitor
 from receiver.errors import CsrfError, UnauthenticatedError, answer_error
 
 logger = logging.getLogger(__name__)
 
 COOKIE = "keystone_session"
+# Browsers take a cookie of this name only over https and for this one host: no neighbour's page,
+# and nobody on the line, can plant one.
+SECURE_COOKIE = f"__Host-{COOKIE}"
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -65,13 +69,37 @@ class Door(StrEnum):
 Needs = Role | Door
 Touch = Callable[[], None]
 
+HOW_TO_COME_IN = (
+    "log in, or send `Authorization: Bearer TOKEN`; `keystone token create` makes a token"
+)
+WORTHLESS: Mapping[TokenState, str] = {
+    TokenState.EXPIRED: "this token has expired; `keystone token create` makes another",
+    TokenState.REVOKED: "this token was revoked; `keystone token create` makes another",
+}
+NO_TOKEN = "this is no token of this Keystone; `keystone token create` makes one"  # noqa: S105
+SESSION_OVER = "this session is over; log in again"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Who came, or why nobody did; and what is to be remembered of it."""
+
+    visitor: Visitor | None = None
+    why_not: str = HOW_TO_COME_IN
+    touch: Touch | None = None
+
 
 class Identify:
-    """Puts the `Visitor`, or None for a stranger, into `scope["state"]["visitor"]`."""
+    """Puts the `Visitor`, or None for a stranger, into `scope["state"]["visitor"]`.
 
-    def __init__(self, app: ASGIApp, *, database: Database) -> None:
+    Beside a None stands in `scope["state"]["why_not"]` what is the matter with the token or the
+    session that was shown, for whoever holds it.
+    """
+
+    def __init__(self, app: ASGIApp, *, database: Database, settings: Settings) -> None:
         self.app = app
         self.database = database
+        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out who asks, pass the request on, and remember afterwards that they were here."""
@@ -79,38 +107,41 @@ class Identify:
             await self.app(scope, receive, send)
             return
         try:
-            visitor, touch = await run_in_threadpool(self._identify, Headers(scope=scope), scope)
+            arrival = await run_in_threadpool(self._identify, HTTPConnection(scope))
         except StorageError as exc:
             await answer_error(Request(scope), exc)(scope, receive, send)
             return
-        scope.setdefault("state", {})["visitor"] = visitor
+        state = scope.setdefault("state", {})
+        state["visitor"], state["why_not"] = arrival.visitor, arrival.why_not
         await self.app(scope, receive, send)
-        if touch is not None:
-            await run_in_threadpool(_touch_quietly, touch)
+        if arrival.touch is not None:
+            await run_in_threadpool(_touch_quietly, arrival.touch)
 
-    def _identify(self, headers: Headers, scope: Scope) -> tuple[Visitor | None, Touch | None]:
-        if (authorization := headers.get("authorization")) is not None:
+    def _identify(self, connection: HTTPConnection) -> Arrival:
+        if (authorization := connection.headers.get("authorization")) is not None:
             shown = BEARER.fullmatch(authorization.strip())
-            return self._by_token(shown[1]) if shown else (None, None)
-        cookie = HTTPConnection(scope).cookies.get(COOKIE, "")
-        return self._by_cookie(cookie) if 0 < len(cookie) <= LONGEST_COOKIE else (None, None)
+            return self._by_token(shown[1]) if shown else Arrival()
+        cookie = cookie_of(connection, self.settings)
+        return self._by_cookie(cookie) if cookie else Arrival()
 
-    def _by_token(self, token: str) -> tuple[Visitor | None, Touch | None]:
+    def _by_token(self, token: str) -> Arrival:
         with self.database.reading() as session:
             row = find_token(session, token)
         if row is None:
-            return None, None
+            return Arrival(why_not=NO_TOKEN)
+        if (state := token_state(row)) is not TokenState.ACTIVE:
+            return Arrival(why_not=WORTHLESS[state])
         touch = self._toucher(touch_token, row.id) if _is_stale(row.last_used_at) else None
-        return Visitor("token", row.name, row.role), touch
+        return Arrival(Visitor("token", row.name, row.role), touch=touch)
 
-    def _by_cookie(self, cookie: str) -> tuple[Visitor | None, Touch | None]:
+    def _by_cookie(self, cookie: str) -> Arrival:
         with self.database.reading() as session:
             found = find_session(session, cookie)
         if found is None:
-            return None, None
+            return Arrival(why_not=SESSION_OVER)
         row, user = found
         touch = self._toucher(touch_session, row.id) if _is_stale(row.last_seen_at) else None
-        return Visitor("user", user.name, user.role, row.csrf_token), touch
+        return Arrival(Visitor("user", user.name, user.role, row.csrf_token), touch=touch)
 
     def _toucher(self, touch: Callable[..., None], row_id: int | None) -> Touch:
         def write() -> None:
@@ -143,16 +174,17 @@ def ensure_allowed(request: Request, visitor: Visitor | None, needs: Needs) -> N
     if needs is Door.TOKEN_OR_LOOPBACK and is_local(request):
         return
     if visitor is None:
-        raise UnauthenticatedError(
-            "log in, or send `Authorization: Bearer TOKEN`; `keystone token create` makes a token"
-        )
+        raise UnauthenticatedError(request.scope.get("state", {}).get("why_not", HOW_TO_COME_IN))
     if isinstance(needs, Role) and not visitor.may(needs):
         raise AccessError(f"this needs the role {needs}; {visitor.name} is a {visitor.role}")
 
 
 def is_local(request: Request) -> bool:
     """Whether a program on this machine asks directly, and not a proxy for somebody else."""
-    if request.client is None or any(name in request.headers for name in PROXY_HEADERS):
+    is_proxied = request.scope.get("state", {}).get("is_proxied", False)
+    if is_proxied or any(name in request.headers for name in PROXY_HEADERS):
+        return False
+    if request.client is None:
         return False
     try:
         is_loopback = ipaddress.ip_address(request.client.host).is_loopback
@@ -174,8 +206,16 @@ def ensure_same_origin(request: Request, settings: Settings) -> None:
     origin = request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(settings.effective_public_url).netloc}
     # Only the host counts: behind a TLS proxy the scheme we see is not the browser's.
-    if origin is not None and urlsplit(origin).netloc not in ours:
+    if origin is not None and host_of(origin) not in ours - {"", None}:
         raise CsrfError("this change was sent by another site")
+
+
+def host_of(address: str) -> str:
+    """Give the host and port that a browser's `Origin` or `Referer` names; empty: none at all."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def ensure_meant(
@@ -198,5 +238,22 @@ def ensure_meant(
 
 
 def address_of(request: Request) -> str:
-    """Give the address the request came from, as far as it is known."""
+    """Give the address the request came from, as far as it is known; see `receiver.proxies`."""
     return request.client.host if request.client else ""
+
+
+def is_https(connection: HTTPConnection, settings: Settings) -> bool:
+    """Whether browsers reach us by https, as the settings or a trusted proxy say."""
+    is_public = settings.effective_public_url.startswith("https://")
+    return is_public or connection.scope["scheme"] == "https"
+
+
+def cookie_name(connection: HTTPConnection, settings: Settings) -> str:
+    """Give the name of the session's cookie; behind https no other one is believed."""
+    return SECURE_COOKIE if is_https(connection, settings) else COOKIE
+
+
+def cookie_of(connection: HTTPConnection, settings: Settings) -> str:
+    """Give the value of the session's cookie; empty when there is none that could be ours."""
+    value = connection.cookies.get(cookie_name(connection, settings), "")
+    return value if len(value) <= LONGEST_COOKIE else ""

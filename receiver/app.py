@@ -1,8 +1,10 @@
 """The web process's application, for `uvicorn --factory receiver.app:create_app`."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -15,22 +17,31 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ExceptionHandler
 
 from dashboard.app import create_dashboard
-from jobs.errors import KeystoneError
+from jobs.errors import ConfigurationError, KeystoneError
 from jobs.logs import set_up_logging
+from jobs.outline import Outlines
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings, read_settings
 from receiver.access import Identify
 from receiver.api.health import Readiness
+from receiver.attempts import LoginGate
+from receiver.changes import Changes
 from receiver.errors import answer_error
 from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
-from receiver.openapi import describe
+from receiver.openapi import Document, describe
+from receiver.proxies import Proxies
 from receiver.routing import Resource, routes
-from receiver.sessions import LoginGate
+from receiver.settings_pages import SETTINGS_PAGES
 from receiver.table import ENDPOINTS, SHARED_WITH_PAGES
+from receiver.tails import Tails
 from receiver.waking import Waker
 
+logger = logging.getLogger(__name__)
+
+# As of every command of `keystone`.
+EXIT_SETTINGS = 2
 HANDLED = (KeystoneError, HTTPException, DBAPIError, PoolTimeoutError, Exception)
 HANDLERS: Mapping[Any, ExceptionHandler] = dict.fromkeys(HANDLED, answer_error)
 
@@ -42,44 +53,63 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
         ConfigurationError: the settings will not do.
         StorageError: the database cannot be used.
     """
-    runtime = runtime or _open_own_runtime()
+    runtime, outlines = runtime or _open_own_runtime(), Outlines()
     app = Starlette(
-        routes=_routes(runtime),
+        routes=_routes(runtime, outlines),
         middleware=_middleware(runtime),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
     app.state.runtime = runtime
+    # What pages look for that are drawn here, since a form on them was refused.
+    app.state.database, app.state.settings = runtime.database, runtime.settings
     app.state.waker = Waker(runtime.queue)
     app.state.login_gate = LoginGate()
     app.state.readiness = Readiness(runtime)
-    app.state.openapi = describe(ENDPOINTS, version=version("keystone"))
+    app.state.outlines = outlines
+    app.state.tails = Tails(runtime, outlines)
+    app.state.changes = Changes(runtime.database)
+    app.state.openapi = _description()
     return app
+
+
+@cache
+def _description() -> Document:
+    return describe(ENDPOINTS, version=version("keystone"))
 
 
 def _open_own_runtime() -> Runtime[WebSettings]:
     settings = read_settings(WebSettings, os.environ)
     set_up_logging(Redactor([settings.webhook_secret, settings.secret_key]))
-    return open_runtime(settings)
+    try:
+        return open_runtime(settings)
+    except ConfigurationError as exc:
+        # Raised, it would be the last of fifty lines of the server's own.
+        logger.error("%s", exc, extra={"action": "not_started"})  # noqa: TRY400
+        raise SystemExit(EXIT_SETTINGS) from None
 
 
-def _routes(runtime: Runtime[WebSettings]) -> list[BaseRoute]:
+def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute]:
+    sheets = SETTINGS_PAGES if runtime.settings.settings_pages else ()
     return [
         *routes(ENDPOINTS, shared=SHARED_WITH_PAGES),
+        # The dashboard shows these pages; only what their forms send comes here.
+        *routes(sheets, shared=[sheet.path for sheet in sheets]),
         # What is missing below /api is told to a program, not shown on a page.
         Route("/api/{rest:path}", Resource(())),
-        Mount("/", create_dashboard(runtime.database, runtime.settings)),
+        Mount("/", create_dashboard(runtime.database, runtime.settings, outlines)),
     ]
 
 
 def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
     return [
+        Middleware(Proxies, trusted=runtime.settings.trusted_proxies),
         Middleware(SecurityHeaders),
         Middleware(HeaderLimits),
         Middleware(Slashes),
         Middleware(BodyLimits),
         Middleware(DeliverySlots),
-        Middleware(Identify, database=runtime.database),
+        Middleware(Identify, database=runtime.database, settings=runtime.settings),
     ]
 
 

@@ -22,9 +22,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from jobs.errors import (
     AccessError,
+    BacklogError,
     ConfigurationError,
     ConflictError,
     DockerError,
+    GitHubError,
     KeystoneError,
     NotFoundError,
     QueueError,
@@ -35,6 +37,7 @@ from receiver.headers import SECURITY_HEADERS
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+FORM = "application/x-www-form-urlencoded"
 
 
 class RequestError(KeystoneError):
@@ -155,12 +158,15 @@ DOMAIN: Mapping[type[KeystoneError], tuple[int, str]] = {
     ConflictError: (409, "conflict"),
     StorageError: (503, "storage_unavailable"),
     QueueError: (503, "queue_unavailable"),
+    BacklogError: (503, "backlog_full"),
     DockerError: (503, "docker_unavailable"),
+    GitHubError: (502, "github_refused"),
 }
 PROTOCOL: Mapping[int, tuple[str, str]] = {
     404: ("not_found", "there is nothing at this address; /api/docs lists what there is"),
     405: ("method_not_allowed", "this address does not take that method"),
 }
+LATER = {"retry-after": str(RETRY_AFTER_S)}
 UNAVAILABLE = "the database cannot be used right now; nothing was changed, so try again"
 NO_ENGINE = "the Docker Engine could not be asked; `keystone doctor` says why"
 BROKEN = "something went wrong on our side; the log of the web process says what"
@@ -176,18 +182,24 @@ def answer_error(request: Request, exc: Exception) -> Response:
             return _answer(request, exc.status_code, code, message, exc.headers or {})
         case StorageError() | DBAPIError() | PoolTimeoutError():
             return _answer_unavailable(request, exc)
+        case BacklogError():
+            return _answer(request, *DOMAIN[BacklogError], str(exc), LATER)
         case KeystoneError():
             return _answer_domain(request, exc)
         case _:
             return _answer(request, 500, "internal", BROKEN, {})
 
 
+def status_of(exc: KeystoneError) -> int:
+    """Give the HTTP status of the answer to an error."""
+    return exc.http_status if isinstance(exc, RequestError) else _domain_answer(exc)[0]
+
+
 def _answer_unavailable(request: Request, exc: Exception) -> Response:
     # The driver's own words may name hosts and files: they are for the log only.
     cause = str(exc) if isinstance(exc, StorageError) else type(exc).__name__
     logger.error("A request failed: %s", cause, extra={"action": "storage_failed"})
-    retry = {"retry-after": str(RETRY_AFTER_S)}
-    return _answer(request, 503, "storage_unavailable", UNAVAILABLE, retry)
+    return _answer(request, 503, "storage_unavailable", UNAVAILABLE, LATER)
 
 
 def _answer_domain(request: Request, exc: KeystoneError) -> Response:
@@ -200,7 +212,7 @@ def _answer_domain(request: Request, exc: KeystoneError) -> Response:
 def _told(exc: KeystoneError, status: int) -> str:
     """Give the words for an error: the engine's and the unexpected ones' own are for the log."""
     match exc:
-        case QueueError():
+        case QueueError() | GitHubError():
             return str(exc)
         case DockerError():
             return NO_ENGINE
@@ -227,7 +239,9 @@ def _answer(
 
 def _wants_page(request: Request) -> bool:
     is_api = request.url.path.startswith(("/api/", "/webhooks/"))
-    return not is_api and "text/html" in request.headers.get("accept", "")
+    # A browser that has sent a page's form by itself shows whatever it is answered.
+    is_form = request.headers.get("content-type", "").startswith(FORM)
+    return "text/html" in request.headers.get("accept", "") and (is_form or not is_api)
 
 
 def _page(status: int, message: str) -> str:

@@ -17,12 +17,16 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# No Strict-Transport-Security: it would hold for every port of the host, and apps answer on theirs
+# by http. The proxy that brings the https may add it.
 SECURITY_HEADERS: Mapping[str, str] = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
     # Not `no-referrer`: browsers then send forms with `Origin: null`, which the CSRF check refuses.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
 STATIC = "/static/"

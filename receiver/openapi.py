@@ -14,13 +14,17 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
-from receiver.routing import FORM, JSON, Endpoint, Nothing
+from receiver.errors import FORM
+from receiver.routing import JSON, Endpoint, Nothing
 from receiver.schemas import LARGEST_ID
 
 Document = dict[str, Any]
 ModelKey = tuple[type[BaseModel], JsonSchemaMode]
 
 REF = "#/components/schemas/{model}"
+EMPTY = frozenset({204, 303})  # answers without a body
+# What else than text a media type stands for; of a stream it is each event.
+MEDIA_SHAPES = {JSON: "object", "text/event-stream": "object"}
 ERROR: Document = {
     "type": "object",
     "required": ["error"],
@@ -41,7 +45,8 @@ SECURITY: Document = {
         "type": "apiKey",
         "in": "cookie",
         "name": "keystone_session",
-        "description": "Changes need the header X-CSRF-Token as well",
+        "description": "Named `__Host-keystone_session` behind https. Changes need the header "
+        "`X-CSRF-Token`, or a form's field `csrf_token`, as well",
     },
     "signature": {
         "type": "apiKey",
@@ -78,7 +83,7 @@ def describe(endpoints: Sequence[Endpoint], *, version: str) -> Document:
     }
 
 
-def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[ModelKey, Document], Document]:
+def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[ModelKey, Document], Document]:
     models: list[ModelKey] = []
     for endpoint in endpoints:
         if _takes_body(endpoint):
@@ -87,7 +92,16 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[ModelKey, Document], D
             models.append((endpoint.gives, "serialization"))
     found, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=REF)
     refs = {key: found[key] for key in models}
-    return refs, definitions.get("$defs", {})
+    return refs, {**definitions.get("$defs", {}), **_words_of_queries(endpoints)}
+
+
+def _words_of_queries(endpoints: Iterable[Endpoint]) -> Document:
+    """Give what the parameters of queries refer to: a query is no shape of its own."""
+    found: Document = {}
+    for endpoint in endpoints:
+        if not _takes_body(endpoint):
+            found |= endpoint.takes.model_json_schema(ref_template=REF).get("$defs", {})
+    return found
 
 
 def _takes_body(endpoint: Endpoint) -> bool:
@@ -148,17 +162,21 @@ def _request_body(endpoint: Endpoint, refs: Mapping[ModelKey, Document]) -> Docu
 
 
 def _responses(endpoint: Endpoint, refs: Mapping[ModelKey, Document]) -> Document:
-    good: Document = {"description": HTTPStatus(endpoint.status).phrase}
-    match endpoint.gives:
-        case str() as media_type:
-            good["content"] = {media_type: {"schema": {"type": "string"}}}
-        case type() as model:
-            good["content"] = {JSON: {"schema": refs[model, "serialization"]}}
-    responses: Document = {str(endpoint.status): good}
+    responses: Document = {}
+    for status in (endpoint.status, *endpoint.also):
+        responses[str(status)] = {"description": HTTPStatus(status).phrase}
+        if status not in EMPTY and endpoint.gives is not None:
+            responses[str(status)]["content"] = _content(endpoint.gives, refs)
     for status in _error_statuses(endpoint):
         content = {JSON: {"schema": {"$ref": REF.format(model="Error")}}}
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
     return responses
+
+
+def _content(gives: type[BaseModel] | str, refs: Mapping[ModelKey, Document]) -> Document:
+    if isinstance(gives, str):
+        return {gives: {"schema": {"type": MEDIA_SHAPES.get(gives, "string")}}}
+    return {JSON: {"schema": refs[gives, "serialization"]}}
 
 
 def _error_statuses(endpoint: Endpoint) -> list[int]:
@@ -166,6 +184,8 @@ def _error_statuses(endpoint: Endpoint) -> list[int]:
     found = set(endpoint.errors)
     if isinstance(endpoint.needs, Role):
         found |= {401, 403, 503}
+    if endpoint.needs is Door.TOKEN_OR_LOOPBACK:
+        found |= {401, 503}
     if endpoint.takes is not Nothing:
         found.add(400)
     if endpoint.method not in SAFE_METHODS:

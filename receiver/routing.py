@@ -16,32 +16,34 @@ from sqlmodel import Session
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from jobs.app_input import NAME, parse_input
 from jobs.errors import NotFoundError
-from jobs.records.audit import Actor
+from jobs.records.audit import Actor, stranger
 from jobs.runtime import Runtime
 from jobs.settings import WebSettings
+from jobs.states import Role
 from jobs.visitors import Visitor
 from receiver.access import (
     CSRF_FIELD,
+    HOW_TO_COME_IN,
     SAFE_METHODS,
     Needs,
     address_of,
     ensure_allowed,
     ensure_meant,
 )
-from receiver.errors import MediaTypeError, PayloadError
+from receiver.errors import FORM, MediaTypeError, PayloadError, UnauthenticatedError
+from receiver.forms import led_back
 from receiver.schemas import LARGEST_ID
-from receiver.strict_json import strict_json
+from receiver.strict_json import ensure_storable, strict_json
 from receiver.waking import Waker
 
 JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
 
 Given_co = TypeVar("Given_co", covariant=True)
@@ -74,7 +76,7 @@ class Call(Generic[Given_co]):
         """Who the audit trail names for a change."""
         address = address_of(self.request)
         if self.visitor is None:
-            return Actor("user", "unknown", address)
+            return stranger(address)
         return Actor(self.visitor.kind, self.visitor.name, address)
 
     def reading(self) -> AbstractContextManager[Session]:
@@ -116,6 +118,17 @@ class Call(Generic[Given_co]):
         return BackgroundTask(waker.wake, [deployment_id])
 
 
+def visitor_of(call: Call[Any]) -> Visitor:
+    """Give who is asking, where the table lets nobody in who is not known.
+
+    Raises:
+        UnauthenticatedError: nobody known is.
+    """
+    if call.visitor is None:
+        raise UnauthenticatedError(HOW_TO_COME_IN)
+    return call.visitor
+
+
 Handler = Callable[[Call[Any]], Any]
 
 
@@ -135,6 +148,7 @@ class Endpoint:
     takes: type[BaseModel] = Nothing
     gives: type[BaseModel] | str | None = None
     status: int = 200
+    also: tuple[int, ...] = ()  # what else may be answered that is no `Error`
     reads_body: bool = False  # the handler reads the raw body itself
     errors: tuple[int, ...] = ()  # what besides 401, 403 and 503 may be answered
 
@@ -144,6 +158,10 @@ class Resource:
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+
+    def methods(self) -> list[str]:
+        """Give the methods that are answered; what can be got can be asked for its headers too."""
+        return sorted({*self.endpoints, *(["HEAD"] if "GET" in self.endpoints else [])})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request by the endpoint of its method.
@@ -157,7 +175,7 @@ class Resource:
         if not self.endpoints:
             raise HTTPException(404)
         if endpoint is None:
-            raise HTTPException(405, headers={"allow": ", ".join(sorted(self.endpoints))})
+            raise HTTPException(405, headers={"allow": ", ".join(self.methods())})
         response = await _perform(endpoint, request)
         await response(scope, receive, send)
 
@@ -188,7 +206,9 @@ async def _perform(endpoint: Endpoint, request: Request) -> Response:
         return await _answer(endpoint, Call(request, visitor, None))
     csrf_token, data = await _read(request)
     settings: WebSettings = request.app.state.runtime.settings
-    ensure_meant(request, visitor, csrf_token, settings)
+    # What anyone may ask for is not done in the visitor's name.
+    if isinstance(endpoint.needs, Role):
+        ensure_meant(request, visitor, csrf_token, settings)
     return await _answer(endpoint, Call(request, visitor, parse_input(endpoint.takes, data)))
 
 
@@ -198,10 +218,10 @@ async def _answer(endpoint: Endpoint, call: Call[Any]) -> Response:
     else:
         result = await run_in_threadpool(endpoint.handler, call)
     if isinstance(result, Response):
-        return result
+        return led_back(call.request, result)
     if result is None:
-        return Response(status_code=endpoint.status)
-    return json_response(result, endpoint.status)
+        return led_back(call.request, Response(status_code=endpoint.status))
+    return led_back(call.request, json_response(result, endpoint.status))
 
 
 def json_response(
@@ -219,11 +239,23 @@ async def _read(request: Request) -> tuple[str | None, object]:
     """Give the CSRF token of the form, if the body is one, and what the endpoint is given."""
     if request.method in SAFE_METHODS:
         return None, dict(request.query_params)
-    body = await request.body()
+    body = await whole_body(request)
     if is_form(request):
         form = _read_form(body)
         return form.pop(CSRF_FIELD, None), form
     return None, _read_json(request, body)
+
+
+async def whole_body(request: Request) -> bytes:
+    """Read the body to its end.
+
+    Raises:
+        PayloadError: whoever sent it has hung up before.
+    """
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise PayloadError("the body has no end") from None
 
 
 def _read_form(body: bytes) -> dict[str, str]:
@@ -240,9 +272,11 @@ def _read_json(request: Request, body: bytes) -> object:
     if content_type(request) != JSON:
         raise MediaTypeError(f"send the body as {JSON}")
     try:
-        return strict_json(body)
+        data = strict_json(body)
+        ensure_storable(data, most_names=MOST_FIELDS)
     except ValueError as exc:
         raise PayloadError(f"the body cannot be read: {exc}") from None
+    return data
 
 
 def content_type(request: Request) -> str:

@@ -3,21 +3,52 @@
 Every field is typed and bounded; a field nobody knows is refused.
 """
 
+from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from jobs.app_input import AppName, Ref, Token
+from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 from jobs.views import TokenView, View
 
 # The largest id that an integer column of every database can be asked for.
 LARGEST_ID = 2**31 - 1
-LARGEST_OFFSET = 2**53
+LARGEST_OFFSET = 2**40  # larger ones no file system knows
 LARGEST_PEM = 256 * 1024
+YEARS = range(1970, 3000)
+DEPLOYMENT_TEXT = "Some part of the message or the ref, or how the commit's id begins"
+DELIVERY_TEXT = "Some part of ref, sender or reason; how GUID or commit begin"
 
+
+def _within_reach(moment: datetime) -> datetime:
+    # Close to the ends of the calendar, the same moment cannot be said in UTC.
+    if moment.year not in YEARS:
+        raise ValueError(f"must be of a year from {YEARS[0]} to {YEARS[-1]}")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 PageSize = Annotated[int, Field(ge=1, le=100)]
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+# What a button sends along, so that two clicks are one.
+After = Annotated[int, Field(ge=0, le=LARGEST_ID)]
+AFTER = (
+    "The number of the app's last deployment that you know of; asking for the same after it, "
+    "while that is queued or running or for a minute, gives the deployment that was made already"
+)
+
+
+class LineFormat(StrEnum):
+    """How the lines of a log are sent."""
+
+    TEXT = "text"
+    HTML = "html"
 
 
 class Input(BaseModel):
@@ -32,6 +63,7 @@ class DeployInput(Input):
     ref: Ref | None = Field(
         None, description="A branch, a full ref or a whole commit id; null: the app's branch"
     )
+    after: After | None = Field(None, description=AFTER)
 
 
 class DeploymentQuery(Input):
@@ -40,6 +72,19 @@ class DeploymentQuery(Input):
     app: AppName | None = None
     state: DeploymentState | None = None
     trigger: Trigger | None = None
+    author: Word | None = Field(None, description="Some part of the name")
+    text: Word | None = Field(None, description=DEPLOYMENT_TEXT)
+    limit: PageSize = 20
+    before: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class DeliveryQuery(Input):
+    """Which deliveries to list."""
+
+    repository: Word | None = Field(None, description="owner/name")
+    outcome: DeliveryOutcome | None = None
+    event: Word | None = Field(None, description="`push`, `ping`, …")
+    text: Word | None = Field(None, description=DELIVERY_TEXT)
     limit: PageSize = 20
     before: Cursor | None = Field(None, description="`next` of the page before")
 
@@ -49,6 +94,18 @@ class PageQuery(Input):
 
     limit: PageSize = 20
     before: Cursor | None = Field(None, description="`next` of the page before")
+
+
+class AuditQuery(PageQuery):
+    """Which audit events to list."""
+
+    actor: Word | None = Field(None, description="Who, like `user:ada`")
+    tag: Word | None = Field(
+        None, description="What: a whole tag or how it begins, like `login.failed` or `deployment`"
+    )
+    target: Word | None = Field(None, description="To which thing, like `app:web`")
+    since: Moment | None = Field(None, description="From then on, like 2026-11-23T00:00:00Z")
+    until: Moment | None = Field(None, description="Before then")
 
 
 class LogQuery(Input):
@@ -67,6 +124,15 @@ class OffsetQuery(Input):
 
     offset: int = Field(
         0, ge=0, le=LARGEST_OFFSET, description="Bytes; the `X-Next-Offset` of the part before"
+    )
+
+
+class FollowQuery(OffsetQuery):
+    """How to follow a deployment."""
+
+    lines: LineFormat = Field(
+        LineFormat.TEXT,
+        description="`html`: lines as the pages show them, and the build's steps as `build` events",
     )
 
 
@@ -89,6 +155,7 @@ class RollbackInput(Input):
     release: Annotated[int, Field(ge=1, le=LARGEST_ID)] | None = Field(
         None, description="A release's number; null: the one before the live one"
     )
+    after: After | None = Field(None, description=AFTER)
 
 
 class CertificateInput(Input):
@@ -104,6 +171,20 @@ class RepositoryTokenInput(Input):
     """A repository's token."""
 
     token: Token = Field(description="Empty: take it away")
+
+
+class OverlapInput(Input):
+    """How long older webhook secrets verify beside the new one."""
+
+    overlap_hours: int = Field(
+        24, ge=0, le=720, description="0: they end at once, since somebody else knows them"
+    )
+
+
+class WebhookSecretInput(OverlapInput):
+    """A webhook secret of somebody's own."""
+
+    secret: SecretStr = Field(description="16 to 200 characters; write-only")
 
 
 class UserInput(Input):
@@ -127,6 +208,9 @@ class TokenInput(Input):
 
     name: AppName
     role: Role
+    expires_in_days: int = Field(
+        DEFAULT_DAYS, ge=1, le=LONGEST_DAYS, description="How long it works"
+    )
 
 
 class LoginInput(Input):
@@ -134,6 +218,20 @@ class LoginInput(Input):
 
     name: str = Field(max_length=63)
     password: SecretStr = Field(max_length=1000)
+    next: str = Field("/", max_length=2000, description="Where a form goes on: a path of ours")
+
+
+class LogoutInput(Input):
+    """What ends."""
+
+    everywhere: bool = Field(default=False, description="Whether every session of the user ends")
+
+
+class PasswordInput(Input):
+    """A new password for whoever is logged in."""
+
+    present_password: SecretStr = Field(max_length=1000)
+    password: SecretStr = Field(max_length=1000, description="The new one: 8 characters or more")
     next: str = Field("/", max_length=2000, description="Where a form goes on: a path of ours")
 
 

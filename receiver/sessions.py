@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from anyio import CapacityLimiter, to_thread
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-from sqlmodel import select
+from anyio import to_thread
+from sqlmodel import Session, select
 from starlette.responses import RedirectResponse, Response
 
 from dashboard.views.login import login_page, safe_next
@@ -18,51 +15,19 @@ from jobs.records.access import (
     OpenedSession,
     check_password,
     close_session,
+    end_sessions,
+    find_user,
     note_failed_login,
     open_session,
 )
-from jobs.records.audit import Actor
+from jobs.records.audit import Actor, stranger
 from jobs.runtime import Runtime
 from jobs.settings import WebSettings
-from receiver.access import COOKIE, address_of, ensure_same_origin
+from receiver.access import address_of, cookie_name, cookie_of, ensure_same_origin, is_https
+from receiver.attempts import LoginGate
 from receiver.errors import RateLimitedError, UnauthenticatedError
 from receiver.routing import Call, is_form, json_response
-from receiver.schemas import LoggedInView, LoginInput
-
-# A password costs 0.2 s and 64 MiB to check.
-CHECKS_AT_ONCE = 2
-MOST_WAITING = 16
-PER_ACCOUNT = parse("10 per 5 minutes")
-PER_ADDRESS = parse("30 per 5 minutes")
-PAUSE_S = 60
-
-
-class LoginGate:
-    """Lets so many attempts in, by account and by address, and so many at once."""
-
-    def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self.checks = CapacityLimiter(CHECKS_AT_ONCE)
-
-    def enter(self, *, name: str, address: str) -> None:
-        """Count an attempt.
-
-        Raises:
-            RateLimitedError: there were too many of the account or the address, or are right now.
-        """
-        if self.checks.statistics().tasks_waiting >= MOST_WAITING:
-            raise RateLimitedError("too many people log in right now", retry_after_s=1)
-        # The address first: one that is over its limit cannot use up somebody's account.
-        self._count(PER_ADDRESS, "address", address)
-        self._count(PER_ACCOUNT, "account", name)
-
-    def _count(self, limit: RateLimitItem, *key: str) -> None:
-        if not self._limiter.hit(limit, *key):
-            raise RateLimitedError("too many attempts; wait a minute", retry_after_s=PAUSE_S)
-
-    def forgive(self, *, name: str) -> None:
-        """Forget the attempts on an account whose owner has come in."""
-        self._limiter.clear(PER_ACCOUNT, "account", name)
+from receiver.schemas import LoggedInView, LoginInput, LogoutInput
 
 
 @dataclass(frozen=True)
@@ -71,40 +36,54 @@ class _Login:
     opened: OpenedSession
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What somebody at the login shows."""
+
+    given: LoginInput
+    address: str
+    cookie: str  # of the session the browser has already
+
+
 async def log_in(call: Call[LoginInput]) -> Response:
-    """Open a session and set its cookie.
+    """Open a session and set its cookie; one that the browser had before ends.
 
     A form is sent on to its field `next`, or back to `/login?error=…` when name or password are
-    wrong; JSON is answered with JSON.
+    wrong; JSON is answered with JSON. Every failure makes the next attempt wait longer: 429 says
+    how long.
     """
     ensure_same_origin(call.request, call.settings)
-    address = address_of(call.request)
+    attempt = _Attempt(call.given, address_of(call.request), cookie_of(call.request, call.settings))
     gate: LoginGate = call.request.app.state.login_gate
     try:
-        gate.enter(name=call.given.name, address=address)
+        gate.enter(name=attempt.given.name, address=attempt.address)
     except RateLimitedError as exc:
         return _too_often(call, exc)
-    login = await to_thread.run_sync(
-        _try_login, call.runtime, call.given, address, limiter=gate.checks
-    )
+    login = await to_thread.run_sync(_try_login, call.runtime, attempt, limiter=gate.checks)
     if login is None:
         return _refused(call)
-    gate.forgive(name=call.given.name)
+    gate.forgive(name=attempt.given.name, address=attempt.address)
     return _welcomed(call, login)
 
 
-def _try_login(runtime: Runtime[WebSettings], given: LoginInput, address: str) -> _Login | None:
+def _try_login(runtime: Runtime[WebSettings], attempt: _Attempt) -> _Login | None:
     with runtime.database.reading() as session:
-        # A name that no user can have is not asked for, but takes the same time.
-        statement = select(User).where(User.name == given.name)
-        user = session.exec(statement).first() if NAME.fullmatch(given.name) else None
+        user = _named(session, attempt.given.name)
     # Outside a transaction: it takes long.
-    is_right = check_password(user, given.password)
+    is_right = check_password(user, attempt.given.password)
     with runtime.database.writing() as session:
         if user is None or not is_right:
-            note_failed_login(session, given.name.replace("\0", ""), address)
+            note_failed_login(session, user, stranger(attempt.address))
             return None
-        return _Login(user, open_session(session, user, Actor("user", user.name, address)))
+        actor = Actor("user", user.name, attempt.address)
+        return _Login(user, open_session(session, user, actor, instead_of=attempt.cookie))
+
+
+def _named(session: Session, name: str) -> User | None:
+    # A name that no user can have is not asked for, but takes the same time.
+    if not NAME.fullmatch(name):
+        return None
+    return session.exec(select(User).where(User.name == name)).first()
 
 
 def _welcomed(call: Call[LoginInput], login: _Login) -> Response:
@@ -114,10 +93,10 @@ def _welcomed(call: Call[LoginInput], login: _Login) -> Response:
         view = LoggedInView(name=login.user.name, role=login.user.role, csrf_token=csrf_token)
         response = json_response(view, 200)
     response.set_cookie(
-        COOKIE,
+        cookie_name(call.request, call.settings),
         login.opened.cookie.get_secret_value(),
         max_age=int(SESSION_LONGEST.total_seconds()),
-        secure=_is_https(call.settings),
+        secure=is_https(call.request, call.settings),
         httponly=True,
         samesite="lax",
     )
@@ -140,17 +119,20 @@ def _too_often(call: Call[LoginInput], exc: RateLimitedError) -> Response:
     return page
 
 
-def log_out(call: Call[None]) -> Response:
-    """End the session; a form is sent to the login page."""
-    cookie = call.request.cookies.get(COOKIE, "")
+def log_out(call: Call[LogoutInput]) -> Response:
+    """End the session, or with `everywhere` all of the user's; a form is sent to the login page."""
     with call.writing() as session:
-        close_session(session, cookie, call.actor)
+        if call.given.everywhere and call.visitor is not None and call.visitor.kind == "user":
+            end_sessions(session, find_user(session, call.visitor.name), call.actor)
+        else:
+            close_session(session, cookie_of(call.request, call.settings), call.actor)
     response = (
         RedirectResponse("/login", 303) if is_form(call.request) else Response(status_code=204)
     )
-    response.delete_cookie(COOKIE, secure=_is_https(call.settings), httponly=True, samesite="lax")
+    response.delete_cookie(
+        cookie_name(call.request, call.settings),
+        secure=is_https(call.request, call.settings),
+        httponly=True,
+        samesite="lax",
+    )
     return response
-
-
-def _is_https(settings: WebSettings) -> bool:
-    return settings.effective_public_url.startswith("https://")

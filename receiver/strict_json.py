@@ -22,6 +22,24 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that 
         raise ValueError(f"it is not JSON: {exc.msg} at character {exc.pos}") from None
 
 
+def ensure_storable(data: object, *, most_names: int) -> None:
+    """Make sure that something read as JSON can be kept, and is no flood of names.
+
+    Raises:
+        ValueError: an object at its top has more names than that, or a text holds half a character.
+    """
+    # Checking each of a hundred thousand names that nobody knows would take a second.
+    if isinstance(data, dict) and len(data) > most_names:
+        raise ValueError(f"it has more than {most_names} fields")
+    try:
+        # JSON can say half a character (`"\ud800"`); UTF-8, and so everything we keep, cannot.
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -1,34 +1,48 @@
 """`keystone user` and `keystone token`: who may do what."""
 
+import re
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
 from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_json, show_table
-from jobs.models import ApiToken, User
+from jobs.errors import ConfigurationError
 from jobs.records.access import (
+    DEFAULT_DAYS,
+    LONGEST_DAYS,
     add_user,
+    change_user,
     create_token,
+    end_sessions,
     find_user,
     remove_user,
     revoke_token,
+    session_view,
+    sessions_of,
     set_password,
+    token_view,
     tokens,
+    user_view,
     users,
 )
-from jobs.states import Role
-from jobs.views import Page, TokenView, UserView
+from jobs.states import Role, TokenState
+from jobs.views import Page, SessionView, TokenView, UserView
 
 commands = typer.Typer(rich_markup_mode=None)
 user = typer.Typer(no_args_is_help=True)
 token = typer.Typer(no_args_is_help=True)
-commands.add_typer(user, name="user", help="Add, list and remove people who may log in.")
+commands.add_typer(user, name="user", help="Add, list, change and remove people who may log in.")
 commands.add_typer(token, name="token", help="Create, list and revoke tokens for the API.")
+
+DAYS = re.compile(r"([0-9]{1,4})d?")
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 WithRole = Annotated[
     Role, typer.Option("--role", help="viewer reads, deployer deploys, admin all.")
+]
+Expires = Annotated[
+    str, typer.Option("--expires", metavar="DAYS", help=f"Like 90d; at most {LONGEST_DAYS}d.")
 ]
 
 
@@ -62,11 +76,6 @@ def list_users(*, as_json: AsJson = False) -> None:
     show_table(("User", "Role", "", "Since"), rows, empty="There are no users yet.")
 
 
-def user_view(row: User) -> UserView:
-    """Describe a user."""
-    return UserView.model_validate(row.model_dump() | {"disabled": row.disabled_at is not None})
-
-
 @user.command("set-password")
 def change_password(name: Name) -> None:
     """Change a user's password, asked for or read from standard input, and end all sessions."""
@@ -77,6 +86,52 @@ def change_password(name: Name) -> None:
     with keystone.database.writing() as session:
         set_password(session, name, password, actor())
     typer.echo(f"The password of {name} is changed; {name} is logged out everywhere.")
+
+
+@user.command("set-role")
+def set_role(name: Name, *, role: WithRole) -> None:
+    """Give a user another role; it counts at once."""
+    _change(name, role=role)
+    typer.echo(f"{name} is {role} now.")
+
+
+@user.command("disable")
+def disable(name: Name) -> None:
+    """Shut a user out, and end the user's sessions at once."""
+    _change(name, disabled=True)
+    typer.echo(f"{name} is disabled, and logged out everywhere.")
+
+
+@user.command("enable")
+def enable(name: Name) -> None:
+    """Let a user who was shut out log in again."""
+    _change(name, disabled=False)
+    typer.echo(f"{name} may log in again.")
+
+
+def _change(name: str, *, role: Role | None = None, disabled: bool | None = None) -> None:
+    with open_keystone().database.writing() as session:
+        change_user(session, name, role=role, disabled=disabled, actor=actor())
+
+
+@user.command("sessions")
+def list_sessions(name: Name, *, as_json: AsJson = False) -> None:
+    """List where a user is logged in."""
+    with open_keystone().database.reading() as session:
+        views = [session_view(row) for row in sessions_of(session, find_user(session, name))]
+    if as_json:
+        show_json(Page[SessionView](items=views))
+        return
+    rows = [(v.id, v.address, v.created_at, v.last_seen_at) for v in views]
+    show_table(("Session", "From", "Since", "Last seen"), rows, empty=f"{name} is not logged in.")
+
+
+@user.command("log-out")
+def log_out(name: Name) -> None:
+    """End all sessions of a user."""
+    with open_keystone().database.writing() as session:
+        end_sessions(session, find_user(session, name), actor())
+    typer.echo(f"{name} is logged out everywhere.")
 
 
 @user.command("remove")
@@ -91,15 +146,28 @@ def remove(name: Name) -> None:
 
 
 @token.command("create")
-def create(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
-    """Create a token for the API, and show it this once."""
+def create(
+    name: Name, *, role: WithRole, expires: Expires = f"{DEFAULT_DAYS}d", as_json: AsJson = False
+) -> None:
+    """Create a token for the API, and show it this once. It ends by itself one day."""
+    days = _read_days(expires)
     with open_keystone().database.writing() as session:
-        made = create_token(session, name=name, role=role, actor=actor())
+        made = create_token(session, name=name, role=role, actor=actor(), days=days)
     if as_json:
         show_json(NewToken(token=made.get_secret_value()))
         return
     typer.echo(made.get_secret_value())
-    typer.echo("Send it as `Authorization: Bearer TOKEN`. It is not shown again.", err=True)
+    typer.echo(
+        f"Send it as `Authorization: Bearer TOKEN`. It is not shown again; it ends in {days} days.",
+        err=True,
+    )
+
+
+def _read_days(text: str) -> int:
+    found = DAYS.fullmatch(text)
+    if found is None:
+        raise ConfigurationError("expires: give a number of days, like 90d")
+    return int(found[1])
 
 
 @token.command("list")
@@ -111,16 +179,14 @@ def list_tokens(*, as_json: AsJson = False) -> None:
         show_json(Page[TokenView](items=views))
         return
     rows = [
-        (v.name, v.role, "revoked" if v.revoked_at else "", v.created_by, v.last_used_at)
-        for v in views
+        (v.name, v.role, _ended(v.state), v.created_by, v.expires_at, v.last_used_at) for v in views
     ]
-    columns = ("Token", "Role", "", "Created by", "Last used")
+    columns = ("Token", "Role", "", "Created by", "Expires", "Last used")
     show_table(columns, rows, empty="There are no tokens yet; `keystone token create` makes one.")
 
 
-def token_view(row: ApiToken) -> TokenView:
-    """Describe a token."""
-    return TokenView.model_validate(row.model_dump())
+def _ended(state: TokenState) -> str:
+    return "" if state is TokenState.ACTIVE else state
 
 
 @token.command("revoke")

@@ -60,6 +60,12 @@ def _show_added(view: AppView) -> None:
     if view.webhook.secret is None:
         typer.echo("Its repository has a webhook already.")
         return
+    show_webhook(view)
+    typer.echo("The secret is not shown again.")
+
+
+def show_webhook(view: AppView) -> None:
+    """Print what to type in at GitHub, the secret included."""
     typer.echo(f"Add a webhook at https://github.com/{view.repository}/settings/hooks/new:")
     show_facts(
         [
@@ -69,7 +75,6 @@ def _show_added(view: AppView) -> None:
             ("  Events", "just the push event"),
         ]
     )
-    typer.echo("The secret is not shown again.")
 
 
 @app.command("list")

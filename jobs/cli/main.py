@@ -50,6 +50,7 @@ CONTENTS = {
     "config": Entry("system", "Show the effective settings, secrets left out."),
     "app": Entry("apps", "Add, list, show, change and remove apps."),
     "env": Entry("environment", "Set, list and remove an app's environment variables."),
+    "apply": Entry("apply", "Make the apps what a TOML file says they should be."),
     "deploy": Entry("deployments", "Deploy an app now."),
     "rollback": Entry(
         "rollback", "Start an earlier release again, as it was, and pause auto-deploy."
@@ -59,8 +60,14 @@ CONTENTS = {
     "status": Entry("deployments", "Show how the apps stand, or one app and its deployments."),
     "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
-    "user": Entry("access", "Add, list and remove people who may log in."),
+    "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
+    "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
+    "user": Entry("access", "Add, list, change and remove people who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
+    "audit": Entry("audit", "Show who did what to which thing, newest first."),
+    "backup": Entry("backup", "Write everything that makes this Keystone into one file."),
+    "restore": Entry("backup", "Bring a Keystone back from a backup."),
+    "rotate-key": Entry("keys", "Seal all stored secrets with a new key."),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),

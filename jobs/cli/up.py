@@ -11,11 +11,12 @@ from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
 from jobs.records.audit import KEYSTONE
 from jobs.redis_server import find_redis_server
+from jobs.rotation import remember_ring
 from jobs.router_server import find_haproxy, is_free
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, read_settings
 from jobs.states import Role
-from jobs.supervise import programs, supervise, take_over
+from jobs.supervise import claim_identity, programs, supervise, take_over
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -33,11 +34,13 @@ def up() -> None:
     lock = take_over(settings.data_dir)
     ensure_port(settings)
     runtime = open_runtime(settings)
+    claim = claim_identity(runtime.identity)
+    remember_ring(runtime)
     password = ensure_admin(runtime)
     runtime.database.close()
     _welcome(settings, password)
     _forget_admin_password()
-    supervise(programs(settings), settings.data_dir, lock)
+    supervise(programs(settings), settings.data_dir, lock, claim)
 
 
 def ensure_able(settings: AllSettings) -> None:

@@ -9,7 +9,8 @@ from jobs.queries import (
     find_app,
     find_deployment,
 )
-from jobs.records.deployments import Request, cancel, request
+from jobs.records.deployments import Request, cancel
+from jobs.records.once import key_of, request_once
 from jobs.states import Trigger
 from jobs.triggers import BRANCH_PREFIX, is_sha
 from jobs.views import DeploymentView, Page
@@ -20,13 +21,14 @@ from receiver.schemas import DeployInput, DeploymentQuery
 def request_deployment(call: Call[DeployInput]) -> Response:
     """Queue a deployment of the app's branch, or of another ref or commit.
 
-    What is live already is deployed again.
+    What is live already is deployed again. With `after`, asking twice makes one deployment.
     """
     with call.writing() as session:
         app = find_app(session, call.name())
         ref = call.given.ref or f"{BRANCH_PREFIX}{app.branch}"
-        wanted = Request(Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "")
-        deployment = request(session, app, wanted, call.actor)
+        key = key_of(ref, call.given.after)
+        wanted = Request(Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "", guid=key)
+        deployment = request_once(session, app, wanted, call.actor)
         view = deployment_view(session, deployment.id or 0)
     return json_response(
         view,

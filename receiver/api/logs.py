@@ -6,7 +6,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from jobs.errors import NotFoundError
 from jobs.logs import log_path, read_log
+from jobs.outline import Outlines
 from jobs.queries import find_deployment
+from jobs.views import OutlineView
 from receiver.routing import Call
 from receiver.schemas import LogQuery
 
@@ -26,6 +28,15 @@ def show_log(call: Call[LogQuery]) -> Response:
         why = "it is past its keep" if deployment.started_at else f"it is {deployment.state}"
         raise NotFoundError(f"deployment {deployment.id} has no log: {why}")
     return answer
+
+
+def show_outline(call: Call[object]) -> OutlineView:
+    """Tell what the log holds: its lines by step, and each step of the build with its time."""
+    with call.reading() as session:
+        deployment = find_deployment(session, call.id())
+    path = log_path(call.settings.logs_dir, deployment.id or 0)
+    outlines: Outlines = call.request.app.state.outlines
+    return outlines.of(path).view()
 
 
 def _whole(path: Path) -> Response | None:

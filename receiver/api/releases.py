@@ -18,10 +18,14 @@ def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
 
 
 def request_rollback(call: Call[RollbackInput]) -> Response:
-    """Start an earlier release again, as it was, and pause auto-deploy."""
+    """Start an earlier release again, as it was, and pause auto-deploy.
+
+    With `after`, asking twice makes one deployment.
+    """
     with call.writing() as session:
         app = find_app(session, call.name())
-        deployment = roll_back(session, app, call.given.release, call.actor)
+        given = call.given
+        deployment = roll_back(session, app, given.release, call.actor, after=given.after)
         view = deployment_view(session, deployment.id or 0)
     return json_response(
         view,

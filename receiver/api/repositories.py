@@ -1,12 +1,22 @@
-"""/api/repositories: where apps come from."""
+"""/api/repositories: where apps come from, their tokens and webhook secrets."""
 
-from jobs.errors import NotFoundError
+from datetime import timedelta
+
+from pydantic import SecretStr
+from sqlmodel import Session
+
 from jobs.models import Repository
-from jobs.queries import repository_views
-from jobs.records.apps import set_token
-from jobs.views import Page, RepositoryView
+from jobs.queries import webhook_url
+from jobs.records.repositories import (
+    find_repository,
+    finish_webhook_rotation,
+    rotate_webhook_secret,
+    set_token,
+)
+from jobs.repositories import repository_view, repository_views
+from jobs.views import NewWebhookSecretView, Page, RepositoryView
 from receiver.routing import Call, Nothing
-from receiver.schemas import RepositoryTokenInput
+from receiver.schemas import OverlapInput, RepositoryTokenInput, WebhookSecretInput
 
 
 def list_repositories(call: Call[Nothing]) -> Page[RepositoryView]:
@@ -17,11 +27,48 @@ def list_repositories(call: Call[Nothing]) -> Page[RepositoryView]:
 
 def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
     """Keep a repository's token; it is never shown again. An empty one takes it away."""
-    repository_id = call.id()
     with call.writing() as session:
-        repository = session.get(Repository, repository_id)
-        if repository is None:
-            raise NotFoundError(f"there is no repository with the id {repository_id}")
+        repository = find_repository(session, call.id())
         set_token(session, repository, call.given.token, call.actor, vault=call.runtime.vault)
         session.flush()
-        return next(view for view in repository_views(session) if view.id == repository_id)
+        return repository_view(session, call.id())
+
+
+def rotate_secret(call: Call[OverlapInput]) -> NewWebhookSecretView:
+    """Make another webhook secret; it is shown this once. The older ones verify for a while."""
+    with call.writing() as session:
+        secret = _rotate(call, session, find_repository(session, call.id()))
+        session.flush()
+        view = repository_view(session, call.id())
+    return NewWebhookSecretView(
+        url=webhook_url(call.settings),
+        secret=secret.get_secret_value(),
+        previous_until=view.webhook_secret.previous_until,
+    )
+
+
+def put_secret(call: Call[WebhookSecretInput]) -> RepositoryView:
+    """Take a webhook secret somebody made; it is never shown. The older ones verify for a while."""
+    with call.writing() as session:
+        _rotate(call, session, find_repository(session, call.id()), own=call.given.secret)
+        session.flush()
+        return repository_view(session, call.id())
+
+
+def _rotate(
+    call: Call[OverlapInput], session: Session, repository: Repository, own: SecretStr | None = None
+) -> SecretStr:
+    return rotate_webhook_secret(
+        session,
+        repository,
+        call.actor,
+        vault=call.runtime.vault,
+        overlap=timedelta(hours=call.given.overlap_hours),
+        own=own,
+    )
+
+
+def end_older_secrets(call: Call[Nothing]) -> None:
+    """End the time in which older webhook secrets verify as well."""
+    with call.writing() as session:
+        finish_webhook_rotation(session, find_repository(session, call.id()), call.actor)

@@ -3,26 +3,35 @@
 from sqlmodel import select
 
 from jobs.models import ApiToken
-from jobs.records.access import create_token, revoke_token, tokens
+from jobs.records.access import create_token, revoke_token, token_view, tokens
 from jobs.views import Page, TokenView
 from receiver.routing import Call, Nothing
 from receiver.schemas import CreatedTokenView, TokenInput
 
 
 def list_tokens(call: Call[Nothing]) -> Page[TokenView]:
-    """List the API tokens without their values, newest first."""
+    """List the API tokens without their values, newest first, with those that ended."""
     with call.reading() as session:
-        views = [TokenView.model_validate(row.model_dump()) for row in tokens(session)]
-    return Page[TokenView](items=views)
+        return Page[TokenView](items=[token_view(row) for row in tokens(session)])
 
 
 def make_token(call: Call[TokenInput]) -> CreatedTokenView:
-    """Make an API token; its value is in this answer and nowhere else."""
+    """Make an API token; its value is in this answer and nowhere else.
+
+    It ends by itself: a key that nobody remembers must not work for ever.
+    """
+    given = call.given
     with call.writing() as session:
-        token = create_token(session, name=call.given.name, role=call.given.role, actor=call.actor)
+        token = create_token(
+            session,
+            name=given.name,
+            role=given.role,
+            actor=call.actor,
+            days=given.expires_in_days,
+        )
         session.flush()
-        row = session.exec(select(ApiToken).where(ApiToken.name == call.given.name)).one()
-        return CreatedTokenView(**row.model_dump(), token=token.get_secret_value())
+        row = session.exec(select(ApiToken).where(ApiToken.name == given.name)).one()
+        return CreatedTokenView(**token_view(row).model_dump(), token=token.get_secret_value())
 
 
 def delete_token(call: Call[Nothing]) -> None:

@@ -1,17 +1,21 @@
-"""/api/users: who may log in."""
+"""/api/users: who may log in, and where they are logged in."""
 
 from sqlmodel import Session
 
-from jobs.models import User
 from jobs.records.access import (
     add_user,
     change_user,
+    end_sessions,
     find_user,
     remove_user,
+    session_view,
+    sessions_of,
     set_password,
+    user_view,
     users,
 )
-from jobs.views import Page, UserView
+from jobs.views import Page, SessionView, UserView
+from receiver.access import cookie_of
 from receiver.routing import Call, Nothing
 from receiver.schemas import UserChange, UserInput
 
@@ -19,7 +23,7 @@ from receiver.schemas import UserChange, UserInput
 def list_users(call: Call[Nothing]) -> Page[UserView]:
     """List the users, by name."""
     with call.reading() as session:
-        return Page[UserView](items=[_view(user) for user in users(session)])
+        return Page[UserView](items=[user_view(user) for user in users(session)])
 
 
 def create_user(call: Call[UserInput]) -> UserView:
@@ -30,36 +34,44 @@ def create_user(call: Call[UserInput]) -> UserView:
             session, name=given.name, role=given.role, password=given.password, actor=call.actor
         )
         session.flush()
-        return _view(user)
+        return user_view(user)
 
 
 def update_user(call: Call[UserChange]) -> UserView:
-    """Change a user's role or password, or shut the user out; open sessions end with it."""
+    """Change a user's role or password, or shut the user out; open sessions end with it.
+
+    A new role counts from the user's next request on. The last admin stays one: 409.
+    """
     name = call.name()
     with call.writing() as session:
         _change(session, name, call)
-        return _view(find_user(session, name))
+        return user_view(find_user(session, name))
 
 
 def _change(session: Session, name: str, call: Call[UserChange]) -> None:
     role, disabled = call.given.role, call.given.disabled
-    if role is not None or disabled is not None:
-        change_user(session, name, role=role, disabled=disabled, actor=call.actor)
+    # The password first: hashing it takes long, and must not hold the database.
     if call.given.password is not None:
         set_password(session, name, call.given.password, call.actor)
+    if role is not None or disabled is not None:
+        change_user(session, name, role=role, disabled=disabled, actor=call.actor)
 
 
 def delete_user(call: Call[Nothing]) -> None:
-    """Remove a user and the user's sessions."""
+    """Remove a user and the user's sessions; the last admin stays: 409."""
     with call.writing() as session:
         remove_user(session, call.name(), call.actor)
 
 
-def _view(user: User) -> UserView:
-    return UserView(
-        id=user.id or 0,
-        name=user.name,
-        role=user.role,
-        disabled=user.disabled_at is not None,
-        created_at=user.created_at,
-    )
+def list_sessions(call: Call[Nothing]) -> Page[SessionView]:
+    """List where a user is logged in, the session that was used last first."""
+    cookie = cookie_of(call.request, call.settings)
+    with call.reading() as session:
+        rows = sessions_of(session, find_user(session, call.name()))
+    return Page[SessionView](items=[session_view(row, cookie=cookie) for row in rows])
+
+
+def delete_sessions(call: Call[Nothing]) -> None:
+    """Log a user out everywhere."""
+    with call.writing() as session:
+        end_sessions(session, find_user(session, call.name()), call.actor)

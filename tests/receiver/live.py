@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from receiver.protocol import BoundedHttp
+
 UP_WITHIN_S = 10
 ANSWER_WITHIN_S = 20
 
@@ -24,12 +26,14 @@ class Answer:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[int]:
-    """Serve an application as the web process does; gives the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def serving(
+    app: ASGIApp, *, port: int = 0, protocol: type[BoundedHttp] = BoundedHttp
+) -> Iterator[int]:
+    """Serve an application as the web process does; gives the port, which is chosen for 0."""
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app,
-        http="receiver.protocol:BoundedHttp",
+        http=protocol,
         ws="none",
         log_config=None,
         timeout_graceful_shutdown=1,

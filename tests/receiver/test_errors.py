@@ -30,6 +30,7 @@ def request(path: str = "/api/apps", accept: str = "application/json") -> Reques
         (domain.StorageError("no"), 503, "storage_unavailable"),
         (domain.QueueError("no"), 503, "queue_unavailable"),
         (domain.DockerError("no"), 503, "docker_unavailable"),
+        (domain.BacklogError("no"), 503, "backlog_full"),
         (domain.RouterError("no"), 500, "internal"),
         (errors.SignatureError(), 401, "unauthorized"),
         (errors.PayloadError("no"), 400, "bad_request"),

@@ -4,14 +4,18 @@ import json
 import re
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from jobs.states import Role
+from receiver.access import Door
 from receiver.app import create_app
 from receiver.openapi import describe
-from receiver.routing import Nothing
+from receiver.routing import Endpoint, Nothing
 from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime
 
@@ -40,10 +44,38 @@ def test_every_route_of_the_application_is_in_the_table(runtime: WebRuntime) -> 
     assert paths - {"/api/{rest:path}"} == {endpoint.path for endpoint in ENDPOINTS}
 
 
+def test_it_is_openapi_3_1_by_the_standards_own_schema() -> None:
+    jsonschema_rs.Draft202012Validator(OPENAPI_31).validate(DOCUMENT)
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_every_shape_is_a_json_schema(name: str) -> None:
+    schema = {
+        "$ref": f"#/components/schemas/{name}",
+        "components": DOCUMENT["components"],
+    }
+    assert jsonschema_rs.meta.is_valid(schema)
+    jsonschema_rs.Draft202012Validator(schema)
+
+
 def test_every_operation_says_what_it_does() -> None:
     for operation in OPERATIONS.values():
         assert operation["summary"].endswith(".")
         assert "Needs: " in operation["description"]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: f"{each.method} {each.path}")
+def test_an_operation_says_who_may_and_how_it_may_fail(endpoint: Endpoint) -> None:
+    operation = OPERATIONS[endpoint.method, endpoint.path]
+    failures = {int(status) for status in operation["responses"] if int(status) >= 400}
+    is_guarded = isinstance(endpoint.needs, Role)
+    assert bool(operation["security"]) == (endpoint.needs is not Door.ANYONE)
+    assert not is_guarded or {401, 403, 503} <= failures
+    assert endpoint.method == "GET" or {408, 413, 415} <= failures
+    assert "{" not in endpoint.path or 404 in failures
+    for status in failures - set(endpoint.also):
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Error"}
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -8,14 +8,16 @@ from dataclasses import replace
 import pytest
 from httpx2 import Response
 from sqlmodel import select
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from jobs.bus import Bus, connect
 from jobs.models import AuditEvent, LoginSession, now
+from jobs.queue import WorkQueue
 from jobs.states import Role
-from receiver.access import COOKIE, CSRF_HEADER
+from receiver.access import COOKIE, CSRF_HEADER, SECURE_COOKIE
 from receiver.app import create_app
-from receiver.errors import RateLimitedError
-from receiver.sessions import LoginGate
+from receiver.attempts import LoginGate
 from tests.builders import PASSWORD, WebRuntime, change_user_rows, make_session, make_user
 
 
@@ -43,11 +45,44 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(client: TestClient, ada
     assert "Secure" not in cookie
 
 
-def test_behind_https_the_cookie_never_travels_in_clear(runtime: WebRuntime, ada: str) -> None:
+def behind_https(runtime: WebRuntime) -> TestClient:
+    """Reach the same Keystone by the https that its public URL speaks of."""
     settings = runtime.settings.model_copy(update={"public_url": "https://deploy.example.org"})
     app = create_app(replace(runtime, settings=settings))
-    with TestClient(app, follow_redirects=False) as client:
-        assert "Secure" in log_in(client, ada).headers["set-cookie"]
+    return TestClient(app, base_url="https://deploy.example.org", follow_redirects=False)
+
+
+def test_behind_https_the_cookie_never_travels_in_clear(runtime: WebRuntime, ada: str) -> None:
+    with behind_https(runtime) as client:
+        cookie = log_in(client, ada).headers["set-cookie"]
+        assert client.get("/api/apps").status_code == 200
+    assert cookie.startswith(f"{SECURE_COOKIE}=")
+    assert {"Secure", "HttpOnly", "Path=/"} <= set(cookie.split("; "))
+    assert "domain" not in cookie.lower()
+
+
+def test_behind_https_no_cookie_is_believed_that_a_neighbour_could_have_set(
+    runtime: WebRuntime,
+) -> None:
+    value = make_session(runtime).cookie.get_secret_value()
+    with behind_https(runtime) as client:
+        statuses = [
+            client.get("/api/apps", headers={"Cookie": f"{name}={value}"}).status_code
+            for name in (COOKIE, SECURE_COOKIE)
+        ]
+    assert statuses == [401, 200]
+
+
+def test_logging_out_behind_https_takes_the_right_cookie_away(runtime: WebRuntime) -> None:
+    opened = make_session(runtime)
+    headers = {
+        "Cookie": f"{SECURE_COOKIE}={opened.cookie.get_secret_value()}",
+        CSRF_HEADER: opened.csrf_token,
+    }
+    with behind_https(runtime) as client:
+        answer = client.post("/logout", headers=headers)
+        assert client.get("/api/apps", headers=headers).status_code == 401
+    assert answer.headers["set-cookie"].startswith(f'{SECURE_COOKIE}=""')
 
 
 def test_the_session_is_stored_hashed(client: TestClient, runtime: WebRuntime, ada: str) -> None:
@@ -114,9 +149,17 @@ def test_both_ends_of_an_attempt_are_on_record(
     with runtime.database.reading() as session:
         events = session.exec(select(AuditEvent).where(AuditEvent.target == f"user:{ada}")).all()
     tags = {event.tag: event.actor for event in events}
-    assert tags["login.failed"] == "user:unknown"
+    assert tags["login.failed"] == "stranger:unknown"
     assert tags["login.succeeded"] == f"user:{ada}"
     assert "a wrong password" not in str([event.model_dump() for event in events])
+
+
+def test_a_password_typed_as_a_name_is_not_kept(client: TestClient, runtime: WebRuntime) -> None:
+    log_in(client, "hunter2-is-my-password", "ada")
+    with runtime.database.reading() as session:
+        event = session.exec(select(AuditEvent)).one()
+    assert (event.tag, event.target) == ("login.failed", "user:?")
+    assert "hunter2" not in event.model_dump_json()
 
 
 def test_another_site_cannot_log_a_browser_in(client: TestClient, ada: str) -> None:
@@ -130,40 +173,42 @@ def test_a_form_that_will_not_do_is_400(client: TestClient, form: dict[str, str]
     assert client.post("/login", data=form).status_code == 400
 
 
+def stop_the_clock(client: TestClient) -> None:
+    """Have no wait ever end, however slow the machine is."""
+    assert isinstance(client.app, Starlette)
+    client.app.state.login_gate = LoginGate(lambda: 0.0)
+
+
 def test_guessing_is_stopped(client: TestClient, ada: str) -> None:
-    statuses = [
-        client.post("/login", json={"name": ada, "password": "a guess"}).status_code
-        for _ in range(12)
-    ]
-    assert statuses == [401] * 10 + [429] * 2
-    answer = log_in(client, ada)
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
-    assert "Too many attempts" in answer.text
+    stop_the_clock(client)
+
+    def guess(name: str) -> Response:
+        return client.post("/login", json={"name": name, "password": "a guess"})
+
+    # Somebody who exists and somebody who does not.
+    for name in (ada, "nobody"):
+        assert [guess(name).status_code for _ in range(6)] == [401] * 5 + [429]
+        answer = log_in(client, name)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert "Too many attempts" in answer.text
 
 
-def test_an_address_has_a_limit_over_all_accounts() -> None:
-    gate = LoginGate()
-    for number in range(30):
-        gate.enter(name=f"user-{number}", address="192.0.2.7")
-    with pytest.raises(RateLimitedError):
-        gate.enter(name="ada", address="192.0.2.7")
-    gate.enter(name="ada", address="192.0.2.8")
+def test_limits_hold_when_redis_does_not_answer(runtime: WebRuntime) -> None:
+    nowhere = connect(f"unix://{runtime.settings.data_dir}/no-redis.sock")
+    lonely = replace(runtime, queue=WorkQueue(nowhere, "x"), bus=Bus(nowhere, "x"))
+    with TestClient(create_app(lonely)) as client:
+        stop_the_clock(client)
+        guess = {"name": "nobody", "password": "a guess"}
+        statuses = [client.post("/login", json=guess).status_code for _ in range(6)]
+    assert statuses == [401] * 5 + [429]
 
 
-def test_coming_in_forgives_the_attempts_before() -> None:
-    gate = LoginGate()
-    for _ in range(10):
-        gate.enter(name="ada", address="192.0.2.7")
-    gate.forgive(name="ada")
-    gate.enter(name="ada", address="192.0.2.7")
-
-
-def test_many_logins_at_once_do_not_keep_a_push_waiting(client: TestClient, ada: str) -> None:
+def test_many_logins_at_once_do_not_keep_a_push_waiting(client: TestClient) -> None:
     barrier = threading.Barrier(9)
 
-    def guess(_: int) -> int:
+    def guess(number: int) -> int:
         barrier.wait(10)
-        return log_in(client, ada, "a guess").status_code
+        return log_in(client, f"user-{number}", "a guess").status_code
 
     with ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(guess, number) for number in range(8)]
@@ -184,6 +229,44 @@ def test_logging_out_ends_the_session(client: TestClient, runtime: WebRuntime) -
     assert f'{COOKIE}=""' in answer.headers["set-cookie"]
     again = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={value}"})
     assert again.status_code == 401
+
+
+def test_logging_out_everywhere_ends_every_session_of_the_user(
+    client: TestClient, runtime: WebRuntime, ada: str
+) -> None:
+    other = make_session(runtime, name="bob")
+    log_in(client, ada)
+    first = client.cookies[COOKIE]
+    client.cookies.clear()
+    token = client.post("/login", json={"name": ada, "password": PASSWORD}).json()["csrf_token"]
+    form = {"csrf_token": token, "everywhere": "true"}
+    assert client.post("/logout", data=form).headers["location"] == "/login"
+    client.cookies.clear()
+    sessions = {first: 401, other.cookie.get_secret_value(): 200}
+    for cookie, status in sessions.items():
+        answer = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={cookie}"})
+        assert answer.status_code == status
+
+
+def test_logging_in_again_makes_another_session_and_ends_the_old_one(
+    client: TestClient, ada: str
+) -> None:
+    log_in(client, ada)
+    old = client.cookies[COOKIE]
+    log_in(client, ada)
+    assert client.cookies[COOKIE] != old
+    assert client.get("/api/apps").status_code == 200
+    client.cookies.clear()
+    again = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={old}"})
+    assert again.status_code == 401
+
+
+def test_a_cookie_that_was_planted_is_not_taken_over(client: TestClient, ada: str) -> None:
+    client.cookies.set(COOKIE, "chosen-by-somebody-else", domain="testserver.local", path="/")
+    log_in(client, ada)
+    client.cookies.clear()
+    planted = {"Cookie": f"{COOKIE}=chosen-by-somebody-else"}
+    assert client.get("/api/apps", headers=planted).status_code == 401
 
 
 def test_logging_out_needs_the_csrf_token(client: TestClient, runtime: WebRuntime) -> None:

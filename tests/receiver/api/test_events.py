@@ -1,5 +1,6 @@
 """/api/deployments/{id}/events: a deployment as it happens."""
 
+import asyncio
 import json
 import threading
 import time
@@ -12,11 +13,13 @@ from starlette.testclient import TestClient
 
 from jobs.errors import NotFoundError
 from jobs.models import Step
+from jobs.outline import Outlines
 from jobs.queries import find_app
 from jobs.records.apps import remove_app
 from jobs.states import DeploymentState, Role, StepName, StepState
-from receiver.api.events import Follower
 from receiver.app import create_app
+from receiver.changes import Changes
+from receiver.tails import Tail
 from tests.builders import (
     TESTER,
     WebRuntime,
@@ -167,18 +170,90 @@ def test_it_is_not_over_while_a_step_is_open(
     assert json.loads(found[-1].data)["steps"][0]["state"] == "success"
 
 
-def test_a_look_at_nothing_new_tells_nothing(runtime: WebRuntime, deployment: int) -> None:
+def test_a_look_at_nothing_new_is_no_news(runtime: WebRuntime, deployment: int) -> None:
     write_log(runtime, deployment, ["one"])
-    follower = Follower(runtime, deployment, 0)
-    assert [event.event for event in follower.look()] == ["log", "state"]
-    assert follower.look() == []
+    tail = Tail(runtime, Outlines(), deployment)
+    assert tail.look()
+    assert not tail.look()
+    write_log(runtime, deployment, ["two"])
+    assert tail.look()
 
 
 def test_a_removed_app_ends_the_stream(runtime: WebRuntime, deployment: int) -> None:
-    follower = Follower(runtime, deployment, 0)
-    follower.look()
+    tail = Tail(runtime, Outlines(), deployment)
+    tail.look()
     set_state(runtime, deployment, DONE)
     with runtime.database.writing() as session:
         remove_app(session, find_app(session, "web"), TESTER)
     with pytest.raises(NotFoundError):
-        follower.look()
+        tail.look()
+
+
+def test_a_page_is_sent_lines_as_it_shows_them_and_the_builds_steps(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, ["#1 [1/2] RUN <make>", "#1 | \x1b[31mred\x1b[0m", "#1 CACHED"])
+    set_state(runtime, deployment, DONE)
+    answer = viewer.get(f"/api/deployments/{deployment}/events?lines=html")
+    lines, build, _ = events(iter(answer.text.splitlines()))
+    assert [line.split(">")[0] for line in lines.data.split("\n")] == [
+        '<div id="L1" data-step="Build" class="named"',
+        '<div id="L2"',
+        '<div id="L3" class="cached"',
+    ]
+    assert '<span class="c1">red</span>' in lines.data
+    assert "[1/2] RUN &lt;make&gt;" in build.data
+    assert "1 of 1 cached" in build.data
+
+
+def test_lines_keep_their_numbers_wherever_a_page_goes_on(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, (f"line {n}" for n in range(1, 1001)))
+    offset = write_log(runtime, deployment, []).stat().st_size
+    write_log(runtime, deployment, ["the last"])
+    set_state(runtime, deployment, DONE)
+    answer = viewer.get(f"/api/deployments/{deployment}/events?lines=html&offset={offset}")
+    line = next(events(iter(answer.text.splitlines()))).data
+    assert line.startswith('<div id="L1001"><a href="#L1001">1001</a>')
+
+
+def test_many_followers_cost_one_look(runtime: WebRuntime, deployment: int) -> None:
+    looks = 0
+
+    class Counted(Tail):
+        def look(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().look()
+
+    async def watch(tail: Tail) -> None:
+        async with tail:
+            await tail.news(await tail.news(-1, within_s=5), within_s=0.5)
+
+    async def watch_all() -> None:
+        tail = Counted(runtime, Outlines(), deployment)
+        await asyncio.gather(*(watch(tail) for _ in range(50)))
+
+    asyncio.run(watch_all())
+    assert 1 <= looks <= 6
+
+
+def test_pages_are_told_that_something_has_changed(runtime: WebRuntime, deployment: int) -> None:
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with serving(create_app(runtime)) as port:
+        url = f"http://127.0.0.1:{port}/api/events"
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
+            stream = events(answer.iter_lines())
+            assert next(stream).name == "changed"  # one to begin with
+            set_state(runtime, deployment, DONE)
+            assert next(stream).name == "changed"
+
+
+def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> None:
+    changes = Changes(runtime.database)
+    assert changes.look()
+    assert not changes.look()
+    make_deployment(runtime)
+    assert changes.look()

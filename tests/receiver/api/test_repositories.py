@@ -1,10 +1,14 @@
 """/api/repositories: where apps come from, and their tokens."""
 
+from datetime import datetime, timedelta
+
 import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from jobs.secrets_store import repository_token
+from jobs.models import now
+from jobs.secrets_store import repository_token, webhook_secrets
+from receiver.signature import sign
 from tests.builders import WebRuntime, make_app
 
 
@@ -42,6 +46,66 @@ def test_an_empty_token_takes_it_away(admin: TestClient, runtime: WebRuntime) ->
 @pytest.mark.parametrize("body", [{}, {"token": None}, {"token": 5}, {"token": "a b"}, {"x": "y"}])
 def test_what_is_no_token_is_400(admin: TestClient, body: dict[str, object]) -> None:
     assert admin.put("/api/repositories/1/token", json=body).status_code == 400
+
+
+class TestTheWebhookSecret:
+    PATH = "/api/repositories/1/webhook-secret"
+
+    def verifying(self, runtime: WebRuntime) -> list[str]:
+        with runtime.database.reading() as session:
+            found = webhook_secrets(session, runtime.vault)[1]
+        return [secret.get_secret_value() for secret in found]
+
+    def test_a_new_one_is_shown_once_and_both_verify_for_a_day(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        (old,) = self.verifying(runtime)
+        answer = admin.post(self.PATH, json={})
+        assert answer.status_code == 201
+        made = answer.json()
+        assert self.verifying(runtime) == [made["secret"], old]
+        left = datetime.fromisoformat(made["previous_until"]) - now()
+        assert timedelta(hours=23) < left <= timedelta(hours=24)
+        [row] = admin.get("/api/repositories").json()["items"]
+        assert row["webhook_secret"]["previous_until"] == made["previous_until"]
+        assert made["secret"] not in f"{row}{admin.get('/api/audit').text}"
+
+    def test_deliveries_signed_with_either_are_taken_until_it_is_ended(
+        self, admin: TestClient, client: TestClient, runtime: WebRuntime
+    ) -> None:
+        (old,) = self.verifying(runtime)
+        new = admin.post(self.PATH, json={"overlap_hours": 1}).json()["secret"]
+        assert [ping(client, secret) for secret in (old, new)] == [200, 200]
+        assert admin.delete(f"{self.PATH}/previous").status_code == 204
+        assert [ping(client, secret) for secret in (old, new)] == [401, 200]
+        assert admin.delete(f"{self.PATH}/previous").status_code == 409
+
+    def test_somebodys_own_is_taken_and_never_shown(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        given = {"secret": "sixteen letters!", "overlap_hours": 0}
+        answer = admin.put(self.PATH, json=given)
+        assert (answer.status_code, self.verifying(runtime)) == (200, ["sixteen letters!"])
+        assert "sixteen" not in answer.text
+        refused = admin.put(self.PATH, json={"secret": "too short"})
+        assert refused.status_code == 400
+        assert "at least 16 characters" in refused.json()["error"]["message"]
+        assert "too short" not in refused.text
+
+    @pytest.mark.parametrize("hours", [-1, 721, "x", None])
+    def test_the_time_is_bounded(self, admin: TestClient, hours: object) -> None:
+        assert admin.post(self.PATH, json={"overlap_hours": hours}).status_code == 400
+
+
+def ping(client: TestClient, secret: str) -> int:
+    body = b'{"zen": "Keep it logically awesome.", "hook_id": 1}'
+    headers = {
+        "Content-Type": "application/json",
+        "X-GitHub-Event": "ping",
+        "X-GitHub-Delivery": "1c2d3e4f",
+        "X-Hub-Signature-256": sign(body, SecretStr(secret)),
+    }
+    return client.post("/webhooks/github", content=body, headers=headers).status_code
 
 
 def test_a_repository_that_is_not_there_is_404(admin: TestClient) -> None:

@@ -1,7 +1,13 @@
 """/api/tokens: keys for programs, shown once."""
 
+from datetime import datetime, timedelta
+
 import pytest
+from sqlmodel import select
 from starlette.testclient import TestClient
+
+from jobs.models import ApiToken, now
+from tests.builders import WebRuntime
 
 CI = {"name": "ci", "role": "deployer"}
 
@@ -39,3 +45,34 @@ def test_a_name_is_taken_once_at_a_time(admin: TestClient) -> None:
 @pytest.mark.parametrize("change", [{"name": "C I"}, {"role": "root"}, {"token": "ks_mine"}])
 def test_a_token_that_will_not_do_is_400(admin: TestClient, change: dict[str, object]) -> None:
     assert admin.post("/api/tokens", json=CI | change).status_code == 400
+
+
+@pytest.mark.parametrize(("given", "days"), [({}, 365), ({"expires_in_days": 1}, 1)])
+def test_a_token_ends_by_itself(admin: TestClient, given: dict[str, int], days: int) -> None:
+    made = admin.post("/api/tokens", json=CI | given).json()
+    lasts = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+    assert abs(lasts - timedelta(days=days)) < timedelta(minutes=1)
+    assert made["state"] == "active"
+
+
+@pytest.mark.parametrize("days", [0, -1, 3651, None, "never", 1.5])
+def test_a_time_that_will_not_do_is_400(admin: TestClient, days: object) -> None:
+    answer = admin.post("/api/tokens", json=CI | {"expires_in_days": days})
+    assert answer.status_code == 400
+    assert "expires_in_days" in answer.json()["error"]["message"]
+
+
+def test_the_list_says_which_tokens_still_work(admin: TestClient, runtime: WebRuntime) -> None:
+    for name in ("revoked", "expired", "active"):
+        admin.post("/api/tokens", json=CI | {"name": name})
+    admin.delete("/api/tokens/revoked")
+    with runtime.database.writing() as session:
+        row = session.exec(select(ApiToken).where(ApiToken.name == "expired")).one()
+        row.expires_at = now() - timedelta(seconds=1)
+    listed = {token["name"]: token["state"] for token in admin.get("/api/tokens").json()["items"]}
+    assert listed == {
+        "active": "active",
+        "expired": "expired",
+        "revoked": "revoked",
+        "the-admin": "active",
+    }

@@ -89,3 +89,29 @@ def test_a_user_can_be_removed(admin: TestClient, runtime: WebRuntime) -> None:
     make_session(runtime, name="bob", role=Role.VIEWER)
     assert admin.delete("/api/users/bob").status_code == 204
     assert admin.delete("/api/users/bob").status_code == 404
+
+
+def test_an_admin_sees_where_a_user_is_logged_in_and_ends_it(
+    admin: TestClient, client: TestClient, runtime: WebRuntime
+) -> None:
+    opened = make_session(runtime, name="bob", role=Role.VIEWER)
+    cookie = opened.cookie.get_secret_value()
+    client.cookies.set(COOKIE, cookie)
+    client.get("/api/apps")
+    answer = admin.get("/api/users/bob/sessions")
+    (session,) = answer.json()["items"]
+    assert (session["is_current"], "hashed" in session) == (False, False)
+    assert cookie not in answer.text
+    assert admin.delete("/api/users/bob/sessions").status_code == 204
+    assert client.get("/api/apps").status_code == 401
+    assert admin.get("/api/users/bob/sessions").json()["items"] == []
+    assert admin.delete("/api/users/eve/sessions").status_code == 404
+
+
+def test_the_last_admin_is_told_what_to_do(admin: TestClient, runtime: WebRuntime) -> None:
+    make_session(runtime, name="ada")
+    error = admin.patch("/api/users/ada", json={"role": "viewer"}).json()["error"]
+    assert error == {
+        "code": "conflict",
+        "message": "ada is the last admin; add another one first",
+    }

@@ -1,0 +1,69 @@
+"""/api/account: who is asking, and the one thing everybody may change of themselves."""
+
+from anyio import to_thread
+from starlette.responses import RedirectResponse, Response
+
+from dashboard.views.login import safe_next
+from jobs.errors import AccessError
+from jobs.models import User
+from jobs.records.access import (
+    check_password,
+    find_user,
+    note_failed_login,
+    session_view,
+    sessions_of,
+    set_password,
+)
+from jobs.views import AccountView
+from receiver.access import cookie_of
+from receiver.attempts import LoginGate
+from receiver.routing import Call, Nothing, is_form, visitor_of
+from receiver.schemas import PasswordInput
+
+
+def show_account(call: Call[Nothing]) -> AccountView:
+    """Say who is asking, with which role; of a person, the open sessions too."""
+    visitor = visitor_of(call)
+    sessions = []
+    if visitor.kind == "user":
+        cookie = cookie_of(call.request, call.settings)
+        with call.reading() as session:
+            rows = sessions_of(session, find_user(session, visitor.name))
+        sessions = [session_view(row, cookie=cookie) for row in rows]
+    return AccountView(kind=visitor.kind, name=visitor.name, role=visitor.role, sessions=sessions)
+
+
+async def change_own_password(call: Call[PasswordInput]) -> Response:
+    """Change the password of whoever is logged in; every other session of theirs ends.
+
+    The present password is asked for, as often as at the login: 429 says how long to wait. A form
+    is sent on to its field `next`.
+    """
+    visitor = visitor_of(call)
+    if visitor.kind != "user":
+        raise AccessError("a token has no password; log in as a user")
+    gate: LoginGate = call.request.app.state.login_gate
+    gate.enter(name=visitor.name, address=call.actor.address)
+    await to_thread.run_sync(_change, call, limiter=gate.checks)
+    gate.forgive(name=visitor.name, address=call.actor.address)
+    if is_form(call.request):
+        return RedirectResponse(safe_next(call.given.next), 303)
+    return Response(status_code=204)
+
+
+def _change(call: Call[PasswordInput]) -> None:
+    name = visitor_of(call).name
+    with call.reading() as session:
+        user = find_user(session, name)
+    _ensure_known(call, user)
+    cookie = cookie_of(call.request, call.settings)
+    with call.writing() as session:
+        set_password(session, name, call.given.password, call.actor, keep=cookie)
+
+
+def _ensure_known(call: Call[PasswordInput], user: User) -> None:
+    # Outside a transaction: it takes long.
+    if not check_password(user, call.given.present_password):
+        with call.writing() as session:
+            note_failed_login(session, user, call.actor)
+        raise AccessError("present_password: is wrong")

@@ -1,0 +1,102 @@
+"""Who is behind a proxy: believed only of the proxies that the settings name.
+
+Anybody can send X-Forwarded-For. What a trusted proxy added to it stands at its right end, so it is
+read from there, and the first address that is not a trusted proxy's is the client.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MOST_HOPS = 20
+SCHEMES = frozenset({"http", "https"})
+
+
+class Proxies:
+    """Puts the client's own address and scheme into the scope, for all that comes after.
+
+    `scope["state"]["is_proxied"]` tells that a trusted proxy sent the request.
+    """
+
+    def __init__(self, app: ASGIApp, *, trusted: Sequence[Network]) -> None:
+        self.app = app
+        self.trusted = trusted
+        self._has_warned = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as the client sent it to the outermost trusted proxy."""
+        if scope["type"] == "http":
+            self._look_behind(scope)
+        await self.app(scope, receive, send)
+
+    def _look_behind(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        peer = read_address((scope.get("client") or ("", 0))[0])
+        if peer is None or not is_among(peer, self.trusted):
+            self._warn(headers, peer)
+            return
+        scope.setdefault("state", {})["is_proxied"] = True
+        chain = ",".join(headers.getlist("x-forwarded-for"))
+        scope["client"] = (str(client_behind(peer, chain, self.trusted)), 0)
+        # Of several the last one is the word of the proxy we know.
+        scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip().lower()
+        if scheme in SCHEMES:
+            scope["scheme"] = scheme
+
+    def _warn(self, headers: Headers, peer: Address | None) -> None:
+        if self._has_warned or "x-forwarded-for" not in headers:
+            return
+        self._has_warned = True
+        logger.warning(
+            "X-Forwarded-For from %s is not believed; if a proxy of yours is there, name it in "
+            "KEYSTONE_TRUSTED_PROXIES",
+            peer,
+            extra={"action": "proxy_not_trusted"},
+        )
+
+
+def client_behind(peer: Address, chain: str, trusted: Sequence[Network]) -> Address:
+    """Give the nearest address of a chain of proxies that is not a trusted one's.
+
+    Args:
+        peer: who is connected to us; a trusted proxy.
+        chain: the value of X-Forwarded-For. What cannot be read ends it.
+    """
+    nearest = peer
+    for text in reversed(chain.split(",")[-MOST_HOPS:]):
+        hop = read_address(text)
+        if hop is None:
+            break
+        nearest = hop
+        if not is_among(hop, trusted):
+            break
+    return nearest
+
+
+def read_address(text: str) -> Address | None:
+    """Read an address, with a port or without; an IPv4 address in IPv6's clothes is IPv4."""
+    plain = text.strip()
+    if plain.startswith("["):
+        plain = plain[1:].partition("]")[0]
+    elif plain.count(":") == 1:
+        plain = plain.partition(":")[0]
+    try:
+        # A zone could be any text at all, and means nothing on another machine.
+        address = ipaddress.ip_address(plain.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_among(address: Address, networks: Sequence[Network]) -> bool:
+    """Whether an address belongs to one of the networks."""
+    return any(address in network for network in networks)

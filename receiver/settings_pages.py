@@ -1,0 +1,208 @@
+"""Every form of the settings pages: whose function of the API does it, and what comes after."""
+
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from dashboard import app_fields
+from dashboard.forms import Field
+from dashboard.views import app_settings, new_app, people
+from jobs.app_input import AppChange, AppInput
+from jobs.errors import ConfigurationError
+from jobs.queries import app_view
+from jobs.states import Role
+from jobs.views import AppView, NewWebhookSecretView
+from receiver.api import (
+    account,
+    apps,
+    certificates,
+    environment,
+    hooks,
+    repositories,
+    tokens,
+    users,
+)
+from receiver.routing import Call, Handler, Nothing
+from receiver.schemas import (
+    CertificateInput,
+    CreatedTokenView,
+    OverlapInput,
+    PasswordInput,
+    RepositoryTokenInput,
+    TokenInput,
+    UserChange,
+    UserInput,
+    VariableInput,
+)
+from receiver.sheets import Sheet, page_of_sheets
+
+OF_APP = "/apps/{app}/settings"
+NAME, ID, DOMAIN, VARIABLE = "name", "id", "domain", "variable"
+
+
+# --- What differs from the API's functions ---------------------------------------------------
+
+
+def save_changes(call: Call[AppChange]) -> AppView:
+    """Change what differs from what is: a form sends every field, also those nobody touched."""
+    given = call.given.given()
+    with call.reading() as session:
+        app = app_view(session, call.name(), call.settings)
+    changed = {name for name, value in given.items() if value != getattr(app, name)}
+    if not changed:
+        return app
+    change = AppChange.model_validate(call.given.model_dump(include=changed))
+    return apps.update_app(Call(call.request, call.visitor, change))
+
+
+def remove_confirmed(call: Call[Any]) -> None:
+    """Remove the app when its name was typed.
+
+    Raises:
+        ConfigurationError: another name was.
+    """
+    if call.request.path_params["confirm"] != call.name():
+        raise ConfigurationError(f"confirm: type {call.name()}, the name of the app")
+    apps.delete_app(call)
+
+
+# --- What comes after ------------------------------------------------------------------------
+
+
+def _added(call: Call[Any], created: Response) -> Response:
+    return new_app.show_added(call.request, AppView.model_validate_json(bytes(created.body)))
+
+
+def _new_secret(call: Call[Any], made: NewWebhookSecretView) -> Response:
+    return app_settings.new_secret(call.request, url=made.url, secret=made.secret)
+
+
+def _new_token(call: Call[Any], made: CreatedTokenView) -> Response:
+    return people.show_token(call.request, name=made.name, value=made.token)
+
+
+def _to_overview(_call: Call[Any], _nothing: None) -> Response:
+    return RedirectResponse("/", 303)
+
+
+def _back(call: Call[Any], _answer: Response) -> Response:
+    return RedirectResponse(f"{call.request.url.path}?done=password", 303)
+
+
+# --- The forms -------------------------------------------------------------------------------
+
+
+def _of_user(act: Handler, *fields: Field, done: str = "change-user", **fixed: object) -> Sheet:
+    takes = UserChange if fields or fixed else Nothing
+    return Sheet(act, takes, fields, places=[NAME], fixed=fixed, subject=NAME, done=done)
+
+
+APP = (
+    page_of_sheets(
+        "/apps/new",
+        new_app.show,
+        {"add-app": Sheet(apps.create_app, AppInput, app_fields.NEW_APP, then=_added)},
+    ),
+    page_of_sheets(
+        OF_APP,
+        app_settings.configuration,
+        {"save": Sheet(save_changes, AppChange, app_fields.CONFIGURATION)},
+    ),
+    page_of_sheets(
+        f"{OF_APP}/variables",
+        app_settings.variables,
+        {
+            "set-variable": Sheet(
+                environment.set_variable,
+                VariableInput,
+                app_settings.SET_VARIABLE,
+                places=[VARIABLE],
+            ),
+            "unset-variable": Sheet(environment.unset_variable_of_app, places=[VARIABLE]),
+        },
+    ),
+    page_of_sheets(
+        f"{OF_APP}/domains",
+        app_settings.domains,
+        {
+            "save": Sheet(save_changes, AppChange, [app_fields.DOMAINS]),
+            "set-certificate": Sheet(
+                certificates.put_certificate,
+                CertificateInput,
+                app_settings.SET_CERTIFICATE,
+                places=[DOMAIN],
+                subject=DOMAIN,
+            ),
+            "remove-certificate": Sheet(
+                certificates.delete_certificate, places=[DOMAIN], subject=DOMAIN
+            ),
+        },
+    ),
+    page_of_sheets(
+        f"{OF_APP}/repository",
+        app_settings.repository,
+        {
+            "set-token": Sheet(
+                repositories.put_token, RepositoryTokenInput, [app_fields.TOKEN], places=[ID]
+            ),
+            "remove-token": Sheet(
+                repositories.put_token, RepositoryTokenInput, places=[ID], fixed={"token": ""}
+            ),
+            "rotate-secret": Sheet(
+                repositories.rotate_secret,
+                OverlapInput,
+                [app_settings.OVERLAP],
+                places=[ID],
+                then=_new_secret,
+            ),
+            "end-older": Sheet(repositories.end_older_secrets, places=[ID]),
+            "install-hook": Sheet(hooks.install_hook),
+        },
+    ),
+    page_of_sheets(
+        f"{OF_APP}/remove",
+        app_settings.remove,
+        {
+            "remove-app": Sheet(
+                remove_confirmed,
+                fields=[app_settings.CONFIRM],
+                places=[app_settings.CONFIRM.name],
+                then=_to_overview,
+            )
+        },
+    ),
+)
+PEOPLE = (
+    page_of_sheets(
+        "/users",
+        people.users,
+        {
+            "add-user": Sheet(users.create_user, UserInput, people.NEW_USER),
+            "change-user": _of_user(users.update_user, people.ROLE),
+            "user-password": _of_user(users.update_user, people.PASSWORD),
+            "disable-user": _of_user(users.update_user, disabled=True),
+            "enable-user": _of_user(users.update_user, disabled=False),
+            "log-out-user": _of_user(users.delete_sessions, done="log-out-user"),
+            "remove-user": _of_user(users.delete_user, done="remove-user"),
+        },
+    ),
+    page_of_sheets(
+        "/tokens",
+        people.tokens,
+        {
+            "add-token": Sheet(tokens.make_token, TokenInput, people.NEW_TOKEN, then=_new_token),
+            "revoke-token": Sheet(tokens.delete_token, places=[NAME]),
+        },
+    ),
+    page_of_sheets(
+        "/account",
+        people.account,
+        {
+            "password": Sheet(
+                account.change_own_password, PasswordInput, people.OWN_PASSWORD, then=_back
+            )
+        },
+        needs=Role.VIEWER,
+    ),
+)
+SETTINGS_PAGES = (*APP, *PEOPLE)

@@ -1,0 +1,333 @@
+"""What broke into others, and what a fuzzer found here: all of it at the front door."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from dashboard.filters import day_of
+from dashboard.views.login import safe_next
+from jobs.models import Delivery, Deployment, Repository
+from receiver.access import host_of
+from receiver.protocol import BoundedHttp
+from receiver.strict_json import ensure_storable, strict_json
+from tests.builders import (
+    SHA_C,
+    WebRuntime,
+    make_app,
+    make_live,
+    make_session,
+    payload,
+    signed,
+    webhook_secret,
+    write_log,
+)
+from tests.receiver.asking import Answered, Asked, ask
+from tests.receiver.live import connected, head, read_answer, serving
+
+WEBHOOK = "/webhooks/github"
+EVIL = "https://evil.example/stolen.git"
+TURNED = "\u202egpj.exe\u2066"
+JSON = {"content-type": "application/json"}
+SOME = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+def secret(runtime: WebRuntime) -> SecretStr:
+    """The webhook secret of octo/web, which the app `web` deploys."""
+    return webhook_secret(make_app(runtime))
+
+
+def push(client: TestClient, secret: SecretStr, **changes: object) -> int:
+    """Deliver a push and give the status of the answer."""
+    request = signed(secret, payload("push", **changes))
+    return client.post(WEBHOOK, content=request.body, headers=request.headers).status_code
+
+
+# --- What a signed push may try --------------------------------------------------------------
+
+
+def test_where_to_clone_from_is_never_the_pushs_to_say(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    addresses = ("clone_url", "ssh_url", "git_url", "url", "html_url")
+    forged = {f"repository__{name}": EVIL for name in addresses}
+    assert push(client, secret, compare=EVIL, **forged) == 202
+    with runtime.database.reading() as session:
+        assert session.exec(select(Repository.git_url)).one() == "https://github.com/octo/web.git"
+    kept = b"".join(path.read_bytes() for path in runtime.settings.data_dir.glob("keystone.db*"))
+    assert b"octo/web" in kept
+    assert b"evil.example" not in kept
+
+
+def test_of_a_commit_message_of_a_megabyte_the_beginning_is_kept(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    assert push(client, secret, head_commit__message="x" * 2**20) == 202
+    with runtime.database.reading() as session:
+        assert len(session.exec(select(Deployment)).one().commit_message) == 2000
+
+
+def test_nobody_is_fooled_by_marks_that_turn_the_text(
+    client: TestClient, viewer: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    author = {"name": f"ada{TURNED}\x1b[2J\x9b31m"}
+    message = f"fix {TURNED}\r\x1b]0;title\x07"
+    assert push(client, secret, head_commit__message=message, head_commit__author=author) == 202
+    other = {"ref": f"refs/heads/{TURNED}", "after": SHA_C, "head_commit__id": SHA_C}
+    assert push(client, secret, **other) == 200
+    session = make_session(runtime, name="ada")
+    cookie = {"cookie": f"keystone_session={session.cookie.get_secret_value()}"}
+    pages = [client.get(path, headers=cookie) for path in ("/apps/web", "/deployments/1")]
+    answers = [*pages, viewer.get("/api/deployments")]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert "gpj.exe" in answer.text
+        assert not set(answer.text) & set("\u202e\u2066\x1b\x9b\x07\r")
+    with runtime.database.reading() as rows:
+        reasons = set(rows.exec(select(Delivery.reason)))
+    assert reasons == {"", "web deploys main, not \ufffdgpj.exe\ufffd"}
+
+
+@pytest.mark.parametrize(
+    "sha",
+    [
+        "HEAD",
+        "--upload-pack=id",
+        "$(id)",
+        "main",
+        "a" * 39,
+        "a" * 41,
+        "A" * 40,
+        "a" * 39 + "\u0430",
+    ],
+)
+@pytest.mark.parametrize("field", ["after", "head_commit__id"])
+def test_what_is_no_commit_is_400(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr, field: str, sha: str
+) -> None:
+    assert push(client, secret, **{field: sha}) == 400
+    with runtime.database.reading() as session:
+        assert session.exec(select(Deployment)).all() == []
+
+
+# --- What a fuzzer found ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["origin", "referer", "host"])
+@pytest.mark.parametrize("value", ["http://[", "[", "[::1", "http://a]b", "a:99999999", ""])
+def test_an_address_that_is_none_crashes_nothing(
+    client: TestClient, runtime: WebRuntime, name: str, value: str
+) -> None:
+    session = make_session(runtime, name="ada")
+    headers = {
+        "accept": "text/html",
+        "content-type": "application/x-www-form-urlencoded",
+        "cookie": f"keystone_session={session.cookie.get_secret_value()}",
+        "x-csrf-token": session.csrf_token,
+        name: value,
+    }
+    for path in ("/api/tokens", "/api/tokens/", "/login", "/nothing"):
+        answer = ask(client, Asked("POST", path, headers, body=b"name=a&role=viewer"))
+        assert answer.status < 500
+    if name == "origin":
+        assert ask(client, Asked("POST", "/logout", headers)).status == 403
+
+
+HALF = '"\\ud800 aaaaaaaaaaaaaaaaaaaa"'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/login", '{"name": "ada", "password": %s}'),
+        ("POST", "/login", '{"name": %s, "password": "x"}'),
+        ("POST", "/api/users", '{"name": "eve", "role": "viewer", "password": %s}'),
+        ("PUT", "/api/apps/web/env/A", '{"value": %s}'),
+        ("PUT", "/api/repositories/1/webhook-secret", '{"secret": %s}'),
+        ("PUT", "/api/certificates/a.example", '{"certificate": %s, "key": %s}'),
+        ("PATCH", "/api/apps/web", '{"labels": {%s: "x"}}'),
+        ("PATCH", "/api/apps/web", "{%s: 1}"),
+    ],
+)
+def test_half_a_character_is_400_wherever_it_stands(
+    admin: TestClient, secret: SecretStr, method: str, path: str, body: str
+) -> None:
+    answer = admin.request(method, path, content=body.replace("%s", HALF), headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert "half a character" in answer.json()["error"]["message"]
+
+
+def test_a_flood_of_names_is_refused_before_each_is_looked_at(client: TestClient) -> None:
+    body = "{" + ",".join(f'"k{number}": 1' for number in range(50_000)) + "}"
+    answer = client.post("/login", content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].endswith("it has more than 100 fields")
+
+
+@pytest.mark.parametrize("field", ["since", "until"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_the_ends_of_the_calendar_are_400(admin: TestClient, field: str, moment: str) -> None:
+    answer = admin.get("/api/audit", params={field: moment})
+    assert answer.status_code == 400
+    assert "1970 to 2999" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-02-30", "yesterday"])
+def test_a_day_that_is_none_of_ours_is_left_out(day: str) -> None:
+    assert day_of(day) is None
+
+
+def test_an_offset_that_no_file_has_is_refused(viewer: TestClient, runtime: WebRuntime) -> None:
+    make_app(runtime)
+    make_live(runtime)
+    write_log(runtime, 1, ["one line"])
+    path = "/api/deployments/1/logs"
+    assert viewer.get(path, params={"offset": 2**53}).status_code == 400
+    assert viewer.get(path, params={"offset": 2**40}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("git_url", "https://x:99999999/a/b"),
+        ("git_url", "https://\u2100/a/b"),
+        ("command", ["a\0b"]),
+        ("labels", {"a": "\0"}),
+        ("watch_paths", ["\0"]),
+        ("skip_phrases", ["a\0b"]),
+        ("branch", "\ud800"),
+    ],
+)
+def test_what_no_program_below_could_be_given_is_refused(
+    admin: TestClient, secret: SecretStr, field: str, value: object
+) -> None:
+    answer = admin.patch("/api/apps/web", content=json.dumps({field: value}), headers=JSON)
+    assert answer.status_code == 400
+
+
+# --- Connections -----------------------------------------------------------------------------
+
+
+def test_who_hangs_up_in_the_middle_is_no_error_of_ours(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(client.app) as port:
+        for path in ("/login", WEBHOOK):
+            with connected(port) as connection:
+                begun = head("POST", path, Content_Length="9", Content_Type="application/json")
+                connection.sendall(begun + b"{")
+        with connected(port) as connection:
+            connection.sendall(head("GET", "/healthz"))
+            assert read_answer(connection).status == 200
+    assert "Traceback" not in caplog.text
+
+
+class HurriedHttp(BoundedHttp):
+    """Does not wait long for a head."""
+
+    head_within_s = 0.3
+
+
+@pytest.fixture
+def hurried(client: TestClient) -> Iterator[int]:
+    """Where a web process listens that does not wait long."""
+    with serving(client.app, protocol=HurriedHttp) as port:
+        yield port
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_never_ends_is_not_waited_for(hurried: int, begun: bytes) -> None:
+    with connected(hurried) as connection:
+        connection.sendall(begun)
+        assert read_answer(connection).status == 408
+
+
+def test_nor_is_the_next_one_on_the_same_connection(hurried: int) -> None:
+    with connected(hurried) as connection:
+        connection.sendall(head("GET", "/healthz"))
+        assert read_answer(connection).status == 200
+        connection.sendall(b"GET /healthz")
+        assert read_answer(connection).status == 408
+
+
+# --- Anything at all -------------------------------------------------------------------------
+
+HEADER_NAMES = (
+    *("authorization", "cookie", "host", "origin", "referer", "accept", "range", "last-event-id"),
+    *("content-type", "x-forwarded-for", "x-csrf-token", "sec-fetch-site", "content-length"),
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(HEADER_NAMES), st.text(st.characters(codec="utf-8"), max_size=30)
+)
+TARGETS = st.sampled_from(
+    (
+        *("/", "/login", "/audit", "/deliveries", "/apps/web", "/deployments/1", "/static/x"),
+        *("/deployments/1/lines", "/favicon/good.svg", "/healthz/", "/metrics", WEBHOOK),
+        *("/api/apps", "/api/audit", "/api/nothing", "/api/deployments/1/logs"),
+        "/api/deployments/1/events",
+    )
+)
+QUERIES = st.dictionaries(
+    st.sampled_from(
+        ["before", "since", "until", "text", "first", "most", "tail", "offset", "next"]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    max_size=3,
+).map(lambda fields: "&".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def _is_an_answer(answer: Answered) -> bool:
+    return 200 <= answer.status < 500 and b"Traceback" not in answer.body
+
+
+@SOME
+@given(st.sampled_from(["GET", "POST", "HEAD", "PUT"]), TARGETS, HEADERS, QUERIES, st.binary())
+def test_any_request_of_anybody_gets_an_answer(
+    client: TestClient,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    query: str,
+    body: bytes,
+) -> None:
+    assert _is_an_answer(ask(client, Asked(method, path, headers, query, body)))
+
+
+@SOME
+@given(TARGETS, HEADERS, QUERIES)
+def test_any_request_of_an_admin_gets_an_answer(
+    client: TestClient, admin: TestClient, path: str, headers: dict[str, str], query: str
+) -> None:
+    known = {**headers, "authorization": admin.headers["authorization"]}
+    assert _is_an_answer(ask(client, Asked("GET", path, known, query)))
+
+
+@SOME
+@given(st.binary(max_size=60) | st.text(st.sampled_from('{}[]",:\\ud80e1-. '), max_size=40))
+def test_any_body_is_storable_json_or_refused(raw: bytes | str) -> None:
+    try:
+        found = strict_json(raw if isinstance(raw, bytes) else raw.encode())
+        ensure_storable(found, most_names=3)
+    except ValueError:
+        return
+    str(found).encode()
+
+
+@SOME
+@given(st.text(), st.sampled_from(["", "/", "//", "/\\", "http://", "/login"]))
+def test_whatever_is_asked_for_a_login_leads_to_a_page_of_ours(text: str, begin: str) -> None:
+    found = safe_next(begin + text)
+    assert found.startswith("/")
+    assert not found.startswith(("//", "/\\"))
+    assert host_of(found) == ""
+    assert isinstance(host_of(begin + text), str)

@@ -1,0 +1,394 @@
+"""The settings pages before the real receiver: forms that work, are refused, and stay private."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+from httpx2 import Response
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
+from jobs.app_input import AppChange
+from jobs.models import AuditEvent
+from jobs.queries import app_view, find_app
+from jobs.records.environment import open_variables
+from jobs.states import Role
+from jobs.views import AppView
+from receiver.access import COOKIE, SAFE_METHODS
+from receiver.app import create_app
+from receiver.routing import Endpoint
+from receiver.settings_pages import SETTINGS_PAGES
+from receiver.table import ENDPOINTS
+from tests.builders import WebRuntime, make_app, make_deployment, make_session, make_user
+from tests.certificates import Authority
+
+SECRET = "planted-and-never-to-be-seen-again"
+SETTINGS = "/apps/web/settings"
+
+
+@dataclass
+class Browser:
+    """Somebody's browser without JavaScript."""
+
+    client: TestClient
+    csrf_token: str
+
+    def page(self, address: str, status: int = 200) -> str:
+        """Give a page's HTML, once its status is as expected."""
+        answer = self.client.get(address)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def send(self, address: str, do: str, **fields: str) -> Response:
+        """Send one of a page's forms."""
+        data = {"csrf_token": self.csrf_token, "do": do, **fields}
+        headers = {"accept": "text/html", "referer": f"http://testserver{address}"}
+        return self.client.post(address, data=data, headers=headers)
+
+    def done(self, address: str, do: str, **fields: str) -> str:
+        """Send a form that is taken; gives the page that it leads to."""
+        answer = self.send(address, do, **fields)
+        assert answer.status_code == 303, answer.text
+        return self.page(answer.headers["location"])
+
+    def refused(self, address: str, do: str, status: int = 400, /, **fields: str) -> str:
+        """Send a form that is refused; gives the page as it is drawn again."""
+        answer = self.send(address, do, **fields)
+        assert answer.status_code == status, answer.text
+        assert 'role="alert"' in answer.text
+        return answer.text
+
+
+def _browser(client: TestClient, runtime: WebRuntime, role: Role) -> Browser:
+    opened = make_session(runtime, role=role)
+    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    return Browser(client, opened.csrf_token)
+
+
+@pytest.fixture
+def ada(client: TestClient, runtime: WebRuntime) -> Browser:
+    """An admin."""
+    return _browser(client, runtime, Role.ADMIN)
+
+
+@pytest.fixture
+def web(runtime: WebRuntime) -> None:
+    """An app."""
+    make_app(runtime)
+
+
+def view(runtime: WebRuntime, name: str = "web") -> AppView:
+    """Describe an app."""
+    with runtime.database.reading() as session:
+        return app_view(session, name, runtime.settings)
+
+
+def tags(runtime: WebRuntime) -> list[str]:
+    """Give what is on record."""
+    with runtime.database.reading() as session:
+        return [event.tag for event in session.exec(select(AuditEvent)).all()]
+
+
+def shown(html: str) -> dict[str, str]:
+    """Read a form's fields as a browser would send them back; of unchecked boxes, nothing."""
+    found = dict(re.findall(r'<input id="[^"]*" name="([^"]+)" value="([^"]*)"', html))
+    found |= dict(re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\n([^<]*)</textarea>', html))
+    found |= dict.fromkeys(re.findall(r'name="([^"]+)" value="true" checked', html), "true")
+    choices = re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', html, re.DOTALL)
+    for name, options in choices:
+        chosen = re.search(r'value="([^"]+)" selected', options)
+        found[name] = chosen[1] if chosen else ""
+    return found
+
+
+def problem(html: str, field: str) -> str:
+    """Give the sentence beside a field; empty when there is none."""
+    found = re.search(rf'id="[\w-]*-{field}-problem">.*?<span>([^<]*)</span>', html, re.DOTALL)
+    return found[1] if found else ""
+
+
+# --- Configuration ---------------------------------------------------------------------------
+
+
+def test_every_field_of_an_app_has_its_place_on_a_page() -> None:
+    named = [one.name for one in (*CONFIGURATION, DOMAINS, HOST_PORT, TOKEN)]
+    assert sorted(named) == sorted(AppChange.model_fields)
+
+
+def test_saving_what_nobody_touched_changes_nothing(ada: Browser, runtime: WebRuntime) -> None:
+    make_app(runtime, command=["sh", "-c", "exec web"], labels={"tier": "a=b"}, cpus=1.5)
+    before, recorded = view(runtime), tags(runtime)
+    form = shown(ada.page(SETTINGS))
+    assert set(form) >= {one.name for one in CONFIGURATION}
+    assert form["command"] == "sh\n-c\nexec web"
+    ada.done(SETTINGS, "save", **form)
+    assert view(runtime) == before
+    assert tags(runtime) == recorded
+
+
+def test_fields_are_changed_emptied_and_switched_off(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    form = shown(ada.page(SETTINGS))
+    del form["auto_deploy"]
+    form |= {"memory_mb": " 256 ", "health_path": "/up", "skip_phrases": "", "labels": "a=1\r\nb=2"}
+    assert "Saved." in ada.done(SETTINGS, "save", **form)
+    app = view(runtime)
+    assert (app.memory_mb, app.health_path, app.skip_phrases) == (256, "/up", [])
+    assert (app.labels, app.auto_deploy) == ({"a": "1", "b": "2"}, False)
+    ada.done(SETTINGS, "save", **form | {"health_path": ""})
+    assert view(runtime).health_path is None
+
+
+def test_a_refused_form_keeps_every_value_and_says_what_is_wrong_beside_it(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    typed = shown(ada.page(SETTINGS)) | {
+        "memory_mb": "much",
+        "branch": "a b",
+        "volumes": "data:/var/lib/web\r\nlogs",
+        "dockerfile": "<b>.Dockerfile",
+    }
+    html = ada.refused(SETTINGS, "save", **typed)
+    assert "valid integer" in problem(html, "memory_mb")
+    assert problem(html, "branch") == "Is not a branch name that git allows."
+    assert problem(html, "volumes").startswith("Entry 2: must mount the volume")
+    assert problem(html, "dockerfile") == ""
+    assert 'value="&lt;b&gt;.Dockerfile"' in html
+    kept = shown(html)
+    assert (kept["memory_mb"], kept["branch"]) == ("much", "a b")
+    assert 'aria-invalid="true" aria-describedby="app-memory_mb-problem' in html
+    assert view(runtime).branch == "main"
+
+
+def test_a_form_that_nobody_meant_is_refused(ada: Browser, web: None, runtime: WebRuntime) -> None:
+    ada.csrf_token = "guessed"
+    assert ada.send(SETTINGS, "save", branch="other").status_code == 403
+    assert ada.send(f"{SETTINGS}/remove", "remove-app", confirm="web").status_code == 403
+    assert view(runtime).branch == "main"
+
+
+@pytest.mark.parametrize("endpoint", SETTINGS_PAGES, ids=lambda endpoint: endpoint.path)
+def test_a_form_nobody_knows_is_refused(ada: Browser, web: None, endpoint: Endpoint) -> None:
+    assert ada.send(endpoint.path.format(app="web"), "everything").status_code == 400
+
+
+# --- Adding and removing ---------------------------------------------------------------------
+
+
+def test_an_app_is_added_and_its_secret_shown_once(ada: Browser, runtime: WebRuntime) -> None:
+    form = shown(ada.page("/apps/new")) | {"name": "shop", "repository": "octo/shop"}
+    answer = ada.send("/apps/new", "add-app", **form | {"token": SECRET})
+    assert answer.status_code == 201
+    assert SECRET not in answer.text
+    found = re.search(r'aria-label="Secret"><code>([^<]{20,})<', answer.text)
+    assert found
+    assert "/webhooks/github" in answer.text
+    for address in ("/apps/shop", "/apps/shop/settings", "/apps/shop/settings/repository"):
+        assert found[1] not in ada.page(address)
+    assert view(runtime, "shop").token_set
+
+
+def test_a_second_app_of_a_repository_needs_no_new_webhook(ada: Browser, web: None) -> None:
+    form = shown(ada.page("/apps/new")) | {"name": "two", "repository": "octo/web"}
+    assert "has its webhook already" in ada.send("/apps/new", "add-app", **form).text
+
+
+def test_a_refused_new_app_opens_what_is_folded_and_forgets_the_token(
+    ada: Browser, web: None
+) -> None:
+    form = shown(ada.page("/apps/new")) | {"name": "shop", "repository": "shop", "cpus": "many"}
+    html = ada.refused("/apps/new", "add-app", **form | {"token": SECRET})
+    assert "owner/name" in problem(html, "repository")
+    assert problem(html, "cpus")
+    assert "<details open>" in html
+    assert shown(html)["name"] == "shop"
+    assert SECRET not in html
+    form |= {"repository": "octo/shop", "cpus": "", "name": "web"}
+    assert "There is an app named web already." in ada.refused("/apps/new", "add-app", 409, **form)
+    assert "another name" in problem(
+        ada.refused("/apps/new", "add-app", **form | {"name": "new"}), "name"
+    )
+
+
+def test_an_app_goes_only_when_its_name_is_typed(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    address = f"{SETTINGS}/remove"
+    assert (
+        "type web" in problem(ada.refused(address, "remove-app", confirm="wbe"), "confirm").lower()
+    )
+    made = make_deployment(runtime)
+    assert f"#{made.number}" in ada.refused(address, "remove-app", 409, confirm="web")
+    ada.client.post(f"/api/deployments/{made.id}/cancel", headers={"x-csrf-token": ada.csrf_token})
+    assert ada.send(address, "remove-app", confirm="web").headers["location"] == "/"
+    assert "Not found" in ada.page(SETTINGS, 404)
+
+
+# --- Variables, domains, repository ----------------------------------------------------------
+
+
+def test_variables_come_in_and_never_out(ada: Browser, web: None, runtime: WebRuntime) -> None:
+    address = f"{SETTINGS}/variables"
+    html = ada.done(address, "set-variable", variable="KEY", value=f"{SECRET}\r\n2", secret="true")
+    assert "<code>KEY</code>" in html
+    assert SECRET not in html
+    ada.done(address, "set-variable", variable="PLAIN", value="")
+    with runtime.database.reading() as session:
+        kept = open_variables(session, find_app(session, "web"), runtime.vault)
+    assert kept["KEY"].value.get_secret_value() == f"{SECRET}\n2"
+    assert (kept["KEY"].is_secret, kept["PLAIN"].is_secret) == (True, False)
+    assert "<code>KEY</code>" not in ada.done(address, "unset-variable", variable="KEY")
+
+
+def test_a_refused_variable_keeps_its_value_unless_it_is_secret(ada: Browser, web: None) -> None:
+    address, sent = f"{SETTINGS}/variables", {"variable": "1ST", "value": SECRET}
+    assert SECRET in ada.refused(address, "set-variable", **sent)
+    html = ada.refused(address, "set-variable", **sent, secret="true")
+    assert SECRET not in html
+    assert shown(html)["variable"] == "1ST"
+    assert "does not begin with a digit" in html
+
+
+def test_domains_and_their_certificates(ada: Browser, web: None) -> None:
+    address, issued = f"{SETTINGS}/domains", Authority().issue("web.example.com")
+    html = ada.refused(address, "save", domains="web.example.com\nhttp://x")
+    assert problem(html, "domains").startswith("Entry 2: give the host name alone")
+    html = ada.done(address, "save", domains="web.example.com\nwww.example.com")
+    assert html.count("No certificate: served by HTTP only") == 2
+    pem, key = issued.certificate.decode(), issued.key.decode()
+    sent = {"domain": "www.example.com", "certificate": pem, "key": key}
+    html = ada.refused(address, "set-certificate", **sent)
+    assert "does not name www.example.com" in problem(html, "certificate").lower()
+    assert "BEGIN CERTIFICATE" in html
+    assert "PRIVATE KEY" not in html
+    html = ada.done(address, "set-certificate", **sent | {"domain": "web.example.com"})
+    assert "Certificate until " in html
+    html = ada.done(address, "remove-certificate", domain="web.example.com")
+    assert "Certificate until " not in html
+
+
+def test_a_repositorys_token_and_webhook_secret_are_renewed(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    address = f"{SETTINGS}/repository"
+    repository = {"id": str(view(runtime).repository_id)}
+    assert "one word" in problem(
+        ada.refused(address, "set-token", **repository, token="a b"), "token"
+    )
+    html = ada.done(address, "set-token", **repository, token=SECRET)
+    assert "One is set" in html
+    assert SECRET not in html
+    assert "None of its own" in ada.done(address, "remove-token", **repository)
+    assert problem(
+        ada.refused(address, "rotate-secret", **repository, overlap_hours="-1"), "overlap_hours"
+    )
+    answer = ada.send(address, "rotate-secret", **repository, overlap_hours="2")
+    found = re.search(r'aria-label="Secret"><code>([^<]{20,})<', answer.text)
+    assert found
+    html = ada.page(address)
+    assert found[1] not in html
+    assert "The one before verifies as well until" in html
+    assert "verifies as well until" not in ada.done(address, "end-older", **repository)
+
+
+def test_a_hook_that_cannot_be_installed_now_says_so(
+    ada: Browser, web: None, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.api.hooks.PATIENCE_S", 0.2)
+    ada.refused(f"{SETTINGS}/repository", "install-hook", 503)
+
+
+# --- People ----------------------------------------------------------------------------------
+
+
+def test_users_are_added_changed_and_removed(ada: Browser) -> None:
+    new = {"name": "bob", "role": "viewer"}
+    html = ada.refused("/users", "add-user", **new, password="short")
+    assert "at least 8" in problem(html, "password")
+    assert shown(html)["name"] == "bob"
+    assert "short" not in html
+    assert "<b>bob</b>" in ada.done("/users", "add-user", **new, password=SECRET)
+    html = ada.done("/users", "change-user", name="bob", role="deployer")
+    assert '<b>bob</b> <span class="tag">deployer</span>' in html
+    assert "disabled</span>" in ada.done("/users", "disable-user", name="bob")
+    assert "disabled</span>" not in ada.done("/users", "enable-user", name="bob")
+    ada.done("/users", "user-password", name="bob", password=SECRET + "!")
+    ada.done("/users", "log-out-user", name="bob")
+    assert "Ada is the last admin" in ada.refused("/users", "remove-user", 409, name="ada")
+    assert "<b>bob</b>" not in ada.done("/users", "remove-user", name="bob")
+
+
+def test_a_token_is_shown_once_and_revoked(ada: Browser) -> None:
+    new = {"name": "ci", "role": "deployer", "expires_in_days": "30"}
+    assert problem(
+        ada.refused("/tokens", "add-token", **new | {"expires_in_days": "0"}), "expires_in_days"
+    )
+    answer = ada.send("/tokens", "add-token", **new)
+    value = re.search(r"<code>(ks_[^<]+)</code>", answer.text)
+    assert value
+    assert value[1] not in ada.page("/tokens")
+    assert "already" in ada.refused("/tokens", "add-token", 409, **new)
+    assert "Revoked</span>" in ada.done("/tokens", "revoke-token", name="ci")
+
+
+def test_everybody_changes_their_own_password(client: TestClient, runtime: WebRuntime) -> None:
+    make_user(runtime, name="bob", role=Role.VIEWER, password=SECRET)
+    client.post("/login", data={"name": "bob", "password": SECRET})
+    html = client.get("/account").text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', html)
+    assert token
+    assert "this browser" in html
+    bob = Browser(client, token[1])
+    wrong = bob.refused("/account", "password", 403, present_password="no", password=SECRET + "!")
+    assert problem(wrong, "present_password") == "Is wrong."
+    html = bob.done("/account", "password", present_password=SECRET, password=SECRET + "!")
+    assert "Your password is changed" in html
+
+
+# --- Who may, and whether at all -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.DEPLOYER])
+def test_whoever_may_not_configure_sees_no_way_there(
+    client: TestClient, web: None, runtime: WebRuntime, role: Role
+) -> None:
+    them = _browser(client, runtime, role)
+    assert "/settings" not in them.page("/apps/web")
+    assert 'href="/users"' not in them.page("/")
+    for endpoint in SETTINGS_PAGES:
+        if endpoint.needs is Role.ADMIN:
+            address = endpoint.path.format(app="web")
+            assert "Not for your role" in them.page(address, 403)
+            assert them.send(address, "save").status_code == 403
+
+
+def test_the_settings_pages_can_be_switched_off(web: None, runtime: WebRuntime) -> None:
+    settings = runtime.settings.model_copy(update={"settings_pages": False})
+    app = create_app(replace(runtime, settings=settings))
+    ada = _browser(TestClient(app, follow_redirects=False), runtime, Role.ADMIN)
+    for endpoint in SETTINGS_PAGES:
+        address = endpoint.path.format(app="web")
+        ada.page(address, 404)
+        assert ada.send(address, "save").status_code in {404, 405}
+    for address in ("/", "/apps/web"):
+        links = re.findall(r'href="([^"]+)"', ada.page(address))
+        gone = [endpoint.path.format(app="web") for endpoint in SETTINGS_PAGES]
+        assert set(links).isdisjoint(gone)
+
+
+def test_the_forms_change_nothing_by_a_safe_method() -> None:
+    assert {endpoint.method for endpoint in SETTINGS_PAGES} == {"POST"}
+    assert not SAFE_METHODS & {endpoint.method for endpoint in SETTINGS_PAGES}
+    assert {endpoint.path for endpoint in SETTINGS_PAGES}.isdisjoint(one.path for one in ENDPOINTS)
+
+
+def test_what_changed_is_on_record_by_name(ada: Browser, web: None, runtime: WebRuntime) -> None:
+    ada.done(f"{SETTINGS}/domains", "save", domains="web.example.com")
+    with runtime.database.reading() as session:
+        event = session.exec(select(AuditEvent).where(AuditEvent.tag == "app.changed")).one()
+    assert (event.actor, event.address) == ("user:ada", "testclient")
+    details: Mapping[str, object] = event.details
+    assert details["after"] == {"domains": ["web.example.com"]}
