@@ -31,12 +31,12 @@ class Style:
 
     @property
     def classes(self) -> str:
-        """The classes that make text look so."""
+        """The classes that make text look so; a bright colour looks like the plain one."""
         words = sorted(self.weights)
         if self.colour is not None:
-            words.append(f"c{self.colour}")
+            words.append(f"c{self.colour % BRIGHT}")
         if self.ground is not None:
-            words.append(f"g{self.ground}")
+            words.append(f"g{self.ground % BRIGHT}")
         return " ".join(words)
 
 

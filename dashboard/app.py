@@ -7,22 +7,38 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from dashboard import pages
-from dashboard.views import apps, audit, deliveries, deployments, icons, login, overview
+from dashboard.views import (
+    app_settings,
+    apps,
+    audit,
+    deliveries,
+    deployments,
+    icons,
+    login,
+    new_app,
+    overview,
+    people,
+)
 from jobs.database import Database
+from jobs.outline import Outlines
 from jobs.settings import Settings
 from jobs.states import Role
 
 STATIC = pages.HERE / "static"
 
 
-def routes() -> list[BaseRoute]:
+def routes(*, settings_pages: bool = True) -> list[BaseRoute]:
     """Give the table of pages; all but the login and what it is drawn with need a visitor."""
     private = [Middleware(pages.VisitorsOnly)]
     admins = [*private, Middleware(pages.NeedsRole, role=Role.ADMIN)]
     return [
+        # Before the apps: `/apps/new` is none.
+        *(_settings_routes(private, admins) if settings_pages else ()),
         Route("/", overview.show, middleware=private),
         Route("/apps/{app}", apps.show, middleware=private),
         Route("/deployments/{id:int}", deployments.show, middleware=private),
+        Route("/deployments/{id:int}/lines", deployments.show_lines, middleware=private),
+        Route("/deployments/{id:int}/matches", deployments.find_text, middleware=private),
         Route("/deliveries", deliveries.show, middleware=private),
         Route("/audit", audit.show, middleware=admins),
         Route("/login", login.show),
@@ -32,13 +48,34 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def create_dashboard(database: Database, settings: Settings) -> Starlette:
+def _settings_routes(private: list[Middleware], admins: list[Middleware]) -> list[BaseRoute]:
+    """Give the pages with forms; what these ask for, the receiver does."""
+    of_app = "/apps/{app}/settings"
+    return [
+        Route("/apps/new", new_app.show, middleware=admins),
+        Route(of_app, app_settings.configuration, middleware=admins),
+        Route(f"{of_app}/variables", app_settings.variables, middleware=admins),
+        Route(f"{of_app}/domains", app_settings.domains, middleware=admins),
+        Route(f"{of_app}/repository", app_settings.repository, middleware=admins),
+        Route(f"{of_app}/remove", app_settings.remove, middleware=admins),
+        Route("/users", people.users, middleware=admins),
+        Route("/tokens", people.tokens, middleware=admins),
+        Route("/account", people.account, middleware=private),
+    ]
+
+
+def create_dashboard(
+    database: Database, settings: Settings, outlines: Outlines | None = None
+) -> Starlette:
     """Make the pages, to be mounted at `/` beside the routes that ask for changes.
 
     Each request's `state.visitor` must say who is looking: a `Visitor`, or None for nobody known.
     """
     handlers: dict[Any, Any] = dict(pages.HANDLERS)
-    dashboard = Starlette(routes=routes(), exception_handlers=handlers)
+    dashboard = Starlette(
+        routes=routes(settings_pages=settings.settings_pages), exception_handlers=handlers
+    )
     dashboard.state.database = database
     dashboard.state.settings = settings
+    dashboard.state.outlines = outlines or Outlines()
     return dashboard

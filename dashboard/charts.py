@@ -4,7 +4,8 @@ SVG presentation attributes are used and never `style`, which the pages' policy 
 come from classes of the style sheet; only a favicon, which stands outside it, brings its own.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -70,6 +71,15 @@ class Bar:
     href: str = ""
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What is drawn of a bar: where, with which class, and its path."""
+
+    x: int
+    look: str
+    path: str
+
+
 def icon(shape: str, tone: str = "") -> Markup:
     """Draw an icon; it says nothing to a screen reader, the word beside it does."""
     return Markup(
@@ -99,41 +109,53 @@ def history(bars: Sequence[Bar], *, slots: int, height: int, summary: str) -> Ma
     """
     longest = max((bar.seconds or 0 for bar in bars), default=0) or 1
     empty = slots - len(bars)
-    drawn = [_dot(place, height) for place in range(empty)]
-    drawn += [
-        _bar(bar, (empty + place) * SLOT, height, (bar.seconds or 0) / longest)
+    shapes = [
+        (bar, _shape(bar.tone, (empty + place) * SLOT, height, (bar.seconds or 0) / longest))
         for place, bar in enumerate(bars)
     ]
+    linked = [_link(bar, shape, height) for bar, shape in shapes if bar.href]
+    plain = _by_tone(shape for bar, shape in shapes if not bar.href)
+    dots = "".join(f"M{place * SLOT + 2} {height - 1}h4" for place in range(empty))
     return Markup(
-        '<svg class="bars" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
-        'aria-label="{2}">{3}</svg>'
-    ).format(slots * SLOT - (SLOT - BAR), height, summary, Markup().join(drawn))
+        '<svg class="bars" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="{6}" '
+        'aria-label="{2}">{3}{4}{5}</svg>'
+    ).format(
+        slots * SLOT - (SLOT - BAR),
+        height,
+        summary,
+        _path("none", dots) if empty else "",
+        Markup().join(plain),
+        Markup().join(linked),
+        "group" if linked else "img",  # a picture may not hold links
+    )
 
 
-def _dot(place: int, height: int) -> Markup:
-    return Markup('<path class="none" d="M{} {}h4"/>').format(place * SLOT + 2, height - 1)
+def _by_tone(shapes: Iterable[Shape]) -> list[Markup]:
+    """Draw all shapes of a tone as one path: a page of charts is then a third as long."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for shape in shapes:
+        found[shape.look].append(shape.path)
+    return [_path(look, "".join(paths)) for look, paths in found.items()]
 
 
-def _bar(bar: Bar, x: int, height: int, share: float) -> Markup:
-    drawn = _shape(bar.tone, x, height, share)
-    if not bar.href:
-        return drawn
+def _path(look: str, path: str) -> Markup:
+    return Markup('<path class="{}" d="{}"/>').format(look, path)
+
+
+def _link(bar: Bar, shape: Shape, height: int) -> Markup:
     # The table below holds the same links; here they would only be twenty more stops of the Tab
     # key. The rectangle makes the whole column the target.
     return Markup(
         '<a href="{}" tabindex="-1"><title>{}</title>'
         '<rect class="hit" x="{}" y="0" width="{}" height="{}"/>{}</a>'
-    ).format(bar.href, bar.title, x - 2, SLOT, height, drawn)
+    ).format(bar.href, bar.title, shape.x - 2, SLOT, height, _path(shape.look, shape.path))
 
 
-def _shape(tone: str, x: int, height: int, share: float) -> Markup:
+def _shape(tone: str, x: int, height: int, share: float) -> Shape:
     # The root keeps a short build visible beside a long one.
     tall = max(SHORTEST_BAR, round(sqrt(share) * (height - BAR)))
     if tone in {"idle", "busy"}:
-        return Markup('<path class="{} open" d="M{} {}h6v-{}h-6z"/>').format(
-            tone, x + 1, height - 1, tall - 2
-        )
-    dot = Markup("M{} {}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z").format(x + 2, height - tall - 5)
-    return Markup('<path class="{}" d="M{} {}v-{}q0-2 2-2h4q2 0 2 2v{}z{}"/>').format(
-        tone, x, height, tall - 2, tall - 2, dot if tone in {"bad", "warn"} else ""
-    )
+        return Shape(x, f"{tone} open", f"M{x + 1} {height - 1}h6v-{tall - 2}h-6z")
+    dot = f"M{x + 2} {height - tall - 5}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
+    bar = f"M{x} {height}v-{tall - 2}q0-2 2-2h4q2 0 2 2v{tall - 2}z"
+    return Shape(x, tone, f"{bar}{dot}" if tone in {"bad", "warn"} else bar)

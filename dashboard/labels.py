@@ -50,6 +50,7 @@ class Shape(StrEnum):
     STOP = "stop"
     RING = "ring"
     COPY = "copy"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,13 @@ def container_look(state: ContainerState | None, reason: str) -> Look:
     return UNHEALTHY if state is ContainerState.RUNNING and reason else CONTAINER_LOOKS[state]
 
 
+def work_words(state: DeploymentState, step: StepName | None) -> str:
+    """Say what is being done for a deployment that is not over."""
+    if step is not None:
+        return STEP_WORDS[step]
+    return "waits for its turn" if state is DeploymentState.QUEUED else "begins"
+
+
 def needs_role(needed: Role, has: Role) -> str:
     """Say why a button is disabled, or give an empty text when it is not."""
     if has.includes(needed):
@@ -201,9 +209,22 @@ def exact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def waited(moment: datetime, now: datetime) -> str:
+    """Say for how long something has waited."""
+    return duration(max((now - moment).total_seconds(), 0))
+
+
 def machine(moment: datetime) -> str:
     """Give the moment for a `datetime` attribute."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def space(count: int) -> str:
+    """Say a number of bytes as disks are sold: `41 GB`, `850 MB`."""
+    gigabytes = count / 1e9
+    if gigabytes >= 9.95:  # noqa: PLR2004 — what would round to 10.0
+        return f"{gigabytes:,.0f} GB"
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{count / 1e6:.0f} MB"
 
 
 # --- Commits ---------------------------------------------------------------------------------
@@ -234,3 +255,8 @@ def commit_url(git_url: str, sha: str) -> str | None:
     if not git_url.startswith(("https://", "http://")) or not is_sha(sha):
         return None
     return f"{git_url.removesuffix('/').removesuffix('.git')}/commit/{sha}"
+
+
+def host_of(url: str) -> str:
+    """Give an address without its scheme, as it is said."""
+    return url.partition("://")[2] or url

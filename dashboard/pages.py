@@ -47,6 +47,24 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+# Words of ours only, for what a form has done: the address says which, and anybody can write that.
+DONE = {
+    "save": "Saved.",
+    "set-variable": "The variable is set; the container has it from the next deployment on.",
+    "unset-variable": "The variable is gone; the container has it until the next deployment.",
+    "set-certificate": "The certificate is kept; the router has it in a moment.",
+    "remove-certificate": "The certificate is gone; its domain is served by HTTP only.",
+    "set-token": "The token is kept; it is used from now on.",
+    "remove-token": "The token is gone.",
+    "end-older": "Only the newest webhook secret verifies now.",
+    "install-hook": "The webhook stands on GitHub, with the right address and secret.",
+    "add-user": "The user can log in now.",
+    "change-user": "Changed; it counts from the user's next request on.",
+    "log-out-user": "The user is logged out everywhere.",
+    "remove-user": "The user is gone.",
+    "revoke-token": "The token opens nothing any more.",
+    "password": "Your password is changed; your other sessions have ended.",
+}
 # The largest id that every database's integer column can be asked for.
 LARGEST_ID = 2**31 - 1
 
@@ -69,9 +87,11 @@ def _environment() -> Environment:
             "first_line",
             "ref_words",
             "capital",
+            "space",
         )
     }
     environment.filters["age"] = lambda moment: labels.age(moment, now())
+    environment.filters["waited"] = lambda moment: labels.waited(moment, now())
     environment.globals |= {"icon": charts.icon, "labels": labels, "Role": Role}
     return environment
 
@@ -106,6 +126,11 @@ def cursor_of(request: Request) -> int | None:
     return int(text) if is_id(text) else None
 
 
+def done_words(request: Request) -> str:
+    """Say what the form has done that led here; empty when none did."""
+    return DONE.get(request.query_params.get("done", ""), "")
+
+
 def is_id(text: str) -> bool:
     """Whether a text is a number that a row's id could be."""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
@@ -137,6 +162,7 @@ def render(
         tone=tone,
         path=request.url.path,
         visitor=visitor,
+        settings_pages=settings_of(request).settings_pages,
         refusal=partial(_refusal, visitor),
         **values,
     )

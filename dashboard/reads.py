@@ -1,21 +1,30 @@
 """SELECTs that only the pages need, beside those of `jobs.queries`.
 
-Each costs one statement, whatever the number of apps.
+Each costs one statement, whatever the number of apps, and reads columns: to make an object of
+every row would take longer than the database does.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from jobs.models import App, Deployment, EnvironmentVariable, Release, Step, now
+from jobs.addresses import certificate_views, find_doors
+from jobs.domain_names import is_covered
+from jobs.models import App, Deployment, EnvironmentVariable, Release, Repository, Step, now
 from jobs.queries import OPEN_STATES
 from jobs.states import DeploymentState, StepName, StepState
+from jobs.views import AppView, CertificateView
 
 RECENT = 20  # deployments an app's chart shows
+PAST = 200  # deployments from which an app's trends are made
+
+AnySelect = sqlalchemy.Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Recent:
     id: int
     number: int
     state: DeploymentState
+    queued_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -55,6 +65,11 @@ class Work:
     since: datetime
     step: StepName | None
 
+    @property
+    def seconds(self) -> float:
+        """How long it has run or waited."""
+        return (now() - self.since).total_seconds()
+
 
 @dataclass(frozen=True)
 class Name:
@@ -75,6 +90,15 @@ class VariableName:
 
 
 @dataclass(frozen=True)
+class ServedDomain:
+    """A host name that leads to an app."""
+
+    name: str
+    url: str  # empty: a wildcard, or the router serves no domains
+    certificate: CertificateView | None
+
+
+@dataclass(frozen=True)
 class Maker:
     """The deployment that made a release."""
 
@@ -82,74 +106,93 @@ class Maker:
     number: int
 
 
-def recent_deployments(session: Session, app_id: int | None = None) -> dict[int, list[Recent]]:
-    """Give each app's last deployments, or one app's, the oldest first."""
-    statement = (
+def recent_deployments(
+    session: Session, app_ids: Collection[int], *, most: int = RECENT
+) -> dict[int, list[Recent]]:
+    """Give the last deployments of these apps, so many of each at most, the oldest first."""
+    statement: AnySelect = (
         sqlalchemy.select(
             col(Deployment.app_id),
             col(Deployment.id),
             col(Deployment.number),
             col(Deployment.state),
+            col(Deployment.queued_at),
             col(Deployment.started_at),
             col(Deployment.ended_at),
         )
         .join(App, col(App.id) == col(Deployment.app_id))
-        .where(col(Deployment.number) > col(App.last_deployment) - RECENT)
+        .where(
+            col(App.id).in_(app_ids),
+            col(Deployment.number) > col(App.last_deployment) - most,
+        )
         .order_by(col(Deployment.app_id), col(Deployment.number))
     )
-    if app_id is not None:
-        statement = statement.where(col(Deployment.app_id) == app_id)
     found: dict[int, list[Recent]] = defaultdict(list)
-    # Columns and not objects: with 500 apps there are 10,000 of them.
-    for owner, found_id, number, state, started_at, ended_at in session.connection().execute(
-        statement
-    ):
-        found[owner].append(Recent(found_id or 0, number, state, started_at, ended_at))
+    for owner, *rest in session.connection().execute(statement):
+        found[owner].append(Recent(*rest))
     return found
 
 
-def live_commits(session: Session) -> dict[int, LiveCommit]:
+def live_commits(session: Session, app_ids: Collection[int]) -> dict[int, LiveCommit]:
     """Give the commit that serves, by app."""
-    statement = select(
-        App.id, Deployment.commit_message, Deployment.author, Deployment.ended_at
-    ).join(Deployment, col(Deployment.id) == col(App.live_deployment_id))
+    statement = (
+        select(App.id, Deployment.commit_message, Deployment.author, Deployment.ended_at)
+        .join(Deployment, col(Deployment.id) == col(App.live_deployment_id))
+        .where(col(App.id).in_(app_ids))
+    )
     return {
         app_id or 0: LiveCommit(message, author, since)
         for app_id, message, author, since in session.exec(statement)
     }
 
 
-def work_now(session: Session) -> dict[int, Work]:
-    """Give what runs for each app, or what waits for it when nothing runs."""
-    statement = (
-        select(Deployment, Step)
-        .join(
-            Step,
-            (col(Step.deployment_id) == col(Deployment.id))
-            & (col(Step.state) == StepState.RUNNING),
-            isouter=True,
-        )
-        .where(col(Deployment.state).in_(OPEN_STATES))
-        # "queued" before "running", so that what runs is the last one kept.
-        .order_by(col(Deployment.state), col(Deployment.id))
+def work_now(session: Session, app_ids: Collection[int]) -> dict[int, Work]:
+    """Give what runs for each of these apps, or what waits for it when nothing runs."""
+    statement = _open_work().where(col(Deployment.app_id).in_(app_ids))
+    # "queued" before "running", so that what runs is the last one kept.
+    ordered = statement.order_by(col(Deployment.state), col(Deployment.id))
+    return {app_id: Work(*rest) for app_id, _, *rest in session.connection().execute(ordered)}
+
+
+def running_now(session: Session, *, limit: int) -> list[tuple[str, Work]]:
+    """Give what runs, whichever app it is for, with the app's name; begun first comes first."""
+    statement = _open_work().where(col(Deployment.state) == DeploymentState.RUNNING)
+    ordered = statement.order_by(col(Deployment.id)).limit(limit)
+    return [(name, Work(*rest)) for _, name, *rest in session.connection().execute(ordered)]
+
+
+def _open_work() -> AnySelect:
+    since = func.coalesce(Deployment.started_at, Deployment.queued_at)
+    running = (col(Step.deployment_id) == col(Deployment.id)) & (
+        col(Step.state) == StepState.RUNNING
     )
-    found: dict[int, Work] = {}
-    for row, step in session.exec(statement):
-        since = row.started_at or row.queued_at
-        # The outer join gives None, which its type does not say.
-        name = step.name if step else None
-        found[row.app_id] = Work(row.id or 0, row.number, row.state, since, name)
-    return found
+    return (
+        sqlalchemy.select(
+            col(Deployment.app_id),
+            col(App.name),
+            col(Deployment.id),
+            col(Deployment.number),
+            col(Deployment.state),
+            since,
+            col(Step.name),
+        )
+        .join(App, col(App.id) == col(Deployment.app_id))
+        .join(Step, running, isouter=True)
+        .where(col(Deployment.state).in_(OPEN_STATES))
+    )
 
 
 def deployment_names(session: Session, ids: Iterable[int]) -> dict[int, Name]:
     """Give the app and the number of deployments, by id."""
-    statement = (
-        select(Deployment, App.name)
+    statement: AnySelect = (
+        sqlalchemy.select(
+            col(Deployment.id), col(App.name), col(Deployment.number), col(Deployment.state)
+        )
         .join(App, col(App.id) == col(Deployment.app_id))
         .where(col(Deployment.id).in_(list(ids)))
     )
-    return {row.id or 0: Name(app, row.number, row.state) for row, app in session.exec(statement)}
+    rows = session.connection().execute(statement)
+    return {found_id: Name(*rest) for found_id, *rest in rows}
 
 
 def variable_names(session: Session, app_id: int) -> list[VariableName]:
@@ -162,6 +205,31 @@ def variable_names(session: Session, app_id: int) -> list[VariableName]:
         .order_by(EnvironmentVariable.name)
     )
     return [VariableName(*row) for row in session.exec(statement)]
+
+
+def served_domains(session: Session, app: AppView) -> list[ServedDomain]:
+    """Give an app's domains with the certificates that are shown for them."""
+    certificates = certificate_views(session) if app.domains else []
+    doors = find_doors(session)
+    return [
+        ServedDomain(
+            name,
+            doors.url([name]),
+            next((each for each in certificates if is_covered(name, [each.domain])), None),
+        )
+        for name in app.domains
+    ]
+
+
+def repository_names(session: Session) -> list[str]:
+    """Give the names of all repositories, as GitHub spells them."""
+    return list(session.exec(select(Repository.full_name).order_by(Repository.name_key)))
+
+
+def git_url(session: Session, full_name: str) -> str:
+    """Say where a repository is fetched from; empty when nobody knows it."""
+    statement = select(Repository.git_url).where(Repository.name_key == full_name.lower())
+    return session.exec(statement).first() or ""
 
 
 def maker_of(session: Session, app_id: int, release: int) -> Maker | None:

@@ -5,36 +5,34 @@ rows.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, or_, select
 
 from jobs.addresses import Doors, domains_by_app, find_doors
 from jobs.errors import NotFoundError
 from jobs.models import (
     App,
-    AuditEvent,
     CommitStatus,
-    Delivery,
     Deployment,
     Release,
     Repository,
-    RepositorySecret,
-    SecretKind,
     Step,
     now,
 )
+from jobs.paging import Walk, unindexed, walk_back
+from jobs.repositories import repositories_with_token
 from jobs.settings import Settings
 from jobs.states import AppState, ContainerState, DeploymentState, StepName, Trigger
+from jobs.tokens import token_problem
 from jobs.views import (
     AppView,
-    AuditEventView,
-    DeliveryView,
     DeploymentView,
     Page,
-    RepositoryView,
     StatusView,
     StepView,
     WebhookView,
@@ -42,7 +40,6 @@ from jobs.views import (
 
 OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
 FAILED_STATES = (DeploymentState.FAILURE, DeploymentState.ERROR)
-LARGEST_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,19 @@ class DeploymentFilter:
     app: str | None = None
     state: DeploymentState | None = None
     trigger: Trigger | None = None
+    author: str | None = None  # some part of the name
+    text: str | None = None  # some part of the message or the ref, or how the commit's id begins
     limit: int = 20
     before: int | None = None  # the id of the last one already seen
+
+
+@dataclass(frozen=True)
+class _LiveRelease:
+    """What an app's view tells of the release that serves."""
+
+    number: int
+    commit_sha: str
+    configuration: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class _Surroundings:
 
     repository: Repository
     token_set: bool
-    release: Release | None  # the live one
+    release: _LiveRelease | None
     state: tuple[AppState, str]
     domains: list[str]
     doors: Doors
@@ -92,26 +100,26 @@ def app_view(session: Session, name: str, settings: Settings) -> AppView:
     return _app_views(session, [find_app(session, name)], settings)[0]
 
 
-def app_views(session: Session, settings: Settings) -> list[AppView]:
-    """Describe every app, by name."""
-    apps = session.exec(select(App).order_by(App.name)).all()
-    return _app_views(session, apps, settings)
+def app_views(
+    session: Session, settings: Settings, names: Collection[str] | None = None
+) -> list[AppView]:
+    """Describe every app, or those of these names, in the order of their names."""
+    statement = select(App).order_by(App.name)
+    if names is not None:
+        statement = statement.where(col(App.name).in_(names))
+    return _app_views(session, session.exec(statement).all(), settings)
 
 
 def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> list[AppView]:
-    repositories = {row.id: row for row in session.exec(select(Repository)).all()}
-    tokens = repositories_with_token(session)
-    latest = _latest_deployments(session, apps)
-    opened = set(
-        session.exec(
-            select(Deployment.app_id).where(col(Deployment.state).in_(OPEN_STATES)).distinct()
-        ).all()
-    )
-    live_ids = [app.live_release_id for app in apps if app.live_release_id]
-    releases = {
+    ids = {app.repository_id for app in apps}
+    repositories = {
         row.id: row
-        for row in session.exec(select(Release).where(col(Release.id).in_(live_ids))).all()
+        for row in session.exec(select(Repository).where(col(Repository.id).in_(ids))).all()
     }
+    tokens = repositories_with_token(session)
+    failures = failed_updates(session, [app.id or 0 for app in apps])
+    opened = apps_with_open_deployments(session)
+    releases = _live_releases(session, apps)
     doors = find_doors(session)
     domains = domains_by_app(session, [app.id for app in apps])
     return [
@@ -122,7 +130,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
                 repository=repositories[app.repository_id],
                 token_set=app.repository_id in tokens,
                 release=releases.get(app.live_release_id),
-                state=app_state(app, latest.get(app.id), is_deploying=app.id in opened),
+                state=app_state(app, failures.get(app.id or 0, ""), is_deploying=app.id in opened),
                 domains=domains[app.id or 0],
                 doors=doors,
             ),
@@ -131,21 +139,69 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
     ]
 
 
-def _latest_deployments(session: Session, apps: Sequence[App]) -> dict[int | None, Deployment]:
-    statement = select(Deployment).join(
-        App,
-        (col(App.id) == Deployment.app_id) & (col(App.last_deployment) == Deployment.number),
+def apps_with_open_deployments(session: Session) -> set[int]:
+    """Give the ids of the apps for which something waits or runs."""
+    statement = select(Deployment.app_id).where(col(Deployment.state).in_(OPEN_STATES))
+    return set(session.exec(statement.distinct()).all())
+
+
+def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]:
+    """Say why the last deployment of these apps failed, by app; the others are left out."""
+    statement = (
+        select(Deployment.app_id, Deployment.number, Deployment.reason)
+        .join(
+            App,
+            (col(App.id) == Deployment.app_id) & (col(App.last_deployment) == Deployment.number),
+        )
+        # The ids have a database begin at the apps, and not read every deployment there ever was;
+        # nor every failure, by the index of the states.
+        .where(col(App.id).in_(app_ids), unindexed(Deployment.state).in_(FAILED_STATES))
     )
-    if len(apps) == 1:
-        statement = statement.where(Deployment.app_id == apps[0].id)
-    return {row.app_id: row for row in session.exec(statement).all()}
+    return {
+        app_id: failure_words(number, reason)
+        for app_id, number, reason in session.exec(statement).all()
+    }
 
 
-def app_state(app: App, latest: Deployment | None, *, is_deploying: bool) -> tuple[AppState, str]:
-    """Say how an app stands, and why, from its rows."""
-    failed = ""
-    if latest is not None and latest.state in FAILED_STATES:
-        failed = f"deployment #{latest.number} failed: {latest.reason}"
+def failure_words(number: int, reason: str) -> str:
+    """Say that an app's last deployment failed, and why."""
+    return f"deployment #{number} failed: {reason}"
+
+
+def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:
+    ids = [app.live_release_id for app in apps if app.live_release_id]
+    # Columns and not rows: a release carries a whole sealed environment.
+    statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
+        col(Release.id).in_(ids)
+    )
+    return {
+        release_id: _LiveRelease(number, commit_sha, configuration)
+        for release_id, number, commit_sha, configuration in session.exec(statement).all()
+    }
+
+
+class Served(Protocol):
+    """What is live of an app, and how its container is."""
+
+    @property
+    def live_release_id(self) -> int | None:
+        """The release that serves."""
+
+    @property
+    def container_state(self) -> ContainerState | None:
+        """What Docker last said."""
+
+    @property
+    def container_reason(self) -> str:
+        """What is wrong with it, in a sentence."""
+
+
+def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState, str]:
+    """Say how an app stands, and why.
+
+    Args:
+        failed: why its last deployment failed; empty when it did not.
+    """
     if is_deploying:
         return AppState.DEPLOYING, failed
     if app.live_release_id is None:
@@ -169,6 +225,10 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         repository=repository.full_name,
         git_url=repository.git_url,
         token_set=around.token_set,
+        token_problem=token_problem(
+            repository.token_problem, repository.token_expires_at, at=now()
+        ),
+        token_expires_at=repository.token_expires_at,
         domains=around.domains,
         state=state,
         state_reason=reason,
@@ -224,30 +284,64 @@ def deployment_page(session: Session, wanted: DeploymentFilter) -> Page[Deployme
     Raises:
         NotFoundError: the filter names an app that does not exist.
     """
-    limit = min(max(wanted.limit, 1), LARGEST_PAGE)
-    statement = select(Deployment).order_by(col(Deployment.id).desc()).limit(limit + 1)
+    rows, following = deployment_rows(session, wanted)
+    return Page(items=_deployment_views(session, rows), next=following)
+
+
+def deployment_rows(
+    session: Session, wanted: DeploymentFilter
+) -> tuple[list[Deployment], int | None]:
+    """Give the rows of a list of deployments, and the cursor of its next page.
+
+    Raises:
+        NotFoundError: the filter names an app that does not exist.
+    """
+    along, narrow = _conditions(session, wanted)
+    walk = Walk(wanted.limit, wanted.before, along, narrow)
+    return walk_back(session, select(Deployment), col(Deployment.id), walk)
+
+
+def _conditions(
+    session: Session, wanted: DeploymentFilter
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+    """Give what an index knows of a filter, and what it does not.
+
+    There is an index for the state and one for the trigger, but none for both.
+    """
+    along, narrow = [], []
     if wanted.app is not None:
-        statement = statement.where(Deployment.app_id == find_app(session, wanted.app).id)
+        along.append(col(Deployment.app_id) == find_app(session, wanted.app).id)
     if wanted.state is not None:
-        statement = statement.where(Deployment.state == wanted.state)
-    if wanted.trigger is not None:
-        statement = statement.where(Deployment.trigger == wanted.trigger)
-    if wanted.before is not None:
-        statement = statement.where(col(Deployment.id) < wanted.before)
-    rows = session.exec(statement).all()
-    views = _deployment_views(session, rows[:limit])
-    return Page(items=views, next=views[-1].id if len(rows) > limit else None)
+        along.append(col(Deployment.state) == wanted.state)
+    if wanted.trigger is not None and wanted.state is None:
+        along.append(col(Deployment.trigger) == wanted.trigger)
+    if wanted.trigger is not None and wanted.state is not None:
+        narrow.append(unindexed(Deployment.trigger) == wanted.trigger)
+    if wanted.author:
+        narrow.append(col(Deployment.author).icontains(wanted.author, autoescape=True))
+    if wanted.text:
+        narrow.append(_says(wanted.text))
+    return along, narrow
+
+
+def _says(text: str) -> ColumnElement[bool]:
+    return or_(
+        col(Deployment.commit_message).icontains(text, autoescape=True),
+        col(Deployment.ref).icontains(text, autoescape=True),
+        col(Deployment.commit_sha).startswith(text.lower(), autoescape=True),
+    )
 
 
 def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[DeploymentView]:
     ids = [row.id for row in rows]
     app_ids = {row.app_id for row in rows}
-    apps = {a.id: a.name for a in session.exec(select(App).where(col(App.id).in_(app_ids))).all()}
+    apps = dict(session.exec(select(App.id, App.name).where(col(App.id).in_(app_ids))).all())
     release_ids = [row.release_id for row in rows if row.release_id]
-    releases = {
-        row.id: row.number
-        for row in session.exec(select(Release).where(col(Release.id).in_(release_ids))).all()
-    }
+    releases = dict(
+        session.exec(
+            select(Release.id, Release.number).where(col(Release.id).in_(release_ids))
+        ).all()
+    )
     steps: dict[int, list[StepView]] = defaultdict(list)
     for step in session.exec(select(Step).where(col(Step.deployment_id).in_(ids))).all():
         steps[step.deployment_id].append(StepView.model_validate(step.model_dump()))
@@ -266,7 +360,7 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
             ),
             app=apps[row.app_id],
             release=releases.get(row.release_id),
-            duration_s=_duration_s(row.started_at, row.ended_at),
+            duration_s=duration_s(row.started_at, row.ended_at),
             steps=sorted(steps[row.id or 0], key=lambda step: order.index(step.name)),
             statuses=statuses[row.id or 0],
         )
@@ -274,99 +368,8 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
     ]
 
 
-def _duration_s(started_at: datetime | None, ended_at: datetime | None) -> float | None:
+def duration_s(started_at: datetime | None, ended_at: datetime | None) -> float | None:
+    """Give the seconds something took, or has taken up to now; None when it never began."""
     if started_at is None:
         return None
     return round(((ended_at or now()) - started_at).total_seconds(), 3)
-
-
-# --- Repositories, deliveries, audit ---------------------------------------------------------
-
-
-def repositories_with_token(session: Session) -> set[int]:
-    """Give the ids of the repositories that have a token of their own."""
-    statement = select(RepositorySecret.repository_id).where(
-        RepositorySecret.kind == SecretKind.TOKEN
-    )
-    return set(session.exec(statement).all())
-
-
-def repository_views(session: Session) -> list[RepositoryView]:
-    """Describe every repository, by name."""
-    tokens = repositories_with_token(session)
-    apps: dict[int, list[str]] = defaultdict(list)
-    for app in session.exec(select(App).order_by(App.name)).all():
-        apps[app.repository_id].append(app.name)
-    rows = session.exec(select(Repository).order_by(Repository.name_key)).all()
-    return [
-        RepositoryView(
-            **row.model_dump(include=set(RepositoryView.model_fields)),
-            token_set=row.id in tokens,
-            apps=apps[row.id or 0],
-        )
-        for row in rows
-    ]
-
-
-def delivery_page(
-    session: Session,
-    *,
-    limit: int = 20,
-    before: int | None = None,
-    repository_id: int | None = None,
-) -> Page[DeliveryView]:
-    """List deliveries, newest first."""
-    limit = min(max(limit, 1), LARGEST_PAGE)
-    statement = select(Delivery).order_by(col(Delivery.id).desc()).limit(limit + 1)
-    if before is not None:
-        statement = statement.where(col(Delivery.id) < before)
-    if repository_id is not None:
-        statement = statement.where(Delivery.repository_id == repository_id)
-    rows = session.exec(statement).all()
-    views = _delivery_views(session, rows[:limit])
-    return Page(items=views, next=views[-1].id if len(rows) > limit else None)
-
-
-def _delivery_views(session: Session, rows: Sequence[Delivery]) -> list[DeliveryView]:
-    ids = [row.id for row in rows]
-    led_to: dict[int | None, list[int]] = defaultdict(list)
-    for delivery_id, deployment_id in session.exec(
-        select(Deployment.delivery_id, Deployment.id).where(col(Deployment.delivery_id).in_(ids))
-    ).all():
-        led_to[delivery_id].append(deployment_id or 0)
-    names = {row.id: row.full_name for row in session.exec(select(Repository)).all()}
-    return [
-        DeliveryView(
-            **row.model_dump(include=set(DeliveryView.model_fields)),
-            repository=names.get(row.repository_id),
-            deployments=sorted(led_to[row.id]),
-        )
-        for row in rows
-    ]
-
-
-def audit_page(
-    session: Session,
-    *,
-    limit: int = 50,
-    before: int | None = None,
-    actor: str | None = None,
-    tag: str | None = None,
-) -> Page[AuditEventView]:
-    """List audit events, newest first.
-
-    Args:
-        actor: only what this one did, like `user:ada`.
-        tag: only events whose tag begins so, like `deployment` or `login.failed`.
-    """
-    limit = min(max(limit, 1), LARGEST_PAGE)
-    statement = select(AuditEvent).order_by(col(AuditEvent.id).desc()).limit(limit + 1)
-    if before is not None:
-        statement = statement.where(col(AuditEvent.id) < before)
-    if actor is not None:
-        statement = statement.where(AuditEvent.actor == actor)
-    if tag is not None:
-        statement = statement.where(col(AuditEvent.tag).startswith(tag, autoescape=True))
-    rows = session.exec(statement).all()
-    views = [AuditEventView.model_validate(row.model_dump()) for row in rows[:limit]]
-    return Page(items=views, next=views[-1].id if len(rows) > limit else None)

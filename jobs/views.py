@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.states import (
     AppState,
+    BuildStepState,
     Capabilities,
+    CatchUpWay,
     ContainerState,
     DeliveryOutcome,
     DeploymentState,
@@ -21,10 +23,14 @@ from jobs.states import (
     Role,
     StepName,
     StepState,
+    TokenState,
     Trigger,
 )
 
 Item = TypeVar("Item", bound=BaseModel)
+
+TROUBLE = "Why the token was refused last, in GitHub's own words, or that it ends soon"
+EXPIRY = "Of the token that was used last; null: GitHub has not said"
 
 
 class View(BaseModel):
@@ -58,6 +64,8 @@ class AppView(View):
     repository_id: int
     git_url: str
     token_set: bool = Field(description="Whether the repository has a token of its own")
+    token_problem: str | None = Field(description=TROUBLE)
+    token_expires_at: datetime | None = Field(description=EXPIRY)
     branch: str
     dockerfile: str
     context: str
@@ -140,8 +148,37 @@ class DeploymentView(View):
     started_at: datetime | None
     ended_at: datetime | None
     duration_s: float | None = Field(description="From its start to its end, or to now")
+    attempts: int = Field(description="How often a worker has begun it")
+    cancelled_by: str | None = Field(description="Who asked for it to be cancelled")
     steps: list[StepView]
     statuses: list[StatusView]
+
+
+class SectionView(View):
+    """Lines of a log that one step wrote, one after the other; both ends count from 1."""
+
+    step: str
+    first: int
+    last: int
+
+
+class BuildStepView(View):
+    """One step of an image's build."""
+
+    number: int
+    line: int = Field(description="Where in the log it begins")
+    name: str
+    state: BuildStepState
+    seconds: float | None
+
+
+class OutlineView(View):
+    """What a deployment's log holds."""
+
+    lines: int
+    size: int = Field(description="Bytes")
+    sections: list[SectionView]
+    build: list[BuildStepView]
 
 
 class ReleaseView(View):
@@ -218,6 +255,40 @@ class AuditEventView(View):
     details: dict[str, object]
 
 
+class WebhookSecretView(View):
+    """How a repository's webhook secret stands; the secret itself is never shown again."""
+
+    since: datetime | None = Field(description="When it was set; null: the global one is used")
+    previous_until: datetime | None = Field(
+        description="Until when an older one verifies as well; null: there is none"
+    )
+
+
+class HookView(View):
+    """A repository's webhook on GitHub, as it is now."""
+
+    id: int = Field(description="GitHub's")
+    repository: str
+    url: str = Field(description="Where it sends to")
+    is_new: bool = Field(description="False: it was there already, and was put right")
+
+
+class CatchUpView(View):
+    """How the search for a repository's missed pushes stands."""
+
+    way: CatchUpWay | None = Field(
+        description="`deliveries`: GitHub's list of what it could not deliver; `branch_head`: the "
+        "branch itself, where that list cannot be asked for; null: not looked yet"
+    )
+    looked_at: datetime | None
+    found: str = Field(description="In words; empty when the last look came to nothing")
+    problem: str = Field(description="What went wrong, or why GitHub's list cannot be asked for")
+    settled_until: datetime | None = Field(
+        description="Pushes up to then have arrived or were caught up on"
+    )
+    next_look_at: datetime | None = Field(description="Null: as soon as may be, or never")
+
+
 class RepositoryView(View):
     """A repository that apps are deployed from."""
 
@@ -226,8 +297,21 @@ class RepositoryView(View):
     github_id: int | None
     git_url: str
     token_set: bool
-    token_problem: str | None
+    token_problem: str | None = Field(description=TROUBLE)
+    token_expires_at: datetime | None = Field(description=EXPIRY)
+    webhook_secret: WebhookSecretView
+    catch_up: CatchUpView
     apps: list[str]
+
+
+class NewWebhookSecretView(View):
+    """A repository's webhook secret at the one moment when it can be seen."""
+
+    url: str = Field(description="Where the webhook sends to")
+    secret: str
+    previous_until: datetime | None = Field(
+        description="Until when an older one verifies as well; null: there is none"
+    )
 
 
 class UserView(View):
@@ -246,7 +330,28 @@ class TokenView(View):
     id: int
     name: str
     role: Role
+    state: TokenState
     created_by: str
     created_at: datetime
-    last_used_at: datetime | None
+    expires_at: datetime | None = Field(description="Null: never, made by an older version")
+    last_used_at: datetime | None = Field(description="To the minute")
     revoked_at: datetime | None
+
+
+class SessionView(View):
+    """A browser that somebody is logged in with."""
+
+    id: int
+    address: str = Field(description="Where the login came from")
+    created_at: datetime
+    last_seen_at: datetime = Field(description="To the minute")
+    is_current: bool = Field(description="Whether it is the one that asks")
+
+
+class AccountView(View):
+    """Who is asking."""
+
+    kind: str = Field(description="`user` or `token`")
+    name: str
+    role: Role
+    sessions: list[SessionView] = Field(description="Of a user: the browsers logged in now")

@@ -1,10 +1,25 @@
-// Buttons that ask the receiver for a change: JSON by POST, with the CSRF token of the page.
+// What pages ask of the receiver. Buttons ask for a change: JSON, with the CSRF token of the page.
 
 const token = () => document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 
 export function toLogin() {
-  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
+
+async function sentence(answer) {
+  const said = await answer.json().catch(() => null);
+  return said?.error?.message ?? `The server answered ${answer.status}; try again.`;
+}
+
+// Gives the answer, or throws what to tell; whoever is not let in any more is led to the login.
+export async function get(address) {
+  const answer = await fetch(address, { cache: "no-store" });
+  if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname === "/login")) toLogin();
+  else if (answer.ok) return answer;
+  throw new Error(await sentence(answer));
+}
+
+export const problem = (error) => (error instanceof TypeError ? "The server cannot be reached." : error.message);
 
 // The token goes into a header; the field is for a form that is sent without JavaScript.
 function body(form) {
@@ -20,11 +35,6 @@ function ask(form) {
   for (const field of form.querySelectorAll("[data-json]")) dialog.querySelector(`[name=${field.name}]`).value = field.value;
   dialog.querySelector("output").textContent = "";
   dialog.showModal();
-}
-
-export async function sentence(answer) {
-  const said = await answer.json().catch(() => null);
-  return said?.error?.message ?? `The server answered ${answer.status}; try again.`;
 }
 
 async function send(form, say) {
@@ -57,13 +67,15 @@ async function submitted(event) {
     output.classList.toggle("bad", bad);
   };
   button.disabled = true;
+  form.dataset.busy = "";
   say("");
   try {
     await send(form, say);
   } catch {
-    say("The server cannot be reached; nothing was changed.", true);
+    say("The server cannot be reached, so nothing was changed. Try again.", true);
   } finally {
     button.disabled = false;
+    delete form.dataset.busy;
   }
 }
 

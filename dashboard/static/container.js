@@ -1,20 +1,11 @@
 // An app's live container: what Docker says of it now, and what it writes.
-import { sentence, toLogin } from "./actions.js";
-import { coloured } from "./log.js";
+import { get, problem } from "./actions.js";
+import { coloured } from "./ansi.js";
 import { watchTail } from "./tail.js";
 import { age } from "./times.js";
 
 const LOOK_MS = 10_000;
 const READ_MS = 3000;
-
-async function ask(address) {
-  const answer = await fetch(address);
-  if (answer.status === 401) toLogin();
-  if (!answer.ok) throw new Error(await sentence(answer));
-  return answer;
-}
-
-const problem = (error) => (error instanceof TypeError ? "The server cannot be reached." : error.message);
 
 function since(moment) {
   const time = document.createElement("time");
@@ -38,7 +29,7 @@ async function look(card) {
   if (document.hidden) return;
   const words = card.querySelector("[role=status]");
   try {
-    show(card, await (await ask(card.dataset.container)).json());
+    show(card, await (await get(card.dataset.container)).json());
     words.textContent = "";
   } catch (error) {
     words.textContent = problem(error);
@@ -58,7 +49,7 @@ function watchOutput(box) {
     // Whoever scrolls up or marks something reads on undisturbed.
     if (!box.open || document.hidden || !tail.isOn() || log.contains(getSelection().focusNode)) return;
     try {
-      const text = await (await ask(box.dataset.output)).text();
+      const text = await (await get(box.dataset.output)).text();
       if (text !== shown && tail.isOn()) draw(log, (shown = text));
       state.textContent = text ? "" : "It has written nothing yet.";
       tail.keepUp();
@@ -70,10 +61,7 @@ function watchOutput(box) {
   setInterval(read, READ_MS);
 }
 
-export function watchContainer() {
-  const card = document.querySelector("[data-container]");
-  if (!card) return;
-  look(card);
-  setInterval(look, LOOK_MS, card);
-  watchOutput(card.querySelector("[data-output]"));
-}
+const card = document.querySelector("[data-container]");
+look(card);
+setInterval(look, LOOK_MS, card);
+watchOutput(card.querySelector("[data-output]"));

@@ -1,53 +1,97 @@
 // Keeps a page as the server would draw it now: the page is asked for again and the parts marked
 // `data-live` are exchanged. What the words and colours of a state are, only the server knows.
-import { toLogin } from "./actions.js";
+import { get } from "./actions.js";
+import { Live } from "./live.js";
+
+const PAUSE_MS = 1000; // between two looks, however much happens
+const drawn = new Map(); // what the server last drew, by part
 
 function isInUse(region) {
-  const focused = document.activeElement;
-  return region.contains(focused) && focused.matches("input, textarea, select");
+  const [focused, selection] = [document.activeElement, getSelection()];
+  const isMarked = !selection.isCollapsed && region.contains(selection.anchorNode);
+  const isTyping = region.contains(focused) && focused.matches("input, textarea, select");
+  return isMarked || isTyping || region.querySelector("form[data-busy]") || region.closest("form[data-busy]");
 }
+
+// Times go on by themselves, so that one more second is no news.
+function picture(region) {
+  const copy = region.cloneNode(true);
+  for (const time of copy.querySelectorAll("time")) time.replaceWith(time.dateTime);
+  for (const time of copy.querySelectorAll("[data-since]")) time.textContent = "";
+  return copy.outerHTML;
+}
+for (const region of document.querySelectorAll("[data-live]")) drawn.set(region.dataset.live, picture(region));
 
 function exchange(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const again = focused?.closest("form")?.id;
+  // What nobody has opened stays closed: nothing below is to move.
+  const opened = [...old.querySelectorAll("details")];
+  fresh.querySelectorAll("details").forEach((each, i) => (each.open = opened[i]?.open ?? false));
   old.replaceWith(fresh);
   // Only ever back to the same button: a key that is being pressed must not hit another one.
-  if (again) fresh.querySelector(`#${CSS.escape(again)} button`)?.focus();
+  if (focused?.id) fresh.querySelector(`#${CSS.escape(focused.id)}`)?.focus();
+  else if (again) fresh.querySelector(`#${CSS.escape(again)} button`)?.focus();
   else if (focused?.href) [...fresh.querySelectorAll("a")].find((link) => link.href === focused.href)?.focus();
 }
 
-// Gives whether the server answered; an answer that is no page of ours changes nothing.
-export async function refresh(query = "") {
-  const answer = await fetch(location.pathname + (query || location.search), { cache: "no-store" });
-  if (answer.redirected && new URL(answer.url).pathname === "/login") {
-    toLogin();
-    return true;
-  }
-  if (!answer.ok) return false;
+// Gives true once the server has answered; an answer that is no page of ours throws.
+export async function refresh() {
+  const isLog = "deployment" in document.querySelector("main").dataset;
+  const answer = await get(location.pathname + (isLog ? "?lines=0" : location.search));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   document.title = fresh.title;
   const [icon, wanted] = [document, fresh].map((page) => page.querySelector('link[rel="icon"]'));
   if (!icon.isEqualNode(wanted)) icon.setAttribute("href", wanted.getAttribute("href"));
   for (const region of fresh.querySelectorAll("[data-live]")) {
-    const old = document.querySelector(`[data-live="${CSS.escape(region.dataset.live)}"]`);
-    if (old && !isInUse(old)) exchange(old, document.adoptNode(region));
+    const name = region.dataset.live;
+    const old = document.querySelector(`[data-live="${CSS.escape(name)}"]`);
+    const now = picture(region);
+    if (!old || isInUse(old) || drawn.get(name) === now) continue;
+    drawn.set(name, now);
+    exchange(old, document.adoptNode(region));
   }
   document.dispatchEvent(new Event("keystone:fresh"));
   return true;
 }
 
-// Pages of lists ask again every few seconds, but not while nobody looks or a question is open.
+// Many changes at once cost one more look, not many.
+let wanted = false;
+let looking = null;
+export function refreshSoon() {
+  wanted = true;
+  looking ??= look().finally(() => (looking = null));
+  return looking;
+}
+
+async function look() {
+  while (wanted) {
+    wanted = false;
+    if (document.querySelector("dialog[open]")) return;
+    const isThere = await refresh().catch(() => false);
+    wanted ||= !isThere; // what was missed is still to be seen
+    await new Promise((done) => setTimeout(done, isThere ? PAUSE_MS : 3 * PAUSE_MS));
+  }
+}
+
+// Says so while the server is out of reach; in its own place, so that nothing moves.
+export function sayLost(state) {
+  const words = state === "lost" ? "Connection lost, trying again…" : "";
+  const line = document.querySelector(".lost");
+  if (line.textContent !== words) line.textContent = words;
+}
+
+// A page that nobody looks at gives its connection back: a browser has six of them for all tabs.
+export function followEverything() {
+  const begin = () => new Live({ address: () => "/api/events", heard: { changed: refreshSoon }, ask: refresh, say: sayLost });
+  let live = document.hidden ? null : begin();
+  document.addEventListener("visibilitychange", () => {
+    live?.stop();
+    live = document.hidden ? null : begin();
+  });
+}
+
 export function keepFresh() {
-  const seconds = Number(document.querySelector("main").dataset.refresh);
-  if (!seconds) return;
-  let asking = false;
-  const ask = async () => {
-    if (asking || document.hidden || document.querySelector("dialog[open]")) return;
-    asking = true;
-    await refresh().catch(() => false);
-    asking = false;
-  };
-  setInterval(ask, seconds * 1000);
-  document.addEventListener("visibilitychange", ask);
-  document.addEventListener("keystone:changed", ask);
+  document.addEventListener("keystone:changed", refreshSoon);
+  if (document.querySelector("main[data-refresh]")) followEverything();
 }

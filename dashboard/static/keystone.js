@@ -1,14 +1,14 @@
-// What every page gets. Each module does one thing and leaves a page it is not for alone.
+// What every page gets; what only some need is loaded when they are there.
 import { watchActions } from "./actions.js";
-import { watchContainer } from "./container.js";
-import { watchFilter } from "./filter.js";
-import { followDeployment } from "./follow.js";
 import { keepFresh } from "./fresh.js";
 import { tickTimes } from "./times.js";
 
+const PARTS = {
+  "[data-container]": "./container.js",
+  "[data-deployment]": "./deployment.js",
+};
+
 watchActions();
-watchContainer();
-watchFilter();
 tickTimes();
 keepFresh();
-followDeployment();
+for (const [mark, part] of Object.entries(PARTS)) if (document.querySelector(mark)) import(part);

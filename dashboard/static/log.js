@@ -1,124 +1,159 @@
-// Lines of a log that arrive after the page, drawn exactly as dashboard/ansi.py and _log.html do.
+// A log of any length: blocks of lines that are fetched when they come near the window, and let go
+// when they leave it. Each block belongs to one step, and each step folds.
+import { get, problem } from "./actions.js";
+import { localClock } from "./times.js";
 
-const WEIGHTS = { 1: "bold", 2: "dim", 3: "ital", 4: "line" };
-const UNWEIGHTS = { 22: ["bold", "dim"], 23: ["ital"], 24: ["line"] };
-const PLACES = { 3: ["colour", 0], 4: ["ground", 0], 9: ["colour", 8], 10: ["ground", 8] };
-const STAMPED = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\.\d{3}Z) (\w{1,20}) \| ([^]*)$/;
-const BUILDER = /^#\d+ (\[|CACHED$|DONE |ERROR: )/;
-const MARKS = { "[": "named", CACHED: "cached", "DONE ": "done", "ERROR: ": "error" };
-const MOST_LINES = 5000;
+const BLOCK_LINES = 200;
+const LINE_PX = 20; // what a line is taken to need until it is drawn
+const NEAR = "1500px 0px";
+const FLOWN_OVER_MS = 60; // a block that is gone again by then is not fetched
 
-function nearest(red, green, blue) {
-  const bits = (red >= 110) + 2 * (green >= 110) + 4 * (blue >= 110);
-  return bits + (Math.max(red, green, blue) >= 200 || (!bits && red >= 70) ? 8 : 0);
-}
+const numberOf = (line) => Number(line.id.slice(1));
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-function fromPalette(index) {
-  if (index < 16) return index;
-  if (index >= 232) return nearest(...Array(3).fill(8 + 10 * (index - 232)));
-  const cube = index - 16;
-  return nearest(Math.floor(cube / 36) * 51, (Math.floor(cube / 6) % 6) * 51, (cube % 6) * 51);
-}
-
-function extended(numbers) {
-  const mode = numbers.shift() ?? 0;
-  const wanted = numbers.splice(0, { 5: 1, 2: 3 }[mode] ?? 0);
-  if (mode === 5 && wanted.length) return fromPalette(Math.min(wanted[0], 255));
-  return wanted.length === 3 ? nearest(...wanted) : null;
-}
-
-function coded(style, code) {
-  if (code === 0) return { colour: null, ground: null, weights: new Set() };
-  if (WEIGHTS[code]) style.weights.add(WEIGHTS[code]);
-  for (const weight of UNWEIGHTS[code] ?? []) style.weights.delete(weight);
-  const [what, more] = PLACES[Math.floor(code / 10)] ?? [];
-  if (what && code % 10 < 8) style[what] = (code % 10) + more;
-  if (code === 39 || code === 49) style[what] = null;
-  return style;
-}
-
-function restyled(style, codes) {
-  const numbers = codes.split(";").map((code) => (code && code.length <= 3 ? Number(code) : 0));
-  while (numbers.length) {
-    const code = numbers.shift();
-    if (code === 38) style.colour = extended(numbers);
-    else if (code === 48) style.ground = extended(numbers);
-    else style = coded(style, code);
-  }
-  return style;
-}
-
-function span(text, { colour, ground, weights }) {
-  const classes = [...weights].sort();
-  if (colour !== null) classes.push(`c${colour}`);
-  if (ground !== null) classes.push(`g${ground}`);
-  if (!classes.length) return text;
-  const made = document.createElement("span");
-  made.className = classes.join(" ");
-  made.textContent = text;
-  return made;
-}
-
-export function coloured(text) {
-  let style = coded({}, 0);
-  const parts = text.split(/\x1b\[([0-9;]{0,64})m/);
-  const made = [];
-  for (let i = 0; i < parts.length; i += 2) {
-    const plain = parts[i].replaceAll("\x1b", "");
-    if (plain) made.push(span(plain, style));
-    style = restyled(style, parts[i + 1] ?? "0");
-  }
-  return made;
-}
-
-function element(name, text = "") {
+function element(name, data = {}, ...children) {
   const made = document.createElement(name);
-  made.textContent = text;
+  Object.assign(made.dataset, data);
+  made.append(...children);
   return made;
 }
 
 export class Log {
-  constructor(box) {
-    this.lines = box.querySelector(".log");
+  constructor(box, id) {
+    this.id = id;
+    this.view = box.querySelector(".log");
     this.nothing = box.querySelector(".no-log");
     this.offset = Number(box.dataset.offset); // bytes: where what has not been seen begins
     this.total = Number(box.dataset.total);
-    this.step = [...this.lines.querySelectorAll("b")].at(-1)?.textContent ?? null;
+    this.picked = [0, -1];
+    this.watcher = new IntersectionObserver((seen) => seen.forEach((each) => this.turn(each)), {
+      root: this.view,
+      rootMargin: NEAR,
+    });
+    for (const block of this.view.querySelectorAll(".block")) this.begin(block);
+    this.view.classList.add("ready");
   }
 
-  line(text) {
-    const [, stamp, clock, step = "", rest = text] = text.match(STAMPED) ?? [];
-    this.total += 1;
-    const made = document.createElement("div");
-    made.id = `L${this.total}`;
-    const mark = step === "build" && MARKS[rest.match(BUILDER)?.[1]];
-    const classes = [step !== this.step && "opens", mark].filter(Boolean);
-    if (classes.length) made.className = classes.join(" ");
-    this.step = step;
-    const anchor = element("a", this.total);
-    anchor.href = `#${made.id}`;
-    made.append(anchor);
-    if (stamp) {
-      const time = element("time", clock);
-      time.dateTime = stamp;
-      made.append(time);
-    }
-    const content = element("span");
-    content.append(...coloured(rest));
-    made.append(element("b", step), content);
+  // A block without lines may stand for very many of them.
+  begin(block) {
+    const [first, last] = [Number(block.dataset.first), Number(block.dataset.last)];
+    if (block.childElementCount) return this.take(block);
+    const made = [];
+    for (let from = first; from <= last; from += BLOCK_LINES) made.push(this.block(from, Math.min(from + BLOCK_LINES - 1, last)));
+    block.replaceWith(...made);
+  }
+
+  block(first, last) {
+    const made = element("div", { first, last });
+    made.className = "block";
+    made.style.height = `${(last - first + 1) * LINE_PX}px`;
+    this.watcher.observe(made);
     return made;
   }
 
-  // Adds whole lines that end at the given byte; what was shown already is left out.
-  add(text, end) {
-    let bytes = new TextEncoder().encode(text.endsWith("\n") ? text : `${text}\n`);
-    if (!text || end <= this.offset) return;
-    const seen = this.offset - (end - bytes.length);
-    if (seen > 0) bytes = bytes.slice(seen);
-    this.offset = end;
-    const lines = new TextDecoder().decode(bytes).replace(/\n$/, "").split("\n");
-    this.lines.append(...lines.map((line) => this.line(line)));
-    while (this.lines.childElementCount > MOST_LINES) this.lines.firstElementChild.remove();
+  take(block) {
+    this.watcher.observe(block);
+    this.dress([...block.children]);
+  }
+
+  turn({ target, isIntersecting }) {
+    target.isNear = isIntersecting;
+    if (isIntersecting) this.fill(target);
+    else this.letGo(target);
+  }
+
+  letGo(block) {
+    const height = block.offsetHeight; // none when its step is folded
+    if (!height || !block.childElementCount || block.contains(getSelection().anchorNode)) return;
+    block.style.height = `${height}px`;
+    block.replaceChildren();
+  }
+
+  fill(block) {
+    if (block.querySelector("[id]")) return Promise.resolve();
+    block.filling ??= this.fetch(block).finally(() => (block.filling = null));
+    return block.filling;
+  }
+
+  async fetch(block) {
+    await wait(FLOWN_OVER_MS);
+    if (!block.isNear) return;
+    const { first, last } = block.dataset;
+    try {
+      const html = await (await get(`/deployments/${this.id}/lines?first=${first}&most=${last - first + 1}`)).text();
+      if (!block.isNear || block.querySelector("[id]")) return;
+      block.innerHTML = html;
+      block.style.height = "";
+      this.dress([...block.children]);
+    } catch (error) {
+      const again = element("button", {}, `${problem(error)} Show these lines`);
+      again.addEventListener("click", () => (block.replaceChildren(), this.fill(block)));
+      block.replaceChildren(again);
+    }
+  }
+
+  // What a reader has asked for of lines, whenever they come.
+  dress(lines) {
+    const [from, to] = this.picked;
+    for (const line of lines) {
+      const time = line.querySelector("time");
+      if (time && !time.title) localClock(time);
+      line.classList.toggle("picked", numberOf(line) >= from && numberOf(line) <= to);
+    }
+    this.view.dispatchEvent(new Event("keystone:lines"));
+  }
+
+  pick(from, to) {
+    this.picked = [from, to];
+    this.dress([...this.view.querySelectorAll(".block > [id]")]);
+  }
+
+  // Brings a line into view, wherever it is; gives it.
+  async reveal(number) {
+    const block = [...this.view.querySelectorAll(".block")].find(({ dataset }) => dataset.first <= number && number <= dataset.last);
+    if (!block) return null;
+    block.parentElement.open = true;
+    block.isNear = true;
+    await this.fill(block);
+    const line = block.querySelector(`#L${number}`);
+    line?.scrollIntoView({ block: "center" });
+    return line;
+  }
+
+  // Adds lines that end at the given byte; those that are there already are left out.
+  add(html, end) {
+    const made = document.createElement("template");
+    made.innerHTML = html;
+    const lines = [...made.content.children].filter((line) => numberOf(line) > this.total);
+    for (const line of lines) this.append(line);
+    this.offset = Math.max(end, this.offset);
+    if (!lines.length) return;
     if (this.nothing) this.nothing.hidden = true;
+    this.dress(lines);
+  }
+
+  append(line) {
+    const number = (this.total = numberOf(line));
+    const { step } = line.dataset;
+    if (step !== undefined || !this.view.lastElementChild) this.open(step ?? "", number);
+    const chapter = this.view.lastElementChild;
+    let block = chapter.lastElementChild;
+    if (!block.matches(".block") || number - block.dataset.first >= BLOCK_LINES) {
+      block = this.block(number, number);
+      block.style.height = "";
+      chapter.append(block);
+    }
+    block.dataset.last = number;
+    // Far from the window it only grows; its lines come when they are looked at.
+    if (block.style.height) block.style.height = `${parseFloat(block.style.height) + LINE_PX}px`;
+    else block.append(line);
+    const count = number - chapter.dataset.first + 1;
+    chapter.querySelector("small").textContent = count === 1 ? "1 line" : `${count.toLocaleString("en")} lines`;
+  }
+
+  open(step, first) {
+    const chapter = element("details", { first }, element("summary", {}, step, element("small")));
+    chapter.open = true;
+    this.view.append(chapter);
   }
 }

@@ -27,6 +27,14 @@ function localise(time) {
   time.title = `${own} (${time.title})`;
 }
 
+// The clock of a line, in the reader's own zone; a formatter is dear, and a log has many lines.
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+export function localClock(time) {
+  const moment = new Date(time.dateTime);
+  time.textContent = CLOCK.format(moment);
+  time.title = `${time.textContent}.${String(moment.getMilliseconds()).padStart(3, "0")} (${time.dateTime})`;
+}
+
 function tick() {
   const now = Date.now();
   for (const time of document.querySelectorAll("time[data-age]")) {

@@ -1,40 +1,68 @@
 """One app: how it stands, what it can go back to, its history, and how it is configured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import labels, pages, reads, summary
+from dashboard import filters, labels, pages, reads, summary
+from dashboard.trends import trends
 from dashboard.views.overview import history_chart
 from jobs import queries
-from jobs.models import App
+from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.models import App, Deployment, now
+from jobs.paging import SEARCH_DEPTH
 from jobs.releases import release_views
+from jobs.states import DeploymentState, Trigger
 from jobs.views import AppView, ReleaseView
 
 PAGE = 20
 RECENT_DELIVERIES = 5
 FEWEST_RELEASES = 5
 CHART_HEIGHT = 56
+FILTERS = ("state", "trigger", "author", "text")
+
+
+@dataclass(frozen=True)
+class History:
+    """A page of an app's deployments, and what was asked for."""
+
+    rows: Sequence[tuple[Deployment, float | None]]  # each with how long it took
+    before: int | None
+    next: int | None
+    wanted: Mapping[str, str]
+
+    @property
+    def query(self) -> str:
+        """The address's query without the cursor."""
+        return filters.query_of(self.wanted)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ends where the search stopped, and not where the list does."""
+        return self.next is not None and len(self.rows) < PAGE
 
 
 def show(request: Request) -> Response:
-    """Show the app of the address.
+    """Show the app of the address; the fields of `FILTERS` narrow its history down.
 
     Raises:
         NotFoundError: there is none of that name.
     """
-    name, before = request.path_params["app"], pages.cursor_of(request)
+    name = request.path_params["app"]
     with pages.database_of(request).reading() as session:
         row = queries.find_app(session, name)
         app = queries.app_view(session, name, pages.settings_of(request))
         values: dict[str, Any] = {
             **_standing(session, row),
             **_releases(session, row, app),
-            **_past(session, app, before),
+            "history": _history(session, app, request),
+            "deliveries": _deliveries(session, app),
             "variables": reads.variable_names(session, app.id),
+            "domains": reads.served_domains(session, app),
         }
     look = labels.APP_LOOKS[app.state]
     return pages.render(
@@ -45,18 +73,22 @@ def show(request: Request) -> Response:
         app=app,
         look=look,
         facts=summary.facts(app),
-        before=before,
+        states=[(state, found.word) for state, found in labels.DEPLOYMENT_LOOKS.items()],
+        triggers=list(labels.TRIGGER_WORDS.items()),
+        search_depth=SEARCH_DEPTH,
         **values,
     )
 
 
 def _standing(session: Session, row: App) -> Mapping[str, object]:
     app_id = row.id or 0
-    recent = reads.recent_deployments(session, app_id).get(app_id, [])
+    past = reads.recent_deployments(session, [app_id], most=reads.PAST).get(app_id, [])
     return {
-        "live": reads.live_commits(session).get(app_id),
-        "work": reads.work_now(session).get(app_id),
-        "chart": history_chart(recent, height=CHART_HEIGHT, app=row.name),
+        "live": reads.live_commits(session, [app_id]).get(app_id),
+        "work": reads.work_now(session, [app_id]).get(app_id),
+        "chart": history_chart(past[-reads.RECENT :], height=CHART_HEIGHT, app=row.name),
+        "trends": trends(past, now()),
+        "last_number": row.last_deployment,
         "container": labels.container_look(row.container_state, row.container_reason),
         "container_state": row.container_state or "",
         "container_reason": row.container_reason,
@@ -76,12 +108,22 @@ def earlier_release(releases: Sequence[ReleaseView], live: int | None) -> Releas
     return next((row for row in earlier if row.is_restorable), None)
 
 
-def _past(session: Session, app: AppView, before: int | None) -> Mapping[str, object]:
-    wanted = queries.DeploymentFilter(app=app.name, limit=PAGE, before=before)
-    deliveries = queries.delivery_page(
-        session, limit=RECENT_DELIVERIES, repository_id=app.repository_id
+def _history(session: Session, app: AppView, request: Request) -> History:
+    given, before = filters.filters_of(request, FILTERS), pages.cursor_of(request)
+    wanted = queries.DeploymentFilter(
+        app=app.name,
+        state=filters.word_of(DeploymentState, given["state"]),
+        trigger=filters.word_of(Trigger, given["trigger"]),
+        author=given["author"] or None,
+        text=given["text"] or None,
+        limit=PAGE,
+        before=before,
     )
-    return {
-        "history": queries.deployment_page(session, wanted),
-        "deliveries": deliveries.items,
-    }
+    rows, following = queries.deployment_rows(session, wanted)
+    timed = [(row, queries.duration_s(row.started_at, row.ended_at)) for row in rows]
+    return History(timed, before, following, given)
+
+
+def _deliveries(session: Session, app: AppView) -> Sequence[object]:
+    wanted = DeliveryFilter(repository=app.repository, limit=RECENT_DELIVERIES)
+    return delivery_page(session, wanted).items

@@ -1,19 +1,19 @@
 """Who did what to which thing, when, and from where. For admins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from datetime import timedelta
 
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages, reads
-from jobs import queries
+from dashboard import filters, pages, reads
+from jobs.audit_trail import AuditFilter, audit_page
 from jobs.views import AuditEventView
 
 PAGE = 50
-LONGEST_FILTER = 200
+FILTERS = ("tag", "actor", "target", "since", "until")
 LONGEST_DETAIL = 200
 APP, DEPLOYMENT = "app", "deployment"
 
@@ -29,17 +29,10 @@ class Entry:
 
 
 def show(request: Request) -> Response:
-    """Show the audit events, newest first; `?tag=` and `?actor=` narrow them down."""
-    before = pages.cursor_of(request)
-    wanted = {name: _filter(request, name) for name in ("tag", "actor")}
+    """Show the audit events, newest first, narrowed down by the fields of `FILTERS`."""
+    before, wanted = pages.cursor_of(request), filters.filters_of(request, FILTERS)
     with pages.database_of(request).reading() as session:
-        page = queries.audit_page(
-            session,
-            limit=PAGE,
-            before=before,
-            actor=wanted["actor"] or None,
-            tag=wanted["tag"] or None,
-        )
+        page = audit_page(session, _filter(wanted, before))
         entries = _entries(session, page.items)
     return pages.render(
         request,
@@ -47,14 +40,24 @@ def show(request: Request) -> Response:
         title="Audit",
         entries=entries,
         wanted=wanted,
-        query=urlencode({name: value for name, value in wanted.items() if value}),
+        query=filters.query_of(wanted),
         before=before,
         next=page.next,
     )
 
 
-def _filter(request: Request, name: str) -> str:
-    return request.query_params.get(name, "").strip()[:LONGEST_FILTER]
+def _filter(wanted: Mapping[str, str], before: int | None) -> AuditFilter:
+    until = filters.day_of(wanted["until"])
+    return AuditFilter(
+        actor=wanted["actor"] or None,
+        tag=wanted["tag"] or None,
+        target=wanted["target"] or None,
+        since=filters.day_of(wanted["since"]),
+        # The day that is named is meant as well.
+        until=until + timedelta(days=1) if until else None,
+        limit=PAGE,
+        before=before,
+    )
 
 
 def _entries(session: Session, events: Sequence[AuditEventView]) -> list[Entry]:

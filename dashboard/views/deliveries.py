@@ -1,22 +1,34 @@
 """What GitHub sent, what was answered and why, and which deployments came of it."""
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages, reads
+from dashboard import filters, labels, pages, reads
+from dashboard.commits import repository_address
 from jobs import queries
+from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.paging import SEARCH_DEPTH
+from jobs.repositories import search_health
+from jobs.states import DeliveryOutcome
 
 PAGE = 50
+FILTERS = ("repository", "outcome", "event", "text")
 
 
 def show(request: Request) -> Response:
-    """Show the deliveries, newest first."""
-    before = pages.cursor_of(request)
+    """Show the deliveries, newest first, narrowed down by the fields of `FILTERS`."""
+    settings, before = pages.settings_of(request), pages.cursor_of(request)
+    wanted = filters.filters_of(request, FILTERS)
     with pages.database_of(request).reading() as session:
-        page = queries.delivery_page(session, limit=PAGE, before=before)
+        page = delivery_page(session, _filter(wanted, before))
         names = reads.deployment_names(
             session, {found for row in page.items for found in row.deployments}
         )
+        repositories = reads.repository_names(session)
+        git_url = reads.git_url(session, wanted["repository"])
+        search = search_health(session, every_minutes=settings.catch_up_minutes)
     return pages.render(
         request,
         "deliveries.html",
@@ -24,5 +36,23 @@ def show(request: Request) -> Response:
         page=page,
         before=before,
         names=names,
-        webhook_url=queries.webhook_url(pages.settings_of(request)),
+        wanted=wanted,
+        query=filters.query_of(wanted),
+        repositories=repositories,
+        outcomes=[(outcome, look.word) for outcome, look in labels.DELIVERY_LOOKS.items()],
+        search_depth=SEARCH_DEPTH,
+        repository_url=repository_address(git_url, settings.github_api_url),
+        webhook_url=queries.webhook_url(settings),
+        search=search,
+    )
+
+
+def _filter(wanted: Mapping[str, str], before: int | None) -> DeliveryFilter:
+    return DeliveryFilter(
+        repository=wanted["repository"] or None,
+        outcome=filters.word_of(DeliveryOutcome, wanted["outcome"]),
+        event=wanted["event"] or None,
+        text=wanted["text"] or None,
+        limit=PAGE,
+        before=before,
     )

@@ -1,32 +1,27 @@
 """One deployment: how it went, step by step, and its log."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from dashboard import labels, pages, reads
-from dashboard.transcript import Transcript, read_transcript
+from dashboard import commits, labels, pages, reads, transcript
+from dashboard.buildtable import draw_build
+from dashboard.timeline import timeline
 from jobs import queries
 from jobs.errors import NotFoundError
 from jobs.logs import log_path
 from jobs.models import now
-from jobs.states import DeploymentState, Kind, StepName, StepState
-from jobs.views import DeploymentView, StepView
+from jobs.outline import Outline, Outlines
+from jobs.states import DeploymentState, Kind, StepState
+from jobs.views import AppView, DeploymentView
 
 FAILED = frozenset({DeploymentState.FAILURE, DeploymentState.ERROR})
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One place in the timeline: a step, begun or still ahead."""
-
-    word: str
-    look: labels.Look
-    step: StepView | None
-    seconds: float | None
+CANCELLING = labels.Look("Being cancelled", labels.Tone.WARN, labels.Shape.SPIN)
+NEXT_OFFSET = "X-Next-Offset"
+LONGEST_SEARCH = 200
+MOST_MATCHES = 5000
 
 
 def show(request: Request) -> Response:
@@ -35,32 +30,58 @@ def show(request: Request) -> Response:
     Raises:
         NotFoundError: there is none with that id.
     """
-    wanted, settings = request.path_params["id"], pages.settings_of(request)
-    if wanted > pages.LARGEST_ID:
-        raise NotFoundError(f"there is no deployment with the id {wanted}")
+    settings = pages.settings_of(request)
     with pages.database_of(request).reading() as session:
-        deployment = queries.deployment_view(session, wanted)
+        deployment = queries.deployment_view(session, _wanted(request))
         app = queries.app_view(session, deployment.app, settings)
         maker = maker_of(session, deployment, app.id)
-    # Read after the rows: a log that has grown meanwhile is followed from where it is read to.
-    without_log = request.query_params.get("lines") == "0"
-    log = Transcript() if without_log else read_transcript(log_path(settings.logs_dir, wanted))
-    look = labels.DEPLOYMENT_LOOKS[deployment.state]
+        base = commits.commit_before(session, app.id, deployment)
+    outline = _outline(request)
+    api_url = settings.github_api_url
     return pages.render(
         request,
         "deployment.html",
-        title=f"{deployment.app} #{deployment.number}: {look.word.lower()}",
-        tone=look.tone,
         app=app,
         deployment=deployment,
-        look=look,
-        failed=deployment.state in FAILED,
-        stages=stages(deployment),
-        done=is_done(deployment),
+        stages=timeline(deployment, outline.view().sections, now()),
+        build=draw_build(outline.view().build),
         maker=maker,
-        log=log,
-        commit_url=labels.commit_url(app.git_url, deployment.commit_sha),
+        links=commits.commit_links(app.git_url, api_url, deployment.commit_sha, base),
+        **_log(request, deployment, outline),
+        **_words(app, deployment),
     )
+
+
+def show_lines(request: Request) -> Response:
+    """Give lines of the log from `?first=` on, at most `?most=` of them, as HTML.
+
+    `X-Next-Offset` says where in the log they end, in bytes; 0 when more follow.
+
+    Raises:
+        NotFoundError: there is no deployment with that id.
+    """
+    outline = _found_outline(request)
+    found = outline.view()
+    first, most = (_number(request, name) for name in ("first", "most"))
+    lines = transcript.read_lines(outline, max(first, 1), most or transcript.MOST_LINES)
+    is_end = not lines or lines[-1].number >= found.lines
+    html = transcript.draw(lines, found.sections)
+    headers = {NEXT_OFFSET: str(found.size if is_end else 0)}
+    return HTMLResponse(html, headers={**pages.HEADERS, **headers, "Cache-Control": "no-store"})
+
+
+def find_text(request: Request) -> Response:
+    """Give which lines of the log hold `?text=`: how many, and the numbers of the first.
+
+    Raises:
+        NotFoundError: there is no deployment with that id.
+    """
+    outline, text = _found_outline(request), request.query_params.get("text", "")
+    total, lines = 0, list[int]()
+    if outline.lines and text and len(text) <= LONGEST_SEARCH:
+        total, lines = outline.find(text, most=MOST_MATCHES)
+    headers = {**pages.HEADERS, "Cache-Control": "no-store"}
+    return JSONResponse({"total": total, "lines": lines}, headers=headers)
 
 
 def maker_of(session: Session, deployment: DeploymentView, app_id: int) -> reads.Maker | None:
@@ -76,20 +97,47 @@ def is_done(deployment: DeploymentView) -> bool:
     return deployment.state.is_over and not running
 
 
-def stages(deployment: DeploymentView) -> Sequence[Stage]:
-    """Give the timeline: what was begun, and while it goes on, what is still ahead."""
-    begun = [_stage(step) for step in deployment.steps]
-    if deployment.state.is_over:
-        return begun
-    order = list(StepName)
-    first = StepName.START if deployment.kind is Kind.ROLLBACK else StepName.CHECKOUT
-    after = max([order.index(step.name) + 1 for step in deployment.steps] + [order.index(first)])
-    ahead = [
-        Stage(labels.STEP_WORDS[name], labels.STEP_AHEAD, None, None) for name in order[after:]
-    ]
-    return [*begun, *ahead]
+def _words(app: AppView, deployment: DeploymentView) -> dict[str, Any]:
+    is_cancelling = bool(deployment.cancelled_by) and not deployment.state.is_over
+    look = CANCELLING if is_cancelling else labels.DEPLOYMENT_LOOKS[deployment.state]
+    return {
+        "title": f"{app.name} #{deployment.number}: {look.word.lower()}",
+        "tone": look.tone,
+        "look": look,
+        "cancelling": is_cancelling,
+        "failed": deployment.state in FAILED,
+        "done": is_done(deployment),
+    }
 
 
-def _stage(step: StepView) -> Stage:
-    seconds = ((step.ended_at or now()) - step.started_at).total_seconds()
-    return Stage(labels.STEP_WORDS[step.name], labels.STEP_LOOKS[step.state], step, seconds)
+def _log(request: Request, deployment: DeploymentView, outline: Outline) -> dict[str, Any]:
+    # What failed is read from its end, what runs is followed, what went well is read in order.
+    from_end = deployment.state in FAILED or not is_done(deployment)
+    without = request.query_params.get("lines") == "0"
+    log = transcript.EMPTY if without else transcript.read_transcript(outline, from_end=from_end)
+    last_lines = transcript.excerpt(outline) if deployment.state in FAILED else []
+    return {"log": log, "excerpt": last_lines}
+
+
+def _found_outline(request: Request) -> Outline:
+    with pages.database_of(request).reading() as session:
+        queries.find_deployment(session, _wanted(request))
+    return _outline(request)
+
+
+def _outline(request: Request) -> Outline:
+    # Read after the rows: a log that has grown meanwhile is followed from where it is read to.
+    outlines: Outlines = request.app.state.outlines
+    return outlines.of(log_path(pages.settings_of(request).logs_dir, _wanted(request)))
+
+
+def _wanted(request: Request) -> int:
+    wanted: int = request.path_params["id"]
+    if wanted > pages.LARGEST_ID:
+        raise NotFoundError(f"there is no deployment with the id {wanted}")
+    return wanted
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    return int(text) if pages.is_id(text) else 0

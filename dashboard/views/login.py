@@ -8,7 +8,7 @@ from dashboard import pages
 # Words of ours only: a sentence taken from the address could be put there by anybody.
 PROBLEMS = {
     "wrong_credentials": "The name or the password is wrong.",
-    "busy": "Too many attempts; wait a minute and try again.",
+    "busy": "Too many attempts; wait a while and try again.",
     "expired": "You were logged out; log in again.",
 }
 

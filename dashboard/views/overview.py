@@ -1,21 +1,37 @@
-"""The first page: every app, how it stands, and what is being done for it."""
+"""The first page: what wants a person, what goes on, and how every app stands.
+
+With hundreds of apps a page of cards is sent at a time, so that it stays within 60 KB as it is. It
+is not compressed: it holds the visitor's CSRF token beside words from the address, and the length
+of the two pressed together would give the token away (BREACH).
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
+from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import charts, labels, pages, reads
+from dashboard import attention, charts, glance, labels, pages, reads
+from dashboard.attention import Concern
+from dashboard.glance import Standing
 from jobs import queries
+from jobs.models import now
+from jobs.settings import Settings
 from jobs.states import AppState
+from jobs.tokens import WARN_BEFORE
 from jobs.views import AppView
 
+PAGE = 20
+MOST_CONCERNS = 6
+MOST_RUNNING = 6
 CHART_HEIGHT = 34
-# The states that want a person, the worst first.
-ATTENTION = (AppState.FAILING, AppState.STOPPED)
+LONGEST_FILTER = 100
+ATTENTION = "attention"  # a choice beside the states: apps that want a person
 
 
 @dataclass(frozen=True)
@@ -29,15 +45,97 @@ class Card:
     chart: Markup
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which apps are asked for."""
+
+    text: str
+    state: str  # one of AppState, or ATTENTION, or empty: any
+    after: str  # the name of the last one already seen
+
+    @property
+    def query(self) -> str:
+        """The address's query without the cursor."""
+        chosen = {"q": self.text, "state": self.state}
+        return urlencode({name: value for name, value in chosen.items() if value})
+
+
 def show(request: Request) -> Response:
-    """Show every app."""
-    settings = pages.settings_of(request)
+    """Show the apps; `?q=` and `?state=` narrow them down, `?after=` goes on in the list."""
+    settings, wanted = pages.settings_of(request), wanted_of(request)
     with pages.database_of(request).reading() as session:
-        apps = queries.app_views(session, settings)
-        live = reads.live_commits(session)
-        work = reads.work_now(session)
-        recent = reads.recent_deployments(session)
-    cards = [
+        apps = glance.standings(session)
+        machine = glance.machine(session)
+        concerns = _concerns(session, apps, machine, settings)
+        matching = narrow(apps, wanted, {concern.app for concern in concerns})
+        shown = [app for app in matching if app.name > wanted.after][:PAGE]
+        cards = _cards(session, shown, settings)
+        running = reads.running_now(session, limit=MOST_RUNNING)
+    values: dict[str, Any] = _machine(machine)
+    return pages.render(
+        request,
+        "overview.html",
+        title="Overview",
+        tone=_tone(apps),
+        total=len(apps),
+        counts=_counts(apps),
+        cards=cards,
+        wanted=wanted,
+        following=shown[-1].name if shown and shown[-1] is not matching[-1] else "",
+        concerns=concerns,
+        running=running,
+        **values,
+        webhook_url=queries.webhook_url(settings),
+    )
+
+
+def wanted_of(request: Request) -> Wanted:
+    """Read the address; what makes no sense in it is left out."""
+    given = {
+        name: request.query_params.get(name, "").strip()[:LONGEST_FILTER]
+        for name in ("q", "state", "after")
+    }
+    is_known = given["state"] in {ATTENTION, *AppState}
+    return Wanted(given["q"].lower(), given["state"] if is_known else "", given["after"])
+
+
+def narrow(apps: Sequence[Standing], wanted: Wanted, wanting: set[str]) -> list[Standing]:
+    """Give the apps that are asked for; `wanting` are the names of those that want a person."""
+    return [
+        app
+        for app in apps
+        if wanted.text in app.name
+        and (wanted.state in {"", app.state} or (wanted.state == ATTENTION and app.name in wanting))
+    ]
+
+
+def _concerns(
+    session: Session, apps: Sequence[Standing], machine: glance.Machine, settings: Settings
+) -> list[Concern]:
+    at = now()
+    tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
+    missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
+    return attention.concerns(apps, [*tokens, *missed], machine, at)
+
+
+def _machine(machine: glance.Machine) -> dict[str, object]:
+    vitals, at = machine.vitals, now()
+    return {
+        "queue": machine.queue,
+        "busy": machine.busy,
+        "vitals": None if vitals is None or attention.is_silent(vitals, at) else vitals,
+        "disk_free": attention.least_free(vitals) if vitals else 0,
+        "most_concerns": MOST_CONCERNS,
+    }
+
+
+def _cards(session: Session, shown: Sequence[Standing], settings: Settings) -> list[Card]:
+    ids = [app.id for app in shown]
+    apps = queries.app_views(session, settings, [app.name for app in shown])
+    live = reads.live_commits(session, ids)
+    work = reads.work_now(session, ids)
+    recent = reads.recent_deployments(session, ids)
+    return [
         Card(
             app,
             labels.APP_LOOKS[app.state],
@@ -47,15 +145,6 @@ def show(request: Request) -> Response:
         )
         for app in apps
     ]
-    return pages.render(
-        request,
-        "overview.html",
-        title="Overview",
-        tone=_tone(apps),
-        cards=cards,
-        counts=_counts(apps),
-        webhook_url=queries.webhook_url(settings),
-    )
 
 
 def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | None = None) -> Markup:
@@ -77,12 +166,12 @@ def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | Non
     )
 
 
-def _counts(apps: Sequence[AppView]) -> list[tuple[labels.Look, int]]:
+def _counts(apps: Sequence[Standing]) -> list[tuple[AppState, labels.Look, int]]:
     found = Counter(app.state for app in apps)
-    return [(labels.APP_LOOKS[state], found[state]) for state in AppState if found[state]]
+    return [(state, labels.APP_LOOKS[state], found[state]) for state in AppState if found[state]]
 
 
-def _tone(apps: Sequence[AppView]) -> str:
+def _tone(apps: Sequence[Standing]) -> str:
     states = {app.state for app in apps}
-    worst = next((state for state in ATTENTION if state in states), None)
+    worst = next((state for state in (AppState.FAILING, AppState.STOPPED) if state in states), None)
     return labels.APP_LOOKS[worst].tone if worst else "home"

@@ -2,9 +2,17 @@
 
 import sys
 
-from tests.benchmarks import push_to_live, receiver, swaps
+from tests.benchmarks import hostile, pages, push_to_live, receiver, soak, swaps, viewers
 
-BENCHMARKS = {"push_to_live": push_to_live.run, "receiver": receiver.run, "swaps": swaps.run}
+BENCHMARKS = {
+    "hostile": hostile.run,
+    "pages": pages.run,
+    "push_to_live": push_to_live.run,
+    "receiver": receiver.run,
+    "soak": soak.run,
+    "swaps": swaps.run,
+    "viewers": viewers.run,
+}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

@@ -132,4 +132,4 @@ def _wait_until_idle(stand: Stand, *, timeout: float = 60) -> None:
         (latest,) = stand.keystone.api("GET", "/api/deployments?limit=1")["items"]
         return latest["state"] in OVER
 
-    until(is_idle, timeout=timeout, what="the workers are idle", pause_s=0.02)
+    until(is_idle, timeout=timeout, what="the workers are idle")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks import push_to_live, receiver, swaps
+from tests.benchmarks import push_to_live, receiver, soak, swaps
 from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import median, percentile
 
@@ -29,6 +29,14 @@ def test_no_request_fails_during_swaps_nor_when_a_version_is_unhealthy(stand: St
     seen = swaps.measure(stand, swaps=2, crowd=False, quiet_s=1, slow_ms=1500)
     assert [each.failures for each in seen] == [[], []]
     assert all(each.load.times for each in seen)
+
+
+def test_deployments_in_a_row_keep_what_is_to_be_kept_and_touch_nothing_else(stand: Stand) -> None:
+    with soak.strangers() as stranger:
+        seen = soak.measure(stand, stranger, deployments=soak.KEPT + 2)
+    assert len(seen.levels) == soak.KEPT + 2
+    assert seen.is_level
+    assert seen.missing == []
 
 
 def test_every_push_of_a_burst_is_accepted(stand: Stand) -> None:

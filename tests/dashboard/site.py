@@ -51,7 +51,7 @@ class Door:
         default=lambda: JSONResponse({"id": 1, "number": 1}, status_code=202)
     )
     events: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
-    logs: Callable[[Request], Response] = field(default=lambda _: Response(status_code=404))
+    changes: Callable[[], Response] = field(default=lambda: Response(status_code=404))
     container: Callable[[], Response] = field(default=lambda: JSONResponse(CONTAINER))
     output: Callable[[], Response] = field(default=lambda: PlainTextResponse(""))
 
@@ -89,8 +89,8 @@ def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
     def follow(request: Request) -> Response:
         return door.events(request)
 
-    def read(request: Request) -> Response:
-        return door.logs(request)
+    def hear(_request: Request) -> Response:
+        return door.changes()
 
     return Starlette(
         routes=[
@@ -99,9 +99,9 @@ def make_site(database: Database, settings: Settings, door: Door) -> Starlette:
             Route("/api/apps/{app}/rollback", take, methods=["POST"]),
             Route("/api/apps/{app}/container", look),
             Route("/api/apps/{app}/logs", read_output),
+            Route("/api/events", hear),
             Route("/api/deployments/{id:int}/cancel", take, methods=["POST"]),
             Route("/api/deployments/{id:int}/events", follow),
-            Route("/api/deployments/{id:int}/logs", read),
             Mount("/", create_dashboard(database, settings)),
         ],
         middleware=[Middleware(KnowsVisitor, door=door)],

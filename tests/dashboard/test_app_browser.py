@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 from sqlmodel import select
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from jobs.database import Database
 from jobs.models import App
@@ -28,6 +28,8 @@ def open_question(tab: Page, site: str, row: str) -> None:
 def test_going_back_is_asked_first_and_then_done(
     tab: Page, site: str, scene: Scene, door: Door
 ) -> None:
+    door.changes = lambda: StreamingResponse(iter(()), media_type="text/event-stream")
+    door.events = lambda _: door.changes()
     heard = complaints_of(tab)
     open_question(tab, site, "rollback-4")
     dialog = tab.get_by_role("dialog")
@@ -36,7 +38,8 @@ def test_going_back_is_asked_first_and_then_done(
     assert door.posted == []
     dialog.get_by_role("button", name="Roll back").click()
     tab.wait_for_url("**/deployments/1")
-    assert door.posted == [("POST /api/apps/web/rollback", {"release": 4}, "csrf-of-ada")]
+    asked = {"release": 4, "after": 11}
+    assert door.posted == [("POST /api/apps/web/rollback", asked, "csrf-of-ada")]
     assert heard == []
 
 

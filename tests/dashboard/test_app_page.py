@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from starlette.testclient import TestClient
 
 from jobs.database import Database
-from jobs.models import Domain
+from jobs.models import Certificate, Deployment, Domain, DomainPort, now
 from jobs.states import ContainerState, DeploymentState, Role
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
@@ -189,3 +190,88 @@ def test_settings_of_its_own_are_told(client: TestClient, database: Database, sc
     assert "<dt>Memory</dt><dd>1024 MB</dd>" in html
     assert "<dt>Volumes</dt>" not in html
     assert "<dt>Volumes</dt><dd>data:/var/lib/web</dd>" in page(client, "/apps/web")
+
+
+# --- The buttons -----------------------------------------------------------------------------
+
+
+def test_a_button_shows_what_runs_and_says_what_a_click_does(
+    client: TestClient, scene: Scene
+) -> None:
+    going_on, quiet = page(client, "/apps/shop"), page(client, "/apps/docs")
+    assert "Deploy after #27" in form(going_on, "deploy")
+    assert 'title="#27 is on its way; this one waits for its end"' in form(going_on, "deploy")
+    assert "Deploy now" in form(quiet, "deploy")
+    assert "disabled" in form(going_on, "redeploy")
+    assert "disabled" not in form(quiet, "redeploy")
+
+
+def test_what_runs_can_be_cancelled_from_here(client: TestClient, door: Door, scene: Scene) -> None:
+    button = form(page(client, "/apps/shop"), "cancel")
+    assert f'action="/api/deployments/{scene.running}/cancel"' in button
+    assert form(page(client, "/apps/docs"), "cancel") == ""
+    door.visitor = replace(ADA, role=Role.VIEWER)
+    assert "needs deployer</small>" in form(page(client, "/apps/shop"), "cancel")
+
+
+def test_a_redeploy_is_of_the_commit_that_is_live(
+    client: TestClient, scene: Scene, database: Database
+) -> None:
+    with database.reading() as session:
+        live = session.get_one(Deployment, scene.succeeded)
+    assert f'name="ref" value="{live.commit_sha}"' in form(page(client, "/apps/shop"), "redeploy")
+    assert "Nothing is live" in form(page(client, "/apps/status-page"), "redeploy")
+
+
+@pytest.mark.parametrize("name", ["deploy", "redeploy", "rollback", "rollback-12"])
+def test_a_button_says_which_deployment_it_has_seen(
+    client: TestClient, scene: Scene, name: str
+) -> None:
+    assert 'name="after" value="15" data-json' in form(page(client, "/apps/importer"), name)
+
+
+def test_auto_deploy_can_be_paused_by_an_admin(
+    client: TestClient, door: Door, scene: Scene
+) -> None:
+    pause = form(page(client, "/apps/shop"), "pause")
+    assert 'name="auto_deploy" value="false" data-json' in pause
+    assert form(page(client, "/apps/importer"), "pause") == ""
+    door.visitor = replace(ADA, role=Role.DEPLOYER)
+    assert "disabled" in form(page(client, "/apps/shop"), "pause")
+
+
+# --- Domains and trends ----------------------------------------------------------------------
+
+
+def test_domains_are_told_with_their_certificates(
+    client: TestClient, scene: Scene, database: Database
+) -> None:
+    with database.writing() as session:
+        for name in ("shop.example", "www.shop.example", "old.shop.example"):
+            session.add(Domain(app_id=1, name=name))
+        session.add(DomainPort(scheme="http", port=80))
+        for domain, days in (("shop.example", 80), ("old.shop.example", 3)):
+            ends = now() + timedelta(days=days)
+            session.add(Certificate(domain=domain, sealed=b"x", not_after=ends))
+    html = page(client, "/apps/shop")
+    assert 'href="http://shop.example"' in html
+    assert f"until {(now() + timedelta(days=80)).date()}" in html
+    assert "Its certificate expires on" in html
+    assert "No certificate: served by HTTP only. <code>keystone certificate set www." in html
+
+
+def test_an_app_without_domains_says_where_it_answers(client: TestClient, scene: Scene) -> None:
+    html = page(client, "/apps/web")
+    assert "None: it answers at http://127.0.0.1:" in html
+    assert "--domains app.example.com" in html
+
+
+def test_trends_are_drawn_once_there_is_something_to_say(client: TestClient, scene: Scene) -> None:
+    assert page(client, "/apps/shop").count('class="trend"') == 2
+    assert "Trends" not in page(client, "/apps/status-page")
+
+
+def test_the_deliveries_of_the_repository_are_one_click_away(
+    client: TestClient, scene: Scene
+) -> None:
+    assert 'href="/deliveries?repository=octo/web"' in page(client, "/apps/web")

@@ -16,8 +16,16 @@ def bars(*made: Bar, slots: int = 4) -> ET.Element:
 
 
 def test_empty_places_come_before_the_bars() -> None:
-    drawn = bars(Bar("good", 3), Bar("bad", 5))
-    assert [path.get("class") for path in drawn] == ["none", "none", "good", "bad"]
+    empty, good, bad = bars(Bar("good", 3), Bar("bad", 5))
+    assert [path.get("class") for path in (empty, good, bad)] == ["none", "good", "bad"]
+    assert empty.get("d") == "M2 29h4M14 29h4"
+    assert (good.get("d") or "").startswith("M24 ")
+    assert (bad.get("d") or "").startswith("M36 ")
+
+
+def test_bars_of_one_tone_are_one_path() -> None:
+    drawn = bars(*[Bar("good", 3)] * 3, Bar("busy", 1))
+    assert [path.get("class") for path in drawn] == ["good", "busy open"]
 
 
 def test_the_tone_changes_the_shape_and_not_only_the_colour() -> None:
@@ -37,7 +45,7 @@ def test_nothing_written_by_strangers_gets_out_of_its_attribute() -> None:
 
 
 def test_no_deployment_at_all_draws_an_empty_row() -> None:
-    assert len(bars()) == 4
+    assert [path.get("class") for path in bars()] == ["none"]
 
 
 @pytest.mark.parametrize("tone", list(charts.FAVICONS))

@@ -1,0 +1,65 @@
+"""Where a deployment's commit, and what it changed, can be looked at: on GitHub and nowhere else.
+
+An address is put together of checked parts; a repository's URL may be anything that git can fetch.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sqlmodel import Session, col, select
+
+from jobs.models import Deployment
+from jobs.naming import github_host
+from jobs.states import DeploymentState
+from jobs.triggers import is_sha
+from jobs.views import DeploymentView
+
+REPOSITORY = re.compile(r"/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}?)(?:\.git)?/?")
+
+
+@dataclass(frozen=True)
+class CommitLinks:
+    """Two pages of GitHub's; None where there is none."""
+
+    commit: str | None = None
+    compare: str | None = None
+    base: str = ""  # the commit that was live before, which it is compared with
+
+
+def commit_links(git_url: str, api_url: str, sha: str, base: str) -> CommitLinks:
+    """Give the links of a commit.
+
+    Args:
+        api_url: the GitHub API in use, which says which host is GitHub.
+        base: the commit to compare with; empty for none.
+    """
+    address = repository_address(git_url, api_url)
+    if address is None or not is_sha(sha):
+        return CommitLinks()
+    can_compare = is_sha(base) and base != sha
+    compare = f"{address}/compare/{base}...{sha}" if can_compare else None
+    return CommitLinks(f"{address}/commit/{sha}", compare, base if can_compare else "")
+
+
+def repository_address(git_url: str, api_url: str) -> str | None:
+    """Give a repository's page, or None for one that is not on the GitHub in use."""
+    parts = urlsplit(git_url)
+    path = REPOSITORY.fullmatch(parts.path)
+    is_github = parts.scheme == "https" and parts.netloc == github_host(api_url)
+    return f"https://{parts.netloc}/{path[1]}" if is_github and path else None
+
+
+def commit_before(session: Session, app_id: int, deployment: DeploymentView) -> str:
+    """Give the commit that was live when a deployment was asked for; empty if there was none."""
+    statement = (
+        select(Deployment.commit_sha)
+        .where(
+            Deployment.app_id == app_id,
+            col(Deployment.id) < deployment.id,
+            Deployment.state == DeploymentState.SUCCESS,
+        )
+        .order_by(col(Deployment.id).desc())
+        .limit(1)
+    )
+    return session.exec(statement).first() or ""

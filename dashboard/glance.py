@@ -1,0 +1,200 @@
+"""SELECTs for the overview: how everything stands, in as many statements as there are questions.
+
+It reads every app, so it reads little of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from sqlalchemy import func, or_
+from sqlmodel import Session, col, select
+
+from dashboard.reads import AnySelect
+from jobs.addresses import certificate_views
+from jobs.models import App, CatchUp, Deployment, Release, Repository, Vitals
+from jobs.paging import unindexed
+from jobs.queries import FAILED_STATES, app_state, apps_with_open_deployments, failure_words
+from jobs.repositories import search_health
+from jobs.states import AppState, ContainerState, DeploymentState
+from jobs.views import CertificateView
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one app stands."""
+
+    id: int
+    name: str
+    state: AppState
+    reason: str
+    is_paused: bool
+    paused_reason: str
+    needs_redeploy: bool
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What waits for a worker."""
+
+    length: int
+    oldest: datetime | None  # since when the first one waits
+
+
+@dataclass(frozen=True)
+class TokenTrouble:
+    """A repository whose token is refused, or ends."""
+
+    repository: str
+    app: str  # one of the apps it is needed for
+    problem: str | None  # None: it only ends
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class MissedPushes:
+    """A repository whose pushes do not all arrive."""
+
+    repository: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the apps run on, and what stands in line."""
+
+    queue: Queue
+    busy: int  # deployments that run
+    vitals: Vitals | None  # None: the watcher has never looked
+    certificates: Sequence[CertificateView]
+
+
+def standings(session: Session) -> list[Standing]:
+    """Say how every app stands, by name."""
+    opened = apps_with_open_deployments(session)
+    rows = session.connection().execute(_every_app())
+    return [_standing(_Row(*row), opened) for row in rows]
+
+
+class _Row(NamedTuple):
+    """Of an app what its standing is made of."""
+
+    id: int
+    name: str
+    live_release_id: int | None
+    container_state: ContainerState | None
+    container_reason: str
+    auto_deploy: bool
+    paused_reason: str
+    last_deployment: int
+    failure: str | None  # why the last deployment failed, if it did
+    configuration: int
+    live_configuration: int | None
+
+
+def _every_app() -> AnySelect:
+    # Within the row of its app a deployment is found by its number. A join might begin at the
+    # deployments, all million of them.
+    failure = (
+        sqlalchemy.select(col(Deployment.reason))
+        .where(
+            col(Deployment.app_id) == App.id,
+            col(Deployment.number) == App.last_deployment,
+            unindexed(Deployment.state).in_(FAILED_STATES),
+        )
+        .correlate(App)
+        .scalar_subquery()
+    )
+    columns: list[Any] = [
+        App.id,
+        App.name,
+        App.live_release_id,
+        App.container_state,
+        App.container_reason,
+        App.auto_deploy,
+        App.paused_reason,
+        App.last_deployment,
+        failure,
+        App.configuration,
+        Release.configuration,
+    ]
+    live = col(Release.id) == col(App.live_release_id)
+    return sqlalchemy.select(*columns).join(Release, live, isouter=True).order_by(App.name)
+
+
+def _standing(row: _Row, opened: set[int]) -> Standing:
+    failed = "" if row.failure is None else failure_words(row.last_deployment, row.failure)
+    state, reason = app_state(row, failed, is_deploying=row.id in opened)
+    return Standing(
+        name=row.name,
+        id=row.id,
+        state=state,
+        reason=reason,
+        is_paused=not row.auto_deploy,
+        paused_reason=row.paused_reason,
+        needs_redeploy=row.live_configuration not in {None, row.configuration},
+    )
+
+
+def machine(session: Session) -> Machine:
+    """Say how the rest stands."""
+    waiting = select(Deployment.queued_at).where(Deployment.state == DeploymentState.QUEUED)
+    return Machine(
+        queue=Queue(
+            length=_count(session, DeploymentState.QUEUED),
+            oldest=session.exec(waiting.order_by(col(Deployment.id)).limit(1)).first(),
+        ),
+        busy=_count(session, DeploymentState.RUNNING),
+        vitals=session.get(Vitals, 1),
+        certificates=certificate_views(session),
+    )
+
+
+def _count(session: Session, state: DeploymentState) -> int:
+    return session.exec(select(func.count()).where(Deployment.state == state)).one()
+
+
+def token_troubles(session: Session, *, before: datetime) -> list[TokenTrouble]:
+    """List the repositories that apps need whose token is refused or ends before a moment."""
+    statement = (
+        select(
+            Repository.full_name,
+            func.min(App.name),
+            Repository.token_problem,
+            Repository.token_expires_at,
+        )
+        .join(App, col(App.repository_id) == col(Repository.id))
+        .where(
+            or_(
+                col(Repository.token_problem).is_not(None),
+                col(Repository.token_expires_at) < before,
+            )
+        )
+        .group_by(col(Repository.id))
+        .order_by(Repository.name_key)
+    )
+    return [TokenTrouble(*row) for row in session.exec(statement)]
+
+
+def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]:
+    """List the repositories whose pushes do not all arrive, or may not.
+
+    Args:
+        every_minutes: how often each is asked for what was missed; 0: never.
+    """
+    statement = (
+        select(Repository.full_name, CatchUp.found)
+        .join(CatchUp, col(CatchUp.repository_id) == col(Repository.id))
+        .where(CatchUp.found != "")
+        .order_by(Repository.name_key)
+    )
+    found = [
+        MissedPushes(name, f"pushes did not arrive and were caught up with: {words}")
+        for name, words in session.exec(statement)
+    ]
+    late = (
+        each.partition(": ") for each in search_health(session, every_minutes=every_minutes).late
+    )
+    return found + [MissedPushes(name, f"pushes may be missed: {words}") for name, _, words in late]

@@ -1,0 +1,116 @@
+// A deployment's page: its log, and while it runs, its log and its state as they come.
+import { get } from "./actions.js";
+import { followEverything, refresh, refreshSoon } from "./fresh.js";
+import { Live } from "./live.js";
+import { Log } from "./log.js";
+import { watchTail } from "./tail.js";
+
+const RANGE = /^#L(\d+)(?:-L(\d+))?$/;
+const WORDS = { live: "Live", asking: "Updated every 3 s", lost: "Connection lost, trying again…" };
+
+const { deployment } = document.querySelector("main").dataset;
+const box = document.querySelector(".logbox");
+const state = box.querySelector(".link-state");
+const tool = (name) => box.querySelector(`[data-tool="${name}"]`);
+const isDone = () => document.querySelector("[data-done]").dataset.done === "yes";
+const log = new Log(box, deployment);
+const tail = watchTail(tool("follow"), log.view, () => !isDone());
+
+// --- Lines have addresses: #L120, and #L10-L20 by a click with Shift.
+
+function pick(hash, goThere) {
+  const [, from, to = from] = hash.match(RANGE) ?? [];
+  if (!from) return;
+  const ends = [Number(from), Number(to)].sort((a, b) => a - b);
+  log.pick(...ends);
+  if (!goThere) return;
+  tail.set(false);
+  log.reveal(ends[0]);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#L"]');
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const [, before] = event.shiftKey ? (location.hash.match(RANGE) ?? []) : [];
+  const hash = before ? `#L${before}-${link.hash.slice(1)}` : link.hash;
+  history.replaceState(null, "", hash);
+  pick(hash, !log.view.contains(link));
+});
+addEventListener("hashchange", () => pick(location.hash, true));
+
+// --- How the log is shown, remembered from page to page.
+
+function watchToggle(name, byDefault) {
+  const key = `keystone:${name}`;
+  const set = (on) => {
+    tool(name).setAttribute("aria-pressed", String(on));
+    log.view.classList.toggle(`no-${name}`, !on);
+  };
+  set((localStorage.getItem(key) ?? String(byDefault)) === "true");
+  tool(name).addEventListener("click", () => {
+    const on = tool(name).getAttribute("aria-pressed") !== "true";
+    localStorage.setItem(key, String(on));
+    set(on);
+  });
+}
+
+// --- While it runs.
+
+function say(how) {
+  state.textContent = WORDS[how];
+  state.classList.toggle("on", how !== "lost");
+}
+
+function add(html, end) {
+  log.add(html, end);
+  tail.keepUp();
+}
+
+function drawBuild(html) {
+  const panel = document.querySelector('[data-live="build"]');
+  if (panel.innerHTML !== html) panel.innerHTML = html;
+}
+
+async function askLines() {
+  const answer = await get(`/deployments/${deployment}/lines?first=${log.total + 1}`);
+  const end = Number(answer.headers.get("X-Next-Offset"));
+  add(await answer.text(), end);
+}
+
+function follow() {
+  const live = new Live({
+    address: () => `/api/deployments/${deployment}/events?lines=html&offset=${log.offset}`,
+    heard: {
+      log: (event) => add(event.data, Number(event.lastEventId)),
+      build: (event) => drawBuild(event.data),
+      state: refreshSoon,
+    },
+    ask: async () => {
+      const wasDone = isDone();
+      await askLines();
+      await refresh();
+      if (wasDone) end(live);
+      return true;
+    },
+    say,
+  });
+}
+
+// What is written last may come after the last event: it was asked for before this.
+function end(live) {
+  live.stop();
+  state.textContent = "";
+  tool("follow").hidden = true;
+  followEverything();
+}
+
+watchToggle("wrap", true);
+watchToggle("times", innerWidth > 720);
+const find = box.querySelector(".find");
+find.addEventListener("focusin", () => import("./search.js").then(({ watchSearch }) => watchSearch(find, log)), { once: true });
+if (location.hash) pick(location.hash, true);
+else if (!isDone()) tail.set(true);
+else if ("openAt" in box.dataset) log.view.scrollTop = log.view.scrollHeight; // what went wrong is said last
+if (isDone()) followEverything();
+else follow();

@@ -1,0 +1,126 @@
+"""An app's settings, for admins: what it is, its variables, domains, repository, and its end.
+
+The forms post to the same address; the receiver draws the page again when it refuses one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import pages, reads
+from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
+from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
+from jobs import queries
+from jobs.repositories import repository_view
+from jobs.views import AppView
+
+PARTS = (
+    ("", "Configuration"),
+    ("/variables", "Variables"),
+    ("/domains", "Domains"),
+    ("/repository", "Repository"),
+    ("/remove", "Remove"),
+)
+
+VARIABLE = Field("variable", "Name", hint="Letters, digits and underscores")
+VALUE = Field("value", "Value", Kind.TEXT, hint="Write-only here; may have several lines")
+IS_SECRET = Field(
+    "secret", "Secret", Kind.SWITCH, hint="Masked in logs, and never shown by the API either"
+)
+SET_VARIABLE = (VARIABLE, VALUE, IS_SECRET)
+
+DOMAIN = Field("domain", "Domain")
+CERTIFICATE = Field(
+    "certificate", "Certificate (PEM)", Kind.TEXT, hint="The domain's, then those it depends on"
+)
+KEY = Field("key", "Key (PEM)", Kind.SECRET_TEXT, hint="Without a passphrase; write-only")
+SET_CERTIFICATE = (DOMAIN, CERTIFICATE, KEY)
+
+OVERLAP = Field(
+    "overlap_hours",
+    "Hours in which the old secret verifies as well",
+    Kind.NUMBER,
+    hint="0: it ends at once, since somebody else knows it",
+    start="24",
+)
+CONFIRM = Field("confirm", "Type the app's name to confirm")
+
+
+def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show every field of the app that can be changed, in one form."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+    present = {
+        one.name: text_of(getattr(app, one.name)) for section in SECTIONS for one in section.fields
+    }
+    return _draw(request, filled, "configuration", app, {"sections": SECTIONS, "present": present})
+
+
+def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show the names of the app's variables; values come in here, and never out."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+        names = reads.variable_names(session, app.id)
+    return _draw(request, filled, "variables", app, {"variables": names, "fields": SET_VARIABLE})
+
+
+def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show the app's domains, and which certificates prove them until when."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+        served = reads.served_domains(session, app)
+    values = {
+        "domains_field": DOMAINS,
+        "present": text_of(app.domains),
+        "domains": served,
+        "certificate_field": CERTIFICATE,
+        "key_field": KEY,
+    }
+    return _draw(request, filled, "domains", app, values)
+
+
+def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show how the repository's token and webhook stand, with the ways to renew them."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+        found = repository_view(session, app.repository_id)
+    values = {"repository": found, "token_field": TOKEN, "overlap_field": OVERLAP}
+    return _draw(request, filled, "repository", app, values)
+
+
+def new_secret(request: Request, *, url: str, secret: str) -> Response:
+    """Show a repository's new webhook secret, this once."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+    return _draw(request, UNTOUCHED, "secret", app, {"url": url, "secret": secret})
+
+
+def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Ask whether the app is really to go."""
+    with pages.database_of(request).reading() as session:
+        app = _app(session, request)
+    return _draw(request, filled, "remove", app, {"confirm": CONFIRM})
+
+
+def _app(session: Session, request: Request) -> AppView:
+    return queries.app_view(session, request.path_params["app"], pages.settings_of(request))
+
+
+def _draw(
+    request: Request, filled: Filled, part: str, app: AppView, values: Mapping[str, Any]
+) -> Response:
+    return pages.render(
+        request,
+        f"settings/{part}.html",
+        title=f"{app.name}: settings",
+        status=filled.status,
+        app=app,
+        base=f"/apps/{app.name}/settings",
+        parts=PARTS,
+        filled=filled,
+        done=pages.done_words(request),
+        **values,
+    )

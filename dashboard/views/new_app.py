@@ -1,0 +1,31 @@
+"""Adding an app, for admins: the few fields that are needed first, the rest folded."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import pages
+from dashboard.app_fields import FIRST, REST
+from dashboard.forms import UNTOUCHED, Filled
+from jobs.views import AppView
+
+
+def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show the form."""
+    folded = {one.name for section in REST for one in section.fields}
+    return pages.render(
+        request,
+        "settings/new_app.html",
+        title="Add an app",
+        status=filled.status,
+        filled=filled,
+        first=FIRST,
+        rest=REST,
+        is_unfolded=not folded.isdisjoint(filled.problems),
+    )
+
+
+def show_added(request: Request, app: AppView) -> Response:
+    """Show what is left to do at GitHub; the webhook's secret, when the repository is new."""
+    return pages.render(
+        request, "settings/added.html", title=f"{app.name}: added", status=201, app=app
+    )

@@ -1,0 +1,105 @@
+"""Users and tokens, for admins; and everybody's own account."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import select
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import pages
+from dashboard.forms import UNTOUCHED, Field, Filled, Kind
+from jobs import accounts
+from jobs.models import User
+from jobs.states import Role, TokenState
+
+ROLES = tuple(
+    zip(
+        Role,
+        ("Viewer: reads", "Deployer: deploys too", "Admin: configures too"),
+        strict=True,
+    )
+)
+NAME = Field("name", "Name", hint="Lower-case letters, digits and dashes")
+ROLE = Field("role", "Role", Kind.CHOICE, choices=ROLES)
+PASSWORD = Field(
+    "password",
+    "Password",
+    Kind.SECRET,
+    hint="8 characters or more",
+    may_be_none=True,
+    autocomplete="new-password",
+)
+DAYS = Field("expires_in_days", "Days until it ends", Kind.NUMBER, start="365")
+NEW_USER = (NAME, ROLE, PASSWORD)
+NEW_TOKEN = (NAME, ROLE, DAYS)
+OWN_PASSWORD = (
+    Field(
+        "present_password",
+        "Present password",
+        Kind.SECRET,
+        autocomplete="current-password",
+    ),
+    Field(
+        "password",
+        "New password",
+        Kind.SECRET,
+        hint="8 characters or more; ends your other sessions",
+        autocomplete="new-password",
+    ),
+)
+TOKEN_LOOKS = {
+    TokenState.ACTIVE: "good",
+    TokenState.EXPIRED: "warn",
+    TokenState.REVOKED: "idle",
+}
+
+
+def users(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show who may log in, and what each may do."""
+    with pages.database_of(request).reading() as session:
+        found = [accounts.user_view(row) for row in accounts.users(session)]
+    fields = {"new": NEW_USER, "role_field": ROLE, "password_field": PASSWORD}
+    return _draw(request, filled, "users", "Users", {"users": found, **fields})
+
+
+def tokens(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show the keys of programs, without the keys."""
+    return _tokens(request, filled, made=None)
+
+
+def show_token(request: Request, *, name: str, value: str) -> Response:
+    """Show a new key, this once."""
+    return _tokens(request, UNTOUCHED, made=(name, value))
+
+
+def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> Response:
+    with pages.database_of(request).reading() as session:
+        found = [accounts.token_view(row) for row in accounts.tokens(session)]
+    values = {"tokens": found, "new": NEW_TOKEN, "looks": TOKEN_LOOKS, "made": made}
+    return _draw(request, filled, "tokens", "Tokens", values)
+
+
+def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show whoever is asking their password's form, and where they are logged in."""
+    visitor = pages.visitor_of(request)
+    name = visitor.name if visitor and visitor.kind == "user" else ""
+    with pages.database_of(request).reading() as session:
+        user = session.exec(select(User).where(User.name == name)).first()
+        sessions = accounts.sessions_of(session, user) if user else []
+    values = {"sessions": sessions, "user": user, "fields": OWN_PASSWORD}
+    return _draw(request, filled, "account", "Account", values)
+
+
+def _draw(
+    request: Request, filled: Filled, template: str, title: str, values: Mapping[str, Any]
+) -> Response:
+    return pages.render(
+        request,
+        f"settings/{template}.html",
+        title=title,
+        status=filled.status,
+        filled=filled,
+        done=pages.done_words(request),
+        **values,
+    )

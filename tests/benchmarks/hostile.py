@@ -1,0 +1,206 @@
+"""A hundred thousand hostile requests: what the web process answers, and what memory it keeps.
+
+REQUESTS=n takes another number, SEED=n plays other ones. The web process runs as `keystone up` runs
+it; every request has a connection of its own, some of them at the same time.
+"""
+
+import asyncio
+import os
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from jobs.runtime import open_runtime
+from jobs.settings import WebSettings, read_settings
+from jobs.states import Role
+from tests.benchmarks.attacks import Attack, Known, attacks
+from tests.benchmarks.tables import say, show
+from tests.benchmarks.viewers import web_process
+from tests.builders import make_app, make_live, make_token, signed_push
+from tests.haproxy import free_ports
+
+REQUESTS, SEED, AT_ONCE = 100_000, 5, 16
+# The first ones fill caches and pools, which is no growth.
+WARM_UP = 5000
+MOST_GROWTH = 0.20
+ANSWER_WITHIN_S = 20.0
+SETTLED_S = 2.0
+SECRET = SecretStr("the webhook secret of a benchmark")
+# What may be answered besides: GitHub, the watcher or the database are not there, or it is busy.
+DOCUMENTED = {502, 503}
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+NOTHING = 0  # the connection was closed without an answer
+LATE = -1  # no answer came in time
+
+
+@dataclass
+class Seen:
+    """What came back, and what is left of it in the web process."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by kind and status
+    tracebacks: int = 0  # in its log
+    seconds: float = 0.0
+    rss_before: int = 0  # bytes
+    rss_after: int = 0
+
+    @property
+    def broken(self) -> int:
+        """How many were answered by a crash, or not at all."""
+        return sum(
+            count
+            for (_, status), count in self.answers.items()
+            if status == LATE or (status >= 500 and status not in DOCUMENTED)
+        )
+
+    @property
+    def growth(self) -> float:
+        """How much more memory the process holds, as a share of what it held before."""
+        return self.rss_after / self.rss_before - 1
+
+
+def run() -> bool:
+    """Attack, print what was answered, and say whether it was borne."""
+    requests = int(os.environ.get("REQUESTS", REQUESTS))
+    with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
+        seen = measure(Path(name), requests=requests, warm_up=min(WARM_UP, requests // 4))
+    _show(seen)
+    return not seen.broken and not seen.tracebacks and seen.growth <= MOST_GROWTH
+
+
+def measure(folder: Path, *, requests: int, warm_up: int) -> Seen:
+    """Attack a web process; the warm-up comes before, and is answered for too."""
+    (port,) = free_ports(1)
+    environ = {
+        "KEYSTONE_DATA_DIR": str(folder),
+        "KEYSTONE_SECRET_KEY": "of no use to anybody",
+        "KEYSTONE_WEBHOOK_SECRET": SECRET.get_secret_value(),
+        # The database is the truth: only what is asked of the watcher needs Redis.
+        "KEYSTONE_REDIS_URL": f"unix://{folder / 'nobody.sock'}",
+        "KEYSTONE_PORT": str(port),
+    }
+    runtime = open_runtime(read_settings(WebSettings, environ))
+    try:
+        make_app(runtime)
+        make_live(runtime)
+        token = make_token(runtime, name="hostile", role=Role.ADMIN)
+        push = signed_push(SECRET, ref="refs/heads/another")
+        hostile = attacks(int(os.environ.get("SEED", SEED)), Known(token, push.body, push.headers))
+        log = folder / "web.log"
+        with log.open("wb") as errors, web_process(runtime, environ, port, log=errors) as pid:
+            seen = asyncio.run(_attack(pid, port, hostile, requests=requests, warm_up=warm_up))
+    finally:
+        runtime.database.close()
+    seen.tracebacks = log.read_bytes().count(b"Traceback")
+    return seen
+
+
+async def _attack(
+    pid: int, port: int, hostile: Iterator[Attack], *, requests: int, warm_up: int
+) -> Seen:
+    seen = Seen()
+    await _send_all(port, islice(hostile, warm_up), seen)
+    await asyncio.sleep(SETTLED_S)
+    seen.rss_before, began = _rss(pid), time.monotonic()
+    await _send_all(port, islice(hostile, requests), seen)
+    seen.seconds = time.monotonic() - began
+    await asyncio.sleep(SETTLED_S)
+    seen.rss_after = _rss(pid)
+    return seen
+
+
+async def _send_all(port: int, hostile: Iterator[Attack], seen: Seen) -> None:
+    """Send them, so many at once; the slow ones keep no other waiting."""
+    slow: list[asyncio.Task[None]] = []
+
+    async def take_turns() -> None:
+        for attack in hostile:
+            if attack.is_slow:
+                slow.append(asyncio.create_task(_send(port, attack, seen)))
+            else:
+                await _send(port, attack, seen)
+
+    await asyncio.gather(*(take_turns() for _ in range(AT_ONCE)))
+    await asyncio.gather(*slow)
+
+
+async def _send(port: int, attack: Attack, seen: Seen) -> None:
+    status = NOTHING
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            status = await _exchange(port, attack)
+    except TimeoutError:
+        status = LATE
+    except OSError:
+        pass  # it hung up on us while we were still sending, which is an answer as well
+    seen.answers[attack.kind, status] += 1
+
+
+async def _exchange(port: int, attack: Attack) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await _write(writer, attack)
+        if attack.is_cut:
+            return NOTHING
+        found = STATUS.match(await reader.readline())
+        await _read_to_the_end(reader)
+        return int(found[1]) if found else NOTHING
+    finally:
+        writer.close()
+
+
+async def _write(writer: asyncio.StreamWriter, attack: Attack) -> None:
+    head, end, body = attack.raw.partition(b"\r\n\r\n")
+    if not attack.is_slow:
+        writer.write(attack.raw)
+        await writer.drain()
+        return
+    writer.write(head + end)
+    for byte in body:
+        if writer.is_closing():
+            return
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.5)
+
+
+async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
+    """Read an answer whose connection the server closes; a stream only as far as it is one."""
+    while line := await reader.readline():
+        if line.startswith(b"content-type: text/event-stream"):
+            return
+        if line == b"\r\n":
+            break
+    while await reader.read(65536):
+        pass
+
+
+def _rss(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None, "the web process is gone"
+    return int(found[1]) * 1024
+
+
+def _show(seen: Seen) -> None:
+    statuses = sorted({status for _, status in seen.answers})
+    words = {NOTHING: "hung up", LATE: "late"}
+    kinds = sorted({kind for kind, _ in seen.answers})
+    show(
+        "Hostile requests, and what they were answered",
+        ["", *(words.get(status, str(status)) for status in statuses)],
+        [[kind, *(str(seen.answers[kind, status]) for status in statuses)] for kind in kinds],
+    )
+    total = sum(seen.answers.values())
+    say(f"\n  {total} requests, {total / max(seen.seconds, 0.1):.0f} a second")
+    say(f"  crashed or without an answer: {seen.broken} (goal: 0)")
+    say(f"  tracebacks in its log: {seen.tracebacks} (goal: 0)")
+    mib = 1024 * 1024
+    say(
+        f"  memory of the web process: {seen.rss_before / mib:.0f} MiB before, "
+        f"{seen.rss_after / mib:.0f} MiB after, {seen.growth:+.1%} (goal: at most 20 % more)"
+    )

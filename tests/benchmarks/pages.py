@@ -1,0 +1,184 @@
+"""How long each page takes with a million deployments of 500 apps, and how large the overview is.
+
+The web process's whole application is asked, without a socket in between: middleware, session,
+queries, template. The database is the file of a Keystone that has run for years.
+"""
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from starlette.types import ASGIApp, Message, Scope
+
+from jobs.models import User
+from jobs.records.access import open_session
+from jobs.records.audit import Actor
+from jobs.runtime import Runtime, open_runtime
+from jobs.settings import WebSettings
+from jobs.states import Role
+from receiver.access import COOKIE
+from receiver.app import create_app
+from tests.benchmarks.crowd import Crowd, fill
+from tests.benchmarks.tables import median, ms, percentile, say, show
+
+ROUNDS = 30
+WITHIN_S = 0.060
+OVERVIEW_BYTES = 60 * 1024
+OVERVIEW = "/"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one address answered, again and again."""
+
+    address: str
+    times: Sequence[float]
+    worked: Sequence[float]  # of these times what this process was at work, and not in line
+    length: int  # bytes of the last answer
+
+
+def addresses(crowd: Crowd) -> list[str]:
+    """Give every page, with its filters and at its last cursor."""
+    some, middle, last = crowd.apps // 4, crowd.deployments // 2, crowd.deployments
+    app, repository = f"/apps/app-{some:03d}", f"octo/repository-{some}"
+    return [
+        OVERVIEW,
+        "/?state=stopped",
+        "/?q=49",
+        "/?state=attention",
+        f"/?after=app-{crowd.apps - 10:03d}",
+        app,
+        f"{app}?before={middle}",
+        f"{app}?before={2 * crowd.apps}",
+        f"{app}?state=error",
+        f"{app}?trigger=catch_up",
+        f"{app}?author=grace&state=failure",
+        f"{app}?text=number+1123",
+        f"{app}?text=there+is+no+such+thing",
+        f"/deployments/{last - 1}",
+        f"/deployments/{last // 3}",
+        "/deliveries",
+        f"/deliveries?before={crowd.deliveries // 2}",
+        "/deliveries?before=40",
+        "/deliveries?outcome=ignored",
+        "/deliveries?outcome=duplicate",
+        "/deliveries?event=ping",
+        f"/deliveries?repository={repository}",
+        f"/deliveries?repository={repository}&outcome=ignored&before={crowd.deliveries // 2}",
+        "/deliveries?text=there+is+no+such+thing",
+        "/audit",
+        "/audit?before=40",
+        "/audit?actor=user:ada",
+        "/audit?tag=login",
+        "/audit?tag=token",
+        f"/audit?target=deployment:{last // 2}",
+        "/audit?since=2026-11-01&until=2026-11-02",
+        "/login",
+    ]
+
+
+def run() -> bool:
+    """Fill a database, ask for every page, print what was seen; give whether the goals are met."""
+    crowd = Crowd()
+    with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
+        runtime = open_filled(Path(name), crowd)
+        say(f"\n{crowd.deployments:,} deployments of {crowd.apps} apps, {ROUNDS} rounds")
+        seen = measure(runtime, addresses(crowd), rounds=ROUNDS)
+        runtime.database.close()
+    head = ("page", "median, ms", "95 %", "at work", "KB")
+    show("Server time of the pages", head, [_row(each) for each in seen])
+    return _judge(seen)
+
+
+def open_filled(folder: Path, crowd: Crowd) -> Runtime[WebSettings]:
+    """Make a Keystone's data directory, and fill its database."""
+    runtime = open_runtime(
+        WebSettings(data_dir=folder, secret_key=SecretStr("a key that opens nothing"))
+    )
+    runtime.database.close()
+    begun = time.monotonic()
+    fill(folder / "keystone.db", crowd)
+    say(f"filled in {time.monotonic() - begun:.0f} s")
+    return runtime
+
+
+def measure(runtime: Runtime[WebSettings], wanted: Sequence[str], *, rounds: int) -> list[Seen]:
+    """Ask for each address so many times, as an admin's browser would.
+
+    Raises:
+        RuntimeError: an answer was no page.
+    """
+    return asyncio.run(_ask_all(create_app(runtime), _log_in(runtime), wanted, rounds))
+
+
+def _log_in(runtime: Runtime[WebSettings]) -> str:
+    with runtime.database.writing() as session:
+        user = User(name=f"ada-{uuid.uuid4().hex[:8]}", role=Role.ADMIN, password_hash="none")
+        session.add(user)
+        session.flush()
+        opened = open_session(session, user, Actor("user", user.name))
+    return opened.cookie.get_secret_value()
+
+
+async def _ask_all(app: ASGIApp, cookie: str, wanted: Sequence[str], rounds: int) -> list[Seen]:
+    seen = []
+    for address in wanted:
+        await _ask(app, cookie, address)  # the first time templates are read and plans are made
+        answers = [await _ask(app, cookie, address) for _ in range(rounds)]
+        times, worked, lengths = zip(*answers, strict=True)
+        seen.append(Seen(address, times, worked, lengths[-1]))
+    return seen
+
+
+async def _ask(app: ASGIApp, cookie: str, address: str) -> tuple[float, float, int]:
+    path, _, query = address.partition("?")
+    headers = [(b"host", b"testserver"), (b"cookie", f"{COOKIE}={cookie}".encode())]
+    scope: Scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": headers,
+        "server": ("testserver", 80),
+        "client": ("127.0.0.1", 5000),
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    begun, begun_work = time.perf_counter(), time.process_time()
+    await app(scope, receive, send)
+    took, worked = time.perf_counter() - begun, time.process_time() - begun_work
+    status = sent[0]["status"]
+    if status != 200 and path != "/login":
+        raise RuntimeError(f"{address} was answered {status}")
+    return took, worked, sum(len(message.get("body", b"")) for message in sent)
+
+
+def _row(seen: Seen) -> tuple[str, ...]:
+    times = (median(seen.times), percentile(seen.times, 95), median(seen.worked))
+    return (seen.address, *map(ms, times), f"{seen.length / 1024:.1f}")
+
+
+def _judge(seen: Sequence[Seen]) -> bool:
+    slow = [each.address for each in seen if median(each.times) > WITHIN_S]
+    large = [
+        each.address for each in seen if each.address == OVERVIEW and each.length > OVERVIEW_BYTES
+    ]
+    for words, missed in (("slower than 60 ms", slow), ("larger than 60 KB", large)):
+        if missed:
+            say(f"\n  {words}: {', '.join(missed)}")
+    return not slow and not large

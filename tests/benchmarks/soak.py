@@ -1,0 +1,141 @@
+"""Deployment after deployment of one app: what is kept, and that nothing else is touched.
+
+DEPLOYMENTS=n takes another number than 30. A stranger's image, container, volume and network stand
+beside the app's all the time.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import docker
+
+from tests.benchmarks.stand import Stand, standing
+from tests.benchmarks.tables import say, show
+
+KEPT = 5
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is there after so many deployments."""
+
+    deployments: int
+    restorable: int
+    images: int
+    containers: int
+    image_bytes: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a soak has seen."""
+
+    levels: list[Level]
+    missing: list[str]  # of the stranger's things
+
+    @property
+    def is_level(self) -> bool:
+        """Whether everything past the keep is gone each time, and the disk does not fill."""
+        full = [level for level in self.levels if level.deployments > KEPT]
+        return all(
+            (level.restorable, level.images, level.containers) == (KEPT, KEPT, 1)
+            and level.image_bytes <= 1.1 * full[0].image_bytes
+            for level in full
+        )
+
+
+def run() -> bool:
+    """Deploy, print, and say whether all is as it should be."""
+    with standing() as stand, strangers() as stranger:
+        seen = measure(stand, stranger, deployments=int(os.environ.get("DEPLOYMENTS", "30")))
+    show(
+        "Deployments of one app in a row",
+        ["after", "restorable", "images", "containers", "MB of images"],
+        [
+            [
+                *map(str, (at.deployments, at.restorable, at.images, at.containers)),
+                f"{at.image_bytes / MB:.1f}",
+            ]
+            for at in seen.levels
+        ],
+    )
+    say(
+        f"\n  of the stranger's things gone: {', '.join(seen.missing) or 'nothing'} (goal: nothing)"
+    )
+    return seen.is_level and not seen.missing
+
+
+def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
+    """Deploy so many versions, and look after each of them."""
+    project = stand.project("soak")
+    ours = stand.keystone.belongings()
+    levels = []
+    for number in range(1, deployments + 1):
+        deployed = project.push(project.commit(f"version {number}"))
+        over = stand.wait_for_retired(deployed["id"])
+        assert over["state"] == "success", over["reason"]
+        listed = stand.keystone.api("GET", "/api/apps/soak/releases")["items"]
+        # The live one counts too: what a rollback leads away from can be come back to.
+        restorable = [each for each in listed if each["is_restorable"] or each["is_live"]]
+        images = ours.images()
+        levels.append(
+            Level(
+                number, len(restorable), len(images), len(ours.containers()), stranger.size(images)
+            )
+        )
+    return Seen(levels, stranger.missing())
+
+
+class Stranger:
+    """Somebody else's image, stopped container, volume and network on the engine."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self.name = f"stranger-{secrets.token_hex(4)}"
+
+    def move_in(self) -> None:
+        """Make everything."""
+        api = self._client.api
+        api.import_image_from_data(b"\0" * 10240, repository=self.name, tag="1")
+        api.create_container(f"{self.name}:1", ["/none"], name=self.name)
+        api.create_volume(self.name)
+        api.create_network(self.name)
+
+    def missing(self) -> list[str]:
+        """Name what is not there any more."""
+        client = self._client
+        found = {
+            "image": client.images.list(name=self.name),
+            "container": client.containers.list(all=True, filters={"name": self.name}),
+            "volume": client.volumes.list(filters={"name": self.name}),
+            "network": client.networks.list(names=[self.name]),
+        }
+        return [kind for kind, things in found.items() if not things]
+
+    def size(self, tags: list[str]) -> int:
+        """Add up the sizes of images, in bytes."""
+        return sum(int(self._client.images.get(tag).attrs["Size"]) for tag in tags)
+
+    def move_out(self) -> None:
+        """Remove what is left of it."""
+        api = self._client.api
+        api.remove_container(self.name, force=True)
+        api.remove_image(f"{self.name}:1")
+        api.remove_volume(self.name)
+        api.remove_network(self.name)
+
+
+@contextmanager
+def strangers() -> Iterator[Stranger]:
+    """Have a stranger's things on the engine for the length of the block."""
+    client = docker.from_env(timeout=60)
+    with ExitStack() as at_the_end:
+        at_the_end.callback(client.close)
+        stranger = Stranger(client)
+        stranger.move_in()
+        at_the_end.callback(stranger.move_out)
+        yield stranger

@@ -1,0 +1,22 @@
+"""The hostile load in its shortest form: nothing crashes, and nothing is left without an answer."""
+
+from pathlib import Path
+
+from tests.benchmarks import hostile
+from tests.benchmarks.attacks import Known, attacks
+
+KNOWN = Known("ks_token", b"{}", {})
+
+
+def test_two_thousand_hostile_requests_break_nothing(tmp_path: Path) -> None:
+    seen = hostile.measure(tmp_path, requests=1500, warm_up=500)
+    assert sum(seen.answers.values()) == 2000
+    assert (seen.broken, seen.tracebacks) == (0, 0), seen.answers
+    assert len({status for _, status in seen.answers}) > 8  # they got further than one door
+
+
+def test_a_seed_plays_the_same_attacks_again() -> None:
+    one, same, other = (attacks(seed, KNOWN) for seed in (1, 1, 2))
+    first = [next(one) for _ in range(50)]
+    assert first == [next(same) for _ in range(50)]
+    assert first != [next(other) for _ in range(50)]

@@ -1,0 +1,159 @@
+"""Fifty people watch one live log: what that costs the web process, and how late they see a line.
+
+The web process runs as `keystone up` runs it; the viewers are as many connections of this process,
+each asking for what a page asks for. A line carries the moment it was written at.
+"""
+
+import asyncio
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from jobs.logs import DeploymentLog, log_path
+from jobs.redaction import Redactor
+from jobs.runtime import Runtime, open_runtime
+from jobs.settings import WebSettings, read_settings
+from jobs.states import DeploymentState, Role
+from jobs.web_server import web_command
+from tests.benchmarks.tables import median, ms, percentile, say, show
+from tests.builders import make_app, make_deployment, make_token
+from tests.haproxy import free_ports
+
+VIEWERS, SECONDS, LINES_A_SECOND = 50, 20.0, 20
+MOST_OF_A_CORE, LATEST_S = 0.20, 0.5
+WRITTEN = re.compile(rb"written at (\d+\.\d+)")
+UP_WITHIN_S = 20
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Watched:
+    """What the viewers saw, and what it cost."""
+
+    delays: list[float] = field(default_factory=list)  # seconds from a line's writing to its coming
+    lines: int = 0  # that were written
+    share: float = 0.0  # of one core, the web process's
+
+
+def run() -> bool:
+    """Watch, print what was seen, and give whether the goals are met."""
+    with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
+        seen = measure(Path(name), viewers=VIEWERS, seconds=SECONDS)
+    say(f"\n{VIEWERS} viewers, {seen.lines} lines in {SECONDS:.0f} s")
+    row = (ms(median(seen.delays)), ms(percentile(seen.delays, 99)), f"{seen.share * 100:.1f}")
+    head = ("", "line to viewer, median ms", "99 %", "% of a core")
+    show("A live log", head, [("web process", *row)])
+    return seen.share < MOST_OF_A_CORE and percentile(seen.delays, 99) <= LATEST_S
+
+
+def measure(folder: Path, *, viewers: int, seconds: float) -> Watched:
+    """Let so many viewers watch a log that grows, for so many seconds."""
+    (port,) = free_ports(1)
+    environ = {
+        "KEYSTONE_DATA_DIR": str(folder),
+        "KEYSTONE_SECRET_KEY": "of no use to anybody",
+        # The database is the truth: pages need no Redis.
+        "KEYSTONE_REDIS_URL": f"unix://{folder / 'nobody.sock'}",
+        "KEYSTONE_PORT": str(port),
+    }
+    runtime = open_runtime(read_settings(WebSettings, environ))
+    make_app(runtime)
+    deployment = make_deployment(runtime, state=DeploymentState.RUNNING).id or 0
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    try:
+        with web_process(runtime, environ, port) as pid:
+            log = log_path(runtime.settings.logs_dir, deployment)
+            return asyncio.run(
+                _watch(pid, _request(deployment, token), port, log, viewers, seconds)
+            )
+    finally:
+        runtime.database.close()
+
+
+@contextmanager
+def web_process(
+    runtime: Runtime[WebSettings],
+    environ: dict[str, str],
+    port: int,
+    *,
+    log: IO[bytes] | None = None,
+) -> Iterator[int]:
+    """Run the web process for the length of the block; gives its process id.
+
+    Args:
+        log: where it logs; None: to the terminal.
+    """
+    command, env = web_command(runtime.settings), {**os.environ, **environ}
+    process = subprocess.Popen(command, env=env, stderr=log)
+    try:
+        asyncio.run(_until_up(port))
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(UP_WITHIN_S)
+
+
+async def _until_up(port: int) -> None:
+    end = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < end:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+    raise TimeoutError("the web process did not come up")
+
+
+def _request(deployment: int, token: str) -> bytes:
+    return (
+        f"GET /api/deployments/{deployment}/events?lines=html HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
+    ).encode()
+
+
+async def _watch(
+    pid: int, request: bytes, port: int, path: Path, viewers: int, seconds: float
+) -> Watched:
+    seen = Watched()
+    watching = [asyncio.create_task(_view(port, request, seen)) for _ in range(viewers)]
+    await asyncio.sleep(2)  # all have come, and what is measured is the watching
+    log = DeploymentLog(path, Redactor())
+    spent, begun = _cpu_s(pid), time.monotonic()
+    while time.monotonic() - begun < seconds:
+        log.write(
+            "build", f"#4 | written at {time.monotonic():.6f}: \x1b[32mfine\x1b[0m, as it was"
+        )
+        seen.lines += 1
+        await asyncio.sleep(1 / LINES_A_SECOND)
+    seen.share = (_cpu_s(pid) - spent) / (time.monotonic() - begun)
+    await asyncio.sleep(1)
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    log.close()
+    return seen
+
+
+async def _view(port: int, request: bytes, seen: Watched) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    try:
+        writer.write(request)
+        while line := await reader.readline():
+            if found := WRITTEN.search(line):
+                seen.delays.append(time.monotonic() - float(found[1]))
+    finally:
+        writer.close()
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
