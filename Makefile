@@ -6,7 +6,7 @@ ready := $(venv)/.ready
 ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check bench machine machine-to-test machine-to-bench
+.PHONY: help setup demo run test check bench faults machine machine-to-test machine-to-bench
 # Two installations at once into one .venv would break it.
 .NOTPARALLEL:
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make setup   only install what it needs; afterwards use .venv/bin/keystone'
 	@echo 'make test    run every test, with coverage'
 	@echo 'make check   formatting, lint, types, import contracts'
+	@echo 'make faults  break it at every point, many times, and count (ROUNDS=200 SEED=…)'
 	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
 
 setup: machine $(ready)
@@ -28,7 +29,7 @@ run: setup
 
 test: machine-to-test $(ready_to_test)
 	$(venv)/bin/coverage erase
-	$(venv)/bin/coverage run -m pytest
+	$(venv)/bin/coverage run -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 	$(venv)/bin/coverage combine --quiet
 	$(venv)/bin/coverage report
 
@@ -40,6 +41,10 @@ check: $(ready_to_test)
 
 bench: machine-to-bench $(ready_to_test)
 	$(venv)/bin/python -m tests.benchmarks $(BENCHMARKS)
+
+# ROUNDS says how many, SEED which: the same seed plays the same rounds again.
+faults: machine-to-test $(ready_to_test)
+	ROUNDS=$(ROUNDS) SEED=$(SEED) $(venv)/bin/python -m tests.faults
 
 machine:
 	@.setup/machine.sh run

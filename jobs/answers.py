@@ -1,16 +1,22 @@
-"""What the watcher answers the web process: how a container is now, and what it wrote last."""
+"""What the watcher answers the web process: how a container is now, and what it wrote last.
 
+And what it does for it: the web process cannot reach GitHub.
+"""
+
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from jobs.adapters.ports import Container
-from jobs.bus import Question
+from jobs.adapters.ports import Container, Forge
+from jobs.bus import ERRANDS, Question
 from jobs.containers import describe, note_container
 from jobs.environment import open_environment, secrets_of
 from jobs.errors import KeystoneError, NotFoundError
+from jobs.hooks import install_hook
 from jobs.logs import clean
 from jobs.models import App, Release
+from jobs.records.audit import Actor
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -25,12 +31,24 @@ MOST_LINES = 5000
 def answer_next(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """Answer one question, or return when there is none for a while."""
     question = runtime.bus.next_question(timeout_s=WAIT_S)
-    if question is None:
-        return
+    if question is not None:
+        _answer(runtime, question, lambda: ANSWERS[question.kind](runtime, tools, question))
+
+
+def do_next_errand(runtime: Runtime[WorkerSettings], forge: Forge) -> None:
+    """Do one errand, or return when there is none for a while; one nobody waits for is dropped."""
+    errand = runtime.bus.next_question(timeout_s=WAIT_S, line=ERRANDS)
+    if errand is not None and errand.about["until"] > time.time():
+        _answer(runtime, errand, lambda: ERRANDS_BY_KIND[errand.kind](runtime, forge, errand))
+
+
+def _answer(
+    runtime: Runtime[WorkerSettings], question: Question, find: Callable[[], dict[str, Any]]
+) -> None:
     try:
-        answer = ANSWERS[question.kind](runtime, tools, question)
+        answer = find()
     except KeystoneError as exc:
-        answer = {"error": str(exc)}
+        answer = {"error": str(exc), "kind": type(exc).__name__}
     runtime.bus.answer(question, answer)
 
 
@@ -92,3 +110,16 @@ def _app(runtime: Runtime[WorkerSettings], question: Question) -> App:
 
 Answer = Callable[[Runtime[WorkerSettings], Tools, Question], dict[str, Any]]
 ANSWERS: dict[str, Answer] = {"container": container_now, "output": container_output}
+
+
+def hook_installed(
+    runtime: Runtime[WorkerSettings], forge: Forge, errand: Question
+) -> dict[str, Any]:
+    """Install the webhook of an app's repository, for whoever asked for it."""
+    about = errand.about
+    view = install_hook(runtime, forge, app_id=about["app_id"], by=Actor(*about["actor"]))
+    return view.model_dump(mode="json")
+
+
+Errand = Callable[[Runtime[WorkerSettings], Forge, Question], dict[str, Any]]
+ERRANDS_BY_KIND: dict[str, Errand] = {"install_hook": hook_installed}

@@ -28,8 +28,10 @@ from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # Enterprise-managed owners have an underscore in their names.
 FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
-# What git check-ref-format refuses, and control characters.
-BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$")
+# What git check-ref-format refuses, control characters, and halves of characters.
+BAD_IN_REF = re.compile(
+    r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$"
+)
 BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 BAD_IN_URL = re.compile(r"[\x00-\x20\x7f\"'`;|&$<>(){}\\^]")
 
@@ -42,6 +44,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _free_address(value: str) -> str:
+    if value == "new":
+        raise ValueError("new is the address of the page that adds apps; choose another name")
+    return value
+
+
 def _full_name(value: str) -> str:
     plain = value.removesuffix(".git")
     if not FULL_NAME.fullmatch(plain) or plain.endswith(("/.", "/..")):
@@ -50,7 +58,7 @@ def _full_name(value: str) -> str:
 
 
 def _branch(value: str) -> str:
-    if not value or len(value.encode()) > 250 or BAD_IN_REF.search(value):  # noqa: PLR2004
+    if not value or BAD_IN_REF.search(value) or len(value.encode()) > 250:  # noqa: PLR2004
         raise ValueError("is not a branch name that git allows")
     if value.startswith("refs/"):
         raise ValueError("give the branch's short name, like main")
@@ -73,7 +81,11 @@ def _health_path(value: str) -> str:
 
 
 def _git_url(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises when there is none like that
+    except ValueError:
+        raise ValueError("must be a URL like https://github.com/owner/name.git") from None
     if parts.scheme not in {"https", "http", "file"}:
         raise ValueError("must be a URL like https://github.com/owner/name.git")
     if "@" in parts.netloc:
@@ -116,6 +128,12 @@ def _label(value: str) -> str:
     return value
 
 
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("cannot hold a zero byte")
+    return value
+
+
 def _each_once(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
@@ -128,6 +146,7 @@ def _one_word(value: SecretStr) -> SecretStr:
 
 
 AppName = Annotated[str, AfterValidator(_name)]
+NewAppName = Annotated[AppName, AfterValidator(_free_address)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
 PathInside = Annotated[str, Field(max_length=250), AfterValidator(_inside)]
@@ -135,19 +154,20 @@ HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]
-Pattern = Annotated[str, Field(min_length=1, max_length=250)]
+Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_without_nul)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
 StatusRange = Annotated[str, AfterValidator(_status_range)]
 Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
-Phrase = Annotated[str, Field(min_length=3, max_length=100)]
+Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_without_nul)]
 Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
-Argument = Annotated[str, Field(max_length=4096)]
+Argument = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
 
 LONGEST_REF = 500
+MOST_SENTENCES, LONGEST_PLACE = 100, 200
 SHORTEST_SHORT_SHA = 7
 WHOLE_SHA = 40
 _BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
@@ -249,7 +269,7 @@ class AppChange(BaseModel):
 class AppInput(AppChange):
     """What a new app is."""
 
-    name: AppName = Field(description="Unique; part of container names and statuses")
+    name: NewAppName = Field(description="Unique; part of container names and statuses")
     repository: RepositoryName = Field(description="owner/name on GitHub")
 
 
@@ -270,10 +290,16 @@ def parse_input(wanted: type[Input], data: object) -> Input:
 
 def sentences(exc: ValidationError) -> Sequence[str]:
     """Say each mistake as `field: what is wrong`, without quoting the value."""
-    return [
-        f"{'.'.join(map(str, error['loc'])) or 'body'}: {_plain(error['type'], error['msg'])}"
-        for error in exc.errors(include_input=False, include_url=False)
-    ]
+    errors = exc.errors(include_input=False, include_url=False)
+    told = [f"{_place(error['loc'])}: {_plain(error['type'], error['msg'])}" for error in errors]
+    if len(told) > MOST_SENTENCES:
+        return [*told[:MOST_SENTENCES], f"body: and {len(told) - MOST_SENTENCES} mistakes more"]
+    return told
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    # A name that nobody knows may be as long as the whole body.
+    return ".".join(map(str, path))[:LONGEST_PLACE] or "body"
 
 
 def _plain(kind: str, message: str) -> str:

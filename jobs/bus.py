@@ -12,29 +12,44 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from jobs.errors import DockerError, QueueError
+from jobs.errors import (
+    ConflictError,
+    DockerError,
+    GitHubDeniedError,
+    GitHubError,
+    KeystoneError,
+    QueueError,
+)
 
 CONNECT_TIMEOUT_S = 2
 # Above the longest blocking read, so that a wait ends by its own clock and not by the socket's.
 SOCKET_TIMEOUT_S = 15
+# Of the wake-ups: nobody waits for those.
+WAKE_TIMEOUT_S = 3
 HEALTH_KEPT_S = 15
 ANSWER_KEPT_S = 30
 LONGEST_BACKLOG = 1000
+# The lines on which the watcher is asked: nobody who asks for a container waits for GitHub.
+QUESTIONS, ERRANDS = "questions", "errands"
+# What an answer may say went wrong; everything else is the engine's fault.
+ERRORS: dict[str, type[KeystoneError]] = {
+    kind.__name__: kind for kind in (ConflictError, GitHubError, GitHubDeniedError)
+}
 
 
-def connect(redis_url: str) -> Redis:
+def connect(redis_url: str, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
     """Open a connection to Redis whose calls give up instead of hanging."""
     return Redis.from_url(
-        redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=SOCKET_TIMEOUT_S
+        redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=timeout_s
     )
 
 
 @dataclass(frozen=True)
 class Question:
-    """Something the web process wants to know of the engine."""
+    """Something the web process wants to know of the engine, or to have done."""
 
     id: str
-    kind: str  # "container", "output"
+    kind: str  # "container", "output", "install_hook"
     about: dict[str, Any]
 
 
@@ -66,27 +81,35 @@ class Bus:
         raw = self._call("get", f"{self._prefix}-health")
         return json.loads(raw) if raw else None
 
-    def ask(self, kind: str, *, timeout_s: float = 5, **about: Any) -> dict[str, Any]:  # noqa: ANN401
+    def ask(
+        self,
+        kind: str,
+        *,
+        timeout_s: float = 5,
+        line: str = QUESTIONS,
+        **about: Any,  # noqa: ANN401 — whatever JSON can say
+    ) -> dict[str, Any]:
         """Ask the watcher, and wait for its answer.
 
         Raises:
             QueueError: it did not answer in time.
             DockerError: it could not find out.
+            GitHubError, ConflictError: an errand was refused.
         """
         question = {"id": uuid.uuid4().hex, "kind": kind, "about": about}
-        self._call("rpush", f"{self._prefix}-questions", json.dumps(question))
-        self._call("ltrim", f"{self._prefix}-questions", -LONGEST_BACKLOG, -1)
+        self._call("rpush", f"{self._prefix}-{line}", json.dumps(question))
+        self._call("ltrim", f"{self._prefix}-{line}", -LONGEST_BACKLOG, -1)
         found = self._call("blpop", [f"{self._prefix}-answer-{question['id']}"], timeout=timeout_s)
         if found is None:
             raise QueueError("the watcher does not answer; is `keystone up` running?")
         answer: dict[str, Any] = json.loads(found[1])
         if "error" in answer:
-            raise DockerError(answer["error"])
+            raise ERRORS.get(answer.get("kind", ""), DockerError)(answer["error"])
         return answer
 
-    def next_question(self, *, timeout_s: float) -> Question | None:
+    def next_question(self, *, timeout_s: float, line: str = QUESTIONS) -> Question | None:
         """Wait for a question; None when there is none in that time."""
-        found = self._call("blpop", [f"{self._prefix}-questions"], timeout=timeout_s)
+        found = self._call("blpop", [f"{self._prefix}-{line}"], timeout=timeout_s)
         return Question(**json.loads(found[1])) if found else None
 
     def answer(self, question: Question, answer: dict[str, Any]) -> None:

@@ -103,12 +103,22 @@ def default_bundle(at: datetime) -> SecretStr:
 
 def _read_chain(pem: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+        chain = x509.load_pem_x509_certificates(pem)
+        for each in chain:
+            _read_whole(each)
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(
             "certificate: holds no certificate in PEM, the text that begins with "
             "-----BEGIN CERTIFICATE-----"
         ) from None
+    return chain
+
+
+def _read_whole(certificate: x509.Certificate) -> None:
+    """Read the parts that are looked at below: the library reads each when it is asked for."""
+    certificate.public_key()
+    _ = (certificate.issuer, certificate.subject, certificate.signature_hash_algorithm)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _read_key(pem: bytes) -> PrivateKey:

@@ -5,6 +5,7 @@ that waits is queued by SQLite, never refused in the middle. PostgreSQL needs no
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ from sqlmodel import Session, create_engine
 
 from jobs.errors import StorageError
 
-# Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s.
+# Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s. It
+# is for both waits together: in line behind this process's writers, and for the others.
 BUSY_TIMEOUT_MS = 9000
 POOL_TIMEOUT_S = 5
 
@@ -30,6 +32,7 @@ class Database:
         # Between processes SQLite lets writers sleep and try again, and one may be unlucky for
         # seconds; those of one process rather stand in line.
         self._line = threading.Lock()
+        self._patience_ms = busy_timeout_ms  # of the writer at the head of the line
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
         self._reader: Engine | None = None
@@ -49,14 +52,17 @@ class Database:
         return self._reader
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, until: float | None = None) -> Iterator[Session]:
         """Open a transaction that is committed when the block ends and undone when it raises.
+
+        Args:
+            until: when to give up waiting for others, of `time.monotonic`; at most 9 s from now.
 
         Raises:
             StorageError: the database cannot be reached, is locked too long, or its disk is full.
         """
         with (
-            self._turn(),
+            self._turn(until),
             _translated(),
             Session(self.writer_engine, expire_on_commit=False) as session,
         ):
@@ -74,15 +80,18 @@ class Database:
             yield session
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, until: float | None) -> Iterator[None]:
         if not self.is_sqlite:
             yield
             return
-        if not self._line.acquire(timeout=self._busy_timeout_ms / 1000):
+        deadline = time.monotonic() + self._busy_timeout_ms / 1000
+        deadline = deadline if until is None else min(deadline, until)
+        if not self._line.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise StorageError(
                 "the database did not answer: another writer has been at it too long"
             )
         try:
+            self._patience_ms = max(1, round((deadline - time.monotonic()) * 1000))
             yield
         finally:
             self._line.release()
@@ -99,8 +108,13 @@ class Database:
     def _sqlite_writer(self) -> Engine:
         engine = create_engine(self.url, connect_args={"timeout": self._busy_timeout_ms / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "begin", self._begin_immediate)
         return engine
+
+    def _begin_immediate(self, connection: Any) -> None:  # noqa: ANN401
+        # What the line has left of the patience: only its head gets here.
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={self._patience_ms}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def _sqlite_reader(self) -> Engine:
         # The path is decoded once here, and once more by SQLite itself.
@@ -124,7 +138,10 @@ def _translated() -> Iterator[None]:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
+    options = f"-c lock_timeout={BUSY_TIMEOUT_MS}"
+    return create_engine(
+        url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S, connect_args={"options": options}
+    )
 
 
 def _server_reader(url: str) -> Engine:
@@ -148,10 +165,6 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:  # noqa: A
     cursor = connection.cursor()
     cursor.execute("PRAGMA query_only=ON")
     cursor.close()
-
-
-def _begin_immediate(connection: Any) -> None:  # noqa: ANN401
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _begin_deferred(connection: Any) -> None:  # noqa: ANN401

@@ -14,16 +14,19 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
 
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.addresses import certificate_views, domain_targets, find_doors
 from jobs.bus import Bus, connect
 from jobs.database import Database
-from jobs.errors import KeystoneError
+from jobs.errors import ConfigurationError, KeystoneError
 from jobs.migrations.apply import HEAD, schema_version
-from jobs.models import Identity
+from jobs.models import AuditEvent, Identity
+from jobs.records.audit import Tag
 from jobs.redis_server import find_redis_server
+from jobs.repositories import search_health
 from jobs.router_server import (
     find_haproxy,
     is_free,
@@ -31,6 +34,7 @@ from jobs.router_server import (
     taken_ports,
     wanted_ports,
 )
+from jobs.secrets_check import keys_health, tokens_health
 from jobs.settings import Settings, WorkerSettings
 from jobs.space import MB, describe_data, describe_engine
 from jobs.supervise import is_up
@@ -77,11 +81,14 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _engine_space(settings),
         Finding("data space", Verdict.OK, describe_data(settings)),
         _database(settings),
+        _backup(settings),
+        *_secrets(settings),
         _redis(settings, up=up),
         _router(settings, up=up),
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *_domains(settings, up=up),
+        _missed_pushes(settings),
     ]
 
 
@@ -202,6 +209,39 @@ def _database(settings: Settings) -> Finding:
     return Finding("database", Verdict.FAILED, found, "keystone migrate")
 
 
+def _backup(settings: Settings) -> Finding:
+    """Say when the last backup was made; that there is none is nothing that stops Keystone."""
+    database = Database(settings.effective_database_url)
+    made = select(AuditEvent).where(AuditEvent.tag == Tag.KEYSTONE_BACKED_UP)
+    try:
+        with database.reading() as session:
+            last = session.exec(made.order_by(col(AuditEvent.id).desc()).limit(1)).first()
+    except (KeystoneError, SQLAlchemyError):
+        last = None  # of the database itself another finding tells
+    finally:
+        database.close()
+    if last is None:
+        return Finding("backup", Verdict.IDLE, "none was made yet: `keystone backup FILE`")
+    return Finding("backup", Verdict.OK, f"the last one was made {last.at:%Y-%m-%d %H:%M} UTC")
+
+
+def _secrets(settings: Settings) -> list[Finding]:
+    database = Database(settings.effective_database_url)
+    try:
+        with database.reading() as session:
+            told = {"keys": keys_health(session, settings), "tokens": tokens_health(session)}
+    except ConfigurationError as exc:
+        return [Finding("keys", Verdict.FAILED, "a key is missing or will not do", str(exc))]
+    except (KeystoneError, SQLAlchemyError):
+        told = {}  # of the database itself another finding tells
+    finally:
+        database.close()
+    return [
+        Finding(name, Verdict.FAILED if health.fix else Verdict.OK, health.found, health.fix)
+        for name, health in told.items()
+    ]
+
+
 def _redis(settings: Settings, *, up: bool) -> Finding:
     if not settings.redis_url and not up:
         return Finding("redis", Verdict.IDLE, "starts with `keystone up`")
@@ -271,6 +311,22 @@ def _app_ports(settings: Settings, *, up: bool) -> Finding:
     if free:
         return Finding("app ports", Verdict.OK, found)
     return Finding("app ports", Verdict.FAILED, found, "set another KEYSTONE_PORT_RANGE")
+
+
+def _missed_pushes(settings: Settings) -> Finding:
+    name, database = "missed pushes", Database(settings.effective_database_url)
+    try:
+        with database.reading() as session:
+            health = search_health(session, every_minutes=settings.catch_up_minutes)
+    except (KeystoneError, SQLAlchemyError):
+        # Of the database itself another finding tells.
+        return Finding(name, Verdict.IDLE, "not known")
+    finally:
+        database.close()
+    if not health.late:
+        return Finding(name, Verdict.OK, health.words)
+    fix = "mend the token or the connection; `keystone hook install APP` mends a webhook"
+    return Finding(name, Verdict.FAILED, "; ".join((health.words, *health.late)), fix)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ KeystoneError
 │  ├─ InvalidTransitionError
 │  └─ NoReleaseError
 ├─ AccessError               who is asking may not do that
+├─ BackupError               the file is no backup that can be restored
 ├─ DeploymentError           the app's fault: the deployment ends `failure`
 │  ├─ CheckoutError · BuildError · StartError · HealthCheckError
+│  │  └─ RepositoryDeniedError
 ├─ PlatformError             ours or upstream: the deployment ends `error`
-│  ├─ DockerError · RouterError · GitError · GitHubError · QueueError · StorageError
+│  ├─ DockerError · RouterError · GitError · QueueError · StorageError · BacklogError
+│  └─ GitHubError
+│     └─ GitHubDeniedError · GitHubTokenError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
 └─ LeaseLostError            another worker owns the app now: stop touching anything
@@ -55,12 +59,20 @@ class AccessError(KeystoneError):
     """Whoever is asking may not do this."""
 
 
+class BackupError(KeystoneError):
+    """The file is no backup, a damaged one, or one that does not fit here."""
+
+
 class DeploymentError(KeystoneError):
     """The app's fault; the deployment ends `failure` with this message as its reason."""
 
 
 class CheckoutError(DeploymentError):
     """The commit could not be had from the repository as configured."""
+
+
+class RepositoryDeniedError(CheckoutError):
+    """The git server refuses the repository's token, or has no such thing for it to see."""
 
 
 class BuildError(DeploymentError):
@@ -115,12 +127,24 @@ class GitHubError(PlatformError):
         super().__init__(message)
 
 
+class GitHubDeniedError(GitHubError):
+    """The token may not do that, or there is no such thing for it to see."""
+
+
+class GitHubTokenError(GitHubError):
+    """GitHub does not take the token: it is wrong, expired or revoked."""
+
+
 class QueueError(PlatformError):
     """Redis could not take or give work."""
 
 
 class StorageError(PlatformError):
     """The database or the data directory cannot be used."""
+
+
+class BacklogError(PlatformError):
+    """More deployments wait for one app than are ever of use; nothing was written down."""
 
 
 class CancelledError(KeystoneError):

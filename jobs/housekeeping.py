@@ -13,6 +13,7 @@ from sqlmodel import Session, col, delete, select
 from jobs.adapters.ports import Engine
 from jobs.models import App, LoginSession, now
 from jobs.records.access import SESSION_LONGEST
+from jobs.records.repositories import forget_expired
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 
@@ -27,6 +28,7 @@ def keep_house(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
     drop_old_logs(runtime, settings.logs_dir, older_than=timedelta(days=settings.keep_logs_days))
     with runtime.database.writing() as session:
         drop_ended_sessions(session)
+        forget_expired(session)
     if settings.build_cache_mb:
         freed = engine.trim_build_cache(settings.build_cache_mb * MIB)
         logger.info("freed %d MB of build cache", freed // MIB, extra={"action": "cache_trimmed"})

@@ -4,8 +4,10 @@ Every record a worker writes names its fence (`jobs.records.deployments.hold`), 
 paused and wakes up too late is refused, however sure of itself it is.
 """
 
+import os
 import socket
 from datetime import timedelta
+from pathlib import Path
 
 from sqlmodel import Session, col, select
 
@@ -20,7 +22,25 @@ RENEW_EVERY_S = 5.0
 
 def holder_name(pid: int) -> str:
     """Name a process of this machine as the holder of a lease."""
-    return f"{socket.gethostname()}:{pid}"
+    return f"{_neighbourhood()}:{pid}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder is certainly gone: a process that we would see if it were there.
+
+    Of another machine's processes, and of other containers', nothing is known.
+    """
+    where, _, pid = holder.rpartition(":")
+    return where == _neighbourhood() and pid.isdecimal() and not Path(f"/proc/{pid}").exists()
+
+
+def _neighbourhood() -> str:
+    """Name those whose process ids mean the same as ours."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux, or no /proc: then nobody is taken for dead before their time
+        namespace = os.getpid()
+    return f"{socket.gethostname()}:{namespace}"
 
 
 def is_free(session: Session, app_id: int) -> bool:
@@ -96,8 +116,10 @@ def _is_unfinished(session: Session, deployment_id: int) -> bool:
 
 
 def expired(session: Session) -> list[Lease]:
-    """List the leases whose holders have not been heard of for too long."""
-    return list(session.exec(select(Lease).where(Lease.expires_at < now())).all())
+    """List the leases whose holders are gone, or have not been heard of for too long."""
+    moment = now()
+    leases = session.exec(select(Lease)).all()
+    return [each for each in leases if each.expires_at < moment or is_dead(each.holder)]
 
 
 def expire(session: Session, holder: str) -> None:

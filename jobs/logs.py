@@ -40,6 +40,11 @@ def clean(text: str) -> str:
     return CONTROL.sub("", text)
 
 
+def _pieces(line: str) -> list[str]:
+    starts = range(0, len(line) or 1, LONGEST_LINE)
+    return [line[start : start + LONGEST_LINE] for start in starts]
+
+
 class DeploymentLog:
     """Appends to one deployment's log. Any thread may write."""
 
@@ -55,7 +60,8 @@ class DeploymentLog:
         """Add text to the log, each of its lines stamped with the time and the step."""
         stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # In this order: no control character may hide a secret, and no cut leave half of one.
-        lines = (self.redact(clean(line))[:LONGEST_LINE] for line in text.splitlines() or [""])
+        masked = (self.redact(clean(line)) for line in text.splitlines() or [""])
+        lines = (piece for line in masked for piece in _pieces(line))
         data = "".join(f"{stamp} {step} | {line}\n" for line in lines).encode(errors="replace")
         with self._lock:
             if self._room <= 0:

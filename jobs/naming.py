@@ -5,6 +5,7 @@ without the identity's label is ever touched.
 """
 
 import re
+from urllib.parse import urlsplit
 
 # What an environment variable may be called.
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -42,3 +43,9 @@ def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, 
     if deployment is not None:
         found[DEPLOYMENT_LABEL] = str(deployment)
     return found
+
+
+def github_host(api_url: str) -> str | None:
+    """Give the host whose repositories an API URL speaks for."""
+    host = urlsplit(api_url).hostname
+    return "github.com" if host == "api.github.com" else host

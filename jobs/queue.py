@@ -7,11 +7,13 @@ finds nothing to do.
 import logging
 import secrets
 from collections.abc import Iterable
+from datetime import timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 
+from jobs.columns import now
 from jobs.errors import QueueError
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ TASK = "jobs.tasks.deploy"
 # Above every deadline of a deployment's steps together; each step ends much earlier by its own.
 JOB_TIMEOUT_S = 3 * 3600
 FAILED_JOB_KEPT_S = 3600
+# A worker says that it is alive at least every 30 s, and is forgotten much later.
+ALIVE_FOR = timedelta(seconds=60)
 
 
 def queue_name(identity: str) -> str:
@@ -74,3 +78,16 @@ class WorkQueue:
         found = (job_id.removeprefix(f"{self.name}-").partition("-")[0] for job_id in job_ids)
         # Redis may hold what is not ours; it must not stop the reconciler.
         return {int(each) for each in found if each.isdecimal()}
+
+    def workers_alive(self) -> int:
+        """Count the workers that have been heard of within a minute.
+
+        Raises:
+            QueueError: Redis does not answer.
+        """
+        try:
+            workers = Worker.all(queue=self._queue)
+        except RedisError as exc:
+            raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
+        heard = (worker.last_heartbeat for worker in workers)
+        return sum(1 for at in heard if at is not None and now() - at < ALIVE_FOR)

@@ -1,44 +1,38 @@
 """Putting right what a crash left behind, and leaving alone what is right.
 
 Every few seconds: deployments nobody works on are woken up, the leases of dead workers are taken
-back, containers no deployment owns are removed, routes are compared with the database.
+back, containers and images no deployment owns are removed, routes are compared with the database.
 """
 
 import logging
+import os
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.adapters.ports import Container, Engine, Route, Router
+from jobs.adapters.ports import Route, Router
 from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.errors import LeaseLostError, PlatformError
-from jobs.lease import expired, give_back, take_over
+from jobs.lease import expired, give_back, holder_name, let_go, take_over
 from jobs.models import App, Deployment, Lease, Step, now
-from jobs.naming import APP_LABEL, network_name
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import DeploymentState, StepName, StepState
+from jobs.sweep import sweep_containers, sweep_images
 from jobs.work import Tools
 
 logger = logging.getLogger(__name__)
 
-WATCHER = "watcher"
+Part = Callable[[Runtime[WorkerSettings], Tools], None]
+
 # Younger ones are on their way from the process that made them.
 FORGOTTEN_AFTER = timedelta(seconds=3)
 # Nothing outside the mirror and the build cache has been touched before these steps.
 REPEATABLE = frozenset({StepName.CHECKOUT, StepName.BUILD})
 MOST_ATTEMPTS = 2
-
-
-def reconcile(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Do one round of everything; a part that fails is tried again in the next round."""
-    for part in (take_back_leases, wake_forgotten, sweep, restore_routes, look_at_containers):
-        try:
-            part(runtime, tools)
-        except PlatformError as exc:
-            logger.warning("%s: %s", part.__name__, exc, extra={"action": "reconcile_failed"})
 
 
 # --- Deployments -----------------------------------------------------------------------------
@@ -57,25 +51,30 @@ def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
             )
             .order_by(col(Deployment.id))
         ).all()
+    # One wake-up an app is enough: whoever takes it chooses among all that is queued.
+    woken = busy | {row.app_id for row in rows if row.id in waiting}
     forgotten: dict[int, int] = {}
     for row in rows:
-        # One wake-up an app is enough: whoever takes it chooses among all that is queued.
-        if row.app_id not in busy and row.id not in waiting:
+        if row.app_id not in woken:
             forgotten.setdefault(row.app_id, row.id or 0)
     runtime.queue.wake(forgotten.values())
 
 
 def take_back_leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """End or repeat what the holders of expired leases were doing."""
+    # By our own name: should we be killed in the middle, others see at once that we are gone.
+    us = holder_name(os.getpid())
     with runtime.database.writing() as session:
-        grips = [take_over(session, lease, WATCHER) for lease in expired(session)]
+        grips = [take_over(session, lease, us) for lease in expired(session)]
     for grip in grips:
         try:
             _recover(runtime, tools, grip)
         except LeaseLostError:
             logger.info("deployment %d was recovered elsewhere", grip.deployment_id)
         except PlatformError as exc:
-            # The lease expires again, and with it the next attempt comes.
+            # Given back, the lease is found expired in the next round.
+            with runtime.database.writing() as session:
+                let_go(session, grip)
             logger.warning(
                 "deployment %d cannot be recovered now: %s",
                 grip.deployment_id,
@@ -142,53 +141,6 @@ def _close_steps(session: Session, deployment: Deployment) -> None:
         step.ended_at = now()
 
 
-# --- Containers, images, networks ------------------------------------------------------------
-
-
-def sweep(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Remove containers that neither serve nor are being deployed, and what removed apps left.
-
-    What exists is listed before the database is asked: a container that is started in between is
-    not on the list, and one on the list had its deployment on record before it was started.
-    """
-    containers = tools.engine.containers()
-    with runtime.database.reading() as session:
-        apps = session.exec(select(App)).all()
-        leased = set(session.exec(select(Lease.app_id)).all())
-    live = {app.live_container_id for app in apps}
-    # Whoever holds an app's lease looks after all of its containers.
-    in_hands = {app.name for app in apps if app.id in leased}
-    for container in containers:
-        if container.id not in live and container.labels.get(APP_LABEL) not in in_hands:
-            _remove(tools.engine, container)
-    names = {app.name for app in apps}
-    _sweep_removed_apps(tools.engine, containers, runtime.identity, names)
-
-
-def _remove(engine: Engine, container: Container) -> None:
-    logger.info(
-        "removing the container %s, which nothing owns",
-        container.name,
-        extra={"action": "container_swept"},
-    )
-    engine.stop(container.id, grace_s=10)
-
-
-def _sweep_removed_apps(
-    engine: Engine, containers: list[Container], identity: str, names: set[str]
-) -> None:
-    images = engine.images()
-    labels = [*(container.labels for container in containers), *(image.labels for image in images)]
-    gone = {found.get(APP_LABEL, "") for found in labels} - names - {""}
-    # The networks first: an app whose containers all failed is known by its images alone.
-    for app in gone:
-        engine.remove_network(network_name(identity, app))
-    for image in images:
-        if image.labels.get(APP_LABEL) in gone:
-            for tag in image.tags or (image.id,):
-                engine.remove_image(tag)
-
-
 # --- Routes ----------------------------------------------------------------------------------
 
 
@@ -219,3 +171,21 @@ def live_route(app: App) -> Route | None:
     if app.live_slot is None or app.live_address is None:
         return None
     return Route(app.host_port, app.live_slot, app.live_address)
+
+
+# --- The rounds ------------------------------------------------------------------------------
+
+REPAIRS: tuple[Part, ...] = (take_back_leases, wake_forgotten, restore_routes, look_at_containers)
+# Apart: a container may take its time to end, and no deployment shall wait for it.
+SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images)
+
+
+def reconcile(
+    runtime: Runtime[WorkerSettings], tools: Tools, parts: tuple[Part, ...] = (*REPAIRS, *SWEEPS)
+) -> None:
+    """Do one round; a part that fails is tried again in the next round."""
+    for part in parts:
+        try:
+            part(runtime, tools)
+        except PlatformError as exc:
+            logger.warning("%s: %s", part.__name__, exc, extra={"action": "reconcile_failed"})

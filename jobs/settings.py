@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -125,6 +126,17 @@ class Settings(BaseModel):
         "https://api.github.com", description="GitHub's API; another one for GitHub Enterprise"
     )
 
+    catch_up_minutes: int = Field(
+        10,
+        ge=0,
+        le=1440,
+        description="How often each repository is asked for pushes that were missed; 0: never",
+    )
+
+    settings_pages: bool = Field(
+        default=True, description="Whether admins configure on pages; off: pages and triggers only"
+    )
+
     @field_validator("public_url", "github_api_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
@@ -214,11 +226,16 @@ class Settings(BaseModel):
 
 
 class WebSettings(Settings):
-    """What the web process may know besides: how deliveries are verified."""
+    """What the web process may know besides: how deliveries are verified, whom it believes."""
 
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Verifies deliveries of repositories without a secret of their own",
+    )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split_commas)] = Field(
+        (),
+        description="Addresses and networks of proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed",
     )
 
 
@@ -292,7 +309,7 @@ def _shown(name: str, value: object) -> str:
     if name in {"database_url", "redis_url"} and "@" in str(value):
         scheme, _, rest = str(value).partition("://")
         return f"{scheme}://…@{rest.rpartition('@')[2]}"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _from_file(path: Path) -> dict[str, str]:

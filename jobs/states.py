@@ -143,6 +143,13 @@ class DeliveryOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+class CatchUpWay(StrEnum):
+    """How it is found out whether a push was missed."""
+
+    DELIVERIES = "deliveries"  # GitHub's own list of what it could not deliver
+    BRANCH_HEAD = "branch_head"  # the branch itself, compared with what is known of it
+
+
 class Role(StrEnum):
     """What a user or a token may do; each includes the ones before it."""
 
@@ -154,6 +161,23 @@ class Role(StrEnum):
         """Whether somebody with this role may do what needs the other."""
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(needed)
+
+
+class TokenState(StrEnum):
+    """Whether an API token still opens anything."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+class BuildStepState(StrEnum):
+    """How one step of an image's build stands."""
+
+    RUNNING = "running"
+    CACHED = "cached"
+    DONE = "done"
+    FAILURE = "failure"
 
 
 class GitHubState(StrEnum):

@@ -9,6 +9,7 @@ accepted, then the running work is made safe, and Redis, which all the others us
 import fcntl
 import os
 import shlex
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,27 @@ def take_over(data_dir: Path) -> TextIO:
     return lock
 
 
+def claim_identity(identity: str) -> socket.socket:
+    """Be the only Keystone of that identity on this machine, until the socket is closed.
+
+    A restored Keystone and the one its backup is of would remove each other's containers.
+
+    Raises:
+        ConflictError: there is one, with another data directory.
+    """
+    # A name without a file: the kernel takes it back, however the process ends.
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0keystone-{identity}")
+    except OSError as exc:
+        claim.close()
+        raise ConflictError(
+            f"the Keystone {identity} runs on this machine already, from another data directory; "
+            "stop it first: one of them is a copy of the other"
+        ) from exc
+    return claim
+
+
 def is_up(data_dir: Path) -> bool:
     """Whether a `keystone up` has this data directory now."""
     try:
@@ -131,19 +153,20 @@ def is_up(data_dir: Path) -> bool:
     return False
 
 
-def supervise(parts: Sequence[Program], data_dir: Path, lock: TextIO) -> None:
+def supervise(parts: Sequence[Program], data_dir: Path, *claims: TextIO | socket.socket) -> None:
     """Become the supervisor of these parts. Does not return.
 
     Args:
         parts: what to run.
         data_dir: where the supervisor's own files go.
-        lock: what `take_over` gave; held until the supervisor ends.
+        claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
     """
     config = ensure_private(data_dir / "run") / "supervisor.conf"
     config.unlink(missing_ok=True)
     config.touch(mode=0o600)
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
-    os.set_inheritable(lock.fileno(), True)  # noqa: FBT003 — the name says it
+    for claim in claims:
+        os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
     os.execv(  # noqa: S606 — an argument list, no shell
         sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", str(config)]
     )

@@ -99,11 +99,16 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
 
 
+# Control characters, and marks that turn the direction of what follows: they fool whoever reads.
+TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
 def short_ref(ref: str) -> str:
-    """Give a ref the way people write it: `main`, `tag v1`."""
-    if ref.startswith(TAG_PREFIX):
-        return f"tag {ref.removeprefix(TAG_PREFIX)}"
-    return ref.removeprefix(BRANCH_PREFIX)
+    """Give a ref the way people write it: `main`, `tag v1`; what would fool them is replaced."""
+    shown = TRICKS.sub("\ufffd", ref)
+    if shown.startswith(TAG_PREFIX):
+        return f"tag {shown.removeprefix(TAG_PREFIX)}"
+    return shown.removeprefix(BRANCH_PREFIX)
 
 
 SHA_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -7,20 +7,25 @@ hangs delays no repair.
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jobs.adapters.git_source import GitSource
 from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge
-from jobs.answers import answer_next
+from jobs.answers import answer_next, do_next_errand
+from jobs.catch_up.duty import CatchingUp
+from jobs.catch_up.look import Means
 from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
-from jobs.reconcile import reconcile
+from jobs.reconcile import REPAIRS, SWEEPS, reconcile
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.statuses import send_due
+from jobs.vitals import note_vitals
 from jobs.work import Tools
 
 logger = logging.getLogger(__name__)
@@ -30,6 +35,9 @@ SERVE_DOMAINS_EVERY_S = 2.0
 SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
+NOTE_EVERY_S = 10.0
+CATCH_UP_EVERY_S = 2.0  # one repository at a time
+ERRAND_WITHIN_S = 12.0
 AFTER_FAILURE_S = 1.0
 ENDS_WITHIN_S = 30.0
 
@@ -62,16 +70,28 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
-    repair, report, answer, tidy, doors = (real_tools(runtime) for _ in range(5))
+    errands = GitHubForge(runtime.settings.github_api_url, total_timeout_s=ERRAND_WITHIN_S)
+    repair, broom, report, answer, tidy, doors, look = (real_tools(runtime) for _ in range(7))
     return [
-        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair)),
+        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair, REPAIRS)),
+        Duty("sweep", RECONCILE_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
         # On its own, because a round of repairs may take long: a new domain shall work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
+        Duty("errands", 0, lambda: do_next_errand(runtime, errands)),
+        Duty("catching up", CATCH_UP_EVERY_S, catching_up(runtime)),
         Duty("housekeeping", TIDY_EVERY_S, lambda: keep_house(runtime, tidy.engine)),
         Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),
+        Duty("vitals", NOTE_EVERY_S, lambda: note_vitals(runtime, look.engine)),
     ]
+
+
+def catching_up(runtime: Runtime[WorkerSettings]) -> CatchingUp:
+    """Make the duty that asks for missed pushes, with a GitHub and a git of its own."""
+    settings = runtime.settings
+    source = GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes)
+    return CatchingUp(Means(runtime, GitHubForge(settings.github_api_url), source, time.sleep))
 
 
 def keep_doing(duty: Duty, over: threading.Event) -> None:

@@ -19,13 +19,48 @@ from jobs.states import Role
 from receiver.app import create_app
 from tests.builders import WebRuntime, make_token
 
+MEASURED = "measured"  # a test's property with a line for whoever runs the tests
 REDIS_UP_WITHIN_S = 10
+MOST_PROCESSES = 8
+LONGEST_ID = 60  # bytes
+# Folders and files with much to wait for: they begin first, so that none is left over at the end.
+LONGEST = ("faults", "acceptance", "benchmarks", "jobs/cli", "dashboard", "contract", "jobs/test_")
 SECRET_KEY = SecretStr("a key that only the tests use")
 GLOBAL_SECRET = SecretStr("the secret of the whole installation")
 
 # First of all: nothing of the machine's own Keystone may leak into a test.
 for _name in [name for name in os.environ if name.startswith("KEYSTONE_")]:
     del os.environ[_name]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Give twice as many processes as processors: tests wait more than they compute."""
+    return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest first; within a folder the order stays."""
+    here = config.rootpath / "tests"
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next((n for n, begin in enumerate(LONGEST) if path.startswith(begin)), len(LONGEST))
+
+    items.sort(key=place)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: packed ones differ in each process, which must agree on ids."""
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_ID else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured, in whichever process they ran."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == MEASURED:
+                terminalreporter.write_line(str(told))
 
 
 @pytest.fixture(scope="session")

@@ -36,16 +36,21 @@ class PrivateEngine:
 
     def __init__(self, folder: Path, network: str) -> None:
         self.data_root = folder / "root"
+        self.network = network  # its network namespace
         self.url = f"unix://{folder}/docker.sock"
         self._log = folder.with_suffix(".log")
-        command = [
+        self._command = [
             *(_program("nsenter"), f"--net=/var/run/netns/{network}", _program("dockerd")),
             *("--data-root", str(self.data_root), "--exec-root", str(folder / "exec")),
             *("--pidfile", str(folder / "docker.pid"), "--host", self.url),
             *("--iptables=false", "--ip-masq=false", "--bip", "10.199.0.1/24"),
         ]
+        self.start()
+
+    def start(self, *options: str) -> None:
+        """Start dockerd, or start it again once it has ended, and wait until it answers."""
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
         self._wait_until_up()
 
     def end(self, number: signal.Signals) -> None:

@@ -11,11 +11,11 @@ what the real adapters do.
 
 import hashlib
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from pydantic import SecretStr
 
@@ -41,6 +41,7 @@ from jobs.errors import (
     GitError,
     GitHubError,
     KeystoneError,
+    RepositoryDeniedError,
     RouterError,
     StartError,
 )
@@ -48,6 +49,7 @@ from jobs.naming import IDENTITY_LABEL
 from jobs.states import ContainerState, Restart
 from jobs.stopping import StopSignal
 from jobs.work import Tools
+from tests.fakehooks import FakeHooks
 from tests.trees import MemoryTree
 
 Act = Callable[[str], object]
@@ -161,10 +163,10 @@ class FakeSource(Scripted):
             raise GitError(f"{remote.url} cannot be reached")
         repository = self.repositories.get(remote.url)
         if repository is None:
-            raise CheckoutError(f"there is no repository at {remote.url}")
+            raise RepositoryDeniedError(f"there is no repository at {remote.url}")
         given = remote.token.get_secret_value() if remote.token else None
         if repository.token not in {None, given}:
-            raise CheckoutError(f"{remote.url} refuses the token")
+            raise RepositoryDeniedError(f"{remote.url} refuses the token")
         return repository
 
 
@@ -293,6 +295,7 @@ class FakeEngine(Scripted):
         self._called("keep_running", container_id)
         if found := self._find(container_id):
             found.restart = restart
+            found.about = replace(found.about, restart=restart.value)
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove it; whether it was given time to end is kept."""
@@ -529,17 +532,21 @@ class FakeProbe(Scripted):
 # --- Forge -----------------------------------------------------------------------------------
 
 
-class FakeForge(Scripted):
-    """GitHub's statuses. Knobs: `errors`, raised one after the other; an act for post_status."""
+class FakeForge(Scripted, FakeHooks):
+    """GitHub's statuses and webhooks.
+
+    Knobs: `errors` of statuses, raised one after the other; those of `FakeHooks`; an act for each
+    method.
+    """
 
     def __init__(self, journal: list[str] | None = None) -> None:
-        super().__init__(journal)
+        Scripted.__init__(self, journal)
+        FakeHooks.__init__(self)
         self.errors: list[GitHubError] = []
         self.posts: list[StatusPost] = []
-        self.tokens: list[str] = []
-        self._lock = threading.Lock()
+        self.token_expires_at: datetime | None = None
 
-    def post_status(self, post: StatusPost, token: SecretStr) -> None:
+    def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
         """Keep the status."""
         with self._lock:
             self._called("post_status", f"{post.context} {post.state}")
@@ -547,6 +554,7 @@ class FakeForge(Scripted):
                 raise self.errors.pop(0)
             self.posts.append(post)
             self.tokens.append(token.get_secret_value())
+            return self.token_expires_at
 
 
 # --- All of it -------------------------------------------------------------------------------

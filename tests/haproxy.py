@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from jobs.errors import RouterError
 from jobs.router_server import write_domain_files
 
 START_DEADLINE_S = 10.0
+PORTS = range(21000, 32000)  # below those of outgoing connections
 LOCALHOST = "127.0.0.1"
 
 
@@ -112,13 +114,24 @@ def running_router(
 
 
 def free_ports(count: int) -> list[int]:
-    """Find that many ports in a row that nobody listens on, below those of outgoing connections."""
+    """Find that many ports in a row that nobody listens on; another test process finds others."""
+    ours = _ports_of_this_process()
     for _ in range(100):
-        first = SystemRandom().randrange(21000, 32000 - count)
+        first = SystemRandom().randrange(ours.start, ours.stop - count)
         wanted = list(range(first, first + count))
         if all(_is_free(port) for port in wanted):
             return wanted
-    raise RuntimeError(f"no {count} free ports in a row between 21000 and 32000")
+    raise RuntimeError(f"no {count} free ports in a row in {ours}")
+
+
+def _ports_of_this_process() -> range:
+    """Give each of pytest's parallel processes its share.
+
+    A Keystone listens long after its ports were found free: meanwhile nobody else may find them.
+    """
+    share = len(PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return PORTS[place * share : (place + 1) * share]
 
 
 def _is_free(port: int) -> bool:

@@ -48,6 +48,8 @@ def demo_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
         "KEYSTONE_HTTP_PORT": "0",
         "KEYSTONE_HTTPS_PORT": "0",
         "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,file",
+        # The sample's repository is not GitHub's to tell of.
+        "KEYSTONE_CATCH_UP_MINUTES": "0",
         "KEYSTONE_ADMIN_PASSWORD": _kept_password(folder).get_secret_value(),
     }
 

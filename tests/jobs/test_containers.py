@@ -6,7 +6,7 @@ from jobs.adapters.ports import Container
 from jobs.containers import describe, look_at_containers, note_container
 from jobs.models import App
 from jobs.queries import app_view
-from jobs.states import AppState, ContainerState
+from jobs.states import AppState, ContainerState, Restart
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 
@@ -26,6 +26,18 @@ def live(app: App) -> str:
 
 def look(bench: Bench) -> None:
     look_at_containers(bench.runtime, bench.world.tools)
+
+
+def test_a_live_container_that_nobody_keeps_running_is_kept_from_now_on(
+    bench: Bench, app: App
+) -> None:
+    """The worker died between the switch and the retirement, say."""
+    bench.world.engine.keep_running(live(app), Restart.NEVER)
+    look(bench)
+    assert bench.world.engine.inspect(live(app)).restart == Restart.ALWAYS
+    bench.world.journal.clear()
+    look(bench)
+    assert bench.world.calls("keep_running") == []
 
 
 def state(bench: Bench) -> tuple[AppState, str]:

@@ -87,6 +87,27 @@ class TestWriting:
             pass
         assert time.monotonic() - begun < 5
 
+    def test_who_has_no_time_left_is_refused_at_once(
+        self, database: Database, impatient: Database
+    ) -> None:
+        patient = Database(database.url)
+        begun = time.monotonic()
+        with database.writing() as session:
+            session.get_one(Identity, 1)
+            with (
+                pytest.raises(StorageError, match="database is locked"),
+                patient.writing(until=begun + 0.1) as other,
+            ):
+                other.get_one(Identity, 1)
+        with (
+            impatient.writing(),
+            pytest.raises(StorageError, match="another writer"),
+            impatient.writing(until=begun),
+        ):
+            pass
+        assert time.monotonic() - begun < 5
+        patient.close()
+
     def test_a_block_that_raises_changes_nothing(self, database: Database) -> None:
         with suppress(ZeroDivisionError), database.writing() as session:
             session.get_one(Identity, 1).name = "other"

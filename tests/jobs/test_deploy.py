@@ -348,7 +348,6 @@ class TestBeingCancelled:
             ("engine", "ensure_network", StepName.START),
             ("engine", "start", StepName.START),
             ("probe", "look", StepName.HEALTH_CHECK),
-            ("engine", "keep_running", StepName.SWITCH),
             ("router", "switch", StepName.SWITCH),
         ],
     )
@@ -455,7 +454,7 @@ class TestLosingTheLease:
             bench.world.journal.clear()
             raise DockerError("the engine went away")
 
-        bench.world.engine.on("keep_running", steal_and_fail)
+        bench.world.probe.on("look", steal_and_fail)
         assert bench.run(second).state is DeploymentState.RUNNING
         assert bench.world.calls("stop") == []
 

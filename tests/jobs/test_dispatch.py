@@ -6,7 +6,6 @@ import pytest
 from pydantic import SecretStr
 
 from jobs import dispatch
-from jobs.claims import claim_next
 from jobs.models import App
 from jobs.runtime import open_runtime
 from jobs.states import DeploymentState
@@ -51,17 +50,6 @@ def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:
     done = bench.deploy(app)
     assert "using [REDACTED]" in bench.log(done.id or 0)
     assert "ghp_secret" not in bench.log(done.id or 0)
-
-
-def test_cancelled_between_claim_and_begin_ends_in_peace(bench: Bench, app: App) -> None:
-    deployment = bench.ask(app)
-    with bench.writing() as session:
-        claim = claim_next(session, app.id or 0, "worker:1")
-    assert claim is not None
-    bench.cancel(deployment)
-    dispatch._run(bench.runtime, bench.world.tools, claim)
-    assert bench.deployment(deployment).state is DeploymentState.CANCELLED
-    assert bench.world.journal == []
 
 
 def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(bench: Bench, app: App) -> None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from jobs.app_input import AppInput
 from jobs.certificates import Bundle
 from jobs.doctor import Finding, Verdict, examine
-from jobs.models import now
+from jobs.models import CatchUp, now
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
 from jobs.records.certificates import set_certificate
@@ -232,3 +232,21 @@ def test_a_certificate_that_ends_soon_is_told(
     found = finding(settings, "certificates")
     assert found.verdict is verdict
     assert ("a.example expires on" in found.found) == (verdict is Verdict.FAILED)
+
+
+def test_a_search_for_missed_pushes_that_comes_to_nothing_is_told(
+    settings: AllSettings, runtime: Runtime[AllSettings]
+) -> None:
+    assert finding(settings, "missed pushes").verdict is Verdict.OK
+    add_domain(runtime)
+    trouble = CatchUp(
+        repository_id=1,
+        looked_at=now(),
+        settled_until=now() - timedelta(hours=3),
+        problem="GitHub says the token is expired or wrong",
+    )
+    with runtime.database.writing() as session:
+        session.add(trouble)
+    found = finding(settings, "missed pushes")
+    assert found.verdict is Verdict.FAILED
+    assert "octo/web: GitHub says the token is expired or wrong" in found.found

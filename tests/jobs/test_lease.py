@@ -1,5 +1,8 @@
 """One deployment at a time per app, and no record by whoever lost the app."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +17,8 @@ from jobs.lease import (
     expire,
     expired,
     give_back,
+    holder_name,
+    is_dead,
     is_free,
     let_go,
     renew,
@@ -179,3 +184,19 @@ def test_a_deployment_without_an_end_is_left_to_the_watcher(bench: Bench, app: A
         let_go(session, mine.grip)
     with bench.reading() as session:
         assert [lease.deployment_id for lease in expired(session)] == [deployment]
+
+
+def test_a_process_of_ours_that_is_gone_is_dead_and_of_others_nothing_is_known() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        assert not is_dead(holder_name(os.getpid()))
+    assert is_dead(holder_name(gone.pid))
+    assert not is_dead(f"elsewhere:1:{gone.pid}")
+    assert not is_dead("worker:1")
+
+
+def test_a_dead_holders_lease_need_not_run_out(bench: Bench, app: App) -> None:
+    bench.ask(app)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        claim(bench, app, holder_name(gone.pid))
+    with bench.reading() as session:
+        assert [lease.app_id for lease in expired(session)] == [app.id]

@@ -71,14 +71,15 @@ class TestDeploymentLog:
         ids=["plain", "URL", "base64", "control", "escape", "direction", "at the cut"],
     )
     def test_no_secret_reaches_the_disk(self, tmp_path: Path, text: str) -> None:
-        (line,) = written(tmp_path / "1.log", text)
-        assert "s3cr3t" not in line
-        assert "czNjcjN0" not in line
-        assert "t0ken" not in line
+        lines = "".join(written(tmp_path / "1.log", text))
+        assert "s3cr3t" not in lines
+        assert "czNjcjN0" not in lines
+        assert "t0ken" not in lines
 
-    def test_lines_are_bounded(self, tmp_path: Path) -> None:
-        (line,) = written(tmp_path / "1.log", "x" * 10**5)
-        assert len(line) < LONGEST_LINE + 50
+    def test_long_lines_go_on_in_the_next_one(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "1.log", "x" * 10**5)
+        assert all(len(line) < LONGEST_LINE + 50 for line in lines)
+        assert sum(line.count("x") for line in lines) == 10**5
 
     def test_what_is_no_text_is_written_all_the_same(self, tmp_path: Path) -> None:
         (line,) = written(tmp_path / "1.log", "caf\udce9")

@@ -3,34 +3,31 @@
 import pytest
 
 from jobs.errors import NotFoundError
-from jobs.models import App, Deployment
+from jobs.models import App
+from jobs.paging import LARGEST_PAGE
 from jobs.queries import (
-    LARGEST_PAGE,
     DeploymentFilter,
     app_state,
     app_url,
     app_view,
     app_views,
-    audit_page,
-    delivery_page,
     deployment_page,
     deployment_view,
     find_deployment,
-    repository_views,
     webhook_url,
 )
+from jobs.repositories import repository_views
 from jobs.settings import Settings
 from jobs.states import (
     AppState,
     ContainerState,
     DeploymentState,
     GitHubState,
-    Kind,
     StepName,
     Trigger,
 )
 from tests.fakes import Behaviour
-from tests.jobs.bench import Bench, push_of
+from tests.jobs.bench import Bench
 
 
 @pytest.fixture
@@ -91,44 +88,35 @@ class TestApps:
         assert view.state_reason.startswith("deployment #2 failed: the container exited")
 
 
-FAILED = Deployment(
-    app_id=1,
-    number=7,
-    kind=Kind.UPDATE,
-    trigger=Trigger.PUSH,
-    ref="",
-    actor="",
-    state=DeploymentState.FAILURE,
-    reason="the build failed",
-)
+FAILED = "deployment #7 failed: the build failed"
 
 
 @pytest.mark.parametrize(
-    ("live", "container", "latest", "deploying", "state"),
+    ("live", "container", "failed", "deploying", "state"),
     [
-        (None, None, None, False, AppState.NEW),
+        (None, None, "", False, AppState.NEW),
         (None, None, FAILED, False, AppState.FAILING),
         (None, None, FAILED, True, AppState.DEPLOYING),
-        (1, ContainerState.RUNNING, None, False, AppState.RUNNING),
+        (1, ContainerState.RUNNING, "", False, AppState.RUNNING),
         (1, None, FAILED, False, AppState.RUNNING),
-        (1, ContainerState.EXITED, None, False, AppState.STOPPED),
+        (1, ContainerState.EXITED, "", False, AppState.STOPPED),
         (1, ContainerState.MISSING, FAILED, False, AppState.STOPPED),
-        (1, ContainerState.RESTARTING, None, False, AppState.FAILING),
-        (1, ContainerState.EXITED, None, True, AppState.DEPLOYING),
+        (1, ContainerState.RESTARTING, "", False, AppState.FAILING),
+        (1, ContainerState.EXITED, "", True, AppState.DEPLOYING),
     ],
 )
 def test_how_an_app_stands(
     *,
     live: int | None,
     container: ContainerState | None,
-    latest: Deployment | None,
+    failed: str,
     deploying: bool,
     state: AppState,
 ) -> None:
     app = App(
         name="web", repository_id=1, host_port=1, live_release_id=live, container_state=container
     )
-    assert app_state(app, latest, is_deploying=deploying)[0] is state
+    assert app_state(app, failed, is_deploying=deploying)[0] is state
 
 
 @pytest.mark.parametrize(
@@ -209,6 +197,11 @@ class TestDeployments:
 
             assert found(app="web") == [push, manual]
             assert found(app="web", trigger=Trigger.PUSH) == [push]
+            assert found(app="web", author="ADA") == [push]
+            assert found(app="web", text="CHANGE some", state=DeploymentState.QUEUED) == [push]
+            assert found(app="web", text="heads/main", trigger=Trigger.PUSH) == [push]
+            assert found(app="web", state=DeploymentState.QUEUED, trigger=Trigger.PUSH) == [push]
+            assert found(app="web", text="%") == []
             assert found(state=DeploymentState.CANCELLED) == [manual]
             with pytest.raises(NotFoundError):
                 found(app="none")
@@ -233,29 +226,3 @@ def test_repositories_tell_their_apps_and_no_token(bench: Bench, app: App) -> No
         ("octo/web", ["api", "web"], True),
     ]
     assert "ghp_x" not in str(views)
-
-
-def test_deliveries_tell_what_they_led_to(bench: Bench, app: App) -> None:
-    bench.app("api")
-    receipt = bench.deliver(push_of(bench, "a" * 40), guid="one", body="b")
-    bench.deliver(push_of(bench, "a" * 40), guid="one", body="b")
-    with bench.reading() as session:
-        first = delivery_page(session, limit=1)
-        second = delivery_page(session, limit=1, before=first.next)
-    assert [view.outcome for view in first.items] == ["duplicate"]
-    assert second.next is None
-    (view,) = second.items
-    assert view.deployments == sorted(row.id or 0 for row, _ in receipt.deployments)
-    assert (view.repository, view.sender) == ("octo/web", "octocat")
-    with bench.reading() as session:
-        assert delivery_page(session, repository_id=99).items == []
-
-
-def test_the_audit_trail_is_newest_first(bench: Bench, app: App) -> None:
-    deployment = bench.ask(app)
-    bench.cancel(deployment)
-    with bench.reading() as session:
-        page = audit_page(session, limit=2)
-        rest = audit_page(session, before=page.next)
-    assert [event.tag for event in page.items] == ["deployment.cancelled", "deployment.requested"]
-    assert [event.tag for event in rest.items] == ["app.created", "repository.created"]

@@ -31,7 +31,6 @@ WHERE = [
     ("engine", "build", StepName.BUILD),
     ("engine", "start", StepName.START),
     ("probe", "look", StepName.HEALTH_CHECK),
-    ("engine", "keep_running", StepName.SWITCH),
     ("router", "switch", StepName.SWITCH),
 ]
 
@@ -148,7 +147,6 @@ class TestAKilledWorker:
         bench.reconcile()
         assert bench.deployment(deployment).state is DeploymentState.RUNNING
         bench.world.engine.down = False
-        bench.expire_leases()
         bench.reconcile()
         assert bench.deployment(deployment).state is DeploymentState.ERROR
 
@@ -183,6 +181,15 @@ class TestForgottenOnes:
                 age(session, deployment)
         bench.reconcile()
         assert bench.runtime.queue.waiting() == {ids[0], ids[2]}
+
+    def test_an_app_that_has_a_wake_up_waiting_needs_no_other(self, bench: Bench, app: App) -> None:
+        ids = [bench.ask(app), bench.ask(app)]
+        bench.runtime.queue.wake([ids[1]])
+        with bench.writing() as session:
+            for deployment in ids:
+                age(session, deployment)
+        bench.reconcile()
+        assert bench.runtime.queue.waiting() == {ids[1]}
 
     def test_young_ones_are_on_their_way(self, bench: Bench, app: App) -> None:
         bench.ask(app)

@@ -1,6 +1,9 @@
 """Secrets are masked in every form, wherever they stand."""
 
 import base64
+import html
+import json
+import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -19,6 +22,11 @@ secrets = st.text(
 ).filter(lambda secret: secret.casefold() not in MASK.casefold())
 around = st.binary(max_size=12)
 
+
+def as_go_does(text: str) -> str:
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "quoted": lambda secret: quote(secret, safe=""),
@@ -26,6 +34,16 @@ FORMS: dict[str, Callable[[str], str]] = {
     "quoted as a form": quote_plus,
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64 for URLs": lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    "JSON": lambda secret: json.dumps(secret)[1:-1],
+    "JSON with letters as they are": lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+    "JSON as PHP writes it": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "JSON as Go writes it": lambda secret: as_go_does(json.dumps(secret, ensure_ascii=False)[1:-1]),
+    "HTML": html.escape,
+    "HTML as Go writes it": lambda secret: (
+        html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    ),
+    "Python": lambda secret: repr(secret)[1:-1],
+    "a shell's": shlex.quote,
     "git's credentials": lambda secret: base64.b64encode(
         f"x-access-token:{secret}".encode()
     ).decode(),
@@ -83,6 +101,33 @@ def test_a_secret_of_several_lines_is_masked_line_by_line() -> None:
     redact = Redactor([SecretStr("-----BEGIN KEY-----\nabcdefgh\n  ijklmnop\n-----END KEY-----")])
     assert redact("abcdefgh") == MASK
     assert redact("got ijklmnop there") == f"got {MASK} there"
+
+
+KEY = (
+    "-----BEGIN KEY-----\n"
+    + "".join(f"{n:02}{'k' * 60}\n" for n in range(9))
+    + "-----END KEY-----\n"
+)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps({"key": KEY}),
+        json.dumps({"key": KEY.strip()}),
+        base64.b64encode(KEY.encode()).decode(),
+        base64.encodebytes(KEY.encode()).decode(),
+        base64.b64encode(b"key=" + KEY.encode() + b"!").decode(),
+        quote(KEY, safe=""),
+        repr(KEY),
+    ],
+    ids=["JSON", "JSON, stripped", "base64", "wrapped base64", "inside base64", "URL", "Python"],
+)
+def test_a_secret_of_several_lines_that_is_encoded_whole_is_masked(written: str) -> None:
+    redact = Redactor([SecretStr(KEY)])
+    shown = "".join(redact(line) for line in written.splitlines())
+    assert MASK in shown
+    assert len(shown.replace(MASK, "")) < 20
 
 
 def test_a_secret_that_holds_another_leaves_no_tail() -> None:

@@ -4,8 +4,9 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.models import App, Repository
-from jobs.records.apps import set_token
-from jobs.secrets_store import git_token, github_host, repository_token, webhook_secrets
+from jobs.naming import github_host
+from jobs.records.repositories import set_token
+from jobs.secrets_store import git_token, repository_token, webhook_secrets
 from jobs.vault import Vault
 from tests.jobs.bench import TESTER, Bench
 

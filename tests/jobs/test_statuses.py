@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.errors import GitHubError
+from jobs.errors import GitHubError, GitHubTokenError
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
 from jobs.records.statuses import NO_TOKEN
 from jobs.states import GitHubState
@@ -110,7 +110,7 @@ def test_a_rate_limit_is_waited_for(bench: Bench, app: App) -> None:
 
 def test_a_refused_token_is_flagged_and_not_tried_again(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
-    bench.world.forge.errors = [GitHubError("the token is expired or wrong", permanent=True)]
+    bench.world.forge.errors = [GitHubTokenError("the token is expired or wrong", permanent=True)]
     send(bench)
     (status,) = bench.statuses(deployment)
     assert (status.error, status.next_attempt_at) == ("the token is expired or wrong", None)
@@ -118,6 +118,25 @@ def test_a_refused_token_is_flagged_and_not_tried_again(bench: Bench, app: App) 
     bench.run(deployment)
     send(bench)
     assert problem(bench, app) is None
+
+
+def test_a_status_that_is_refused_for_its_own_sake_says_nothing_of_the_token(
+    bench: Bench, app: App
+) -> None:
+    deployment = bench.push(app)
+    bench.world.forge.errors = [GitHubError("GitHub refused the status", permanent=True)]
+    send(bench)
+    assert bench.statuses(deployment)[0].error == "GitHub refused the status"
+    assert problem(bench, app) is None
+
+
+def test_until_when_the_token_works_is_kept(bench: Bench, app: App) -> None:
+    bench.world.forge.token_expires_at = datetime(2026, 12, 1, tzinfo=UTC)
+    bench.push(app)
+    send(bench)
+    with bench.reading() as session:
+        repository = session.get_one(Repository, app.repository_id)
+        assert repository.token_expires_at == datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def problem(bench: Bench, app: App) -> str | None:

@@ -21,6 +21,7 @@ def described(**state: object) -> dict[str, object]:
         "Id": "abc",
         "Name": "/web",
         "Config": {"Labels": None},
+        "HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}},
         "RestartCount": 2,
         "State": {**usual, "StartedAt": "2026-11-23T00:00:00Z", **state},
         "NetworkSettings": {
@@ -34,6 +35,7 @@ def test_running_container_has_no_exit_code_yet() -> None:
 
     assert (seen.state, seen.exit_code) == (ContainerState.RUNNING, None)
     assert (seen.name, seen.restarts, seen.health) == ("web", 2, "starting")
+    assert seen.restart == "always"
 
 
 def test_restarting_wins_over_running() -> None:

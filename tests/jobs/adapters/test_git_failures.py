@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.adapters.git_failures import Attempt, explain, shown
-from jobs.errors import CheckoutError, GitError
+from jobs.errors import CheckoutError, GitError, RepositoryDeniedError
 
 ATTEMPT = Attempt(
     "octo/web", "the branch main", "the branch main does not exist in octo/web", has_token=True
@@ -46,6 +46,14 @@ def test_anything_else_is_a_git_error_with_gits_own_words(complaint: str) -> Non
     error = explain(complaint, ATTEMPT)
     assert isinstance(error, GitError)
     assert str(error) == f"git could not fetch the branch main of octo/web: {shown(complaint)}"
+
+
+def test_the_servers_own_words_come_along_when_it_denies() -> None:
+    complaint = f"remote: Write access\nremote: not granted.\n{UNABLE}returned error: 403"
+    error = explain(complaint, ATTEMPT)
+    assert isinstance(error, RepositoryDeniedError)
+    assert str(error).endswith('may not read the contents ("Write access not granted.")')
+    assert not isinstance(explain("fatal: not our ref 12", ATTEMPT), RepositoryDeniedError)
 
 
 def test_a_complaint_is_shown_short_and_printable() -> None:

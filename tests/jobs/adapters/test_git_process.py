@@ -23,7 +23,8 @@ from jobs.adapters import git_commands as commands
 from jobs.adapters.git_process import run
 
 settings = {"protocol.http.allow": "always"}
-run(commands.list_remote(sys.argv[1], "refs/heads/main"), commands.environment(settings))
+arguments = commands.list_remote(sys.argv[1], "refs/heads/main")
+run(arguments, commands.environment(settings), has_helpers=True)
 """
 
 
@@ -57,6 +58,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
 def test_output_complaint_and_status_are_kept_apart(tmp_path: Path) -> None:
     repo = Repo(tmp_path / "web.git")
     sha = repo.commit({"a": "1"}, message="Hello")
+    repo.point(commands.kept_ref(sha), sha)
     good = run(commands.read_commit(repo.path, sha), commands.environment())
     assert (good.status, good.complaint, good.cut) == (0, b"", False)
     assert good.output.endswith(b"\n\nHello\n") or good.output.endswith(b"\n\nHello")

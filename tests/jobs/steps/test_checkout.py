@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.models import App
+from jobs.models import App, Repository
 from jobs.states import DeploymentState, StepName, StepState
 from tests.jobs.bench import FILES, Bench, push_of
 
@@ -43,6 +43,15 @@ def test_a_token_that_is_refused_is_the_repositorys_fault(bench: Bench, app: App
     done = bench.run(deployment)
     assert done.state is DeploymentState.FAILURE
     assert "refuses the token" in done.reason
+    assert "refuses the token" in (token_problem(bench, app) or "")
+    bench.repository().token = None
+    bench.deploy(app)
+    assert token_problem(bench, app) is None
+
+
+def token_problem(bench: Bench, app: App) -> str | None:
+    with bench.reading() as session:
+        return session.get_one(Repository, app.repository_id).token_problem
 
 
 def test_a_commit_that_is_gone(bench: Bench, app: App) -> None:

@@ -1,0 +1,87 @@
+"""`python -m tests.faults`: play many rounds and print what they came to."""
+
+import argparse
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.faults.burst import burst
+from tests.faults.engine import own_engine
+from tests.faults.house import a_house
+from tests.faults.rounds import Round, draw, play
+from tests.faults.strikes import ENGINE_FAULTS, FAULTS, Fault
+from tests.faults.table import Table
+
+LOG = Path(tempfile.gettempdir()) / "keystone-faults.log"
+# One round in so many is played on an engine that may be broken.
+ENGINE_ONE_IN = 10
+PUSHES_A_ROUND, MOST_PUSHES, PUSHES_AN_APP = 5, 1000, 20
+
+
+def main() -> int:
+    """Play, print, and give 0 when nothing was lost, doubled or stuck, and nobody was failed."""
+    wanted = _arguments()
+    tell(f"SEED={wanted.seed} ROUNDS={wanted.rounds}")
+    table, problems = Table(), 0
+    on_own = wanted.rounds // ENGINE_ONE_IN
+    for faults, count in ((FAULTS, wanted.rounds - on_own), (ENGINE_FAULTS, on_own)):
+        chosen = {name: fault for name, fault in faults.items() if wanted.only in name}
+        drawn = list(draw(chosen, seed=wanted.seed, count=count)) if chosen else []
+        problems += play_all(chosen, drawn[wanted.first :], table)
+    if not wanted.only:
+        problems += play_burst(min(wanted.rounds * PUSHES_A_ROUND, MOST_PUSHES), wanted.seed, table)
+    tell(f"\n{table}\n\n{problems} problems; SEED={wanted.seed} plays the same rounds again")
+    return 1 if problems else 0
+
+
+def play_all(faults: Mapping[str, Fault], drawn: Sequence[Round], table: Table) -> int:
+    """Play rounds one after the other in a house of their own, and count the problems."""
+    problems = 0
+    if not drawn:
+        return problems
+    with ExitStack() as stack:
+        engine = stack.enter_context(own_engine()) if faults.keys() & ENGINE_FAULTS else None
+        house = stack.enter_context(a_house(engine=engine))
+        stack.callback(shutil.copy, house.keystone.log_file, LOG)
+        for one in drawn:
+            begun = time.monotonic()
+            verdict = play(house, faults[one.fault], one)
+            table.add(one.fault, verdict)
+            problems += len(verdict.problems)
+            tell(f"{one}: {time.monotonic() - begun:.1f} s", *verdict.problems)
+    return problems
+
+
+def play_burst(pushes: int, seed: str, table: Table) -> int:
+    """Push as often as that at once, and count the problems."""
+    apps = [f"app-{number}" for number in range(max(1, pushes // PUSHES_AN_APP))]
+    with a_house(apps=apps) as house:
+        seen = burst(house, pushes=pushes, seed=seed)
+    table.add(f"{pushes} pushes at once, {len(apps)} apps", seen.verdict)
+    tell(f"burst: 99 % answered within {seen.p99_s:.2f} s", *seen.verdict.problems)
+    return len(seen.verdict.problems)
+
+
+def tell(*lines: str) -> None:
+    """Show lines at once; below the first, each is a problem."""
+    sys.stdout.write("\n    ".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make faults")
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 50))
+    parser.add_argument("--seed", default=os.environ.get("SEED") or secrets.token_hex(4))
+    parser.add_argument("--only", default="", help="faults with this in their names")
+    parser.add_argument("--first", type=int, default=0, help="the round to begin with")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""A Docker Engine that a house has for itself, to be killed and filled up, and the way to it."""
+
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.adapters.docker_values import subnets
+from jobs.naming import network_name
+from tests.dockerd import PrivateEngine, private_engine
+
+DISK_MB = 400
+STARTS = 3
+DOWN_S = 1.0
+LIVE_RESTORE = "--live-restore"
+
+
+@dataclass
+class OwnEngine:
+    """The engine, and what leads from this machine's network into the engine's own."""
+
+    private: PrivateEngine
+    gate: str  # the address of the engine's end
+
+    @property
+    def url(self) -> str:
+        """Where the engine listens."""
+        return self.private.url
+
+    def lead_to(self, identity: str, app: str) -> None:
+        """Make the network that an app will have there reachable from here."""
+        subnet = next(subnets(network_name(identity, app)))
+        _ip("route", "replace", str(subnet), "via", self.gate)
+
+    def kill(self, *options: str) -> None:
+        """Kill the engine, and start it again a second later with these options."""
+        self.private.end(signal.SIGKILL)
+        self.private.wait()
+        time.sleep(DOWN_S)
+        # What it left behind may keep it from starting the first time.
+        for _ in range(STARTS - 1):
+            with suppress(RuntimeError):
+                self.private.start(*options)
+                return
+        self.private.start(*options)
+
+    @property
+    def disk(self) -> Path:
+        """A folder on the engine's disk."""
+        return self.private.data_root
+
+
+@contextmanager
+def own_engine() -> Iterator[OwnEngine]:
+    """Run an engine whose containers can be reached from here; nothing of it is left."""
+    with private_engine(disk_mb=DISK_MB) as private:
+        ours = f"ks{secrets.token_hex(4)}"
+        number = 4 * secrets.randbelow(64)
+        block = f"10.198.{secrets.randbelow(256)}"
+        inside = ["netns", "exec", private.network, "ip"]
+        _ip("link", "add", ours, "type", "veth", "peer", "name", "eth0", "netns", private.network)
+        try:
+            _ip("address", "add", f"{block}.{number + 1}/30", "dev", ours)
+            _ip("link", "set", ours, "up")
+            _ip(*inside, "address", "add", f"{block}.{number + 2}/30", "dev", "eth0")
+            _ip(*inside, "link", "set", "eth0", "up")
+            private.end(signal.SIGTERM)
+            private.wait()
+            private.start(LIVE_RESTORE)
+            yield OwnEngine(private, f"{block}.{number + 2}")
+        finally:
+            # The routes go with it.
+            _ip("link", "delete", ours)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, timeout=20, capture_output=True)

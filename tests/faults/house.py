@@ -1,0 +1,197 @@
+"""A whole Keystone to be broken: its processes, apps, git server, GitHub, engine and disk."""
+
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import httpx2
+
+from tests.acceptance.belongings import LABEL, Belongings
+from tests.acceptance.keystone import Keystone, until
+from tests.acceptance.project import Project, add_project
+from tests.faults.engine import OwnEngine
+from tests.faults.records import Records
+from tests.faults.visitors import Visitors, visited
+from tests.githubapi import GitHubApi
+from tests.gitserver import GitServer
+from tests.processes import processes_about
+from tests.recorder import Answer, Request
+
+TOKEN = "ghp_Faults0Token1With2Thirty3Six4Characters"
+APPS = ("alder", "birch", "cedar", "elm")
+WORKERS = 2
+DISK_MB = 160
+GATE_HELD_S = 50.0
+SINGLE_PARTS = ("redis", "router", "watcher", "web")
+BACK_WITHIN_S = 40.0
+LOOK_EVERY_S = 0.05
+LOG_SHOWN = 8000  # characters
+POSTED_WITHIN_S = 90.0
+
+
+class GatedGitServer(GitServer):
+    """A git server whose answers wait for as long as its gate is shut."""
+
+    def __init__(self, root: Path, *, token: str) -> None:
+        super().__init__(root, token=token)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def answer(self, request: Request) -> Answer:
+        """Wait at the gate, and answer."""
+        self.gate.wait(GATE_HELD_S)
+        return super().answer(request)
+
+
+class Holdings(Belongings):
+    """What a Keystone has on the engine of its choice."""
+
+    def __init__(self, identity: str, engine: str = "") -> None:
+        self.identity = identity
+        self.client = docker.DockerClient(engine, timeout=60) if engine else docker.from_env()
+        self._client = self.client
+        self._ours = {"label": f"{LABEL}={identity}"}
+
+    def container_ids(self) -> set[str]:
+        """Give the ids of all containers, stopped ones too."""
+        found = self.client.api.containers(all=True, filters=self._ours)
+        return {str(container["Id"]) for container in found}
+
+
+class BreakableKeystone(Keystone):
+    """A Keystone on the engine of its choice."""
+
+    def __init__(self, folder: Path, *, github_api_url: str, engine: str = "") -> None:
+        super().__init__(folder, github_api_url=github_api_url)
+        self._engine = engine
+        # Not on the disk that fills up.
+        self.log_file = folder.with_suffix(".log")
+        self._environment |= {"KEYSTONE_WORKERS": str(WORKERS), "KEYSTONE_MIN_FREE_DISK_MB": "0"}
+        if engine:
+            self._environment["DOCKER_HOST"] = engine
+
+    def start(self) -> None:
+        """Run `keystone up`; when it does not come up, its log goes with the complaint."""
+        try:
+            super().start()
+        except AssertionError as exc:
+            exc.add_note(self.log()[-LOG_SHOWN:])
+            raise
+
+    def belongings(self) -> Holdings:
+        """Give what it has on its engine."""
+        found = super().belongings()
+        found.close()
+        return Holdings(found.identity, self._engine)
+
+
+@dataclass
+class House:
+    """Everything that stands while rounds are played."""
+
+    keystone: BreakableKeystone
+    git: GatedGitServer
+    github: GitHubApi
+    projects: Sequence[Project]
+    records: Records
+    holdings: Holdings
+    visitors: Visitors
+    folder: Path  # all of its file system is Keystone's disk
+    engine: OwnEngine | None = None  # None: the machine's, which nobody may break
+
+    def pid(self, part: str) -> int:
+        """Give the process id of a part of which there is one."""
+        (pid,) = until(lambda: self.keystone.parts(part), timeout=BACK_WITHIN_S, what=part)
+        return pid
+
+    def wait_until_whole(self) -> None:
+        """Wait until every part runs, the web process takes deliveries and every app answers."""
+        deadline = time.monotonic() + BACK_WITHIN_S
+        while missing := self._missing():
+            assert time.monotonic() < deadline, f"not there within {BACK_WITHIN_S:g} s: {missing}"
+            time.sleep(LOOK_EVERY_S)
+
+    def _missing(self) -> list[str]:
+        counts = {**dict.fromkeys(SINGLE_PARTS, 1), "worker": WORKERS}
+        missing = [part for part, n in counts.items() if len(self.keystone.parts(part)) != n]
+        if not self._answers(lambda: self.keystone.ask("GET", "/readyz").is_success):
+            missing.append("readiness")
+        return missing + [each.name for each in self.projects if not self._answers(each.answer)]
+
+    def _answers(self, ask: Callable[[], object]) -> bool:
+        with suppress(httpx2.TransportError):
+            return bool(ask())
+        return False
+
+    def wait_until_posted(self) -> None:
+        """Wait until GitHub has been told everything there is to tell."""
+        until(lambda: not self.records.unposted(), timeout=POSTED_WITHIN_S, what="all is posted")
+
+    def left(self) -> list[str]:
+        """List everything that nobody owns, or that should be there and is not."""
+        return [*self._leases(), *self._on_engine(), *self._files(), *self._processes()]
+
+    def _leases(self) -> list[str]:
+        return [f"{app} is held by somebody" for app in self.records.leases()]
+
+    def _on_engine(self) -> list[str]:
+        live = {found.container_id for found in self.records.live().values()}
+        found, known = self.holdings.container_ids(), self.records.images()
+        return [
+            *(f"the container {each[:12]}, which does not serve" for each in found - live),
+            *(f"no container {each[:12]}, which is to serve" for each in live - found),
+            *(f"the image {tag}" for tag in self.holdings.images() if tag not in known),
+        ]
+
+    def _files(self) -> list[str]:
+        mirrors = self.keystone.data_dir / "mirrors"
+        patterns = ("*.new", "*.git/*.lock", "*.git/refs/**/*.lock", "*.git/objects/**/tmp_*")
+        found = [path for pattern in patterns for path in mirrors.glob(pattern)]
+        return [f"the file {path.relative_to(mirrors)}" for path in found]
+
+    def _processes(self) -> list[str]:
+        found = processes_about(str(self.keystone.data_dir / "mirrors"))
+        return [f"the process {process.arguments[:6]}" for process in found]
+
+
+@contextmanager
+def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> Iterator[House]:
+    """Build a house whose apps serve already; nothing is left of it afterwards."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_disk())
+        git = stack.enter_context(GatedGitServer(folder.with_suffix(".git"), token=TOKEN))
+        github = stack.enter_context(GitHubApi(token=TOKEN))
+        where = engine.url if engine else ""
+        keystone = BreakableKeystone(folder, github_api_url=github.url, engine=where)
+        stack.enter_context(keystone)
+        holdings = keystone.belongings()
+        stack.callback(holdings.close)
+        projects = [add_project(keystone, git, name) for name in apps]
+        for project in projects:
+            if engine:
+                engine.lead_to(holdings.identity, project.name)
+            over = project.deploy("first")
+            assert over["state"] == "success", over["reason"]
+        visitors = stack.enter_context(visited(projects))
+        records = Records(keystone.data_dir / "keystone.db")
+        yield House(keystone, git, github, projects, records, holdings, visitors, folder, engine)
+
+
+@contextmanager
+def _disk() -> Iterator[Path]:
+    """Give a folder that is a small disk of its own; needs root."""
+    with tempfile.TemporaryDirectory(prefix="ks-") as outside:
+        folder = Path(outside) / "up"
+        folder.mkdir()
+        options = f"size={DISK_MB}m,mode=0700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)

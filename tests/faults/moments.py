@@ -1,0 +1,75 @@
+"""When a fault strikes: the very moment a deployment is seen at a step."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.faults.records import Records
+
+LOOK_EVERY_S = 0.001
+SEEN_WITHIN_S = 25.0
+STEPS = ("checkout", "build", "release", "start", "health_check", "switch", "retire")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step of an app's next deployment, and how far into it.
+
+    Attributes:
+        after: the id of the last deployment before.
+        delay_s: from when the step is seen.
+    """
+
+    app: str
+    step: str
+    after: int
+    delay_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Give the step's name."""
+        return self.step
+
+
+@contextmanager
+def striking(records: Records, moment: Moment, strike: Callable[[], None]) -> Iterator[None]:
+    """Have the fault strike once while the block runs or, when its moment never came, at its end.
+
+    Raises:
+        Exception: whatever went wrong with the strike itself.
+    """
+    problems: list[BaseException] = []
+    given_up = threading.Event()
+
+    def watch() -> None:
+        _wait_for(records, moment, given_up)
+        try:
+            strike()
+        except Exception as exc:  # noqa: BLE001 — raised below, in the thread that can fail
+            problems.append(exc)
+
+    thread = threading.Thread(target=watch, name=f"strike at {moment}")
+    thread.start()
+    try:
+        yield
+        thread.join(SEEN_WITHIN_S)
+    finally:
+        given_up.set()
+        thread.join(SEEN_WITHIN_S)
+    if problems:
+        raise problems[0]
+
+
+def _wait_for(records: Records, moment: Moment, given_up: threading.Event) -> None:
+    """Wait until the step has begun, or all there was to do is over without it."""
+    with records.open() as database:
+        while not given_up.wait(LOOK_EVERY_S):
+            (count,) = database.execute(
+                "SELECT count(*) FROM steps s JOIN deployments d ON d.id = s.deployment_id "
+                "JOIN apps a ON a.id = d.app_id WHERE d.id > ? AND a.name = ? AND s.name = ?",
+                (moment.after, moment.app, moment.step),
+            ).fetchone()
+            if count:
+                time.sleep(moment.delay_s)
+                return

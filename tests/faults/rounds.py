@@ -1,0 +1,125 @@
+"""One round: something is pushed, something breaks meanwhile, and what is left is judged."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from tests.faults.house import House
+from tests.faults.moments import STEPS, Moment
+from tests.faults.pushes import PATTERNS, Pusher
+from tests.faults.strikes import Fault
+from tests.faults.verdict import Evidence, Verdict, judge
+from tests.faults.visitors import lingering
+
+SETTLED_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.25
+LATEST_IN_STEP_S = 0.3
+LINGERS_S = 5.0
+FETCH_TAKES_S = 1.0
+# Rounds of a slow fault take half a minute: one in so many is of such a fault.
+SLOW_ONE_IN = 25
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is drawn for one round."""
+
+    number: int
+    fault: str
+    step: str
+    delay_s: float
+    pattern: str
+    seed: str
+
+    def __str__(self) -> str:
+        """Tell what happens in it."""
+        return (
+            f"round {self.number}: {self.fault} at {self.step}+{self.delay_s:.3f} s, {self.pattern}"
+        )
+
+
+def draw(faults: Mapping[str, Fault], *, seed: str, count: int) -> Iterator[Round]:
+    """Draw rounds; the same seed gives the same ones, and more only adds to them."""
+    dice = random.Random(seed)  # noqa: S311 — dice, not secrets
+    quick = _deck(faults, dice, slow=False)
+    slow = _deck(faults, dice, slow=True)
+    for number in range(count):
+        is_slow = number % SLOW_ONE_IN == SLOW_ONE_IN // 2
+        yield Round(
+            number,
+            fault=(next(slow, "") if is_slow else "") or next(quick),
+            step=dice.choice(STEPS),
+            delay_s=dice.choice((0.0, dice.uniform(0, LATEST_IN_STEP_S))),
+            pattern=dice.choice(list(PATTERNS)),
+            seed=f"{seed}/{number}",
+        )
+
+
+def _deck(faults: Mapping[str, Fault], dice: random.Random, *, slow: bool) -> Iterator[str]:
+    """Deal every fault as often as it weighs, in any order, again and again."""
+    cards = [
+        name for name, fault in faults.items() if fault.is_slow is slow for _ in range(fault.weight)
+    ]
+    while cards:
+        yield from dice.sample(cards, len(cards))
+
+
+def play(house: House, fault: Fault, drawn: Round) -> Verdict:
+    """Play one round and judge it, as soon as nothing is left to complain of or after 60 s."""
+    try:
+        return _play(house, fault, drawn)
+    except AssertionError as exc:
+        # Something that had to come about did not.
+        return Verdict(stuck=[str(exc)])
+
+
+def _play(house: House, fault: Fault, drawn: Round) -> Verdict:
+    house.wait_until_whole()
+    begun, before = time.monotonic(), house.records.live()
+    dice = random.Random(drawn.seed)  # noqa: S311
+    pusher = Pusher(dice.sample(house.projects, len(house.projects)), dice, slow_at=drawn.step)
+    app = pusher.projects[0]
+    moment = Moment(app.name, drawn.step, house.records.last_deployment(), drawn.delay_s)
+    cut: list[str] = []
+    with ExitStack() as stack:
+        if drawn.step == "retire":
+            cut = stack.enter_context(lingering(app, seconds=LINGERS_S))
+        if drawn.step == "checkout":
+            stack.enter_context(_slow_fetches(house))
+        stack.enter_context(fault.strike(house, moment))
+        PATTERNS[drawn.pattern](pusher)
+    house.wait_until_whole()
+    pardoned_until = time.monotonic() if fault.cuts_visitors else begun
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        failures = house.visitors.failed_since(pardoned_until)
+        verdict = judge(
+            Evidence(
+                sent=pusher.sent,
+                rows=house.records.deployments(after=moment.after),
+                before=before,
+                live=house.records.live(),
+                left=house.left(),
+                failed=[*map(str, failures), *([] if fault.cuts_visitors else cut)],
+                excuse=fault.excuse,
+            )
+        )
+        if not (verdict.stuck or verdict.lost) or time.monotonic() > deadline:
+            return verdict
+        time.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def _slow_fetches(house: House) -> Iterator[None]:
+    """Have the git server take its time, so that a checkout can be met."""
+    house.git.gate.clear()
+    timer = threading.Timer(FETCH_TAKES_S, house.git.gate.set)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        house.git.gate.set()

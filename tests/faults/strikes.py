@@ -1,0 +1,325 @@
+"""The faults: what each breaks, for how long, and how a deployment may end because of it."""
+
+import os
+import re
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from redis import Redis
+
+from tests.acceptance.keystone import parent_of, until
+from tests.faults.engine import LIVE_RESTORE, OwnEngine
+from tests.faults.house import House
+from tests.faults.moments import Moment, striking
+from tests.faults.verdict import NEVER
+from tests.gitserver import Fault as Misbehaviour
+
+DATABASE_LOCKED_S = 8.0
+DISK_FULL_S = 2.0
+REDIS_DOWN_S = 2.0
+OUTAGE_S = 1.0
+GATE_SHUT_S = 1.0
+ENDS_WITHIN_S = 30.0
+WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
+ANY_REASON = re.compile(".")
+
+Struck = AbstractContextManager[None]
+Strike = Callable[[House, Moment], Struck]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to break Keystone.
+
+    Attributes:
+        strike: what is broken while its block runs, which is as long as things are pushed.
+        excuse: reasons for which the deployments it strikes may end without success.
+        is_slow: a round of it takes half a minute.
+        cuts_visitors: what is broken is what visitors speak to.
+        weight: how often it is drawn, beside the others.
+    """
+
+    strike: Strike
+    excuse: re.Pattern[str] = NEVER
+    is_slow: bool = False
+    cuts_visitors: bool = False
+    weight: int = 1
+
+
+# --- Processes -------------------------------------------------------------------------------
+
+
+def signalled(house: House, moment: Moment, *, part: str, number: signal.Signals) -> Struck:
+    """Send a part a signal at the moment that ends it."""
+    pid = house.pid(part)
+
+    def strike() -> None:
+        _send(number, pid)
+        until(lambda: not parent_of(pid), timeout=ENDS_WITHIN_S, what=f"the {part} has ended")
+
+    return striking(house.records, moment, strike)
+
+
+def child_killed(house: House, moment: Moment) -> Struck:
+    """Kill the process that deploys the app."""
+    return striking(
+        house.records, moment, lambda: _send(signal.SIGKILL, _holder(house, moment.app))
+    )
+
+
+def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) -> Struck:
+    """Send the worker a signal that ends it whose child deploys the app."""
+
+    def strike() -> None:
+        worker = parent_of(_holder(house, moment.app))
+        _send(number, worker)
+        until(lambda: not parent_of(worker), timeout=ENDS_WITHIN_S, what="the worker has ended")
+
+    return striking(house.records, moment, strike)
+
+
+@contextmanager
+def child_paused(house: House, moment: Moment) -> Iterator[None]:
+    """Stop the process that deploys the app, and let it go on when another has taken its place."""
+    stopped: list[int] = []
+
+    def strike() -> None:
+        if child := _holder(house, moment.app):
+            stopped.append(child)
+            _send(signal.SIGSTOP, child)
+
+    try:
+        with striking(house.records, moment, strike):
+            yield
+        if stopped:
+            held = partial(_holder, house, moment.app)
+            until(lambda: held() != stopped[0], timeout=40, what="the lease was taken over")
+            until(lambda: not held(), timeout=60, what="the successor is done")
+    finally:
+        for child in stopped:
+            _send(signal.SIGCONT, child)
+    until(
+        lambda: not any(map(parent_of, stopped)),
+        timeout=ENDS_WITHIN_S,
+        what="the paused child ends",
+    )
+
+
+def _holder(house: House, app: str) -> int:
+    return house.records.holders().get(app, 0)
+
+
+def _send(number: signal.Signals, pid: int) -> None:
+    if pid > 1:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+# --- Redis, the database, the disk -----------------------------------------------------------
+
+
+def redis_flushed(house: House, moment: Moment) -> Struck:
+    """Empty Redis at the moment."""
+
+    def flush() -> None:
+        with Redis(unix_socket_path=str(house.keystone.data_dir / "run" / "redis.sock")) as redis:
+            redis.flushall()
+
+    return striking(house.records, moment, flush)
+
+
+@contextmanager
+def redis_down(house: House, _moment: Moment) -> Iterator[None]:
+    """Have no Redis for the whole push."""
+    over = threading.Event()
+
+    def keep_killing() -> None:
+        while not over.wait(0.05):
+            house.keystone.kill_part("redis")
+
+    thread = threading.Thread(target=keep_killing)
+    thread.start()
+    try:
+        until(lambda: not house.keystone.parts("redis"), timeout=5, what="Redis is down")
+        yield
+        time.sleep(REDIS_DOWN_S)
+    finally:
+        over.set()
+        thread.join(10)
+
+
+@contextmanager
+def redis_hung(house: House, _moment: Moment) -> Iterator[None]:
+    """Have a Redis that does not answer for the whole push."""
+    pid = house.pid("redis")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(REDIS_DOWN_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def database_locked(house: House, moment: Moment) -> Iterator[None]:
+    """Have somebody else write to the database for eight seconds, from the moment on."""
+    over = threading.Event()
+
+    def lock() -> None:
+        file = house.keystone.data_dir / "keystone.db"
+        with closing(sqlite3.connect(file, timeout=20, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            over.wait(DATABASE_LOCKED_S)
+            database.execute("ROLLBACK")
+
+    with striking(house.records, moment, lock):
+        yield
+
+
+@contextmanager
+def disk_full(house: House, moment: Moment) -> Iterator[None]:
+    """Leave no byte of the data directory's disk free, from the moment on, for two seconds."""
+    with striking(house.records, moment, partial(_fill, house.folder)):
+        yield
+
+
+def _fill(folder: Path) -> None:
+    ballast = folder / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        time.sleep(DISK_FULL_S)
+    finally:
+        ballast.unlink(missing_ok=True)
+
+
+# --- What Keystone depends on ----------------------------------------------------------------
+
+
+@contextmanager
+def github_failing(house: House, _moment: Moment, *, by: Misbehaviour) -> Iterator[None]:
+    """Have GitHub's API misbehave while things are pushed."""
+    house.github.fail(by)
+    try:
+        yield
+        time.sleep(OUTAGE_S)
+    finally:
+        house.github.heal()
+
+
+@contextmanager
+def git_failing(house: House, _moment: Moment, *, by: Misbehaviour) -> Iterator[None]:
+    """Have the git server misbehave while things are pushed."""
+    house.git.fail(by)
+    try:
+        yield
+        time.sleep(OUTAGE_S)
+    finally:
+        house.git.heal()
+
+
+@contextmanager
+def git_hanging(house: House, moment: Moment) -> Iterator[None]:
+    """Have the git server not answer until Keystone gives up on it."""
+
+    def has_given_up() -> bool:
+        rows = house.records.deployments(after=moment.after)
+        return any(row.state == "error" for row in rows)
+
+    house.git.gate.clear()
+    try:
+        yield
+        until(has_given_up, timeout=60, what="Keystone gives up on git")
+    finally:
+        house.git.gate.set()
+
+
+@contextmanager
+def stray_container(house: House, moment: Moment) -> Iterator[None]:
+    """Have somebody start a container that carries our label, of a deployment that never was."""
+
+    def start() -> None:
+        labels = {"keystone.identity": house.holdings.identity, "keystone.app": moment.app}
+        image = house.holdings.images()[0]
+        house.holdings.client.containers.run(image, detach=True, labels=labels)
+
+    with striking(house.records, moment, start):
+        yield
+
+
+# --- An engine of its own --------------------------------------------------------------------
+
+
+def engine_killed(house: House, moment: Moment, *, options: tuple[str, ...] = ()) -> Struck:
+    """Kill the engine at the moment; it is started again with these options."""
+    return striking(house.records, moment, lambda: _own(house).kill(*options))
+
+
+def engine_full(house: House, moment: Moment) -> Struck:
+    """Leave no byte of the engine's disk free, from the moment on, for two seconds."""
+    return striking(house.records, moment, lambda: _fill(_own(house).disk))
+
+
+def _own(house: House) -> OwnEngine:
+    assert house.engine is not None, "nobody may break the machine's engine"
+    return house.engine
+
+
+# --- All of them -----------------------------------------------------------------------------
+
+
+def _github(name: str, **how: object) -> tuple[str, Fault]:
+    by = Misbehaviour(**how)  # type: ignore[arg-type]
+    return f"GitHub fails: {name}", Fault(partial(github_failing, by=by))
+
+
+def _git(name: str, by: Misbehaviour) -> tuple[str, Fault]:
+    return f"git server fails: {name}", Fault(partial(git_failing, by=by), ANY_REASON)
+
+
+def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
+    strike = partial(signalled, part=part, number=signal.SIGKILL)
+    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=2)
+
+
+HTML = {"Content-Type": "text/html"}
+FAULTS: Mapping[str, Fault] = {
+    "none": Fault(lambda _house, _moment: nullcontext()),
+    "worker's child killed": Fault(child_killed, WORKER_KILLED, weight=4),
+    "worker killed": Fault(
+        partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=4
+    ),
+    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM)),
+    "worker's child paused": Fault(child_paused, WORKER_KILLED, is_slow=True),
+    **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
+    **dict([_killed("router", cuts_visitors=True)]),
+    "redis flushed": Fault(redis_flushed),
+    "redis down": Fault(redis_down),
+    "redis hangs": Fault(redis_hung),
+    "database locked 8 s": Fault(database_locked),
+    "disk full": Fault(disk_full, ANY_REASON),
+    "stray container": Fault(stray_container),
+    **dict(_github(str(status), status=status) for status in (401, 403, 404, 422, 429, 500)),
+    **dict([_github("307", status=307, headers={"Location": "http://127.0.0.1:9/"})]),
+    **dict([_github("HTML", status=200, headers=HTML, body=b"<html>a proxy</html>")]),
+    **dict([_github("hangs", hang=True), _github("resets", reset=True)]),
+    **dict(_git(str(status), Misbehaviour(status=status)) for status in (401, 404)),
+    **dict([_git("redirects", Misbehaviour.redirect("http://127.0.0.1:9/"))]),
+    "git server fails: hangs": Fault(git_hanging, ANY_REASON, is_slow=True),
+}
+# Those that only a house with an engine of its own can stand.
+ENGINE_FAULTS: Mapping[str, Fault] = {
+    "engine killed, containers live on": Fault(
+        partial(engine_killed, options=(LIVE_RESTORE,)), ANY_REASON, weight=2
+    ),
+    "engine killed": Fault(engine_killed, ANY_REASON, cuts_visitors=True),
+    "engine's disk full": Fault(engine_full, ANY_REASON),
+}

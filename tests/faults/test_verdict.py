@@ -1,0 +1,105 @@
+"""The judge: each kind of wrong is seen for what it is, and what is right is left in peace."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from tests.acceptance.payloads import Delivery
+from tests.faults.pushes import Sent
+from tests.faults.records import Live, Row
+from tests.faults.rounds import SLOW_ONE_IN, draw
+from tests.faults.strikes import ENGINE_FAULTS, FAULTS
+from tests.faults.table import Table
+from tests.faults.verdict import Evidence, Verdict, judge
+
+OLD, NEW, NEWER = ("1" * 40, "2" * 40, "3" * 40)
+SPANS = (("12:00:01", "12:00:02"), ("12:00:02", "12:00:03"))
+LATER = (("12:00:04", "12:00:05"),)
+
+
+def sent(sha: str, pushed_at: int, *deployments: int) -> Sent:
+    return Sent("web", sha, pushed_at, Delivery(b"", ""), 202 if deployments else 503, deployments)
+
+
+def row(number: int, sha: str, state: str = "success", reason: str = "") -> Row:
+    return Row(number, "web", state, reason, sha, attempts=1, spans=SPANS)
+
+
+GOOD = Evidence(
+    sent=[sent(NEW, 1, 7)],
+    rows=[row(7, NEW)],
+    before={"web": Live(OLD, "a")},
+    live={"web": Live(NEW, "b")},
+)
+
+
+def test_what_is_right_is_left_in_peace() -> None:
+    assert judge(GOOD).problems == []
+
+
+def test_a_push_that_was_refused_is_nobodys_loss() -> None:
+    refused = replace(GOOD, sent=[*GOOD.sent, sent(NEWER, 2)])
+    assert judge(refused).problems == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ({"rows": []}, "lost"),
+        ({"live": GOOD.before}, "lost"),
+        ({"rows": [row(7, NEW, "error", "the worker was killed")]}, "lost"),
+        ({"rows": [row(7, NEW, "cancelled")]}, "lost"),
+        (
+            {
+                "sent": [sent(NEWER, 2, 8), sent(NEW, 1, 7)],
+                "rows": [row(7, NEW), replace(row(8, NEWER), spans=LATER)],
+            },
+            "lost",
+        ),
+        ({"rows": [row(7, NEW), replace(row(8, NEW), spans=LATER)]}, "doubled"),
+        ({"rows": [row(7, NEW), row(8, NEWER)]}, "doubled"),
+        ({"rows": [replace(row(7, NEW), attempts=3)]}, "doubled"),
+        ({"rows": [row(7, NEW, "running")]}, "stuck"),
+        ({"rows": [replace(row(7, NEW), spans=(("12:00:01", ""),))]}, "stuck"),
+        ({"left": ["a container"]}, "stuck"),
+        ({"failed": ["502"]}, "failed"),
+    ],
+)
+def test_what_is_wrong_is_seen(wrong: dict[str, object], kind: str) -> None:
+    verdict = judge(replace(GOOD, **wrong))  # type: ignore[arg-type]
+    assert [name for name, found in vars(verdict).items() if found] == [kind]
+
+
+def test_a_reason_that_the_fault_explains_is_an_end() -> None:
+    killed = row(7, NEW, "error", "the worker was killed in start")
+    evidence = replace(GOOD, rows=[killed], live=GOOD.before, excuse=re.compile("killed in start"))
+    assert judge(evidence).problems == []
+    assert judge(replace(evidence, live={"web": Live(NEWER, "c")})).lost
+
+
+def test_the_same_seed_draws_the_same_rounds_and_more_only_add_to_them() -> None:
+    few, many = (list(draw(FAULTS, seed="one", count=count)) for count in (30, 100))
+    assert many[:30] == few
+    assert many != list(draw(FAULTS, seed="two", count=100))
+
+
+def test_every_fault_is_drawn_and_slow_ones_seldom() -> None:
+    drawn = list(draw(FAULTS, seed="any", count=200))
+    assert {one.fault for one in drawn} == FAULTS.keys()
+    slow = [one for one in drawn if FAULTS[one.fault].is_slow]
+    assert len(slow) == 200 // SLOW_ONE_IN
+    assert {one.fault for one in draw(ENGINE_FAULTS, seed="any", count=50)} == ENGINE_FAULTS.keys()
+
+
+def test_the_table_counts_by_fault_and_in_all() -> None:
+    table = Table()
+    table.add("web killed", Verdict())
+    table.add("web killed", Verdict(lost=["one", "two"]))
+    table.add("GitHub fails: 401", Verdict())
+    table.add("GitHub fails: hangs", Verdict(stuck=["three"]))
+    assert str(table).splitlines()[2:] == [
+        "| GitHub fails | 2 | 0 | 0 | 1 | 0 |",
+        "| web killed | 2 | 2 | 0 | 0 | 0 |",
+        "| all | 4 | 2 | 0 | 1 | 0 |",
+    ]

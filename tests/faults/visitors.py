@@ -1,0 +1,96 @@
+"""A light, steady stream of visitors to every app, for as long as a house stands."""
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.acceptance.project import Project
+
+PAUSE_S = 0.05
+LONGEST_ANSWER_S = 20.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that was not answered as it should have been."""
+
+    app: str
+    at: float  # of `time.monotonic`
+    seen: str
+
+
+@dataclass
+class Visitors:
+    """What they met so far."""
+
+    requests: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    last_success: float = 0.0
+    is_over: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def visit(self, project: Project) -> None:
+        """Ask one app again and again, by a new connection each time, until it is over."""
+        while not self.is_over.wait(PAUSE_S):
+            begun = time.monotonic()
+            seen = _ask(project.port, "/version")
+            with self.lock:
+                self.requests += 1
+                if seen:
+                    self.failures.append(Failure(project.name, begun, seen))
+                else:
+                    self.last_success = time.monotonic()
+
+    def failed_since(self, moment: float) -> list[Failure]:
+        """List the requests begun since then that failed."""
+        with self.lock:
+            return [failure for failure in self.failures if failure.at >= moment]
+
+
+@contextmanager
+def visited(projects: Sequence[Project]) -> Iterator[Visitors]:
+    """Have every app visited for the length of the block."""
+    visitors = Visitors()
+    threads = [threading.Thread(target=visitors.visit, args=(project,)) for project in projects]
+    for thread in threads:
+        thread.start()
+    try:
+        yield visitors
+    finally:
+        visitors.is_over.set()
+        for thread in threads:
+            thread.join(LONGEST_ANSWER_S + 5)
+
+
+@contextmanager
+def lingering(project: Project, *, seconds: float) -> Iterator[list[str]]:
+    """Have one request of that length under way when the block begins; what failed is listed."""
+    failures: list[str] = []
+
+    def linger() -> None:
+        if seen := _ask(project.port, f"/slow?ms={int(seconds * 1000)}"):
+            failures.append(seen)
+
+    thread = threading.Thread(target=linger)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        thread.join(LONGEST_ANSWER_S + 5)
+
+
+def _ask(port: int, path: str) -> str:
+    """Ask, and say what went wrong; nothing when nothing did."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_ANSWER_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException) as exc:
+        return repr(exc)
+    finally:
+        connection.close()
+    return "" if answer.status == http.HTTPStatus.OK else str(answer.status)
