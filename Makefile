@@ -6,7 +6,7 @@ ready := $(venv)/.ready
 ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check bench faults machine machine-to-test machine-to-bench
+.PHONY: help setup demo run test coverage check bench faults machine machine-to-test machine-to-bench
 # Two installations at once into one .venv would break it.
 .NOTPARALLEL:
 
@@ -14,7 +14,8 @@ help:
 	@echo 'make demo    see it work: a sample app, deployed twice without a failed request'
 	@echo 'make run     run Keystone (the same as .venv/bin/keystone up)'
 	@echo 'make setup   only install what it needs; afterwards use .venv/bin/keystone'
-	@echo 'make test    run every test, with coverage'
+	@echo 'make test    run every test'
+	@echo 'make coverage  the same, and which lines of the code were run'
 	@echo 'make check   formatting, lint, types, import contracts'
 	@echo 'make faults  break it at every point, many times, and count (ROUNDS=200 SEED=…)'
 	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
@@ -27,9 +28,16 @@ demo: setup
 run: setup
 	@exec $(venv)/bin/keystone up
 
+# Twice as many processes as processors: most tests wait for other programs.
+in_parallel := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
 test: machine-to-test $(ready_to_test)
+	$(venv)/bin/pytest $(in_parallel)
+
+# Apart from the tests: every process they start is slower when it is measured.
+coverage: machine-to-test $(ready_to_test)
 	$(venv)/bin/coverage erase
-	$(venv)/bin/coverage run -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+	$(venv)/bin/coverage run -m pytest $(in_parallel)
 	$(venv)/bin/coverage combine --quiet
 	$(venv)/bin/coverage report
 

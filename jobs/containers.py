@@ -23,7 +23,8 @@ def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         found = by_id.get(gone.id, gone)
         note_container(runtime, app, found)
         wanted = ContainerSettings.model_validate(release.container).restart
-        # A worker that died right after the switch has not come to it.
+        # A worker that died right after the switch has not come to it, nor has one whose engine
+        # died: then the container may have ended since, with nobody to start it again.
         if found.state is not ContainerState.MISSING and found.restart != wanted:
             tools.engine.keep_running(found.id, wanted)
 

@@ -291,11 +291,13 @@ class FakeEngine(Scripted):
         return found[-tail:] if tail > 0 else []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Remember when it is to be restarted."""
+        """Remember when it is to be restarted, and do it if it is time already."""
         self._called("keep_running", container_id)
         if found := self._find(container_id):
             found.restart = restart
             found.about = replace(found.about, restart=restart.value)
+            if restart is Restart.ALWAYS and found.about.state is ContainerState.EXITED:
+                found.about = replace(found.about, state=ContainerState.RUNNING, exit_code=None)
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove it; whether it was given time to end is kept."""

@@ -220,10 +220,12 @@ class DockerEngine:
         return []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Have the engine restart the container when it ends, as the app wants it."""
+        """Have the engine restart the container as the app wants it, now if it has ended."""
         with _translated(), _Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
                 found.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
+                if values.is_to_run(found.attrs, restart):
+                    found.start()
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove a container; its volumes stay."""

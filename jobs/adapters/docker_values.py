@@ -11,7 +11,7 @@ from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL
-from jobs.states import Capabilities, ContainerState
+from jobs.states import Capabilities, ContainerState, Restart
 
 # What programs that begin as root need to prepare their files and then change their user.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
@@ -105,6 +105,14 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
             raise StartError(f"{name!r} cannot be the name of an environment variable")
     given = {name: value.get_secret_value() for name, value in spec.environment.items()}
     return {**given, "PORT": str(spec.port)}
+
+
+def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:
+    """Whether a container has ended that the engine, with this policy, would have restarted."""
+    state = attributes["State"]
+    if state["Status"] != "exited" or restart is Restart.NEVER:
+        return False
+    return restart is Restart.ALWAYS or state["ExitCode"] != 0
 
 
 def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:

@@ -239,7 +239,10 @@ class Engine(Protocol):
         """
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Have the engine restart the container when it ends, as the app wants it."""
+        """Have the engine restart the container when it ends, as the app wants it.
+
+        One that ended before this was said is started, as it would have been after it.
+        """
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""

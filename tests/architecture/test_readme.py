@@ -38,6 +38,6 @@ def test_every_exit_code_is_documented(code: int) -> None:
     assert f"`{code}`" in README
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check"])
+@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "faults"])
 def test_every_make_target_is_documented(target: str) -> None:
     assert f"make {target}" in README

@@ -107,9 +107,8 @@ async def _attack(
     seen = Seen()
     await _send_all(port, islice(hostile, warm_up), seen)
     await asyncio.sleep(SETTLED_S)
-    seen.rss_before, began = _rss(pid), time.monotonic()
+    seen.rss_before = _rss(pid)
     await _send_all(port, islice(hostile, requests), seen)
-    seen.seconds = time.monotonic() - began
     await asyncio.sleep(SETTLED_S)
     seen.rss_after = _rss(pid)
     return seen
@@ -118,6 +117,7 @@ async def _attack(
 async def _send_all(port: int, hostile: Iterator[Attack], seen: Seen) -> None:
     """Send them, so many at once; the slow ones keep no other waiting."""
     slow: list[asyncio.Task[None]] = []
+    began = time.monotonic()
 
     async def take_turns() -> None:
         for attack in hostile:
@@ -128,6 +128,7 @@ async def _send_all(port: int, hostile: Iterator[Attack], seen: Seen) -> None:
 
     await asyncio.gather(*(take_turns() for _ in range(AT_ONCE)))
     await asyncio.gather(*slow)
+    seen.seconds += time.monotonic() - began
 
 
 async def _send(port: int, attack: Attack, seen: Seen) -> None:
@@ -196,7 +197,7 @@ def _show(seen: Seen) -> None:
         [[kind, *(str(seen.answers[kind, status]) for status in statuses)] for kind in kinds],
     )
     total = sum(seen.answers.values())
-    say(f"\n  {total} requests, {total / max(seen.seconds, 0.1):.0f} a second")
+    say(f"\n  {total} requests in {seen.seconds:.0f} s, {total / seen.seconds:.0f} a second")
     say(f"  crashed or without an answer: {seen.broken} (goal: 0)")
     say(f"  tracebacks in its log: {seen.tracebacks} (goal: 0)")
     mib = 1024 * 1024

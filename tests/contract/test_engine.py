@@ -365,6 +365,27 @@ def test_kept_container_is_started_again_by_the_engine(
     assert get(again, "/version") == (200, "one")
 
 
+@pytest.mark.parametrize(
+    ("restart", "code", "state"),
+    [
+        (Restart.ALWAYS, 0, ContainerState.RUNNING),
+        (Restart.ON_FAILURE, 3, ContainerState.RUNNING),
+        (Restart.ON_FAILURE, 0, ContainerState.EXITED),
+        (Restart.NEVER, 3, ContainerState.EXITED),
+    ],
+)
+def test_container_that_ended_before_it_was_to_be_kept_running_is_started(
+    engine: DockerEngine, spec: ContainerSpec, restart: Restart, code: int, state: ContainerState
+) -> None:
+    started = engine.start(spec)
+    get(started, "/health")
+    with pytest.raises(http.client.RemoteDisconnected):
+        get(started, f"/exit?code={code}")
+    wait_for(engine, started, ContainerState.EXITED)
+    engine.keep_running(started.id, restart)
+    assert engine.inspect(started.id).state is state
+
+
 def test_container_that_keeps_dying_is_restarting_not_running(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:

@@ -26,14 +26,16 @@ ROUNDS = 24
 ENGINE_ROUNDS = 2
 
 
-@pytest.mark.parametrize("drawn", draw(FAULTS, seed=SEED, count=ROUNDS), ids=str)
+@pytest.mark.parametrize("drawn", list(draw(FAULTS, seed=SEED, count=ROUNDS)), ids=str)
 def test_whatever_breaks_everything_comes_right(house: House, table: Table, drawn: Round) -> None:
     verdict = play(house, FAULTS[drawn.fault], drawn)
     table.add(drawn.fault, verdict)
     assert verdict.problems == []
 
 
-@pytest.mark.parametrize("drawn", draw(ENGINE_FAULTS, seed=SEED, count=ENGINE_ROUNDS), ids=str)
+@pytest.mark.parametrize(
+    "drawn", list(draw(ENGINE_FAULTS, seed=SEED, count=ENGINE_ROUNDS)), ids=str
+)
 def test_even_if_it_is_the_docker_engine(
     house_with_engine: House, table: Table, drawn: Round
 ) -> None:

@@ -40,6 +40,26 @@ def test_a_live_container_that_nobody_keeps_running_is_kept_from_now_on(
     assert bench.world.calls("keep_running") == []
 
 
+def test_one_that_has_ended_before_anybody_kept_it_running_is_started(
+    bench: Bench, app: App
+) -> None:
+    """The engine was killed between the switch and the retirement, say."""
+    bench.world.engine.keep_running(live(app), Restart.NEVER)
+    bench.world.engine.crash(live(app), ContainerState.EXITED)
+    look(bench)
+    assert bench.world.engine.inspect(live(app)).state is ContainerState.RUNNING
+    look(bench)
+    assert state(bench) == (AppState.RUNNING, "")
+
+
+def test_one_that_was_kept_running_and_has_been_stopped_since_stays_so(
+    bench: Bench, app: App
+) -> None:
+    bench.world.engine.crash(live(app), ContainerState.EXITED)
+    look(bench)
+    assert bench.world.engine.inspect(live(app)).state is ContainerState.EXITED
+
+
 def state(bench: Bench) -> tuple[AppState, str]:
     with bench.reading() as session:
         view = app_view(session, "web", bench.runtime.settings)
