@@ -4,6 +4,7 @@ import argparse
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ PUSHES_A_ROUND, MOST_PUSHES, PUSHES_AN_APP = 5, 1000, 20
 def main() -> int:
     """Play, print, and give 0 when nothing was lost, doubled or stuck, and nobody was failed."""
     wanted = _arguments()
+    # As Ctrl-C does: whoever is told to stop takes the house down first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     tell(f"SEED={wanted.seed} ROUNDS={wanted.rounds}")
     table, problems = Table(), 0
     on_own = wanted.rounds // ENGINE_ONE_IN

@@ -76,9 +76,13 @@ def child_killed(house: House, moment: Moment) -> Struck:
 
 def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) -> Struck:
     """Send the worker a signal that ends it whose child deploys the app."""
+    workers = house.keystone.parts("worker")
 
     def strike() -> None:
         worker = parent_of(_holder(house, moment.app))
+        # For a moment the watcher may be the holder: its parent is nobody's to strike.
+        if worker not in workers:
+            return
         _send(number, worker)
         until(lambda: not parent_of(worker), timeout=ENDS_WITHIN_S, what="the worker has ended")
 
