@@ -121,13 +121,22 @@ def _kill_what_is_left(folder: Path) -> None:
 
 
 def _inside_containers(folder: Path) -> Iterator[int]:
-    """Give the processes with a mount namespace of their own that shows the engine's folder."""
+    """Give the processes with a mount namespace of their own whose root lies in the folder.
+
+    One that only sees the folder may be another engine's container, on its way to its own root.
+    """
     ours = Path("/proc/self/ns/mnt").readlink()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             is_theirs = (process / "ns/mnt").readlink() != ours
-            if is_theirs and f"{folder}/" in (process / "mountinfo").read_text():
+            if is_theirs and f"{folder}/" in _root_mount(process):
                 yield int(process.name)
+
+
+def _root_mount(process: Path) -> str:
+    """Give what the kernel tells of the mount that a process sees as its root."""
+    mounts = (process / "mountinfo").read_text().splitlines()
+    return next((mount for mount in reversed(mounts) if mount.split()[4] == "/"), "")
 
 
 def _mounts(folder: Path) -> list[str]:

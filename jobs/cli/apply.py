@@ -41,7 +41,7 @@ def apply(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the apps what a file says: show the difference, ask, and change all of it or nothing.
+    """Make the apps what a file says: show the difference, ask, change all of it or nothing.
 
     Apps, fields and variables that the file does not name are left alone.
     """

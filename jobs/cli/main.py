@@ -50,7 +50,10 @@ CONTENTS = {
     "config": Entry("system", "Show the effective settings, secrets left out."),
     "app": Entry("apps", "Add, list, show, change and remove apps."),
     "env": Entry("environment", "Set, list and remove an app's environment variables."),
-    "apply": Entry("apply", "Make the apps what a TOML file says they should be."),
+    "apply": Entry(
+        "apply",
+        "Make the apps what a file says: show the difference, ask, change all of it or nothing.",
+    ),
     "deploy": Entry("deployments", "Deploy an app now."),
     "rollback": Entry(
         "rollback", "Start an earlier release again, as it was, and pause auto-deploy."
@@ -65,9 +68,16 @@ CONTENTS = {
     "user": Entry("access", "Add, list, change and remove people who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
     "audit": Entry("audit", "Show who did what to which thing, newest first."),
-    "backup": Entry("backup", "Write everything that makes this Keystone into one file."),
-    "restore": Entry("backup", "Bring a Keystone back from a backup."),
-    "rotate-key": Entry("keys", "Seal all stored secrets with a new key."),
+    "backup": Entry(
+        "backup", "Write everything that makes this Keystone into one file, while it runs."
+    ),
+    "restore": Entry(
+        "backup",
+        "Bring a Keystone back from a backup; the next `keystone up` deploys its apps again.",
+    ),
+    "rotate-key": Entry(
+        "keys", "Seal all stored secrets with a new key; nothing needs to be stopped for it."
+    ),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),

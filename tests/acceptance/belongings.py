@@ -17,17 +17,16 @@ class Belongings:
 
     def containers(self, app: str | None = None) -> list[str]:
         """Give the names of all containers, or of one app's, stopped ones too."""
-        labels = [self._ours["label"], *([f"keystone.app={app}"] if app else [])]
-        found = self._client.api.containers(all=True, filters={"label": labels})
+        found = self._client.api.containers(all=True, filters=self._of(app))
         return sorted(container["Names"][0].removeprefix("/") for container in found)
 
     def networks(self) -> list[str]:
         """Give the names of the networks."""
         return sorted(found["Name"] for found in self._client.api.networks(filters=self._ours))
 
-    def images(self) -> list[str]:
-        """Give the tags of the images."""
-        found = self._client.api.images(filters=self._ours)
+    def images(self, app: str | None = None) -> list[str]:
+        """Give the tags of all images, or of one app's."""
+        found = self._client.api.images(filters=self._of(app))
         return sorted(tag for image in found for tag in image["RepoTags"] or [image["Id"]])
 
     def everything(self) -> list[str]:
@@ -68,3 +67,7 @@ class Belongings:
     def close(self) -> None:
         """Close the connection to the engine."""
         self._client.close()
+
+    def _of(self, app: str | None) -> dict[str, list[str]]:
+        """Give the filter that finds ours, or one app's."""
+        return {"label": [self._ours["label"], *([f"keystone.app={app}"] if app else [])]}

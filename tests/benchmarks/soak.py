@@ -81,10 +81,10 @@ def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
         listed = stand.keystone.api("GET", "/api/apps/soak/releases")["items"]
         # The live one counts too: what a rollback leads away from can be come back to.
         restorable = [each for each in listed if each["is_restorable"] or each["is_live"]]
-        images = ours.images()
+        images = ours.images(project.name)
         levels.append(
             Level(
-                number, len(restorable), len(images), len(ours.containers()), stranger.size(images)
+                number, len(restorable), len(images), len(ours.containers(project.name)), stranger.size(images)
             )
         )
     return Seen(levels, stranger.missing())

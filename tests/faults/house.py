@@ -30,6 +30,7 @@ DISK_MB = 160
 GATE_HELD_S = 50.0
 SINGLE_PARTS = ("redis", "router", "watcher", "web")
 BACK_WITHIN_S = 40.0
+CLEARED_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.05
 LOG_SHOWN = 8000  # characters
 POSTED_WITHIN_S = 90.0
@@ -181,6 +182,14 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
         visitors = stack.enter_context(visited(projects))
         records = Records(keystone.data_dir / "keystone.db")
         yield House(keystone, git, github, projects, records, holdings, visitors, folder, engine)
+        _clear(keystone, holdings, [project.name for project in projects])
+
+
+def _clear(keystone: Keystone, holdings: Holdings, apps: Sequence[str]) -> None:
+    """Remove every app; with fifty of them that takes a while."""
+    for app in apps:
+        keystone.api("DELETE", f"/api/apps/{app}")
+    until(lambda: not holdings.containers(), timeout=CLEARED_WITHIN_S, what="all apps are gone")
 
 
 @contextmanager

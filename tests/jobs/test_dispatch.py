@@ -1,14 +1,16 @@
 """From a wake-up to a running deployment, and to the next one."""
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from jobs import dispatch
 from jobs.models import App
-from jobs.runtime import open_runtime
 from jobs.states import DeploymentState
+from jobs.vault import Vault
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench, KilledError, kill
 
@@ -52,14 +54,13 @@ def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:
     assert "ghp_secret" not in bench.log(done.id or 0)
 
 
-def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(bench: Bench, app: App) -> None:
+def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(
+    bench: Bench, app: App, tmp_path: Path
+) -> None:
     deployment = bench.push(app)
-    wrong = bench.runtime.settings.model_copy(
-        update={"secret_key": SecretStr("another key than the one that sealed")}
-    )
-    runtime = open_runtime(wrong)
+    other = Vault.from_settings(SecretStr("another key than the one that sealed"), tmp_path)
+    runtime = replace(bench.runtime, vault=other)
     dispatch.dispatch(runtime, bench.world.tools, deployment, holder="worker:1")
-    runtime.database.close()
     done = bench.deployment(deployment)
     assert done.state is DeploymentState.ERROR
     assert "a stored secret was sealed with another key" in done.reason

@@ -21,7 +21,7 @@ from jobs.sqlite_files import make_whole
 from jobs.vault import KEY_FILE, read_keys
 from tests.jobs.backups.conftest import ADA, elsewhere
 
-OLD, NEW = "old", "new"
+OLD, NEW = "before", "after"
 STROKES = 5
 
 

@@ -203,7 +203,7 @@ class TestRenaming:
     def test_a_name_or_id_that_another_repository_has_loses_no_push(
         self, bench: Bench, push: Push
     ) -> None:
-        bench.app("new", repository="new/home")
+        bench.app("other", repository="new/home")
         bench.deliver(push)
         renamed = replace(push, full_name="new/home")
         assert bench.deliver(renamed, repository_id=1).outcome is QUEUED
