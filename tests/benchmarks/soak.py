@@ -81,11 +81,9 @@ def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
         listed = stand.keystone.api("GET", "/api/apps/soak/releases")["items"]
         # The live one counts too: what a rollback leads away from can be come back to.
         restorable = [each for each in listed if each["is_restorable"] or each["is_live"]]
-        images = ours.images(project.name)
+        images, containers = ours.images(project.name), ours.containers(project.name)
         levels.append(
-            Level(
-                number, len(restorable), len(images), len(ours.containers(project.name)), stranger.size(images)
-            )
+            Level(number, len(restorable), len(images), len(containers), stranger.size(images))
         )
     return Seen(levels, stranger.missing())
 
