@@ -5,7 +5,7 @@ list, and what is on the list was on record before it was made.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
@@ -27,7 +27,8 @@ GRACE_S = 10  # of a container whose app is gone
 
 def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """Remove containers that neither serve nor are being deployed, and what removed apps left."""
-    containers = tools.engine.containers()
+    engine = tools.engine
+    containers, images, networks = engine.containers(), engine.images(), engine.networks()
     with runtime.database.reading() as session:
         apps = {app.name: app for app in session.exec(select(App)).all()}
         leased = set(session.exec(select(Lease.app_id)).all())
@@ -40,7 +41,13 @@ def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         name = container.labels.get(APP_LABEL)
         if container.id not in live and name not in spared:
             _remove(tools, container, apps.get(name or ""))
-    _sweep_removed_apps(tools.engine, containers, runtime.identity, apps.keys())
+    labels = [container.labels for container in containers] + [image.labels for image in images]
+    gone = {found.get(APP_LABEL, "") for found in (*labels, *networks)} - {*apps, ""}
+    for name in gone:
+        engine.remove_network(network_name(runtime.identity, name))
+    for image in images:
+        if image.labels.get(APP_LABEL) in gone:
+            _untag(engine, image)
 
 
 def _has_just_switched(session: Session, app: App) -> bool:
@@ -69,20 +76,6 @@ def _remove(tools: Tools, container: Container, app: App | None) -> None:
     if app is not None and app.live_slot is not None:
         tools.router.release(app.host_port, _other_slot(app))
     tools.engine.stop(container.id, grace_s=GRACE_S if app is None else app.stop_grace_s)
-
-
-def _sweep_removed_apps(
-    engine: Engine, containers: list[Container], identity: str, names: Collection[str]
-) -> None:
-    images = engine.images()
-    labels = [*(container.labels for container in containers), *(image.labels for image in images)]
-    gone = {found.get(APP_LABEL, "") for found in labels} - {*names, ""}
-    # The networks first: an app whose containers all failed is known by its images alone.
-    for app in gone:
-        engine.remove_network(network_name(identity, app))
-    for image in images:
-        if image.labels.get(APP_LABEL) in gone:
-            _untag(engine, image)
 
 
 def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:

@@ -215,7 +215,7 @@ class FakeEngine(Scripted):
         self.build_output: tuple[str, ...] = ("#1 COPY web /web", "#2 exporting")
         self.all_containers: dict[str, FakeContainer] = {}
         self.all_images: dict[str, Image] = {}
-        self.networks: dict[str, Mapping[str, str]] = {}  # with their labels
+        self.all_networks: dict[str, Mapping[str, str]] = {}  # with their labels
         self.graces: dict[str, int] = {}  # by the container's id
         self.free_bytes: int | None = None
         self.cached_bytes = 0
@@ -252,7 +252,7 @@ class FakeEngine(Scripted):
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a network."""
         self._called("ensure_network", name)
-        self.networks.setdefault(name, labels)
+        self.all_networks.setdefault(name, labels)
 
     def start(self, spec: ContainerSpec) -> Container:
         """Start a container that behaves as told; one of ours of the same name makes way."""
@@ -260,7 +260,7 @@ class FakeEngine(Scripted):
         image = self._find_image(spec.image)
         if image is None:
             raise DockerError(f"there is no image {spec.image}")
-        if spec.network not in self.networks:
+        if spec.network not in self.all_networks:
             raise DockerError(f"there is no network {spec.network}")
         for other in [c for c in self._ours() if c.about.name == spec.name]:
             del self.all_containers[other.about.id]
@@ -327,10 +327,15 @@ class FakeEngine(Scripted):
         else:
             del self.all_images[image.id]
 
+    def networks(self) -> list[Mapping[str, str]]:
+        """List ours by their labels."""
+        self._called("networks")
+        return [labels for labels in self.all_networks.values() if self._is_ours(labels)]
+
     def remove_network(self, name: str) -> None:
         """Remove a network."""
         self._called("remove_network", name)
-        self.networks.pop(name, None)
+        self.all_networks.pop(name, None)
 
     def free_disk(self) -> int | None:
         """Give what the knob says."""

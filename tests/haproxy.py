@@ -28,6 +28,7 @@ from jobs.router_server import write_domain_files
 START_DEADLINE_S = 10.0
 PORTS = range(21000, 32000)  # below those of outgoing connections
 LOCALHOST = "127.0.0.1"
+_next = SystemRandom().randrange(len(PORTS))  # other checkouts have tests as well
 
 
 @dataclass
@@ -114,21 +115,24 @@ def running_router(
 
 
 def free_ports(count: int) -> list[int]:
-    """Find that many ports in a row that nobody listens on; another test process finds others."""
+    """Find that many ports in a row that nobody listens on; another test process finds others.
+
+    They are given in turn: a Keystone listens long after its ports were found free, and meanwhile
+    nobody else may find them.
+    """
+    global _next  # noqa: PLW0603 — where this process is in its share
     ours = _ports_of_this_process()
-    for _ in range(100):
-        first = SystemRandom().randrange(ours.start, ours.stop - count)
+    for _ in ours:
+        first = ours.start + _next % (len(ours) - count)
         wanted = list(range(first, first + count))
+        _next += count
         if all(_is_free(port) for port in wanted):
             return wanted
     raise RuntimeError(f"no {count} free ports in a row in {ours}")
 
 
 def _ports_of_this_process() -> range:
-    """Give each of pytest's parallel processes its share.
-
-    A Keystone listens long after its ports were found free: meanwhile nobody else may find them.
-    """
+    """Give each of pytest's parallel processes its share."""
     share = len(PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     return PORTS[place * share : (place + 1) * share]

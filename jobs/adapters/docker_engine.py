@@ -167,6 +167,12 @@ class DockerEngine:
                 with _Tolerated(NOT_FOUND, FORBIDDEN):
                     duplicate.remove()
 
+    def networks(self) -> list[Mapping[str, str]]:
+        """List every network of this Keystone by its labels."""
+        with _translated():
+            found = self._client.api.networks(filters=self._ours)
+        return [network["Labels"] for network in found]
+
     def remove_network(self, name: str) -> None:
         """Remove an app's network."""
         with _translated():

@@ -5,6 +5,7 @@ deadline of its own; no call waits for ever. Errors are Keystone's, with the cau
 "not there" is a value (None, an empty list, `MISSING`), never an error.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -132,6 +133,9 @@ class ContainerSpec:
     volumes: Mapping[str, str] = field(default_factory=dict)  # path in the container: volume's name
 
 
+KILLED = 128 + signal.SIGKILL  # the exit code of what was ended by force
+
+
 @dataclass(frozen=True)
 class Container:
     """A container of ours as the engine describes it now.
@@ -161,7 +165,9 @@ class Container:
             case ContainerState.EXITED | ContainerState.RESTARTING:
                 if self.out_of_memory:
                     return "was stopped because it was out of memory"
-                return f"exited with code {self.exit_code}"
+                told = f"exited with code {self.exit_code}"
+                # The engine misses why when it learns of the end before it learns of the cause.
+                return f"{told}, as when out of memory" if self.exit_code == KILLED else told
 
 
 @dataclass(frozen=True)
@@ -255,6 +261,9 @@ class Engine(Protocol):
 
     def remove_image(self, reference: str) -> None:
         """Remove one tag or image id. Missing, or still in use, is fine."""
+
+    def networks(self) -> list[Mapping[str, str]]:
+        """List every network of this Keystone by the labels it was made with."""
 
     def remove_network(self, name: str) -> None:
         """Remove an app's network. Missing is fine."""

@@ -1,8 +1,10 @@
 """The Docker Engine as somebody sees it who sits at the machine: what an app has there."""
 
+from contextlib import suppress
 from typing import Any
 
 import docker
+from docker.errors import ImageNotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 
@@ -29,7 +31,9 @@ class Machine:
         """Give the app's one container, once those before it have ended."""
 
         def alone() -> list[Container]:
-            found: list[Container] = self.client.containers.list(all=True, filters=self._of(app))
+            found: list[Container] = self.client.containers.list(
+                all=True, filters=self._of(app), ignore_removed=True
+            )
             return found if len(found) == 1 else []
 
         (container,) = until(alone, timeout=20, what=f"{app} has one container")
@@ -60,6 +64,15 @@ class Machine:
 
     def image_contents(self, app: str) -> str:
         """Give all there is in the app's images: layers, configuration, history."""
+        return until(lambda: self._read_images(app), timeout=60, what=f"{app} has images")
+
+    def _read_images(self, app: str) -> str:
+        """Read the app's images; "" when one was removed meanwhile."""
+        with suppress(ImageNotFound):
+            return self._image_contents(app)
+        return ""
+
+    def _image_contents(self, app: str) -> str:
         told: list[str] = []
         for image in self.images(app):
             layers = b"".join(image.save())

@@ -341,7 +341,7 @@ class TestContainers:
         assert redeploy(mortal)["state"] == "success"
         mortal.answer("/eat?mb=64")
         assert "out of memory" in becomes(mortal, "stopped")["state_reason"]
-        assert now(mortal)["out_of_memory"] is True
+        assert now(mortal)["exit_code"] == 137
 
 
 # --- What is kept ----------------------------------------------------------------------------

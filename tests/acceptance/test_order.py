@@ -39,7 +39,7 @@ def slow_build(seconds: int) -> str:
 def test_of_ten_pushes_while_one_runs_only_the_newest_is_built(
     keystone: Keystone, web: Project
 ) -> None:
-    running = web.push(web.commit("slow", dockerfile=slow_build(3)))
+    running = web.push(web.commit("slow", dockerfile=slow_build(10)))
     keystone.wait_for_step(running["id"], "build")
     shas = [web.commit(f"quick {number}") for number in range(QUICK)]
     # A second apart by GitHub's clock or within one: both happen when people push in a hurry.

@@ -290,7 +290,7 @@ def test_output_is_bounded_in_lines_and_in_their_length(
     for text in ("first", "x" * 1900 + "%ff", "last"):
         get(started, f"/say?{text}")
 
-    assert engine.output(started.id, tail=1) == ["last"]
+    wait_until(lambda: engine.output(started.id, tail=1) == ["last"], within_s=10)
     assert engine.output(started.id, tail=0) == []
     assert engine.output(started.id, tail=10**9)[:2] == ["listening on 8100", "first"]
 

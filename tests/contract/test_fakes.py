@@ -236,8 +236,10 @@ class TestEngine:
         name = f"keystone-{IDENTITY}-web"
         for _ in range(2):
             bench.engine.ensure_network(name, labels(IDENTITY, "web"))
+        assert bench.engine.networks() == [labels(IDENTITY, "web")]
         for _ in range(2):
             bench.engine.remove_network(name)
+        assert bench.engine.networks() == []
 
 
 # --- Router ----------------------------------------------------------------------------------

@@ -81,6 +81,10 @@ def state(bench: Bench) -> tuple[AppState, str]:
             "its container exited with code 3",
         ),
         (
+            Container("1", ContainerState.EXITED, exit_code=137),
+            "its container exited with code 137, as when out of memory",
+        ),
+        (
             Container("1", ContainerState.EXITED, exit_code=137, out_of_memory=True),
             "its container was stopped because it was out of memory",
         ),

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from jobs.adapters.ports import Route
 from jobs.errors import DockerError, RouterError
 from jobs.models import App, Deployment, now
-from jobs.naming import labels
+from jobs.naming import labels, network_name
 from jobs.queries import app_view
 from jobs.records.apps import remove_app
 from jobs.states import AppState, ContainerState, DeploymentState, StepName, StepState
@@ -251,8 +251,30 @@ class TestTheSweep:
         engine = bench.world.engine
         assert {c.labels["keystone.app"] for c in engine.containers()} == {"kept"}
         assert {image.labels["keystone.app"] for image in engine.images()} == {"kept"}
-        assert set(engine.networks) == {f"keystone-{bench.runtime.identity}-kept"}
+        assert set(engine.all_networks) == {f"keystone-{bench.runtime.identity}-kept"}
         assert set(bench.world.router.current) == {kept.host_port}
+
+    def test_so_does_a_network_that_is_all_there_is_of_it(self, bench: Bench) -> None:
+        identity, engine = bench.runtime.identity, bench.world.engine
+        engine.ensure_network(network_name(identity, "gone"), labels(identity, "gone"))
+        bench.reconcile()
+        assert engine.all_networks == {}
+
+    def test_what_is_made_while_others_are_swept_is_never_taken_for_left_over(
+        self, bench: Bench, app: App
+    ) -> None:
+        bench.deploy(app)
+        engine = bench.world.engine
+        engine.add_container("orphan", labels(bench.runtime.identity, app.name, 99))
+
+        def somebody_adds_an_app(_container: str) -> None:
+            engine.heal()
+            bench.run(bench.ask(bench.app("newcomer")))
+
+        engine.on("stop", somebody_adds_an_app)
+        bench.reconcile()
+        assert {image.labels["keystone.app"] for image in engine.images()} == {"web", "newcomer"}
+        assert network_name(bench.runtime.identity, "newcomer") in engine.all_networks
 
 
 class TestRoutes:
