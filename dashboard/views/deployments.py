@@ -34,6 +34,7 @@ def show(request: Request) -> Response:
     with pages.database_of(request).reading() as session:
         deployment = queries.deployment_view(session, _wanted(request))
         app = queries.app_view(session, deployment.app, settings)
+        last_number = queries.find_app(session, deployment.app).last_deployment
         maker = maker_of(session, deployment, app.id)
         base = commits.commit_before(session, app.id, deployment)
     outline = _outline(request)
@@ -43,6 +44,7 @@ def show(request: Request) -> Response:
         "deployment.html",
         app=app,
         deployment=deployment,
+        last_number=last_number,
         stages=timeline(deployment, outline.view().sections, now()),
         build=draw_build(outline.view().build),
         maker=maker,

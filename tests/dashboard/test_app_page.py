@@ -230,6 +230,11 @@ def test_a_button_says_which_deployment_it_has_seen(
     assert 'name="after" value="15" data-json' in form(page(client, "/apps/importer"), name)
 
 
+def test_so_does_the_button_of_a_deployment(client: TestClient, scene: Scene) -> None:
+    shown = page(client, f"/deployments/{scene.failed}")
+    assert 'name="after" value="' in form(shown, "redeploy")
+
+
 def test_auto_deploy_can_be_paused_by_an_admin(
     client: TestClient, door: Door, scene: Scene
 ) -> None:
