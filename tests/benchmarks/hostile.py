@@ -32,6 +32,7 @@ WARM_UP = 5000
 MOST_GROWTH = 0.20
 ANSWER_WITHIN_S = 20.0
 SETTLED_S = 2.0
+MOST_SHOWN = 8000  # characters
 SECRET = SecretStr("the webhook secret of a benchmark")
 # What may be answered besides: GitHub, the watcher or the database are not there, or it is busy.
 DOCUMENTED = {502, 503}
@@ -46,6 +47,7 @@ class Seen:
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by kind and status
     tracebacks: int = 0  # in its log
+    first_traceback: str = ""
     seconds: float = 0.0
     rss_before: int = 0  # bytes
     rss_after: int = 0
@@ -97,7 +99,9 @@ def measure(folder: Path, *, requests: int, warm_up: int) -> Seen:
             seen = asyncio.run(_attack(pid, port, hostile, requests=requests, warm_up=warm_up))
     finally:
         runtime.database.close()
-    seen.tracebacks = log.read_bytes().count(b"Traceback")
+    errors = log.read_text(errors="replace")
+    seen.tracebacks = errors.count("Traceback")
+    seen.first_traceback = errors[errors.find("Traceback") :][:MOST_SHOWN] if seen.tracebacks else ""
     return seen
 
 
@@ -200,6 +204,8 @@ def _show(seen: Seen) -> None:
     say(f"\n  {total} requests in {seen.seconds:.0f} s, {total / seen.seconds:.0f} a second")
     say(f"  crashed or without an answer: {seen.broken} (goal: 0)")
     say(f"  tracebacks in its log: {seen.tracebacks} (goal: 0)")
+    if seen.first_traceback:
+        say(seen.first_traceback)
     mib = 1024 * 1024
     say(
         f"  memory of the web process: {seen.rss_before / mib:.0f} MiB before, "
