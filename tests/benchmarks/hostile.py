@@ -99,9 +99,9 @@ def measure(folder: Path, *, requests: int, warm_up: int) -> Seen:
             seen = asyncio.run(_attack(pid, port, hostile, requests=requests, warm_up=warm_up))
     finally:
         runtime.database.close()
-    errors = log.read_text(errors="replace")
-    seen.tracebacks = errors.count("Traceback")
-    seen.first_traceback = errors[errors.find("Traceback") :][:MOST_SHOWN] if seen.tracebacks else ""
+    _, found, rest = log.read_text(errors="replace").partition("Traceback")
+    seen.first_traceback = (found + rest)[:MOST_SHOWN]
+    seen.tracebacks = (found + rest).count("Traceback")
     return seen
 
 
