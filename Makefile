@@ -6,7 +6,7 @@ ready := $(venv)/.ready
 ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test coverage check bench faults machine machine-to-test machine-to-bench
+.PHONY: help setup demo run test coverage check bench faults pictures machine machine-to-test machine-to-bench
 # Two installations at once into one .venv would break it.
 .NOTPARALLEL:
 
@@ -53,6 +53,10 @@ bench: machine-to-bench $(ready_to_test)
 # ROUNDS says how many, SEED which: the same seed plays the same rounds again.
 faults: machine-to-test $(ready_to_test)
 	ROUNDS=$(ROUNDS) SEED=$(SEED) $(venv)/bin/python -m tests.faults
+
+# The README's: after a change of how the pages look.
+pictures: machine-to-test $(ready_to_test)
+	$(venv)/bin/python -m tests.dashboard.pictures .readme
 
 machine:
 	@.setup/machine.sh run

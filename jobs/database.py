@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
 
 from jobs.errors import StorageError
@@ -121,6 +122,7 @@ class Database:
         path = quote(make_url(self.url).database or "")
         engine = create_engine(
             URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"}),
+            pool_timeout=POOL_TIMEOUT_S,
             connect_args={"timeout": self._busy_timeout_ms / 1000},
         )
         event.listen(engine, "connect", _prepare_sqlite_reader)
@@ -135,6 +137,8 @@ def _translated() -> Iterator[None]:
     except OperationalError as exc:
         # `orig` is the driver's sentence; the statement and its values stay out of the message.
         raise StorageError(f"the database did not answer: {exc.orig}") from exc
+    except PoolTimeoutError as exc:
+        raise StorageError("the database did not answer: no connection became free") from exc
 
 
 def _server_engine(url: str) -> Engine:

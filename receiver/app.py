@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -42,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 # As of every command of `keystone`.
 EXIT_SETTINGS = 2
-HANDLED = (KeystoneError, HTTPException, DBAPIError, PoolTimeoutError, Exception)
+HANDLED = (KeystoneError, HTTPException, DBAPIError, Exception)
 HANDLERS: Mapping[Any, ExceptionHandler] = dict.fromkeys(HANDLED, answer_error)
 
 

@@ -15,7 +15,6 @@ import logging
 from collections.abc import Mapping
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -180,7 +179,7 @@ def answer_error(request: Request, exc: Exception) -> Response:
         case HTTPException():
             code, message = PROTOCOL.get(exc.status_code, ("bad_request", exc.detail))
             return _answer(request, exc.status_code, code, message, exc.headers or {})
-        case StorageError() | DBAPIError() | PoolTimeoutError():
+        case StorageError() | DBAPIError():
             return _answer_unavailable(request, exc)
         case BacklogError():
             return _answer(request, *DOMAIN[BacklogError], str(exc), LATER)

@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC
 from pathlib import Path
 
@@ -179,6 +179,16 @@ class TestReading:
     def test_times_come_back_aware_and_in_utc(self, bench: Bench) -> None:
         app = bench.app()
         assert bench.fresh(app).created_at.tzinfo is UTC
+
+    def test_a_line_for_connections_that_is_too_long_is_a_storage_error(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database.reader_engine.pool, "_timeout", 0.05)
+        with ExitStack() as visitors:
+            for _ in range(15):
+                visitors.enter_context(database.reading()).get(Identity, 1)
+            with pytest.raises(StorageError, match="no connection"), database.reading() as session:
+                session.get(Identity, 1)
 
     def test_a_database_that_is_not_there(self, tmp_path: Path) -> None:
         database = Database(f"sqlite:///{tmp_path}/none/keystone.db")
