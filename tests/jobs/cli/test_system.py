@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import AllSettings
+from tests.haproxy import free_ports
 from tests.jobs.cli.commands import Commands, Environ
 
 SECRET = "a-secret-nobody-may-see"
@@ -30,7 +31,10 @@ def test_migrate_makes_the_database(keystone: Commands, environ: Environ) -> Non
 
 
 @pytest.mark.docker
-def test_a_machine_that_has_everything_is_well(keystone: Commands) -> None:
+def test_a_machine_that_has_everything_is_well(
+    keystone: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYSTONE_PORT", str(free_ports(1)[0]))
     keystone("migrate")
     findings = {item["name"]: item for item in keystone("doctor", "--json").json["items"]}
     for name in ("python", "git", "haproxy", "docker", "redis", "database", "disk", "app ports"):
@@ -52,6 +56,9 @@ def test_what_does_not_answer_is_told_with_its_remedy(
     assert "docker: DOCKER_HOST names the engine" in told
 
 
-def test_looking_changes_nothing(keystone: Commands, environ: Environ) -> None:
+def test_looking_changes_nothing(
+    keystone: Commands, environ: Environ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYSTONE_PORT", str(free_ports(1)[0]))
     keystone("doctor")
     assert not Path(environ["KEYSTONE_DATA_DIR"]).exists()
