@@ -15,7 +15,8 @@ from jobs.models import Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, hold, locked_app
 from jobs.states import DeploymentState
 
-# A worker that misses four renewals is taken for dead.
+# A worker that misses four renewals is taken for dead. Its parent ends it after three: a process
+# that was stopped may hold the database's lock, and then nobody could take anything over.
 LEASE = timedelta(seconds=20)
 RENEW_EVERY_S = 5.0
 
@@ -120,6 +121,13 @@ def expired(session: Session) -> list[Lease]:
     moment = now()
     leases = session.exec(select(Lease)).all()
     return [each for each in leases if each.expires_at < moment or is_dead(each.holder)]
+
+
+def is_overdue(session: Session, holder: str) -> bool:
+    """Whether a holder has missed three renewals of a lease."""
+    limit = now() + timedelta(seconds=RENEW_EVERY_S)
+    leases = session.exec(select(Lease).where(Lease.holder == holder)).all()
+    return any(each.expires_at < limit for each in leases)
 
 
 def expire(session: Session, holder: str) -> None:

@@ -1,12 +1,14 @@
 """The worker: takes wake-ups from the queue and runs each in a child process of its own.
 
-RQ's fork worker, with three things made stricter (FACTS A1): only our own task may run, the child
-dies with its worker, and a child that was killed has its lease expired at once.
+RQ's fork worker, with four things made stricter (FACTS A1): only our own task may run, the child
+dies with its worker, one that does not renew its lease is killed, and a child that was killed has
+its lease expired at once.
 """
 
 import gc
 import logging
 import os
+import signal
 from contextlib import suppress
 from resource import struct_rusage
 from typing import Any
@@ -23,7 +25,7 @@ from jobs import tasks
 from jobs.claims import has_work
 from jobs.errors import PlatformError, StorageError
 from jobs.guard import die_with
-from jobs.lease import expire, holder_name
+from jobs.lease import expire, holder_name, is_overdue
 from jobs.queue import TASK
 from jobs.rehearsal import rehearse
 from jobs.runtime import Runtime
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
-MONITORING_EVERY_S = 10
+MONITORING_EVERY_S = 4  # a lease is overdue for 5 s before it expires
 
 
 class DeploymentJob(Job):
@@ -125,6 +127,13 @@ class DeploymentWorker(Worker):
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Tell Redis that the job is being done; one that is down does not end the deployment."""
+        if does_not_move(self.runtime, self.horse_pid):
+            logger.error(
+                "the child %d does not renew its lease: it is killed",
+                self.horse_pid,
+                extra={"action": "horse_overdue"},
+            )
+            self.kill_horse(signal.SIGKILL)
         with suppress(RedisError):
             super().maintain_heartbeats(job, execution)
 
@@ -165,6 +174,19 @@ def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
         return False
     finally:
         # Whatever is forked from here must not inherit an open connection.
+        runtime.database.close()
+
+
+def does_not_move(runtime: Runtime[WorkerSettings], pid: int) -> bool:
+    """Whether a child has left its lease alone for so long that it must have been stopped."""
+    try:
+        with runtime.database.reading() as session:
+            return is_overdue(session, holder_name(pid))
+    except StorageError:
+        # Nothing is known of it then.
+        return False
+    finally:
+        # The next child is forked from here: it must not inherit an open connection.
         runtime.database.close()
 
 

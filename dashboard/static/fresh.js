@@ -35,11 +35,17 @@ function exchange(old, fresh) {
   else if (focused?.href) [...fresh.querySelectorAll("a")].find((link) => link.href === focused.href)?.focus();
 }
 
-// Gives true once the server has answered; an answer that is no page of ours throws.
+// Gives true once the server has answered; an answer that is no page of ours throws. Of two that
+// were asked for at once the later one is shown, whichever comes first.
+let asked = 0;
+let shown = 0;
 export async function refresh() {
+  const turn = ++asked;
   const isLog = "deployment" in document.querySelector("main").dataset;
   const answer = await get(location.pathname + (isLog ? "?lines=0" : location.search));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (turn < shown) return true;
+  shown = turn;
   document.title = fresh.title;
   const [icon, wanted] = [document, fresh].map((page) => page.querySelector('link[rel="icon"]'));
   if (!icon.isEqualNode(wanted)) icon.setAttribute("href", wanted.getAttribute("href"));

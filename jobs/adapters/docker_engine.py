@@ -285,7 +285,8 @@ class DockerEngine:
     def _make_network_in(self, subnet: IPv4Network, name: str, labels: Mapping[str, str]) -> None:
         pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
         try:
-            self._client.networks.create(
+            # Not `networks.create`, which looks at what it made: a rival may have removed it.
+            self._client.api.create_network(
                 name,
                 driver="bridge",
                 check_duplicate=True,

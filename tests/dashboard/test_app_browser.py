@@ -1,7 +1,7 @@
 """An app's page in a real Chromium: going back, resuming, its container and its output."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlmodel import select
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
@@ -127,9 +127,29 @@ def test_news_of_the_container_redraw_the_page(
 
     door.container = look
     tab.goto(f"{site}/apps/web")
-    expect(tab.locator('[data-live="container"] .badge')).to_have_text("Exited", timeout=3000)
+    expect(tab.locator('[data-live="container"] .badge')).to_have_text("Exited", timeout=8000)
     expect(tab.locator(".title .badge")).to_have_text("Stopped")
     expect(tab.locator('[data-fact="exit_code"] dd')).to_have_text("137")
+
+
+def test_of_two_looks_at_once_the_later_is_shown_whichever_answers_first(
+    tab: Page, site: str, scene: Scene
+) -> None:
+    tab.goto(f"{site}/apps/docs")
+    page = tab.content()
+    held: list[Route] = []
+    tab.route(f"{site}/apps/docs", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
+    tab.evaluate("import('/static/fresh.js').then(({refresh}) => void [refresh(), refresh()])")
+    for _ in range(100):
+        if len(held) < 2:
+            tab.wait_for_timeout(20)
+    for route, title in ((held[1], "later"), (held[0], "earlier")):
+        with tab.expect_event("requestfinished"):
+            route.fulfill(
+                body=page.replace("<title>", f"<title>{title} "), content_type="text/html"
+            )
+    tab.wait_for_timeout(100)
+    assert tab.title().startswith("later")
 
 
 def test_a_watcher_that_does_not_answer_is_said(

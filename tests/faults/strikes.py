@@ -91,7 +91,7 @@ def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) ->
 
 @contextmanager
 def child_paused(house: House, moment: Moment) -> Iterator[None]:
-    """Stop the process that deploys the app, and let it go on when another has taken its place."""
+    """Stop the process that deploys the app: it is ended, even when it holds the lock."""
     stopped: list[int] = []
 
     def strike() -> None:

@@ -14,12 +14,14 @@ from jobs.claims import Claim, claim_next
 from jobs.errors import LeaseLostError
 from jobs.lease import (
     LEASE,
+    RENEW_EVERY_S,
     expire,
     expired,
     give_back,
     holder_name,
     is_dead,
     is_free,
+    is_overdue,
     let_go,
     renew,
     take_over,
@@ -161,6 +163,20 @@ def test_an_expired_lease_still_keeps_the_app_until_it_is_cleaned_up(
     bench.expire_leases()
     with bench.reading() as session:
         assert not is_free(session, app.id or 0)
+
+
+def test_after_three_renewals_missed_a_holder_is_overdue(bench: Bench, app: App) -> None:
+    bench.ask(app)
+    mine = claim(bench, app, "host:7")
+    with bench.reading() as session:
+        assert not is_overdue(session, "host:7")
+    with bench.writing() as session:
+        left = timedelta(seconds=RENEW_EVERY_S - 0.1)
+        session.get_one(Lease, mine.grip.app_id).expires_at = now() + left
+    with bench.reading() as session:
+        assert is_overdue(session, "host:7")
+        assert not is_overdue(session, "host:77")
+        assert expired(session) == []
 
 
 def test_a_dead_holders_leases_expire_at_once_and_nobody_elses(bench: Bench, app: App) -> None:

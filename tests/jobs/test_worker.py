@@ -54,6 +54,40 @@ run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
 
+# This one is stopped, as by a freezer, while nobody but it can write; leases are overdue after 1 s.
+STOPS_IN_A_TRANSACTION = """
+import os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+import jobs.lease, jobs.worker
+from jobs import tasks
+from jobs.claims import claim_next
+from jobs.lease import holder_name
+from jobs.models import Deployment
+from jobs.runtime import open_runtime
+from jobs.settings import WorkerSettings, read_settings
+from jobs.worker import run_worker
+
+def deploy(deployment_id):
+    runtime = open_runtime(read_settings(WorkerSettings, os.environ))
+    with runtime.database.writing() as session:
+        app_id = session.get_one(Deployment, deployment_id).app_id
+        claim_next(session, app_id, holder_name(os.getpid()))
+    with runtime.database.writing() as session:
+        session.get_one(Deployment, deployment_id).reason = "in the middle"
+        session.flush()
+        draft = Path(sys.argv[1] + ".draft")
+        draft.write_text(str(os.getpid()))
+        draft.rename(sys.argv[1])
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+tasks.deploy = deploy
+jobs.lease.LEASE = timedelta(seconds=jobs.lease.RENEW_EVERY_S + 1)
+jobs.worker.MONITORING_EVERY_S = 1
+run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
+"""
+
+
 WAKES_ITSELF = """
 import os, sys
 from pathlib import Path
@@ -136,6 +170,15 @@ class TestWhatItRuns:
             with bench.reading() as session:
                 assert expired(session) == []
             os.kill(child, signal.SIGKILL)
+            wait_for(lambda: _has_expired(bench))
+
+    def test_a_child_that_was_stopped_is_killed_and_its_lock_with_it(
+        self, bench: Bench, file: Path
+    ) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file, program=STOPS_IN_A_TRANSACTION):
+            child = begun(file)
+            wait_for(lambda: not is_alive(child))
             wait_for(lambda: _has_expired(bench))
 
     def test_sigterm_lets_the_running_one_end_and_takes_no_other(
