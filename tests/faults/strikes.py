@@ -90,14 +90,20 @@ def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) ->
 
 
 @contextmanager
-def child_paused(house: House, moment: Moment) -> Iterator[None]:
-    """Stop the process that deploys the app: it is ended, even when it holds the lock."""
+def worker_paused(house: House, moment: Moment) -> Iterator[None]:
+    """Stop the worker whose child deploys the app, and the child, until another has done it."""
+    workers = house.keystone.parts("worker")
     stopped: list[int] = []
 
     def strike() -> None:
-        if child := _holder(house, moment.app):
-            stopped.append(child)
-            _send(signal.SIGSTOP, child)
+        child = _holder(house, moment.app)
+        worker = parent_of(child)
+        # For a moment the watcher may be the holder: its parent is nobody's to strike.
+        if worker not in workers:
+            return
+        stopped.extend((child, worker))
+        _send(signal.SIGSTOP, worker)
+        _stop_between_records(house, child)
 
     try:
         with striking(house.records, moment, strike):
@@ -107,13 +113,33 @@ def child_paused(house: House, moment: Moment) -> Iterator[None]:
             until(lambda: held() != stopped[0], timeout=40, what="the lease was taken over")
             until(lambda: not held(), timeout=60, what="the successor is done")
     finally:
-        for child in stopped:
-            _send(signal.SIGCONT, child)
+        for pid in stopped:
+            _send(signal.SIGCONT, pid)
     until(
-        lambda: not any(map(parent_of, stopped)),
+        lambda: not any(map(parent_of, stopped[:1])),
         timeout=ENDS_WITHIN_S,
         what="the paused child ends",
     )
+
+
+def _stop_between_records(house: House, child: int) -> None:
+    """Stop a child when it does not hold the database's lock: then only its worker could end it."""
+    for _ in range(100):
+        _send(signal.SIGSTOP, child)
+        with suppress(sqlite3.OperationalError), _locked(house, patience_s=1):
+            return
+        _send(signal.SIGCONT, child)
+
+
+@contextmanager
+def _locked(house: House, *, patience_s: float) -> Iterator[None]:
+    file = house.keystone.data_dir / "keystone.db"
+    with closing(sqlite3.connect(file, timeout=patience_s, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            database.execute("ROLLBACK")
 
 
 def _holder(house: House, app: str) -> int:
@@ -177,11 +203,8 @@ def database_locked(house: House, moment: Moment) -> Iterator[None]:
     over = threading.Event()
 
     def lock() -> None:
-        file = house.keystone.data_dir / "keystone.db"
-        with closing(sqlite3.connect(file, timeout=20, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE")
+        with _locked(house, patience_s=20):
             over.wait(DATABASE_LOCKED_S)
-            database.execute("ROLLBACK")
 
     with striking(house.records, moment, lock):
         yield
@@ -302,7 +325,7 @@ FAULTS: Mapping[str, Fault] = {
         partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=4
     ),
     "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM)),
-    "worker's child paused": Fault(child_paused, WORKER_KILLED, is_slow=True),
+    "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
     **dict([_killed("router", cuts_visitors=True)]),
     "redis flushed": Fault(redis_flushed),
