@@ -1,15 +1,18 @@
 """The hostile load in its shortest form: nothing crashes, and nothing is left without an answer."""
 
-from pathlib import Path
+import pytest
 
 from tests.benchmarks import hostile
 from tests.benchmarks.attacks import Known, attacks
+from tests.benchmarks.stand import standing
 
 KNOWN = Known("ks_token", b"{}", {})
 
 
-def test_two_thousand_hostile_requests_break_nothing(tmp_path: Path) -> None:
-    seen = hostile.measure(tmp_path, requests=1500, warm_up=500)
+@pytest.mark.docker
+def test_two_thousand_hostile_requests_break_nothing() -> None:
+    with standing() as stand:
+        seen = hostile.measure(stand, requests=1500, warm_up=500)
     assert sum(seen.answers.values()) == 2000
     assert (seen.broken, seen.tracebacks) == (0, 0), (seen.answers, seen.first_traceback)
     assert len({status for _, status in seen.answers}) > 8  # they got further than one door

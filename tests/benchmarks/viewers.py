@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from jobs.logs import DeploymentLog, log_path
 from jobs.redaction import Redactor
@@ -78,20 +77,10 @@ def measure(folder: Path, *, viewers: int, seconds: float) -> Watched:
 
 
 @contextmanager
-def web_process(
-    runtime: Runtime[WebSettings],
-    environ: dict[str, str],
-    port: int,
-    *,
-    log: IO[bytes] | None = None,
-) -> Iterator[int]:
-    """Run the web process for the length of the block; gives its process id.
-
-    Args:
-        log: where it logs; None: to the terminal.
-    """
+def web_process(runtime: Runtime[WebSettings], environ: dict[str, str], port: int) -> Iterator[int]:
+    """Run the web process for the length of the block; gives its process id."""
     command, env = web_command(runtime.settings), {**os.environ, **environ}
-    process = subprocess.Popen(command, env=env, stderr=log)
+    process = subprocess.Popen(command, env=env)
     try:
         asyncio.run(_until_up(port))
         yield process.pid
