@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
+# What serves, apps and the web process, comes before what is being deployed.
+NICENESS = 5
 MONITORING_EVERY_S = 4  # a lease is overdue for 5 s before it expires
 
 
@@ -209,6 +211,7 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
         RedisError: Redis does not answer at the start; whoever supervises starts us again.
         StorageError: nor does the database.
     """
+    os.nice(NICENESS)
     rehearse(runtime)
     runtime.database.close()
     # A child that looked for garbage among what it has from us would get its own copy of it all.

@@ -21,10 +21,13 @@ class Stand:
     folder: Path
     keystone: Keystone
     server: GitServer
+    github: GitHubApi
 
     def project(self, name: str, **settings: object) -> Project:
-        """Add an app of a repository that everybody may read."""
-        return add_project(self.keystone, self.server, name, **{"token": TOKEN, **settings})
+        """Add an app of a repository that everybody may read, and that GitHub knows."""
+        project = add_project(self.keystone, self.server, name, **{"token": TOKEN, **settings})
+        self.github.know(project.full_name, project.github_id)
+        return project
 
     def wait_for_retired(self, deployment_id: int, *, timeout: float = 90) -> Json:
         """Wait until a deployment is over and has cleared away, and give it."""
@@ -52,4 +55,4 @@ def standing() -> Iterator[Stand]:
             GitHubApi(token=TOKEN) as github,
             Keystone(folder / "up", github_api_url=github.url) as keystone,
         ):
-            yield Stand(folder, keystone, server)
+            yield Stand(folder, keystone, server, github)

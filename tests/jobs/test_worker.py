@@ -21,7 +21,7 @@ from jobs.lease import expired, give_back, holder_name
 from jobs.queue import TASK, WorkQueue
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.worker import DeploymentJob, is_needless, tell_watcher
+from jobs.worker import NICENESS, DeploymentJob, is_needless, tell_watcher
 from tests.jobs.bench import Bench, wait_for
 
 # The real worker, but what it runs writes its process id into a file and stays there: what a
@@ -155,6 +155,12 @@ class TestWhatItRuns:
             assert Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1] == str(
                 process.pid
             )
+
+    def test_what_serves_comes_before_it(self, bench: Bench, file: Path) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file):
+            nicer = os.getpriority(os.PRIO_PROCESS, begun(file))
+        assert nicer == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
 
     def test_the_child_dies_with_its_worker(self, bench: Bench, file: Path) -> None:
         bench.runtime.queue.wake([bench.ask(bench.app())])
