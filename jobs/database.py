@@ -4,7 +4,6 @@ SQLite runs in WAL mode with `synchronous=FULL`, and writers begin with BEGIN IM
 that waits is queued by SQLite, never refused in the middle. PostgreSQL needs none of that.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
 
 from jobs.errors import StorageError
+from jobs.turns import Turns
 
 # Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s. It
 # is for both waits together: in line behind this process's writers, and for the others.
@@ -32,7 +32,7 @@ class Database:
         self._busy_timeout_ms = busy_timeout_ms
         # Between processes SQLite lets writers sleep and try again, and one may be unlucky for
         # seconds; those of one process rather stand in line.
-        self._line = threading.Lock()
+        self._line = Turns()
         self._patience_ms = busy_timeout_ms  # of the writer at the head of the line
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
@@ -87,7 +87,7 @@ class Database:
             return
         deadline = time.monotonic() + self._busy_timeout_ms / 1000
         deadline = deadline if until is None else min(deadline, until)
-        if not self._line.acquire(timeout=max(deadline - time.monotonic(), 0)):
+        if not self._line.acquire(deadline - time.monotonic()):
             raise StorageError(
                 "the database did not answer: another writer has been at it too long"
             )
