@@ -54,7 +54,7 @@ run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
 
-# This one is stopped, as by a freezer, while nobody but it can write; leases are overdue after 1 s.
+# This one is stopped, as by a freezer, while nobody but it can write; a lease is overdue in 5 s.
 STOPS_IN_A_TRANSACTION = """
 import os, signal, sys
 from datetime import timedelta
@@ -82,7 +82,7 @@ def deploy(deployment_id):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 tasks.deploy = deploy
-jobs.lease.LEASE = timedelta(seconds=jobs.lease.RENEW_EVERY_S + 1)
+jobs.lease.LEASE = timedelta(seconds=jobs.lease.RENEW_EVERY_S + 5)
 jobs.worker.MONITORING_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -184,8 +184,8 @@ class TestWhatItRuns:
         bench.runtime.queue.wake([bench.ask(bench.app())])
         with worker(bench.runtime, file, program=STOPS_IN_A_TRANSACTION):
             child = begun(file)
-            wait_for(lambda: not is_alive(child))
-            wait_for(lambda: _has_expired(bench))
+            wait_for(lambda: not is_alive(child), within_s=30)
+            wait_for(lambda: _has_expired(bench), within_s=30)
 
     def test_sigterm_lets_the_running_one_end_and_takes_no_other(
         self, bench: Bench, file: Path
