@@ -1,7 +1,6 @@
 """One Keystone for most modules, with private git servers and a recording GitHub beside it."""
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,7 @@ def keystone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
 ) -> Iterator[Keystone]:
     """A running Keystone, which must leave nothing behind; each module has apps of its own."""
-    yield from running(request, tmp_path_factory.mktemp("up"), github)
+    yield from running(request, Keystone(tmp_path_factory.mktemp("up"), github_api_url=github.url))
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +44,8 @@ def machine(keystone: Keystone) -> Iterator[Machine]:
     machine.close()
 
 
-def running(request: pytest.FixtureRequest, folder: Path, github: GitHubApi) -> Iterator[Keystone]:
+def running(request: pytest.FixtureRequest, made: Keystone) -> Iterator[Keystone]:
     """Run a Keystone for as long as the fixture lasts that asks for it."""
-    made = Keystone(folder, github_api_url=github.url)
     request.node.stash[RUNNING] = made
     with made:
         yield made

@@ -53,7 +53,14 @@ def until(
 class Keystone:
     """One Keystone with a folder, ports and an identity of its own."""
 
-    def __init__(self, folder: Path, *, github_api_url: str, catch_up_minutes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        github_api_url: str,
+        catch_up_minutes: int = 0,
+        admin_password: str = ADMIN_PASSWORD,
+    ) -> None:
         web_port, *app_ports = free_ports(1 + APP_PORTS)
         self.folder = folder
         self.data_dir = folder / "data"
@@ -61,6 +68,7 @@ class Keystone:
         self.url = f"http://127.0.0.1:{web_port}"
         self.ports = range(app_ports[0], app_ports[-1] + 1)
         self.token = ""
+        self._admin_password = admin_password
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -108,7 +116,7 @@ class Keystone:
             self._process = subprocess.Popen(
                 [_program(), "up"],
                 cwd=self.folder,
-                env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": ADMIN_PASSWORD},
+                env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": self._admin_password},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

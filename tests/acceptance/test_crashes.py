@@ -30,7 +30,7 @@ def keystone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
 ) -> Iterator[Keystone]:
     """A Keystone of its own, to be killed."""
-    yield from running(request, tmp_path_factory.mktemp("up"), github)
+    yield from running(request, Keystone(tmp_path_factory.mktemp("up"), github_api_url=github.url))
 
 
 @pytest.fixture(scope="module")

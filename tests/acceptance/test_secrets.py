@@ -26,7 +26,7 @@ import pytest
 from receiver.routing import Endpoint
 from receiver.table import ENDPOINTS, EVENTS
 from tests.acceptance.conftest import running
-from tests.acceptance.keystone import ADMIN_PASSWORD, Keystone, until
+from tests.acceptance.keystone import Keystone, until
 from tests.acceptance.project import Project, add_project, building
 from tests.githubapi import GitHubApi
 from tests.gitserver import Executable, GitServer
@@ -40,6 +40,8 @@ pytestmark = pytest.mark.docker
 TOKEN = "ghp_Planted/0Token+1With2Thirty3Six4="
 APP_SECRET = 'Planted/App+Secret?"two"&<three>=\\4'
 WEBHOOK_SECRET = "Planted/Webhook+Secret&one=5"
+# Not the one that other tests give their Keystones: every process of the machine is looked at.
+ADMIN_PASSWORD = "Planted/Admin+Password six"
 ANSWERS_AFTER_S = 0.3
 LARGEST_FILE = 64 * 1024 * 1024
 MOST_PAGES = 60
@@ -122,7 +124,10 @@ def keystone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
 ) -> Iterator[Keystone]:
     """A Keystone that is given only what was planted."""
-    yield from running(request, tmp_path_factory.mktemp("up"), github)
+    made = Keystone(
+        tmp_path_factory.mktemp("up"), github_api_url=github.url, admin_password=ADMIN_PASSWORD
+    )
+    yield from running(request, made)
 
 
 @pytest.fixture(scope="module")

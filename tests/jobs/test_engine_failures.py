@@ -1,6 +1,5 @@
 """Deployments on engines that fail: how each ends, and in which words."""
 
-import gc
 import http.client
 import re
 import secrets
@@ -38,12 +37,6 @@ from tests.images import AppFiles, app_files
 from tests.jobs.bench import Bench, push_of
 from tests.processes import processes_about
 
-# The SDK leaves a socket that could not connect to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 SECRET_KEY = SecretStr("a key that only the tests use")
 
 
@@ -67,13 +60,6 @@ def world(runtime: Runtime[WorkerSettings]) -> FakeWorld:
     """The fake world, with a router for those ports."""
     ports = runtime.settings.port_range
     return FakeWorld(runtime.identity, ports=range(ports.first, ports.last + 1))
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Have those sockets collected here, not in the middle of another module's test."""
-    yield
-    gc.collect()
 
 
 class Believer(HttpProbe):

@@ -44,8 +44,6 @@ def test_a_machine_that_has_everything_is_well(
     assert "starts with `keystone up`" in keystone("doctor").stdout
 
 
-# The docker library leaves a socket open when nobody answers at it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_does_not_answer_is_told_with_its_remedy(
     keystone: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
