@@ -201,7 +201,8 @@ class FakeContainer:
 class FakeEngine(Scripted):
     """A Docker Engine.
 
-    Knobs: `down`, `behaviour`, `build_output`, `free_bytes`, `cached_bytes`, an act for every call.
+    Knobs: `down`, `behaviour`, `build_output`, `build_takes_s`, `free_bytes`, `cached_bytes`, an
+    act for every call.
 
     Attributes:
         all_containers: by id, those of others included.
@@ -213,6 +214,7 @@ class FakeEngine(Scripted):
         self.down = False
         self.behaviour = Behaviour()
         self.build_output: tuple[str, ...] = ("#1 COPY web /web", "#2 exporting")
+        self.build_takes_s = 0.0
         self.all_containers: dict[str, FakeContainer] = {}
         self.all_images: dict[str, Image] = {}
         self.all_networks: dict[str, Mapping[str, str]] = {}  # with their labels
@@ -235,7 +237,7 @@ class FakeEngine(Scripted):
     def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
         """Make an image whose id is the content's."""
         self._called("build", spec.tag)
-        stop.check()
+        stop.wait(self.build_takes_s)
         contents = {entry.path: b"".join(tree.read(entry)) for entry in tree.entries()}
         if spec.dockerfile not in contents:
             raise BuildError(f"the commit has no {spec.dockerfile}")

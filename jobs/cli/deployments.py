@@ -13,7 +13,7 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
-from jobs.cli.following import follow, print_log, show_output
+from jobs.cli.following import follow, print_log, set_going, show_output
 from jobs.errors import NotFoundError
 from jobs.queries import (
     DeploymentFilter,
@@ -58,15 +58,8 @@ def deploy(
         wanted = manual_request(ref or found.branch)
         made = request(session, found, wanted, actor())
         view = deployment_view(session, made.id or 0)
-    keystone.queue.wake([view.id])
-    if wait:
-        view = follow(keystone, view.id, quiet=as_json)
-    if as_json:
-        show_json(view)
-    elif not wait:
-        typer.echo(f"Deployment #{view.number} of {app} is queued; `keystone logs {view.id} -f`")
-    if wait and view.state is not DeploymentState.SUCCESS:
-        raise typer.Exit(1)
+    told = f"Deployment #{view.number} of {app} is queued; `keystone logs {view.id} -f`"
+    set_going(keystone, view, told, wait=wait, as_json=as_json)
 
 
 def manual_request(ref: str) -> Request:

@@ -1,19 +1,46 @@
-"""Showing a deployment's log, and going on until the deployment is over."""
+"""Following a deployment that was asked for, or its log, until it is over."""
 
 import time
 
 import typer
 
+from jobs.cli.console import show_json
 from jobs.errors import NotFoundError, PlatformError
 from jobs.logs import log_path, read_log
 from jobs.queries import deployment_view, find_app
 from jobs.queue import JOB_TIMEOUT_S
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
+from jobs.states import DeploymentState
 from jobs.views import DeploymentView
 
 LOOK_EVERY_S = 0.2
 OUTPUT_EVERY_S = 0.5
+
+
+def set_going(
+    keystone: Runtime[AllSettings], asked: DeploymentView, told: str, *, wait: bool, as_json: bool
+) -> None:
+    """Wake a worker for a deployment that was asked for, and follow it when somebody waits.
+
+    Args:
+        keystone: where the deployment is.
+        asked: the deployment, as it was queued.
+        told: what to say to a person who does not wait.
+        wait: follow the log until the deployment is over.
+        as_json: say nothing but the deployment, as the API would send it.
+
+    Raises:
+        Exit: somebody waited, and it is not live.
+    """
+    keystone.queue.wake([asked.id])
+    view = follow(keystone, asked.id, quiet=as_json) if wait else asked
+    if as_json:
+        show_json(view)
+    elif not wait:
+        typer.echo(told)
+    if wait and view.state is not DeploymentState.SUCCESS:
+        raise typer.Exit(1)
 
 
 def print_log(keystone: Runtime[AllSettings], deployment: int) -> None:

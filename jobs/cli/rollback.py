@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from jobs.cli.console import AsJson, actor, open_keystone, show_json, show_table
-from jobs.cli.following import follow
+from jobs.cli.following import set_going
 from jobs.errors import ConfigurationError
 from jobs.queries import deployment_view, find_app
 from jobs.records.rollbacks import roll_back
 from jobs.releases import release_views
-from jobs.states import DeploymentState
 from jobs.views import Page, ReleaseView
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -34,16 +33,11 @@ def rollback(
     with keystone.database.writing() as session:
         made = roll_back(session, find_app(session, app), release_number(to), actor())
         view = deployment_view(session, made.id or 0)
-    keystone.queue.wake([view.id])
-    if wait:
-        view = follow(keystone, view.id, quiet=as_json)
-    if as_json:
-        show_json(view)
-    elif not wait:
-        typer.echo(f"Deployment #{view.number} takes {app} back to v{view.release}.")
-        typer.echo(f"Auto-deploy is paused; `keystone app set {app} --auto-deploy` resumes it.")
-    if wait and view.state is not DeploymentState.SUCCESS:
-        raise typer.Exit(1)
+    told = (
+        f"Deployment #{view.number} takes {app} back to v{view.release}.\n"
+        f"Auto-deploy is paused; `keystone app set {app} --auto-deploy` resumes it."
+    )
+    set_going(keystone, view, told, wait=wait, as_json=as_json)
 
 
 def release_number(given: str | None) -> int | None:

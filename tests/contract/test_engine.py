@@ -21,25 +21,12 @@ from jobs.adapters.ports import Container, ContainerSpec
 from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL, labels
 from jobs.states import Capabilities, ContainerState, Restart
-from tests.enginebench import IDENTITY, build, dockerfile, sweep, wait_until
+from tests.enginebench import IDENTITY, build, dockerfile, wait_until
 from tests.images import app_files
 
 pytestmark = pytest.mark.docker
 
 NETWORK = f"keystone-{IDENTITY}-web"
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    client = docker.from_env(timeout=60)
-    yield client
-    sweep(client)
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def engine(client: docker.DockerClient) -> DockerEngine:
-    return DockerEngine(client, IDENTITY)
 
 
 @pytest.fixture(scope="module")

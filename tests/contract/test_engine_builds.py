@@ -3,7 +3,6 @@
 import secrets
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,26 +15,13 @@ from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError, CancelledError, GitError
 from jobs.naming import labels
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, TAG, build, dockerfile, ignore, printed, sweep, wait_until
+from tests.enginebench import IDENTITY, TAG, build, dockerfile, ignore, printed, wait_until
 from tests.images import AppFiles, app_files
 from tests.trees import BrokenTree, MemoryTree
 
 pytestmark = pytest.mark.docker
 
 SPEC = BuildSpec(tag=TAG, dockerfile="Dockerfile", labels=labels(IDENTITY, "web"))
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    client = docker.from_env(timeout=60)
-    yield client
-    sweep(client)
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def engine(client: docker.DockerClient) -> DockerEngine:
-    return DockerEngine(client, IDENTITY)
 
 
 def processes(*words: str) -> int:

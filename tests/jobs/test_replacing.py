@@ -1,10 +1,7 @@
 """A newer push that does not wait: the running one ends `superseded`, unless it is live by then."""
 
-import time
-
 import pytest
 
-from jobs.dispatch import CANCEL_SEEN_WITHIN_S
 from jobs.models import App, Deployment
 from jobs.states import DeploymentState, OnNewPush, StepName, StepState
 from tests.jobs.bench import Bench
@@ -15,10 +12,8 @@ def app(bench: Bench) -> App:
     return bench.app(on_new_push=OnNewPush.REPLACE)
 
 
-def pushed_while(
-    bench: Bench, app: App, fake: str, call: str, *, goes_on_s: float = 0
-) -> list[int]:
-    """Have a newer push arrive in the middle of a call, which goes on for that long.
+def pushed_while(bench: Bench, app: App, fake: str, call: str) -> list[int]:
+    """Have a newer push arrive in the middle of a call.
 
     Returns:
         Where the id of the newer push's deployment will be.
@@ -28,7 +23,6 @@ def pushed_while(
     def push_once(_about: str) -> None:
         if not newer:
             newer.append(bench.push(app))
-            time.sleep(goes_on_s)
 
     getattr(bench.world, fake).on(call, push_once)
     return newer
@@ -53,8 +47,9 @@ def test_the_running_push_makes_way(bench: Bench, app: App, fake: str, call: str
 
 
 def test_a_build_is_cut_and_its_step_and_its_status_say_why(bench: Bench, app: App) -> None:
-    newer = pushed_while(bench, app, "engine", "build", goes_on_s=2 * CANCEL_SEEN_WITHIN_S)
-    old, _ = run_both(bench, bench.push(app), newer)
+    pushed_while(bench, app, "engine", "build")
+    bench.world.engine.build_takes_s = 60  # unless it is cut
+    old = bench.run(bench.push(app))
     last = bench.step_rows(old.id or 0)[-1]
     assert (last.name, last.state, last.reason) == (
         StepName.BUILD,

@@ -19,20 +19,7 @@ from jobs.triggers import (
     is_sha,
     short_ref,
 )
-
-PUSH = Push(
-    github_id=1,
-    full_name="octo/web",
-    ref="refs/heads/main",
-    before="a" * 40,
-    commit_sha="b" * 40,
-    deleted=False,
-    message="Change something",
-    author="Ada",
-    sender="octocat",
-    pushed_at=1_700_000_000,
-)
-RULE = Rule(app="web", branch="main", auto_deploy=True)
+from tests.jobs.pushes import PUSH, RULE
 
 
 class TestDeciding:

@@ -9,20 +9,8 @@ from jobs.models import App
 from jobs.states import DeliveryOutcome
 from jobs.triggers import MOST_LOOKS, Deploy, Ignored, Push, Rule, decide
 from tests.jobs.bench import Bench, push_of
+from tests.jobs.pushes import PUSH, RULE
 
-PUSH = Push(
-    github_id=1,
-    full_name="octo/web",
-    ref="refs/heads/main",
-    before="a" * 40,
-    commit_sha="b" * 40,
-    deleted=False,
-    message="Change something",
-    author="Ada",
-    sender="octocat",
-    pushed_at=1_700_000_000,
-)
-RULE = Rule(app="web", branch="main", auto_deploy=True)
 NOTHING_WATCHED = Ignored("it touched nothing that web watches")
 
 

@@ -1,0 +1,24 @@
+"""The machine's Docker Engine, for the suites that may leave images and containers on it."""
+
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from jobs.adapters.docker_engine import DockerEngine
+from tests.enginebench import IDENTITY, sweep
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    """The engine as it is; what the tests' identity has left on it is removed at the end."""
+    client = docker.from_env(timeout=60)
+    yield client
+    sweep(client)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def engine(client: docker.DockerClient) -> DockerEngine:
+    """The engine as Keystone sees it."""
+    return DockerEngine(client, IDENTITY)
