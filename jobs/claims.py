@@ -11,9 +11,9 @@ from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
 from jobs.models import Deployment, Lease
-from jobs.records.deployments import Grip, locked_app, supersede
+from jobs.records.deployments import Grip, locked_app, moment_of, supersede
 from jobs.states import DeploymentState, Trigger
-from jobs.triggers import Moment, Order, compare
+from jobs.triggers import Order, compare
 
 PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})
 
@@ -106,11 +106,7 @@ def _order(one: Deployment, other: Deployment) -> Order | None:
         return None
     if one.commit_sha == other.commit_sha:
         return None
-    return compare(_moment(one), _moment(other))
-
-
-def _moment(row: Deployment) -> Moment:
-    return Moment(row.before_sha, row.commit_sha, row.pushed_at)
+    return compare(moment_of(one), moment_of(other))
 
 
 def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:

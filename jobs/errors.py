@@ -12,7 +12,9 @@ KeystoneError
 │  ├─ CheckoutError · BuildError · StartError · HealthCheckError
 │  │  └─ RepositoryDeniedError
 ├─ PlatformError             ours or upstream: the deployment ends `error`
-│  ├─ DockerError · RouterError · GitError · QueueError · StorageError · BacklogError
+│  ├─ DockerError · GitError · QueueError · StorageError · BacklogError
+│  ├─ RouterError
+│  │  └─ PortNotServedError
 │  └─ GitHubError
 │     └─ GitHubDeniedError · GitHubTokenError
 ├─ CancelledError            a person asked for the deployment to stop
@@ -105,6 +107,10 @@ class DockerError(PlatformError):
 
 class RouterError(PlatformError):
     """The router did not do what was asked."""
+
+
+class PortNotServedError(RouterError):
+    """The router was started without this port: another program had it."""
 
 
 class GitError(PlatformError):

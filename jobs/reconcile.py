@@ -7,6 +7,7 @@ back, containers and images no deployment owns are removed, routes are compared 
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
@@ -14,7 +15,8 @@ from sqlmodel import Session, col, select
 from jobs.adapters.ports import Route, Router
 from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
-from jobs.errors import LeaseLostError, PlatformError
+from jobs.draining import drain
+from jobs.errors import LeaseLostError, PlatformError, PortNotServedError
 from jobs.lease import expired, give_back, holder_name, let_go, take_over
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
@@ -33,6 +35,8 @@ FORGOTTEN_AFTER = timedelta(seconds=3)
 # Nothing outside the mirror and the build cache has been touched before these steps.
 REPEATABLE = frozenset({StepName.CHECKOUT, StepName.BUILD})
 MOST_ATTEMPTS = 2
+# Others wait to be recovered, too.
+DRAINED_WITHIN_S = 10.0
 
 
 # --- Deployments -----------------------------------------------------------------------------
@@ -102,7 +106,17 @@ def _lead_back(router: Router, app: App) -> None:
     if wanted is None and found is not None:
         router.close(app.host_port)
     elif wanted is not None and wanted != found:
-        router.switch(wanted)
+        # Where the router does not listen, no traffic can have moved.
+        with suppress(PortNotServedError):
+            router.switch(wanted)
+            _finish_requests(router, wanted)
+
+
+def _finish_requests(router: Router, route: Route) -> None:
+    """Let the slot that a route was led back from answer what it was asked."""
+    other = "b" if route.slot == "a" else "a"
+    drain(router, route.port, other, within_s=DRAINED_WITHIN_S)
+    router.release(route.port, other)
 
 
 def _end_or_repeat(session: Session, deployment: Deployment) -> None:
@@ -154,10 +168,18 @@ def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     found = tools.router.routes()
     for port, route in wanted.items():
         if port not in busy and found.get(port) != route:
-            logger.info("restoring the route of port %d", port, extra={"action": "route_restored"})
-            tools.router.switch(route)
+            _restore(tools.router, route)
     for port in found.keys() - wanted.keys() - busy:
         tools.router.close(port)
+
+
+def _restore(router: Router, route: Route) -> None:
+    logger.info("restoring the route of port %d", route.port, extra={"action": "route_restored"})
+    try:
+        router.switch(route)
+    except PortNotServedError as exc:
+        # One port that another program has must not keep the others from being served.
+        logger.warning("%s", exc, extra={"action": "route_not_restored"})
 
 
 def live_routes(session: Session) -> dict[int, Route]:

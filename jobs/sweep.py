@@ -11,13 +11,13 @@ from datetime import timedelta
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Container, Engine, Image, Router
+from jobs.draining import DRAIN_S
 from jobs.models import App, Deployment, Lease, now
 from jobs.naming import APP_LABEL, network_name
 from jobs.queries import OPEN_STATES
 from jobs.releases import restorable_releases
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.steps.retire import DRAIN_S
 from jobs.work import Tools
 
 logger = logging.getLogger(__name__)

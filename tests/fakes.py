@@ -41,6 +41,7 @@ from jobs.errors import (
     GitError,
     GitHubError,
     KeystoneError,
+    PortNotServedError,
     RepositoryDeniedError,
     RouterError,
     StartError,
@@ -454,7 +455,7 @@ class FakeRouter(Scripted):
         if route.slot not in {"a", "b"} or not host or not port.isdecimal():
             raise RouterError(f"{route} makes no sense")
         if route.port not in self.ports:
-            raise RouterError(f"the router does not listen on port {route.port}")
+            raise PortNotServedError(f"the router does not listen on port {route.port}")
         self.current[route.port] = route
 
     def in_flight(self, port: int, slot: str) -> int:

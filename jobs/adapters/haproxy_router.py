@@ -34,7 +34,7 @@ from jobs.adapters.haproxy_domains import (
     read_map,
 )
 from jobs.adapters.ports import Route
-from jobs.errors import RouterError
+from jobs.errors import PortNotServedError, RouterError
 
 RETRY_PAUSE_S = 0.1
 # A thousand ports make 140 kB.
@@ -83,8 +83,8 @@ class HAProxyRouter:
         Doing it again changes nothing. The new slot is ready before the old one drains.
 
         Raises:
-            RouterError: the port is not one the router listens on, the address is none, or the
-                router does not answer.
+            PortNotServedError: the port is not one the router listens on.
+            RouterError: the address is none, or the router does not answer.
         """
         host, port = split_address(route.address)
         new, old = _servers(route.port, route.slot)
@@ -96,7 +96,7 @@ class HAProxyRouter:
         )
         rows = _rows(answer)
         if not rows:
-            raise RouterError(
+            raise PortNotServedError(
                 f"the router does not listen on port {route.port}: another program had it when "
                 "the router was started; end that program and start Keystone again"
             )

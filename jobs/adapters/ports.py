@@ -304,7 +304,8 @@ class Router(Protocol):
         """Send all new requests of the port there, in one call; running ones go on as they are.
 
         Raises:
-            RouterError: the port is not one the router listens on, or the router does not answer.
+            PortNotServedError: the port is not one the router listens on.
+            RouterError: the router does not answer.
         """
 
     def in_flight(self, port: int, slot: str) -> int:

@@ -28,6 +28,7 @@ from jobs.states import (
     Trigger,
     ensure_transition,
 )
+from jobs.triggers import Moment, Order, compare
 
 MOST_QUEUED = 2000  # of one app
 
@@ -178,8 +179,15 @@ def record_commit(
 
 
 def start_step(session: Session, grip: Grip, name: StepName) -> None:
-    """Write down that a step has begun; a step begun again starts afresh."""
+    """Write down that a step has begun; a step begun again starts afresh.
+
+    Raises:
+        CancelledError, SupersededError: the deployment was told to stop.
+    """
     hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    if (asked := stop_asked(deployment)) is not None:
+        raise asked
     step = _step(session, grip.deployment_id, name)
     if step is not None:
         session.delete(step)
@@ -275,18 +283,29 @@ def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment
 
 
 def replace_running(session: Session, app: App, newer: Deployment) -> None:
-    """Have a running push make way for a newer one, unless it is live by then."""
+    """Have a running push of the same ref make way for one that is certainly newer.
+
+    One that has begun to switch is as good as live: the newer one waits for it.
+    """
     statement = (
         select(Deployment)
         .where(
             Deployment.app_id == app.id,
             Deployment.state == DeploymentState.RUNNING,
+            Deployment.ref == newer.ref,
             col(Deployment.trigger).in_([Trigger.PUSH, Trigger.CATCH_UP]),
         )
         .with_for_update()
     )
     for running in session.exec(statement).all():
-        running.replaced_by = newer.number
+        is_newer = compare(moment_of(newer), moment_of(running)) is Order.NEWER
+        if is_newer and _step(session, running.id or 0, StepName.SWITCH) is None:
+            running.replaced_by = newer.number
+
+
+def moment_of(deployment: Deployment) -> Moment:
+    """Give what is known of when a deployment's push was made."""
+    return Moment(deployment.before_sha, deployment.commit_sha, deployment.pushed_at)
 
 
 def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from jobs.models import App, Deployment, Release
+from jobs.records.deployments import moment_of
 from jobs.states import DeploymentState, Trigger
 from jobs.triggers import Moment, Order, Push, Rule, compare
 
@@ -51,8 +52,7 @@ def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
     if latest is None:
         return None
     mine = Moment(push.before, push.commit_sha, push.pushed_at)
-    its = Moment(latest.before_sha, latest.commit_sha, latest.pushed_at)
-    return latest if compare(mine, its) is Order.OLDER else None
+    return latest if compare(mine, moment_of(latest)) is Order.OLDER else None
 
 
 def caught_up(session: Session, app: App, push: Push) -> Deployment | None:

@@ -1,7 +1,6 @@
 """retire: let the old container finish its requests, end it, and drop images nothing needs."""
 
-import time
-
+from jobs.draining import DRAIN_S, drain
 from jobs.plan import LiveContainer
 from jobs.releases import outdated_images
 from jobs.states import StepName
@@ -9,8 +8,6 @@ from jobs.steps.switch import Serving
 from jobs.work import Work
 
 STEP = StepName.RETIRE
-DRAIN_S = 30.0
-DRAIN_PAUSE_S = 0.05
 
 
 def retire(work: Work, serving: Serving) -> None:
@@ -32,22 +29,13 @@ def retire(work: Work, serving: Serving) -> None:
 
 
 def _end(work: Work, old: LiveContainer) -> None:
-    left = _drain(work, old)
-    if left:
+    router, port = work.tools.router, work.plan.host_port
+    if left := drain(router, port, old.slot, pause=work.stop.wait):
         work.say(STEP, f"{left} requests did not end within {DRAIN_S:.0f} s and are cut")
     work.ensure_held()
-    work.tools.router.release(work.plan.host_port, old.slot)
+    router.release(port, old.slot)
     work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)
     work.say(STEP, f"the old container {old.container_id[:12]} has ended")
-
-
-def _drain(work: Work, old: LiveContainer) -> int:
-    deadline = time.monotonic() + DRAIN_S
-    while left := work.tools.router.in_flight(work.plan.host_port, old.slot):
-        if time.monotonic() > deadline:
-            return left
-        work.stop.wait(DRAIN_PAUSE_S)
-    return 0
 
 
 def _drop_images(work: Work) -> None:

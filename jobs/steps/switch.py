@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from jobs.adapters.ports import Container, Route
+from jobs.draining import drain
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
@@ -82,5 +83,9 @@ def _lead_back(work: Work) -> None:
         else:
             work.tools.router.switch(Route(port, live.slot, live.address))
             work.say(STEP, "the traffic goes to the old release again")
+            # Whoever the new container serves already is not cut off when it ends.
+            drain(work.tools.router, port, work.plan.free_slot)
+            work.ensure_ours()
+            work.tools.router.release(port, work.plan.free_slot)
     except RouterError as exc:
         work.say(STEP, f"the route could not be put back now, the watcher will: {exc}")

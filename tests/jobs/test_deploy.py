@@ -238,6 +238,23 @@ class TestGoingWrong:
         assert bench.serving(app) == old
         assert "the traffic goes to the old release again" in bench.log(done.id or 0)
 
+    def test_whom_it_serves_by_then_is_not_cut_off(self, bench: Bench, app: App) -> None:
+        bench.deploy(app)
+        bench.world.engine.behaviour = Behaviour(answers_through_router=False)
+        second = bench.push(app)
+        port = app.host_port
+        bench.world.router.flying[port, "b"] = 2
+        bench.world.journal.clear()
+        bench.run(second)
+        calls = bench.world.calls("switch", "in_flight", "release", "stop")
+        assert [call.partition(" ")[0] for call in calls] == [
+            *["switch"] * 2,
+            *["in_flight"] * 3,
+            "release",
+            "stop",
+        ]
+        assert f"release {port}/b" in calls
+
     def test_an_engine_that_dies_in_the_middle_cannot_keep_the_end_from_being_written(
         self, bench: Bench, app: App
     ) -> None:

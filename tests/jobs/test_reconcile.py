@@ -91,6 +91,41 @@ class TestAKilledWorker:
         assert switched.startswith("switch")
         assert stopped == f"stop {new}"
 
+    def test_whom_the_new_container_serves_by_then_is_not_cut_off(
+        self, bench: Bench, app: App
+    ) -> None:
+        bench.deploy(app)
+        second = bench.push(app)
+
+        def kill_after_the_switch(about: str) -> None:
+            if about.startswith("127.0.0.1"):
+                kill(about)
+
+        bench.world.probe.on("look", kill_after_the_switch)
+        bench.run_and_die(second)
+        port, new = app.host_port, bench.container_of(second)
+        bench.world.router.flying[port, "b"] = 1
+        bench.world.journal.clear()
+        bench.reconcile()
+        assert bench.world.calls("in_flight", "release", "stop")[:4] == [
+            *[f"in_flight {port}/b"] * 2,
+            f"release {port}/b",
+            f"stop {new}",
+        ]
+
+    def test_on_a_port_the_router_was_started_without_it_has_an_end_too(
+        self, bench: Bench, app: App
+    ) -> None:
+        bench.deploy(app)
+        second = bench.push(app)
+        bench.world.engine.on("start", kill)
+        bench.run_and_die(second)
+        bench.world.router.current.clear()
+        bench.world.router.ports = ()
+        bench.reconcile()
+        assert bench.deployment(second).state is DeploymentState.ERROR
+        assert bench.leases() == []
+
     def test_after_success_the_retirement_is_finished(self, bench: Bench, app: App) -> None:
         first = bench.deploy(app)
         second = bench.push(app)
@@ -298,6 +333,19 @@ class TestRoutes:
         router.current[20500] = Route(20500, "a", "10.201.9.9:80")
         bench.reconcile()
         assert router.current == {app.host_port: route}
+
+    def test_a_port_that_another_program_has_keeps_no_other_from_being_served(
+        self, bench: Bench, app: App
+    ) -> None:
+        other = bench.app("other")
+        bench.deploy(app)
+        bench.run(bench.ask(other))
+        router = bench.world.router
+        route = router.current[other.host_port]
+        router.current.clear()
+        router.ports = (other.host_port,)
+        bench.reconcile()
+        assert router.current == {other.host_port: route}
 
     def test_a_worker_at_the_switch_is_not_disturbed(self, bench: Bench, app: App) -> None:
         bench.deploy(app)

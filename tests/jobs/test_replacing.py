@@ -1,10 +1,12 @@
 """A newer push that does not wait: the running one ends `superseded`, unless it is live by then."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.models import App, Deployment
 from jobs.states import DeploymentState, OnNewPush, StepName, StepState
-from tests.jobs.bench import Bench
+from tests.jobs.bench import Bench, push_of
 
 
 @pytest.fixture
@@ -74,13 +76,51 @@ def test_one_that_is_live_by_then_stays_a_success(bench: Bench, app: App) -> Non
     assert (old.state, new.state) == (DeploymentState.SUCCESS, DeploymentState.SUCCESS)
 
 
-def test_a_push_that_arrives_at_the_last_moment_still_wins(bench: Bench, app: App) -> None:
-    before = bench.deploy(app)
+def test_one_that_has_begun_to_switch_is_not_led_back(bench: Bench, app: App) -> None:
+    bench.deploy(app)
     newer = pushed_while(bench, app, "router", "switch")
     bench.run(bench.push(app))
-    assert bench.states(app) == ["success", "superseded", "queued"]
-    assert bench.serving(app) == bench.container_of(before.id or 0)
+    assert bench.states(app) == ["success", "success", "queued"]
     assert bench.run(newer[0]).state is DeploymentState.SUCCESS
+
+
+def test_a_push_that_arrives_right_before_the_switch_still_wins(bench: Bench, app: App) -> None:
+    before = bench.deploy(app)
+    newer = pushed_while(bench, app, "probe", "look")
+    bench.run(bench.push(app))
+    assert bench.states(app) == ["success", "superseded", "queued"]
+    assert StepName.SWITCH not in bench.steps(newer[0] - 1)
+    assert bench.serving(app) == bench.container_of(before.id or 0)
+
+
+def test_an_older_push_that_arrives_late_replaces_nothing(bench: Bench, app: App) -> None:
+    """What caught up on the branch's head has no time of GitHub's to be compared by."""
+    older, newest = (push_of(bench, bench.commit(message)) for message in ("older", "newest"))
+    late: list[int] = []
+
+    def deliver_once(_about: str) -> None:
+        if not late:
+            late.append(bench.deliver(older).deployments[0][0].id or 0)
+
+    bench.world.engine.on("build", deliver_once)
+    first = bench.deliver(replace(newest, pushed_at=None)).deployments[0][0].id or 0
+    assert bench.run(first).state is DeploymentState.SUCCESS
+    assert bench.run(late[0]).state is DeploymentState.SUPERSEDED
+    assert bench.serving(app) == bench.container_of(first)
+
+
+def test_a_push_of_another_ref_replaces_nothing(bench: Bench) -> None:
+    app = bench.app("tagged", on_new_push=OnNewPush.REPLACE, tag_pattern="v*")
+    tag: list[int] = []
+
+    def tag_once(_about: str) -> None:
+        if not tag:
+            push = replace(push_of(bench, bench.commit("tagged")), ref="refs/tags/v1")
+            tag.append(bench.deliver(push).deployments[0][0].id or 0)
+
+    bench.world.engine.on("build", tag_once)
+    assert bench.run(bench.push(app)).state is DeploymentState.SUCCESS
+    assert bench.run(tag[0]).state is DeploymentState.SUCCESS
 
 
 def test_what_a_person_asked_for_does_not_make_way(bench: Bench, app: App) -> None:
