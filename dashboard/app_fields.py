@@ -111,6 +111,7 @@ SECTIONS = (
             _field("pids", "Processes", NUMBER),
             _field("restart", "Restart"),
             _field("capabilities", "Capabilities"),
+            _field("drain_timeout_s", "Time to drain (s)", NUMBER),
             _field("stop_signal", "Stop signal"),
             _field("stop_grace_s", "Time to stop (s)", NUMBER),
             _field("command", "Command", LIST, "One argument a line; empty: the image's own"),

@@ -89,6 +89,7 @@ CHOICES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "pids": ("Processes, at most", str),
     "capabilities": ("Capabilities", str),
     "restart": ("Restarted", str),
+    "drain_timeout_s": ("Time to drain", _seconds),
     "stop_signal": ("Stop signal", str),
     "stop_grace_s": ("Time to stop", _seconds),
     "volumes": ("Volumes", _listed),

@@ -247,6 +247,9 @@ class AppChange(BaseModel):
     )
     restart: Restart = Field(Restart.ALWAYS, description="When the live container is started again")
     stop_signal: Signal = Field("SIGTERM", description="What asks the container to end")
+    drain_timeout_s: int = Field(
+        30, ge=0, le=3600, description="How long requests may finish before the old one is stopped"
+    )
     stop_grace_s: int = Field(10, ge=0, le=600, description="From that signal to SIGKILL")
     volumes: list[Volume] = Field(
         [], max_length=20, description="Named volumes, as name:/path; kept across deployments"

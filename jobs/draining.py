@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from jobs.adapters.ports import Router
 
-DRAIN_S = 30.0
 DRAIN_PAUSE_S = 0.05
 
 
@@ -14,7 +13,7 @@ def drain(
     port: int,
     slot: str,
     *,
-    within_s: float = DRAIN_S,
+    within_s: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Wait until a slot that gets no new requests serves nobody any more.

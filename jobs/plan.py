@@ -49,6 +49,7 @@ class ContainerSettings(BaseModel):
     command: tuple[str, ...] | None = None
     capabilities: Capabilities = Capabilities.DEFAULT
     restart: Restart = Restart.ALWAYS
+    drain_timeout_s: int = 30
     stop_signal: str = "SIGTERM"
     stop_grace_s: int = 10
     volumes: tuple[str, ...] = ()
@@ -138,6 +139,7 @@ class LiveContainer:
     container_id: str
     address: str
     slot: str
+    drain_timeout_s: int = 30
     stop_grace_s: int = 10
 
 
@@ -223,12 +225,15 @@ def _live(session: Session, app: App) -> LiveContainer | None:
     if app.live_container_id is None or app.live_address is None or app.live_slot is None:
         return None
     release = session.get(Release, app.live_release_id)
-    settings = ContainerSettings.model_validate(release.container) if release else None
+    settings = (
+        ContainerSettings.model_validate(release.container) if release else container_settings(app)
+    )
     return LiveContainer(
         app.live_container_id,
         app.live_address,
         app.live_slot,
-        stop_grace_s=settings.stop_grace_s if settings else app.stop_grace_s,
+        drain_timeout_s=settings.drain_timeout_s,
+        stop_grace_s=settings.stop_grace_s,
     )
 
 

@@ -5,13 +5,13 @@ list, and what is on the list was on record before it was made.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Container, Engine, Image, Router
-from jobs.draining import DRAIN_S
+from jobs.lease import is_free
 from jobs.models import App, Deployment, Lease, now
 from jobs.naming import APP_LABEL, network_name
 from jobs.queries import OPEN_STATES
@@ -31,23 +31,40 @@ def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     containers, images, networks = engine.containers(), engine.images(), engine.networks()
     with runtime.database.reading() as session:
         apps = {app.name: app for app in session.exec(select(App)).all()}
-        leased = set(session.exec(select(Lease.app_id)).all())
-        draining = [app for app in apps.values() if _has_just_switched(session, app)]
-    live = {app.live_container_id for app in apps.values()}
-    # Whoever holds an app's lease looks after all of its containers.
-    spared = {app.name for app in apps.values() if app.id in leased}
-    spared |= {app.name for app in draining if _drains(tools.router, app)}
-    for container in containers:
-        name = container.labels.get(APP_LABEL)
-        if container.id not in live and name not in spared:
-            _remove(tools, container, apps.get(name or ""))
+        unowned = [
+            container
+            for container in containers
+            if not _is_owned(session, tools.router, container, apps.get(_app_of(container)))
+        ]
+    for container in unowned:
+        _remove(runtime, tools, container)
     labels = [container.labels for container in containers] + [image.labels for image in images]
     gone = {found.get(APP_LABEL, "") for found in (*labels, *networks)} - {*apps, ""}
     for name in gone:
-        engine.remove_network(network_name(runtime.identity, name))
-    for image in images:
-        if image.labels.get(APP_LABEL) in gone:
-            _untag(engine, image)
+        # The containers may have taken their time to end: one of that name may be there by now.
+        if not _exists(runtime, name):
+            engine.remove_network(network_name(runtime.identity, name))
+            _untag_all(engine, [image for image in images if image.labels.get(APP_LABEL) == name])
+
+
+def _app_of(container: Container) -> str:
+    return container.labels.get(APP_LABEL, "")
+
+
+def _is_owned(session: Session, router: Router, container: Container, app: App | None) -> bool:
+    """Whether a container serves, or somebody looks after it."""
+    if app is None:
+        return False
+    # Whoever holds an app's lease looks after all of its containers.
+    is_live = container.id == app.live_container_id
+    return is_live or not is_free(session, app.id or 0) or _drains(session, router, app)
+
+
+def _drains(session: Session, router: Router, app: App) -> bool:
+    """Whether the release before the live one still answers somebody."""
+    if not _has_just_switched(session, app):
+        return False
+    return router.in_flight(app.host_port, _other_slot(app)) > 0
 
 
 def _has_just_switched(session: Session, app: App) -> bool:
@@ -55,39 +72,68 @@ def _has_just_switched(session: Session, app: App) -> bool:
     live = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
     if live is None or live.ended_at is None:
         return False
-    return now() - live.ended_at < timedelta(seconds=DRAIN_S)
-
-
-def _drains(router: Router, app: App) -> bool:
-    """Whether the release before the live one still answers somebody."""
-    return router.in_flight(app.host_port, _other_slot(app)) > 0
+    return now() - live.ended_at < timedelta(seconds=app.drain_timeout_s)
 
 
 def _other_slot(app: App) -> str:
     return "b" if app.live_slot == "a" else "a"
 
 
-def _remove(tools: Tools, container: Container, app: App | None) -> None:
+def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container) -> None:
+    """Remove a container, unless it has an owner by now: the one before it may have taken long.
+
+    Its app is locked while the slot it may have had is released: a worker that took the app then
+    might switch to that very slot. After that nobody can want the container any more, however long
+    it takes to end: a worker makes live what it has started itself.
+    """
+    with runtime.database.writing() as session:
+        app = _locked(session, _app_of(container))
+        if _is_owned(session, tools.router, container, app):
+            return
+        if app is not None and app.live_slot is not None:
+            tools.router.release(app.host_port, _other_slot(app))
     logger.info(
         "removing the container %s, which nothing owns",
         container.name,
         extra={"action": "container_swept"},
     )
-    if app is not None and app.live_slot is not None:
-        tools.router.release(app.host_port, _other_slot(app))
     tools.engine.stop(container.id, grace_s=GRACE_S if app is None else app.stop_grace_s)
 
 
+def _locked(session: Session, name: str) -> App | None:
+    """Give an app as it is now, and let nobody take it until the transaction ends."""
+    return session.exec(select(App).where(App.name == name).with_for_update()).first()
+
+
+def _exists(runtime: Runtime[WorkerSettings], name: str) -> bool:
+    with runtime.database.reading() as session:
+        return session.exec(select(App.id).where(App.name == name)).first() is not None
+
+
 def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Remove the images that no release needs: past their keep, or built by who was then killed."""
+    """Remove the images that no release needs: past their keep, or built by who was then killed.
+
+    Each is looked up again when its turn comes, as the ones before may have taken long. Of what is
+    asked for after that look, the image is gone before it is missed: a worker has to take the
+    deployment and to fetch the commit before it asks whether there is an image of it.
+    """
     images = tools.engine.images()
+    for image in _outdated(runtime, images):
+        if _outdated(runtime, [image]):
+            logger.info("removing the image %s", image.id, extra={"action": "image_swept"})
+            _untag_all(tools.engine, [image])
+
+
+def _outdated(runtime: Runtime[WorkerSettings], images: Sequence[Image]) -> list[Image]:
+    """Choose the images that belong to apps with nothing to deploy, and to no release of theirs."""
     with runtime.database.reading() as session:
         kept = {app.name: _kept_images(session, app) for app in _idle_apps(session)}
-    for image in images:
-        needed = kept.get(image.labels.get(APP_LABEL, ""))
-        if needed is not None and needed.isdisjoint({image.id, *image.tags}):
-            logger.info("removing the image %s", image.id, extra={"action": "image_swept"})
-            _untag(tools.engine, image)
+    return [image for image in images if _is_outdated(image, kept)]
+
+
+def _is_outdated(image: Image, kept: Mapping[str, set[str]]) -> bool:
+    needed = kept.get(image.labels.get(APP_LABEL, ""))
+    return needed is not None and needed.isdisjoint({image.id, *image.tags})
 
 
 def _idle_apps(session: Session) -> Sequence[App]:
@@ -103,6 +149,7 @@ def _kept_images(session: Session, app: App) -> set[str]:
     return {release.image for release in kept} | {release.image_id for release in kept}
 
 
-def _untag(engine: Engine, image: Image) -> None:
-    for tag in image.tags or (image.id,):
-        engine.remove_image(tag)
+def _untag_all(engine: Engine, images: Iterable[Image]) -> None:
+    for image in images:
+        for tag in image.tags or (image.id,):
+            engine.remove_image(tag)

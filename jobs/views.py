@@ -93,6 +93,7 @@ class AppView(View):
     capabilities: Capabilities
     restart: Restart
     stop_signal: str
+    drain_timeout_s: int
     stop_grace_s: int
     volumes: list[str]
     labels: dict[str, str]

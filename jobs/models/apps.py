@@ -107,6 +107,7 @@ class App(SQLModel, table=True):
     )
     restart: Restart = Field(default=Restart.ALWAYS, sa_type=WordColumn(Restart))
     stop_signal: str = Field(default="SIGTERM", max_length=20)
+    drain_timeout_s: int = 30
     stop_grace_s: int = 10
     volumes: list[str] = Field(default_factory=list, sa_column=json_column())
     labels: dict[str, str] = Field(default_factory=dict, sa_column=json_column())

@@ -1,6 +1,6 @@
 """retire: let the old container finish its requests, end it, and drop images nothing needs."""
 
-from jobs.draining import DRAIN_S, drain
+from jobs.draining import drain
 from jobs.plan import LiveContainer
 from jobs.releases import outdated_images
 from jobs.states import StepName
@@ -30,8 +30,8 @@ def retire(work: Work, serving: Serving) -> None:
 
 def _end(work: Work, old: LiveContainer) -> None:
     router, port = work.tools.router, work.plan.host_port
-    if left := drain(router, port, old.slot, pause=work.stop.wait):
-        work.say(STEP, f"{left} requests did not end within {DRAIN_S:.0f} s and are cut")
+    if left := drain(router, port, old.slot, within_s=old.drain_timeout_s, pause=work.stop.wait):
+        work.say(STEP, f"{left} requests did not end within {old.drain_timeout_s} s and are cut")
     work.ensure_held()
     router.release(port, old.slot)
     work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)

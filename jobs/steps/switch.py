@@ -84,7 +84,12 @@ def _lead_back(work: Work) -> None:
             work.tools.router.switch(Route(port, live.slot, live.address))
             work.say(STEP, "the traffic goes to the old release again")
             # Whoever the new container serves already is not cut off when it ends.
-            drain(work.tools.router, port, work.plan.free_slot)
+            drain(
+                work.tools.router,
+                port,
+                work.plan.free_slot,
+                within_s=work.plan.container.drain_timeout_s,
+            )
             work.ensure_ours()
             work.tools.router.release(port, work.plan.free_slot)
     except RouterError as exc:

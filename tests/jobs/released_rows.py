@@ -77,6 +77,7 @@ def rows() -> dict[str, Row]:
             "capabilities": "none",
             "restart": "on-failure",
             "stop_signal": "SIGINT",
+            "drain_timeout_s": 45,
             "stop_grace_s": 20,
             "volumes": ["data:/data"],
             "labels": {"team": "blue"},

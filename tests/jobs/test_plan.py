@@ -159,12 +159,13 @@ class TestReading:
     def test_the_old_container_is_given_the_time_its_own_release_says(
         self, bench: Bench, app: App
     ) -> None:
-        self.put(bench, app, "x", stop_grace_s=3)
+        self.put(bench, app, "x", stop_grace_s=3, drain_timeout_s=4)
         bench.deploy(app)
-        self.put(bench, app, "x", stop_grace_s=99)
+        self.put(bench, app, "x", stop_grace_s=99, drain_timeout_s=100)
         plan = self.plan(bench, app, bench.push(app))
         assert isinstance(plan.live, LiveContainer)
         assert (plan.live.stop_grace_s, plan.container.stop_grace_s) == (3, 99)
+        assert (plan.live.drain_timeout_s, plan.container.drain_timeout_s) == (4, 100)
 
     def test_a_rollback_brings_its_own_configuration_and_variables(
         self, bench: Bench, app: App

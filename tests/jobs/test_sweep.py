@@ -6,7 +6,6 @@ import pytest
 
 from jobs.models import App, Deployment, now
 from jobs.states import DeploymentState
-from jobs.steps.retire import DRAIN_S
 from tests.jobs.bench import Bench, kill
 
 
@@ -42,7 +41,7 @@ class TestAnOldReleaseWhoseWorkerDied:
     def test_it_ends_when_its_time_is_over(self, bench: Bench, app: App, old: str) -> None:
         with bench.writing() as session:
             live = session.get_one(Deployment, bench.fresh(app).live_deployment_id)
-            live.ended_at = now() - timedelta(seconds=DRAIN_S + 1)
+            live.ended_at = now() - timedelta(seconds=app.drain_timeout_s + 1)
         bench.reconcile()
         assert old not in bench.world.engine.all_containers
 

@@ -1,4 +1,4 @@
-"""Catching up on missed deliveries, rotating secrets, tokens that expire, quicker pages."""
+"""Missed deliveries, rotating secrets, tokens that expire, draining by app, quicker pages."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,6 +48,9 @@ def upgrade() -> None:
     op.add_column(
         "login_sessions",
         sa.Column("address", sa.String(length=64), nullable=False, server_default=""),
+    )
+    op.add_column(
+        "apps", sa.Column("drain_timeout_s", sa.Integer(), nullable=False, server_default="30")
     )
     op.create_index("ix_audit_events_target", "audit_events", ["target"])
     op.create_index("ix_deliveries_repository", "deliveries", ["repository_id", "id"])
