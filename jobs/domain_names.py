@@ -4,6 +4,7 @@ A name is kept the way it travels: in lower case, other alphabets as IDNA writes
 ends up in the router's maps and commands, so nothing else is let through.
 """
 
+import ipaddress
 import re
 from collections.abc import Collection
 
@@ -34,6 +35,17 @@ def plain_domain(value: str) -> str:
     if len(labels) == 1:
         raise ValueError("needs a dot, as in app.example.com or app.localhost")
     return f"{WILDCARD}{name}" if is_wildcard else name
+
+
+def is_link_local(host: str) -> bool:
+    """Whether a host is an address of the machine's own network segment only.
+
+    No git server has one; clouds answer there with the credentials of their machines.
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
+    except ValueError:
+        return False
 
 
 def is_plain(value: str) -> bool:

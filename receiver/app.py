@@ -22,6 +22,7 @@ from jobs.outline import Outlines
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings, read_settings
+from jobs.vault import split_keys
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.attempts import LoginGate
@@ -79,13 +80,22 @@ def _description() -> Document:
 
 def _open_own_runtime() -> Runtime[WebSettings]:
     settings = read_settings(WebSettings, os.environ)
-    set_up_logging(Redactor([settings.webhook_secret, settings.secret_key]))
+    set_up_logging(Redactor([settings.webhook_secret, *split_keys(settings.secret_key)]))
+    _mask_what_the_server_says()
     try:
         return open_runtime(settings)
     except ConfigurationError as exc:
         # Raised, it would be the last of fifty lines of the server's own.
         logger.error("%s", exc, extra={"action": "not_started"})  # noqa: TRY400
         raise SystemExit(EXIT_SETTINGS) from None
+
+
+def _mask_what_the_server_says() -> None:
+    """Have uvicorn's tracebacks go through our own handler; its own masks nothing."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = True
 
 
 def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute]:

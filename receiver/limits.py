@@ -5,7 +5,9 @@ bounded by `receiver.protocol`.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -31,6 +33,7 @@ LARGEST_BODIES: Mapping[str, int] = {"/webhooks/github": 25 * MIB}
 BODY_DEADLINE_S = 8.0
 MOST_DELIVERIES_AT_ONCE = 64
 MOST_BYTES_AT_ONCE = 256 * MIB
+MOST_BYTES_OF_ONE = 64 * MIB  # from one address
 
 
 class Slashes:
@@ -138,7 +141,11 @@ def _too_large(most: int) -> TooLargeError:
 
 
 class DeliverySlots:
-    """Bounds the deliveries in work at once, and the memory their bodies take together."""
+    """Bounds the deliveries in work at once, and the memory their bodies take together.
+
+    A place is taken by what has arrived whole: a stranger who sends slowly holds memory only, and
+    never more of it than one address may.
+    """
 
     def __init__(
         self,
@@ -146,38 +153,57 @@ class DeliverySlots:
         *,
         most_deliveries: int = MOST_DELIVERIES_AT_ONCE,
         most_bytes: int = MOST_BYTES_AT_ONCE,
+        most_bytes_of_one: int = MOST_BYTES_OF_ONE,
     ) -> None:
         self.app = app
         self._free = most_deliveries
         self._room = most_bytes
+        self._most_of_one = most_bytes_of_one
+        self._taken: Counter[str] = Counter()  # bytes, by address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 503 when there is no room, or pass the delivery on."""
         if scope["type"] != "http" or scope["path"] not in LARGEST_BODIES:
             await self.app(scope, receive, send)
             return
-        if self._free == 0:
-            await answer_error(Request(scope), _no_room())(scope, receive, send)
-            return
-        taken = 0
+        place = _Place(scope["client"][0] if scope.get("client") else "")
 
         async def receive_into_room() -> Message:
-            nonlocal taken
             message = await receive()
-            size = len(message.get("body", b""))
-            if size > self._room:
-                raise _no_room()
-            self._room -= size
-            taken += size
+            if message["type"] == "http.request" and not place.is_taken:
+                self._make_room(place, message)
             return message
 
-        self._free -= 1
         try:
             await self.app(scope, receive_into_room, send)
         finally:
-            self._free += 1
-            self._room += taken
+            self._give_back(place)
+
+    def _make_room(self, place: "_Place", message: Message) -> None:
+        size = len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
+        is_greedy = self._taken[place.address] + size > self._most_of_one
+        if size > self._room or is_greedy or (is_whole and self._free == 0):
+            raise BusyError("too many deliveries at once; send this one again")
+        self._room -= size
+        self._taken[place.address] += size
+        place.bytes += size
+        if is_whole:
+            self._free -= 1
+            place.is_taken = True
+
+    def _give_back(self, place: "_Place") -> None:
+        self._free += place.is_taken
+        self._room += place.bytes
+        self._taken[place.address] -= place.bytes
+        if not self._taken[place.address]:
+            del self._taken[place.address]
 
 
-def _no_room() -> BusyError:
-    return BusyError("too many deliveries at once; send this one again")
+@dataclass
+class _Place:
+    """What one delivery takes of what there is for all of them."""
+
+    address: str
+    bytes: int = 0
+    is_taken: bool = False  # it has arrived whole

@@ -17,6 +17,7 @@ from jobs.records.access import (
     close_session,
     end_sessions,
     find_user,
+    is_as_it_was,
     note_failed_login,
     open_session,
 )
@@ -72,7 +73,7 @@ def _try_login(runtime: Runtime[WebSettings], attempt: _Attempt) -> _Login | Non
     # Outside a transaction: it takes long.
     is_right = check_password(user, attempt.given.password)
     with runtime.database.writing() as session:
-        if user is None or not is_right:
+        if user is None or not is_right or not is_as_it_was(session, user):
             note_failed_login(session, user, stranger(attempt.address))
             return None
         actor = Actor("user", user.name, attempt.address)

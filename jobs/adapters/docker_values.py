@@ -20,7 +20,9 @@ LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses
 NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
 NETWORK_PREFIX = 28
 MOST_SUBNET_TRIES = 256
-LONGEST_LINE = 4000  # characters
+# Characters. More than is ever shown: secrets are masked first, and half of one would not be
+# recognised.
+LONGEST_LINE = 64 * 1024
 LONGEST_REASON = 300  # characters
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)

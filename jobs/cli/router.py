@@ -11,6 +11,7 @@ from jobs.redaction import Redactor
 from jobs.router_server import router_command, write_configuration
 from jobs.runtime import open_runtime
 from jobs.settings import Settings, read_settings
+from jobs.vault import split_keys
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -27,7 +28,7 @@ def router(
     With --print its configuration is printed, for a HAProxy that somebody else runs.
     """
     settings = read_settings(Settings, os.environ)
-    set_up_logging(Redactor([settings.secret_key]))
+    set_up_logging(Redactor(split_keys(settings.secret_key)))
     runtime = open_runtime(settings)
     if print_only:
         typer.echo(write_configuration(runtime).read_text(), nl=False)

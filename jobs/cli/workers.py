@@ -9,6 +9,7 @@ from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings, read_settings
 from jobs.tasks import opened
+from jobs.vault import split_keys
 from jobs.watcher import run_watcher
 from jobs.worker import run_worker
 
@@ -29,5 +30,5 @@ def watcher() -> None:
 
 def _open() -> Runtime[WorkerSettings]:
     settings = read_settings(WorkerSettings, os.environ)
-    set_up_logging(Redactor([settings.secret_key, settings.github_token]))
+    set_up_logging(Redactor([*split_keys(settings.secret_key), settings.github_token]))
     return opened()

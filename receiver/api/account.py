@@ -9,6 +9,7 @@ from jobs.models import User
 from jobs.records.access import (
     check_password,
     find_user,
+    is_as_it_was,
     note_failed_login,
     session_view,
     sessions_of,
@@ -58,6 +59,8 @@ def _change(call: Call[PasswordInput]) -> None:
     _ensure_known(call, user)
     cookie = cookie_of(call.request, call.settings)
     with call.writing() as session:
+        if not is_as_it_was(session, user):
+            raise AccessError("the password was changed meanwhile; log in again")
         set_password(session, name, call.given.password, call.actor, keep=cookie)
 
 

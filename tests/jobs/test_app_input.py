@@ -83,6 +83,8 @@ BAD_VALUES = [
     ("git_url", "https://github.com/octo/web?x=1"),
     ("git_url", "https://github.com/$(evil)"),
     ("git_url", "https://[::1"),
+    ("git_url", "https://169.254.169.254/latest/meta-data"),
+    ("git_url", "https://[fe80::1]/octo/web"),
     ("memory_mb", 5),
     ("cpus", 0),
     ("cpus", float("nan")),

@@ -1,11 +1,18 @@
 """What nothing owns goes from the engine; what still serves somebody is given its time."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlmodel import col, delete, select
 
-from jobs.models import App, Deployment, now
+from jobs.errors import StorageError
+from jobs.lease import take
+from jobs.models import App, Deployment, Release, now
+from jobs.naming import APP_LABEL, IDENTITY_LABEL, network_name
 from jobs.states import DeploymentState
+from jobs.sweep import sweep_containers
 from tests.jobs.bench import Bench, kill
 
 
@@ -53,6 +60,93 @@ class TestAnOldReleaseWhoseWorkerDied:
         assert bench.world.engine.graces[old] == 77
 
 
+class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
+    """The sweep holds no lease: others go on with what it has not come to yet."""
+
+    @pytest.fixture
+    def other(self, bench: Bench) -> App:
+        return bench.app("api")
+
+    @pytest.fixture
+    def leftovers(self, bench: Bench, app: App, other: App) -> list[str]:
+        """One of each app, in the order in which they are removed."""
+        for each in (app, other):
+            bench.run(bench.ask(each, sha=bench.commit()))
+        return [leftover(bench, each) for each in (app, other)]
+
+    def test_a_slot_that_has_become_the_live_one_is_not_released(
+        self, bench: Bench, other: App, leftovers: list[str]
+    ) -> None:
+        bench.world.engine.on("stop", once(lambda: bench.run(bench.ask(other, sha=bench.commit()))))
+        bench.reconcile()
+        assert bench.serving(other) == bench.fresh(other).live_container_id
+        bench.reconcile()
+        assert bench.serving(other) == bench.fresh(other).live_container_id
+        assert not set(leftovers) & set(bench.world.engine.all_containers)
+
+    def test_an_app_that_a_worker_has_taken_is_left_to_it(
+        self, bench: Bench, other: App, leftovers: list[str]
+    ) -> None:
+        taken = once(lambda: take_app(bench, other))
+        bench.world.engine.on("stop", taken)
+        bench.world.journal.clear()
+        sweep_containers(bench.runtime, bench.world.tools)
+        assert bench.world.calls("stop") == [f"stop {leftovers[0]}"]
+        assert [call for call in bench.world.calls("release") if str(other.host_port) in call] == []
+
+    def test_an_app_that_was_removed_and_made_again_keeps_its_network(
+        self, bench: Bench, other: App, leftovers: list[str]
+    ) -> None:
+        with bench.writing() as session:
+            session.exec(delete(App).where(col(App.id) == other.id))
+        network = network_name(bench.runtime.identity, "api")
+        bench.world.engine.on("stop", once(lambda: bench.app("api")))
+        sweep_containers(bench.runtime, bench.world.tools)
+        assert network in bench.world.engine.all_networks
+        assert leftovers[1] not in bench.world.engine.all_containers
+
+    def test_nobody_can_take_the_app_while_its_slot_is_released(
+        self, bench: Bench, leftovers: list[str]
+    ) -> None:
+        refused: list[str] = []
+
+        def try_to_take(_about: str) -> None:
+            with (
+                pytest.raises(StorageError),
+                bench.runtime.database.writing(until=time.monotonic() + 0.05),
+            ):
+                pass
+            refused.append(_about)
+
+        bench.world.router.on("release", try_to_take)
+        bench.reconcile()
+        assert len(refused) == len(leftovers)
+
+
+def leftover(bench: Bench, app: App) -> str:
+    """A container of the app that nothing owns."""
+    labels = {IDENTITY_LABEL: bench.runtime.identity, APP_LABEL: app.name}
+    return bench.world.engine.add_container(f"left-by-{app.name}", labels)
+
+
+def once(do: Callable[[], object]) -> Callable[[str], None]:
+    """Do something in the middle of the first such call."""
+    left = [do]
+
+    def act(_about: str) -> None:
+        if left:
+            left.pop()()
+
+    return act
+
+
+def take_app(bench: Bench, app: App) -> None:
+    """Have a worker begin to deploy the app."""
+    asked = bench.ask(app)
+    with bench.writing() as session:
+        take(session, app.id or 0, asked, "worker:2")
+
+
 class TestImages:
     def tags(self, bench: Bench) -> set[str]:
         return {tag for image in bench.world.engine.images() for tag in image.tags}
@@ -74,6 +168,18 @@ class TestImages:
         bench.reconcile()
         assert self.tags(bench) == kept
 
+    def test_one_whose_app_has_something_to_deploy_by_its_turn_stays(
+        self, bench: Bench, app: App
+    ) -> None:
+        other = bench.app("api")
+        for each in (app, other):
+            bench.run(bench.ask(each, sha=bench.commit()))
+            forget_releases(bench, each)
+        first, _second = (image.tags[0] for image in bench.world.engine.images())
+        bench.world.engine.on("remove_image", once(lambda: bench.ask(other)))
+        bench.reconcile()
+        assert bench.world.calls("remove_image") == [f"remove_image {first}"]
+
     def test_those_that_a_rollback_needs_stay(self, bench: Bench, app: App) -> None:
         for _ in range(3):
             bench.deploy(app)
@@ -81,3 +187,10 @@ class TestImages:
         bench.reconcile()
         assert self.tags(bench) == before
         assert len(before) == 3
+
+
+def forget_releases(bench: Bench, app: App) -> None:
+    """Have an app's images be of no release, as those of a worker that was killed."""
+    with bench.writing() as session:
+        for release in session.exec(select(Release).where(Release.app_id == app.id)).all():
+            release.image = release.image_id = "none"

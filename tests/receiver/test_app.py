@@ -34,6 +34,28 @@ def test_it_starts_from_the_environment_alone(
         assert client.get("/readyz").json()["checks"]["database"] == "ok"
 
 
+@pytest.mark.usefixtures("root_logger")
+def test_what_the_server_says_is_masked_too(
+    tmp_path: Path,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KEYSTONE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KEYSTONE_REDIS_URL", redis_url)
+    monkeypatch.setenv("KEYSTONE_SECRET_KEY", "the newer of the keys,the older of the keys")
+    server = logging.getLogger("uvicorn.error")
+    server.addHandler(logging.StreamHandler())
+    monkeypatch.setattr(server, "propagate", False)
+    create_app()
+    cause = ZeroDivisionError("the newer of the keys, or: the older of the keys")
+    server.error("Exception in ASGI application", exc_info=cause)
+    told = capsys.readouterr().err
+    assert "[REDACTED], or: [REDACTED]" in told
+    assert "of the keys" not in told
+
+
 def test_wrong_settings_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSTONE_PROT", "8000")

@@ -1,11 +1,14 @@
 """How much a request may ask of us, over real sockets where it matters."""
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
@@ -187,19 +190,49 @@ def test_a_slash_at_the_end_leads_to_the_same_address_here(
 
 
 def test_one_delivery_too_many_is_503_and_the_place_becomes_free_again() -> None:
-    slots = DeliverySlots(echo_size, most_deliveries=1)
+    go_on = threading.Event()
+
+    async def echo_late(scope: Scope, receive: Receive, send: Send) -> None:
+        response: Response = PlainTextResponse("late")
+        try:
+            await Request(scope, receive).body()
+            await run_in_threadpool(go_on.wait, 10)
+        except RequestError as exc:
+            response = answer_error(Request(scope), exc)
+        await response(scope, receive, send)
+
+    slots = DeliverySlots(echo_late, most_deliveries=1)
     with serving(slots) as port, connected(port) as first, connected(port) as second:
-        first.sendall(head("POST", WEBHOOK, Content_Length="2") + b"1")
+        first.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
         time.sleep(0.3)
         second.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
         refused = read_answer(second)
-        first.sendall(b"2")
-        assert read_answer(first).body == b"2"
+        go_on.set()
+        assert read_answer(first).status == 200
         with connected(port) as third:
             third.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
-            assert read_answer(third).body == b"1"
+            assert read_answer(third).status == 200
     assert refused.status == 503
     assert "retry-after: 5" in refused.head
+
+
+def test_strangers_who_send_slowly_take_no_place_from_others() -> None:
+    slots = DeliverySlots(echo_size, most_deliveries=1)
+    with serving(slots) as port, ExitStack() as slow:
+        for _ in range(5):
+            stranger = slow.enter_context(connected(port))
+            stranger.sendall(head("POST", WEBHOOK, Content_Length="2") + b"1")
+        time.sleep(0.3)
+        with connected(port) as quick:
+            quick.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
+            assert read_answer(quick).body == b"1"
+
+
+def test_one_address_cannot_fill_the_memory_alone() -> None:
+    slots = DeliverySlots(echo_size, most_bytes=100, most_bytes_of_one=50)
+    with serving(slots) as port, connected(port) as greedy:
+        greedy.sendall(head("POST", WEBHOOK, Content_Length="51") + b"x" * 51)
+        assert read_answer(greedy).status == 503
 
 
 def test_bodies_that_fill_the_memory_together_are_503() -> None:

@@ -36,6 +36,7 @@ from jobs.records.access.users import (
     change_user,
     check_password,
     find_user,
+    is_as_it_was,
     remove_user,
     set_password,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "find_session",
     "find_token",
     "find_user",
+    "is_as_it_was",
     "note_failed_login",
     "open_session",
     "remove_user",

@@ -137,6 +137,17 @@ def check_password(user: User | None, password: SecretStr) -> bool:
     return user is not None and user.disabled_at is None
 
 
+def is_as_it_was(session: Session, user: User) -> bool:
+    """Whether a password that was checked is still the user's, and the user may still log in.
+
+    Checking takes its time, and somebody may have changed it for a good reason.
+    """
+    now_ = session.get(User, user.id, populate_existing=True)
+    return (
+        now_ is not None and now_.password_hash == user.password_hash and now_.disabled_at is None
+    )
+
+
 def _hash(password: SecretStr) -> str:
     if len(password.get_secret_value()) < SHORTEST_PASSWORD:
         raise ConfigurationError(f"password: use at least {SHORTEST_PASSWORD} characters")

@@ -116,6 +116,8 @@ def test_a_usable_url_is_accepted(url: str) -> None:
         "https://github.com/$(touch\tx)",
         "https://gith\u00fcb.com/octo/web.git",
         "https://[::1/octo",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[fe80::1]/octo/web.git",
     ],
 )
 def test_an_unusable_url_is_refused(url: str) -> None:

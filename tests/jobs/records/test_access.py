@@ -26,6 +26,7 @@ from jobs.records.access import (
     find_session,
     find_token,
     find_user,
+    is_as_it_was,
     note_failed_login,
     open_session,
     remove_user,
@@ -305,3 +306,30 @@ class TestTokens:
         session.flush()
         create_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
         assert session.exec(select(ApiToken.role)).all() == [Role.VIEWER]
+
+
+class TestAPasswordThatIsBeingChecked:
+    """Checking takes a fifth of a second, in which somebody else may act."""
+
+    @pytest.fixture
+    def checked(self, session: Session) -> User:
+        """The user as she was when the check began."""
+        made = add_user(session, name="eve", role=Role.VIEWER, password=PASSWORD, actor=TESTER)
+        session.flush()
+        return User.model_validate(made.model_dump())
+
+    def test_nothing_happened(self, session: Session, checked: User) -> None:
+        assert is_as_it_was(session, checked)
+
+    def test_the_password_was_changed(self, session: Session, checked: User) -> None:
+        set_password(session, "eve", SecretStr("another horse"), TESTER)
+        assert not is_as_it_was(session, checked)
+
+    def test_the_user_was_disabled(self, session: Session, checked: User) -> None:
+        change_user(session, "eve", role=None, disabled=True, actor=TESTER)
+        assert not is_as_it_was(session, checked)
+
+    def test_the_user_was_removed(self, session: Session, checked: User) -> None:
+        add_user(session, name="root", role=Role.ADMIN, password=PASSWORD, actor=TESTER)
+        remove_user(session, "eve", TESTER)
+        assert not is_as_it_was(session, checked)

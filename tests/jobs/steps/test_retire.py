@@ -1,6 +1,5 @@
 """retire: requests end before the old container does, and no rollback loses its image."""
 
-
 from jobs.models import App, Release
 from jobs.releases import outdated_images
 from jobs.states import StepName, StepState
