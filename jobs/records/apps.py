@@ -75,8 +75,8 @@ def add_app(
     session.add(app)
     session.flush()
     claim_domains(session, app, wanted.domains)
-    told = {"repository": repository.full_name, "domains": wanted.domains}
-    note(session, Tag.APP_CREATED, actor, f"app:{app.name}", **told)
+    told = {"repository": repository.full_name, "port": app.host_port}
+    note(session, Tag.APP_CREATED, actor, f"app:{app.name}", **told, after=_shown(session, app))
     if wanted.token is not None:
         set_token(session, repository, wanted.token, actor, vault=vault)
     return Created(app, webhook_secret)
@@ -171,9 +171,17 @@ def remove_app(session: Session, app: App, actor: Actor) -> None:
     )
     if (busy := session.exec(statement).first()) is not None:
         raise ConflictError(f"{app.name} is being deployed; cancel #{busy.number} first")
-    told = {"port": app.host_port, "domains": domains_of(session, app)}
+    told = {"port": app.host_port, "before": _shown(session, app)}
     note(session, Tag.APP_REMOVED, actor, f"app:{app.name}", **told)
     session.delete(app)
+
+
+def _shown(session: Session, app: App) -> dict[str, object]:
+    """Give what of an app's configuration is not as it comes: no secret is in it."""
+    fields = AppChange.model_fields.keys() - REPOSITORY_FIELDS - {"host_port", "domains"}
+    known = {**app.model_dump(mode="json", include=fields), "domains": domains_of(session, app)}
+    usual = AppChange.model_construct().model_dump(mode="json")
+    return {name: value for name, value in known.items() if value != usual[name]}
 
 
 def block_ports(session: Session, ports: list[int]) -> None:

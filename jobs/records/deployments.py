@@ -105,8 +105,14 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         trigger=wanted.trigger,
         ref=wanted.ref,
         commit_sha=wanted.commit_sha,
+        **_release_told(session, wanted),
     )
     return deployment
+
+
+def _release_told(session: Session, wanted: Request) -> dict[str, str]:
+    release = session.get(Release, wanted.release_id) if wanted.release_id else None
+    return {} if release is None else {"release": f"v{release.number}"}
 
 
 def _ensure_room(session: Session, app: App) -> None:

@@ -20,6 +20,7 @@ def set_variables(
         ConfigurationError: a name or value will not do, or there are too many.
     """
     rows = {row.name: row for row in variables(session, app)}
+    before = {name: _kind(rows.get(name)) for name in sorted(wanted)}
     for name, variable in wanted.items():
         ensure_variable(name, variable.value)
         row = rows.get(name) or EnvironmentVariable(app_id=app.id or 0, name=name, sealed=b"")
@@ -32,7 +33,15 @@ def set_variables(
         raise ConfigurationError(f"an app can have at most {MOST_VARIABLES} variables")
     app.configuration += 1
     session.add(app)
-    note(session, Tag.ENVIRONMENT_SET, actor, f"app:{app.name}", names=sorted(wanted))
+    after = {name: _kind(rows[name]) for name in before}
+    note(session, Tag.ENVIRONMENT_SET, actor, f"app:{app.name}", before=before, after=after)
+
+
+def _kind(row: EnvironmentVariable | None) -> str | None:
+    """Say what may be on record of a variable: its value is sealed, and in no record."""
+    if row is None:
+        return None
+    return "secret" if row.is_secret else "plain"
 
 
 def unset_variable(session: Session, app: App, name: str, actor: Actor) -> None:
@@ -47,7 +56,8 @@ def unset_variable(session: Session, app: App, name: str, actor: Actor) -> None:
     session.delete(row)
     app.configuration += 1
     session.add(app)
-    note(session, Tag.ENVIRONMENT_UNSET, actor, f"app:{app.name}", names=[name])
+    before = {name: _kind(row)}
+    note(session, Tag.ENVIRONMENT_UNSET, actor, f"app:{app.name}", before=before)
 
 
 def variables(session: Session, app: App) -> list[EnvironmentVariable]:

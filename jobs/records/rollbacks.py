@@ -4,7 +4,7 @@ from sqlmodel import Session, col, select
 
 from jobs.errors import NoReleaseError
 from jobs.models import App, Deployment, Release
-from jobs.records.audit import Actor
+from jobs.records.audit import Actor, Tag, note
 from jobs.records.deployments import Request, locked_app, request, supersede
 from jobs.records.once import asked_before, key_of
 from jobs.releases import restorable_releases
@@ -29,6 +29,9 @@ def roll_back(
         return earlier
     release = choose(app.live_release_id, restorable_releases(session, app), number)
     maker = session.get(Deployment, release.deployment_id)
+    if app.auto_deploy:
+        told = {"before": {"auto_deploy": True}, "after": {"auto_deploy": False}}
+        note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", **told)
     app.auto_deploy = False
     app.paused_reason = f"rolled back to v{release.number} by {actor}"
     for queued in _queued(session, app):

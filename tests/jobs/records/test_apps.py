@@ -189,7 +189,7 @@ class TestChanging:
 
 class TestRemoving:
     def test_its_history_goes_with_it(self, bench: Bench) -> None:
-        app = bench.app()
+        app = bench.app(memory_mb=64)
         deployment = bench.ask(app)
         bench.cancel(deployment)
         with bench.writing() as session:
@@ -199,6 +199,7 @@ class TestRemoving:
             assert session.get(Repository, app.repository_id) is not None
         (event,) = events(bench, Tag.APP_REMOVED)
         assert event.details["port"] == app.host_port
+        assert event.details["before"] == {"memory_mb": 64}
         assert bench.app().host_port == app.host_port
 
     def test_not_while_it_is_being_deployed(self, bench: Bench) -> None:

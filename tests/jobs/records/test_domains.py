@@ -137,7 +137,7 @@ def test_domains_go_with_their_app_and_are_free_again(bench: Bench) -> None:
     bench.app("web", domains=["a.example"])
     with bench.writing() as session:
         remove_app(session, find_app(session, "web"), TESTER)
-    assert last_audit(bench)["domains"] == ["a.example"]
+    assert last_audit(bench)["before"]["domains"] == ["a.example"]
     assert domains(bench, bench.app("shop", domains=["a.example"])) == ["a.example"]
 
 

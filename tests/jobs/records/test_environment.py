@@ -52,7 +52,7 @@ def test_values_are_sealed_and_in_no_record(bench: Bench, app: App) -> None:
     with bench.reading() as session:
         assert all(b"hunter2" not in row.sealed for row in variables(session, app))
         events = session.exec(select(AuditEvent)).all()
-    assert events[-1].details == {"names": ["A"]}
+    assert events[-1].details == {"before": {"A": None}, "after": {"A": "secret"}}
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 
 from jobs.environment import Variable
 from jobs.errors import NoReleaseError
-from jobs.models import App, Deployment
+from jobs.models import App, AuditEvent, Deployment
 from jobs.records.environment import set_variables
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeploymentState, Kind, StepName, Trigger
@@ -66,6 +67,13 @@ def test_auto_deploy_stays_off_until_a_person_turns_it_on(bench: Bench, app: App
     assert receipt.deployments == ()
     assert receipt.reason == "auto-deploy of web is paused"
     assert bench.fresh(app).paused_reason == "rolled back to v1 by user:ada"
+    with bench.reading() as session:
+        events = {event.tag: event.details for event in session.exec(select(AuditEvent)).all()}
+    assert events["app.changed"] == {
+        "before": {"auto_deploy": True},
+        "after": {"auto_deploy": False},
+    }
+    assert events["deployment.requested"]["release"] == "v1"
 
 
 def test_what_was_queued_is_let_go(bench: Bench, app: App) -> None:

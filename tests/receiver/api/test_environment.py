@@ -114,13 +114,17 @@ def test_the_audit_trail_has_the_name_and_who_it_was(admin: TestClient, put: Put
     put("TOKEN", PLAIN, secret=True)
     admin.delete(f"{ENV}/TOKEN")
     unset, was_set = admin.get("/api/audit").json()["items"][:2]
-    for event, tag in ((was_set, "environment.set"), (unset, "environment.unset")):
+    set_to = {"before": {"TOKEN": None}, "after": {"TOKEN": "secret"}}
+    for event, tag, details in (
+        (was_set, "environment.set", set_to),
+        (unset, "environment.unset", {"before": {"TOKEN": "secret"}}),
+    ):
         assert (event["tag"], event["actor"], event["target"]) == (
             tag,
             "token:the-admin",
             "app:web",
         )
-        assert event["details"] == {"names": ["TOKEN"]}
+        assert event["details"] == details
 
 
 # --- What will not do ------------------------------------------------------------------------
