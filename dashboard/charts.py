@@ -53,19 +53,19 @@ FAVICONS = {
     "home": ("#4b4fd6", '<path d="M10 10.5h12l-2.6 11h-6.8z" fill="#fff"/>'),
 }
 SLOT, BAR = 12, 8  # one bar with its gap, and the bar itself, in pixels
-SHORTEST_BAR = 4
+SHORTEST_BAR = 6  # what a body needs to be told from another
 
 
 @dataclass(frozen=True)
 class Bar:
     """One deployment of a history.
 
-    `seconds` makes its height and `tone` its colour and shape: a bar with a dot above it, like an
-    exclamation mark, is one that failed; an outline is one that is queued, running or came to
-    nothing.
+    `seconds` makes its height, `tone` its colour, and `shape`, which is its state's icon, what body
+    it has: each state another, so that nothing is told by colour alone.
     """
 
     tone: str
+    shape: str
     seconds: float | None
     title: str = ""
     href: str = ""
@@ -110,7 +110,7 @@ def history(bars: Sequence[Bar], *, slots: int, height: int, summary: str) -> Ma
     longest = max((bar.seconds or 0 for bar in bars), default=0) or 1
     empty = slots - len(bars)
     shapes = [
-        (bar, _shape(bar.tone, (empty + place) * SLOT, height, (bar.seconds or 0) / longest))
+        (bar, _shape(bar, (empty + place) * SLOT, height, (bar.seconds or 0) / longest))
         for place, bar in enumerate(bars)
     ]
     linked = [_link(bar, shape, height) for bar, shape in shapes if bar.href]
@@ -151,11 +151,52 @@ def _link(bar: Bar, shape: Shape, height: int) -> Markup:
     ).format(bar.href, bar.title, shape.x - 2, SLOT, height, _path(shape.look, shape.path))
 
 
-def _shape(tone: str, x: int, height: int, share: float) -> Shape:
+def _shape(bar: Bar, x: int, height: int, share: float) -> Shape:
     # The root keeps a short build visible beside a long one.
     tall = max(SHORTEST_BAR, round(sqrt(share) * (height - BAR)))
-    if tone in {"idle", "busy"}:
-        return Shape(x, f"{tone} open", f"M{x + 1} {height - 1}h6v-{tall - 2}h-6z")
-    dot = f"M{x + 2} {height - tall - 5}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
-    bar = f"M{x} {height}v-{tall - 2}q0-2 2-2h4q2 0 2 2v{tall - 2}z"
-    return Shape(x, tone, f"{bar}{dot}" if tone in {"bad", "warn"} else bar)
+    look = f"{bar.tone} open" if bar.shape in OUTLINES else bar.tone
+    return Shape(x, look, BODIES[bar.shape](x, height, tall))
+
+
+# --- One body a state: where it begins, where the ground is, and how tall it is, in pixels ----
+
+
+def _whole(x: int, ground: int, tall: int) -> str:
+    return f"M{x} {ground}v-{tall - 2}q0-2 2-2h4q2 0 2 2v{tall - 2}z"
+
+
+def _dotted(x: int, ground: int, tall: int) -> str:
+    return f"{_whole(x, ground, tall)}M{x + 2} {ground - tall - 5}a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"
+
+
+def _pointed(x: int, ground: int, tall: int) -> str:
+    return f"{_whole(x, ground, tall)}M{x + 4} {ground - tall - 7}l4 5h-8z"
+
+
+def _ring(x: int, ground: int, _tall: int) -> str:
+    return f"M{x + 1} {ground - 4}a3 3 0 1 0 6 0a3 3 0 1 0-6 0z"
+
+
+def _lidless(x: int, ground: int, tall: int) -> str:
+    return f"M{x + 1} {ground - tall}v{tall - 1}h6v-{tall - 1}"
+
+
+def _cut(x: int, ground: int, tall: int) -> str:
+    low = tall // 2 - 1
+    return f"M{x} {ground}h8v-{low}h-8zM{x} {ground - low - 2}h8v-{tall - low - 2}h-8z"
+
+
+def _slanted(x: int, ground: int, tall: int) -> str:
+    return f"M{x} {ground}v-{tall}l8 {tall // 2}v{tall - tall // 2}z"
+
+
+BODIES = {
+    "check": _whole,
+    "cross": _dotted,  # an exclamation mark
+    "alert": _pointed,
+    "clock": _ring,  # nothing has been done for it yet
+    "spin": _lidless,  # it still grows
+    "slash": _cut,
+    "skip": _slanted,
+}
+OUTLINES = frozenset({"clock", "spin"})

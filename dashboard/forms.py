@@ -7,9 +7,11 @@ same models that the API checks its input with. Nothing is judged here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import parse_qsl
 
 Texts = Mapping[str, str]
 ON = "true"
+MOST_FIELDS = 100
 
 
 class Kind(StrEnum):
@@ -22,11 +24,13 @@ class Kind(StrEnum):
     LIST = "list"  # one entry a line
     PAIRS = "pairs"  # NAME=value, one a line
     TEXT = "text"  # as it is, line breaks and all
+    MASKED_TEXT = "masked_text"  # the same, for nobody to read over a shoulder
     SECRET = "secret"  # noqa: S105 — one line, never drawn again
     SECRET_TEXT = "secret_text"  # noqa: S105 — many lines, never drawn again
 
 
 SECRETS = frozenset({Kind.SECRET, Kind.SECRET_TEXT})
+MASKED_TEXTS = frozenset({Kind.SECRET_TEXT, Kind.MASKED_TEXT})
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Field:
         may_be_none: whether an empty field means none, and not an empty text.
         choices: of a choice, each word with how it is said.
         start: what stands in the field when nobody has said anything yet.
+        secret_if: the switch that makes it a secret.
     """
 
     name: str
@@ -47,6 +52,16 @@ class Field:
     choices: Sequence[tuple[str, str]] = ()
     start: str = ""
     autocomplete: str = "off"
+    secret_if: str = ""
+
+    @property
+    def is_masked_text(self) -> bool:
+        """Whether it is drawn as many lines of dots."""
+        return self.kind in MASKED_TEXTS
+
+    def is_secret(self, texts: Texts) -> bool:
+        """Whether what was typed must not be drawn again."""
+        return self.kind in SECRETS or texts.get(self.secret_if) == ON
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Filled:
         do: which of the page's forms it is.
         subject: what of several alike it is about: a user, a domain.
         problems: sentences by the name of the field they are about; "" for the form as a whole.
+        is_forgetful: a secret was typed, which is not drawn again.
     """
 
     do: str = ""
@@ -64,6 +80,7 @@ class Filled:
     texts: Texts = field(default_factory=dict)
     problems: Mapping[str, Sequence[str]] = field(default_factory=dict)
     status: int = 200
+    is_forgetful: bool = False
 
     def of(self, do: str, subject: str = "") -> "Filled":
         """Give itself if it is that form, else a form that nobody has sent."""
@@ -71,7 +88,7 @@ class Filled:
 
     def text(self, one: Field, present: str | None = None) -> str:
         """Give what stands in a field: what was typed, else what is, else its start."""
-        if one.kind in SECRETS:
+        if one.is_secret(self.texts):
             return ""
         if self.do:
             return self.texts.get(one.name, "")
@@ -79,6 +96,20 @@ class Filled:
 
 
 UNTOUCHED = Filled()
+
+
+def texts_of(body: bytes) -> dict[str, str]:
+    """Read a form as a browser sends it; a field left empty is a field not given.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return dict(parse_qsl(body.decode(), max_num_fields=MOST_FIELDS, errors="strict"))
+
+
+def has_secrets(fields: Sequence[Field], texts: Texts) -> bool:
+    """Whether secrets were typed into some of the fields."""
+    return any(one.is_secret(texts) and texts.get(one.name) for one in fields)
 
 
 def text_of(value: object) -> str:
@@ -113,7 +144,7 @@ def _value(one: Field, text: str) -> object:
         case Kind.PAIRS:
             pairs = [line.partition("=") for line in _lines(plain)]
             return {name.strip(): held for name, _, held in pairs}
-        case Kind.TEXT | Kind.SECRET | Kind.SECRET_TEXT:
+        case Kind.TEXT | Kind.MASKED_TEXT | Kind.SECRET | Kind.SECRET_TEXT:
             return plain or (None if one.may_be_none else "")
         case _:
             return plain.strip() or (None if one.may_be_none else "")

@@ -13,12 +13,17 @@ Everything else comes from `jobs.errors`. A message never holds a secret, a 500 
 import html
 import logging
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
+from dashboard.forms import Texts, texts_of
+from dashboard.views import kept
+from dashboard.views.login import page_behind
 from jobs.errors import (
     AccessError,
     BacklogError,
@@ -173,6 +178,11 @@ BROKEN = "something went wrong on our side; the log of the web process says what
 
 def answer_error(request: Request, exc: Exception) -> Response:
     """Give the HTTP answer to an error of any kind; logs what is our own fault."""
+    reason = _reason_to_keep(request, exc)
+    return _answer_to(request, exc) if reason is None else FormKeeper(request, reason)
+
+
+def _answer_to(request: Request, exc: Exception) -> Response:
     match exc:
         case RequestError():
             return _answer(request, exc.http_status, exc.code, str(exc), exc.headers)
@@ -195,10 +205,14 @@ def status_of(exc: KeystoneError) -> int:
 
 
 def _answer_unavailable(request: Request, exc: Exception) -> Response:
+    _log_unavailable(exc)
+    return _answer(request, 503, "storage_unavailable", UNAVAILABLE, LATER)
+
+
+def _log_unavailable(exc: Exception) -> None:
     # The driver's own words may name hosts and files: they are for the log only.
     cause = str(exc) if isinstance(exc, StorageError) else type(exc).__name__
     logger.error("A request failed: %s", cause, extra={"action": "storage_failed"})
-    return _answer(request, 503, "storage_unavailable", UNAVAILABLE, LATER)
 
 
 def _answer_domain(request: Request, exc: KeystoneError) -> Response:
@@ -239,8 +253,11 @@ def _answer(
 def _wants_page(request: Request) -> bool:
     is_api = request.url.path.startswith(("/api/", "/webhooks/"))
     # A browser that has sent a page's form by itself shows whatever it is answered.
-    is_form = request.headers.get("content-type", "").startswith(FORM)
-    return "text/html" in request.headers.get("accept", "") and (is_form or not is_api)
+    return "text/html" in request.headers.get("accept", "") and (_is_form(request) or not is_api)
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith(FORM)
 
 
 def _page(status: int, message: str) -> str:
@@ -249,3 +266,63 @@ def _page(status: int, message: str) -> str:
         f"</head><body><h1>{status}</h1><p>{html.escape(message)}</p>"
         '<p><a href="/">Back to Keystone</a></p></body></html>\n'
     )
+
+
+# --- A form that was sent in vain -------------------------------------------------------------
+
+
+class FormKeeper(Response):
+    """The answer to a page's form that nobody has read: it reads it, and keeps what was typed.
+
+    Where nothing was typed, a session that is over leads to the login and back to the page.
+    """
+
+    def __init__(self, request: Request, reason: kept.Reason) -> None:
+        super().__init__(status_code=reason.status)
+        self._request, self._reason = request, reason
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the form, and answer with a page that has it."""
+        answer = self._answer(await _read_form(Request(scope, receive)))
+        await answer(scope, receive, send)
+
+    def _answer(self, texts: Texts) -> Response:
+        request, reason = self._request, self._reason
+        if kept.is_worth_keeping(texts):
+            return kept.show(request, texts, reason)
+        if reason.is_stranger:
+            query = urlencode({"error": "expired", "next": page_behind(request) or "/"})
+            return RedirectResponse(f"/login?{query}", 303, SECURITY_HEADERS)
+        return _answer(request, 503, "storage_unavailable", UNAVAILABLE, LATER)
+
+
+def _reason_to_keep(request: Request, exc: Exception) -> kept.Reason | None:
+    """Give why a form that nobody has read yet cannot be taken; None: that is not what happened."""
+    if not _is_form_of_a_page(request):
+        return None
+    match exc:
+        case UnauthenticatedError():
+            return kept.NOT_LOGGED_IN
+        case StorageError() if not _is_read(request):
+            _log_unavailable(exc)
+            return kept.NO_DATABASE
+        case _:
+            return None
+
+
+async def _read_form(request: Request) -> Texts:
+    try:
+        return texts_of(await request.body())
+    except (ValueError, ClientDisconnect, RequestError):
+        return {}
+
+
+def _is_form_of_a_page(request: Request) -> bool:
+    """Whether one of our own pages has sent it: what another site sends is never shown again."""
+    is_sent = request.method == "POST" and _is_form(request) and _wants_page(request)
+    return is_sent and page_behind(request) is not None
+
+
+def _is_read(request: Request) -> bool:
+    # Whoever is let in to read a body has been asked for before.
+    return "visitor" in request.scope.get("state", {})

@@ -1,12 +1,9 @@
 """Forms that a browser has sent by itself, without a script: they lead back to their page."""
 
-from urllib.parse import urlsplit
-
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dashboard.views.login import safe_next
-from receiver.access import host_of
+from dashboard.views.login import page_behind
 from receiver.errors import FORM
 
 FIRST_REDIRECT = 300
@@ -18,23 +15,13 @@ def led_back(request: Request, response: Response) -> Response:
     Programs and scripts get what they asked for; so does a form whose page is not known, or whose
     answer is a page of its own, with a secret perhaps that is shown this once.
     """
-    page = _page_behind(request)
+    page = page_behind(request) if _is_form_of_a_browser(request) else None
     is_page = response.media_type == "text/html"
     if page is None or is_page or response.status_code >= FIRST_REDIRECT:
         return response
     return RedirectResponse(page, 303, background=response.background)
 
 
-def _page_behind(request: Request) -> str | None:
+def _is_form_of_a_browser(request: Request) -> bool:
     is_form = request.headers.get("content-type", "").startswith(FORM)
-    if not is_form or "text/html" not in request.headers.get("accept", ""):
-        return None
-    # Our own pages send their whole address along, everybody else's at most their origin.
-    address = request.headers.get("referer", "")
-    host = host_of(address)
-    if not host or host != request.headers.get("host"):
-        return None
-    page = urlsplit(address)
-    if not page.path:
-        return None
-    return safe_next(page.path + (f"?{page.query}" if page.query else ""))
+    return is_form and "text/html" in request.headers.get("accept", "")

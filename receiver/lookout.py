@@ -26,11 +26,12 @@ class Lookout(ABC):
         self._watchers, self._version = 0, 0
         self._news = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+        self._one_look = asyncio.Lock()
         self.is_gone = False
 
     @abstractmethod
     def look(self) -> bool:
-        """Look once, in a thread of its own; gives whether there is news.
+        """Look once, in a thread of its own; gives whether there is news, and gives it once.
 
         Raises:
             NotFoundError: there is nothing to look at, and never will be.
@@ -53,6 +54,16 @@ class Lookout(ABC):
         if self._watchers == 0 and self._looking is not None:
             self._looking.cancel()
             self._looking = None
+
+    async def look_now(self) -> None:
+        """Look at once, for somebody who comes; those who wait already hear of what is new.
+
+        Raises:
+            NotFoundError: there is nothing to look at, and never will be.
+            StorageError: the database does not answer now.
+        """
+        if await self._looked():
+            self._tell()
 
     @property
     def is_watched(self) -> bool:
@@ -77,9 +88,14 @@ class Lookout(ABC):
                 self.is_gone = True
                 self._tell()
 
+    async def _looked(self) -> bool:
+        # Two looks at once would each see what the other is about to remember.
+        async with self._one_look:
+            return await run_in_threadpool(self.look)
+
     async def _has_news(self) -> bool:
         try:
-            return await run_in_threadpool(self.look)
+            return await self._looked()
         except NotFoundError:
             self.is_gone = True
             return True

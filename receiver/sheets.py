@@ -4,6 +4,7 @@ A browser can only POST, and sends text. Which of a page's forms it sent stands 
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dashboard.forms import Field, Filled, Texts, data_of, sorted_out
+from dashboard.forms import Field, Filled, Texts, data_of, has_secrets, sorted_out, texts_of
+from dashboard.views import kept
 from jobs.app_input import parse_input
 from jobs.errors import (
     AccessError,
@@ -24,20 +26,36 @@ from jobs.errors import (
     KeystoneError,
     NotFoundError,
     QueueError,
+    StorageError,
 )
 from jobs.states import Role
-from receiver.errors import PayloadError, RateLimitedError, status_of
-from receiver.routing import Call, Endpoint, Handler, Nothing
+from receiver.access import CSRF_FIELD, ensure_meant, ensure_same_origin
+from receiver.errors import (
+    UNAVAILABLE,
+    CsrfError,
+    PayloadError,
+    RateLimitedError,
+    status_of,
+)
+from receiver.routing import Call, Endpoint, Handler, Nothing, is_form, whole_body
+
+logger = logging.getLogger(__name__)
 
 # What a person can mend, or wait for; everything else is answered as to anybody.
 TOLD = (
     AccessError,
     ConfigurationError,
     ConflictError,
+    CsrfError,
     GitHubError,
     NotFoundError,
     QueueError,
     RateLimitedError,
+    StorageError,
+)
+OTHER_SESSION = (
+    "this form was not sent by your present session, so nothing was changed; look it over and "
+    "send it again"
 )
 Draw = Callable[[Request, Filled], Response]
 # Args: the call, and what the API's function gave.
@@ -79,8 +97,10 @@ class Sheet:
 
     def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:
         """Give the form as it is drawn again, with what was typed and what is wrong with it."""
-        problems = sorted_out(str(exc).split("\n"), self.fields)
-        return Filled(do, texts.get(self.subject, ""), texts, problems, status_of(exc))
+        problems = sorted_out(_words(exc).split("\n"), self.fields)
+        is_forgetful = has_secrets(self.fields, texts)
+        subject = texts.get(self.subject, "")
+        return Filled(do, subject, texts, problems, status_of(exc), is_forgetful)
 
 
 def page_of_sheets(
@@ -92,27 +112,67 @@ def page_of_sheets(
         draw: the dashboard's page, which shows a refused form again.
         sheets: the forms by their field `do`.
     """
-    handler = partial(_take, draw, sheets)
-    return Endpoint("POST", path, handler, needs=needs, takes=Sent, gives="text/html", also=(303,))
+    return Endpoint(
+        "POST",
+        path,
+        partial(_take, draw, sheets),
+        needs=needs,
+        takes=Sent,
+        gives="text/html",
+        also=(303,),
+        # A form without the session's CSRF token is drawn again, with what was typed.
+        reads_body=True,
+    )
 
 
-async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[Sent]) -> Response:
-    texts = call.given.root
+async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[None]) -> Response:
+    # What another site makes a browser send is not even drawn: somebody might send it on.
+    ensure_same_origin(call.request, call.settings)
+    texts = await _read(call.request) if is_form(call.request) else {}
+    csrf_token = texts.pop(CSRF_FIELD, None)
     do = texts.get("do", "")
     if (sheet := sheets.get(do)) is None:
+        ensure_meant(call.request, call.visitor, csrf_token, call.settings)
         raise PayloadError("this form does not say what it wants; load its page again")
     places = {name: texts.get(name, "").strip() for name in sheet.places}
     call.request.path_params.update(places)
     try:
+        ensure_meant(call.request, call.visitor, csrf_token, call.settings)
         result = await _act(sheet, call, texts)
     except TOLD as exc:
-        return await run_in_threadpool(draw, call.request, sheet.refused(do, texts, exc))
+        return await _draw_again(draw, call.request, sheet.refused(do, texts, exc))
     if sheet.then is not None:
         return await run_in_threadpool(sheet.then, call, result)
     return RedirectResponse(f"{call.request.url.path}?done={sheet.done or do}", 303)
 
 
-async def _act(sheet: Sheet, call: Call[Sent], texts: Texts) -> object:
+async def _read(request: Request) -> dict[str, str]:
+    try:
+        return parse_input(Sent, texts_of(await whole_body(request))).root
+    except ValueError:
+        raise PayloadError("the form cannot be read") from None
+
+
+async def _draw_again(draw: Draw, request: Request, filled: Filled) -> Response:
+    try:
+        return await run_in_threadpool(draw, request, filled)
+    except StorageError:
+        return kept.show(request, {**filled.texts, "do": filled.do}, kept.NO_DATABASE)
+
+
+def _words(exc: KeystoneError) -> str:
+    match exc:
+        case CsrfError():
+            return OTHER_SESSION
+        case StorageError():
+            # The driver's own words may name hosts and files: they are for the log only.
+            logger.error("A form was not taken: %s", exc, extra={"action": "storage_failed"})
+            return UNAVAILABLE
+        case _:
+            return str(exc)
+
+
+async def _act(sheet: Sheet, call: Call[None], texts: Texts) -> object:
     given = parse_input(sheet.takes, sheet.data(texts))
     mine: Call[Any] = replace(call, given=given)  # type: ignore[arg-type]
     if inspect.iscoroutinefunction(sheet.act):

@@ -10,10 +10,11 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages, reads
+from dashboard import labels, pages, reads
 from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
 from jobs import queries
+from jobs.models import now
 from jobs.repositories import repository_view
 from jobs.views import AppView
 
@@ -26,7 +27,13 @@ PARTS = (
 )
 
 VARIABLE = Field("variable", "Name", hint="Letters, digits and underscores")
-VALUE = Field("value", "Value", Kind.TEXT, hint="Write-only here; may have several lines")
+VALUE = Field(
+    "value",
+    "Value",
+    Kind.MASKED_TEXT,
+    hint="Write-only here; may have several lines",
+    secret_if="secret",  # noqa: S106 — the name of a field
+)
 IS_SECRET = Field(
     "secret", "Secret", Kind.SWITCH, hint="Masked in logs, and never shown by the API either"
 )
@@ -87,7 +94,13 @@ def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
     with pages.database_of(request).reading() as session:
         app = _app(session, request)
         found = repository_view(session, app.repository_id)
-    values = {"repository": found, "token_field": TOKEN, "overlap_field": OVERLAP}
+    until = found.webhook_secret.previous_until
+    values = {
+        "repository": found,
+        "previous_for": labels.waited(now(), until) if until else "",
+        "token_field": TOKEN,
+        "overlap_field": OVERLAP,
+    }
     return _draw(request, filled, "repository", app, values)
 
 

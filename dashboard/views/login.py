@@ -1,5 +1,7 @@
 """The login page. Its form posts to the receiver, which sends the browser on or back here."""
 
+from urllib.parse import urlsplit
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,6 +38,20 @@ def login_page(request: Request, following: str, *, error: str = "", status: int
         following=following,
         problem=PROBLEMS.get(error, ""),
     )
+
+
+def page_behind(request: Request) -> str | None:
+    """Give the page of ours whose form a browser has sent; None: it is not known to be one.
+
+    Our own pages send their whole address along, everybody else's at most their origin.
+    """
+    try:
+        page = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return None
+    if not page.netloc or page.netloc != request.headers.get("host") or not page.path:
+        return None
+    return safe_next(page.path + (f"?{page.query}" if page.query else ""))
 
 
 def safe_next(wanted: str) -> str:

@@ -31,6 +31,7 @@ MOST_CONCERNS = 6
 MOST_RUNNING = 6
 CHART_HEIGHT = 34
 LONGEST_FILTER = 100
+TOLD_BY_TITLE = (AppState.FAILING, AppState.STOPPED, AppState.DEPLOYING)
 ATTENTION = "attention"  # a choice beside the states: apps that want a person
 
 
@@ -75,7 +76,7 @@ def show(request: Request) -> Response:
     return pages.render(
         request,
         "overview.html",
-        title="Overview",
+        title=title_of(apps),
         tone=_tone(apps),
         total=len(apps),
         counts=_counts(apps),
@@ -153,6 +154,7 @@ def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | Non
     bars = [
         charts.Bar(
             look.tone,
+            look.shape,
             row.seconds,
             title=f"#{row.number}: {look.word}, {labels.duration(row.seconds)}",
             href=f"/deployments/{row.id}" if app else "",
@@ -169,6 +171,17 @@ def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | Non
 def _counts(apps: Sequence[Standing]) -> list[tuple[AppState, labels.Look, int]]:
     found = Counter(app.state for app in apps)
     return [(state, labels.APP_LOOKS[state], found[state]) for state in AppState if found[state]]
+
+
+def title_of(apps: Sequence[Standing]) -> str:
+    """Say what a tab among many should: `2 failing, 1 deploying · Overview`."""
+    found = Counter(app.state for app in apps)
+    told = [
+        f"{found[state]} {labels.APP_LOOKS[state].word.lower()}"
+        for state in TOLD_BY_TITLE
+        if found[state]
+    ]
+    return " · ".join(filter(None, (", ".join(told), "Overview")))
 
 
 def _tone(apps: Sequence[Standing]) -> str:

@@ -1,14 +1,14 @@
 """Server-Sent Events: a deployment as it happens, and that anything at all has happened.
 
 `log` carries whole lines, its id is where in the log they end; `state` carries the deployment. A
-browser that comes back says with `Last-Event-ID` where it was.
+browser that comes back says with `Last-Event-ID` where it was. `ping` says that the server is
+there: a comment never reaches a page's script, to which a dead stream looks like a quiet one.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from receiver.changes import Changes
@@ -16,7 +16,7 @@ from receiver.routing import Call
 from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
 from receiver.tails import RETRY_MS, Tail, Tails
 
-HEARTBEAT_S = 15
+PING_S = 10
 # After this the stream ends and the browser comes back: by then it may not be let in any more.
 LONGEST_STREAM_S = 15 * 60
 
@@ -25,25 +25,37 @@ async def follow_deployment(call: Call[FollowQuery]) -> Response:
     """Follow a deployment: events `log` and `state`, until it is over and its log is drained.
 
     `Last-Event-ID` (or `offset`) says where in the log to begin. Coming back to what is over and
-    read to its end is answered 204, which tells a browser to stop.
+    read to its end is answered 204, which tells a browser to stop. An event `ping` comes every 10
+    seconds, without an id: whoever hears nothing for longer has lost the connection.
     """
     tails: Tails = call.request.app.state.tails
     tail = tails.of(call.id())
     resumed = _resumed_offset(call)
-    await run_in_threadpool(tail.look)
+    await tail.look_now()
     if resumed is not None and tail.is_over and tail.end == resumed:
         return Response(status_code=204)
     offset = call.given.offset if resumed is None else resumed
-    return EventSourceResponse(_followed(tail, offset, call.given.lines), ping=HEARTBEAT_S)
+    return _stream(_followed(tail, offset, call.given.lines))
 
 
 async def follow_everything(call: Call[object]) -> Response:
     """Learn that something has changed: an event `changed` each time, and one to begin with.
 
-    It says nothing of what has changed; whoever wants to know asks for what he shows.
+    It says nothing of what has changed; whoever wants to know asks for what he shows. One comes at
+    least every minute, for what changes by mere time. An event `ping` comes every 10 seconds,
+    without an id: whoever hears nothing for longer has lost the connection.
     """
     changes: Changes = call.request.app.state.changes
-    return EventSourceResponse(_changed(changes), ping=HEARTBEAT_S)
+    return _stream(_changed(changes))
+
+
+def _stream(events: AsyncIterator[bytes] | AsyncIterator[ServerSentEvent]) -> Response:
+    return EventSourceResponse(events, ping=PING_S, ping_message_factory=_ping)
+
+
+def _ping() -> ServerSentEvent:
+    # Without data a browser would drop the event.
+    return ServerSentEvent("alive", event="ping")
 
 
 def _resumed_offset(call: Call[FollowQuery]) -> int | None:
@@ -70,7 +82,7 @@ async def _followed(tail: Tail, offset: int, lines: LineFormat) -> AsyncIterator
                 yield (told_state := state)
             if is_quiet:
                 return
-            version = await tail.news(version, within_s=HEARTBEAT_S)
+            version = await tail.news(version, within_s=PING_S)
 
 
 async def _changed(changes: Changes) -> AsyncIterator[ServerSentEvent]:
@@ -79,7 +91,7 @@ async def _changed(changes: Changes) -> AsyncIterator[ServerSentEvent]:
     end = clock() + LONGEST_STREAM_S
     async with changes:
         while clock() < end and not changes.is_gone:
-            seen = await changes.news(version, within_s=HEARTBEAT_S)
+            seen = await changes.news(version, within_s=PING_S)
             if seen != version:
                 version = seen
                 yield ServerSentEvent(str(version), event="changed", retry=RETRY_MS)

@@ -1,5 +1,7 @@
 """How long each page takes with a million deployments of 500 apps, and how large the overview is.
 
+And how long the page of a deployment takes whose log has 200,000 lines and was never read before.
+
 The web process's whole application is asked, without a socket in between: middleware, session,
 queries, template. The database is the file of a Keystone that has run for years.
 """
@@ -15,9 +17,11 @@ from pathlib import Path
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Scope
 
+from jobs.logs import DeploymentLog, log_path
 from jobs.models import User
 from jobs.records.access import open_session
 from jobs.records.audit import Actor
+from jobs.redaction import Redactor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings
 from jobs.states import Role
@@ -30,6 +34,11 @@ ROUNDS = 30
 WITHIN_S = 0.060
 OVERVIEW_BYTES = 60 * 1024
 OVERVIEW = "/"
+PEOPLE = ("/users", "/tokens", "/account")
+LOG_LINES = 200_000
+LOG_OPENS_WITHIN_S = 1.0
+LOG_ROUNDS = 5
+HEAD = ("page", "median, ms", "95 %", "at work", "KB")
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,13 @@ def addresses(crowd: Crowd) -> list[str]:
         f"/audit?target=deployment:{last // 2}",
         "/audit?since=2026-11-01&until=2026-11-02",
         "/login",
+        *_of_admins(app),
     ]
+
+
+def _of_admins(app: str) -> list[str]:
+    parts = ("", "/variables", "/domains", "/repository", "/remove")
+    return ["/apps/new", *(f"{app}/settings{part}" for part in parts), *PEOPLE]
 
 
 def run() -> bool:
@@ -89,10 +104,11 @@ def run() -> bool:
         runtime = open_filled(Path(name), crowd)
         say(f"\n{crowd.deployments:,} deployments of {crowd.apps} apps, {ROUNDS} rounds")
         seen = measure(runtime, addresses(crowd), rounds=ROUNDS)
+        opened = measure_log(runtime, crowd.deployments - crowd.apps, rounds=LOG_ROUNDS)
         runtime.database.close()
-    head = ("page", "median, ms", "95 %", "at work", "KB")
-    show("Server time of the pages", head, [_row(each) for each in seen])
-    return _judge(seen)
+    show("Server time of the pages", HEAD, [_row(each) for each in seen])
+    show(f"A log of {LOG_LINES:,} lines, never read before", HEAD, [_row(each) for each in opened])
+    return _judge(seen) & _judge_log(opened)
 
 
 def open_filled(folder: Path, crowd: Crowd) -> Runtime[WebSettings]:
@@ -114,6 +130,35 @@ def measure(runtime: Runtime[WebSettings], wanted: Sequence[str], *, rounds: int
         RuntimeError: an answer was no page.
     """
     return asyncio.run(_ask_all(create_app(runtime), _log_in(runtime), wanted, rounds))
+
+
+def measure_log(
+    runtime: Runtime[WebSettings], deployment: int, *, rounds: int, lines: int = LOG_LINES
+) -> list[Seen]:
+    """Give a deployment a long log, and open it each time as a process does that never read it."""
+    path = log_path(runtime.settings.logs_dir, deployment)
+    log = DeploymentLog(path, Redactor())
+    for number in range(lines):
+        log.write("build", f"#7 | compiled module {number} of many, without a warning")
+    log.close()
+    say(f"\nwrote a log of {lines:,} lines, {path.stat().st_size / 1024**2:.0f} MiB")
+    page, cookie = f"/deployments/{deployment}", _log_in(runtime)
+    wanted = (
+        page,
+        f"{page}/lines?first=1",
+        f"{page}/lines?first={lines - 500}",
+        f"{page}/matches?text=module+{lines // 2}",
+        f"/api{page}/outline",
+    )
+    return [asyncio.run(_open_anew(runtime, cookie, address, rounds)) for address in wanted]
+
+
+async def _open_anew(runtime: Runtime[WebSettings], cookie: str, address: str, rounds: int) -> Seen:
+    await _ask(create_app(runtime), cookie, "/login")  # templates are read once
+    # Each application is another process's memory, as far as logs go.
+    answers = [await _ask(create_app(runtime), cookie, address) for _ in range(rounds)]
+    times, worked, lengths = zip(*answers, strict=True)
+    return Seen(address, times, worked, lengths[-1])
 
 
 def _log_in(runtime: Runtime[WebSettings]) -> str:
@@ -171,6 +216,13 @@ async def _ask(app: ASGIApp, cookie: str, address: str) -> tuple[float, float, i
 def _row(seen: Seen) -> tuple[str, ...]:
     times = (median(seen.times), percentile(seen.times, 95), median(seen.worked))
     return (seen.address, *map(ms, times), f"{seen.length / 1024:.1f}")
+
+
+def _judge_log(opened: Sequence[Seen]) -> bool:
+    slow = [each.address for each in opened if median(each.times) > LOG_OPENS_WITHIN_S]
+    if slow:
+        say(f"\n  slower than {LOG_OPENS_WITHIN_S:g} s: {', '.join(slow)}")
+    return not slow
 
 
 def _judge(seen: Sequence[Seen]) -> bool:

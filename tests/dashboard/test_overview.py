@@ -73,6 +73,24 @@ def test_what_goes_on_is_told_with_its_step(client: TestClient, scene: Scene) ->
     assert re.search(r"Going on 1 shop #27 Build \d+ s", part(html, "glance"))
 
 
+def test_the_title_says_how_the_apps_stand(client: TestClient, database: Database) -> None:
+    assert "<title>Overview · Keystone</title>" in page(client, "/")
+    with database.writing() as session:
+        for name, state in (
+            ("a", "restarting"),
+            ("b", "restarting"),
+            ("c", "exited"),
+            ("d", "running"),
+        ):
+            app = rows.add_app(session, name, container_state=ContainerState(state))
+            rows.make_live(session, app, rows.add_deployment(session, app))
+    assert "<title>2 failing, 1 stopped · Overview · Keystone</title>" in page(client, "/")
+    with database.writing() as session:
+        app = rows.add_app(session, "e")
+        rows.add_deployment(session, app, state=DeploymentState.RUNNING)
+    assert "<title>2 failing, 1 stopped, 1 deploying · Overview" in page(client, "/?q=nothing")
+
+
 # --- What wants a person ---------------------------------------------------------------------
 
 

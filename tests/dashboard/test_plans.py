@@ -88,6 +88,17 @@ def test_no_list_is_sorted_before_its_first_page_is_known(
             assert not any("TEMP B-TREE FOR ORDER BY" in line for line in plan), (statement, plan)
 
 
+def test_a_long_log_is_opened_by_every_address_of_it(
+    runtime: Runtime[WebSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = SMALL.deployments - SMALL.apps
+    opened = pages.measure_log(runtime, deployment, rounds=1, lines=2000)
+    assert "2,000 lines" in capsys.readouterr().out
+    page, lines, last, found, outline = opened
+    assert min(page.length, lines.length, last.length) > 10_000
+    assert 0 < found.length < outline.length
+
+
 def test_the_overview_of_many_apps_is_small(runtime: Runtime[WebSettings]) -> None:
     (seen,) = pages.measure(runtime, [pages.OVERVIEW], rounds=1)
     assert 20_000 < seen.length <= pages.OVERVIEW_BYTES

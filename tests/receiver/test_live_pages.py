@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlmodel import Session, select
 
 from jobs.logs import log_path
@@ -196,6 +196,28 @@ def test_following_pauses_when_the_reader_scrolls_up(
     assert log.evaluate("(log) => log.scrollTop") == 10
     follow.click()
     expect(line(tab, 151)).to_be_in_viewport()
+
+
+def test_lines_that_come_while_older_ones_are_fetched_are_not_lost(
+    tab: Page, site: Site, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, (f"line {n}" for n in range(1, 951)))
+    tab.goto(f"/deployments/{deployment}")
+    expect(line(tab, 950)).to_be_in_viewport()
+    tab.locator(".log").evaluate("(log) => { log.scrollTop = 0; }")
+    expect(line(tab, 950)).to_have_count(0)
+    held: list[Route] = []
+    tab.route("**/lines?*", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
+    with tab.expect_request("**/lines?*"):
+        tab.locator('[data-tool="follow"]').click()
+    write_log(runtime, deployment, ["while they", "are fetched"])
+    expect(tab.locator(".log summary")).to_contain_text("952 lines", timeout=SOON_MS)
+    for route in held:
+        route.continue_()
+    tab.unroute("**/lines?*")
+    expect(line(tab, 952)).to_be_in_viewport(timeout=SOON_MS)
+    numbers = tab.locator(".block a").all_inner_texts()
+    assert [int(number) for number in numbers[-150:]] == list(range(803, 953))
 
 
 def test_a_session_that_has_ended_leads_to_the_login_and_back_to_the_line(

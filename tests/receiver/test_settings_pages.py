@@ -171,6 +171,18 @@ def test_a_form_that_nobody_meant_is_refused(ada: Browser, web: None, runtime: W
 
 
 @pytest.mark.parametrize("endpoint", SETTINGS_PAGES, ids=lambda endpoint: endpoint.path)
+def test_every_form_needs_the_sessions_token(
+    ada: Browser, web: None, runtime: WebRuntime, endpoint: Endpoint
+) -> None:
+    before, ada.csrf_token = tags(runtime), "guessed"
+    _, sheets = endpoint.handler.args  # type: ignore[attr-defined]
+    fields = {"name": "ada", "id": "1", "variable": "A", "domain": "example.com", "confirm": "web"}
+    for do in (*sheets, "everything"):
+        assert ada.send(endpoint.path.format(app="web"), do, **fields).status_code == 403
+    assert tags(runtime) == before
+
+
+@pytest.mark.parametrize("endpoint", SETTINGS_PAGES, ids=lambda endpoint: endpoint.path)
 def test_a_form_nobody_knows_is_refused(ada: Browser, web: None, endpoint: Endpoint) -> None:
     assert ada.send(endpoint.path.format(app="web"), "everything").status_code == 400
 
@@ -252,6 +264,15 @@ def test_a_refused_variable_keeps_its_value_unless_it_is_secret(ada: Browser, we
     assert "does not begin with a digit" in html
 
 
+def test_what_may_be_secret_is_typed_behind_a_mask(ada: Browser, runtime: WebRuntime) -> None:
+    make_app(runtime, domains=["web.example.com"])
+    masked = r'<textarea class=masked id="[^"]+" name="{}"'
+    assert re.search(masked.format("value"), ada.page(f"{SETTINGS}/variables"))
+    domains = ada.page(f"{SETTINGS}/domains")
+    assert re.search(masked.format("key"), domains)
+    assert not re.search(masked.format("certificate"), domains)
+
+
 def test_domains_and_their_certificates(ada: Browser, web: None) -> None:
     address, issued = f"{SETTINGS}/domains", Authority().issue("web.example.com")
     html = ada.refused(address, "save", domains="web.example.com\nhttp://x")
@@ -290,8 +311,12 @@ def test_a_repositorys_token_and_webhook_secret_are_renewed(
     assert found
     html = ada.page(address)
     assert found[1] not in html
-    assert "The one before verifies as well until" in html
-    assert "verifies as well until" not in ada.done(address, "end-older", **repository)
+    assert re.search(
+        r'The one before verifies as well for another <time datetime="[^"]+Z" '
+        r'title="[^"]+ UTC" data-until>[12] h \d+ min</time>',
+        html,
+    )
+    assert "verifies as well for" not in ada.done(address, "end-older", **repository)
 
 
 def test_a_hook_that_cannot_be_installed_now_says_so(

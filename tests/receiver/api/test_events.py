@@ -17,6 +17,7 @@ from jobs.outline import Outlines
 from jobs.queries import find_app
 from jobs.records.apps import remove_app
 from jobs.states import DeploymentState, Role, StepName, StepState
+from receiver.api import events as served
 from receiver.app import create_app
 from receiver.changes import Changes
 from receiver.tails import Tail
@@ -257,3 +258,43 @@ def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> 
     assert not changes.look()
     make_deployment(runtime)
     assert changes.look()
+
+
+def test_who_comes_tells_those_who_wait_what_is_new(
+    runtime: WebRuntime, deployment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.tails.LOOK_S", 60)  # nobody but the one who comes looks in time
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with serving(create_app(runtime)) as port:
+        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as first:
+            waiting = events(first.iter_lines())
+            assert next(waiting).name == "state"
+            write_log(runtime, deployment, ["one"])
+            begun = time.monotonic()
+            with httpx2.stream("GET", url, headers=headers, timeout=30):
+                assert said([next(waiting)]) == ["one"]
+            assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("address", ["/api/events", "/api/deployments/{}/events"])
+def test_a_quiet_stream_says_that_the_server_is_there(
+    runtime: WebRuntime, deployment: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served.PING_S == 10
+    monkeypatch.setattr(served, "PING_S", 0.2)
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with serving(create_app(runtime)) as port:
+        url = f"http://127.0.0.1:{port}{address.format(deployment)}"
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
+            stream = events(answer.iter_lines())
+            pings = [next(event for event in stream if event.name == "ping") for _ in range(2)]
+    assert pings == [Event("ping", "alive", "")] * 2
+
+
+def test_the_ping_is_described(client: TestClient) -> None:
+    paths = client.get("/api/openapi.json").json()["paths"]
+    for address in ("/api/events", "/api/deployments/{id}/events"):
+        assert "`ping`" in paths[address]["get"]["description"]
