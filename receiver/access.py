@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -113,6 +114,7 @@ class Identify:
             return
         state = scope.setdefault("state", {})
         state["visitor"], state["why_not"] = arrival.visitor, arrival.why_not
+        state["ask_again"] = partial(self._identify, HTTPConnection(scope))
         await self.app(scope, receive, send)
         if arrival.touch is not None:
             await run_in_threadpool(_touch_quietly, arrival.touch)
@@ -160,6 +162,15 @@ def _touch_quietly(touch: Touch) -> None:
         touch()
     except StorageError as exc:
         logger.warning("A visit was not remembered: %s", exc, extra={"action": "touch_failed"})
+
+
+def is_still_known(request: Request) -> bool:
+    """Whether whoever came in would be let in now: for answers that go on for long."""
+    ask_again: Callable[[], Arrival] = request.scope["state"]["ask_again"]
+    try:
+        return ask_again().visitor is not None
+    except StorageError:  # it may answer the next time
+        return True
 
 
 def ensure_allowed(request: Request, visitor: Visitor | None, needs: Needs) -> None:

@@ -6,11 +6,16 @@ there: a comment never reaches a page's script, to which a dead stream looks lik
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 
+from receiver.access import is_still_known
 from receiver.changes import Changes
 from receiver.routing import Call
 from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
@@ -19,6 +24,10 @@ from receiver.tails import RETRY_MS, Tail, Tails
 PING_S = 10
 # After this the stream ends and the browser comes back: by then it may not be let in any more.
 LONGEST_STREAM_S = 15 * 60
+# Who listens is asked who they are, should there be something to tell.
+ASK_AGAIN_S = 5
+
+Told = TypeVar("Told", bytes, ServerSentEvent)
 
 
 async def follow_deployment(call: Call[FollowQuery]) -> Response:
@@ -35,7 +44,7 @@ async def follow_deployment(call: Call[FollowQuery]) -> Response:
     if resumed is not None and tail.is_over and tail.end == resumed:
         return Response(status_code=204)
     offset = call.given.offset if resumed is None else resumed
-    return _stream(_followed(tail, offset, call.given.lines))
+    return _stream(call, _followed(tail, offset, call.given.lines))
 
 
 async def follow_everything(call: Call[object]) -> Response:
@@ -46,11 +55,25 @@ async def follow_everything(call: Call[object]) -> Response:
     without an id: whoever hears nothing for longer has lost the connection.
     """
     changes: Changes = call.request.app.state.changes
-    return _stream(_changed(changes))
+    return _stream(call, _changed(changes))
 
 
-def _stream(events: AsyncIterator[bytes] | AsyncIterator[ServerSentEvent]) -> Response:
-    return EventSourceResponse(events, ping=PING_S, ping_message_factory=_ping)
+def _stream(call: Call[Any], events: AsyncGenerator[Told]) -> Response:
+    heard = _while_known(call.request, events)
+    return EventSourceResponse(heard, ping=PING_S, ping_message_factory=_ping)
+
+
+async def _while_known(request: Request, events: AsyncGenerator[Told]) -> AsyncIterator[Told]:
+    """Give events as long as who hears them may: until a session ends or a token is revoked."""
+    clock = asyncio.get_running_loop().time
+    asked = clock()
+    async with aclosing(events):
+        async for event in events:
+            if clock() - asked > ASK_AGAIN_S:
+                if not await run_in_threadpool(is_still_known, request):
+                    return
+                asked = clock()
+            yield event
 
 
 def _ping() -> ServerSentEvent:
@@ -65,7 +88,7 @@ def _resumed_offset(call: Call[FollowQuery]) -> int | None:
     return min(int(text), LARGEST_OFFSET)
 
 
-async def _followed(tail: Tail, offset: int, lines: LineFormat) -> AsyncIterator[bytes]:
+async def _followed(tail: Tail, offset: int, lines: LineFormat) -> AsyncGenerator[bytes]:
     told_state, told_build, version = b"", b"", -1
     clock = asyncio.get_running_loop().time
     end = clock() + LONGEST_STREAM_S
@@ -85,7 +108,7 @@ async def _followed(tail: Tail, offset: int, lines: LineFormat) -> AsyncIterator
             version = await tail.news(version, within_s=PING_S)
 
 
-async def _changed(changes: Changes) -> AsyncIterator[ServerSentEvent]:
+async def _changed(changes: Changes) -> AsyncGenerator[ServerSentEvent]:
     version = -1
     clock = asyncio.get_running_loop().time
     end = clock() + LONGEST_STREAM_S

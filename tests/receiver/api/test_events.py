@@ -15,6 +15,7 @@ from jobs.errors import NotFoundError
 from jobs.models import Step
 from jobs.outline import Outlines
 from jobs.queries import find_app
+from jobs.records.access import revoke_token
 from jobs.records.apps import remove_app
 from jobs.states import DeploymentState, Role, StepName, StepState
 from receiver.api import events as served
@@ -137,6 +138,23 @@ def test_lines_and_changes_arrive_while_they_happen(runtime: WebRuntime, deploym
     assert found[0].name == "state"
     assert said(found) == ["one", "two"]
     assert json.loads(found[-1].data)["state"] == "success"
+
+
+def test_a_revoked_token_hears_no_more(
+    runtime: WebRuntime, deployment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "ASK_AGAIN_S", 0)
+    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with serving(create_app(runtime)) as port:
+        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
+        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
+            stream = events(answer.iter_lines())
+            assert next(stream).name == "state"
+            with runtime.database.writing() as session:
+                revoke_token(session, "eyes", TESTER)
+            write_log(runtime, deployment, ["not for everybody"])
+            assert list(stream) == []
 
 
 def test_words_after_the_end_are_still_passed_on(
