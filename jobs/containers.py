@@ -1,14 +1,20 @@
 """Keeping with each app what Docker says of its live container."""
 
+from datetime import datetime, timedelta
+
 from sqlmodel import col, select
 
 from jobs.adapters.ports import Container
-from jobs.models import App, Release
+from jobs.models import App, Release, now
 from jobs.plan import ContainerSettings
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
 from jobs.work import Tools
+
+# One that ends some seconds after each start is running nearly whenever it is looked at.
+FEWEST_RESTARTS = 3
+STEADY_AFTER_MIN = 3
 
 
 def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -41,11 +47,19 @@ def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container
             app.container_reason = reason
 
 
-def describe(container: Container) -> str:
-    """Say in a sentence what is wrong with a live container; empty when nothing is."""
+def describe(container: Container, *, at: datetime | None = None) -> str:
+    """Say in a sentence what is wrong with a live container; empty when nothing is.
+
+    Args:
+        container: as the engine describes it.
+        at: the time of that; None: now.
+    """
     match container.state:
         case ContainerState.RUNNING if container.health == "unhealthy":
             return "its container is unhealthy, says the image's own health check"
+        case ContainerState.RUNNING if is_crash_looping(container, at or now()):
+            last = f"the last one less than {STEADY_AFTER_MIN} minutes ago"
+            return f"its container ends again and again ({container.restarts} restarts, {last})"
         case ContainerState.RUNNING:
             return ""
         case ContainerState.MISSING:
@@ -54,3 +68,14 @@ def describe(container: Container) -> str:
             return f"its container {container}, again and again ({container.restarts} restarts)"
         case ContainerState.EXITED:
             return f"its container {container}"
+
+
+def is_crash_looping(container: Container, at: datetime) -> bool:
+    """Whether the engine has restarted a running container over and over, and just lately.
+
+    One look tells: the engine counts its restarts, and says when the last one was. It counts anew
+    when it was restarted itself, or the container was started by hand.
+    """
+    if container.restarts < FEWEST_RESTARTS or not container.started_at:
+        return False
+    return at - datetime.fromisoformat(container.started_at) < timedelta(minutes=STEADY_AFTER_MIN)

@@ -202,8 +202,8 @@ class FakeContainer:
 class FakeEngine(Scripted):
     """A Docker Engine.
 
-    Knobs: `down`, `behaviour`, `build_output`, `build_takes_s`, `free_bytes`, `cached_bytes`, an
-    act for every call.
+    Knobs: `down`, `behaviour`, `build_output`, `build_error` (after the output), `build_takes_s`,
+    `free_bytes`, `cached_bytes`, an act for every call.
 
     Attributes:
         all_containers: by id, those of others included.
@@ -215,6 +215,7 @@ class FakeEngine(Scripted):
         self.down = False
         self.behaviour = Behaviour()
         self.build_output: tuple[str, ...] = ("#1 COPY web /web", "#2 exporting")
+        self.build_error: BuildError | None = None
         self.build_takes_s = 0.0
         self.all_containers: dict[str, FakeContainer] = {}
         self.all_images: dict[str, Image] = {}
@@ -244,6 +245,8 @@ class FakeEngine(Scripted):
             raise BuildError(f"the commit has no {spec.dockerfile}")
         for line in self.build_output:
             log(line)
+        if self.build_error is not None:
+            raise self.build_error
         labels = {**spec.labels, IDENTITY_LABEL: self.identity}
         told = (sorted(contents.items()), sorted(labels.items()))
         digest = hashlib.sha256(repr(told).encode()).hexdigest()
@@ -466,9 +469,11 @@ class FakeRouter(Scripted):
         return left
 
     def release(self, port: int, slot: str) -> None:
-        """Take a slot out of use."""
+        """Take a slot out of use; when it is the live one, the port answers 503."""
         self._called("release", f"{port}/{slot}")
         self.flying[port, slot] = 0
+        if (route := self.current.get(port)) is not None and route.slot == slot:
+            del self.current[port]
 
     def close(self, port: int) -> None:
         """Have the port answer 503."""

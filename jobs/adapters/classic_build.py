@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jobs.adapters.buildkit.context import Context, Filters, Node
-from jobs.adapters.buildkit.failures import BASE_IMAGE, build_failure
+from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.progress import Lines
 from jobs.adapters.buildkit.running import run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
@@ -179,10 +179,4 @@ class _Output:
             return build_failure(reason, None)
         code = detail.get("code") if isinstance(detail, dict) else None
         told = f"exit code: {code}" if code else reason
-        return build_failure(reason, Vertex("", _as_buildkit_names(self._step), error=told))
-
-
-def _as_buildkit_names(step: str) -> str:
-    """Give a step the name by which failures to have a base image are known."""
-    word, _, rest = step.partition(" ")
-    return f"{BASE_IMAGE}{rest.split()[0]}" if word.upper() == "FROM" and rest.split() else step
+        return build_failure(reason, Vertex("", self._step, error=told))

@@ -174,10 +174,10 @@ class DockerEngine:
         return [network["Labels"] for network in found]
 
     def remove_network(self, name: str) -> None:
-        """Remove an app's network."""
+        """Remove an app's network, unless a container that is not ours is on it."""
         with _translated():
             for network in self._find_networks(name):
-                with _Tolerated(NOT_FOUND):
+                with _Tolerated(NOT_FOUND, FORBIDDEN):
                     network.remove()
 
     # --- Containers --------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class DockerEngine:
         """Have the engine restart the container as the app wants it, now if it has ended."""
         with _translated(), _Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
-                found.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
+                self._set_restart(found, restart)
                 if values.is_to_run(found.attrs, restart):
                     found.start()
 
@@ -240,7 +240,7 @@ class DockerEngine:
                 # Conflict: it is being removed already.
                 with _Tolerated(CONFLICT):
                     # An engine that restarts in the meantime must not start it again.
-                    found.update(restart_policy={"Name": "no"})  # type: ignore[arg-type]
+                    self._set_restart(found, Restart.NEVER)
                     found.stop(timeout=grace_s)
                 self._remove(found)
 
@@ -351,6 +351,11 @@ class DockerEngine:
             log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
             **values.host_options(spec),
         )
+
+    def _set_restart(self, container: DockerContainer, restart: Restart) -> None:
+        # Not found: Podman knows no such call. A container that is gone shows at the next call.
+        with _Tolerated(NOT_FOUND):
+            container.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
 
     def _remove(self, container: DockerContainer) -> None:
         # Conflict: it is being removed already, so that is waited for.

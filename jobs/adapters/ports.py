@@ -217,7 +217,7 @@ class Engine(Protocol):
 
         Raises:
             BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
-            DockerError: the engine failed.
+            DockerError: the engine or a registry failed, or the disk is full.
         """
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
@@ -266,7 +266,7 @@ class Engine(Protocol):
         """List every network of this Keystone by the labels it was made with."""
 
     def remove_network(self, name: str) -> None:
-        """Remove an app's network. Missing is fine."""
+        """Remove an app's network. Missing, or with somebody else's container on it, is fine."""
 
     def free_disk(self) -> int | None:
         """Give the bytes free where the engine keeps images; None when it is another machine's."""

@@ -16,6 +16,7 @@ from jobs.views import DeploymentView
 
 LOOK_EVERY_S = 0.2
 OUTPUT_EVERY_S = 0.5
+MOST_LINES = 5000  # that the watcher gives at once
 
 
 def set_going(
@@ -92,6 +93,12 @@ def follow(
 def show_output(keystone: Runtime[AllSettings], name: str, *, tail: int, following: bool) -> None:
     """Print the last lines the app's live container wrote, and go on until Ctrl-C when following.
 
+    Args:
+        keystone: where the app is.
+        name: the app's.
+        tail: how many lines of what was written before; of what is written from now on, all.
+        following: go on.
+
     Raises:
         QueueError: the watcher does not answer.
     """
@@ -105,6 +112,7 @@ def show_output(keystone: Runtime[AllSettings], name: str, *, tail: int, followi
             typer.echo(text)
         if not following:
             return
+        tail = MOST_LINES
         time.sleep(OUTPUT_EVERY_S)
 
 

@@ -1,9 +1,12 @@
 """build: make the image of the commit, unless it is there already."""
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobs.adapters.ports import BuildSpec, Commit
-from jobs.errors import DockerError
+from jobs.adapters.buildkit.failures import MAKE_ROOM, NO_SPACE
+from jobs.adapters.ports import BuildSpec, Commit, Tree
+from jobs.errors import BuildError, DockerError
 from jobs.naming import COMMIT_LABEL, image_repository, labels
 from jobs.plan import Plan
 from jobs.states import StepName
@@ -11,6 +14,8 @@ from jobs.work import StepRecord, Work
 
 STEP = StepName.BUILD
 MIB = 1024 * 1024
+AS_GOOD_AS_FULL = 16 * MIB
+LAST_LINES = 40  # of a build that failed: tools say more after they have said why
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
 
     Raises:
         BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
-        DockerError: the engine failed.
+        DockerError: the engine failed, or its disk is full.
     """
     spec = build_spec(work.plan, commit)
     engine = work.tools.engine
@@ -37,8 +42,46 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
     ensure_disk(engine.free_disk(), work.plan.min_free_disk)
     folder = work.plan.recipe.build.context
     with work.tools.source.tree(work.plan.remote, commit.sha, folder=folder) as tree:
-        image_id = engine.build(spec, tree, log=lambda line: work.say(STEP, line), stop=work.stop)
-    return BuiltImage(spec.tag, image_id)
+        return BuiltImage(spec.tag, _built(work, spec, tree))
+
+
+def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
+    engine = work.tools.engine
+    last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def log(line: str) -> None:
+        last.append(line)
+        work.say(STEP, line)
+
+    try:
+        return engine.build(spec, tree, log=log, stop=work.stop)
+    except BuildError as failure:
+        ensure_room(failure, last, engine.free_disk(), work.plan.min_free_disk)
+        raise
+
+
+def ensure_room(failure: BuildError, last: Iterable[str], free: int | None, floor: int) -> None:
+    """Take a build that had too little room out of those that failed by the app's own fault.
+
+    A command that finds the disk full says so in its own words only, and by the time it has failed
+    the engine has thrown away what it wrote: the disk alone tells nothing then.
+
+    Args:
+        failure: what the build ended with.
+        last: the last lines of its log.
+        free: the bytes that are free on the engine's disk now; None is unknown.
+        floor: the bytes that have to be free to begin a build.
+
+    Raises:
+        DockerError: the disk was full, or is as good as full now.
+    """
+    if any(NO_SPACE in line.lower() for line in last):
+        raise DockerError(
+            f"{failure}, as the Docker Engine's disk is full; {MAKE_ROOM}"
+        ) from failure
+    if free is not None and free < max(floor, AS_GOOD_AS_FULL):
+        told = f"only {free // MIB} MB are left on Docker's disk"
+        raise DockerError(f"{failure}, and {told}; {MAKE_ROOM}") from failure
 
 
 def ensure_disk(free: int | None, floor: int) -> None:

@@ -118,7 +118,6 @@ def test_failing_step_is_named_with_its_exit_code_and_leaves_no_container(bench:
     [
         ("FROM scratch\nFETCH all\n", r"^the build failed: .*unknown instruction: FETCH"),
         ("FROM scratch\nCOPY absent /x\n", r'^the build failed at "COPY absent /x": .*absent'),
-        ("FROM 127.0.0.1:9/no/image:1\n", r"^the base image 127.0.0.1:9/no/image:1 could not be"),
     ],
 )
 def test_wrong_dockerfile_is_explained(bench: Bench, text: str, reason: str) -> None:

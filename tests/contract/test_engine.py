@@ -167,6 +167,21 @@ def test_callers_at_once_make_one_network(client: docker.DockerClient) -> None:
         each.close()
 
 
+def test_network_that_a_stranger_is_on_stays_until_they_leave(
+    engine: DockerEngine, image: str, client: docker.DockerClient
+) -> None:
+    name = f"keystone-{IDENTITY}-shared"
+    engine.ensure_network(name, labels(IDENTITY, "shared"))
+    stranger = client.containers.run(image, network=name, detach=True)
+    try:
+        engine.remove_network(name)
+        assert len(client.networks.list(names=[name])) == 1
+    finally:
+        stranger.remove(force=True)
+    engine.remove_network(name)
+    assert client.networks.list(names=[name]) == []
+
+
 def test_foreign_network_is_neither_used_nor_removed(
     engine: DockerEngine, client: docker.DockerClient
 ) -> None:

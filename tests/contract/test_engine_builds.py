@@ -183,11 +183,6 @@ def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
         build(engine, dockerfile("COPY absent /x"))
 
 
-def test_missing_base_image_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r"^the base image 127.0.0.1:9/no/image:1 could not be"):
-        build(engine, app_files("one", dockerfile="FROM 127.0.0.1:9/no/image:1\n"))
-
-
 def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngine) -> None:
     tree = BrokenTree(dockerfile("COPY . /all/"), broken="version.txt", error=GitError("no pack"))
     started = time.monotonic()

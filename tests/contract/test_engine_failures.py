@@ -24,7 +24,7 @@ from tests.trees import MemoryTree
 pytestmark = pytest.mark.docker
 
 LABELS = labels(IDENTITY, "web")
-FULL = r"^the Docker Engine's disk is full; free some space and deploy again$"
+FULL = r"^the Docker Engine's disk is full; free some space \(.*\), then deploy again$"
 
 
 @pytest.fixture

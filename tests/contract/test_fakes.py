@@ -278,6 +278,14 @@ class TestRouter:
         adapter.release(port, "a")
         assert adapter.routes() == {port: Route(port, "b", "127.0.0.1:9002")}
 
+    def test_letting_go_of_the_live_slot_leaves_no_route(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
+        adapter, (port, *_) = router
+        adapter.switch(Route(port, "a", "127.0.0.1:9001"))
+        adapter.release(port, "a")
+        assert adapter.routes() == {}
+
     def test_a_closed_port_has_no_route_and_the_others_keep_theirs(
         self, router: tuple[Router, list[int]]
     ) -> None:

@@ -1,14 +1,24 @@
 """What an app is said to do follows what Docker says of its live container."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import docker
 import pytest
 
-from jobs.adapters.ports import Container
-from jobs.containers import describe, look_at_containers, note_container
-from jobs.models import App
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.ports import Container, ContainerSpec
+from jobs.containers import FEWEST_RESTARTS, describe, look_at_containers, note_container
+from jobs.models import App, now
+from jobs.naming import labels
 from jobs.queries import app_view
 from jobs.states import AppState, ContainerState, Restart
+from tests.enginebench import IDENTITY, build, dockerfile, sweep, wait_until
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
+
+HOUR = timedelta(hours=1)
+NETWORK = f"keystone-{IDENTITY}-loop"
 
 
 @pytest.fixture
@@ -100,6 +110,68 @@ def state(bench: Bench) -> tuple[AppState, str]:
 )
 def test_each_way_to_be_is_a_sentence(container: Container, sentence: str) -> None:
     assert describe(container) == sentence
+
+
+MOMENT = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("started_at", ["2026-11-27T11:59:50.123456789Z", "2026-11-27T11:57:01Z"])
+def test_one_that_runs_between_two_of_its_ends_does_not_run_well(started_at: str) -> None:
+    running = Container("1", ContainerState.RUNNING, restarts=3, started_at=started_at)
+    assert describe(running, at=MOMENT) == (
+        "its container ends again and again (3 restarts, the last one less than 3 minutes ago)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("restarts", "started_at"),
+    [
+        (40, "2026-11-27T11:57:00Z"),
+        (2, "2026-11-27T11:59:50Z"),
+        (0, "2026-11-27T11:59:50Z"),
+        (3, ""),
+    ],
+)
+def test_one_that_has_been_steady_for_a_while_runs_well(restarts: int, started_at: str) -> None:
+    running = Container("1", ContainerState.RUNNING, restarts=restarts, started_at=started_at)
+    assert describe(running, at=MOMENT) == ""
+
+
+def test_an_app_that_loops_is_failing_until_it_has_been_steady_for_a_while(
+    bench: Bench, app: App
+) -> None:
+    began = now()
+    for ago, expected in ((timedelta(seconds=5), AppState.FAILING), (HOUR, AppState.RUNNING)):
+        restart(bench, app, times=3, at=began - ago)
+        look(bench)
+        assert state(bench)[0] is expected
+
+
+def restart(bench: Bench, app: App, *, times: int, at: datetime) -> None:
+    """Have the engine restart the live container so often, and the last time then."""
+    found = bench.world.engine.all_containers[live(app)]
+    found.about = replace(found.about, restarts=times, started_at=at.isoformat())
+
+
+@pytest.mark.docker
+def test_a_real_container_that_ends_soon_after_each_start_is_seen_to_loop() -> None:
+    client = docker.from_env(timeout=60)
+    engine = DockerEngine(client, IDENTITY)
+    try:
+        image = build(engine, dockerfile('CMD ["/web", "sleep", "1"]'))
+        engine.ensure_network(NETWORK, labels(IDENTITY, "web"))
+        spec = ContainerSpec(NETWORK, image, NETWORK, 8000, labels(IDENTITY, "web"))
+        started = engine.start(spec)
+        engine.keep_running(started.id)
+        wait_until(lambda: engine.inspect(started.id).restarts >= FEWEST_RESTARTS, within_s=30)
+        wait_until(lambda: is_seen_to_loop(engine.inspect(started.id)), within_s=5)
+    finally:
+        sweep(client)
+        client.close()
+
+
+def is_seen_to_loop(found: Container) -> bool:
+    return found.state is ContainerState.RUNNING and "again and again" in describe(found)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import http.client
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import docker
 import pytest
 from pydantic import SecretStr
 
+from jobs.adapters.buildkit.failures import DISK_FULL, MAKE_ROOM
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.http_probe import HttpProbe
 from jobs.adapters.ports import Engine, Probe, ProbeResult, Router
@@ -146,8 +148,47 @@ def test_disk_that_runs_full_during_the_build(bench: Bench) -> None:
     with private_engine(disk_mb=40) as private, engine_of(private, bench) as engine:
         done = run(bench, bench.app(), files, tools(bench.world, engine=engine))
 
-    reason = "the Docker Engine's disk is full; free some space and deploy again"
-    assert (done.state, done.reason) == (DeploymentState.ERROR, reason)
+    assert (done.state, done.reason) == (DeploymentState.ERROR, DISK_FULL)
+
+
+FILLER = """
+#include <stdio.h>
+#include <string.h>
+int main(void) {
+    char page[4096];
+    memset(page, 7, sizeof page);
+    FILE *file = fopen("/big", "w");
+    while (fwrite(page, 1, sizeof page, file) == sizeof page) {}
+    perror("fill: /big");
+    return 1;
+}
+"""
+
+
+def filler(folder: Path) -> bytes:
+    """Compile a program that fills the disk and says what came of it."""
+    compiler = shutil.which("gcc")
+    assert compiler
+    binary = folder / "filler"
+    command = [compiler, "-O2", "-static", "-s", "-o", str(binary), "-x", "c", "-"]
+    subprocess.run(command, input=FILLER.encode(), check=True, timeout=60)
+    return binary.read_bytes()
+
+
+@pytest.mark.docker
+def test_disk_that_a_command_of_the_build_fills(bench: Bench, tmp_path: Path) -> None:
+    files: AppFiles = {
+        "Dockerfile": 'FROM scratch\nCOPY web /web\nRUN ["/web"]\n',
+        "web": filler(tmp_path),
+    }
+    with private_engine(disk_mb=40) as private, engine_of(private, bench) as engine:
+        done = run(bench, bench.app(), files, tools(bench.world, engine=engine))
+
+    assert done.state is DeploymentState.ERROR
+    assert done.reason == (
+        'the build failed at "RUN ["/web"]": exit code 1, as the Docker Engine\'s disk is full; '
+        f"{MAKE_ROOM}"
+    )
 
 
 @pytest.mark.docker

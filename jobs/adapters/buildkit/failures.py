@@ -10,10 +10,26 @@ from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError, KeystoneError
 
 LONGEST_REASON = 500  # characters
-BASE_IMAGE = "load metadata for "
 NO_SPACE = "no space left on device"
-DISK_FULL = "the Docker Engine's disk is full; free some space and deploy again"
+# A build that had no room leaves its unfinished context there, which only this removes.
+MAKE_ROOM = (
+    "free some space (`docker builder prune` removes what builds have left), then deploy again"
+)
+DISK_FULL = f"the Docker Engine's disk is full; {MAKE_ROOM}"
 _STAGE = re.compile(r"^\[[^\]]*\] ")
+# The steps that ask a registry for an image; the older builder has the Dockerfile's own words.
+_PULL = re.compile(
+    r"(?:load metadata for |resolve image config for (?:docker-image://)?|FROM (?:--\S+ )*)(\S+)",
+    re.IGNORECASE,
+)
+# What is said of a registry, or the way to it, that may well do better later. The rest is about the
+# image: it is not there, or not for us, or not for this machine.
+_OUTAGE = re.compile(
+    r"\b(429|5\d\d) (too many|internal|bad gateway|service|gateway|response body)"
+    r"|too ?many ?requests|dial tcp|i/o timeout|tls handshake timeout|client\.timeout exceeded"
+    r"|deadline exceeded|connection (refused|reset)|\beof$",
+    re.IGNORECASE,
+)
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 # What BuildKit puts before the reason proper on its way up.
 _WRAPPING = re.compile(
@@ -35,11 +51,18 @@ def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
         return DockerError(DISK_FULL)
     if failed is None:
         return BuildError(f"the build failed: {reason}")
-    if BASE_IMAGE in failed.name:
-        image = failed.name.partition(BASE_IMAGE)[2]
-        return BuildError(f"the base image {image} could not be had: {reason}")
-    step = _shortened(_STAGE.sub("", failed.name), 120)
-    return BuildError(f'the build failed at "{step}": {reason}')
+    step = _STAGE.sub("", failed.name)
+    if pull := _PULL.match(step):
+        is_outage = _OUTAGE.search(failed.error) is not None
+        return _pull_failure(pull[1], reason, is_outage=is_outage)
+    return BuildError(f'the build failed at "{_shortened(step, 120)}": {reason}')
+
+
+def _pull_failure(image: str, reason: str, *, is_outage: bool) -> KeystoneError:
+    told = f"the base image {image} could not be had"
+    if is_outage:
+        return DockerError(f"{told}, as its registry or the network failed: {reason}")
+    return BuildError(f"{told}: {reason}")
 
 
 def _reason(message: str) -> str:

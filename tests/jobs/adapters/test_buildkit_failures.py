@@ -33,6 +33,114 @@ def test_missing_base_image_is_named() -> None:
     )
 
 
+BLOB = "https://registry-1.docker.io/v2/library/debian/manifests/sha256:58ce6f1271ae1c8a2006ff7d3e"
+HEAD = 'failed to do request: Head "https://registry-1.docker.io/v2/library/node/manifests/lts": '
+OUTAGES = [
+    # Docker Engine 20.10, by its BuildKit
+    (
+        "pulling from host registry-1.docker.io failed with status code [manifests 20.10]: "
+        "429 Too Many Requests"
+    ),
+    "pulling from host registry-1.docker.io failed with status code [manifests 1]: 502 Bad Gateway",
+    "unexpected status code [manifests latest]: 503 Service Unavailable",
+    (
+        "failed to authorize: failed to fetch anonymous token: unexpected status: "
+        "503 Service Unavailable"
+    ),
+    "failed to authorize: failed to fetch oauth token: unexpected status: 429 Too Many Requests",
+    f"{HEAD}dial tcp: lookup registry-1.docker.io on 172.30.0.2:53: no such host",
+    (
+        f"{HEAD}dial tcp: lookup registry-1.docker.io on 172.30.0.2:53: read udp "
+        "172.30.0.1:42638->172.30.0.2:53: i/o timeout"
+    ),
+    f"{HEAD}dial tcp 127.0.0.1:1: connect: connection refused",
+    f"{HEAD}net/http: TLS handshake timeout",
+    f"{HEAD}EOF",
+    (
+        f"failed to copy: httpReadSeeker: failed open: failed to do request: Get {'x' * 600}: "
+        "dial tcp: lookup cdn.test: no such host"
+    ),
+    f"{HEAD}read tcp 10.0.0.2:41414->44.205.64.79:443: read: connection reset by peer",
+    # and by its older builder
+    (
+        'Get "https://registry-1.docker.io/v2/": net/http: request canceled while waiting for '
+        "connection (Client.Timeout exceeded while awaiting headers)"
+    ),
+    "received unexpected HTTP status: 503 Service Unavailable",
+    "error parsing HTTP 429 response body: invalid character 'o' in literal null",
+    "toomanyrequests: You have reached your pull rate limit.",
+    # later ones
+    (
+        f"failed to copy: httpReadSeeker: failed open: unexpected status code {BLOB}: "
+        "429 Too Many Requests - Server message: toomanyrequests: You have reached your "
+        "unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit"
+    ),
+    (
+        f"failed to copy: httpReadSeeker: failed open: unexpected status code {BLOB}: "
+        "500 Internal Server Error"
+    ),
+    f"unexpected status from HEAD request to {BLOB}: 503 Service Unavailable",
+]
+
+
+@pytest.mark.parametrize("error", OUTAGES)
+def test_registry_that_is_down_is_the_platforms_fault(error: str) -> None:
+    failed = step("[internal] load metadata for docker.io/library/node:lts", error)
+    failure = build_failure("failed to solve", failed)
+
+    assert isinstance(failure, DockerError)
+    told = (
+        "the base image docker.io/library/node:lts could not be had, as its registry or the network"
+    )
+    assert str(failure).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "docker.io/library/node:none: not found",
+        (
+            "pull access denied, repository does not exist or may require authorization: "
+            "server message: insufficient_scope: authorization failed"
+        ),
+        "pulling from host 127.0.0.1:1 failed with status code [manifests 1]: 403 Forbidden",
+        "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized",
+        "no match for platform in manifest sha256:503a50250342905020: not found",
+    ],
+)
+def test_image_that_is_not_there_or_not_for_us_is_the_apps_fault(error: str) -> None:
+    failed = step("[internal] load metadata for docker.io/library/node:none", error)
+
+    assert isinstance(build_failure("failed to solve", failed), BuildError)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[internal] load metadata for registry.test/x:1",
+        "resolve image config for docker-image://registry.test/x:1",
+        "resolve image config for registry.test/x:1",
+        "[build 1/4] FROM registry.test/x:1",
+        "FROM registry.test/x:1",
+        "from --platform=linux/amd64 registry.test/x:1 AS build",
+    ],
+)
+def test_every_step_that_asks_a_registry_is_known(name: str) -> None:
+    failure = build_failure("failed to solve", step(name, OUTAGES[0]))
+
+    assert isinstance(failure, DockerError)
+    assert str(failure).startswith("the base image registry.test/x:1 could not be had, as its")
+
+
+@pytest.mark.parametrize(
+    "name", ["[2/2] RUN pip install x", "[2/2] RUN echo load metadata for it", "[2/2] COPY a /a"]
+)
+def test_command_that_finds_a_server_down_is_the_apps_own(name: str) -> None:
+    failed = step(name, "dial tcp: lookup pypi.org: no such host")
+
+    assert isinstance(build_failure("failed to solve", failed), BuildError)
+
+
 def test_mistake_in_the_dockerfile_is_unwrapped() -> None:
     message = (
         "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from jobs.cli.deployments import manual_request
-from jobs.cli.following import follow
-from jobs.errors import ConfigurationError, PlatformError
+from jobs.cli.following import follow, show_output
+from jobs.errors import ConfigurationError, DockerError, PlatformError
 from jobs.lease import give_back, take
 from jobs.logs import DeploymentLog, log_path
 from jobs.queries import find_deployment
@@ -184,3 +184,35 @@ def test_nobody_waits_for_ever(keystone: Commands, inside: Inside) -> None:
     keystone("deploy", "web")
     with pytest.raises(PlatformError, match="was not over within 0 s"):
         follow(inside, 1, within_s=0.3)
+
+
+@contextmanager
+def watcher(inside: Inside, *outputs: list[str]) -> Iterator[None]:
+    """Be asked for a container's output, which each time has grown to this, and then be gone."""
+
+    def answer() -> None:
+        for output in outputs:
+            if (question := inside.bus.next_question(timeout_s=10)) is not None:
+                lines = [(f"{n:04}", text) for n, text in enumerate(output)]
+                new = [line for line in lines if line[0] > question.about["after"]]
+                inside.bus.answer(question, {"lines": new[-question.about["tail"] :]})
+        if (question := inside.bus.next_question(timeout_s=10)) is not None:
+            inside.bus.answer(question, {"error": "it is gone"})
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield
+    thread.join(20)
+
+
+def test_following_an_app_drops_nothing_of_what_it_writes_from_then_on(
+    inside: Inside, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"line {number}" for number in range(300)]
+    capsys.readouterr()
+    with (
+        watcher(inside, lines[:10], lines[:250], lines),
+        pytest.raises(DockerError, match="it is gone"),
+    ):
+        show_output(inside, "web", tail=2, following=True)
+    assert capsys.readouterr().out.splitlines() == lines[8:]

@@ -1,0 +1,104 @@
+"""A registry that is down while the real engine builds: not the app's fault, by either builder."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import docker
+import pytest
+
+from jobs.adapters.classic_build import ClassicBuilder
+from jobs.adapters.docker_engine import DockerEngine, engine_address
+from jobs.adapters.ports import BuildSpec
+from jobs.errors import BuildError, DockerError
+from jobs.stopping import StopSignal
+from tests.enginebench import IDENTITY, build, ignore
+from tests.images import AppFiles
+from tests.trees import MemoryTree
+
+pytestmark = pytest.mark.docker
+
+FAILED = "could not be had, as its registry or the network failed"
+Build = Callable[[AppFiles], object]
+
+
+@pytest.fixture(params=["BuildKit", "older"])
+def builder(
+    request: pytest.FixtureRequest, client: docker.DockerClient, engine: DockerEngine
+) -> Build:
+    """Either of the engine's builders."""
+    if request.param == "BuildKit":
+        return lambda files: build(engine, files)
+    older = ClassicBuilder(engine_address(client.api), client.api.api_version)
+    spec = BuildSpec(f"keystone-{IDENTITY}/web:1", "Dockerfile", deadline_s=60)
+    return lambda files: older.build(spec, MemoryTree(files), log=ignore, stop=StopSignal())
+
+
+@contextmanager
+def registry(status: int) -> Iterator[str]:
+    """A registry that answers so when it is asked for an image."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/v2/" else status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815 - the name is the standard library's
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def from_image(image: str, head: str = "") -> AppFiles:
+    return {"Dockerfile": f"{head}FROM {image}\nRUN true\n"}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_registry_that_is_down_or_has_had_enough(builder: Build, status: int) -> None:
+    with (
+        registry(status) as host,
+        pytest.raises(DockerError, match=f"base image {host}/x:1 {FAILED}"),
+    ):
+        builder(from_image(f"{host}/x:1"))
+
+
+def test_registry_that_nobody_answers_for(builder: Build) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(DockerError, match="connection refused"):
+            builder(from_image(f"{host}/x:1"))
+
+
+def test_registry_whose_name_is_unknown(builder: Build) -> None:
+    with pytest.raises(DockerError, match=rf"nosuchhost\.invalid/x:1 {FAILED}: .*dial tcp"):
+        builder(from_image("nosuchhost.invalid/x:1"))
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_image_that_is_not_there_or_not_for_us(builder: Build, status: int) -> None:
+    with (
+        registry(status) as host,
+        pytest.raises(BuildError, match=f"{host}/x:1 could not be had: "),
+    ):
+        builder(from_image(f"{host}/x:1"))
+
+
+def test_registry_of_the_dockerfiles_syntax_or_of_a_copied_image(engine: DockerEngine) -> None:
+    with registry(503) as host:
+        copied: AppFiles = {"Dockerfile": f"FROM scratch\nCOPY --from={host}/x:1 /a /b\n"}
+        for files in (copied, from_image("scratch", f"# syntax={host}/x:1\n")):
+            with pytest.raises(DockerError, match=f"base image {host}/x:1 {FAILED}"):
+                build(engine, files)

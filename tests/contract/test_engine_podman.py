@@ -1,0 +1,61 @@
+"""The engine adapter on an engine that lacks what Podman lacks: it changes no container."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.transport import UnixHTTPAdapter
+
+from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.ports import Container, ContainerSpec
+from jobs.naming import labels
+from jobs.states import ContainerState
+from tests.enginebench import IDENTITY, build, sweep, wait_until
+from tests.images import app_files
+
+pytestmark = pytest.mark.docker
+
+NAME = f"keystone-{IDENTITY}-changeless"
+
+
+class ChangelessEngine(UnixHTTPAdapter):
+    """The way to the real engine, on which no container is found whose policy is to change."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Pass a request on, unless it changes a container."""
+        if not request.path_url.endswith("/update"):
+            return super().send(request, *args, **kwargs)
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.url = 404, request, str(request.url)
+        return answer
+
+
+@pytest.fixture
+def engine() -> Iterator[DockerEngine]:
+    client = docker.from_env(timeout=60)
+    client.api.mount("http+docker://", ChangelessEngine("http+unix:///var/run/docker.sock"))
+    yield DockerEngine(client, IDENTITY)
+    sweep(client)
+    client.close()
+
+
+def start(engine: DockerEngine, *, behaviour: str = "") -> Container:
+    image = build(engine, app_files("one", behaviour=behaviour))
+    engine.ensure_network(NAME, labels(IDENTITY, "web"))
+    return engine.start(ContainerSpec(NAME, image, NAME, 8000, labels(IDENTITY, "web")))
+
+
+def test_container_is_ended_and_removed(engine: DockerEngine) -> None:
+    started = start(engine)
+    engine.stop(started.id, grace_s=10)
+    assert engine.inspect(started.id).state is ContainerState.MISSING
+
+
+def test_container_that_has_ended_is_started_again(engine: DockerEngine) -> None:
+    started = start(engine, behaviour="exit 3")
+    wait_until(lambda: engine.inspect(started.id).state is ContainerState.EXITED, within_s=10)
+    before = engine.inspect(started.id)
+    engine.keep_running(started.id)
+    assert engine.inspect(started.id).started_at > before.started_at
