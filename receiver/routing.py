@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import parse_qsl
 
 from pydantic import BaseModel
 from sqlmodel import Session
@@ -21,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from dashboard.forms import texts_of
 from jobs.app_input import NAME, parse_input
 from jobs.errors import NotFoundError
 from jobs.records.audit import Actor, stranger
@@ -260,8 +260,7 @@ async def whole_body(request: Request) -> bytes:
 
 def _read_form(body: bytes) -> dict[str, str]:
     try:
-        # A field left empty is a field not given.
-        return dict(parse_qsl(body.decode(), max_num_fields=MOST_FIELDS, errors="strict"))
+        return texts_of(body)
     except ValueError:
         raise PayloadError("the form cannot be read") from None
 
