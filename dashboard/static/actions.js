@@ -1,25 +1,32 @@
 // What pages ask of the receiver. Buttons ask for a change: JSON, with the CSRF token of the page.
 
+const PATIENCE_MS = 10_000;
+
 const token = () => document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+const impatient = (options) => ({ ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
 
 export function toLogin() {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
 
-async function sentence(answer) {
-  const said = await answer.json().catch(() => null);
-  return said?.error?.message ?? `The server answered ${answer.status}; try again.`;
+// Our own refusals are JSON, or a page with its problem for a title; others may answer in our place.
+async function refusal(answer) {
+  const text = await answer.text();
+  const [, page] = text.match(/<title>(.+) · Keystone</) ?? [];
+  const words = page ? `${page}.` : text.startsWith("{") && JSON.parse(text).error?.message;
+  return Object.assign(new Error(words || `The server answered ${answer.status}.`), { isGone: page && answer.status === 404 });
 }
 
 // Gives the answer, or throws what to tell; whoever is not let in any more is led to the login.
 export async function get(address) {
-  const answer = await fetch(address, { cache: "no-store" });
+  const answer = await fetch(address, impatient({ cache: "no-store" }));
   if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname === "/login")) toLogin();
   else if (answer.ok) return answer;
-  throw new Error(await sentence(answer));
+  throw await refusal(answer);
 }
 
-export const problem = (error) => (error instanceof TypeError ? "The server cannot be reached." : error.message);
+const isUnanswered = ({ name }) => name === "TypeError" || name === "TimeoutError";
+export const problem = (error) => (isUnanswered(error) ? "The server cannot be reached." : error.message);
 
 // The token goes into a header; the field is for a form that is sent without JavaScript.
 function body(form) {
@@ -28,29 +35,23 @@ function body(form) {
   return JSON.stringify(Object.fromEntries(fields.map((field) => [field.name, value(field)])));
 }
 
-// Fills the page's dialog with what the form is about; the dialog's own form is what is sent.
-function ask(form) {
-  const dialog = document.getElementById(form.dataset.asks);
-  for (const slot of dialog.querySelectorAll("[data-slot]")) slot.textContent = form.dataset[slot.dataset.slot];
-  for (const field of form.querySelectorAll("[data-json]")) dialog.querySelector(`[name=${field.name}]`).value = field.value;
-  dialog.querySelector("output").textContent = "";
-  dialog.showModal();
+function sayIn(form, words, isBad = false) {
+  const output = form.querySelector("output");
+  output.textContent = words;
+  output.classList.toggle("bad", isBad);
 }
 
-async function send(form, say) {
-  const answer = await fetch(form.dataset.action, {
-    method: form.dataset.method,
-    headers: { "Content-Type": "application/json", "X-CSRF-Token": token() },
-    body: body(form),
-  });
+async function send(form) {
+  const headers = { "Content-Type": "application/json", "X-CSRF-Token": token() };
+  const answer = await fetch(form.dataset.action, impatient({ method: form.dataset.method, headers, body: body(form) }));
   if (answer.status === 401) return toLogin();
-  if (!answer.ok) return say(await sentence(answer), true);
+  if (!answer.ok) throw await refusal(answer);
   if (form.dataset.then === "stay") {
-    say(answer.status === 202 ? "Asked for; this page follows." : "Done.");
+    sayIn(form, answer.status === 202 ? "Asked for; this page follows." : "Done.");
     return document.dispatchEvent(new Event("keystone:changed"));
   }
   const { id } = await answer.json();
-  say("Queued.");
+  sayIn(form, "Queued.");
   location.assign(`/deployments/${id}`);
 }
 
@@ -60,26 +61,29 @@ async function submitted(event) {
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button");
   if (button.disabled) return;
-  if (form.dataset.asks) return ask(form);
-  const output = form.querySelector("output");
-  const say = (words, bad = false) => {
-    output.textContent = words;
-    output.classList.toggle("bad", bad);
-  };
+  if (form.dataset.asks) return (await import("./question.js")).ask(form);
   button.disabled = true;
   form.dataset.busy = "";
-  say("");
+  sayIn(form, "");
   try {
-    await send(form, say);
-  } catch {
-    say("The server cannot be reached, so nothing was changed. Try again.", true);
+    await send(form);
+  } catch (error) {
+    // Whether it was done cannot be known from here; to ask twice is harmless.
+    sayIn(form, isUnanswered(error) ? `${problem(error)} Try again once it can.` : error.message, true);
   } finally {
     button.disabled = false;
     delete form.dataset.busy;
   }
 }
 
-// One listener on the page, so that forms which are drawn anew keep working.
+// A button that cannot work now can be reached all the same, by a key or a finger, and says why.
+function pressed({ target }) {
+  const button = target.closest("[aria-disabled=true]");
+  if (button) sayIn(button.form, document.getElementById(button.getAttribute("aria-describedby")).textContent);
+}
+
+// Listeners on the page, so that forms which are drawn anew keep working.
 export function watchActions() {
   document.addEventListener("submit", submitted);
+  document.addEventListener("click", pressed);
 }

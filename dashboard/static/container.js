@@ -1,6 +1,7 @@
 // An app's live container: what Docker says of it now, and what it writes.
 import { get, problem } from "./actions.js";
 import { coloured } from "./ansi.js";
+import { isMarked } from "./fresh.js";
 import { watchTail } from "./tail.js";
 import { age } from "./times.js";
 
@@ -14,6 +15,8 @@ function since(moment) {
   return time;
 }
 
+const stateOf = (card) => card.querySelector("[data-state]").dataset.state;
+
 function show(card, said) {
   for (const row of card.querySelectorAll("[data-fact]")) {
     const [name, value] = [row.dataset.fact, said[row.dataset.fact]];
@@ -21,12 +24,12 @@ function show(card, said) {
     if (value !== true) row.querySelector("dd").replaceChildren(name === "since" && value ? since(value) : String(value));
   }
   // To be asked has brought the app's own state up to date; how that looks, the server says.
-  const isNews = card.querySelector("[data-state]").dataset.state !== said.state;
+  const isNews = stateOf(card) !== said.state;
   if (isNews) document.dispatchEvent(new Event("keystone:changed"));
 }
 
 async function look(card) {
-  if (document.hidden) return;
+  if (document.hidden || stateOf(card) === "none") return;
   const words = card.querySelector("[role=status]");
   try {
     show(card, await (await get(card.dataset.container)).json());
@@ -47,7 +50,7 @@ function watchOutput(box) {
   let shown = null;
   const read = async () => {
     // Whoever scrolls up or marks something reads on undisturbed.
-    if (!box.open || document.hidden || !tail.isOn() || log.contains(getSelection().focusNode)) return;
+    if (!box.open || document.hidden || !tail.isOn() || isMarked(log)) return;
     try {
       const text = await (await get(box.dataset.output)).text();
       if (text !== shown && tail.isOn()) draw(log, (shown = text));

@@ -15,9 +15,9 @@ const tool = (name) => box.querySelector(`[data-tool="${name}"]`);
 const isDone = () => document.querySelector("[data-done]").dataset.done === "yes";
 const log = new Log(box, deployment);
 const tail = watchTail(tool("follow"), log.view, () => !isDone());
+log.view.addEventListener("keystone:lines", tail.keepUp);
 
-// --- Lines have addresses: #L120, and #L10-L20 by a click with Shift.
-
+// Lines have addresses: #L120, and #L10-L20 by a click with Shift.
 function pick(hash, goThere) {
   const [, from, to = from] = hash.match(RANGE) ?? [];
   if (!from) return;
@@ -39,32 +39,24 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("hashchange", () => pick(location.hash, true));
 
-// --- How the log is shown, remembered from page to page.
-
+// How the log is shown, remembered from page to page.
 function watchToggle(name, byDefault) {
   const key = `keystone:${name}`;
-  const set = (on) => {
-    tool(name).setAttribute("aria-pressed", String(on));
-    log.view.classList.toggle(`no-${name}`, !on);
+  const draw = () => {
+    const on = localStorage.getItem(key) ?? byDefault;
+    tool(name).setAttribute("aria-pressed", on);
+    log.view.classList.toggle(`no-${name}`, on === "false");
   };
-  set((localStorage.getItem(key) ?? String(byDefault)) === "true");
-  tool(name).addEventListener("click", () => {
-    const on = tool(name).getAttribute("aria-pressed") !== "true";
-    localStorage.setItem(key, String(on));
-    set(on);
+  draw();
+  tool(name).addEventListener("click", ({ target }) => {
+    localStorage.setItem(key, target.ariaPressed !== "true");
+    draw();
   });
 }
 
-// --- While it runs.
-
 function say(how) {
-  state.textContent = WORDS[how];
-  state.classList.toggle("on", how !== "lost");
-}
-
-function add(html, end) {
-  log.add(html, end);
-  tail.keepUp();
+  state.textContent = WORDS[how] ?? "";
+  state.classList.toggle("on", how === "live" || how === "asking");
 }
 
 function drawBuild(html) {
@@ -74,24 +66,22 @@ function drawBuild(html) {
 
 async function askLines() {
   const answer = await get(`/deployments/${deployment}/lines?first=${log.total + 1}`);
-  const end = Number(answer.headers.get("X-Next-Offset"));
-  add(await answer.text(), end);
+  log.add(await answer.text(), Number(answer.headers.get("X-Next-Offset")));
 }
 
 function follow() {
   const live = new Live({
     address: () => `/api/deployments/${deployment}/events?lines=html&offset=${log.offset}`,
     heard: {
-      log: (event) => add(event.data, Number(event.lastEventId)),
+      log: (event) => log.add(event.data, Number(event.lastEventId)),
       build: (event) => drawBuild(event.data),
       state: refreshSoon,
     },
     ask: async () => {
       const wasDone = isDone();
-      await askLines();
       await refresh();
+      await askLines();
       if (wasDone) end(live);
-      return true;
     },
     say,
   });
@@ -100,15 +90,14 @@ function follow() {
 // What is written last may come after the last event: it was asked for before this.
 function end(live) {
   live.stop();
-  state.textContent = "";
   tool("follow").hidden = true;
   followEverything();
 }
 
-watchToggle("wrap", true);
-watchToggle("times", innerWidth > 720);
+watchToggle("wrap", "true");
+watchToggle("times", String(innerWidth > 720));
 const find = box.querySelector(".find");
-find.addEventListener("focusin", () => import("./search.js").then(({ watchSearch }) => watchSearch(find, log)), { once: true });
+find.addEventListener("focusin", () => import("./search.js").then(({ Search }) => new Search(find, log)), { once: true });
 if (location.hash) pick(location.hash, true);
 else if (!isDone()) tail.set(true);
 else if ("openAt" in box.dataset) log.view.scrollTop = log.view.scrollHeight; // what went wrong is said last

@@ -1,16 +1,23 @@
-// Keeps a page as the server would draw it now: the page is asked for again and the parts marked
+// Keeps a page as the server would draw it now: the page is asked for again, and the parts marked
 // `data-live` are exchanged. What the words and colours of a state are, only the server knows.
-import { get } from "./actions.js";
+import { get, problem } from "./actions.js";
 import { Live } from "./live.js";
 
 const PAUSE_MS = 1000; // between two looks, however much happens
-const drawn = new Map(); // what the server last drew, by part
+const IN_HEAD = ["title", 'link[rel="icon"]', 'meta[name="csrf-token"]'];
+const KEPT = "details, ul, pre"; // what may be open or scrolled
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const main = document.querySelector("main");
+
+export function isMarked(region) {
+  const selection = getSelection();
+  return !selection.isCollapsed && region.contains(selection.anchorNode);
+}
 
 function isInUse(region) {
-  const [focused, selection] = [document.activeElement, getSelection()];
-  const isMarked = !selection.isCollapsed && region.contains(selection.anchorNode);
-  const isTyping = region.contains(focused) && focused.matches("input, textarea, select");
-  return isMarked || isTyping || region.querySelector("form[data-busy]") || region.closest("form[data-busy]");
+  const isTyping = region.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+  return region.open || isMarked(region) || isTyping || region.querySelector("[data-busy]") || region.closest("[data-busy]");
 }
 
 // Times go on by themselves, so that one more second is no news.
@@ -20,45 +27,77 @@ function picture(region) {
   for (const time of copy.querySelectorAll("[data-since]")) time.textContent = "";
   return copy.outerHTML;
 }
-for (const region of document.querySelectorAll("[data-live]")) drawn.set(region.dataset.live, picture(region));
+
+function regionsOf(page) {
+  const regions = [...page.querySelectorAll("[data-live]")];
+  for (const region of regions) region.drawn = picture(region);
+  return regions;
+}
+regionsOf(document);
 
 function exchange(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const again = focused?.closest("form")?.id;
-  // What nobody has opened stays closed: nothing below is to move.
-  const opened = [...old.querySelectorAll("details")];
-  fresh.querySelectorAll("details").forEach((each, i) => (each.open = opened[i]?.open ?? false));
+  const kept = [...old.querySelectorAll(KEPT)].map(({ open, scrollTop }) => ({ open, scrollTop }));
   old.replaceWith(fresh);
+  // What nobody has opened stays closed: nothing below is to move.
+  fresh.querySelectorAll(KEPT).forEach((part, i) => Object.assign(part, kept[i] ?? { open: false }));
   // Only ever back to the same button: a key that is being pressed must not hit another one.
-  if (focused?.id) fresh.querySelector(`#${CSS.escape(focused.id)}`)?.focus();
-  else if (again) fresh.querySelector(`#${CSS.escape(again)} button`)?.focus();
-  else if (focused?.href) [...fresh.querySelectorAll("a")].find((link) => link.href === focused.href)?.focus();
+  const isSame = ({ id, href }) => (id ? id === focused.id : href === focused.href);
+  if (focused) [...fresh.querySelectorAll("button, a")].find(isSame)?.focus();
 }
 
-// Gives true once the server has answered; an answer that is no page of ours throws. Of two that
-// were asked for at once the later one is shown, whichever comes first.
+// Gives the parts that stay behind, since somebody is at them.
+function draw(regions) {
+  const behind = [];
+  for (const region of regions) {
+    const old = document.querySelector(`[data-live="${CSS.escape(region.dataset.live)}"]`);
+    if (!old || old.drawn === region.drawn) continue;
+    if (isInUse(old)) behind.push(old);
+    else exchange(old, region);
+  }
+  return behind;
+}
+
+// Of two looks at once the later one is shown, whichever comes first.
 let asked = 0;
 let shown = 0;
-export async function refresh() {
+let behind = [];
+async function lookOnce() {
   const turn = ++asked;
-  const isLog = "deployment" in document.querySelector("main").dataset;
-  const answer = await get(location.pathname + (isLog ? "?lines=0" : location.search));
+  const answer = await get(location.pathname + (main.dataset.deployment ? "?lines=0" : location.search));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (turn < shown) return true;
+  const lists = main.dataset.list && (await import("./arrange.js"));
+  if (turn < shown) return;
   shown = turn;
-  document.title = fresh.title;
-  const [icon, wanted] = [document, fresh].map((page) => page.querySelector('link[rel="icon"]'));
-  if (!icon.isEqualNode(wanted)) icon.setAttribute("href", wanted.getAttribute("href"));
-  for (const region of fresh.querySelectorAll("[data-live]")) {
-    const name = region.dataset.live;
-    const old = document.querySelector(`[data-live="${CSS.escape(name)}"]`);
-    const now = picture(region);
-    if (!old || isInUse(old) || drawn.get(name) === now) continue;
-    drawn.set(name, now);
-    exchange(old, document.adoptNode(region));
+  for (const part of IN_HEAD) {
+    const [old, now] = [document, fresh].map((page) => page.querySelector(part));
+    if (now && !now.isEqualNode(old)) old?.replaceWith(now);
   }
-  document.dispatchEvent(new Event("keystone:fresh"));
-  return true;
+  const question = document.querySelector("dialog[open]");
+  if (question) return (behind = [question]);
+  const regions = regionsOf(fresh);
+  lists?.arrangeLists(fresh);
+  behind = draw(regions);
+}
+
+// Says what is wrong in a place of its own, so that nothing moves.
+function tell(...words) {
+  document.querySelector(".lost").replaceChildren(...words);
+}
+
+// Fails when the server does not answer with a page of ours.
+export async function refresh() {
+  try {
+    await lookOnce();
+  } catch (error) {
+    if (error.isGone) {
+      tell(document.getElementById("gone").content);
+      document.dispatchEvent(new Event("keystone:gone"));
+    } else tell(`${problem(error)} Trying again…`);
+    throw error;
+  }
+  tell();
+  keepLooking();
 }
 
 // Many changes at once cost one more look, not many.
@@ -66,38 +105,33 @@ let wanted = false;
 let looking = null;
 export function refreshSoon() {
   wanted = true;
+  keepLooking();
+}
+
+function keepLooking() {
   looking ??= look().finally(() => (looking = null));
-  return looking;
 }
 
 async function look() {
-  while (wanted) {
-    wanted = false;
-    if (document.querySelector("dialog[open]")) return;
-    const isThere = await refresh().catch(() => false);
-    wanted ||= !isThere; // what was missed is still to be seen
-    await new Promise((done) => setTimeout(done, isThere ? PAUSE_MS : 3 * PAUSE_MS));
+  await null; // so that `looking` is set, however short this is
+  while (wanted || behind.length) {
+    if (wanted || !behind.some(isInUse)) {
+      wanted = false;
+      const error = await refresh().catch((each) => each);
+      if (error?.isGone) return;
+      wanted ||= Boolean(error); // what was missed is still to be seen
+      if (error) await wait(2 * PAUSE_MS);
+    }
+    await wait(PAUSE_MS);
   }
 }
 
-// Says so while the server is out of reach; in its own place, so that nothing moves.
-export function sayLost(state) {
-  const words = state === "lost" ? "Connection lost, trying again…" : "";
-  const line = document.querySelector(".lost");
-  if (line.textContent !== words) line.textContent = words;
-}
-
-// A page that nobody looks at gives its connection back: a browser has six of them for all tabs.
 export function followEverything() {
-  const begin = () => new Live({ address: () => "/api/events", heard: { changed: refreshSoon }, ask: refresh, say: sayLost });
-  let live = document.hidden ? null : begin();
-  document.addEventListener("visibilitychange", () => {
-    live?.stop();
-    live = document.hidden ? null : begin();
-  });
+  const say = (how) => how === "lost" && tell("The server cannot be reached. Trying again…");
+  new Live({ address: () => "/api/events", heard: { changed: refreshSoon }, ask: refresh, say });
 }
 
 export function keepFresh() {
   document.addEventListener("keystone:changed", refreshSoon);
-  if (document.querySelector("main[data-refresh]")) followEverything();
+  if ("refresh" in main.dataset) followEverything();
 }

@@ -4,6 +4,7 @@ import { keepFresh } from "./fresh.js";
 import { tickTimes } from "./times.js";
 
 const PARTS = {
+  dialog: "./question.js",
   "[data-container]": "./container.js",
   "[data-deployment]": "./deployment.js",
 };

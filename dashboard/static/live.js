@@ -1,15 +1,24 @@
 // Follows the server by a stream of events; asks every three seconds while none gets through.
 const ASK_MS = 3000;
+const SELDOM_MS = 15_000; // while nobody looks: for the title and the icon
+const REST_MS = 5000; // hidden for longer, a page gives its connection back: a browser has six for all tabs
+const SILENCE_MS = 25_000; // the server says `ping` every 10 s; a browser does not notice that it has stopped
 
-// `address` is where the events come from, `heard` what is done with each kind of them; `ask` gives
-// whether the server answered; `say` is told how the connection is: "live", "asking" or "lost".
+const isPast = (moment, ms) => Date.now() - moment > ms;
+
+// `address` is where the events come from, `heard` what is done with each kind of them; `ask` fails
+// when the server does not answer; `say` is told: "live", "asking", "lost" or "over".
 export class Live {
   constructor({ address, heard, ask, say }) {
-    Object.assign(this, { address, heard, ask, say, asking: false });
+    Object.assign(this, { address, heard: { open: () => say("live"), ping() {}, ...heard }, ask, say });
+    this.ended = new AbortController();
+    const { signal } = this.ended;
+    addEventListener("offline", () => this.lost(), { signal });
+    document.addEventListener("visibilitychange", () => this.turn(), { signal });
+    document.addEventListener("keystone:gone", () => this.stop(), { signal });
+    this.timer = setInterval(() => this.tick(), ASK_MS);
+    this.turnedAt = this.askedAt = Date.now();
     this.open();
-    this.timer = setInterval(() => this.isOpen() || this.tryAgain(), ASK_MS);
-    this.isOffline = () => this.lost();
-    addEventListener("offline", this.isOffline);
   }
 
   isOpen() {
@@ -17,34 +26,56 @@ export class Live {
   }
 
   open() {
+    this.stream?.close();
     this.stream = new EventSource(this.address());
-    this.stream.addEventListener("open", () => this.say("live"));
+    this.heardAt = Date.now();
+    for (const [name, act] of Object.entries(this.heard)) {
+      this.stream.addEventListener(name, (event) => {
+        this.heardAt = Date.now();
+        act(event);
+      });
+    }
     this.stream.addEventListener("error", () => this.check());
-    for (const [name, heard] of Object.entries(this.heard)) this.stream.addEventListener(name, heard);
   }
 
-  tryAgain() {
+  tick() {
+    if (document.hidden) return this.rest();
+    if (isPast(this.heardAt, SILENCE_MS)) return this.lost();
+    if (this.isOpen()) return;
     if (this.stream.readyState === EventSource.CLOSED) this.open();
     this.check();
   }
 
+  turn() {
+    this.turnedAt = Date.now();
+    if (!document.hidden && !this.isOpen()) this.open();
+  }
+
+  rest() {
+    if (isPast(this.turnedAt, REST_MS)) this.stream.close();
+    if (isPast(this.askedAt, SELDOM_MS)) this.check();
+  }
+
   lost() {
     this.stream.close();
+    this.heardAt = Date.now();
+    this.say("lost");
     this.check();
   }
 
   async check() {
-    if (this.asking || this.isStopped) return;
-    this.asking = true;
-    const isThere = await this.ask().catch(() => false);
-    this.asking = false;
-    if (!this.isOpen() && !this.isStopped) this.say(isThere ? "asking" : "lost");
+    if (this.isAsking) return;
+    this.isAsking = true;
+    this.askedAt = Date.now();
+    const how = await this.ask().then(() => "asking", () => "lost");
+    this.isAsking = false;
+    if (!this.isOpen() && !this.ended.signal.aborted) this.say(how);
   }
 
   stop() {
-    this.isStopped = true;
+    this.say("over");
+    this.ended.abort();
     this.stream.close();
     clearInterval(this.timer);
-    removeEventListener("offline", this.isOffline);
   }
 }

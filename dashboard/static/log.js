@@ -37,7 +37,10 @@ export class Log {
   // A block without lines may stand for very many of them.
   begin(block) {
     const [first, last] = [Number(block.dataset.first), Number(block.dataset.last)];
-    if (block.childElementCount) return this.take(block);
+    if (block.childElementCount) {
+      this.watcher.observe(block);
+      return this.dress([...block.children]);
+    }
     const made = [];
     for (let from = first; from <= last; from += BLOCK_LINES) made.push(this.block(from, Math.min(from + BLOCK_LINES - 1, last)));
     block.replaceWith(...made);
@@ -51,11 +54,6 @@ export class Log {
     return made;
   }
 
-  take(block) {
-    this.watcher.observe(block);
-    this.dress([...block.children]);
-  }
-
   turn({ target, isIntersecting }) {
     target.isNear = isIntersecting;
     if (isIntersecting) this.fill(target);
@@ -64,25 +62,25 @@ export class Log {
 
   letGo(block) {
     const height = block.offsetHeight; // none when its step is folded
-    if (!height || !block.childElementCount || block.contains(getSelection().anchorNode)) return;
+    if (!height || block.filling || !block.childElementCount || block.contains(getSelection().anchorNode)) return;
     block.style.height = `${height}px`;
     block.replaceChildren();
   }
 
   fill(block) {
-    if (block.querySelector("[id]")) return Promise.resolve();
+    if (!block.style.height) return Promise.resolve();
     block.filling ??= this.fetch(block).finally(() => (block.filling = null));
     return block.filling;
   }
 
   async fetch(block) {
+    const { first, last } = block.dataset; // lines that come later are appended meanwhile
     await wait(FLOWN_OVER_MS);
-    if (!block.isNear) return;
-    const { first, last } = block.dataset;
     try {
-      const html = await (await get(`/deployments/${this.id}/lines?first=${first}&most=${last - first + 1}`)).text();
-      if (!block.isNear || block.querySelector("[id]")) return;
-      block.innerHTML = html;
+      const html = block.isNear && (await (await get(`/deployments/${this.id}/lines?first=${first}&most=${last - first + 1}`)).text());
+      if (!block.isNear) return block.replaceChildren();
+      block.querySelector("button")?.remove();
+      block.insertAdjacentHTML("afterbegin", html);
       block.style.height = "";
       this.dress([...block.children]);
     } catch (error) {
@@ -92,7 +90,7 @@ export class Log {
     }
   }
 
-  // What a reader has asked for of lines, whenever they come.
+  // What a reader has asked for, whenever lines come.
   dress(lines) {
     const [from, to] = this.picked;
     for (const line of lines) {
@@ -145,8 +143,9 @@ export class Log {
     }
     block.dataset.last = number;
     // Far from the window it only grows; its lines come when they are looked at.
-    if (block.style.height) block.style.height = `${parseFloat(block.style.height) + LINE_PX}px`;
-    else block.append(line);
+    const { style } = block;
+    if (style.height) style.height = `${parseFloat(style.height) + LINE_PX}px`;
+    if (!style.height || block.filling) block.append(line);
     const count = number - chapter.dataset.first + 1;
     chapter.querySelector("small").textContent = count === 1 ? "1 line" : `${count.toLocaleString("en")} lines`;
   }

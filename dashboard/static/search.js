@@ -1,83 +1,70 @@
-// Finds text in the whole log: the server says in which lines, the browser marks it in those that
-// are drawn.
+// Finds text in the whole log: the server says in which lines, the browser marks it in those drawn.
 import { get, problem } from "./actions.js";
 
 const PAUSE_MS = 250;
 
 // Where the text stands in an element, across the spans that colour it.
 function* rangesOf(element, wanted) {
-  const nodes = [];
-  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) nodes.push(walker.currentNode);
   const text = element.textContent.toLowerCase();
-  const place = (at) => {
-    let i = 0;
-    while (i < nodes.length - 1 && at > nodes[i].length) at -= nodes[i++].length;
-    return [nodes[i], Math.min(at, nodes[i].length)];
-  };
+  if (!text.includes(wanted)) return;
+  const places = []; // of each character
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); ) places.push(...Array.from({ length: node.length }, (_, i) => [node, i]));
   for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+    const [from, to] = [at, at + wanted.length - 1].map((place) => places[place] ?? places.at(-1));
     const range = new Range();
-    range.setStart(...place(at));
-    range.setEnd(...place(at + wanted.length));
+    range.setStart(...from);
+    range.setEnd(to[0], to[1] + 1);
     yield range;
   }
 }
 
-class Search {
+export class Search {
   constructor(form, log) {
-    Object.assign(this, { form, log, lines: [], total: 0, at: -1, wanted: "" });
-    [this.field, this.said] = ["input", "output"].map((part) => form.querySelector(part));
+    Object.assign(this, { log, lines: [], at: -1, wanted: "" });
+    [this.field, this.said] = form.querySelectorAll("input, output");
     this.field.addEventListener("input", () => this.soon(true));
     this.field.addEventListener("keydown", (event) => this.press(event));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.step(event.submitter.name === "back" ? -1 : 1);
-    });
+    form.addEventListener("submit", (event) => this.turn(event, event.submitter.name === "back"));
     log.view.addEventListener("keystone:lines", () => {
       this.mark();
       if (this.wanted && log.total !== this.seen) this.soon(false);
     });
+    if (this.field.value) this.soon(true); // typed while this was loaded
   }
 
   press(event) {
-    if (event.key === "Escape") this.clear();
-    if (event.key !== "Enter") return;
-    event.preventDefault(); // by itself it would press the first button
-    this.step(event.shiftKey ? -1 : 1);
+    // By itself it would press the first button.
+    if (event.key === "Enter") this.turn(event, event.shiftKey);
+  }
+
+  turn(event, isBack) {
+    event.preventDefault();
+    this.step(isBack ? -1 : 1);
   }
 
   soon(isNew) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.find(isNew), PAUSE_MS);
-  }
-
-  clear() {
-    this.field.value = "";
-    return this.find(true);
+    this.timer = setTimeout(() => this.find(isNew).catch((error) => (this.said.textContent = problem(error))), PAUSE_MS);
   }
 
   async find(isNew) {
-    this.wanted = this.field.value.toLowerCase();
-    this.seen = this.log.total;
-    this.said.textContent = "";
-    Object.assign(this, { lines: [], total: 0 });
+    const wanted = this.field.value.toLowerCase();
+    Object.assign(this, { wanted, seen: this.log.total, lines: [] });
     if (isNew) this.at = -1;
-    if (this.wanted) await this.ask(this.wanted).catch((error) => (this.said.textContent = problem(error)));
-    this.mark();
-    if (isNew && this.lines.length) await this.step(1);
-  }
-
-  async ask(wanted) {
-    const address = `/deployments/${this.log.id}/matches?text=${encodeURIComponent(wanted)}`;
-    const found = await (await get(address)).json();
-    if (wanted !== this.wanted) return;
-    Object.assign(this, found);
+    if (wanted) {
+      const found = await (await get(`/deployments/${this.log.id}/matches?text=${encodeURIComponent(wanted)}`)).json();
+      if (wanted !== this.wanted) return;
+      Object.assign(this, found);
+    }
     this.tell();
+    this.mark();
+    if (isNew) await this.step(1);
   }
 
   tell() {
-    const count = this.total.toLocaleString("en");
-    this.said.textContent = !this.total ? "No match" : this.at < 0 ? count : `${this.at + 1} / ${count}`;
+    const count = this.total?.toLocaleString("en");
+    this.said.textContent = !this.wanted ? "" : !this.lines.length ? "No match" : this.at < 0 ? count : `${this.at + 1} / ${count}`;
   }
 
   async step(by) {
@@ -90,16 +77,7 @@ class Search {
   }
 
   mark() {
-    if (!CSS.highlights) return;
-    CSS.highlights.delete("match");
-    if (!this.wanted) return;
-    const texts = [...this.log.view.querySelectorAll(".block > [id] > span")];
-    CSS.highlights.set("match", new Highlight(...texts.flatMap((text) => [...rangesOf(text, this.wanted)])));
+    const texts = this.wanted ? [...this.log.view.querySelectorAll(".block > [id] > span")] : [];
+    CSS.highlights?.set("match", new Highlight(...texts.flatMap((text) => [...rangesOf(text, this.wanted)])));
   }
-}
-
-// It is loaded by the first touch; what was typed meanwhile counts.
-export function watchSearch(form, log) {
-  const search = new Search(form, log);
-  if (search.field.value) search.soon(true);
 }

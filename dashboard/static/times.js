@@ -9,6 +9,8 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+const DAY = new Intl.DateTimeFormat("sv", { dateStyle: "short" }); // the Swedish write 2026-11-23
+
 export function age(moment, now) {
   const seconds = Math.trunc((now - moment) / 1000);
   if (seconds < 5) return "just now";
@@ -16,29 +18,27 @@ export function age(moment, now) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   if (seconds < 30 * 86400) return `${Math.floor(seconds / 86400)} d ago`;
-  return new Date(moment).toISOString().slice(0, 10);
+  return DAY.format(moment);
 }
 
 // The title keeps the server's UTC time and gets the reader's own in front of it.
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 function localise(time) {
-  if (time.dataset.local) return;
-  time.dataset.local = "yes";
-  const own = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-  time.title = `${own} (${time.title})`;
+  time.isLocal = true;
+  time.title = `${EXACT.format(new Date(time.dateTime))} (${time.title})`;
 }
 
 // The clock of a line, in the reader's own zone; a formatter is dear, and a log has many lines.
 const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 export function localClock(time) {
-  const moment = new Date(time.dateTime);
-  time.textContent = CLOCK.format(moment);
-  time.title = `${time.textContent}.${String(moment.getMilliseconds()).padStart(3, "0")} (${time.dateTime})`;
+  time.textContent = CLOCK.format(new Date(time.dateTime));
+  time.title = time.dateTime;
 }
 
 function tick() {
   const now = Date.now();
   for (const time of document.querySelectorAll("time[data-age]")) {
-    localise(time);
+    if (!time.isLocal) localise(time);
     const words = age(Date.parse(time.dateTime), now);
     if (time.textContent !== words) time.textContent = words;
   }

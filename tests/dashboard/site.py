@@ -4,10 +4,11 @@ What the receiver answers itself (events, logs, triggers) is played here, with k
 pages' scripts can be tested alone.
 """
 
+import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,6 +39,7 @@ CONTAINER: dict[str, object] = {
 }
 ADA = Visitor(kind="user", name="ada", role=Role.ADMIN, csrf_token="csrf-of-ada")
 START_DEADLINE_S = 20
+LOOK_S = 0.02
 
 
 @dataclass
@@ -54,6 +56,33 @@ class Door:
     changes: Callable[[], Response] = field(default=lambda: Response(status_code=404))
     container: Callable[[], Response] = field(default=lambda: JSONResponse(CONTAINER))
     output: Callable[[], Response] = field(default=lambda: PlainTextResponse(""))
+
+
+@dataclass
+class News:
+    """A stream of events that tells what a test says, and holds its connections open."""
+
+    told: list[str] = field(default_factory=list)  # names of events, to everybody who listens
+    opened: int = 0
+    listening: int = 0
+
+    def stream(self) -> Response:
+        """Answer as the receiver does; like there, a listener hears `changed` to begin with."""
+        return StreamingResponse(self._events(), media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[str]:
+        self.opened += 1
+        self.listening += 1
+        heard = len(self.told)
+        try:
+            yield "event: changed\ndata: 0\n\n"
+            while True:
+                for name in self.told[heard:]:
+                    heard += 1
+                    yield f"event: {name}\ndata: {heard}\n\n"
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self.listening -= 1
 
 
 class KnowsVisitor:

@@ -75,7 +75,7 @@ def test_without_an_earlier_release_the_button_says_so(
         app = rows.add_app(session)
         rows.make_live(session, app, rows.add_deployment(session, app))
     button = form(page(client, "/apps/web"), "rollback")
-    assert 'disabled title="There is no earlier release to go back to"' in button
+    assert 'disabled="true" title="There is no earlier release to go back to"' in button
     assert "<small" in button
 
 
@@ -127,7 +127,9 @@ def test_a_redeploy_waits_for_what_is_on_its_way(client: TestClient, database: D
         rows.add_deployment(session, app, state=DeploymentState.RUNNING)
         app.configuration += 1
         session.add(app)
-    assert "#2 is on its way; wait for its end</small>" in form(page(client, "/apps/web"), "apply")
+    html = page(client, "/apps/web")
+    assert "#2 is on its way; wait for its end</small>" in form(html, "redeploy")
+    assert form(html, "apply") == ""
 
 
 # --- The container ---------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def test_the_container_is_shown_as_it_was_last_seen(
 
 def test_an_app_that_was_never_live_has_no_container(client: TestClient, scene: Scene) -> None:
     html = page(client, "/apps/status-page")
-    assert "data-container" not in html
+    assert "None: nothing is live yet." in html
     assert "No release has been live yet." in html
 
 

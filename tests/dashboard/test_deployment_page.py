@@ -154,7 +154,7 @@ def test_a_deployment_that_is_being_cancelled_says_so_until_it_ends(
     assert "Being cancelled" in html
     assert "<title>web #1: being cancelled · Keystone</title>" in html
     assert "Cancelled by user:grace; it stops as soon as it can." in html
-    assert 'disabled title="It is being cancelled"' in html
+    assert 'disabled="true" title="It is being cancelled"' in html
     assert '<dt>Attempts</dt><dd class="num">2</dd>' in html
 
 

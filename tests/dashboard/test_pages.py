@@ -57,7 +57,7 @@ def test_the_overview_shows_how_every_app_stands(client: TestClient, scene: Scen
         assert f'href="/apps/{name}"' in html
     assert "out of memory at 512 MB" in html
     assert f'href="/deployments/{scene.running}">#27</a>' in html
-    assert re.search(r"#27</a>\s*<span>Build</span>", html)
+    assert re.search(r"#27</a>\s*<span class=\"clip\">Build</span>", html)
     assert "Nothing is live yet" in html
     assert "Its container exited with code 1, again and again" in html
     assert 'href="/favicon/bad.svg"' in html
@@ -210,7 +210,7 @@ def test_an_end_without_success_is_explained(
 
 def test_what_is_going_on_cannot_be_deployed_again(client: TestClient, scene: Scene) -> None:
     html = page(client, f"/deployments/{scene.running}")
-    assert re.search(r'disabled title="It is going on[^"]*">Redeploy<', html)
+    assert re.search(r'disabled="true" title="It is going on[^"]*">Redeploy<', html)
 
 
 def test_only_the_end_of_a_long_log_is_drawn_with_a_way_to_the_whole(
@@ -313,7 +313,7 @@ def test_buttons_a_role_may_not_use_are_disabled_and_say_why(
     for address in ("/apps/web", "/apps/importer", f"/deployments/{scene.running}"):
         forms = re.findall(r"<form class=\"action[ \"].*?</form>", page(client, address), re.DOTALL)
         assert forms
-        assert all('disabled title="Your role is viewer' in form for form in forms)
+        assert all('disabled="true" title="Your role is viewer' in form for form in forms)
 
 
 def test_a_page_carries_the_visitors_csrf_token(client: TestClient, scene: Scene) -> None:

@@ -201,9 +201,11 @@ def test_following_pauses_when_the_reader_scrolls_up(
 def test_lines_that_come_while_older_ones_are_fetched_are_not_lost(
     tab: Page, site: Site, runtime: WebRuntime, deployment: int
 ) -> None:
-    write_log(runtime, deployment, (f"line {n}" for n in range(1, 951)))
+    write_log(runtime, deployment, (f"line {n}" for n in range(1, 801)))
     tab.goto(f"/deployments/{deployment}")
-    expect(line(tab, 950)).to_be_in_viewport()
+    expect(tab.locator(".link-state")).to_have_text("Live")
+    write_log(runtime, deployment, (f"line {n}" for n in range(801, 951)))  # a block to be added to
+    expect(line(tab, 950)).to_be_in_viewport(timeout=SOON_MS)
     tab.locator(".log").evaluate("(log) => { log.scrollTop = 0; }")
     expect(line(tab, 950)).to_have_count(0)
     held: list[Route] = []
@@ -215,6 +217,7 @@ def test_lines_that_come_while_older_ones_are_fetched_are_not_lost(
     for route in held:
         route.continue_()
     tab.unroute("**/lines?*")
+    expect(line(tab, 950)).to_be_attached(timeout=SOON_MS)
     expect(line(tab, 952)).to_be_in_viewport(timeout=SOON_MS)
     numbers = tab.locator(".block a").all_inner_texts()
     assert [int(number) for number in numbers[-150:]] == list(range(803, 953))
@@ -307,6 +310,7 @@ def test_text_is_found_in_the_whole_log_and_steps_fold(
 def test_how_a_log_is_shown_is_remembered(tab: Page, site: Site, long_log: int) -> None:
     tab.goto(f"/deployments/{long_log}")
     expect(line(tab, 1).locator("time")).to_have_text("15:45:58")
+    expect(tab.locator(".log.ready")).to_be_visible()
     tab.get_by_role("button", name="Times").click()
     expect(line(tab, 1).locator("time")).to_be_hidden()
     tab.reload()
