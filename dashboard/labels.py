@@ -136,6 +136,15 @@ KIND_WORDS = {
     Kind.UPDATE: "update",
     Kind.ROLLBACK: "rollback",
 }
+
+
+def kind_words(kind: Kind, trigger: Trigger) -> str:
+    """Say what a deployment does: an update that a person asked for is a redeploy."""
+    if kind is Kind.UPDATE and trigger is Trigger.MANUAL:
+        return "redeploy"
+    return KIND_WORDS[kind]
+
+
 # What an end without success means, for those who do not know the word.
 ENDINGS = {
     DeploymentState.FAILURE: "The app did not pass: its build, its start or its health check.",

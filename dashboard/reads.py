@@ -64,6 +64,7 @@ class Work:
     state: DeploymentState
     since: datetime
     step: StepName | None
+    cancelled_by: str | None  # and it has not stopped yet
 
     @property
     def seconds(self) -> float:
@@ -175,6 +176,7 @@ def _open_work() -> AnySelect:
             col(Deployment.state),
             since,
             col(Step.name),
+            col(Deployment.cancelled_by),
         )
         .join(App, col(App.id) == col(Deployment.app_id))
         .join(Step, running, isouter=True)

@@ -282,3 +282,12 @@ def test_the_deliveries_of_the_repository_are_one_click_away(
     client: TestClient, scene: Scene
 ) -> None:
     assert 'href="/deliveries?repository=octo/web"' in page(client, "/apps/web")
+
+
+def test_what_is_being_cancelled_cannot_be_cancelled_again(
+    client: TestClient, database: Database, scene: Scene
+) -> None:
+    assert "aria-disabled" not in form(page(client, "/apps/shop"), "cancel")
+    with database.writing() as session:
+        session.get_one(Deployment, scene.running).cancelled_by = "user:ada"
+    assert "It is being cancelled" in form(page(client, "/apps/shop"), "cancel")

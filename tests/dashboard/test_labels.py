@@ -14,6 +14,7 @@ from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
+    Kind,
     Role,
     StepName,
     StepState,
@@ -128,3 +129,18 @@ def test_a_commits_link_leads_to_the_repositorys_pages() -> None:
 def test_a_refusal_names_the_role_that_is_needed() -> None:
     assert labels.needs_role(Role.DEPLOYER, Role.ADMIN) == ""
     assert "needs deployer" in labels.needs_role(Role.DEPLOYER, Role.VIEWER)
+
+
+@pytest.mark.parametrize(
+    ("kind", "trigger", "words"),
+    [
+        (Kind.INITIAL, Trigger.MANUAL, "first deployment"),
+        (Kind.UPDATE, Trigger.PUSH, "update"),
+        (Kind.UPDATE, Trigger.MANUAL, "redeploy"),
+        (Kind.ROLLBACK, Trigger.ROLLBACK, "rollback"),
+    ],
+)
+def test_an_update_that_a_person_asked_for_is_a_redeploy(
+    kind: Kind, trigger: Trigger, words: str
+) -> None:
+    assert labels.kind_words(kind, trigger) == words
