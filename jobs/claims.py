@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
 from jobs.models import Deployment, Lease
-from jobs.records.deployments import Grip, locked_app, moment_of, supersede
+from jobs.records.deployments import Grip, locked_app, supersede
 from jobs.states import DeploymentState, Trigger
 from jobs.triggers import Order, compare
 
@@ -106,7 +106,7 @@ def _order(one: Deployment, other: Deployment) -> Order | None:
         return None
     if one.commit_sha == other.commit_sha:
         return None
-    return compare(moment_of(one), moment_of(other))
+    return compare(one.pushed_at, other.pushed_at)
 
 
 def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:

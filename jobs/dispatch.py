@@ -30,7 +30,7 @@ from jobs.records.deployments import Grip, begin, finish, stop_asked
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState
+from jobs.states import DeploymentState, StepName
 from jobs.stopping import StopSignal
 from jobs.work import Tools, Work
 
@@ -86,6 +86,8 @@ def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim, plan: Pla
         log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
     )
     work = Work(plan, claim, tools, runtime.database, runtime.vault, log, StopSignal())
+    if plan.attempt > 1:
+        work.say(StepName.CHECKOUT, "begun again: the worker was killed that was at it before")
     try:
         with kept_alive(work):
             deploy(work)

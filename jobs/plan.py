@@ -149,6 +149,7 @@ class Plan:
 
     deployment_id: int
     number: int
+    attempt: int  # 2: a worker died at the first one
     kind: Kind
     trigger: Trigger
     ref: str
@@ -201,6 +202,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
     return Plan(
         deployment_id=grip.deployment_id,
         number=deployment.number,
+        attempt=deployment.attempts,
         kind=deployment.kind,
         trigger=deployment.trigger,
         ref=deployment.ref,

@@ -12,11 +12,11 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.adapters.ports import Route, Router
+from jobs.adapters.ports import Engine, Route, Router
 from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.draining import drain
-from jobs.errors import LeaseLostError, PlatformError, PortNotServedError
+from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.lease import expired, give_back, holder_name, let_go, take_over
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
@@ -94,11 +94,21 @@ def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None
     if deployment.state is not DeploymentState.SUCCESS:
         # First the traffic: the worker may have died just after it had switched.
         _lead_back(tools.router, app)
-        remove_containers(tools.engine, grip.deployment_id)
+        _remove_what_it_made(tools.engine, grip.deployment_id)
     with runtime.database.writing() as session:
         hold(session, grip)
         _end_or_repeat(session, session.get_one(Deployment, grip.deployment_id))
         give_back(session, grip)
+
+
+def _remove_what_it_made(engine: Engine, deployment_id: int) -> None:
+    try:
+        remove_containers(engine, deployment_id)
+    except DockerError as exc:
+        # An engine that does not answer is waited for. One that does, and cannot remove it, must
+        # not keep the app from its next deployment: the sweep will try again and again.
+        engine.version()
+        logger.warning("%s", exc, extra={"action": "container_left"})
 
 
 def _lead_back(router: Router, app: App) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Container, Engine, Image, Router
+from jobs.errors import DockerError
 from jobs.lease import is_free
 from jobs.models import App, Deployment, Lease, now
 from jobs.naming import APP_LABEL, network_name
@@ -37,7 +38,11 @@ def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
             if not _is_owned(session, tools.router, container, apps.get(_app_of(container)))
         ]
     for container in unowned:
-        _remove(runtime, tools, container)
+        try:
+            _remove(runtime, tools, container)
+        except DockerError as exc:
+            # Tried again in the next round; meanwhile the others go.
+            logger.warning("%s", exc, extra={"action": "container_left"})
     labels = [container.labels for container in containers] + [image.labels for image in images]
     gone = {found.get(APP_LABEL, "") for found in (*labels, *networks)} - {*apps, ""}
     for name in gone:

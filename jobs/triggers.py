@@ -127,26 +127,16 @@ class Order(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What is known of when a push was made."""
-
-    before: str | None
-    commit: str
-    pushed_at: int | None
-
-
-def compare(push: Moment, other: Moment) -> Order:
+def compare(pushed_at: int | None, other: int | None) -> Order:
     """Tell whether a push was made before or after another of the same branch.
 
-    GitHub's clock decides; inside one of its seconds, which commit the one found and the other
-    left. Deliveries arrive in any order, so when neither tells, the branch itself must be asked.
+    GitHub's clock decides. Inside one of its seconds the branch itself must be asked: that a push
+    found the commit which the other left proves nothing, as a branch may go back to where it was.
+
+    Args:
+        pushed_at: when the push was made, in seconds since 1970; None is unknown.
+        other: when the other one was.
     """
-    if None not in (push.pushed_at, other.pushed_at) and push.pushed_at != other.pushed_at:
-        earlier = (push.pushed_at or 0) < (other.pushed_at or 0)
-        return Order.OLDER if earlier else Order.NEWER
-    follows = push.before == other.commit
-    precedes = other.before == push.commit
-    if follows == precedes:  # neither, or a branch moved back and forth within a second
+    if pushed_at is None or other is None or pushed_at == other:
         return Order.UNKNOWN
-    return Order.NEWER if follows else Order.OLDER
+    return Order.OLDER if pushed_at < other else Order.NEWER

@@ -28,7 +28,7 @@ from jobs.states import (
     Trigger,
     ensure_transition,
 )
-from jobs.triggers import Moment, Order, compare
+from jobs.triggers import Order, compare
 
 MOST_QUEUED = 2000  # of one app
 
@@ -304,14 +304,9 @@ def replace_running(session: Session, app: App, newer: Deployment) -> None:
         .with_for_update()
     )
     for running in session.exec(statement).all():
-        is_newer = compare(moment_of(newer), moment_of(running)) is Order.NEWER
+        is_newer = compare(newer.pushed_at, running.pushed_at) is Order.NEWER
         if is_newer and _step(session, running.id or 0, StepName.SWITCH) is None:
             running.replaced_by = newer.number
-
-
-def moment_of(deployment: Deployment) -> Moment:
-    """Give what is known of when a deployment's push was made."""
-    return Moment(deployment.before_sha, deployment.commit_sha, deployment.pushed_at)
 
 
 def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | None:

@@ -6,9 +6,8 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from jobs.models import App, Deployment, Release
-from jobs.records.deployments import moment_of
 from jobs.states import DeploymentState, Trigger
-from jobs.triggers import Moment, Order, Push, Rule, compare
+from jobs.triggers import Order, Push, Rule, compare
 
 ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
 PUSHED = (Trigger.PUSH, Trigger.CATCH_UP)
@@ -51,8 +50,7 @@ def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
     latest = session.exec(statement).first()
     if latest is None:
         return None
-    mine = Moment(push.before, push.commit_sha, push.pushed_at)
-    return latest if compare(mine, moment_of(latest)) is Order.OLDER else None
+    return latest if compare(push.pushed_at, latest.pushed_at) is Order.OLDER else None
 
 
 def caught_up(session: Session, app: App, push: Push) -> Deployment | None:

@@ -17,11 +17,14 @@ def retire(work: Work, serving: Serving) -> None:
         DockerError: the engine failed; the watcher removes what is left.
         RouterError: the router failed; the old container goes on running.
     """
+    # One that was paused since the switch may wake up when the app is another worker's.
+    work.ensure_held()
     # Only now: a candidate that crashes must not be started again, and nobody should wait for this.
     work.tools.engine.keep_running(serving.container_id, serving.restart)
     route = serving.route
     # A router that restarted a moment ago may have read the old route: before anything is stopped.
     if work.tools.router.routes().get(route.port) != route:
+        work.ensure_held()
         work.tools.router.switch(route)
     if work.plan.live is not None:
         _end(work, work.plan.live)

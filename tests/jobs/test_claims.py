@@ -128,7 +128,22 @@ def test_pushes_of_different_branches_do_not_compete(bench: Bench, app: App) -> 
 
 
 class TestAmbiguousPushes:
-    """Two pushes of one second whose chain has a gap: only the branch can tell."""
+    """Pushes of one second: only the branch can tell."""
+
+    @pytest.mark.parametrize("order", [*permutations(range(3))])
+    def test_a_branch_that_comes_back_to_where_it_was_is_where_it_is(
+        self, bench: Bench, app: App, order: tuple[int, ...]
+    ) -> None:
+        """Each push finds what another one left, in a circle: the chain would outdate them all."""
+        shas = [bench.commit(message) for message in ("one", "two", "three")]
+        circle = [
+            push_of(bench, sha, pushed_at=1_800_000_000, before=shas[number - 1])
+            for number, sha in enumerate(shas)
+        ]
+        ids = [bench.deliver(circle[i]).deployments[0][0].id or 0 for i in order]
+        run_all(bench, ids)
+        states = dict(zip(order, bench.states(app), strict=True))
+        assert states == {0: "superseded", 1: "superseded", 2: "success"}
 
     def ambiguous(self, bench: Bench) -> tuple[int, int, Push, Push]:
         one = push_of(bench, bench.commit("one"), pushed_at=1_800_000_000, before="e" * 40)

@@ -475,6 +475,23 @@ class TestLosingTheLease:
         assert bench.run(second).state is DeploymentState.RUNNING
         assert bench.world.calls("stop") == []
 
+    def test_one_that_wakes_up_in_retire_does_not_switch_again(
+        self, bench: Bench, app: App
+    ) -> None:
+        bench.deploy(app)
+        before = bench.world.router.current[app.host_port]
+        second = bench.push(app)
+
+        def steal(_about: str) -> None:
+            self.steal(bench)
+            bench.world.router.current[app.host_port] = before  # as the next one has led it
+            bench.world.journal.clear()
+
+        bench.world.engine.on("keep_running", steal)
+        assert bench.run(second).state is DeploymentState.SUCCESS
+        assert bench.world.calls("switch", "release", "stop") == []
+        assert bench.world.router.current[app.host_port] == before
+
     def test_in_retire_the_old_container_is_left_alone(self, bench: Bench, app: App) -> None:
         first = bench.deploy(app)
         second = bench.push(app)

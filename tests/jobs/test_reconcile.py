@@ -53,6 +53,7 @@ class TestAKilledWorker:
         if step in {StepName.CHECKOUT, StepName.BUILD}:
             assert found.state is DeploymentState.QUEUED
             assert bench.run(second).state is DeploymentState.SUCCESS
+            assert "checkout | begun again: the worker was killed" in bench.log(second)
         else:
             assert found.state is DeploymentState.ERROR
             assert f"killed in {step}" in found.reason
@@ -185,6 +186,20 @@ class TestAKilledWorker:
         bench.reconcile()
         assert bench.deployment(deployment).state is DeploymentState.ERROR
 
+    def test_a_container_that_cannot_be_removed_does_not_keep_the_app(
+        self, bench: Bench, app: App
+    ) -> None:
+        deployment = bench.push(app)
+        bench.world.probe.on("look", kill)
+        bench.run_and_die(deployment)
+        bench.world.engine.fail("stop", DockerError("the container could not be removed"))
+        bench.reconcile()
+        assert bench.deployment(deployment).state is DeploymentState.ERROR
+        assert bench.leases() == []
+        bench.world.engine.heal()
+        bench.reconcile()
+        assert bench.containers_of(deployment) == []
+
     def test_one_that_cannot_be_recovered_does_not_hold_up_the_others(
         self, bench: Bench, app: App
     ) -> None:
@@ -199,9 +214,9 @@ class TestAKilledWorker:
 
         def fail_once(_about: str) -> None:
             if next(calls) == 0:
-                raise DockerError("just this once")
+                raise RouterError("just this once")
 
-        bench.world.engine.on("containers", fail_once)
+        bench.world.router.on("routes", fail_once)
         bench.reconcile()
         states = [bench.deployment(deployment).state for deployment in ids]
         assert sorted(states) == [DeploymentState.QUEUED, DeploymentState.RUNNING]

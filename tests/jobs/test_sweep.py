@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, delete, select
 
-from jobs.errors import StorageError
+from jobs.errors import DockerError, StorageError
 from jobs.lease import take
 from jobs.models import App, Deployment, Release, now
-from jobs.naming import APP_LABEL, IDENTITY_LABEL, network_name
+from jobs.naming import APP_LABEL, IDENTITY_LABEL, labels, network_name
 from jobs.states import DeploymentState
 from jobs.sweep import sweep_containers
 from tests.jobs.bench import Bench, kill
@@ -145,6 +145,23 @@ def take_app(bench: Bench, app: App) -> None:
     asked = bench.ask(app)
     with bench.writing() as session:
         take(session, app.id or 0, asked, "worker:2")
+
+
+def test_a_container_that_cannot_be_removed_holds_up_no_other(bench: Bench, app: App) -> None:
+    engine = bench.world.engine
+    stuck, other = (
+        engine.add_container(f"left-{number}", labels(bench.runtime.identity, app.name, number))
+        for number in (97, 98)
+    )
+
+    def refuse(about: str) -> None:
+        if about == stuck:
+            raise DockerError("the container could not be removed")
+
+    engine.on("stop", refuse)
+    bench.reconcile()
+    assert stuck in engine.all_containers
+    assert other not in engine.all_containers
 
 
 class TestImages:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Queue
-from rq.job import Job
+from rq.job import Job, JobStatus
+from rq.webhook import Webhook
 
 from jobs.claims import claim_next
 from jobs.lease import expired, give_back, holder_name
@@ -309,6 +311,16 @@ class TestWhatItRefuses:
         assert (job.success_callback, job.failure_callback, job.stopped_callback) == (None,) * 3
         with pytest.raises(PermissionError):
             _ = job.func
+
+    def test_no_address_that_redis_names_is_told_anything(self, redis: Redis) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(0.5)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            job = DeploymentJob.create(TASK, args=[1], connection=redis, serializer="json")
+            job.webhooks = [Webhook(url, "failed", timeout=1)]
+            job.send_webhooks(JobStatus.FAILED)
+            with pytest.raises(TimeoutError):
+                listener.accept()
 
 
 def test_only_the_dead_childs_lease_expires(bench: Bench) -> None:

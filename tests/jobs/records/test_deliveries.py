@@ -147,18 +147,13 @@ class TestComingLate:
         assert deployment.reason == "#1 is a newer push and came first"
         assert bench.states(app) == ["queued", "superseded"]
 
-    def test_an_older_push_by_the_chain_of_one_second_is_superseded(
+    def test_of_pushes_of_one_second_the_branch_knows_the_newest(
         self, bench: Bench, app: App
     ) -> None:
         older = push_of(bench, "a" * 40, pushed_at=5)
         newer = push_of(bench, "b" * 40, pushed_at=5)
         bench.deliver(newer)
         bench.deliver(older)
-        assert bench.states(app) == ["queued", "superseded"]
-
-    def test_what_cannot_be_told_waits(self, bench: Bench, app: App) -> None:
-        bench.deliver(push_of(bench, "a" * 40, pushed_at=5, before="e" * 40))
-        bench.deliver(push_of(bench, "b" * 40, pushed_at=5, before="f" * 40))
         assert bench.states(app) == ["queued", "queued"]
 
 
