@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, func, select
 
-from jobs.models import CommitStatus, Deployment
+from jobs.models import App, CommitStatus, Deployment, now
 from jobs.states import github_description, github_state
 
 NO_TOKEN = "not configured: the repository has no token"  # noqa: S105
@@ -45,3 +45,24 @@ def postpone(session: Session, status_id: int, *, until: datetime, error: str) -
     status.attempts += 1
     status.error = error[:500]
     status.next_attempt_at = until
+
+
+def tell_again(session: Session, repository_id: int) -> None:
+    """Have GitHub told how each app of a repository stands, where that was given up.
+
+    Only the last word of each app: what came before it is of no use any more.
+    """
+    last_words = (
+        select(func.max(CommitStatus.id))
+        .join(Deployment, col(Deployment.id) == CommitStatus.deployment_id)
+        .join(App, col(App.id) == Deployment.app_id)
+        .where(App.repository_id == repository_id)
+        .group_by(col(Deployment.app_id))
+    )
+    given_up = select(CommitStatus).where(
+        col(CommitStatus.id).in_(last_words),
+        col(CommitStatus.posted_at).is_(None),
+        col(CommitStatus.next_attempt_at).is_(None),
+    )
+    for status in session.exec(given_up).all():
+        status.attempts, status.next_attempt_at = 0, now()

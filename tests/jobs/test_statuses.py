@@ -8,13 +8,14 @@ from sqlmodel import select
 
 from jobs.errors import GitHubError, GitHubTokenError
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
+from jobs.records.repositories import set_token
 from jobs.records.statuses import NO_TOKEN
 from jobs.states import GitHubState
 from jobs.statuses import LONGEST_DELAY, MOST_ATTEMPTS, OVERTAKEN, next_attempt, send_due
 from jobs.vault import Vault
 from jobs.watcher import send_all
 from tests.fakes import Behaviour
-from tests.jobs.bench import Bench
+from tests.jobs.bench import TESTER, Bench
 
 
 @pytest.fixture
@@ -118,6 +119,19 @@ def test_a_refused_token_is_flagged_and_not_tried_again(bench: Bench, app: App) 
     bench.run(deployment)
     send(bench)
     assert problem(bench, app) is None
+
+
+def test_another_token_tells_the_last_word_of_each_app(bench: Bench, app: App) -> None:
+    bench.world.forge.fail("post_status", GitHubTokenError("Bad credentials", permanent=True))
+    bench.deploy(app)
+    assert send(bench) == []
+    bench.world.forge.heal()
+    with bench.writing() as session:
+        repository = session.get_one(Repository, app.repository_id)
+        vault = bench.runtime.vault
+        set_token(session, repository, SecretStr("ghp_another"), TESTER, vault=vault)
+    assert send(bench) == ["success"]
+    assert bench.world.forge.tokens[-1] == "ghp_another"
 
 
 def test_a_status_that_is_refused_for_its_own_sake_says_nothing_of_the_token(
