@@ -14,7 +14,7 @@ from jobs.containers import describe, note_container
 from jobs.environment import open_environment, secrets_of
 from jobs.errors import KeystoneError, NotFoundError
 from jobs.hooks import install_hook
-from jobs.logs import LONGEST_LINE, clean
+from jobs.logs import shown
 from jobs.models import App, Release
 from jobs.records.audit import Actor
 from jobs.redaction import Redactor
@@ -76,7 +76,7 @@ def container_output(
         after=str(question.about.get("after", "")),
     )
     redact = _redactor(runtime, app)
-    return {"lines": [(line.at, redact(clean(line.text))[:LONGEST_LINE]) for line in lines]}
+    return {"lines": [(line.at, shown(line.text, redact)) for line in lines]}
 
 
 def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:

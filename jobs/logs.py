@@ -40,6 +40,16 @@ def clean(text: str) -> str:
     return CONTROL.sub("", text)
 
 
+def masked(line: str, redact: Redactor) -> str:
+    """Give a line without tricks and secrets; no control character may hide a secret."""
+    return redact(clean(line))
+
+
+def shown(line: str, redact: Redactor) -> str:
+    """Give a line as it may be shown; it is cut last, so that no cut leaves half a secret."""
+    return masked(line, redact)[:LONGEST_LINE]
+
+
 def _pieces(line: str) -> list[str]:
     starts = range(0, len(line) or 1, LONGEST_LINE)
     return [line[start : start + LONGEST_LINE] for start in starts]
@@ -59,9 +69,9 @@ class DeploymentLog:
     def write(self, step: str, text: str) -> None:
         """Add text to the log, each of its lines stamped with the time and the step."""
         stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        # In this order: no control character may hide a secret, and no cut leave half of one.
-        masked = (self.redact(clean(line)) for line in text.splitlines() or [""])
-        lines = (piece for line in masked for piece in _pieces(line))
+        # Masked before it is cut: half a secret would not be recognised.
+        whole = (masked(line, self.redact) for line in text.splitlines() or [""])
+        lines = (piece for line in whole for piece in _pieces(line))
         data = "".join(f"{stamp} {step} | {line}\n" for line in lines).encode(errors="replace")
         with self._lock:
             if self._room <= 0:

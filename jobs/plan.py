@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlmodel import Session
 
-from jobs.adapters.ports import Remote
+from jobs.adapters.ports import Remote, other_slot
 from jobs.environment import Environment, Variable, open_environment
 from jobs.models import App, Deployment, Release, Repository
 from jobs.records.deployments import Grip
@@ -184,7 +184,7 @@ class Plan:
     @property
     def free_slot(self) -> str:
         """The router's server that does not serve now."""
-        return "b" if self.live and self.live.slot == "a" else "a"
+        return other_slot(self.live.slot if self.live else None)
 
 
 def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) -> Plan:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.adapters.ports import Engine, Route, Router
+from jobs.adapters.ports import Engine, Route, Router, other_slot
 from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.draining import drain
@@ -124,7 +124,7 @@ def _lead_back(router: Router, app: App) -> None:
 
 def _finish_requests(router: Router, route: Route) -> None:
     """Let the slot that a route was led back from answer what it was asked."""
-    other = "b" if route.slot == "a" else "a"
+    other = other_slot(route.slot)
     drain(router, route.port, other, within_s=DRAINED_WITHIN_S)
     router.release(route.port, other)
 

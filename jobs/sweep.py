@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.adapters.ports import Container, Engine, Image, Router
+from jobs.adapters.ports import Container, Engine, Image, Router, other_slot
 from jobs.errors import DockerError
 from jobs.lease import is_free
 from jobs.models import App, Deployment, Lease, now
@@ -69,7 +69,7 @@ def _drains(session: Session, router: Router, app: App) -> bool:
     """Whether the release before the live one still answers somebody."""
     if not _has_just_switched(session, app):
         return False
-    return router.in_flight(app.host_port, _other_slot(app)) > 0
+    return router.in_flight(app.host_port, other_slot(app.live_slot)) > 0
 
 
 def _has_just_switched(session: Session, app: App) -> bool:
@@ -78,10 +78,6 @@ def _has_just_switched(session: Session, app: App) -> bool:
     if live is None or live.ended_at is None:
         return False
     return now() - live.ended_at < timedelta(seconds=app.drain_timeout_s)
-
-
-def _other_slot(app: App) -> str:
-    return "b" if app.live_slot == "a" else "a"
 
 
 def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container) -> None:
@@ -96,7 +92,7 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
         if _is_owned(session, tools.router, container, app):
             return
         if app is not None and app.live_slot is not None:
-            tools.router.release(app.host_port, _other_slot(app))
+            tools.router.release(app.host_port, other_slot(app.live_slot))
     logger.info(
         "removing the container %s, which nothing owns",
         container.name,

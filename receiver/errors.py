@@ -253,11 +253,17 @@ def _answer(
 def _wants_page(request: Request) -> bool:
     is_api = request.url.path.startswith(("/api/", "/webhooks/"))
     # A browser that has sent a page's form by itself shows whatever it is answered.
-    return "text/html" in request.headers.get("accept", "") and (_is_form(request) or not is_api)
+    return is_form_of_a_browser(request) or (_takes_pages(request) and not is_api)
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith(FORM)
+def is_form_of_a_browser(request: Request) -> bool:
+    """Whether a browser has sent a page's form by itself; a script would ask for JSON."""
+    is_form = request.headers.get("content-type", "").startswith(FORM)
+    return is_form and _takes_pages(request)
+
+
+def _takes_pages(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _page(status: int, message: str) -> str:
@@ -319,7 +325,7 @@ async def _read_form(request: Request) -> Texts:
 
 def _is_form_of_a_page(request: Request) -> bool:
     """Whether one of our own pages has sent it: what another site sends is never shown again."""
-    is_sent = request.method == "POST" and _is_form(request) and _wants_page(request)
+    is_sent = request.method == "POST" and is_form_of_a_browser(request)
     return is_sent and page_behind(request) is not None
 
 

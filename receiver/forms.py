@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dashboard.views.login import page_behind
-from receiver.errors import FORM
+from receiver.errors import is_form_of_a_browser
 
 FIRST_REDIRECT = 300
 
@@ -15,13 +15,8 @@ def led_back(request: Request, response: Response) -> Response:
     Programs and scripts get what they asked for; so does a form whose page is not known, or whose
     answer is a page of its own, with a secret perhaps that is shown this once.
     """
-    page = page_behind(request) if _is_form_of_a_browser(request) else None
+    page = page_behind(request) if is_form_of_a_browser(request) else None
     is_page = response.media_type == "text/html"
     if page is None or is_page or response.status_code >= FIRST_REDIRECT:
         return response
     return RedirectResponse(page, 303, background=response.background)
-
-
-def _is_form_of_a_browser(request: Request) -> bool:
-    is_form = request.headers.get("content-type", "").startswith(FORM)
-    return is_form and "text/html" in request.headers.get("accept", "")

@@ -33,7 +33,7 @@ from jobs.adapters.haproxy_domains import (
     read_certificates,
     read_map,
 )
-from jobs.adapters.ports import Route
+from jobs.adapters.ports import Route, other_slot
 from jobs.errors import PortNotServedError, RouterError
 
 RETRY_PAUSE_S = 0.1
@@ -260,8 +260,7 @@ class HAProxyRouter:
 def _servers(port: int, slot: str) -> tuple[str, str]:
     """Name a port's slot, and the other one, as commands do."""
     ensure_slot(slot)
-    other = SLOTS[1 - SLOTS.index(slot)]
-    return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other}"
+    return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"
 
 
 def _rows(answer: str) -> list[Row]:

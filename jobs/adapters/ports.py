@@ -290,6 +290,11 @@ class Route:
     address: str  # "10.201.0.2:8000"
 
 
+def other_slot(slot: str | None) -> str:
+    """Give the slot of a port that does not serve when this one does; "a" when none does."""
+    return "b" if slot == "a" else "a"
+
+
 class Router(Protocol):
     """What listens on the apps' ports and passes requests on to the live containers."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
-from jobs.logs import LONGEST_LINE, clean
+from jobs.logs import clean, shown
 from jobs.plan import ContainerSettings
 from jobs.states import ContainerState, StepName
 from jobs.work import Work
@@ -97,7 +97,7 @@ def _show_output(work: Work, container: Container) -> str:
     lines = work.tools.engine.output(container.id, tail=LINES_SHOWN)
     work.say(STEP, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
-        work.say(STEP, f"  {work.log.redact(clean(line))[:LONGEST_LINE]}")
+        work.say(STEP, f"  {shown(line, work.log.redact)}")
     last = next((found for line in reversed(lines) if (found := _plain(line))), "")
     # Masked before it is cut: half a secret could not be recognised any more.
     return work.log.redact(last)[:LONGEST_QUOTE]

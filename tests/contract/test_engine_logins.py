@@ -14,20 +14,12 @@ from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError
 from jobs.naming import labels
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, build, sweep
+from tests.enginebench import IDENTITY, build
 from tests.images import AppFiles, app_files
 from tests.registry import CONTENT, FILE, PASSWORD, USER, Registry, running_registry
 from tests.trees import MemoryTree
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    client = docker.from_env(timeout=60)
-    yield client
-    sweep(client)
-    client.close()
 
 
 @pytest.fixture

@@ -26,6 +26,12 @@ def age(session: Session, deployment_id: int) -> None:
     session.get_one(Deployment, deployment_id).queued_at = now() - timedelta(minutes=1)
 
 
+def kill_after_the_switch(about: str) -> None:
+    """End the worker when it looks whether the new container answers through the router."""
+    if about.startswith("127.0.0.1"):
+        kill(about)
+
+
 WHERE = [
     ("source", "fetch", StepName.CHECKOUT),
     ("engine", "build", StepName.BUILD),
@@ -77,10 +83,6 @@ class TestAKilledWorker:
         first = bench.deploy(app)
         second = bench.push(app)
 
-        def kill_after_the_switch(about: str) -> None:
-            if about.startswith("127.0.0.1"):
-                kill(about)
-
         bench.world.probe.on("look", kill_after_the_switch)
         bench.run_and_die(second)
         new = bench.container_of(second)
@@ -97,10 +99,6 @@ class TestAKilledWorker:
     ) -> None:
         bench.deploy(app)
         second = bench.push(app)
-
-        def kill_after_the_switch(about: str) -> None:
-            if about.startswith("127.0.0.1"):
-                kill(about)
 
         bench.world.probe.on("look", kill_after_the_switch)
         bench.run_and_die(second)
