@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -34,6 +35,7 @@ from tests.builders import (
 from tests.receiver.live import serving
 
 DONE = DeploymentState.SUCCESS
+EYES = "eyes"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Event:
     name: str
     data: str
     id: str
+
+
+Listen = Callable[[str], AbstractContextManager[Iterator[Event]]]
 
 
 def events(lines: Iterator[str]) -> Iterator[Event]:
@@ -70,6 +75,22 @@ def deployment(runtime: WebRuntime) -> int:
     """The id of a running deployment."""
     make_app(runtime)
     return make_deployment(runtime, state=DeploymentState.RUNNING).id or 0
+
+
+@pytest.fixture
+def listen(runtime: WebRuntime) -> Iterator[Listen]:
+    """Listens to a stream of a running server, as whoever has the token `eyes`."""
+    token = make_token(runtime, name=EYES, role=Role.VIEWER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with serving(create_app(runtime)) as port:
+
+        @contextmanager
+        def listen(address: str) -> Iterator[Iterator[Event]]:
+            url = f"http://127.0.0.1:{port}{address}"
+            with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
+                yield events(answer.iter_lines())
+
+        yield listen
 
 
 def follow(client: TestClient, deployment: int, **headers: str) -> list[Event]:
@@ -121,40 +142,32 @@ def test_a_last_event_that_never_was_means_the_beginning(
     assert "build | one" in answer.text
 
 
-def test_lines_and_changes_arrive_while_they_happen(runtime: WebRuntime, deployment: int) -> None:
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
-    headers = {"Authorization": f"Bearer {token}"}
+def test_lines_and_changes_arrive_while_they_happen(
+    runtime: WebRuntime, listen: Listen, deployment: int
+) -> None:
     found: list[Event] = []
-    with serving(create_app(runtime)) as port:
-        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
-        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
-            stream = events(answer.iter_lines())
-            found.append(next(stream))  # nothing is written yet, so this is the state
-            write_log(runtime, deployment, ["one"])
-            found.append(next(stream))
-            write_log(runtime, deployment, ["two"])
-            set_state(runtime, deployment, DONE)
-            found.extend(stream)
+    with listen(f"/api/deployments/{deployment}/events") as stream:
+        found.append(next(stream))  # nothing is written yet, so this is the state
+        write_log(runtime, deployment, ["one"])
+        found.append(next(stream))
+        write_log(runtime, deployment, ["two"])
+        set_state(runtime, deployment, DONE)
+        found.extend(stream)
     assert found[0].name == "state"
     assert said(found) == ["one", "two"]
     assert json.loads(found[-1].data)["state"] == "success"
 
 
 def test_a_revoked_token_hears_no_more(
-    runtime: WebRuntime, deployment: int, monkeypatch: pytest.MonkeyPatch
+    runtime: WebRuntime, listen: Listen, deployment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "ASK_AGAIN_S", 0)
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
-    headers = {"Authorization": f"Bearer {token}"}
-    with serving(create_app(runtime)) as port:
-        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
-        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
-            stream = events(answer.iter_lines())
-            assert next(stream).name == "state"
-            with runtime.database.writing() as session:
-                revoke_token(session, "eyes", TESTER)
-            write_log(runtime, deployment, ["not for everybody"])
-            assert list(stream) == []
+    with listen(f"/api/deployments/{deployment}/events") as stream:
+        assert next(stream).name == "state"
+        with runtime.database.writing() as session:
+            revoke_token(session, EYES, TESTER)
+        write_log(runtime, deployment, ["not for everybody"])
+        assert list(stream) == []
 
 
 def test_words_after_the_end_are_still_passed_on(
@@ -258,16 +271,13 @@ def test_many_followers_cost_one_look(runtime: WebRuntime, deployment: int) -> N
     assert 1 <= looks <= 6
 
 
-def test_pages_are_told_that_something_has_changed(runtime: WebRuntime, deployment: int) -> None:
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
-    headers = {"Authorization": f"Bearer {token}"}
-    with serving(create_app(runtime)) as port:
-        url = f"http://127.0.0.1:{port}/api/events"
-        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
-            stream = events(answer.iter_lines())
-            assert next(stream).name == "changed"  # one to begin with
-            set_state(runtime, deployment, DONE)
-            assert next(stream).name == "changed"
+def test_pages_are_told_that_something_has_changed(
+    runtime: WebRuntime, listen: Listen, deployment: int
+) -> None:
+    with listen("/api/events") as stream:
+        assert next(stream).name == "changed"  # one to begin with
+        set_state(runtime, deployment, DONE)
+        assert next(stream).name == "changed"
 
 
 def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> None:
@@ -279,36 +289,27 @@ def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> 
 
 
 def test_who_comes_tells_those_who_wait_what_is_new(
-    runtime: WebRuntime, deployment: int, monkeypatch: pytest.MonkeyPatch
+    runtime: WebRuntime, listen: Listen, deployment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.tails.LOOK_S", 60)  # nobody but the one who comes looks in time
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
-    headers = {"Authorization": f"Bearer {token}"}
-    with serving(create_app(runtime)) as port:
-        url = f"http://127.0.0.1:{port}/api/deployments/{deployment}/events"
-        with httpx2.stream("GET", url, headers=headers, timeout=30) as first:
-            waiting = events(first.iter_lines())
-            assert next(waiting).name == "state"
-            write_log(runtime, deployment, ["one"])
-            begun = time.monotonic()
-            with httpx2.stream("GET", url, headers=headers, timeout=30):
-                assert said([next(waiting)]) == ["one"]
-            assert time.monotonic() - begun < 5
+    address = f"/api/deployments/{deployment}/events"
+    with listen(address) as waiting:
+        assert next(waiting).name == "state"
+        write_log(runtime, deployment, ["one"])
+        begun = time.monotonic()
+        with listen(address):
+            assert said([next(waiting)]) == ["one"]
+        assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("address", ["/api/events", "/api/deployments/{}/events"])
 def test_a_quiet_stream_says_that_the_server_is_there(
-    runtime: WebRuntime, deployment: int, address: str, monkeypatch: pytest.MonkeyPatch
+    listen: Listen, deployment: int, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert served.PING_S == 10
     monkeypatch.setattr(served, "PING_S", 0.2)
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
-    headers = {"Authorization": f"Bearer {token}"}
-    with serving(create_app(runtime)) as port:
-        url = f"http://127.0.0.1:{port}{address.format(deployment)}"
-        with httpx2.stream("GET", url, headers=headers, timeout=30) as answer:
-            stream = events(answer.iter_lines())
-            pings = [next(event for event in stream if event.name == "ping") for _ in range(2)]
+    with listen(address.format(deployment)) as stream:
+        pings = [next(event for event in stream if event.name == "ping") for _ in range(2)]
     assert pings == [Event("ping", "alive", "")] * 2
 
 
