@@ -88,4 +88,12 @@ def details_of(event: AuditEventView) -> str:
 
 
 def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    match value:
+        case None:
+            return "none"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{name}: {_plain(held)}" for name, held in value.items())
+        case _:
+            return str(value)

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from dashboard.views.audit import details_of
 from jobs.database import Database
+from jobs.models import now
 from jobs.states import Role
+from jobs.views import AuditEventView
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import ADA, Door, page
@@ -27,6 +30,19 @@ def test_the_trail_says_who_did_what_to_which_thing_and_from_where(
     assert 'href="/apps/web">web</a>' in html
     assert "203.0.113.7" in html
     assert "names DATABASE_URL, STRIPE_KEY" in html
+
+
+def test_what_was_before_and_after_is_said_for_people() -> None:
+    event = AuditEventView(
+        id=1,
+        at=now(),
+        tag="environment.set",
+        actor="user:ada",
+        target="app:web",
+        address="",
+        details={"before": {"A": None}, "after": {"A": "secret", "B": "plain"}},
+    )
+    assert details_of(event) == "after A: secret, B: plain, before A: none"
 
 
 def test_what_is_gone_is_named_and_leads_nowhere(client: TestClient, scene: Scene) -> None:
