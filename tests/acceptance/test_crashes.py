@@ -185,12 +185,12 @@ def test_keystone_killed_as_a_whole_goes_on_where_it_was(
 ) -> None:
     served = web.answer()
     building = web.push(web.commit("all killed", dockerfile=napping(NAP_S)))
-    waiting = [web.push(web.commit("last", message="the last"))]
     keystone.wait_for_step(building["id"], "build")
+    waiting = web.push(web.commit("last", message="the last"))
     keystone.kill()
     keystone.start()
     assert [web.answer(), ill.answer()] == [served, "well"]
-    for deployment in (building, *waiting):
+    for deployment in (building, waiting):
         over = keystone.wait_for(deployment["id"], timeout=MENDED_WITHIN_S)
         assert over["state"] in {"success", "superseded"}, over["reason"]
     assert web.answer() == "last"
