@@ -11,6 +11,7 @@ from jobs.adapters.ports import Commit, Engine
 from jobs.errors import (
     CancelledError,
     DeploymentError,
+    HandedOverError,
     KeystoneError,
     LeaseLostError,
     PlatformError,
@@ -18,7 +19,7 @@ from jobs.errors import (
 )
 from jobs.naming import DEPLOYMENT_LABEL
 from jobs.plan import Candidate
-from jobs.records.deployments import finish
+from jobs.records.deployments import finish, hand_back
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
@@ -38,6 +39,8 @@ def deploy(work: Work) -> None:
         serving = bring_live(work)
     except LeaseLostError:
         raise
+    except HandedOverError as exc:
+        hand_over(work, exc)
     except Exception as exc:
         logger.log(
             logging.INFO if isinstance(exc, KeystoneError) else logging.ERROR,
@@ -93,6 +96,18 @@ def give_up(work: Work, cause: Exception) -> None:
     state, reason = verdict(cause)
     # It may quote the app's own words, and is shown to more people than the log.
     reason = work.log.redact(reason)
+    leave_nothing(work, state, reason)
+    work.record(finish, state, reason)
+
+
+def hand_over(work: Work, cause: HandedOverError) -> None:
+    """Leave a deployment to another worker, which finds nothing of what this one has done."""
+    leave_nothing(work, DeploymentState.QUEUED, str(cause))
+    work.record(hand_back)
+
+
+def leave_nothing(work: Work, state: DeploymentState, reason: str) -> None:
+    """Say in the log why it ends here, and remove the container it may have started."""
     work.log.write(state, reason)
     work.ensure_ours()
     try:
@@ -100,7 +115,6 @@ def give_up(work: Work, cause: Exception) -> None:
     except PlatformError as exc:
         # The watcher removes what no deployment owns, as soon as the engine answers again.
         work.log.write(state, f"the container could not be removed now: {exc}")
-    work.record(finish, state, reason)
 
 
 def verdict(cause: Exception) -> tuple[DeploymentState, str]:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pydantic import SecretStr
@@ -17,6 +17,7 @@ from jobs.deploy import deploy
 from jobs.environment import secrets_of
 from jobs.errors import (
     ConfigurationError,
+    HandedOverError,
     LeaseLostError,
     NotFoundError,
     StorageError,
@@ -26,7 +27,7 @@ from jobs.logs import DeploymentLog, log_path
 from jobs.models import Deployment
 from jobs.plan import Plan, read_plan
 from jobs.queries import find_deployment
-from jobs.records.deployments import Grip, begin, finish, stop_asked
+from jobs.records.deployments import Grip, begin, finish, has_begun_to_switch, stop_asked
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -36,7 +37,7 @@ from jobs.work import Tools, Work
 
 logger = logging.getLogger(__name__)
 
-CANCEL_SEEN_WITHIN_S = 0.25
+STOP_SEEN_WITHIN_S = 0.25
 
 
 def real_tools(runtime: Runtime[WorkerSettings], *, router_patience_s: float = 0.0) -> Tools:
@@ -55,9 +56,19 @@ def real_tools(runtime: Runtime[WorkerSettings], *, router_patience_s: float = 0
 
 
 def dispatch(
-    runtime: Runtime[WorkerSettings], tools: Tools, deployment_id: int, *, holder: str
+    runtime: Runtime[WorkerSettings],
+    tools: Tools,
+    deployment_id: int,
+    *,
+    holder: str,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run whatever the app of a deployment has to deploy next, unless somebody is at it."""
+    """Run whatever the app of a deployment has to deploy next, unless somebody is at it.
+
+    Args:
+        is_leaving: whether this worker is to stop, and what it runs to go back into the queue;
+            called from another thread.
+    """
     database = runtime.database
     try:
         with database.writing() as session:
@@ -71,7 +82,7 @@ def dispatch(
         return
     try:
         if plan is not None:
-            _run(runtime, tools, claim, plan)
+            _run(runtime, tools, claim, plan, is_leaving)
     finally:
         with database.writing() as session:
             let_go(session, claim.grip)
@@ -80,7 +91,13 @@ def dispatch(
         runtime.queue.wake(_next_in_line(session, app_id))
 
 
-def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim, plan: Plan) -> None:
+def _run(
+    runtime: Runtime[WorkerSettings],
+    tools: Tools,
+    claim: Claim,
+    plan: Plan,
+    is_leaving: Callable[[], bool],
+) -> None:
     grip = claim.grip
     log = DeploymentLog(
         log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
@@ -89,7 +106,7 @@ def _run(runtime: Runtime[WorkerSettings], tools: Tools, claim: Claim, plan: Pla
     if plan.attempt > 1:
         work.say(StepName.CHECKOUT, "begun again: the worker was killed that was at it before")
     try:
-        with kept_alive(work):
+        with kept_alive(work, is_leaving):
             deploy(work)
     except LeaseLostError as exc:
         logger.warning("%s", exc, extra={"action": "lease_lost", "deployment": grip.deployment_id})
@@ -123,10 +140,12 @@ def _next_in_line(session: Session, app_id: int) -> list[int]:
 
 
 @contextmanager
-def kept_alive(work: Work) -> Iterator[None]:
-    """Renew the lease while the block runs, and stop the work when somebody cancels it."""
+def kept_alive(work: Work, is_leaving: Callable[[], bool]) -> Iterator[None]:
+    """Renew the lease while the block runs, and stop the work when somebody wants it to stop."""
     over = threading.Event()
-    thread = threading.Thread(target=_keep_alive, args=(work, over), name="lease", daemon=True)
+    thread = threading.Thread(
+        target=_keep_alive, args=(work, over, is_leaving), name="lease", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -135,15 +154,15 @@ def kept_alive(work: Work) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _keep_alive(work: Work, over: threading.Event) -> None:
-    looks_per_renewal = round(RENEW_EVERY_S / CANCEL_SEEN_WITHIN_S)
+def _keep_alive(work: Work, over: threading.Event, is_leaving: Callable[[], bool]) -> None:
+    looks_per_renewal = round(RENEW_EVERY_S / STOP_SEEN_WITHIN_S)
     look = 0
-    while not over.wait(CANCEL_SEEN_WITHIN_S):
+    while not over.wait(STOP_SEEN_WITHIN_S):
         look += 1
         try:
             if look % looks_per_renewal == 0:
                 work.record(renew)
-            _watch_for_cancel(work)
+            _watch_for_stop(work, is_leaving=is_leaving())
         except LeaseLostError as exc:
             work.stop.set(exc)
             return
@@ -152,10 +171,12 @@ def _keep_alive(work: Work, over: threading.Event) -> None:
             logger.warning("the lease could not be renewed: %s", exc)
 
 
-def _watch_for_cancel(work: Work) -> None:
+def _watch_for_stop(work: Work, *, is_leaving: bool) -> None:
     with work.database.reading() as session:
         row = session.get(Deployment, work.grip.deployment_id)
-    if row is None or row.state is not DeploymentState.RUNNING:
-        return
-    if (asked := stop_asked(row)) is not None:
-        work.stop.set(asked)
+        if row is None or row.state is not DeploymentState.RUNNING:
+            return
+        if (asked := stop_asked(row)) is not None:
+            work.stop.set(asked)
+        elif is_leaving and not has_begun_to_switch(session, work.grip.deployment_id):
+            work.stop.set(HandedOverError("the worker is to stop: this is begun again by another"))

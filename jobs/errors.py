@@ -19,6 +19,7 @@ KeystoneError
 │     └─ GitHubDeniedError · GitHubTokenError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
+├─ HandedOverError           the worker is to stop: another one begins the deployment again
 └─ LeaseLostError            another worker owns the app now: stop touching anything
 
 Messages name the thing and what to do about it. They never carry a secret.
@@ -159,6 +160,10 @@ class CancelledError(KeystoneError):
 
 class SupersededError(KeystoneError):
     """A newer push takes this deployment's place."""
+
+
+class HandedOverError(KeystoneError):
+    """The worker was told to stop; another one begins this deployment again."""
 
 
 class LeaseLostError(KeystoneError):

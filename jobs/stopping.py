@@ -1,4 +1,4 @@
-"""How running work is told to stop: by a person, by a lost lease, or by a worker going down."""
+"""How running work is told to stop: by a person, a newer push, a lost lease, a leaving worker."""
 
 import threading
 from collections.abc import Callable, Iterator

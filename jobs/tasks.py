@@ -1,6 +1,7 @@
 """What RQ may run: shims that rebuild one thing and make one call. Arguments are ids only."""
 
 import os
+import threading
 from functools import cache
 
 from jobs.dispatch import dispatch, real_tools
@@ -11,6 +12,9 @@ from jobs.work import Tools
 
 # A deployment does not fail for a router that `keystone up` is about to start again.
 ROUTER_BACK_WITHIN_S = 20.0
+
+# Set in a child whose worker was told to stop.
+leaving = threading.Event()
 
 
 @cache
@@ -32,4 +36,10 @@ def tools() -> Tools:
 def deploy(deployment_id: int) -> None:
     """Deploy what the deployment's app has to deploy next."""
     runtime = opened()
-    dispatch(runtime, tools(), deployment_id, holder=holder_name(os.getpid()))
+    dispatch(
+        runtime,
+        tools(),
+        deployment_id,
+        holder=holder_name(os.getpid()),
+        is_leaving=leaving.is_set,
+    )

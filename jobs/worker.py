@@ -1,14 +1,16 @@
 """The worker: takes wake-ups from the queue and runs each in a child process of its own.
 
-RQ's fork worker, with four things made stricter (FACTS A1): only our own task may run, the child
-dies with its worker, one that does not renew its lease is killed, and a child that was killed has
-its lease expired at once.
+RQ's fork worker, with five things made stricter (FACTS A1): only our own task may run, the child
+dies with its worker, one that does not renew its lease is killed, a child that was killed has its
+lease expired at once, and one that takes its time puts its deployment back when we are to stop.
 """
 
 import gc
 import logging
+import math
 import os
 import signal
+import time
 from contextlib import suppress
 from resource import struct_rusage
 from typing import Any
@@ -39,6 +41,9 @@ MAINTENANCE_EVERY_S = 30
 # What serves, apps and the web process, comes before what is being deployed.
 NICENESS = 5
 MONITORING_EVERY_S = 4  # a lease is overdue for 5 s before it expires
+# Time to end what is nearly done; `keystone up` waits three times as long before it kills.
+HAND_OVER_AFTER_S = 8.0
+HAND_OVER = signal.SIGUSR1
 
 
 class DeploymentJob(Job):
@@ -73,10 +78,13 @@ class DeploymentWorker(Worker):
     job_class = DeploymentJob
     runtime: Runtime[WorkerSettings]
     standby: Standby | None = None
+    hands_over_at = math.inf  # of `time.monotonic`
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — RQ's own signature
         """Begin to work, with a child that waits for the first job."""
         super().bootstrap(*args, **kwargs)
+        # Until a child listens to it, it must not be ended by it.
+        signal.signal(HAND_OVER, signal.SIG_IGN)
         self.stand_by()
 
     def stand_by(self) -> None:
@@ -120,6 +128,15 @@ class DeploymentWorker(Worker):
             os._exit(1)
         super().main_work_horse(job, queue)
 
+    def setup_work_horse_signals(self) -> None:
+        """In the child: hear when the deployment is to be handed over."""
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        signal.signal(HAND_OVER, lambda *_: tasks.leaving.set())
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Give the child a while to end what it does."""
+        self.hands_over_at = time.monotonic() + HAND_OVER_AFTER_S
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a child do the job, unless nothing is left to do: of many wake-ups one is enough."""
         if is_needless(self.runtime, job):
@@ -139,6 +156,9 @@ class DeploymentWorker(Worker):
                 extra={"action": "horse_overdue"},
             )
             self.kill_horse(signal.SIGKILL)
+        elif time.monotonic() > self.hands_over_at:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, HAND_OVER)
         with suppress(RedisError):
             super().maintain_heartbeats(job, execution)
 

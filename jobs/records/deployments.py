@@ -7,6 +7,7 @@ one's writes are refused with LeaseLostError, whatever it still believes.
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
 from jobs.errors import (
@@ -305,8 +306,13 @@ def replace_running(session: Session, app: App, newer: Deployment) -> None:
     )
     for running in session.exec(statement).all():
         is_newer = compare(newer.pushed_at, running.pushed_at) is Order.NEWER
-        if is_newer and _step(session, running.id or 0, StepName.SWITCH) is None:
+        if is_newer and not has_begun_to_switch(session, running.id or 0):
             running.replaced_by = newer.number
+
+
+def has_begun_to_switch(session: Session, deployment_id: int) -> bool:
+    """Whether a deployment is past the point from which it is rather ended than broken off."""
+    return _step(session, deployment_id, StepName.SWITCH) is not None
 
 
 def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | None:
@@ -323,6 +329,22 @@ def requeue(session: Session, deployment: Deployment) -> None:
     _move(deployment, DeploymentState.QUEUED)
     deployment.started_at = None
     session.add(deployment)
+
+
+def hand_back(session: Session, grip: Grip) -> None:
+    """Put the deployment back in the queue as if it had never begun, for another worker.
+
+    One that was told to stop meanwhile ends instead.
+    """
+    hold(session, grip)
+    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    if (asked := stop_asked(deployment)) is not None:
+        _end_without_success(session, deployment, DeploymentState.CANCELLED, str(asked))
+        return
+    for made in (Step, Release):
+        session.execute(delete(made).where(col(made.deployment_id) == deployment.id))
+    deployment.attempts -= 1
+    requeue(session, deployment)
 
 
 def abandon(session: Session, deployment: Deployment, reason: str) -> None:

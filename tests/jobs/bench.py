@@ -92,9 +92,17 @@ class Bench:
             wanted = Request(trigger=Trigger.MANUAL, ref=ref, commit_sha=sha)
             return request(session, app, wanted, TESTER).id or 0
 
-    def run(self, deployment_id: int, *, holder: str = "worker:1") -> Deployment:
+    def run(
+        self,
+        deployment_id: int,
+        *,
+        holder: str = "worker:1",
+        is_leaving: Callable[[], bool] = lambda: False,
+    ) -> Deployment:
         """Have a worker take the wake-up of a deployment."""
-        dispatch(self.runtime, self.world.tools, deployment_id, holder=holder)
+        dispatch(
+            self.runtime, self.world.tools, deployment_id, holder=holder, is_leaving=is_leaving
+        )
         return self.deployment(deployment_id)
 
     def run_and_die(self, deployment_id: int) -> None:

@@ -56,6 +56,29 @@ run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
 
+# This one goes on until it hears that its worker is to stop.
+HANDS_OVER = """
+import os, sys
+from pathlib import Path
+import jobs.worker
+from jobs import tasks
+from jobs.runtime import open_runtime
+from jobs.settings import WorkerSettings, read_settings
+from jobs.worker import run_worker
+
+def deploy(deployment_id):
+    draft = Path(sys.argv[1] + ".draft")
+    draft.write_text(str(os.getpid()))
+    draft.rename(sys.argv[1])
+    assert tasks.leaving.wait(60)
+
+tasks.deploy = deploy
+jobs.worker.MONITORING_EVERY_S = 1
+jobs.worker.HAND_OVER_AFTER_S = float(sys.argv[2])
+run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
+"""
+
+
 # This one is stopped, as by a freezer, while nobody but it can write; a lease is overdue in 5 s.
 STOPS_IN_A_TRANSACTION = """
 import os, signal, sys
@@ -201,6 +224,14 @@ class TestWhatItRuns:
             assert process.wait(timeout=30) == 0
             assert not is_alive(child)
         assert bench.runtime.queue.waiting() == {second}
+
+    def test_sigterm_does_not_wait_long_for_one_that_lasts(self, bench: Bench, file: Path) -> None:
+        bench.runtime.queue.wake([bench.ask(bench.app())])
+        with worker(bench.runtime, file, seconds=0.5, program=HANDS_OVER) as process:
+            child = begun(file)
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+            assert not is_alive(child)
 
 
 def test_a_redis_that_dies_ends_neither_what_runs_nor_its_orderly_end(
