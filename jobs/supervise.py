@@ -153,13 +153,19 @@ def is_up(data_dir: Path) -> bool:
     return False
 
 
-def supervise(parts: Sequence[Program], data_dir: Path, *claims: TextIO | socket.socket) -> None:
+def supervise(
+    parts: Sequence[Program],
+    data_dir: Path,
+    *claims: TextIO | socket.socket,
+    database: Path | None = None,
+) -> None:
     """Become the supervisor of these parts. Does not return.
 
     Args:
         parts: what to run.
         data_dir: where the supervisor's own files go.
         claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
+        database: the SQLite file that the parts share, if they do.
     """
     config = ensure_private(data_dir / "run") / "supervisor.conf"
     config.unlink(missing_ok=True)
@@ -167,6 +173,7 @@ def supervise(parts: Sequence[Program], data_dir: Path, *claims: TextIO | socket
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
+    arguments = [str(config), *([str(database)] if database else [])]
     os.execv(  # noqa: S606 — an argument list, no shell
-        sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", str(config)]
+        sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", *arguments]
     )

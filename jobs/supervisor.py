@@ -1,18 +1,22 @@
-"""The supervising process: supervisord, kept in the foreground, with two habits of its own.
+"""The supervising process: supervisord, kept in the foreground, with three habits of its own.
 
 A part is started again for ever, at first at once and then with pauses that grow to half a minute:
-supervisord by itself would give up, or wait longer each time. And the parts write straight to our
-own output, where supervisord would open a file: a journal's socket cannot be opened as one.
+supervisord by itself would give up, or wait longer each time. The parts write straight to our own
+output, where supervisord would open a file: a journal's socket cannot be opened as one. And one
+that is stopped while it holds the database is killed.
 """
 
 import sys
 from pathlib import Path
 
+from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ProcessConfig, ServerOptions
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
+
+from jobs.frozen import FrozenWriters
 
 LONGEST_PAUSE_S = 30
 
@@ -65,8 +69,32 @@ class Options(ServerOptions):  # type: ignore[misc]
         """Leave inherited files open: one of them is the lock on the data directory."""
 
 
-def main(config: Path) -> None:
-    """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order."""
+class Parts(Supervisor):  # type: ignore[misc]
+    """All parts, and the database they share."""
+
+    def __init__(self, options: Options, database: Path | None) -> None:
+        super().__init__(options)
+        self._writers = FrozenWriters(database) if database else None
+
+    def runforever(self) -> None:
+        """Keep the parts running until we are told to stop."""
+        if self._writers is not None:
+            events.subscribe(events.Tick5Event, self._look)
+        super().runforever()
+
+    def _look(self, _event: object) -> None:
+        for pid in self._writers.look() if self._writers else ():
+            told = f"killed {pid}: it was stopped while it held the database"
+            self.options.logger.warn(told)  # noqa: G010 — supervisord's own logger
+
+
+def main(config: Path, database: Path | None = None) -> None:
+    """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order.
+
+    Args:
+        config: supervisord's.
+        database: the SQLite file that the parts share, if they do.
+    """
     folder = config.parent
     options = Options()
     # By option and not in the file, where a path with a comment sign would be cut.
@@ -81,10 +109,10 @@ def main(config: Path) -> None:
     options.first = True
     options.test = False
     try:
-        Supervisor(options).main()
+        Parts(options, database).main()
     except ExitNow:
         options.close_logger()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -15,6 +15,7 @@ from jobs.rotation import remember_ring
 from jobs.router_server import find_haproxy, is_free
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.sqlite_files import is_sqlite, sqlite_path
 from jobs.states import Role
 from jobs.supervise import claim_identity, programs, supervise, take_over
 
@@ -40,7 +41,9 @@ def up() -> None:
     runtime.database.close()
     _welcome(settings, password)
     _forget_admin_password()
-    supervise(programs(settings), settings.data_dir, lock, claim)
+    url = settings.effective_database_url
+    database = sqlite_path(url) if is_sqlite(url) else None
+    supervise(programs(settings), settings.data_dir, lock, claim, database=database)
 
 
 def ensure_able(settings: AllSettings) -> None:

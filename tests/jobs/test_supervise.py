@@ -56,19 +56,20 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, parts: Sequence[Program]) -> Iterator[House]:
+def house(folder: Path, parts: Sequence[Program], database: Path | None = None) -> Iterator[House]:
     """Run a supervisor with these parts, and end it whatever happens."""
     data_dir = folder / AWKWARD.replace("/", "")
     data_dir.mkdir(mode=0o700)
     code = (
         "import pathlib, sys; from jobs.supervise import Program, supervise, take_over; "
         "data_dir = pathlib.Path(sys.argv[1]); "
-        f"supervise({list(parts)!r}, data_dir, take_over(data_dir))"
+        "database = pathlib.Path(sys.argv[2]) if sys.argv[2] else None; "
+        f"supervise({list(parts)!r}, data_dir, take_over(data_dir), database=database)"
     )
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(data_dir)],
+            [sys.executable, "-c", code, str(data_dir), str(database or "")],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -205,6 +206,24 @@ def test_a_supervisor_that_is_killed_leaves_no_orphans(tmp_path: Path) -> None:
         running.process.kill()
         running.process.wait(SOON_S)
         until(lambda: not processes_about(marker), "no orphan lives")
+
+
+def test_a_part_that_is_stopped_while_it_holds_the_database_is_started_again(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "keystone.db"
+    writer = (
+        "import sqlite3, time; db = sqlite3.connect({0!r}, isolation_level=None); "
+        "db.execute('PRAGMA journal_mode=WAL'); db.execute('BEGIN IMMEDIATE'); "
+        "db.execute('CREATE TABLE things (number)'); print('writing'); time.sleep(600)"
+    )
+    part = python(writer.format(str(database)), name="writer")
+    with house(tmp_path, [part], database) as running:
+        until(lambda: running.said().count("writing") == 1, "it writes")
+        (pid,) = running.children()
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: running.said().count("writing") == 2, "another one writes")
+        assert any(f"killed {pid}: it was stopped" in line for line in running.said())
 
 
 def test_its_own_files_are_closed_to_others(tmp_path: Path) -> None:
