@@ -21,6 +21,7 @@ LOOKS_BACK = timedelta(days=3)
 OVERLAP = timedelta(hours=1)
 GOOD = range(200, 300)
 LONGEST_SENTENCE = 500
+NOTHING = "nothing was missed"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def judge_head(sight: Sight) -> Deploy | Ignored:
     if sight.head is None:
         return Ignored(f"the branch {branch} does not exist")
     if sight.is_known or sight.head == sight.seen:
-        return Ignored("nothing was missed")
+        return Ignored(NOTHING)
     if sight.base is None:
         return Ignored(f"{branch} is compared from now on; the first deployment is yours to begin")
     if sight.asked_for is not None:
@@ -136,6 +137,6 @@ def in_words(missed: int, outcomes: Sequence[str]) -> str:
     """Say in one sentence what was found: how many pushes were missed, and what becomes of them."""
     told = ", ".join(dict.fromkeys(outcomes))
     if not missed:
-        return (told or "nothing was missed")[:LONGEST_SENTENCE]
+        return (told or NOTHING)[:LONGEST_SENTENCE]
     counted = "1 push was missed" if missed == 1 else f"{missed} pushes were missed"
     return f"{counted}: {told}"[:LONGEST_SENTENCE]

@@ -6,8 +6,9 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from jobs.adapters.ports import Hook
+from jobs.catch_up.by_heads import by_heads
 from jobs.catch_up.look import Look
-from jobs.missed import Finding, MissedPush, in_words, looks_back_to, missed_pushes
+from jobs.missed import NOTHING, Finding, MissedPush, in_words, looks_back_to, missed_pushes
 from jobs.models import Deployment
 from jobs.pushes import read_push
 from jobs.records.catch_up import branch_ref
@@ -18,7 +19,7 @@ from jobs.triggers import Deploy, Push, decide
 
 # Of one look; what is left over is for the next one.
 MOST_PAYLOADS = 20
-CUT = "GitHub lists more deliveries than are read at once; older ones were not looked at"
+CUT = "GitHub lists more deliveries than are read at once; for older ones the branch was looked at"
 
 
 def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
@@ -39,13 +40,15 @@ def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
         if taking.is_done:
             break
         taking.take(one)
-    return Finding(
+    found = Finding(
         CatchUpWay.DELIVERIES,
         in_words(len(missed), [_outcome(receipt) for receipt in taking.receipts]),
-        problem=CUT if listed.is_cut else "",
         queued=tuple(row.id or 0 for receipt in taking.receipts for row in _queued(receipt)),
         is_whole=taking.is_done or len(missed) <= MOST_PAYLOADS,
     )
+    if listed.is_cut and found.is_whole and not taking.is_done:
+        return _with_older_ones(found, taking)
+    return found
 
 
 def _since(look: Look) -> datetime:
@@ -104,6 +107,20 @@ class Taking:
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
             missed = Missed(one.at, one.why, frozenset(self.settled))
             return accept_push(session, envelope, push, missed=missed)
+
+
+def _with_older_ones(found: Finding, taking: Taking) -> Finding:
+    """Look at the branches of the apps for which what GitHub lists has brought nothing."""
+    turn = taking.look.turn
+    waiting = tuple(app for app in turn.apps if app.id not in taking.settled)
+    older = by_heads(replace(taking.look, turn=replace(turn, apps=waiting)), CUT)
+    told = (found.found, older.found)
+    return replace(
+        older,
+        way=found.way,
+        found="; ".join(each for each in told if each not in {"", NOTHING}) or NOTHING,
+        queued=(*found.queued, *older.queued),
+    )
 
 
 def _queued(receipt: Receipt) -> list[Deployment]:

@@ -280,9 +280,56 @@ def test_more_than_can_be_read_in_one_look_is_read_in_the_next(
     assert only(scene.caught_up(web)).commit_sha == wanted
 
 
-def test_a_list_that_is_cut_is_told(scene: Scene, web: App, bench: Bench) -> None:
+CUT = "GitHub lists more deliveries than are read at once; for older ones the branch was looked at"
+
+
+def test_what_stands_too_far_down_the_list_is_found_by_the_branch(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    bench.deploy(web)
+    sha = bench.commit()
     bench.world.forge.is_cut = True
-    assert "more deliveries than are read at once" in scene.look().problem
+    row = scene.look()
+    assert (row.way, row.problem) == ("deliveries", CUT)
+    assert row.found == "1 push was missed: #2 of web is queued"
+    assert only(scene.caught_up(web)).commit_sha == sha
+    assert bench.runtime.queue.waiting() == {only(scene.caught_up(web)).id}
+
+
+def test_the_branch_is_not_asked_about_an_app_that_has_its_newest(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    api = bench.app("api", branch="next")
+    bench.deploy(web)
+    following = bench.repository().commit({"a": "b"}, branch="next")
+    bench.run(bench.ask(api, ref="refs/heads/next"))
+    older = bench.repository().commit({"a": "c"}, branch="next")
+    newest = bench.commit()
+    scene.miss("guid-a", newest)
+    bench.world.forge.is_cut = True
+    row = scene.look()
+    assert row.problem == CUT
+    assert only(scene.caught_up(web)).guid == "guid-a"
+    made = only(scene.caught_up(api))
+    assert (made.guid, made.commit_sha, made.before_sha) == (None, older, following)
+    assert bench.runtime.queue.waiting() == {only(scene.caught_up(web)).id, made.id}
+
+
+def test_when_the_branch_cannot_be_asked_either_it_is_tried_again(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    bench.deploy(web)
+    bench.commit()
+    bench.world.forge.is_cut = True
+
+    def fail(_about: str) -> None:
+        raise GitError("the git server does not answer")
+
+    bench.world.source.on("head", fail)
+    row = scene.look()
+    assert (row.problem, row.settled_until) == ("the git server does not answer", None)
+    bench.world.source.heal()
+    assert "#2 of web is queued" in scene.look().found
 
 
 @pytest.mark.parametrize("told", [None, [], "x", {"ref": "refs/heads/main"}])
