@@ -1,5 +1,8 @@
 """An app's page in a real Chromium: going back, resuming, its container and its output."""
 
+import re
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.sync_api import Page, Route, expect
 from sqlmodel import select
@@ -127,7 +130,7 @@ def test_news_of_the_container_redraw_the_page(
 
     door.container = look
     tab.goto(f"{site}/apps/web")
-    expect(tab.locator('[data-live="container"] .badge')).to_have_text("Exited", timeout=8000)
+    expect(tab.locator('[data-live="container"] .badge')).to_have_text("Exited")
     expect(tab.locator(".title .badge")).to_have_text("Stopped")
     expect(tab.locator('[data-fact="exit_code"] dd')).to_have_text("137")
 
@@ -140,16 +143,20 @@ def test_of_two_looks_at_once_the_later_is_shown_whichever_answers_first(
     held: list[Route] = []
     tab.route(f"{site}/apps/docs", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
     tab.evaluate("import('/static/fresh.js').then(({refresh}) => void [refresh(), refresh()])")
-    for _ in range(100):
-        if len(held) < 2:
-            tab.wait_for_timeout(20)
-    for route, title in ((held[1], "later"), (held[0], "earlier")):
-        with tab.expect_event("requestfinished"):
-            route.fulfill(
-                body=page.replace("<title>", f"<title>{title} "), content_type="text/html"
-            )
+    while len(held) < 2:
+        tab.wait_for_timeout(20)
+    earlier, later = held[:2]
+    answer(later, page, "later")
+    expect(tab).to_have_title(re.compile("^later"))
+    with tab.expect_event("requestfinished", lambda request: request == earlier.request):
+        answer(earlier, page, "earlier")
     tab.wait_for_timeout(100)
     assert tab.title().startswith("later")
+
+
+def answer(route: Route, page: str, title: str) -> None:
+    """Answer a look with the page under another title."""
+    route.fulfill(body=page.replace("<title>", f"<title>{title} "), content_type="text/html")
 
 
 def test_a_watcher_that_does_not_answer_is_said(
@@ -180,12 +187,15 @@ def test_the_output_is_read_once_it_is_opened_and_followed(
     assert door.asked[0] == "tail=200"
     assert log.locator(".c2").count() == 100
     lines.append("a new one")
-    expect(log).to_contain_text("a new one", timeout=8000)
+    expect(log).to_contain_text("a new one")
     assert log.evaluate("(log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 1")
 
 
 def test_reading_up_in_the_output_pauses_it(tab: Page, site: str, scene: Scene, door: Door) -> None:
-    tab.clock.install()
+    # Stopped, so that no other reading is on its way when the readings are counted.
+    begun = datetime.now(UTC)
+    tab.clock.install(time=begun)
+    tab.clock.pause_at(begun + timedelta(minutes=1))
     lines = [f"line {n}" for n in range(100)]
     door.output = lambda: PlainTextResponse("".join(f"{line}\n" for line in lines))
     tab.goto(f"{site}/apps/web")
@@ -212,6 +222,4 @@ def test_an_output_that_cannot_be_had_says_why(
     tab.get_by_text("Output", exact=True).click()
     expect(tab.locator(".output .link-state")).to_have_text("web has no live container")
     door.output = lambda: PlainTextResponse("")
-    expect(tab.locator(".output .link-state")).to_have_text(
-        "It has written nothing yet.", timeout=8000
-    )
+    expect(tab.locator(".output .link-state")).to_have_text("It has written nothing yet.")

@@ -276,8 +276,11 @@ def test_a_button_waits_for_its_answer(tab: Page, site: str, scene: Scene, door:
     tab.route("**/api/apps/*/deployments", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
     tab.goto(f"{site}/apps/docs")
     button = tab.get_by_role("button", name="Deploy now")
-    button.click()
+    with tab.expect_request("**/api/apps/*/deployments"):
+        button.click()
     expect(button).to_be_disabled()
+    while not held:
+        tab.wait_for_timeout(20)
     held[0].continue_()
     tab.wait_for_url("**/deployments/1")
     assert len(door.posted) == 1
@@ -305,4 +308,4 @@ def test_the_overview_follows_what_happens(
 ) -> None:
     tab.goto(site)  # without events, so it asks
     end_running(database, scene.running)
-    expect(tab.locator('[data-live="app-shop"] .badge')).to_have_text("Running", timeout=8000)
+    expect(tab.locator('[data-live="app-shop"] .badge')).to_have_text("Running")

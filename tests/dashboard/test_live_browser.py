@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -17,9 +18,18 @@ from tests.dashboard.site import ADA, Door, News
 from tests.dashboard.test_browser import end_running
 
 pytestmark = pytest.mark.browser
-SOON_MS = 8000
+SOON_MS = 30_000
 PING_MS = 10_000
 SILENCE_MS = 29_000
+COUNT_PINGS = """
+  window.pings = 0;
+  window.EventSource = class extends EventSource {
+    constructor(address) {
+      super(address);
+      this.addEventListener("ping", () => (window.pings += 1));
+    }
+  };
+"""
 SET_HIDDEN = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
@@ -178,12 +188,13 @@ def test_a_stream_that_has_gone_silent_is_lost_and_begun_again(
     tab: Page, site: str, scene: Scene, news: News
 ) -> None:
     held: list[Route] = []
+    tab.add_init_script(COUNT_PINGS)
     tab.clock.install()
     tab.goto(f"{site}/apps/docs")
     wait_until(tab, lambda: news.opened == 1)
-    for _ in range(4):
+    for number in range(4):
         news.told.append("ping")
-        tab.wait_for_timeout(200)
+        wait_until(tab, lambda: tab.evaluate("window.pings") > number)  # noqa: B023 — at once
         tab.clock.run_for(PING_MS)
     assert news.opened == 1
     tab.route(f"{site}/apps/docs", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
@@ -251,12 +262,16 @@ def test_a_hidden_deployment_gives_its_connection_back_and_its_title_follows(
 ) -> None:
     news = News()
     door.events = lambda _: news.stream()
-    tab.clock.install()
+    # Stopped, so that a moment stays one, however long it takes here.
+    begun = datetime.now(UTC)
+    tab.clock.install(time=begun)
+    tab.clock.pause_at(begun + timedelta(minutes=1))
     tab.goto(f"{site}/deployments/{scene.running}")
     expect(tab.locator(".link-state")).to_have_text("Live")
     tab.evaluate(SET_HIDDEN, arg=True)
     tab.clock.run_for(4000)
     assert news.listening == 1  # only looked away for a moment
+    tab.clock.resume()
     tab.clock.run_for(6000)
     wait_until(tab, lambda: news.listening == 0)
     end_running(database, scene.running)
@@ -329,6 +344,8 @@ def test_nothing_moves_when_a_deployment_begins_and_ends(
     tab.set_viewport_size({"width": width, "height": 900})
     tab.goto(site + address)
     wait_until(tab, lambda: news.listening == 1)
+    for fact in tab.locator('[data-fact="restarts"] dd').all():
+        expect(fact).to_have_text("0")  # what the container tells has come, and moves what is below
     tab.wait_for_timeout(1500)
     tab.evaluate(WATCH_SHIFTS)
     begin(database, "docs")
@@ -339,8 +356,38 @@ def test_nothing_moves_when_a_deployment_begins_and_ends(
     news.told.append("changed")
     expect(tab.locator(".work", has_text="#6")).to_have_count(0, timeout=SOON_MS)
     tab.wait_for_timeout(300)
+    assert_nothing_moved(tab)
+
+
+@pytest.mark.usefixtures("scene")
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_nothing_moves_when_an_app_goes_wrong(
+    tab: Page, site: str, database: Database, news: News, width: int
+) -> None:
+    tab.set_viewport_size({"width": width, "height": 2000})
+    tab.goto(site)
+    wait_until(tab, lambda: news.listening == 1)
+    tab.wait_for_timeout(1500)
+    tab.evaluate(WATCH_SHIFTS)
+    with database.writing() as session:
+        app = find_app(session, "docs")
+        app.auto_deploy = False
+        app.configuration += 1
+        app.container_state = ContainerState.EXITED
+        app.container_reason = "its container exited with code 1, in the middle of the night"
+    news.told.append("changed")
+    card = tab.locator(".card", has_text="docs")
+    expect(card).to_contain_text("Its container exited with code 1", timeout=SOON_MS)
+    expect(card).to_contain_text("paused")
+    expect(card).to_contain_text("needs redeploy")
+    tab.wait_for_timeout(300)
+    # Of so high a window a line is one part in a hundred.
+    assert_nothing_moved(tab, at_most=0.001)
+
+
+def assert_nothing_moved(tab: Page, *, at_most: float = 0.01) -> None:
     shifts = tab.evaluate("window.shifted")
-    assert sum(shift[0] for shift in shifts) < 0.01, shifts
+    assert sum(shift[0] for shift in shifts) < at_most, shifts
 
 
 # --- Who cannot press it is told why ---------------------------------------------------------
