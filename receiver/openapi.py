@@ -181,7 +181,8 @@ def _content(gives: type[BaseModel] | str, refs: Mapping[ModelKey, Document]) ->
 
 def _error_statuses(endpoint: Endpoint) -> list[int]:
     """Give every status an error of this endpoint can have."""
-    found = set(endpoint.errors)
+    # What is wrong with a request before anybody has read it.
+    found = {413, 415, 431, *endpoint.errors}
     if isinstance(endpoint.needs, Role):
         found |= {401, 403, 503}
     if endpoint.needs is Door.TOKEN_OR_LOOPBACK:
@@ -189,7 +190,7 @@ def _error_statuses(endpoint: Endpoint) -> list[int]:
     if endpoint.takes is not Nothing:
         found.add(400)
     if endpoint.method not in SAFE_METHODS:
-        found |= {408, 413, 415}
+        found.add(408)
     if "{" in endpoint.path:
         found.add(404)
     return sorted(found)

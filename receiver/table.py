@@ -69,7 +69,7 @@ ENDPOINTS = (
         status=202,
         also=(200,),
         reads_body=True,
-        errors=(400, 401, 431, 503),
+        errors=(400, 401, 503),
     ),
     Endpoint("GET", "/healthz", health.show_health, needs=ANYONE, gives=HealthView),
     Endpoint(

@@ -44,12 +44,9 @@ PAGES: dict[str, Role | None] = {
     "/static": None,
 }
 
-# Whoever logs in is judged by name and password, not at this door; whoever logs out is gone.
+# Whoever logs out is gone.
 LAST = "/logout"
-TRIED = sorted(
-    (endpoint for endpoint in (*ENDPOINTS, *SETTINGS_PAGES) if endpoint.path != "/login"),
-    key=lambda endpoint: endpoint.path == LAST,
-)
+TRIED = sorted((*ENDPOINTS, *SETTINGS_PAGES), key=lambda endpoint: endpoint.path == LAST)
 
 
 class Verdict(StrEnum):
