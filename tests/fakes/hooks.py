@@ -1,4 +1,4 @@
-"""The webhooks of a fake GitHub; part of `tests.fakes.FakeForge`."""
+"""The webhooks of a fake GitHub; part of `FakeForge`."""
 
 import threading
 from dataclasses import dataclass

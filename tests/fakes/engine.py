@@ -1,0 +1,281 @@
+"""A Docker Engine in memory, whose containers behave as they are told."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from jobs.adapters.ports import (
+    BuildSpec,
+    Container,
+    ContainerSpec,
+    Image,
+    LogLine,
+    OutputLine,
+    Tree,
+    Usage,
+)
+from jobs.errors import BuildError, DockerError, StartError
+from jobs.naming import IDENTITY_LABEL
+from jobs.states import ContainerState, Restart
+from jobs.stopping import StopSignal
+from tests.fakes.scripted import Scripted
+
+MOST_LINES = 5000
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the next container does once it is started."""
+
+    exits: int | None = None  # ends at once with this code
+    out_of_memory: bool = False
+    cannot_run: bool = False  # its command is not there
+    unhealthy: bool = False
+    healthy_after: int = 0  # looks that go wrong before one goes well
+    docker_health: str | None = None  # what the image's own health check says
+    answers_through_router: bool = True
+    output: tuple[str, ...] = ()
+
+
+@dataclass
+class FakeContainer:
+    """A container with what it was made of and how it behaves."""
+
+    about: Container
+    spec: ContainerSpec
+    behaviour: Behaviour
+    looks: int = 0
+    restart: Restart | None = None  # None: not yet told when to
+
+
+class FakeEngine(Scripted):
+    """A Docker Engine.
+
+    Knobs: `down`, `behaviour`, `build_output`, `build_error` (after the output), `build_takes_s`,
+    `free_bytes`, `cached_bytes`, an act for every call.
+
+    Attributes:
+        all_containers: by id, those of others included.
+    """
+
+    def __init__(self, identity: str, journal: list[str] | None = None) -> None:
+        super().__init__(journal)
+        self.identity = identity
+        self.down = False
+        self.behaviour = Behaviour()
+        self.build_output: tuple[str, ...] = ("#1 COPY web /web", "#2 exporting")
+        self.build_error: BuildError | None = None
+        self.build_takes_s = 0.0
+        self.all_containers: dict[str, FakeContainer] = {}
+        self.all_images: dict[str, Image] = {}
+        self.all_networks: dict[str, Mapping[str, str]] = {}  # with their labels
+        self.graces: dict[str, int] = {}  # by the container's id
+        self.free_bytes: int | None = None
+        self.cached_bytes = 0
+        self._numbers = itertools.count(1)
+
+    def version(self) -> str:
+        """Give a version."""
+        self._called("version")
+        return "20.10.24"
+
+    def image_id(self, tag: str) -> str | None:
+        """Give the id of an image of ours."""
+        self._called("image_id", tag)
+        image = self._find_image(tag)
+        return image.id if image else None
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+        """Make an image whose id is the content's."""
+        self._called("build", spec.tag)
+        stop.wait(self.build_takes_s)
+        contents = {entry.path: b"".join(tree.read(entry)) for entry in tree.entries()}
+        if spec.dockerfile not in contents:
+            raise BuildError(f"the commit has no {spec.dockerfile}")
+        for line in self.build_output:
+            log(line)
+        if self.build_error is not None:
+            raise self.build_error
+        labels = {**spec.labels, IDENTITY_LABEL: self.identity}
+        told = (sorted(contents.items()), sorted(labels.items()))
+        digest = hashlib.sha256(repr(told).encode()).hexdigest()
+        self._untag(spec.tag)
+        image = self.all_images.get(f"sha256:{digest}", Image(f"sha256:{digest}", (), labels))
+        self.all_images[image.id] = replace(image, tags=(*image.tags, spec.tag))
+        return image.id
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a network."""
+        self._called("ensure_network", name)
+        self.all_networks.setdefault(name, labels)
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Start a container that behaves as told; one of ours of the same name makes way."""
+        self._called("start", spec.name)
+        image = self._find_image(spec.image)
+        if image is None:
+            raise DockerError(f"there is no image {spec.image}")
+        if spec.network not in self.all_networks:
+            raise DockerError(f"there is no network {spec.network}")
+        for other in [c for c in self._ours() if c.about.name == spec.name]:
+            del self.all_containers[other.about.id]
+        if self.behaviour.cannot_run:
+            raise StartError(f"cannot run {spec.command}: no such file")
+        return self._run(spec)
+
+    def inspect(self, container_id: str) -> Container:
+        """Describe a container of ours."""
+        self._called("inspect", container_id)
+        found = self._find(container_id)
+        return found.about if found else Container(container_id, ContainerState.MISSING)
+
+    def output(self, container_id: str, *, tail: int) -> list[str]:
+        """Give its last lines."""
+        self._called("output", container_id)
+        found = self._find(container_id)
+        return list(found.behaviour.output[-tail:]) if found and tail > 0 else []
+
+    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give its last lines, a second apart."""
+        self._called("written", container_id)
+        lines = self.output(container_id, tail=MOST_LINES)
+        stamped = (
+            OutputLine(f"2026-11-23T15:{n // 60:02}:{n % 60:02}Z", t) for n, t in enumerate(lines)
+        )
+        found = [line for line in stamped if line.at > after]
+        return found[-tail:] if tail > 0 else []
+
+    def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
+        """Remember when it is to be restarted, and do it if it is time already."""
+        self._called("keep_running", container_id)
+        if found := self._find(container_id):
+            found.restart = restart
+            found.about = replace(found.about, restart=restart.value)
+            if restart is Restart.ALWAYS and found.about.state is ContainerState.EXITED:
+                found.about = replace(found.about, state=ContainerState.RUNNING, exit_code=None)
+
+    def stop(self, container_id: str, *, grace_s: int) -> None:
+        """End and remove it; whether it was given time to end is kept."""
+        self._called("stop", container_id)
+        self.graces[container_id] = grace_s
+        if found := self._find(container_id):
+            del self.all_containers[found.about.id]
+
+    def containers(self) -> list[Container]:
+        """List ours."""
+        self._called("containers")
+        return [container.about for container in self._ours()]
+
+    def images(self) -> list[Image]:
+        """List ours."""
+        self._called("images")
+        return [i for i in self.all_images.values() if self._is_ours(i.labels)]
+
+    def remove_image(self, reference: str) -> None:
+        """Remove a tag, or an image that nothing uses."""
+        self._called("remove_image", reference)
+        image = self._find_image(reference)
+        if image is None or (len(image.tags) <= 1 and self._is_used(image)):
+            return
+        if reference in image.tags and len(image.tags) > 1:
+            self._untag(reference)
+        else:
+            del self.all_images[image.id]
+
+    def networks(self) -> list[Mapping[str, str]]:
+        """List ours by their labels."""
+        self._called("networks")
+        return [labels for labels in self.all_networks.values() if self._is_ours(labels)]
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network."""
+        self._called("remove_network", name)
+        self.all_networks.pop(name, None)
+
+    def free_disk(self) -> int | None:
+        """Give what the knob says."""
+        self._called("free_disk")
+        return self.free_bytes
+
+    def usage(self) -> Usage:
+        """Count what is ours; every image is a megabyte."""
+        self._called("usage")
+        images = len(self.images())
+        return Usage(images, images * 10**6, len(self._ours()), self.cached_bytes)
+
+    def trim_build_cache(self, keep_bytes: int) -> int:
+        """Free all that is more than what is kept."""
+        self._called("trim_build_cache", keep_bytes)
+        freed = max(0, self.cached_bytes - keep_bytes)
+        self.cached_bytes -= freed
+        return freed
+
+    # --- What tests do to it -----------------------------------------------------------------
+
+    def crash(self, container_id: str, state: ContainerState, *, exit_code: int = 1) -> None:
+        """Have a container end, be restarted over and over, or disappear."""
+        found = self.all_containers[container_id]
+        found.about = replace(found.about, state=state, exit_code=exit_code)
+        if state is ContainerState.MISSING:
+            del self.all_containers[container_id]
+
+    def add_container(self, name: str, labels: Mapping[str, str]) -> str:
+        """Have somebody else start a container, with whatever labels."""
+        spec = ContainerSpec(name=name, image="", network="", port=80, labels={})
+        made = self._run(spec)
+        self.all_containers[made.id].about = replace(made, labels=dict(labels))
+        return made.id
+
+    def at(self, address: str) -> FakeContainer | None:
+        """Find the running container that listens at an address."""
+        for container in self.all_containers.values():
+            if f"{container.about.ip}:{container.spec.port}" == address:
+                return container if container.about.state is ContainerState.RUNNING else None
+        return None
+
+    # --- Inside ------------------------------------------------------------------------------
+
+    def _called(self, call: str, about: object = "") -> None:
+        super()._called(call, about)
+        if self.down:
+            raise DockerError("the Docker Engine does not answer")
+
+    def _run(self, spec: ContainerSpec) -> Container:
+        number, behaviour = next(self._numbers), self.behaviour
+        has_ended = behaviour.exits is not None or behaviour.out_of_memory
+        about = Container(
+            id=f"{number:064x}",
+            state=ContainerState.EXITED if has_ended else ContainerState.RUNNING,
+            name=spec.name,
+            ip=f"10.201.{number // 250}.{number % 250 + 2}",
+            labels={**spec.labels, IDENTITY_LABEL: self.identity},
+            exit_code=behaviour.exits,
+            out_of_memory=behaviour.out_of_memory,
+            health=behaviour.docker_health,
+        )
+        self.all_containers[about.id] = FakeContainer(about, spec, behaviour)
+        return about
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        return labels.get(IDENTITY_LABEL) == self.identity
+
+    def _ours(self) -> list[FakeContainer]:
+        return [c for c in self.all_containers.values() if self._is_ours(c.about.labels)]
+
+    def _find(self, reference: str) -> FakeContainer | None:
+        found = (c for c in self._ours() if reference in {c.about.id, c.about.name})
+        return next(found, None)
+
+    def _find_image(self, reference: str) -> Image | None:
+        ours = (i for i in self.all_images.values() if self._is_ours(i.labels))
+        return next((i for i in ours if reference == i.id or reference in i.tags), None)
+
+    def _untag(self, tag: str) -> None:
+        for image in list(self.all_images.values()):
+            if tag in image.tags:
+                rest = tuple(each for each in image.tags if each != tag)
+                self.all_images[image.id] = replace(image, tags=rest)
+
+    def _is_used(self, image: Image) -> bool:
+        return any(c.spec.image in {image.id, *image.tags} for c in self._ours())

@@ -1,0 +1,35 @@
+"""A GitHub in memory: statuses and webhooks."""
+
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from jobs.adapters.ports import StatusPost
+from jobs.errors import GitHubError
+from tests.fakes.hooks import FakeHooks
+from tests.fakes.scripted import Scripted
+
+
+class FakeForge(Scripted, FakeHooks):
+    """GitHub's statuses and webhooks.
+
+    Knobs: `errors` of statuses, raised one after the other; those of `FakeHooks`; an act for each
+    method.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        Scripted.__init__(self, journal)
+        FakeHooks.__init__(self)
+        self.errors: list[GitHubError] = []
+        self.posts: list[StatusPost] = []
+        self.token_expires_at: datetime | None = None
+
+    def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
+        """Keep the status."""
+        with self._lock:
+            self._called("post_status", f"{post.context} {post.state}")
+            if self.errors:
+                raise self.errors.pop(0)
+            self.posts.append(post)
+            self.tokens.append(token.get_secret_value())
+            return self.token_expires_at

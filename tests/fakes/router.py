@@ -1,0 +1,77 @@
+"""A router in memory."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from pydantic import SecretStr
+
+from jobs.adapters.ports import Route
+from jobs.errors import PortNotServedError, RouterError
+from tests.fakes.scripted import Scripted
+
+
+class FakeRouter(Scripted):
+    """A router. Knobs: `down`, `flying` (what each slot still serves), an act for every call."""
+
+    def __init__(self, ports: Collection[int], journal: list[str] | None = None) -> None:
+        super().__init__(journal)
+        self.ports = ports
+        self.down = False
+        self.flying: Counter[tuple[int, str]] = Counter()
+        self.current: dict[int, Route] = {}
+        self.domains: dict[str, int] = {}
+        self.certificates: dict[str, SecretStr] = {}
+
+    def version(self) -> str:
+        """Give a version."""
+        self._called("version")
+        return "2.6.12"
+
+    def switch(self, route: Route) -> None:
+        """Send new requests there."""
+        self._called("switch", f"{route.port}/{route.slot} {route.address}")
+        host, _, port = route.address.rpartition(":")
+        if route.slot not in {"a", "b"} or not host or not port.isdecimal():
+            raise RouterError(f"{route} makes no sense")
+        if route.port not in self.ports:
+            raise PortNotServedError(f"the router does not listen on port {route.port}")
+        self.current[route.port] = route
+
+    def in_flight(self, port: int, slot: str) -> int:
+        """Count what a slot serves; every look finds one less."""
+        self._called("in_flight", f"{port}/{slot}")
+        left = self.flying[port, slot]
+        self.flying[port, slot] = max(0, left - 1)
+        return left
+
+    def release(self, port: int, slot: str) -> None:
+        """Take a slot out of use; when it is the live one, the port answers 503."""
+        self._called("release", f"{port}/{slot}")
+        self.flying[port, slot] = 0
+        if (route := self.current.get(port)) is not None and route.slot == slot:
+            del self.current[port]
+
+    def close(self, port: int) -> None:
+        """Have the port answer 503."""
+        self._called("close", port)
+        self.current.pop(port, None)
+
+    def routes(self) -> dict[int, Route]:
+        """Give what leads where."""
+        self._called("routes")
+        return dict(self.current)
+
+    def serve_domains(self, domains: Mapping[str, int]) -> None:
+        """Lead these domains to these ports."""
+        self._called("serve_domains", " ".join(domains))
+        self.domains = dict(domains)
+
+    def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
+        """Show these certificates."""
+        self._called("serve_certificates", " ".join(certificates))
+        self.certificates = dict(certificates)
+
+    def _called(self, call: str, about: object = "") -> None:
+        super()._called(call, about)
+        if self.down:
+            raise RouterError("the router does not answer")

@@ -1,0 +1,90 @@
+"""Repositories in memory, and a git server that has them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from jobs.adapters.ports import Commit, Remote, Tree
+from jobs.errors import CheckoutError, GitError, RepositoryDeniedError
+from jobs.stopping import StopSignal
+from tests.fakes.scripted import Scripted
+from tests.trees import MemoryTree
+
+
+@dataclass
+class FakeRepository:
+    """A repository's commits and refs."""
+
+    token: str | None = None  # what opens it; None: everybody may read
+    commits: dict[str, tuple[Commit, dict[str, bytes | str]]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+
+    def commit(
+        self,
+        files: Mapping[str, bytes | str],
+        *,
+        message: str = "Change something",
+        branch: str = "main",
+    ) -> str:
+        """Put a commit on a branch and give its SHA."""
+        told = f"{len(self.commits)} {branch} {message} {sorted(files)}"
+        sha = hashlib.sha1(told.encode(), usedforsecurity=False).hexdigest()
+        self.commits[sha] = (Commit(sha, message, "Ada Lovelace <ada@example.org>"), dict(files))
+        self.refs[f"refs/heads/{branch}"] = sha
+        return sha
+
+
+class FakeSource(Scripted):
+    """Repositories by their URL.
+
+    Knobs: `down`, the repositories' `token`, and an act for fetch, head, commit and tree.
+    """
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        super().__init__(journal)
+        self.repositories: dict[str, FakeRepository] = {}
+        self.down = False
+
+    def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
+        """Give the commit's SHA."""
+        self._called("fetch", ref)
+        stop.check()
+        repository = self._open(remote)
+        found = sha or repository.refs.get(ref) or (ref if ref in repository.commits else None)
+        if found not in repository.commits:
+            raise CheckoutError(f"{remote.url} has no {sha or ref}")
+        return str(found)
+
+    def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
+        """Give what a ref points to, or None."""
+        self._called("head", ref)
+        stop.check()
+        return self._open(remote).refs.get(ref)
+
+    def commit(self, remote: Remote, sha: str) -> Commit:
+        """Describe a commit."""
+        self._called("commit", sha)
+        return self.repositories[remote.url].commits[sha][0]
+
+    @contextmanager
+    def tree(self, remote: Remote, sha: str, *, folder: str) -> Iterator[Tree]:
+        """Open the tree below a folder."""
+        self._called("tree", folder)
+        files = self.repositories[remote.url].commits[sha][1]
+        prefix = "" if folder == "." else f"{folder.rstrip('/')}/"
+        inside = {p.removeprefix(prefix): c for p, c in files.items() if p.startswith(prefix)}
+        if not inside:
+            raise CheckoutError(f"the commit has no folder {folder}")
+        yield MemoryTree(inside)
+
+    def _open(self, remote: Remote) -> FakeRepository:
+        if self.down:
+            raise GitError(f"{remote.url} cannot be reached")
+        repository = self.repositories.get(remote.url)
+        if repository is None:
+            raise RepositoryDeniedError(f"there is no repository at {remote.url}")
+        given = remote.token.get_secret_value() if remote.token else None
+        if repository.token not in {None, given}:
+            raise RepositoryDeniedError(f"{remote.url} refuses the token")
+        return repository
