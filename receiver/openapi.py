@@ -190,7 +190,7 @@ def _error_statuses(endpoint: Endpoint) -> list[int]:
     if endpoint.takes is not Nothing:
         found.add(400)
     if endpoint.method not in SAFE_METHODS:
-        found.add(408)
+        found |= {400, 408}
     if "{" in endpoint.path:
         found.add(404)
     return sorted(found)

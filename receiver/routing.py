@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -51,6 +51,8 @@ Given_co = TypeVar("Given_co", covariant=True)
 
 class Nothing(BaseModel):
     """No input at all."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ async def _perform(endpoint: Endpoint, request: Request) -> Response:
     ensure_allowed(request, visitor, endpoint.needs)
     if endpoint.reads_body:
         return await _answer(endpoint, Call(request, visitor, None))
-    csrf_token, data = await _read(request)
+    csrf_token, data = await _read(endpoint, request)
     settings: WebSettings = request.app.state.runtime.settings
     # What anyone may ask for is not done in the visitor's name.
     if isinstance(endpoint.needs, Role):
@@ -235,10 +237,11 @@ def json_response(
     return Response(view.model_dump_json(), status, headers, JSON, background=after)
 
 
-async def _read(request: Request) -> tuple[str | None, object]:
+async def _read(endpoint: Endpoint, request: Request) -> tuple[str | None, object]:
     """Give the CSRF token of the form, if the body is one, and what the endpoint is given."""
     if request.method in SAFE_METHODS:
-        return None, dict(request.query_params)
+        # Where nothing can be asked for, a query means nothing: monitors like to add one.
+        return None, {} if endpoint.takes is Nothing else dict(request.query_params)
     body = await whole_body(request)
     if is_form(request):
         form = _read_form(body)

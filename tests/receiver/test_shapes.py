@@ -10,7 +10,6 @@ from starlette.testclient import TestClient
 from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.errors import ConfigurationError
 from jobs.states import StepName, StepState
-from receiver.routing import Nothing
 from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime, make_app, make_live
 
@@ -154,7 +153,7 @@ def test_a_cursor_that_makes_no_sense_is_400(admin: TestClient, path: str, curso
     assert answer.json()["error"]["message"].startswith("before: ")
 
 
-INPUTS = list(dict.fromkeys(each.takes for each in ENDPOINTS if each.takes is not Nothing))
+INPUTS = list(dict.fromkeys(each.takes for each in ENDPOINTS))
 
 
 @pytest.mark.parametrize("model", INPUTS, ids=lambda model: model.__name__)
@@ -164,10 +163,19 @@ def test_a_field_that_nobody_knows_is_refused(model: type[BaseModel]) -> None:
 
 
 def test_it_is_refused_at_the_door_too(admin: TestClient) -> None:
-    answers = [admin.post("/api/tokens", json={"surprise": 1}), admin.get("/api/audit?surprise=1")]
+    answers = [
+        admin.post("/api/tokens", json={"surprise": 1}),
+        admin.post("/api/deployments/1/cancel", json={"surprise": 1}),
+        admin.get("/api/audit?surprise=1"),
+    ]
     for answer in answers:
         assert answer.status_code == 400
         assert "surprise: there is no such field" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/api/apps"])
+def test_where_nothing_can_be_asked_for_a_query_means_nothing(admin: TestClient, path: str) -> None:
+    assert admin.get(f"{path}?surprise=1").status_code == admin.get(path).status_code
 
 
 @pytest.mark.parametrize("path", ["/api/apps/", "/api/deployments/1/", "/login/", "/healthz/"])
