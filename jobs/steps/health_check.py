@@ -14,6 +14,8 @@ from jobs.work import Work
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
+# The last look too: cut shorter, it would tell of its own haste instead of what the app answers.
+SHORTEST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
 LINES_SHOWN = 50
 LONGEST_QUOTE = 200  # characters
@@ -62,7 +64,7 @@ def _look(
         container.ip,
         wanted.container_port,
         wanted.health_path,
-        timeout_s=max(0.05, min(LONGEST_LOOK_S, left_s)),
+        timeout_s=max(SHORTEST_LOOK_S, min(LONGEST_LOOK_S, left_s)),
         healthy=wanted.healthy_statuses,
     )
 
