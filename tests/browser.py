@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+# What is expected of a page comes at once, or late on a busy machine; 5 s are its own default.
+SEEN_WITHIN_MS = 30_000
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,6 +28,7 @@ def chromium() -> Iterator[Browser]:
     """
     if not CHROMIUM.exists():
         raise RuntimeError(f"{CHROMIUM} is missing; `apt-get install chromium` brings it")
+    expect.set_options(timeout=SEEN_WITHIN_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=list(ARGUMENTS), timeout=60_000

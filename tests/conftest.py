@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
@@ -20,7 +22,7 @@ from receiver.app import create_app
 from tests.builders import WebRuntime, make_token
 
 MEASURED = "measured"  # a test's property with a line for whoever runs the tests
-REDIS_UP_WITHIN_S = 10
+REDIS_UP_WITHIN_S = 60
 MOST_PROCESSES = 8
 LONGEST_ID = 60  # bytes
 # Folders and files with much to wait for: they begin first, so that none is left over at the end.
@@ -31,6 +33,12 @@ GLOBAL_SECRET = SecretStr("the secret of the whole installation")
 # First of all: nothing of the machine's own Keystone may leak into a test.
 for _name in [name for name in os.environ if name.startswith("KEYSTONE_")]:
     del os.environ[_name]
+
+# An example may take 200 ms, says Hypothesis: a busy machine takes as long as it likes.
+hypothesis_settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("busy")
 
 
 @pytest.hookimpl(optionalhook=True)

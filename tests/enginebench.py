@@ -60,7 +60,12 @@ def dockerfile(*steps: str) -> AppFiles:
     return app_files("one", dockerfile="\n".join([*head, *steps, ""]))
 
 
-def wait_until(holds: Callable[[], bool], *, within_s: float) -> None:
+def long_sleep() -> str:
+    """Give seconds nobody sleeps through, in more digits than other processes' arguments share."""
+    return str(10**9 + secrets.randbelow(10**9))
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"not so within {within_s} s"

@@ -25,7 +25,7 @@ from jobs.adapters.ports import Route
 from jobs.errors import RouterError
 from jobs.router_server import write_domain_files
 
-START_DEADLINE_S = 10.0
+START_DEADLINE_S = 60.0
 PORTS = range(21000, 32000)  # below those of outgoing connections
 LOCALHOST = "127.0.0.1"
 _next = SystemRandom().randrange(len(PORTS))  # other checkouts have tests as well
@@ -79,7 +79,7 @@ class RunningRouter:
         """End HAProxy at once, as a crash would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=60)
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_DEADLINE_S
@@ -173,7 +173,7 @@ class Upstream:
     def stop(self) -> None:
         """Stop listening, as a container that ended."""
         self._server.shutdown()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=60)
         self._server.server_close()
 
     def __enter__(self) -> "Upstream":
@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "8")
         self.end_headers()
         self.wfile.write(b"half")
-        self.upstream.let_go.wait(timeout=20)
+        self.upstream.let_go.wait(timeout=60)
         self.wfile.write(b"half")
 
     def _echo(self) -> None:
@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Sec-WebSocket-Accept", b64encode(accept.digest()).decode())
         self.end_headers()
         self.close_connection = True
-        self.connection.settimeout(20)
+        self.connection.settimeout(60)
         try:
             while piece := self.connection.recv(100):
                 self.connection.sendall(piece)
@@ -251,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def websocket(port: int) -> socket.socket:
     """Open a WebSocket through the router, as far as its upgrade."""
-    connection = socket.create_connection((LOCALHOST, port), timeout=5)
+    connection = socket.create_connection((LOCALHOST, port), timeout=60)
     key = b64encode(b"keystone-keyston").decode()
     connection.sendall(
         f"GET /ws HTTP/1.1\r\nHost: {LOCALHOST}:{port}\r\nConnection: Upgrade\r\n"

@@ -1,7 +1,7 @@
 /* A web server for tests: one static binary that is a whole image.
  *
  *   web                  serve HTTP on $PORT (8000) until SIGTERM, then finish what runs and exit 0
- *   web sleep SECONDS    do nothing for that long
+ *   web sleep SECONDS    do nothing for that long, or until SIGUSR1
  *   web exit CODE        say so and exit
  *   web say TEXT         print a line
  *   web cat FILE         print a file
@@ -65,6 +65,11 @@ static size_t read_file(const char *path, char *into, size_t size) {
     if (file) fclose(file);
     into[length] = 0;
     return length;
+}
+
+static void wake_up(int number) {
+    (void)number;
+    _exit(0);
 }
 
 static void on_signal(int number) {
@@ -231,7 +236,7 @@ static int list_entry(const char *path, const struct stat *status, int kind, str
 
 static int command(int count, char **words) {
     const char *first = count > 2 ? words[2] : "";
-    if (!strcmp(words[1], "sleep")) { sleep_ms(atol(first) * 1000); return 0; }
+    if (!strcmp(words[1], "sleep")) { signal(SIGUSR1, wake_up); sleep_ms(atol(first) * 1000); return 0; }
     if (!strcmp(words[1], "exit")) { printf("exiting with code %s\n", first); return atoi(first); }
     if (!strcmp(words[1], "eat")) { eat(atol(first)); printf("eaten %s MB\n", first); pause(); return 0; }
     if (!strcmp(words[1], "say")) { printf("%s\n", first); return 0; }

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,8 +34,13 @@ ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
 OVER_PAUSE_S = 0.15  # each look costs the web process some work, and many tests look at once
 READY_WITHIN_S = 120.0  # several begin at once on two processors
-STOPPED_WITHIN_S = 45.0
-CLEARED_WITHIN_S = 60.0
+# What follows bounds a hang: nothing here is a promise of Keystone's, and a machine may be busy.
+STOPPED_WITHIN_S = 90.0
+KILLED_WITHIN_S = 30.0
+CLEARED_WITHIN_S = 120.0
+OVER_WITHIN_S = 120.0
+AT_STEP_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 60.0
 COMMAND_WITHIN_S = 120.0
 OVER = {"success", "failure", "error", "cancelled", "superseded"}
 
@@ -84,7 +90,11 @@ class Keystone:
             "KEYSTONE_CATCH_UP_MINUTES": str(catch_up_minutes),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
+        # The web process closes what is idle for 10 s: a request must not cross with that.
+        limits = httpx2.Limits(keepalive_expiry=1)
+        self._client = httpx2.Client(
+            base_url=self.url, timeout=ANSWER_WITHIN_S, limits=limits, trust_env=False
+        )
 
     # --- Its life ----------------------------------------------------------------------------
 
@@ -127,8 +137,12 @@ class Keystone:
         """End `keystone up` as a crash would; the kernel ends its parts."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
-        until(lambda: not self.processes(), timeout=10, what="no part outlives its supervisor")
+        self._process.wait(KILLED_WITHIN_S)
+        until(
+            lambda: not self.processes(),
+            timeout=KILLED_WITHIN_S,
+            what="no part outlives its supervisor",
+        )
 
     def stop(self) -> None:
         """Ask it to stop as systemd would, and see it gone with all its parts."""
@@ -182,7 +196,7 @@ class Keystone:
                 self._process.wait(STOPPED_WITHIN_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.wait(10)
+                self._process.wait(KILLED_WITHIN_S)
         self._client.close()
         if (self.data_dir / "keystone.db").exists():
             belongings = self.belongings()
@@ -223,10 +237,17 @@ class Keystone:
         found: list[Json] = self.api("GET", f"/api/deployments?limit=100{of_app}")["items"]
         return found
 
-    def wait_for(self, deployment_id: int, *, timeout: float = 60) -> Json:
-        """Wait until a deployment is over, and give it."""
+    def wait_for(
+        self,
+        deployment_id: int,
+        *,
+        timeout: float = OVER_WITHIN_S,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Json:
+        """Wait until a deployment is over, and give it; `meanwhile` is done at each look."""
 
         def look() -> list[Json]:
+            meanwhile()
             found = self.deployment(deployment_id)
             return [found] if found["state"] in OVER else []
 
@@ -234,7 +255,9 @@ class Keystone:
         (over,) = until(look, timeout=timeout, what=what, pause_s=OVER_PAUSE_S)
         return over
 
-    def wait_for_step(self, deployment_id: int, step: str, *, timeout: float = 30) -> None:
+    def wait_for_step(
+        self, deployment_id: int, step: str, *, timeout: float = AT_STEP_WITHIN_S
+    ) -> None:
         """Wait until a deployment is at a step."""
 
         def is_there() -> bool:
@@ -246,6 +269,16 @@ class Keystone:
     def transcript(self, deployment_id: int) -> str:
         """Give the log of a deployment."""
         return self.ask("GET", f"/api/deployments/{deployment_id}/logs").text
+
+    def container(self, app: str) -> Json:
+        """Give what Docker says of an app's container, from a watcher that may be busy."""
+        path = f"/api/apps/{app}/container"
+
+        def look() -> list[Json]:
+            answer = self.ask("GET", path)
+            return [answer.json()] if answer.is_success else []
+
+        return until(look, timeout=ANSWER_WITHIN_S, what=f"GET {path} answers")[0]
 
     # --- The command line --------------------------------------------------------------------
 
@@ -297,7 +330,8 @@ class Keystone:
     def kill_part(self, name: str) -> None:
         """End every process of one part at once."""
         for pid in self.parts(name):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may be ending by itself
+                os.kill(pid, signal.SIGKILL)
 
     def belongings(self) -> Belongings:
         """Give what it has on the engine."""

@@ -9,7 +9,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from tests.acceptance.belongings import LABEL
-from tests.acceptance.keystone import Keystone, until
+from tests.acceptance.keystone import ANSWER_WITHIN_S, Keystone, until
 
 APP_LABEL = "keystone.app"
 
@@ -36,7 +36,7 @@ class Machine:
             )
             return found if len(found) == 1 else []
 
-        (container,) = until(alone, timeout=20, what=f"{app} has one container")
+        (container,) = until(alone, timeout=ANSWER_WITHIN_S, what=f"{app} has one container")
         return container
 
     def run_inside(self, app: str, *command: str) -> str:

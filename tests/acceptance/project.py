@@ -1,17 +1,21 @@
 """A repository, the app that is deployed from it, and GitHub's view of both."""
 
 import json
+import os
 import secrets
+import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
 
-from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.keystone import ANSWER_WITHIN_S, Json, Keystone
 from tests.acceptance.payloads import JSON, NO_COMMIT, Delivery, PushPayload, encoded
 from tests.gitserver import Executable, GitServer, Repo
 from tests.images import app_files, web_binary
+from tests.processes import processes
 
 _FIRST_GITHUB_ID = 186_853_000
 
@@ -25,6 +29,33 @@ def building(*commands: tuple[str, ...]) -> str:
     head = ["FROM scratch", f"ENV NEVER_BUILT_BEFORE={secrets.token_hex(8)}"]
     copies = ["COPY web /web", "COPY version.txt behaviour /"]
     return "\n".join([*head, *copies, *runs, 'CMD ["/web"]', ""])
+
+
+@dataclass(frozen=True)
+class Nap:
+    """A build that sleeps until it is woken, however long a busy machine takes to get there.
+
+    Attributes:
+        seconds: what it would sleep; its process is known by them.
+    """
+
+    seconds: int = field(default_factory=lambda: 10**6 + secrets.randbelow(10**9))
+
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile of an app whose build takes this nap."""
+        return building(("sleep", str(self.seconds)))
+
+    def sleepers(self) -> list[int]:
+        """Give the process ids of the builds that are asleep now."""
+        asleep = ("/web", "sleep", str(self.seconds))
+        return [process.pid for process in processes() if process.arguments == asleep]
+
+    def wake(self) -> None:
+        """Let them go on; one that has only just begun to sleep may miss it."""
+        for pid in self.sleepers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
 
 @dataclass
@@ -95,7 +126,7 @@ class Project:
     def answer(self, path: str = "/version") -> str:
         """Ask the app at its public port."""
         url = f"http://127.0.0.1:{self.port}{path}"
-        with httpx2.Client(timeout=10, trust_env=False) as client:
+        with httpx2.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
             return client.get(url).text
 
     def view(self) -> Json:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.acceptance.conftest import TOKEN
 from tests.acceptance.keystone import Keystone, until
-from tests.acceptance.project import Project, add_project, building
+from tests.acceptance.project import Nap, Project, add_project
 from tests.gitserver import GitServer
 
 pytestmark = pytest.mark.docker
@@ -16,7 +16,7 @@ def web(keystone: Keystone, git_server: GitServer) -> Project:
     repo = git_server.repository("octo/typed")
     added = keystone.command(
         *("app", "add", "typed", "--repository", "octo/typed", "--git-url", repo.url),
-        *("--health-path", "/health", "--health-timeout-s", "3", "--token-stdin", "--json"),
+        *("--health-path", "/health", "--health-timeout-s", "60", "--token-stdin", "--json"),
         stdin=f"{TOKEN}\n",
     )
     assert added["name"] == "typed"
@@ -73,11 +73,11 @@ def test_status_and_logs_tell_how_it_went(keystone: Keystone, web: Project) -> N
 
 
 def test_cancel_stops_a_build(keystone: Keystone, web: Project) -> None:
-    web.commit("never", dockerfile=building(("sleep", "60415")))
+    web.commit("never", dockerfile=Nap().dockerfile)
     queued = keystone.command("deploy", "typed", "--json")
     keystone.wait_for_step(queued["id"], "build")
     keystone.command("cancel", str(queued["id"]), "--json")
-    over = keystone.wait_for(queued["id"], timeout=10)
+    over = keystone.wait_for(queued["id"])
     assert over["state"] == "cancelled"
     assert over["actor"].startswith("cli:")
     again = keystone.run("cancel", str(queued["id"]))
@@ -140,7 +140,7 @@ def test_an_app_is_removed_with_all_it_had(keystone: Keystone, git_server: GitSe
     assert keystone.ask("GET", "/api/apps/gone").status_code == 404
     until(
         lambda: not [name for name in belongings.everything() if "gone" in name],
-        timeout=20,
+        timeout=60,
         what="neither image nor network of the app is left",
     )
     belongings.close()

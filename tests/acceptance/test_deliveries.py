@@ -198,7 +198,12 @@ def test_deliveries_are_answered_long_before_github_gives_up(
     assert max(ignored[1] + queued[1]) < 10
     assert ignored[0] == {200}
     assert queued[0] == {202}
-    until(lambda: _is_quiet(keystone), timeout=60, what="all of them are over and GitHub was told")
+    until(
+        lambda: _is_quiet(keystone),
+        timeout=120,
+        what="all of them are over and GitHub was told",
+        pause_s=0.5,
+    )
     for name, (_, times) in {"ignored": ignored, "queued": queued}.items():
         median, slowest = statistics.median(times) * 1000, max(times) * 1000
         told = f"{TIMED} pushes {name}: median {median:.1f} ms, slowest {slowest:.1f} ms"

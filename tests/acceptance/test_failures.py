@@ -13,11 +13,15 @@ from tests.gitserver import Fault, GitServer
 
 pytestmark = pytest.mark.docker
 
+SOON_S = 60.0
+# A GitHub that hangs keeps each of a deployment's three statuses for 10 s.
+THREE_STATUSES_S = 30.0
+
 
 @pytest.fixture(scope="module")
 def live(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that serves "good" and gives a start two seconds."""
-    project = add_project(keystone, git_server, "faulty", health_timeout_s=2)
+    """An app that serves "good"."""
+    project = add_project(keystone, git_server, "faulty", health_timeout_s=60)
     deployed = project.deploy("good")
     assert deployed["state"] == "success", deployed["reason"]
     return project
@@ -34,7 +38,7 @@ def web(live: Project, git_server: GitServer, github: GitHubApi) -> Iterator[Pro
     belongings = live.keystone.belongings()
     until(
         lambda: len(belongings.containers("faulty")) == 1,
-        timeout=15,
+        timeout=SOON_S,
         what="nothing of the failed deployment is left",
     )
     belongings.close()
@@ -107,7 +111,9 @@ def test_a_command_that_is_not_in_the_image(keystone: Keystone, web: Project) ->
 def test_a_container_that_never_becomes_healthy(
     keystone: Keystone, web: Project, behaviour: str, seen: str
 ) -> None:
+    keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 2})
     deployed = web.deploy(behaviour, behaviour=behaviour)
+    keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 60})
     reason = ended(deployed, "failure")
     assert reason.startswith("GET /health on port 8000 was not healthy within 2 s; last seen: ")
     assert seen in reason
@@ -147,11 +153,12 @@ def test_a_git_server_that_fails(web: Project, git_server: GitServer) -> None:
 def test_a_github_that_hangs_delays_a_status_and_nothing_else(
     keystone: Keystone, web: Project, github: GitHubApi
 ) -> None:
+    sha = web.commit("good")
     github.fail(Fault(hang=True))
     begun = time.monotonic()
-    deployed = web.deploy("good")
+    deployed = keystone.wait_for(web.push(sha)["id"])
     assert deployed["state"] == "success", deployed["reason"]
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < THREE_STATUSES_S
     github.heal()
     (last,) = until(
         lambda: _settled(keystone, deployed["id"]), timeout=60, what="GitHub was told in the end"
@@ -168,7 +175,7 @@ def test_a_github_that_refuses_the_token_is_shown_and_breaks_nothing(
     deployed = web.deploy("good")
     assert deployed["state"] == "success", deployed["reason"]
     (last,) = until(
-        lambda: _settled(keystone, deployed["id"]), timeout=30, what="the status is given up"
+        lambda: _settled(keystone, deployed["id"]), timeout=SOON_S, what="the status is given up"
     )
     assert last["posted_at"] is None
     assert "token" in last["error"]
@@ -177,7 +184,7 @@ def test_a_github_that_refuses_the_token_is_shown_and_breaks_nothing(
     assert web.deploy("good")["state"] == "success"
     until(
         lambda: _token_problem(keystone) is None,
-        timeout=15,
+        timeout=SOON_S,
         what="the problem is forgotten once GitHub takes the token",
     )
 

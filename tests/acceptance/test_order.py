@@ -1,7 +1,6 @@
 """Who comes next: the newest push wins, however they arrive, and a person may stop any of them."""
 
 import random
-import secrets
 import time
 from collections import Counter
 
@@ -9,28 +8,24 @@ import pytest
 
 from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.payloads import PushPayload
-from tests.acceptance.project import Project, add_project, building
+from tests.acceptance.project import Nap, Project, add_project
 from tests.gitserver import GitServer
-from tests.processes import processes_about
 
 pytestmark = pytest.mark.docker
 
 QUICK = 10
 SHUFFLED = 8
-CANCELLED_WITHIN_S = 5.0
+# Long before what is cancelled would end by itself; seconds, when the machine is not busy.
+CANCELLED_WITHIN_S = 20.0
+ENDS_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
     """An app that serves."""
-    project = add_project(keystone, git_server, "hasty")
+    project = add_project(keystone, git_server, "hasty", health_timeout_s=60)
     assert project.deploy("zero")["state"] == "success"
     return project
-
-
-def slow_build(seconds: int) -> str:
-    """Give a Dockerfile whose build takes that long."""
-    return building(("sleep", str(seconds)))
 
 
 # --- The newest wins -------------------------------------------------------------------------
@@ -39,13 +34,14 @@ def slow_build(seconds: int) -> str:
 def test_of_ten_pushes_while_one_runs_only_the_newest_is_built(
     keystone: Keystone, web: Project
 ) -> None:
-    running = web.push(web.commit("slow", dockerfile=slow_build(10)))
-    keystone.wait_for_step(running["id"], "build")
+    nap = Nap()
+    running = web.push(web.commit("slow", dockerfile=nap.dockerfile))
+    until(nap.sleepers, timeout=ENDS_WITHIN_S, what="the build is asleep")
     shas = [web.commit(f"quick {number}") for number in range(QUICK)]
     # A second apart by GitHub's clock or within one: both happen when people push in a hurry.
     payloads = [web.payload(sha, pushed_at=web.pushed_at + n // 3) for n, sha in enumerate(shas)]
     queued = [web.send(payload).json()["deployments"][0] for payload in payloads]
-    over = [keystone.wait_for(deployment["id"]) for deployment in queued]
+    over = [keystone.wait_for(deployment["id"], meanwhile=nap.wake) for deployment in queued]
     assert [deployment["state"] for deployment in over[:-1]] == ["superseded"] * (QUICK - 1)
     assert over[-1]["state"] == "success", over[-1]["reason"]
     assert keystone.deployment(running["id"])["state"] == "success"
@@ -100,13 +96,12 @@ def test_an_older_push_that_comes_when_the_newer_one_is_live_changes_nothing(
 def test_a_build_is_cancelled_within_seconds_and_leaves_nothing(
     keystone: Keystone, web: Project
 ) -> None:
-    served = web.answer()
-    seconds = 600 + secrets.randbelow(10**6)
-    running = web.push(web.commit("never", dockerfile=slow_build(seconds)))
-    until(lambda: processes_about(str(seconds)), timeout=20, what="the build is asleep")
+    served, nap = web.answer(), Nap()
+    running = web.push(web.commit("never", dockerfile=nap.dockerfile))
+    until(nap.sleepers, timeout=ENDS_WITHIN_S, what="the build is asleep")
     over = _cancelled(keystone, running)
     assert over["reason"].startswith("cancelled by token:ci")
-    until(lambda: not processes_about(str(seconds)), timeout=5, what="the build has ended")
+    until(lambda: not nap.sleepers(), timeout=ENDS_WITHIN_S, what="the build has ended")
     assert keystone.ask("POST", f"/api/deployments/{running['id']}/cancel").status_code == 409
     assert web.answer() == served
     _assert_one_container(keystone)
@@ -127,7 +122,7 @@ def test_a_health_check_is_cancelled_within_seconds_and_its_container_is_gone(
 
 
 def test_a_queued_deployment_is_cancelled_at_once(keystone: Keystone, web: Project) -> None:
-    running = web.push(web.commit("slowly", dockerfile=slow_build(60414)))
+    running = web.push(web.commit("slowly", dockerfile=Nap().dockerfile))
     keystone.wait_for_step(running["id"], "build")
     waiting = keystone.api("POST", "/api/apps/hasty/deployments", {})
     assert keystone.api("POST", f"/api/deployments/{waiting['id']}/cancel")["state"] == "cancelled"
@@ -139,7 +134,7 @@ def test_a_queued_deployment_is_cancelled_at_once(keystone: Keystone, web: Proje
 def _cancelled(keystone: Keystone, deployment: Json) -> Json:
     begun = time.monotonic()
     assert keystone.ask("POST", f"/api/deployments/{deployment['id']}/cancel").status_code == 202
-    over = keystone.wait_for(deployment["id"], timeout=20)
+    over = keystone.wait_for(deployment["id"])
     assert time.monotonic() - begun < CANCELLED_WITHIN_S
     assert over["state"] == "cancelled"
     return over
@@ -147,5 +142,9 @@ def _cancelled(keystone: Keystone, deployment: Json) -> Json:
 
 def _assert_one_container(keystone: Keystone) -> None:
     belongings = keystone.belongings()
-    until(lambda: len(belongings.containers("hasty")) == 1, timeout=5, what="one container is left")
+    until(
+        lambda: len(belongings.containers("hasty")) == 1,
+        timeout=ENDS_WITHIN_S,
+        what="one container is left",
+    )
     belongings.close()

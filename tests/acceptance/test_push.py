@@ -13,6 +13,7 @@ from tests.gitserver import GitServer
 
 pytestmark = pytest.mark.docker
 
+SOON_S = 60.0
 STEPS = ["checkout", "build", "release", "start", "health_check", "switch", "retire"]
 
 
@@ -47,7 +48,7 @@ def first(keystone: Keystone, web: Project, pushed: str) -> Json:
         last = keystone.deployment(over["id"])["steps"][-1]
         return bool(last["name"] == "retire" and last["state"] != "running")
 
-    until(retired, timeout=20, what="the last step has ended")
+    until(retired, timeout=SOON_S, what="the last step has ended")
     return keystone.deployment(over["id"])
 
 
@@ -70,7 +71,7 @@ def test_the_commit_carries_pending_then_success(
         found = [status for status in github.statuses if status.sha == pushed]
         return found if found and found[-1].state == "success" else []
 
-    statuses = until(posted, timeout=15, what="GitHub was told of the success")
+    statuses = until(posted, timeout=SOON_S, what="GitHub was told of the success")
     states = [status.state for status in statuses]
     assert states[0] == "pending"
     assert states.count("success") == 1
@@ -78,9 +79,15 @@ def test_the_commit_carries_pending_then_success(
         assert status.context == "keystone/web"
         assert status.target_url == f"{keystone.url}/deployments/{first['id']}"
         assert 0 < len(status.description) <= 140
-    kept = keystone.deployment(first["id"])["statuses"]
-    assert [row["state"] for row in kept if row["posted_at"]] == states
-    assert not any(row["error"] for row in kept if row["posted_at"])
+
+    def kept() -> list[Json]:
+        """Give what is on record as posted: that is written once GitHub has answered."""
+        rows = keystone.deployment(first["id"])["statuses"]
+        return [row for row in rows if row["posted_at"]]
+
+    until(lambda: len(kept()) >= len(states), timeout=SOON_S, what="it is on record")
+    assert [row["state"] for row in kept()] == states
+    assert not any(row["error"] for row in kept())
 
 
 def test_the_history_tells_what_was_done_when_and_by_whom(first: Json, keystone: Keystone) -> None:
@@ -93,7 +100,7 @@ def test_the_history_tells_what_was_done_when_and_by_whom(first: Json, keystone:
     assert first["commit_message"] == "Say one"
     assert first["queued_at"] <= first["started_at"] <= first["ended_at"]
     assert first["queued_at"].endswith("Z")
-    assert 0 < first["duration_s"] < 60
+    assert 0 < first["duration_s"] < 600
     tags = [event["tag"] for event in keystone.api("GET", "/api/audit")["items"]]
     assert {"app.created", "deployment.requested", "delivery.accepted"} <= set(tags)
 
@@ -127,7 +134,7 @@ def test_no_request_fails_while_pushes_change_what_answers(
         traffic.wait_for("done\n")
         until(
             lambda: len(_containers(keystone, "web")) == 1,
-            timeout=20,
+            timeout=SOON_S,
             what="the old containers have ended",
         )
     assert traffic.failures == []
@@ -136,7 +143,7 @@ def test_no_request_fails_while_pushes_change_what_answers(
 def test_a_container_that_crashes_is_started_again(first: Json, web: Project) -> None:
     assert first["state"] == "success"
     assert web.answer("/exit?code=3") not in {"three", "done\n"}
-    until(lambda: web.answer() == "three", timeout=15, what="the app answers again")
+    until(lambda: web.answer() == "three", timeout=SOON_S, what="the app answers again")
 
 
 def test_the_data_directory_is_closed_to_other_users(first: Json, keystone: Keystone) -> None:

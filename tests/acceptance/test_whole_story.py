@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.keystone import ADMIN_PASSWORD, Json, Keystone
-from tests.acceptance.project import Project, add_project, building
+from tests.acceptance.keystone import ADMIN_PASSWORD, Keystone, until
+from tests.acceptance.project import Nap, Project, add_project
 from tests.browser import chromium, complaints_of
 from tests.gitserver import GitServer
 
@@ -19,8 +19,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.browser]
 
 SOON_MS = 30_000
 LIVE_WITHIN_MS = 60_000
-NAP_S = 6  # long enough to be seen
-LONG_S = 600
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +40,11 @@ def tab(keystone: Keystone) -> Iterator[Page]:
         yield context.new_page()
 
 
-def push(project: Project, version: str, *, nap_s: int) -> Json:
-    """Push a version whose build takes a nap."""
-    return project.push(project.commit(version, dockerfile=building(("sleep", str(nap_s)))))
+def push(project: Project, version: str) -> Nap:
+    """Push a version whose build takes a nap, and give that."""
+    nap = Nap()
+    project.push(project.commit(version, dockerfile=nap.dockerfile))
+    return nap
 
 
 def test_from_the_login_to_a_cancelled_build(tab: Page, web: Project, keystone: Keystone) -> None:
@@ -70,12 +70,14 @@ def log_in(tab: Page) -> None:
 
 def see_a_push_arrive_and_go_live(tab: Page, web: Project) -> None:
     """Watch the app's page without touching it, then the log while it is written."""
-    push(web, "two", nap_s=NAP_S)
+    nap = push(web, "two")
     tab.get_by_role("link", name="Deployment #2").click(timeout=SOON_MS)
     log = tab.get_by_role("log", name="Log")
     # The line is there while the build still sleeps: it was sent as it was written.
     expect(log).to_contain_text("sleep", timeout=SOON_MS)
     expect(tab.locator(".title .badge")).to_have_text("Running")
+    until(nap.sleepers, timeout=SOON_MS / 1000, what="the build is asleep")
+    nap.wake()
     expect(tab.locator(".title .badge")).to_have_text("Success", timeout=LIVE_WITHIN_MS)
     expect(log).to_contain_text("now leads to")
     expect(tab.get_by_label("Steps")).to_contain_text("Switch")
@@ -98,7 +100,7 @@ def roll_back(tab: Page, web: Project) -> None:
 
 def cancel_a_build(tab: Page, web: Project) -> None:
     """Stop a build that would take ten minutes; what is live goes on serving."""
-    push(web, "three", nap_s=LONG_S)
+    push(web, "three")
     tab.get_by_role("link", name="Deployment #4").click(timeout=SOON_MS)
     expect(tab.get_by_role("log", name="Log")).to_contain_text("sleep", timeout=SOON_MS)
     tab.get_by_role("button", name="Cancel").click()

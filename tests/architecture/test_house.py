@@ -20,7 +20,7 @@ def test_the_top_level_holds_the_four_rooms_and_what_tools_insist_on() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     tops = {line.split("/")[0] for line in listed.stdout.splitlines()}

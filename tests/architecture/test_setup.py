@@ -18,7 +18,7 @@ def set_up(purpose: str, path: str) -> "subprocess.CompletedProcess[str]":
         env={"PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

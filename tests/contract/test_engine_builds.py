@@ -15,7 +15,16 @@ from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError, CancelledError, GitError
 from jobs.naming import labels
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, TAG, build, dockerfile, ignore, printed, wait_until
+from tests.enginebench import (
+    IDENTITY,
+    TAG,
+    build,
+    dockerfile,
+    ignore,
+    long_sleep,
+    printed,
+    wait_until,
+)
 from tests.images import AppFiles, app_files
 from tests.trees import BrokenTree, MemoryTree
 
@@ -189,11 +198,11 @@ def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngi
 
     with pytest.raises(GitError, match="no pack"):
         build(engine, tree)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60  # and not at the deadline
 
 
 def test_cancelled_build_ends_at_once_and_leaves_nothing_running(engine: DockerEngine) -> None:
-    seconds = str(600 + secrets.randbelow(10**6))
+    seconds = long_sleep()
     stop = StopSignal()
     running = threading.Event()
 
@@ -202,23 +211,23 @@ def test_cancelled_build_ends_at_once_and_leaves_nothing_running(engine: DockerE
             running.set()
 
     def cancel() -> None:
-        assert running.wait(30)
-        wait_until(lambda: processes("/web", "sleep", seconds) == 1, within_s=10)
+        assert running.wait(60)
+        wait_until(lambda: processes("/web", "sleep", seconds) == 1)
         stop.set(CancelledError("ada said so"))
 
     canceller = threading.Thread(target=cancel)
     canceller.start()
     with pytest.raises(CancelledError, match="ada said so"):
         build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), log=watch, stop=stop)
-    canceller.join(10)
-    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
+    canceller.join(60)
+    wait_until(lambda: processes("/web", "sleep", seconds) == 0)
 
 
 def test_build_past_its_deadline_is_cancelled(engine: DockerEngine) -> None:
-    seconds = str(600 + secrets.randbelow(10**6))
+    seconds = long_sleep()
     with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
         build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), deadline_s=2)
-    wait_until(lambda: processes("/web", "sleep", seconds) == 0, within_s=5)
+    wait_until(lambda: processes("/web", "sleep", seconds) == 0)
 
 
 def test_stopped_signal_begins_no_build(engine: DockerEngine) -> None:
@@ -274,7 +283,7 @@ def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngi
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
 
     assert results["left"] != results["right"]
     assert engine.image_id(f"keystone-{IDENTITY}/left:1") == results["left"]

@@ -16,7 +16,7 @@ from jobs.naming import labels
 from jobs.states import ContainerState
 from jobs.stopping import StopSignal
 from tests.dockerd import PrivateEngine, private_engine
-from tests.enginebench import IDENTITY, build, dockerfile, ignore, wait_until
+from tests.enginebench import IDENTITY, build, dockerfile, ignore, long_sleep, wait_until
 from tests.images import app_files
 from tests.processes import processes_about
 from tests.trees import MemoryTree
@@ -54,20 +54,20 @@ def fill(private: PrivateEngine) -> None:
 def test_engine_killed_in_the_middle_of_a_build_by_its_older_builder(
     private: PrivateEngine, client: docker.DockerClient
 ) -> None:
-    seconds = str(600 + secrets.randbelow(10**6))
+    seconds = long_sleep()
     older = ClassicBuilder(engine_address(client.api), client.api.api_version)
     spec = BuildSpec("keystone/web:1", "Dockerfile", LABELS, deadline_s=60)
     tree = MemoryTree(dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'))
 
     def kill() -> None:
-        wait_until(lambda: bool(processes_about(seconds)), within_s=30)
+        wait_until(lambda: bool(processes_about(seconds)))
         private.end(signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(DockerError, match="went away in the middle of the build"):
         older.build(spec, tree, log=ignore, stop=StopSignal())
-    killer.join(10)
+    killer.join(60)
 
 
 def test_free_disk_is_that_of_the_engines_own_disk(

@@ -55,7 +55,7 @@ def test_container_is_ended_and_removed(engine: DockerEngine) -> None:
 
 def test_container_that_has_ended_is_started_again(engine: DockerEngine) -> None:
     started = start(engine, behaviour="exit 3")
-    wait_until(lambda: engine.inspect(started.id).state is ContainerState.EXITED, within_s=10)
+    wait_until(lambda: engine.inspect(started.id).state is ContainerState.EXITED)
     before = engine.inspect(started.id)
     engine.keep_running(started.id)
     assert engine.inspect(started.id).started_at > before.started_at

@@ -39,7 +39,7 @@ def fixture_api() -> Iterator[GitHubApi]:
 
 @pytest.fixture(name="forge")
 def fixture_forge(api: GitHubApi) -> Forge:
-    return GitHubForge(api.url, timeout_s=1)
+    return GitHubForge(api.url, timeout_s=20)
 
 
 @pytest.fixture(name="hook")
@@ -253,7 +253,7 @@ def test_a_list_that_trickles_is_given_up_in_time(api: GitHubApi) -> None:
     begun = time.monotonic()
     with pytest.raises(GitHubError, match=r"within 1\.5 s"):
         forge.hook_at(WEB, URL, TOKEN)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def test_a_pause_is_handed_back_at_once(forge: Forge, api: GitHubApi) -> None:

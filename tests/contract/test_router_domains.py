@@ -71,17 +71,17 @@ class Visitor:
         self._trust = authority.trust
 
     def http(self, host: str, path: str = "/", **headers: str) -> Answer:
-        connection = HTTPConnection(LOCALHOST, self.http_port, timeout=10)
+        connection = HTTPConnection(LOCALHOST, self.http_port, timeout=60)
         return self._ask(connection, host, path, headers)
 
     def https(self, host: str, path: str = "/", *, name: str = "", **headers: str) -> Answer:
         """Ask by HTTPS; `name` is what the handshake asks for when it is not the host."""
-        connection = HTTPConnection(LOCALHOST, self.https_port, timeout=10)
+        connection = HTTPConnection(LOCALHOST, self.https_port, timeout=60)
         connection.sock = self.handshake(name or host.partition(":")[0])
         return self._ask(connection, host, path, headers)
 
     def handshake(self, name: str | None) -> ssl.SSLSocket:
-        plain = socket.create_connection((LOCALHOST, self.https_port), timeout=10)
+        plain = socket.create_connection((LOCALHOST, self.https_port), timeout=60)
         try:
             return self._trust.wrap_socket(plain, server_hostname=name)
         except Exception:
@@ -211,7 +211,7 @@ class TestDomains:
     ) -> None:
         router.serve_domains({WEB: web, SHOP: shop})
         router.serve_certificates({SHOP: authority.issue(SHOP).bundle})
-        plain = socket.create_connection((LOCALHOST, visitor.http_port), timeout=5)
+        plain = socket.create_connection((LOCALHOST, visitor.http_port), timeout=60)
         for connection, host in ((plain, WEB), (visitor.handshake(SHOP), SHOP)):
             with closing(connection):
                 upgrade(connection, host)
@@ -287,7 +287,7 @@ class TestCertificates:
         router.serve_certificates({WEB: authority.issue(WEB).bundle})
         trust = authority.trust
         trust.set_alpn_protocols(["h2", "http/1.1"])
-        plain = socket.create_connection((LOCALHOST, visitor.https_port), timeout=5)
+        plain = socket.create_connection((LOCALHOST, visitor.https_port), timeout=60)
         with trust.wrap_socket(plain, server_hostname=WEB) as connection:
             assert connection.selected_alpn_protocol() == "h2"
 
@@ -409,7 +409,7 @@ class Load:
         finally:
             self._over.set()
             for thread in threads:
-                thread.join(timeout=15)
+                thread.join(timeout=90)
 
     def _by_http(self) -> None:
         while not self._over.is_set():
@@ -420,7 +420,7 @@ class Load:
             self._count(lambda: self.visitor.https(WEB))
 
     def _stays(self) -> None:
-        connection = HTTPConnection(LOCALHOST, self.visitor.https_port, timeout=10)
+        connection = HTTPConnection(LOCALHOST, self.visitor.https_port, timeout=60)
         connection.sock = self.visitor.handshake(WEB)
         with closing(connection):
             while not self._over.is_set():

@@ -237,7 +237,7 @@ def push_of(
     return Push(**fields)  # type: ignore[arg-type]
 
 
-def wait_for(condition: Callable[[], object], *, within_s: float = 10) -> None:
+def wait_for(condition: Callable[[], object], *, within_s: float = 60) -> None:
     """Wait until something is so; fail when it takes too long."""
     deadline = time.monotonic() + within_s
     while not condition():

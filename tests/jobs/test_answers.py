@@ -1,11 +1,12 @@
 """What the watcher answers: how the live container is, and what it wrote, without its secrets."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
 
 from jobs.answers import answer_next
+from jobs.bus import QUESTIONS
 from jobs.environment import Variable
 from jobs.errors import DockerError
 from jobs.logs import LONGEST_LINE
@@ -13,8 +14,9 @@ from jobs.models import App
 from jobs.records.environment import set_variables
 from jobs.states import ContainerState
 from tests.fakes import Behaviour
-from tests.jobs.bench import TESTER, Bench
+from tests.jobs.bench import TESTER, Bench, wait_for
 
+PATIENCE_S = 14  # below that of the connection
 LONG = "-" * (LONGEST_LINE - len("[REDACTED]"))  # the mask is the last that is shown
 
 
@@ -24,12 +26,13 @@ def app(bench: Bench) -> App:
 
 
 def ask(bench: Bench, kind: str, *, app_id: int | None, tail: int = 0) -> dict[str, object]:
-    thread = threading.Thread(target=answer_next, args=(bench.runtime, bench.world.tools))
-    thread.start()
-    try:
-        return bench.runtime.bus.ask(kind, app_id=app_id, tail=tail)
-    finally:
-        thread.join(timeout=10)
+    bus = bench.runtime.bus
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(bus.ask, kind, timeout_s=PATIENCE_S, app_id=app_id, tail=tail)
+        # It waits for a question for a moment only.
+        wait_for(lambda: bus._redis.llen(f"{bus._prefix}-{QUESTIONS}"))
+        answer_next(bench.runtime, bench.world.tools)
+        return asked.result()
 
 
 def test_the_live_container_as_it_is_now(bench: Bench, app: App) -> None:

@@ -17,7 +17,7 @@ def bus(redis: Redis) -> Bus:
 
 def answering(bus: Bus, answer: dict[str, object]) -> threading.Thread:
     def serve() -> None:
-        question = bus.next_question(timeout_s=5)
+        question = bus.next_question(timeout_s=14)
         assert question is not None
         bus.answer(question, {**answer, "about": question.about} if answer else {})
 
@@ -29,8 +29,8 @@ def answering(bus: Bus, answer: dict[str, object]) -> threading.Thread:
 def test_a_question_gets_its_own_answer(bus: Bus, redis_url: str) -> None:
     with connect(redis_url) as line:
         thread = answering(Bus(line, "abcdef"), {"state": "running"})
-        answer = bus.ask("container", app_id=7)
-        thread.join(timeout=5)
+        answer = bus.ask("container", timeout_s=14, app_id=7)
+        thread.join(timeout=60)
     assert answer == {"state": "running", "about": {"app_id": 7}}
 
 
@@ -38,15 +38,15 @@ def test_an_answer_that_says_what_went_wrong_is_raised(bus: Bus, redis_url: str)
     with connect(redis_url) as line:
         thread = answering(Bus(line, "abcdef"), {"error": "the Docker Engine is gone"})
         with pytest.raises(DockerError, match="the Docker Engine is gone"):
-            bus.ask("container", app_id=7)
-        thread.join(timeout=5)
+            bus.ask("container", timeout_s=14, app_id=7)
+        thread.join(timeout=60)
 
 
 def test_a_watcher_that_is_silent_is_given_up_in_time(bus: Bus) -> None:
     begun = time.monotonic()
     with pytest.raises(QueueError, match="is `keystone up` running"):
         bus.ask("container", timeout_s=0.2)
-    assert 0.1 < time.monotonic() - begun < 3
+    assert 0.1 < time.monotonic() - begun < 10
 
 
 def test_no_question_is_none(bus: Bus) -> None:

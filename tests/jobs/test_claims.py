@@ -16,7 +16,7 @@ from tests.jobs.bench import Bench, push_of
 
 # Without shrinking: each example deploys for a second, and a failure shall show up in time.
 KEEP_BENCH = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
     max_examples=25,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -163,8 +163,8 @@ def test_a_real_container_that_ends_soon_after_each_start_is_seen_to_loop() -> N
         spec = ContainerSpec(NETWORK, image, NETWORK, 8000, labels(IDENTITY, "web"))
         started = engine.start(spec)
         engine.keep_running(started.id)
-        wait_until(lambda: engine.inspect(started.id).restarts >= FEWEST_RESTARTS, within_s=30)
-        wait_until(lambda: is_seen_to_loop(engine.inspect(started.id)), within_s=5)
+        wait_until(lambda: engine.inspect(started.id).restarts >= FEWEST_RESTARTS)
+        wait_until(lambda: is_seen_to_loop(engine.inspect(started.id)))
     finally:
         sweep(client)
         client.close()

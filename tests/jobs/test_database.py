@@ -78,14 +78,14 @@ class TestWriting:
             second.start()
             second.join(0.2)
             order.append("first")
-        second.join(5)
+        second.join(60)
         assert order == ["first", "second"]
 
     def test_the_line_is_left_when_it_takes_too_long(self, impatient: Database) -> None:
         begun = time.monotonic()
         with impatient.writing(), pytest.raises(StorageError), impatient.writing():
             pass
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9
 
     def test_who_has_no_time_left_is_refused_at_once(
         self, database: Database, impatient: Database
@@ -105,7 +105,7 @@ class TestWriting:
             impatient.writing(until=begun),
         ):
             pass
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 9
         patient.close()
 
     def test_a_block_that_raises_changes_nothing(self, database: Database) -> None:
@@ -127,7 +127,7 @@ class TestWriting:
                 impatient.writing() as other,
             ):
                 other.get_one(Identity, 1)
-            assert 0.05 < time.monotonic() - begun < 5
+            assert 0.05 < time.monotonic() - begun < 9
 
     def test_a_reader_does_not_wait_for_a_writer(
         self, database: Database, impatient: Database

@@ -104,14 +104,14 @@ def answers(tools: Tools) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
 
 
 def ask(port: int, host: str) -> tuple[int, str]:
-    with closing(HTTPConnection(LOCALHOST, port, timeout=5)) as connection:
+    with closing(HTTPConnection(LOCALHOST, port, timeout=60)) as connection:
         connection.request("GET", "/", headers={"Host": host})
         answer = connection.getresponse()
         return answer.status, answer.headers.get("Location") or answer.read().decode()

@@ -32,7 +32,7 @@ from jobs.settings import PortRange, WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
 from jobs.work import Tools
 from tests.dockerd import PrivateEngine, private_engine
-from tests.enginebench import dockerfile, sweep, wait_until
+from tests.enginebench import dockerfile, long_sleep, sweep, wait_until
 from tests.fakes import FakeWorld
 from tests.haproxy import free_ports
 from tests.images import AppFiles, app_files
@@ -109,18 +109,18 @@ def engine_of(private: PrivateEngine, bench: Bench) -> Iterator[DockerEngine]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_engine_that_goes_in_the_middle_of_a_build(bench: Bench, number: signal.Signals) -> None:
     app = bench.app()
-    seconds = str(600 + secrets.randbelow(10**6))
+    seconds = long_sleep()
     with private_engine() as private, engine_of(private, bench) as engine:
 
         def end() -> None:
-            wait_until(lambda: bool(processes_about(seconds)), within_s=30)
+            wait_until(lambda: bool(processes_about(seconds)))
             private.end(number)
 
         ender = threading.Thread(target=end)
         ender.start()
         files = dockerfile(f'RUN ["/web", "sleep", "{seconds}"]')
         done = run(bench, app, files, tools(bench.world, engine=engine))
-        ender.join(10)
+        ender.join(60)
 
     reason = "the Docker Engine went away in the middle of the build"
     assert (done.state, done.reason) == (DeploymentState.ERROR, reason)
@@ -240,7 +240,12 @@ def test_live_container_that_takes_too_much_memory_shows_with_its_app(
     (container,) = engine.containers()
 
     eat(container.ip, 64)
-    wait_until(lambda: engine.inspect(container.id).out_of_memory, within_s=10)
+
+    def is_over() -> bool:
+        seen = engine.inspect(container.id)
+        return seen.state is ContainerState.EXITED and seen.out_of_memory
+
+    wait_until(is_over)
     look_at_containers(bench.runtime, real)
 
     seen = bench.fresh(app)
@@ -250,9 +255,9 @@ def test_live_container_that_takes_too_much_memory_shows_with_its_app(
 
 def eat(host: str, megabytes: int) -> None:
     """Have the app use that much memory, which it does not survive."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
-        connection = http.client.HTTPConnection(host, 8000, timeout=5)
+        connection = http.client.HTTPConnection(host, 8000, timeout=60)
         try:
             connection.request("GET", f"/eat?mb={megabytes}")
             with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
@@ -299,7 +304,7 @@ def test_port_that_another_program_took_before_the_router_started(bench: Bench) 
         running(router_command(bench.runtime)),
     ):
         router = real_tools(bench.runtime).router
-        wait_until(lambda: answers(router), within_s=10)
+        wait_until(lambda: answers(router))
         done = run(bench, app, app_files("one"), tools(bench.world, router=router))
 
     assert done.state is DeploymentState.ERROR
@@ -317,7 +322,7 @@ def running(command: list[str]) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def answers(router: Router) -> bool:

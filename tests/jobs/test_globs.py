@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobs.globs import any_matches, matches
 
-LONGEST_S = 0.2
+LONGEST_S = 1.0  # of the processor: the machine may have other things to do
 # Few letters, so that patterns and texts have something to do with each other.
 patterns = st.text("ab/*?.[", max_size=12)
 texts = st.text("ab/.[\n", max_size=12)
@@ -77,9 +77,9 @@ def test_nothing_that_can_be_written_raises(pattern: str, text: str) -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 125, "**/" * 83, "**a" * 83, "*" * 250, "**/*a" * 50])
 @pytest.mark.parametrize("text", ["a" * 499 + "b", "a/" * 250])
 def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     matches(pattern, text)
-    assert time.perf_counter() - begun < LONGEST_S
+    assert time.process_time() - begun < LONGEST_S
 
 
 def test_one_of_many_is_enough() -> None:

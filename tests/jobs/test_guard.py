@@ -15,7 +15,7 @@ GUARD = (sys.executable, "-P", "-m", "jobs.guard")
 def guarded(parent: int, *command: str) -> "subprocess.CompletedProcess[str]":
     """Run a command as the guarded child of a process."""
     return subprocess.run(
-        [*GUARD, str(parent), *command], capture_output=True, text=True, timeout=30, check=False
+        [*GUARD, str(parent), *command], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -49,8 +49,8 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
         assert alive(pid)
     finally:
         parent.send_signal(signal.SIGKILL)
-        parent.wait(10)
-    deadline = time.monotonic() + 10
+        parent.wait(60)
+    deadline = time.monotonic() + 60
     while alive(pid):
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.02)
@@ -58,7 +58,7 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 def wait_for_number(file: Path) -> int:
     """Read a number as soon as it is there."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not file.exists() or not file.read_text():
         assert time.monotonic() < deadline, "the child never began"
         time.sleep(0.02)

@@ -1,7 +1,7 @@
 """Installing webhooks: with the repository's own token and newest secret, from whichever door."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlmodel import select
@@ -12,7 +12,7 @@ from jobs.errors import ConflictError, GitHubDeniedError, GitHubError, NotFoundE
 from jobs.hooks import install_hook
 from jobs.models import App, AuditEvent, RepositorySecret, SecretKind
 from jobs.secrets_store import webhook_secrets
-from tests.jobs.bench import TESTER, Bench
+from tests.jobs.bench import TESTER, Bench, wait_for
 
 URL = "http://127.0.0.1:8000/webhooks/github"
 
@@ -81,20 +81,21 @@ def test_an_app_that_is_gone(bench: Bench) -> None:
 
 
 def ask(bench: Bench, app_id: int | None, *, until: float | None = None) -> dict[str, object]:
-    args = (bench.runtime, bench.world.forge)
-    thread = threading.Thread(target=do_next_errand, args=args)
-    thread.start()
-    try:
-        return bench.runtime.bus.ask(
+    bus = bench.runtime.bus
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            bus.ask,
             "install_hook",
             line=ERRANDS,
-            timeout_s=2,
+            timeout_s=2 if until else 14,
             app_id=app_id,
             actor=["user", "ada", "10.0.0.1"],
-            until=until or time.time() + 10,
+            until=until or time.time() + 60,
         )
-    finally:
-        thread.join(timeout=10)
+        # It waits for an errand for a moment only.
+        wait_for(lambda: bus._redis.llen(f"{bus._prefix}-{ERRANDS}"))
+        do_next_errand(bench.runtime, bench.world.forge)
+        return asked.result()
 
 
 def test_an_errand_is_done_for_whoever_asked(bench: Bench, app: App) -> None:

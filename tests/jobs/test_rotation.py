@@ -27,6 +27,7 @@ from jobs.settings import WebSettings
 from jobs.supervise import take_over
 from jobs.vault import KEY_FILE
 from tests.builders import WebRuntime, make_app
+from tests.jobs.bench import wait_for
 
 ADA = Actor("cli", "ada")
 VARIABLES = 250
@@ -130,10 +131,16 @@ def test_what_others_write_meanwhile_is_kept(keystone: Keystone, tmp_path: Path)
             written.append(len(written))
 
     thread = threading.Thread(target=write)
+
+    def wait_for_another(_done: int, _total: int) -> None:
+        """Have the other one write between any two batches."""
+        before = len(written)
+        wait_for(lambda: len(written) > before or not thread.is_alive())
+
     thread.start()
-    done = rotate(keystone, ADA, told=quiet)
+    done = rotate(keystone, ADA, told=wait_for_another)
     over.set()
-    thread.join(30)
+    thread.join(60)
     expected = {f"NAME_{number}": f"value {number}" for number in range(VARIABLES)}
     expected |= {f"NAME_{number % VARIABLES}": f"new {number}" for number in written}
     assert written

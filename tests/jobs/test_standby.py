@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 from jobs.standby import NAME, NAME_AT_WORK, Standby
@@ -29,9 +28,10 @@ def test_it_prepares_and_then_acts_on_what_it_is_told(tmp_path: Path) -> None:
 
 
 def test_work_that_is_there_is_not_kept_waiting_by_preparations(tmp_path: Path) -> None:
-    second = tmp_path / "second"
-    standby = Standby.fork([lambda: time.sleep(0.2), second.touch], lambda _: None)
+    handed_over, second = tmp_path / "handed over", tmp_path / "second"
+    standby = Standby.fork([lambda: wait_for(handed_over.exists), second.touch], lambda _: None)
     assert standby.hand_over("job 7")
+    handed_over.touch()
     os.waitpid(standby.pid, 0)
     assert not second.exists()
 

@@ -26,12 +26,14 @@ from jobs.settings import WorkerSettings
 from jobs.worker import NICENESS, DeploymentJob, is_needless, tell_watcher
 from tests.jobs.bench import Bench, wait_for
 
-# The real worker, but what it runs writes its process id into a file and stays there: what a
-# deployment does is told in other tests, and needs no engine here.
+# The real worker, but what it runs writes its process id into a file and stays there, for some
+# seconds or until there is another file: what a deployment does is told in other tests, and needs
+# no engine here.
 WORKER = """
 import os, sys, time
+from datetime import timedelta
 from pathlib import Path
-import jobs.worker
+import jobs.lease, jobs.worker
 from jobs import tasks
 from jobs.claims import claim_next
 from jobs.lease import holder_name
@@ -48,9 +50,12 @@ def deploy(deployment_id):
     draft = Path(sys.argv[1] + ".draft")
     draft.write_text(str(os.getpid()))
     draft.rename(sys.argv[1])
-    time.sleep(float(sys.argv[2]))
+    end, told_to_end = time.monotonic() + float(sys.argv[2]), Path(sys.argv[1] + ".end")
+    while time.monotonic() < end and not told_to_end.exists():
+        time.sleep(0.02)
 
 tasks.deploy = deploy
+jobs.lease.LEASE = timedelta(minutes=2)  # nobody renews it
 jobs.worker.MONITORING_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -137,7 +142,7 @@ run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 def worker(
     runtime: Runtime[WorkerSettings], file: Path, *, seconds: float = 60, program: str = WORKER
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker whose deployments take that long."""
+    """Run a worker whose deployments take that long, or until they are told to end."""
     environment = {
         **os.environ,
         "KEYSTONE_DATA_DIR": str(runtime.settings.data_dir),
@@ -166,8 +171,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "pid"
 
 
+def tell_to_end(file: Path) -> None:
+    file.with_name(f"{file.name}.end").touch()
+
+
 def begun(file: Path) -> int:
-    wait_for(file.exists, within_s=30)
+    wait_for(file.exists)
     return int(file.read_text())
 
 
@@ -209,19 +218,20 @@ class TestWhatItRuns:
         bench.runtime.queue.wake([bench.ask(bench.app())])
         with worker(bench.runtime, file, program=STOPS_IN_A_TRANSACTION):
             child = begun(file)
-            wait_for(lambda: not is_alive(child), within_s=30)
-            wait_for(lambda: _has_expired(bench), within_s=30)
+            wait_for(lambda: not is_alive(child))
+            wait_for(lambda: _has_expired(bench))
 
     def test_sigterm_lets_the_running_one_end_and_takes_no_other(
         self, bench: Bench, file: Path
     ) -> None:
         first, second = bench.ask(bench.app()), bench.ask(bench.app("other"))
         bench.runtime.queue.wake([first])
-        with worker(bench.runtime, file, seconds=1) as process:
+        with worker(bench.runtime, file) as process:
             child = begun(file)
             bench.runtime.queue.wake([second])
             process.terminate()
-            assert process.wait(timeout=30) == 0
+            tell_to_end(file)
+            assert process.wait(timeout=60) == 0
             assert not is_alive(child)
         assert bench.runtime.queue.waiting() == {second}
 
@@ -230,7 +240,7 @@ class TestWhatItRuns:
         with worker(bench.runtime, file, seconds=0.5, program=HANDS_OVER) as process:
             child = begun(file)
             process.terminate()
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=60) == 0
             assert not is_alive(child)
 
 
@@ -245,9 +255,10 @@ def test_a_redis_that_dies_ends_neither_what_runs_nor_its_orderly_end(
             bench.runtime, settings=bench.runtime.settings.model_copy(update={"redis_url": url})
         )
         wait_for((folder / "own.sock").exists)
+        deployment = bench.ask(bench.app())
         with Redis.from_url(url) as redis:
-            WorkQueue(redis, bench.runtime.identity).wake([bench.ask(bench.app())])
-        with worker(runtime, file, seconds=6) as process:
+            wait_for(lambda: WorkQueue(redis, bench.runtime.identity).wake([deployment]))
+        with worker(runtime, file) as process:
             child = begun(file)
             own.kill()
             # Longer than between two looks of the worker at its child.
@@ -255,7 +266,8 @@ def test_a_redis_that_dies_ends_neither_what_runs_nor_its_orderly_end(
             process.terminate()
             time.sleep(0.5)
             assert is_alive(child)
-            process.wait(timeout=30)
+            tell_to_end(file)
+            process.wait(timeout=60)
             assert not is_alive(child)
 
 
@@ -371,4 +383,4 @@ def test_a_deployment_may_wake_up_itself(bench: Bench, file: Path) -> None:
     bench.runtime.queue.wake([deployment])
     with worker(bench.runtime, file, program=WAKES_ITSELF):
         wanted = f"{deployment} " * 3
-        wait_for(lambda: file.exists() and file.read_text() == wanted, within_s=30)
+        wait_for(lambda: file.exists() and file.read_text() == wanted)

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 
 from receiver.protocol import BoundedHttp
 
-UP_WITHIN_S = 10
-ANSWER_WITHIN_S = 20
+UP_WITHIN_S = 60
+ANSWER_WITHIN_S = 60
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_a_delivery_that_dawdles_is_given_up_after_eight_seconds(port: int) -> N
         answer = read_answer(connection)
         took = time.monotonic() - began
     assert answer.status == 408
-    assert 7 < took < 15
+    assert 7 < took < 40
 
 
 def test_dripping_does_not_buy_time() -> None:
@@ -107,7 +107,7 @@ def test_dripping_does_not_buy_time() -> None:
 
 
 def test_a_body_in_time_is_passed_on_whole() -> None:
-    with serving(BodyLimits(echo_size, deadline_s=5)) as port, connected(port) as connection:
+    with serving(BodyLimits(echo_size, deadline_s=60)) as port, connected(port) as connection:
         connection.sendall(head("POST", "/", Content_Length="10") + b"12345")
         time.sleep(0.1)
         connection.sendall(b"67890")
@@ -190,13 +190,14 @@ def test_a_slash_at_the_end_leads_to_the_same_address_here(
 
 
 def test_one_delivery_too_many_is_503_and_the_place_becomes_free_again() -> None:
-    go_on = threading.Event()
+    has_place, go_on = threading.Event(), threading.Event()
 
     async def echo_late(scope: Scope, receive: Receive, send: Send) -> None:
         response: Response = PlainTextResponse("late")
         try:
             await Request(scope, receive).body()
-            await run_in_threadpool(go_on.wait, 10)
+            has_place.set()
+            await run_in_threadpool(go_on.wait, 60)
         except RequestError as exc:
             response = answer_error(Request(scope), exc)
         await response(scope, receive, send)
@@ -204,7 +205,7 @@ def test_one_delivery_too_many_is_503_and_the_place_becomes_free_again() -> None
     slots = DeliverySlots(echo_late, most_deliveries=1)
     with serving(slots) as port, connected(port) as first, connected(port) as second:
         first.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
-        time.sleep(0.3)
+        assert has_place.wait(60)
         second.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
         refused = read_answer(second)
         go_on.set()

@@ -16,6 +16,7 @@ from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.browser import chromium, complaints_of
 from tests.builders import WebRuntime, make_app, make_deployment, make_session, write_log
+from tests.haproxy import free_ports
 from tests.receiver.live import serving
 
 pytestmark = pytest.mark.browser
@@ -39,12 +40,13 @@ class Site:
     """The receiver, which a test may stop and start again at the same address."""
 
     runtime: WebRuntime
-    port: int = 0
+    # Not one of those that outgoing connections are given: it must still be free after a stop.
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     _running: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
         """Serve."""
-        self.port = self._running.enter_context(serving(create_app(self.runtime), port=self.port))
+        self._running.enter_context(serving(create_app(self.runtime), port=self.port))
 
     def stop(self) -> None:
         """Be gone, as if the process had ended."""

@@ -211,7 +211,7 @@ def test_twenty_at_once_make_one_deployment(
     barrier = threading.Barrier(20)
 
     def send(_: int) -> Response:
-        barrier.wait(10)
+        barrier.wait(60)
         return deliver(client, request)
 
     with ThreadPoolExecutor(20) as pool:

@@ -71,7 +71,7 @@ class Engine:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.thread.join(10)
+        self.thread.join(60)
         for connection in self._open:
             connection.close()
 
@@ -205,7 +205,7 @@ def test_silent_engine_is_left_when_the_work_is_stopped(tmp_path: Path) -> None:
         with pytest.raises(CancelledError, match="enough"):
             built(kit, stop=stop)
         timer.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def certificate(folder: Path) -> Path:

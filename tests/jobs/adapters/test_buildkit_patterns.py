@@ -98,7 +98,7 @@ def test_unclosed_bracket_is_refused_by_name(pattern: str) -> None:
     ],
 )
 def test_no_pattern_makes_matching_explode(pattern: str, path: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     assert not Patterns([pattern]).match(path)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2

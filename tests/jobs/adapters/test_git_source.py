@@ -86,7 +86,7 @@ def snapshot_while_fetching(source: GitSource, remote: Remote, sha: str) -> list
 
     worker = threading.Thread(target=work)
     worker.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     seen: list[Process] = []
     while time.monotonic() < deadline:
         seen = list(processes())
@@ -95,7 +95,7 @@ def snapshot_while_fetching(source: GitSource, remote: Remote, sha: str) -> list
             break
         time.sleep(0.02)
     stop.set(CancelledError("seen enough"))
-    worker.join(5)
+    worker.join(60)
     return seen
 
 
@@ -254,7 +254,7 @@ def test_a_commit_that_arrived_without_its_files_is_fetched_again(
         ["git", f"--git-dir={repo.path}", "cat-file", "commit", wanted],
         capture_output=True,
         check=True,
-        timeout=10,
+        timeout=60,
     ).stdout
     subprocess.run(
         [
@@ -269,7 +269,7 @@ def test_a_commit_that_arrived_without_its_files_is_fetched_again(
         input=raw,
         capture_output=True,
         check=True,
-        timeout=10,
+        timeout=60,
     )
     assert fetch(source, remote, wanted) == wanted
     with source.tree(remote, wanted, folder=".") as tree:
@@ -306,7 +306,7 @@ def test_several_processes_fetch_into_one_mirror(tmp_path: Path, mirrors: Path) 
         subprocess.Popen([sys.executable, "-c", FETCH, str(mirrors), repo.url, *order])
         for order in (commits, commits[::-1], commits[3:] + commits[:3])
     ]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(150) for worker in workers] == [0, 0, 0]
     source = GitSource(mirrors, allowed_schemes=("file",))
     for number, sha in enumerate(commits):
         with source.tree(Remote(1, repo.url), sha, folder=".") as tree:

@@ -64,7 +64,7 @@ def test_it_is_one_moment_while_others_go_on_writing(bench: Bench, tmp_path: Pat
             copy_database(source, tmp_path / f"copy-{number}.db")
     finally:
         over.set()
-        writer.join(20)
+        writer.join(60)
     for copy in sorted(tmp_path.glob("copy-*.db")):
         ensure_sound(copy)
         database = Database(sqlite_url(copy))

@@ -147,7 +147,7 @@ def run(
         input=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert finished.returncode == code, finished

@@ -55,7 +55,7 @@ def worker(inside: Inside, state: DeploymentState, reason: str = "") -> Iterator
     """Do the first deployment as soon as somebody asks for it."""
 
     def wait_and_work() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while inside.queue.waiting() != {1} and time.monotonic() < deadline:
             time.sleep(0.02)
         work(inside, 1, state, reason)
@@ -63,7 +63,7 @@ def worker(inside: Inside, state: DeploymentState, reason: str = "") -> Iterator
     thread = threading.Thread(target=wait_and_work)
     thread.start()
     yield
-    thread.join(30)
+    thread.join(60)
 
 
 # --- deploy ----------------------------------------------------------------------------------
@@ -192,17 +192,17 @@ def watcher(inside: Inside, *outputs: list[str]) -> Iterator[None]:
 
     def answer() -> None:
         for output in outputs:
-            if (question := inside.bus.next_question(timeout_s=10)) is not None:
+            if (question := inside.bus.next_question(timeout_s=14)) is not None:
                 lines = [(f"{n:04}", text) for n, text in enumerate(output)]
                 new = [line for line in lines if line[0] > question.about["after"]]
                 inside.bus.answer(question, {"lines": new[-question.about["tail"] :]})
-        if (question := inside.bus.next_question(timeout_s=10)) is not None:
+        if (question := inside.bus.next_question(timeout_s=14)) is not None:
             inside.bus.answer(question, {"error": "it is gone"})
 
     thread = threading.Thread(target=answer)
     thread.start()
     yield
-    thread.join(20)
+    thread.join(60)
 
 
 def test_following_an_app_drops_nothing_of_what_it_writes_from_then_on(

@@ -1,9 +1,9 @@
 """The table of contents of the command line, its exit codes, and how quickly it answers."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from typer._click import Command
@@ -43,16 +43,22 @@ def test_the_overview_lists_what_people_use_and_hides_the_parts(keystone: Comman
     assert "Exit codes: 0 done" in told
 
 
+def cpu_of_children() -> float:
+    """Give the processor's seconds that ended children have used: waiting for it is no fault."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_overview_comes_at_once() -> None:
-    begin = time.monotonic()
+    before = cpu_of_children()
     done = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-m", "jobs.cli", "--help"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
-    assert time.monotonic() - begin < 5  # a tenth of that on a machine with nothing else to do
+    assert cpu_of_children() - before < 5  # a tenth of that on a machine with nothing else to do
     for heavy in ("sqlalchemy", "redis", "docker", "rq"):
         assert f"| {heavy}\n" not in done.stderr.replace("  ", "")
 
@@ -99,7 +105,7 @@ def test_a_reader_that_goes_away_is_no_crash() -> None:
         stdout=closed_pipe(),
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.stderr == ""

@@ -118,7 +118,7 @@ class TestRepeating:
         start, receipts = threading.Barrier(20), list[Receipt]()
 
         def deliver() -> None:
-            start.wait(timeout=10)
+            start.wait(timeout=60)
             receipts.append(bench.deliver(push, guid="one", body="body"))
 
         threads = [threading.Thread(target=deliver) for _ in range(20)]

@@ -113,7 +113,7 @@ def test_of_eight_that_claim_one_at_once_one_gets_it(bench: Bench) -> None:
     start, outcomes = threading.Barrier(8), list[str]()
 
     def claim(app: App) -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             change(bench, app.name, domains=["a.example", f"{app.name}.example"])
         except ConflictError as exc:

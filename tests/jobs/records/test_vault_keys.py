@@ -129,7 +129,7 @@ def test_every_process_ends_with_the_sentence(tmp_path: Path, command: list[str]
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2, done.stderr

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from jobs.states import DeploymentState, Role, StepName, StepState
 from receiver.api import events as served
 from receiver.app import create_app
 from receiver.changes import Changes
-from receiver.tails import Tail
+from receiver.tails import QUIET_LOOKS, Tail
 from tests.builders import (
     TESTER,
     WebRuntime,
@@ -171,13 +172,18 @@ def test_a_revoked_token_hears_no_more(
 
 
 def test_words_after_the_end_are_still_passed_on(
-    viewer: TestClient, runtime: WebRuntime, deployment: int
+    viewer: TestClient, runtime: WebRuntime, deployment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks, look = count(1), Tail.look
+
+    def look_after_a_word(tail: Tail) -> bool:
+        if next(looks) == QUIET_LOOKS:  # at the next one it would have been quiet for long enough
+            write_log(runtime, deployment, ["the old one has stopped"])
+        return look(tail)
+
+    monkeypatch.setattr(Tail, "look", look_after_a_word)
     set_state(runtime, deployment, DONE)
-    late = threading.Timer(0.6, write_log, (runtime, deployment, ["the old one has stopped"]))
-    late.start()
     assert said(follow(viewer, deployment)) == ["the old one has stopped"]
-    late.join()
 
 
 def test_it_is_not_over_while_a_step_is_open(
@@ -194,8 +200,8 @@ def test_it_is_not_over_while_a_step_is_open(
             row.state, row.ended_at = StepState.SUCCESS, row.started_at
 
     late = threading.Timer(2, end_step)
-    late.start()
     began = time.monotonic()
+    late.start()
     found = follow(viewer, deployment)
     late.join()
     assert time.monotonic() - began > 2
@@ -268,7 +274,7 @@ def test_many_followers_cost_one_look(runtime: WebRuntime, deployment: int) -> N
         await asyncio.gather(*(watch(tail) for _ in range(50)))
 
     asyncio.run(watch_all())
-    assert 1 <= looks <= 6
+    assert 1 <= looks < 25  # three, unless the machine is busy; each for itself made 150
 
 
 def test_pages_are_told_that_something_has_changed(
@@ -299,7 +305,7 @@ def test_who_comes_tells_those_who_wait_what_is_new(
         begun = time.monotonic()
         with listen(address):
             assert said([next(waiting)]) == ["one"]
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 40
 
 
 @pytest.mark.parametrize("address", ["/api/events", "/api/deployments/{}/events"])

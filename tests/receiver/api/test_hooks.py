@@ -25,7 +25,7 @@ def watcher(runtime: WebRuntime) -> Iterator[Watcher]:
         errands: list[Question] = []
 
         def do_one() -> None:
-            errand = runtime.bus.next_question(timeout_s=10, line=ERRANDS)
+            errand = runtime.bus.next_question(timeout_s=14, line=ERRANDS)
             assert errand is not None, "nobody asked"
             errands.append(errand)
             runtime.bus.answer(errand, answer)
@@ -36,7 +36,7 @@ def watcher(runtime: WebRuntime) -> Iterator[Watcher]:
 
     yield play
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
 
 def test_it_is_installed_for_whoever_asks(admin: TestClient, watcher: Watcher) -> None:
