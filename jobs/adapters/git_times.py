@@ -8,7 +8,6 @@ be lost, every file has changed now, and is sent once more.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,14 +36,14 @@ def _changed(entry: TreeEntry, known: Times, now_ns: int) -> int:
 
 
 def _read(file: Path) -> Times:
-    # Only ever written by us and renamed into place; what cannot be read is begun anew.
+    # Somebody may be writing it, or have been killed at it: what cannot be read is begun anew.
     with suppress(OSError, ValueError):
         return {path: (blob, at) for path, (blob, at) in json.loads(file.read_bytes()).items()}
     return {}
 
 
 def _write(file: Path, times: Times) -> None:
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = file.with_suffix(f".{os.getpid()}.new")
-    draft.write_text(json.dumps(times))
-    draft.rename(file)
+    # In place: half a list is none, and a draft would be left behind. So is none on a full disk.
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.write_text(json.dumps(times))

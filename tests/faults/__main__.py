@@ -12,28 +12,30 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.burst import burst
+from tests.faults.burst import ANSWERED_WITHIN_S, burst
 from tests.faults.engine import own_engine
 from tests.faults.house import a_house
 from tests.faults.rounds import Round, draw, play
-from tests.faults.strikes import ENGINE_FAULTS, FAULTS, Fault
+from tests.faults.strikes import ENGINE_FAULTS, FAULTS, LONG_FAULTS, Fault
 from tests.faults.table import Table
 
 LOG = Path(tempfile.gettempdir()) / "keystone-faults.log"
 # One round in so many is played on an engine that may be broken.
-ENGINE_ONE_IN = 10
+ENGINE_ONE_IN = 7
+EXAMINED_EVERY = 25  # rounds
 PUSHES_A_ROUND, MOST_PUSHES, PUSHES_AN_APP = 5, 1000, 20
 
 
 def main() -> int:
-    """Play, print, and give 0 when nothing was lost, doubled or stuck, and nobody was failed."""
+    """Play, print, and give 0 when the table is all zeros and the burst was answered in time."""
     wanted = _arguments()
     # As Ctrl-C does: whoever is told to stop takes the house down first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     tell(f"SEED={wanted.seed} ROUNDS={wanted.rounds}")
     table, problems = Table(), 0
     on_own = wanted.rounds // ENGINE_ONE_IN
-    for faults, count in ((FAULTS, wanted.rounds - on_own), (ENGINE_FAULTS, on_own)):
+    on_the_machines = {**FAULTS, **LONG_FAULTS}
+    for faults, count in ((on_the_machines, wanted.rounds - on_own), (ENGINE_FAULTS, on_own)):
         chosen = {name: fault for name, fault in faults.items() if wanted.only in name}
         drawn = list(draw(chosen, seed=wanted.seed, count=count)) if chosen else []
         problems += play_all(chosen, drawn[wanted.first :], table)
@@ -52,9 +54,11 @@ def play_all(faults: Mapping[str, Fault], drawn: Sequence[Round], table: Table) 
         engine = stack.enter_context(own_engine()) if faults.keys() & ENGINE_FAULTS else None
         house = stack.enter_context(a_house(engine=engine))
         stack.callback(shutil.copy, house.keystone.log_file, LOG)
-        for one in drawn:
+        for number, one in enumerate(drawn, 1):
             begun = time.monotonic()
             verdict = play(house, faults[one.fault], one)
+            if number % EXAMINED_EVERY == 0 or number == len(drawn):
+                verdict.stuck += house.ailments()
             table.add(one.fault, verdict)
             problems += len(verdict.problems)
             tell(f"{one}: {time.monotonic() - begun:.1f} s", *verdict.problems)
@@ -66,9 +70,13 @@ def play_burst(pushes: int, seed: str, table: Table) -> int:
     apps = [f"app-{number}" for number in range(max(1, pushes // PUSHES_AN_APP))]
     with a_house(apps=apps) as house:
         seen = burst(house, pushes=pushes, seed=seed)
-        tell(f"burst: 99 % answered within {seen.p99_s:.2f} s", *seen.verdict.problems)
+        seen.verdict.stuck += house.ailments()
+    problems = seen.verdict.problems
+    if seen.p99_s > ANSWERED_WITHIN_S:
+        problems.append(f"late: 99 % are to be answered within {ANSWERED_WITHIN_S:g} s")
+    tell(f"burst: 99 % answered within {seen.p99_s:.2f} s", *problems)
     table.add(f"{pushes} pushes at once, {len(apps)} apps", seen.verdict)
-    return len(seen.verdict.problems)
+    return len(problems)
 
 
 def tell(*lines: str) -> None:

@@ -1,5 +1,6 @@
 """A whole Keystone to be broken: its processes, apps, git server, GitHub, engine and disk."""
 
+import secrets
 import subprocess
 import tempfile
 import threading
@@ -13,14 +14,14 @@ import docker
 import httpx2
 
 from tests.acceptance.belongings import LABEL, Belongings
-from tests.acceptance.keystone import Keystone, until
+from tests.acceptance.keystone import Keystone, children_of, parent_of, until
 from tests.acceptance.project import Project, add_project
 from tests.faults.engine import OwnEngine
 from tests.faults.records import Records
 from tests.faults.visitors import Visitors, visited
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
-from tests.processes import processes_about
+from tests.processes import processes
 from tests.recorder import Answer, Request
 
 TOKEN = "ghp_Faults0Token1With2Thirty3Six4Characters"
@@ -34,6 +35,15 @@ CLEARED_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.05
 LOG_SHOWN = 8000  # characters
 POSTED_WITHIN_S = 90.0
+# What somebody was at when they were killed, below the data directory: drafts are renamed when they
+# are whole, and git has its own names for what it is writing.
+UNFINISHED = (
+    "**/.*",
+    "**/*.new",
+    "mirrors/*.git/*.lock",
+    "mirrors/*.git/refs/**/*.lock",
+    "mirrors/*.git/objects/**/tmp_*",
+)
 
 
 class GatedGitServer(GitServer):
@@ -130,9 +140,16 @@ class House:
             return bool(ask())
         return False
 
-    def wait_until_posted(self) -> None:
-        """Wait until GitHub has been told everything there is to tell."""
-        until(lambda: not self.records.unposted(), timeout=POSTED_WITHIN_S, what="all is posted")
+    def ailments(self) -> list[str]:
+        """List what does not work any more: an app's next push, what GitHub is told, the doctor."""
+        try:
+            self.wait_until_whole()
+            deploy_each(self.projects)
+            until(lambda: not self.records.unposted(), timeout=POSTED_WITHIN_S, what="all posted")
+        except AssertionError as exc:
+            return [str(exc)]
+        examined = self.keystone.run("doctor")
+        return [examined.stdout + examined.stderr] if examined.returncode else []
 
     def left(self) -> list[str]:
         """List everything that nobody owns, or that should be there and is not."""
@@ -151,14 +168,25 @@ class House:
         ]
 
     def _files(self) -> list[str]:
-        mirrors = self.keystone.data_dir / "mirrors"
-        patterns = ("*.new", "*.git/*.lock", "*.git/refs/**/*.lock", "*.git/objects/**/tmp_*")
-        found = [path for pattern in patterns for path in mirrors.glob(pattern)]
-        return [f"the file {path.relative_to(mirrors)}" for path in found]
+        folder = self.keystone.data_dir
+        found = [path for pattern in UNFINISHED for path in folder.glob(pattern)]
+        return [f"the file {path.relative_to(folder)}" for path in found]
 
     def _processes(self) -> list[str]:
-        found = processes_about(str(self.keystone.data_dir / "mirrors"))
-        return [f"the process {process.arguments[:6]}" for process in found]
+        """Find all but `keystone up`, its parts and what stands by for them: git above all."""
+        up = self.keystone.pid
+        parts = children_of(up)
+        at_work = {child for part in parts for child in children_of(part, at_work=True)}
+        # Git is told nothing of the data directory when it only speaks to the server.
+        marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts}
+        return [
+            f"the process {process.pid}, {process.arguments[:6]}"
+            for process in processes()
+            if any(
+                mark in word for mark in marks for word in (process.environment, *process.arguments)
+            )
+            and (process.pid in at_work or not family & {process.pid, parent_of(process.pid)})
+        ]
 
 
 @contextmanager
@@ -174,15 +202,21 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
         holdings = keystone.belongings()
         stack.callback(holdings.close)
         projects = [add_project(keystone, git, name) for name in apps]
-        for project in projects:
-            if engine:
+        if engine:
+            for project in projects:
                 engine.lead_to(holdings.identity, project.name)
-            over = project.deploy("first")
-            assert over["state"] == "success", over["reason"]
+        deploy_each(projects)
         visitors = stack.enter_context(visited(projects))
         records = Records(keystone.data_dir / "keystone.db")
         yield House(keystone, git, github, projects, records, holdings, visitors, folder, engine)
         _clear(keystone, holdings, [project.name for project in projects])
+
+
+def deploy_each(projects: Sequence[Project]) -> None:
+    """Push to every app something that goes live; a refused token is forgotten by that."""
+    for project in projects:
+        over = project.deploy(secrets.token_hex(8))
+        assert over["state"] == "success", over["reason"]
 
 
 def _clear(keystone: Keystone, holdings: Holdings, apps: Sequence[str]) -> None:

@@ -32,19 +32,30 @@ class Moment:
         return self.step
 
 
+class MissedError(Exception):
+    """The fault met nobody, so that its round says nothing of what it breaks."""
+
+
 @contextmanager
-def striking(records: Records, moment: Moment, strike: Callable[[], None]) -> Iterator[None]:
-    """Have the fault strike once while the block runs or, when its moment never came, at its end.
+def striking(
+    records: Records,
+    moment: Moment,
+    strike: Callable[[], None],
+    *,
+    within_s: float = SEEN_WITHIN_S,
+) -> Iterator[None]:
+    """Have the fault strike once while the block runs, or that long after it.
 
     Raises:
-        Exception: whatever went wrong with the strike itself.
+        MissedError: its moment never came, or the strike says so.
+        Exception: whatever else went wrong with the strike itself.
     """
     problems: list[BaseException] = []
     given_up = threading.Event()
 
     def watch() -> None:
-        _wait_for(records, moment, given_up)
         try:
+            _wait_for(records, moment, given_up)
             strike()
         except Exception as exc:  # noqa: BLE001 — raised below, in the thread that can fail
             problems.append(exc)
@@ -53,7 +64,7 @@ def striking(records: Records, moment: Moment, strike: Callable[[], None]) -> It
     thread.start()
     try:
         yield
-        thread.join(SEEN_WITHIN_S)
+        thread.join(within_s)
     finally:
         given_up.set()
         thread.join(SEEN_WITHIN_S)
@@ -62,7 +73,11 @@ def striking(records: Records, moment: Moment, strike: Callable[[], None]) -> It
 
 
 def _wait_for(records: Records, moment: Moment, given_up: threading.Event) -> None:
-    """Wait until the step has begun, or all there was to do is over without it."""
+    """Wait until the step has begun.
+
+    Raises:
+        MissedError: all there was to do is over without it.
+    """
     with records.open() as database:
         while not given_up.wait(LOOK_EVERY_S):
             (count,) = database.execute(
@@ -73,3 +88,4 @@ def _wait_for(records: Records, moment: Moment, given_up: threading.Event) -> No
             if count:
                 time.sleep(moment.delay_s)
                 return
+    raise MissedError(f"no deployment of {moment.app} came to {moment.step}")

@@ -17,16 +17,17 @@ from redis import Redis
 from tests.acceptance.keystone import parent_of, until
 from tests.faults.engine import LIVE_RESTORE, OwnEngine
 from tests.faults.house import House
-from tests.faults.moments import Moment, striking
+from tests.faults.moments import MissedError, Moment, striking
 from tests.faults.verdict import NEVER
-from tests.gitserver import Fault as Misbehaviour
+from tests.recorder import Fault as Misbehaviour
+from tests.recorder import RecordingServer
 
 DATABASE_LOCKED_S = 8.0
 DISK_FULL_S = 2.0
 REDIS_DOWN_S = 2.0
 OUTAGE_S = 1.0
-GATE_SHUT_S = 1.0
 ENDS_WITHIN_S = 30.0
+LONG_PAUSE_S = 120.0
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
 
@@ -39,11 +40,13 @@ class Fault:
     """One way to break Keystone.
 
     Attributes:
-        strike: what is broken while its block runs, which is as long as things are pushed.
+        strike: what is broken while its block runs, which is as long as things are pushed; at its
+            end it says by a `MissedError` that it met nobody.
         excuse: reasons for which the deployments it strikes may end without success.
-        is_slow: a round of it takes half a minute.
+        is_slow: a round of it takes half a minute or more.
         cuts_visitors: what is broken is what visitors speak to.
-        weight: how often it is drawn, beside the others.
+        weight: how often it is drawn, beside the others; one that strikes at a step is drawn often
+            enough to strike at every one in 200 rounds.
     """
 
     strike: Strike
@@ -69,57 +72,57 @@ def signalled(house: House, moment: Moment, *, part: str, number: signal.Signals
 
 def child_killed(house: House, moment: Moment) -> Struck:
     """Kill the process that deploys the app."""
-    return striking(
-        house.records, moment, lambda: _send(signal.SIGKILL, _holder(house, moment.app))
-    )
+    return _striking_deployer(house, moment, lambda child, _: _send(signal.SIGKILL, child))
 
 
 def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) -> Struck:
     """Send the worker a signal that ends it whose child deploys the app."""
-    workers = house.keystone.parts("worker")
 
-    def strike() -> None:
-        worker = parent_of(_holder(house, moment.app))
-        # For a moment the watcher may be the holder: its parent is nobody's to strike.
-        if worker not in workers:
-            return
+    def strike(_: int, worker: int) -> None:
         _send(number, worker)
         until(lambda: not parent_of(worker), timeout=ENDS_WITHIN_S, what="the worker has ended")
 
-    return striking(house.records, moment, strike)
+    return _striking_deployer(house, moment, strike)
 
 
 @contextmanager
-def worker_paused(house: House, moment: Moment) -> Iterator[None]:
+def worker_paused(house: House, moment: Moment, *, at_least_s: float = 0) -> Iterator[None]:
     """Stop the worker whose child deploys the app, and the child, until another has done it."""
-    workers = house.keystone.parts("worker")
     stopped: list[int] = []
 
-    def strike() -> None:
-        child = _holder(house, moment.app)
-        worker = parent_of(child)
-        # For a moment the watcher may be the holder: its parent is nobody's to strike.
-        if worker not in workers:
-            return
+    def strike(child: int, worker: int) -> None:
         stopped.extend((child, worker))
         _send(signal.SIGSTOP, worker)
         _stop_between_records(house, child)
 
     try:
-        with striking(house.records, moment, strike):
+        with _striking_deployer(house, moment, strike):
             yield
-        if stopped:
-            held = partial(_holder, house, moment.app)
-            until(lambda: held() != stopped[0], timeout=40, what="the lease was taken over")
-            until(lambda: not held(), timeout=60, what="the successor is done")
+        begun, held = time.monotonic(), partial(_holder, house, moment.app)
+        until(lambda: held() != stopped[0], timeout=40, what="the lease was taken over")
+        until(lambda: not held(), timeout=60, what="the successor is done")
+        time.sleep(max(begun + at_least_s - time.monotonic(), 0))
     finally:
         for pid in stopped:
-            _send(signal.SIGCONT, pid)
-    until(
-        lambda: not any(map(parent_of, stopped[:1])),
-        timeout=ENDS_WITHIN_S,
-        what="the paused child ends",
-    )
+            with suppress(MissedError):
+                _send(signal.SIGCONT, pid)
+    child = stopped[0]
+    until(lambda: not parent_of(child), timeout=ENDS_WITHIN_S, what="the paused child ends")
+
+
+def _striking_deployer(house: House, moment: Moment, strike: Callable[[int, int], None]) -> Struck:
+    """Strike the child that deploys the app, and its worker: both process ids are handed over."""
+    workers = house.keystone.parts("worker")
+
+    def find_and_strike() -> None:
+        child = _holder(house, moment.app)
+        worker = parent_of(child)
+        # For a moment the watcher may be the holder: it is not to be struck instead.
+        if worker not in workers:
+            raise MissedError(f"no worker is deploying {moment.app}")
+        strike(child, worker)
+
+    return striking(house.records, moment, find_and_strike)
 
 
 def _stop_between_records(house: House, child: int) -> None:
@@ -147,9 +150,10 @@ def _holder(house: House, app: str) -> int:
 
 
 def _send(number: signal.Signals, pid: int) -> None:
-    if pid > 1:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        raise MissedError(f"the process {pid} has ended by itself") from None
 
 
 # --- Redis, the database, the disk -----------------------------------------------------------
@@ -232,25 +236,20 @@ def _fill(folder: Path) -> None:
 
 
 @contextmanager
-def github_failing(house: House, _moment: Moment, *, by: Misbehaviour) -> Iterator[None]:
-    """Have GitHub's API misbehave while things are pushed."""
-    house.github.fail(by)
+def misbehaving(
+    house: House, _moment: Moment, *, who: Callable[[House], RecordingServer], by: Misbehaviour
+) -> Iterator[None]:
+    """Have GitHub's API or the git server misbehave while things are pushed."""
+    server = who(house)
+    server.fail(by)
+    asked_before = len(server.requests)
     try:
         yield
         time.sleep(OUTAGE_S)
     finally:
-        house.github.heal()
-
-
-@contextmanager
-def git_failing(house: House, _moment: Moment, *, by: Misbehaviour) -> Iterator[None]:
-    """Have the git server misbehave while things are pushed."""
-    house.git.fail(by)
-    try:
-        yield
-        time.sleep(OUTAGE_S)
-    finally:
-        house.git.heal()
+        server.heal()
+    if len(server.requests) == asked_before:
+        raise MissedError(f"nobody asked {server.url} meanwhile")
 
 
 @contextmanager
@@ -305,11 +304,13 @@ def _own(house: House) -> OwnEngine:
 
 def _github(name: str, **how: object) -> tuple[str, Fault]:
     by = Misbehaviour(**how)  # type: ignore[arg-type]
-    return f"GitHub fails: {name}", Fault(partial(github_failing, by=by))
+    strike = partial(misbehaving, who=lambda house: house.github, by=by)
+    return f"GitHub fails: {name}", Fault(strike)
 
 
 def _git(name: str, by: Misbehaviour) -> tuple[str, Fault]:
-    return f"git server fails: {name}", Fault(partial(git_failing, by=by), ANY_REASON)
+    strike = partial(misbehaving, who=lambda house: house.git, by=by)
+    return f"git server fails: {name}", Fault(strike, ANY_REASON)
 
 
 def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
@@ -320,20 +321,20 @@ def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
 HTML = {"Content-Type": "text/html"}
 FAULTS: Mapping[str, Fault] = {
     "none": Fault(lambda _house, _moment: nullcontext()),
-    "worker's child killed": Fault(child_killed, WORKER_KILLED, weight=4),
+    "worker's child killed": Fault(child_killed, WORKER_KILLED, weight=3),
     "worker killed": Fault(
-        partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=4
+        partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=3
     ),
-    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM)),
-    "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True),
+    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=2),
+    "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True, weight=4),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
     **dict([_killed("router", cuts_visitors=True)]),
-    "redis flushed": Fault(redis_flushed),
+    "redis flushed": Fault(redis_flushed, weight=2),
     "redis down": Fault(redis_down),
     "redis hangs": Fault(redis_hung),
-    "database locked 8 s": Fault(database_locked),
-    "disk full": Fault(disk_full, ANY_REASON),
-    "stray container": Fault(stray_container),
+    "database locked 8 s": Fault(database_locked, weight=2),
+    "disk full": Fault(disk_full, ANY_REASON, weight=2),
+    "stray container": Fault(stray_container, weight=2),
     **dict(_github(str(status), status=status) for status in (401, 403, 404, 422, 429, 500)),
     **dict([_github("307", status=307, headers={"Location": "http://127.0.0.1:9/"})]),
     **dict([_github("HTML", status=200, headers=HTML, body=b"<html>a proxy</html>")]),
@@ -341,6 +342,12 @@ FAULTS: Mapping[str, Fault] = {
     **dict(_git(str(status), Misbehaviour(status=status)) for status in (401, 404)),
     **dict([_git("redirects", Misbehaviour.redirect("http://127.0.0.1:9/"))]),
     "git server fails: hangs": Fault(git_hanging, ANY_REASON, is_slow=True),
+}
+# Those that only `make faults` has the time for.
+LONG_FAULTS: Mapping[str, Fault] = {
+    "worker paused 2 min": Fault(
+        partial(worker_paused, at_least_s=LONG_PAUSE_S), WORKER_KILLED, is_slow=True
+    ),
 }
 # Those that only a house with an engine of its own can stand.
 ENGINE_FAULTS: Mapping[str, Fault] = {

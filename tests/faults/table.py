@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.verdict import Verdict
 
-HEADS = ("fault", "rounds", "lost", "doubled", "stuck", "failed requests")
+HEADS = ("fault", "rounds", "lost", "doubled", "stuck", "failed requests", "missed")
 
 
 @dataclass
@@ -17,6 +17,7 @@ class Tally:
     doubled: int = 0
     stuck: int = 0
     failed: int = 0
+    missed: int = 0
 
     def add(self, verdict: Verdict) -> None:
         """Count one more round."""
@@ -25,6 +26,7 @@ class Tally:
         self.doubled += len(verdict.doubled)
         self.stuck += len(verdict.stuck)
         self.failed += len(verdict.failed)
+        self.missed += len(verdict.missed)
 
 
 @dataclass

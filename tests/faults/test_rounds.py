@@ -21,7 +21,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a house needs disks of its own: run as root"),
 ]
 
-SEED = os.environ.get("SEED") or "ci-433"  # has the heaviest faults among its first
+# This one has every kind of fault among its first rounds, and kills in six of the steps.
+SEED = os.environ.get("SEED") or "ci-1651"
 ROUNDS = 24
 ENGINE_ROUNDS = 2
 
@@ -45,9 +46,11 @@ def test_even_if_it_is_the_docker_engine(
 
 
 def test_afterwards_the_doctor_finds_nothing_and_github_knows_everything(
-    house: House, table: Table, record_property: Callable[[str, object], None]
+    house: House,
+    house_with_engine: House,
+    table: Table,
+    record_property: Callable[[str, object], None],
 ) -> None:
     record_property(MEASURED, f"rounds of SEED={SEED}:\n{table}")
-    house.wait_until_whole()
-    assert house.keystone.run("doctor").returncode == 0
-    house.wait_until_posted()
+    assert house.ailments() == []
+    assert house_with_engine.ailments() == []

@@ -37,12 +37,22 @@ class Evidence:
 
 @dataclass
 class Verdict:
-    """What went wrong, in sentences; nothing is as it should be."""
+    """What went wrong, in sentences; nothing is as it should be.
+
+    Attributes:
+        missed: that the fault met nobody; `judge` cannot know.
+    """
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def has_only_missed(self) -> bool:
+        """Whether nothing is wrong but that the fault met nobody."""
+        return bool(self.missed) and self == Verdict(missed=self.missed)
 
     @property
     def problems(self) -> list[str]:

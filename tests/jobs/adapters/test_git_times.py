@@ -45,3 +45,18 @@ def test_a_list_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
 
     assert one.changed_ns > 0
     assert dated(tmp_path, "", [ONE]) == [one]
+
+
+def test_a_list_that_cannot_be_written_keeps_nobody_from_deploying(tmp_path: Path) -> None:
+    (tmp_path / "times").touch()
+
+    (one,) = dated(tmp_path, "", [ONE])
+
+    assert one.changed_ns > 0
+
+
+def test_nothing_but_the_list_is_written(tmp_path: Path) -> None:
+    dated(tmp_path, "", [ONE])
+    dated(tmp_path, "", [OTHER])
+
+    assert [file.suffix for file in (tmp_path / "times").iterdir()] == [".json"]
