@@ -12,10 +12,8 @@ from sqlmodel import Session, col, select
 from jobs.lease import is_free, take
 from jobs.models import Deployment, Lease
 from jobs.records.deployments import Grip, locked_app, supersede
-from jobs.states import DeploymentState, Trigger
+from jobs.states import PUSHES, DeploymentState
 from jobs.triggers import Order, compare
-
-PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})
 
 
 @dataclass(frozen=True)

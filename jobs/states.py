@@ -32,8 +32,8 @@ TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
             DeploymentState.ERROR,
         }
     ),
-    # Back to queued only when a crash is survived, on to superseded only when the branch turned
-    # out to be further on: both happen before anything irreversible was done.
+    # Back to queued only when its worker died or was told to stop, on to superseded only for a
+    # newer push: all of it happens before anything irreversible was done.
     DeploymentState.RUNNING: frozenset(
         {
             DeploymentState.SUCCESS,
@@ -83,6 +83,10 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     ROLLBACK = "rollback"
     CATCH_UP = "catch_up"
+
+
+# What a push to GitHub starts, whether its delivery has arrived or was missed.
+PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})
 
 
 class Kind(StrEnum):

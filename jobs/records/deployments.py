@@ -21,6 +21,7 @@ from jobs.models import App, Deployment, Lease, Release, Step, now
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.statuses import announce
 from jobs.states import (
+    PUSHES,
     ContainerState,
     DeploymentState,
     Kind,
@@ -300,7 +301,7 @@ def replace_running(session: Session, app: App, newer: Deployment) -> None:
             Deployment.app_id == app.id,
             Deployment.state == DeploymentState.RUNNING,
             Deployment.ref == newer.ref,
-            col(Deployment.trigger).in_([Trigger.PUSH, Trigger.CATCH_UP]),
+            col(Deployment.trigger).in_(PUSHES),
         )
         .with_for_update()
     )

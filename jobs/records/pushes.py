@@ -6,11 +6,10 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from jobs.models import App, Deployment, Release
-from jobs.states import DeploymentState, Trigger
+from jobs.states import PUSHES, DeploymentState, Trigger
 from jobs.triggers import Order, Push, Rule, compare
 
 ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
-PUSHED = (Trigger.PUSH, Trigger.CATCH_UP)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def caught_up(session: Session, app: App, push: Push) -> Deployment | None:
         .where(
             Deployment.app_id == app.id,
             Deployment.ref == push.ref,
-            col(Deployment.trigger).in_(PUSHED),
+            col(Deployment.trigger).in_(PUSHES),
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)
