@@ -1,0 +1,1 @@
+"""The router's contract, on real HAProxy processes."""

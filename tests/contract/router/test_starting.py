@@ -1,0 +1,179 @@
+"""A router that starts again, and what it refuses."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from jobs.adapters.haproxy_router import HAProxyRouter
+from jobs.adapters.ports import Route
+from jobs.errors import RouterError
+from tests.contract.router.visits import visit
+from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, running_router
+
+
+class TestStarting:
+    def test_a_router_that_crashed_serves_the_live_release_at_once(
+        self, running: RunningRouter, port: int, one: Upstream
+    ) -> None:
+        running.adapter.switch(Route(port, "b", one.address))
+        routes = running.adapter.routes()
+        running.kill()
+        running.start(routes.values())
+        assert visit(port) == (200, "one")
+        assert running.adapter.routes() == routes
+
+    def test_the_release_live_at_start_can_be_switched_away_from(
+        self, running: RunningRouter, port: int, one: Upstream, two: Upstream
+    ) -> None:
+        running.kill()
+        running.start([Route(port, "a", one.address)])
+        running.adapter.switch(Route(port, "b", two.address))
+        running.adapter.release(port, "a")
+        assert visit(port) == (200, "two")
+
+    def test_the_port_of_another_program_is_left_alone(self, tmp_path: Path) -> None:
+        ports = free_ports(5)
+        with socket.create_server((LOCALHOST, ports[2])):
+            usable = ports[:2] + ports[3:]
+            with running_router(tmp_path, ports=usable) as running:
+                assert [visit(port)[0] for port in usable] == [503] * 4
+                with pytest.raises(RouterError, match=f"does not listen on port {ports[2]}"):
+                    running.adapter.switch(Route(ports[2], "a", "127.0.0.1:9"))
+
+    def test_two_routers_never_share_a_port(self, running: RunningRouter, tmp_path: Path) -> None:
+        (tmp_path / "second").mkdir()
+        with (
+            pytest.raises(RuntimeError, match="Address already in use"),
+            running_router(tmp_path / "second", ports=running.ports),
+        ):
+            pytest.fail("a second router took the first one's ports")
+
+    def test_a_whole_range_of_ports_is_up_within_the_deadline(self, tmp_path: Path) -> None:
+        ports = free_ports(1000)
+        routes = [Route(port, "a", "127.0.0.1:9") for port in ports]
+        with running_router(tmp_path, ports=ports, routes=routes) as running:
+            assert running.adapter.routes() == {route.port: route for route in routes}
+
+    def test_an_odd_folder_is_no_problem(self) -> None:
+        # Not below `tmp_path`, which is too long for a socket in a folder of that name.
+        with (
+            TemporaryDirectory(prefix='it\'s a "data" dir #1') as folder,
+            running_router(Path(folder)) as running,
+        ):
+            assert running.adapter.version().startswith("2.")
+
+    def test_the_runtime_api_is_for_this_user_only(self, running: RunningRouter) -> None:
+        assert (running.folder / "router.sock").stat().st_mode & 0o777 == 0o600
+
+
+class TestRefusing:
+    def test_without_a_router_every_call_says_so(self, tmp_path: Path) -> None:
+        router = HAProxyRouter(tmp_path / "router.sock")
+        calls: list[Callable[[], object]] = [
+            router.version,
+            router.routes,
+            lambda: router.switch(Route(20000, "a", "127.0.0.1:9")),
+            lambda: router.in_flight(20000, "a"),
+            lambda: router.release(20000, "a"),
+            lambda: router.close(20000),
+        ]
+        for call in calls:
+            with pytest.raises(RouterError, match="the router does not answer"):
+                call()
+
+    def test_who_is_patient_waits_for_one_that_is_started_again(
+        self, running: RunningRouter
+    ) -> None:
+        running.kill()
+        starting = threading.Timer(0.5, running.start)
+        starting.start()
+        patient = HAProxyRouter(running.folder / "router.sock", patience_s=60)
+        assert patient.routes() == {}
+        starting.join()
+
+    def test_a_router_that_hangs_is_given_up(self, tmp_path: Path) -> None:
+        path = tmp_path / "router.sock"
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(path))
+            silent.listen()
+            started = time.monotonic()
+            with pytest.raises(RouterError, match="timed out"):
+                HAProxyRouter(path, timeout_s=0.2).routes()
+        assert time.monotonic() - started < 30
+
+    def test_a_router_that_dribbles_is_given_up(self, tmp_path: Path) -> None:
+        path = tmp_path / "router.sock"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            dribble = threading.Thread(target=_dribble, args=(listener,))
+            dribble.start()
+            started = time.monotonic()
+            with pytest.raises(RouterError, match="the router does not answer"):
+                HAProxyRouter(path, timeout_s=0.3).routes()
+            assert time.monotonic() - started < 30
+            dribble.join(timeout=60)
+
+    def test_a_port_the_router_does_not_listen_on(self, router: HAProxyRouter) -> None:
+        with pytest.raises(RouterError, match="does not listen on port 1999"):
+            router.switch(Route(1999, "a", "127.0.0.1:9"))
+        router.close(1999)
+        router.release(1999, "a")
+        assert router.in_flight(1999, "a") == 0
+
+    @pytest.mark.parametrize(
+        "route",
+        [
+            Route(20000, "c", "127.0.0.1:9"),
+            Route(20000, "a; shutdown", "127.0.0.1:9"),
+            Route(20000, "a", "localhost:80"),
+            Route(20000, "a", "127.0.0.1"),
+            Route(20000, "a", "127.0.0.1:99999"),
+            Route(20000, "a", "127.0.0.1:9; show info"),
+            Route(20000, "a", ""),
+        ],
+    )
+    def test_a_route_that_makes_no_sense_never_reaches_the_router(
+        self, tmp_path: Path, route: Route
+    ) -> None:
+        with pytest.raises(RouterError, match=r"slot|dial"):
+            HAProxyRouter(tmp_path / "nobody-listens").switch(route)
+
+    def test_what_the_router_refuses_is_told_in_its_own_words(
+        self, tmp_path: Path, port: int
+    ) -> None:
+        """A router of another configuration: the port is there, its slots are not."""
+        file = tmp_path / "refusing.sock"
+        table = (
+            f"1\n# be_id be_name srv_name srv_addr srv_port srv_admin_state\n3 port_{port} x - 0 0"
+        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(file))
+            listener.listen()
+            answer = f"No such server.\n\n{table}\n\n".encode()
+            refusing = threading.Thread(target=_answer_once, args=(listener, answer))
+            refusing.start()
+            with pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."):
+                HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
+            refusing.join(timeout=60)
+
+
+def _answer_once(listener: socket.socket, answer: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(answer)
+
+
+def _dribble(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        while True:  # until nobody listens any more
+            connection.sendall(b"#")
+            time.sleep(0.02)
