@@ -8,6 +8,7 @@ set -eu
 purpose=${1:?run, test or bench}
 engine_log=/var/log/keystone-dockerd.log
 engine_within_s=60
+no_cluster=/etc/postgresql-common/createcluster.d/keystone.conf
 
 say() { printf 'setup: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -34,6 +35,7 @@ missing_packages() {
         have chromium || have chromium-browser || have google-chrome || echo chromium
         # A second Docker Engine, which the tests may kill, has a network of its own.
         have ip || echo iproute2
+        have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     fi
     if [ "$purpose" = bench ]; then
         have wrk || echo wrk
@@ -69,9 +71,18 @@ install_packages() {
     say "installing with apt: $1"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q
+    make_no_cluster "$1"
     # shellcheck disable=SC2086 — a list of words
     apt-get install -y -q --no-install-recommends $1
+    rm -f "$no_cluster"
     leave_services_off "$1"
+}
+
+# The tests start a PostgreSQL of their own; the package would make and start one for the machine.
+make_no_cluster() {
+    case " $1 " in *" postgresql "*) ;; *) return 0 ;; esac
+    mkdir -p "$(dirname "$no_cluster")"
+    echo 'create_main_cluster = false' >"$no_cluster"
 }
 
 # Keystone starts a Redis and a router of its own; those that the packages start are of no use. What

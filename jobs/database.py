@@ -1,7 +1,8 @@
 """The one door to the database: short reading and writing transactions.
 
-SQLite runs in WAL mode with `synchronous=FULL`, and writers begin with BEGIN IMMEDIATE: a writer
-that waits is queued by SQLite, never refused in the middle. PostgreSQL needs none of that.
+One transaction writes at a time, whichever process's it is: what it has read stays true until it
+ends. SQLite, in WAL mode with `synchronous=FULL`, has BEGIN IMMEDIATE for that: a writer that waits
+is queued, never refused in the middle. On PostgreSQL every writer begins with the same lock.
 """
 
 import time
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, event, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
 
@@ -22,6 +23,10 @@ from jobs.turns import Turns
 # is for both waits together: in line behind this process's writers, and for the others.
 BUSY_TIMEOUT_MS = 9000
 POOL_TIMEOUT_S = 5
+# PostgreSQL's: how long a server may take to answer at all, and a writer to say its next word.
+CONNECT_TIMEOUT_S = 5
+STUCK_AFTER_MS = 8000
+WRITERS_LOCK = 0x6B657973  # "keys": within one database, any number of our own
 
 
 class Database:
@@ -31,7 +36,8 @@ class Database:
         self.url = url
         self._busy_timeout_ms = busy_timeout_ms
         # Between processes SQLite lets writers sleep and try again, and one may be unlucky for
-        # seconds; those of one process rather stand in line.
+        # seconds; those of one process rather stand in line. On PostgreSQL the line keeps them
+        # from taking every connection of the pool only to wait.
         self._line = Turns()
         self._patience_ms = busy_timeout_ms  # of the writer at the head of the line
         self.is_sqlite = url.startswith("sqlite")
@@ -42,7 +48,7 @@ class Database:
     def writer_engine(self) -> Engine:
         """The engine whose transactions may write."""
         if self._writer is None:
-            self._writer = self._sqlite_writer() if self.is_sqlite else _server_engine(self.url)
+            self._writer = self._sqlite_writer() if self.is_sqlite else self._server_writer()
         return self._writer
 
     @property
@@ -82,9 +88,6 @@ class Database:
 
     @contextmanager
     def _turn(self, until: float | None) -> Iterator[None]:
-        if not self.is_sqlite:
-            yield
-            return
         deadline = time.monotonic() + self._busy_timeout_ms / 1000
         deadline = deadline if until is None else min(deadline, until)
         if not self._line.acquire(deadline - time.monotonic()):
@@ -117,6 +120,17 @@ class Database:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={self._patience_ms}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def _server_writer(self) -> Engine:
+        # A process that is stopped in the middle keeps the others from writing no longer than that.
+        stuck = f"-c idle_in_transaction_session_timeout={STUCK_AFTER_MS}"
+        engine = _server_engine(self.url, stuck)
+        event.listen(engine, "begin", self._begin_alone)
+        return engine
+
+    def _begin_alone(self, connection: Any) -> None:  # noqa: ANN401
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout={self._patience_ms}")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
+
     def _sqlite_reader(self) -> Engine:
         # The path is decoded once here, and once more by SQLite itself.
         path = quote(make_url(self.url).database or "")
@@ -134,25 +148,44 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as exc:
+    except (OperationalError, InternalError) as exc:
         # `orig` is the driver's sentence; the statement and its values stay out of the message.
         raise StorageError(f"the database did not answer: {exc.orig}") from exc
     except PoolTimeoutError as exc:
         raise StorageError("the database did not answer: no connection became free") from exc
 
 
-def _server_engine(url: str) -> Engine:
-    options = f"-c lock_timeout={BUSY_TIMEOUT_MS}"
-    return create_engine(
-        url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S, connect_args={"options": options}
-    )
-
-
 def _server_reader(url: str) -> Engine:
-    options = "-c default_transaction_read_only=on"
-    return create_engine(
-        url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S, connect_args={"options": options}
+    one_moment = r"-c default_transaction_isolation=repeatable\ read"
+    return _server_engine(url, f"{one_moment} -c default_transaction_read_only=on")
+
+
+def _server_engine(url: str, options: str) -> Engine:
+    own = make_url(url).query.get("options", "")
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=POOL_TIMEOUT_S,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "tcp_user_timeout": STUCK_AFTER_MS,  # else a machine that is gone is waited for long
+            "options": f"{own} {options}",
+        },
     )
+    event.listen(engine, "connect", _prepare_server)
+    return engine
+
+
+def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401
+    from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415 — an extra, seldom there
+
+    class WithoutNul(StrDumperUnknown):
+        """Text as PostgreSQL takes it: what comes from outside may hold a NUL, as SQLite's may."""
+
+        def dump(self, obj: str) -> Any:  # noqa: ANN401
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    connection.adapters.register_dumper(str, WithoutNul)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401

@@ -67,7 +67,8 @@ def _due(session: Session) -> int | None:
             or_(col(CatchUp.next_look_at).is_(None), col(CatchUp.next_look_at) <= moment),
             or_(col(CatchUp.paused_until).is_(None), col(CatchUp.paused_until) <= moment),
         )
-        .order_by(col(CatchUp.looked_at), col(Repository.id))
+        # Those that were never looked at come first, as SQLite has it by itself.
+        .order_by(col(CatchUp.looked_at).nulls_first(), col(Repository.id))
         .limit(1)
     )
     return session.exec(statement).first()

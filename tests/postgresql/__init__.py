@@ -1,0 +1,1 @@
+"""Keystone on a real PostgreSQL: where it may differ from SQLite."""
