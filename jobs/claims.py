@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
 from jobs.models import Deployment, Lease
-from jobs.records.deployments import Grip, locked_app, supersede
+from jobs.records.deployments import Grip, supersede
 from jobs.states import PUSHES, DeploymentState
 from jobs.triggers import Order, compare
 
@@ -39,7 +39,6 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
     Returns:
         None when there is nothing to do, or somebody else is at it.
     """
-    locked_app(session, app_id)
     if not is_free(session, app_id):
         return None
     queued = list(

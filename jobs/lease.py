@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from jobs.models import Deployment, Lease, Step, now
-from jobs.records.deployments import Grip, hold, locked_app
+from jobs.records.deployments import Grip, app_now, hold
 from jobs.states import DeploymentState
 
 # A worker that misses four renewals is taken for dead. Its parent ends it after three: a process
@@ -51,7 +51,7 @@ def is_free(session: Session, app_id: int) -> bool:
 
 def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip:
     """Hold an app that `is_free`, in the same transaction."""
-    app = locked_app(session, app_id)
+    app = app_now(session, app_id)
     app.last_fence += 1
     session.add(
         Lease(
@@ -67,7 +67,7 @@ def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip
 
 def take_over(session: Session, lease: Lease, holder: str) -> Grip:
     """Take an expired lease away from its holder, whose writes are refused from now on."""
-    app = locked_app(session, lease.app_id)
+    app = app_now(session, lease.app_id)
     app.last_fence += 1
     lease.fence = app.last_fence
     lease.holder = holder

@@ -37,7 +37,7 @@ def rehearse(runtime: Runtime[WorkerSettings]) -> None:
         StorageError: the database cannot be reached.
     """
     with runtime.database.reading() as session, suppress(LeaseLostError):
-        records.ensure_ours(session, Grip(0, 0, 0))
+        records.hold(session, Grip(0, 0, 0))
     with runtime.database.writing() as session:
         _act(session, runtime)
         session.rollback()

@@ -83,12 +83,12 @@ def _has_just_switched(session: Session, app: App) -> bool:
 def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container) -> None:
     """Remove a container, unless it has an owner by now: the one before it may have taken long.
 
-    Its app is locked while the slot it may have had is released: a worker that took the app then
+    Nobody else writes while the slot it may have had is released: a worker that took the app then
     might switch to that very slot. After that nobody can want the container any more, however long
     it takes to end: a worker makes live what it has started itself.
     """
     with runtime.database.writing() as session:
-        app = _locked(session, _app_of(container))
+        app = _named(session, _app_of(container))
         if _is_owned(session, tools.router, container, app):
             return
         if app is not None and app.live_slot is not None:
@@ -101,9 +101,8 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
     tools.engine.stop(container.id, grace_s=GRACE_S if app is None else app.stop_grace_s)
 
 
-def _locked(session: Session, name: str) -> App | None:
-    """Give an app as it is now, and let nobody take it until the transaction ends."""
-    return session.exec(select(App).where(App.name == name).with_for_update()).first()
+def _named(session: Session, name: str) -> App | None:
+    return session.exec(select(App).where(App.name == name)).first()
 
 
 def _exists(runtime: Runtime[WorkerSettings], name: str) -> bool:

@@ -12,7 +12,7 @@ from jobs.claims import Claim
 from jobs.database import Database
 from jobs.logs import DeploymentLog
 from jobs.plan import Plan
-from jobs.records.deployments import Grip, end_step, ensure_ours, hold, start_step
+from jobs.records.deployments import Grip, end_step, hold, start_step
 from jobs.states import StepName, StepState
 from jobs.stopping import StopSignal
 from jobs.vault import Vault
@@ -106,7 +106,7 @@ class Work:
             LeaseLostError: it is not.
         """
         with self.database.reading() as session:
-            ensure_ours(session, self.grip)
+            hold(session, self.grip)
 
     @contextmanager
     def step(self, name: StepName) -> Iterator[StepRecord]:

@@ -13,7 +13,6 @@ from jobs.models import (
     App,
     BlockedPort,
     Deployment,
-    Identity,
     Repository,
 )
 from jobs.records.audit import Actor, Tag, note
@@ -61,7 +60,6 @@ def add_app(
         ConflictError: the name, the port or a domain is taken, or the repository has another
             git URL, or as many apps as one push may deploy.
     """
-    lock_allocations(session)
     if session.exec(select(App).where(App.name == wanted.name)).first() is not None:
         raise ConflictError(f"there is an app named {wanted.name} already")
     repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
@@ -100,7 +98,6 @@ def change_app(
         ConfigurationError: the git URL or the port is not allowed.
         ConflictError: a domain is taken.
     """
-    lock_allocations(session)
     given = change.given()
     repository = session.get_one(Repository, app.repository_id)
     if git_url := given.pop("git_url", None):
@@ -190,12 +187,6 @@ def block_ports(session: Session, ports: list[int]) -> None:
         session.delete(row)
     session.flush()
     session.add_all(BlockedPort(port=port) for port in ports)
-
-
-def lock_allocations(session: Session) -> None:
-    """Let one transaction at a time hand out names and ports."""
-    # One row serves as the mutex on PostgreSQL; SQLite's writers already take turns.
-    session.exec(select(Identity).with_for_update()).first()
 
 
 def allocate_port(session: Session, ports: PortRange, wanted: int | None) -> int:

@@ -44,8 +44,7 @@ def take_turn(session: Session, *, every: timedelta) -> Turn | None:
     repository_id = _due(session)
     if repository_id is None:
         return None
-    # Locked: another watcher may have come to the same one, and a delivery may be arriving.
-    repository = session.get_one(Repository, repository_id, with_for_update=True)
+    repository = session.get_one(Repository, repository_id)
     row = session.get(CatchUp, repository_id, populate_existing=True)
     moment = now()
     if row is None:
@@ -173,8 +172,6 @@ def queue_head(session: Session, app_id: int, push: Push) -> Deployment | None:
     app = session.get(App, app_id)
     if app is None:
         return None
-    # A delivery of the same push locks this, too: one of the two sees the other.
-    session.get_one(Repository, app.repository_id, with_for_update=True)
     session.refresh(app)
     is_missed = judge_head(sight_of(session, app, push.commit_sha)) == Deploy()
     if not is_missed or decide(push, rule_of(app)) != Deploy():

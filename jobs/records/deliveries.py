@@ -57,8 +57,7 @@ def accept_push(
     session: Session, envelope: Envelope, push: Push, *, missed: Missed | None = None
 ) -> Receipt:
     """Keep a push and queue the deployments it asks for; only the first time, if it was missed."""
-    # Locked: of two deliveries of one push at the same time, the second must see the first.
-    repository = session.get_one(Repository, envelope.repository_id, with_for_update=True)
+    repository = session.get_one(Repository, envelope.repository_id)
     if missed is not None and on_record(session, repository, [envelope.guid]):
         return Receipt(DeliveryOutcome.DUPLICATE, "it has arrived meanwhile")
     actor = CATCHING_UP if missed else Actor("webhook", push.sender, envelope.address)

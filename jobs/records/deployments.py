@@ -61,11 +61,9 @@ class Grip:
     fence: int
 
 
-def locked_app(session: Session, app_id: int) -> App:
-    """Give the app's row, locked against other writers until the transaction ends."""
-    # SQLite's writers already exclude each other; there the clause is left out by SQLAlchemy.
-    statement = select(App).where(App.id == app_id).with_for_update()
-    # What was read before the lock may be out of date: the counters must be read again.
+def app_now(session: Session, app_id: int) -> App:
+    """Give the app's row as it is in this transaction, whatever was read of it before."""
+    statement = select(App).where(App.id == app_id)
     return session.exec(statement.execution_options(populate_existing=True)).one()
 
 
@@ -75,7 +73,7 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
     Raises:
         BacklogError: far too many wait for the app already.
     """
-    app = locked_app(session, app.id or 0)
+    app = app_now(session, app.id or 0)
     _ensure_room(session, app)
     app.last_deployment += 1
     deployment = Deployment(
@@ -135,17 +133,7 @@ def _kind(app: App, wanted: Request) -> Kind:
 
 
 def hold(session: Session, grip: Grip) -> None:
-    """Make sure the lease is still ours, and keep it ours until the transaction ends.
-
-    Raises:
-        LeaseLostError: somebody else has it, or nobody.
-    """
-    session.exec(select(Lease).where(Lease.app_id == grip.app_id).with_for_update()).first()
-    ensure_ours(session, grip)
-
-
-def ensure_ours(session: Session, grip: Grip) -> None:
-    """Make sure that the lease is ours at this moment; locks nothing, so it may only read.
+    """Make sure that the lease is ours; in a transaction that writes it stays ours to its end.
 
     Raises:
         LeaseLostError: somebody else has it, or nobody.
@@ -193,7 +181,7 @@ def start_step(session: Session, grip: Grip, name: StepName) -> None:
         CancelledError, SupersededError: the deployment was told to stop.
     """
     hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    deployment = session.get_one(Deployment, grip.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         raise asked
     step = _step(session, grip.deployment_id, name)
@@ -245,8 +233,7 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
         SupersededError: a newer push does not wait for it.
     """
     hold(session, grip)
-    # Locked: on PostgreSQL a person might say stop between the look and the end.
-    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    deployment = session.get_one(Deployment, grip.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         raise asked
     app = session.get_one(App, grip.app_id)
@@ -263,7 +250,7 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
 def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:
     """End the deployment as its worker saw it end; one that was told to stop ends `cancelled`."""
     hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    deployment = session.get_one(Deployment, grip.deployment_id)
     _end_without_success(session, deployment, state, reason)
     return deployment
 
@@ -279,7 +266,7 @@ def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment
     Raises:
         ConflictError: it is over already.
     """
-    session.refresh(deployment, with_for_update=True)
+    session.refresh(deployment)
     if deployment.state.is_over:
         raise ConflictError(f"deployment {deployment.id} is over already: {deployment.state}")
     deployment.cancelled_by = str(actor)
@@ -295,15 +282,11 @@ def replace_running(session: Session, app: App, newer: Deployment) -> None:
 
     One that has begun to switch is as good as live: the newer one waits for it.
     """
-    statement = (
-        select(Deployment)
-        .where(
-            Deployment.app_id == app.id,
-            Deployment.state == DeploymentState.RUNNING,
-            Deployment.ref == newer.ref,
-            col(Deployment.trigger).in_(PUSHES),
-        )
-        .with_for_update()
+    statement = select(Deployment).where(
+        Deployment.app_id == app.id,
+        Deployment.state == DeploymentState.RUNNING,
+        Deployment.ref == newer.ref,
+        col(Deployment.trigger).in_(PUSHES),
     )
     for running in session.exec(statement).all():
         is_newer = compare(newer.pushed_at, running.pushed_at) is Order.NEWER
@@ -338,7 +321,7 @@ def hand_back(session: Session, grip: Grip) -> None:
     One that was told to stop meanwhile ends instead.
     """
     hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id, with_for_update=True)
+    deployment = session.get_one(Deployment, grip.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         _end_without_success(session, deployment, DeploymentState.CANCELLED, str(asked))
         return

@@ -17,8 +17,6 @@ def domains_of(session: Session, app: App) -> list[str]:
 def claim_domains(session: Session, app: App, wanted: Sequence[str]) -> None:
     """Make these an app's domains, in this order, and give up its others.
 
-    The transaction must hold `lock_allocations`; the table itself refuses what comes past it.
-
     Raises:
         ConflictError: another app has one of them.
     """

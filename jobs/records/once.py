@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 
 from jobs.models import App, Deployment, now
 from jobs.records.audit import Actor
-from jobs.records.deployments import Request, locked_app, request
+from jobs.records.deployments import Request, request
 
 # A page that was left open for a day still shows yesterday's number: that is no second click.
 SAME_WITHIN = timedelta(minutes=1)
@@ -31,7 +31,7 @@ def key_of(wanted: str, after: int | None) -> str | None:
 
 
 def asked_before(session: Session, app: App, key: str | None) -> Deployment | None:
-    """Give the deployment that the same request has led to; the app's row must be locked.
+    """Give the deployment that the same request has led to.
 
     A request of long ago is let go of, so that its key can be used again.
     """
@@ -52,5 +52,4 @@ def _is_the_same(found: Deployment) -> bool:
 
 def request_once(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
     """Queue a deployment, or give the one that the same request has led to already."""
-    app = locked_app(session, app.id or 0)
     return asked_before(session, app, wanted.guid) or request(session, app, wanted, actor)

@@ -22,12 +22,12 @@ LONGEST_PROBLEM = 500
 
 
 def find_repository(session: Session, repository_id: int) -> Repository:
-    """Give a repository, locked until the transaction ends.
+    """Give a repository.
 
     Raises:
         NotFoundError: there is none with that id.
     """
-    repository = session.get(Repository, repository_id, with_for_update=True)
+    repository = session.get(Repository, repository_id)
     if repository is None:
         raise NotFoundError(f"there is no repository with the id {repository_id}")
     return repository

@@ -5,7 +5,7 @@ from sqlmodel import Session, col, select
 from jobs.errors import NoReleaseError
 from jobs.models import App, Deployment, Release
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import Request, locked_app, request, supersede
+from jobs.records.deployments import Request, app_now, request, supersede
 from jobs.records.once import asked_before, key_of
 from jobs.releases import restorable_releases
 from jobs.states import DeploymentState, Trigger
@@ -23,7 +23,7 @@ def roll_back(
     Raises:
         NoReleaseError: there is no such release, or nothing of it is kept.
     """
-    app = locked_app(session, app.id or 0)
+    app = app_now(session, app.id or 0)
     key = key_of(f"v{number or ''}", after)
     if (earlier := asked_before(session, app, key)) is not None:
         return earlier

@@ -17,7 +17,7 @@ from jobs.records.access import change_user, create_token
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
 from jobs.records.deliveries import Envelope, accept_push
-from jobs.records.deployments import Grip, Live, abandon, begin, cancel, go_live, locked_app
+from jobs.records.deployments import Grip, Live, abandon, begin, cancel, go_live
 from jobs.records.environment import set_variables
 from jobs.states import DeploymentState, OnNewPush, Role
 from tests.jobs.bench import TESTER, Bench, push_of
@@ -232,10 +232,8 @@ def test_going_live_and_being_replaced_do_not_wait_for_each_other_in_a_circle(
     acts: list[Act] = [partial(go_live, grip=grip, live=LIVE), arrive]
     first, second = acts if who_is_first == "worker" else acts[::-1]
     with bench.writing() as session:
-        # As far as either gets before it comes to what the other one has.
-        session.get_one(Deployment, grip.deployment_id, with_for_update=who_is_first == "worker")
-        if who_is_first == "push":
-            locked_app(session, grip.app_id)
+        # A transaction begins with its first word.
+        session.get_one(Deployment, grip.deployment_id)
         late = others.meanwhile(second)
         first(session)
     assert isinstance(late.exception(), SupersededError | None)
@@ -248,7 +246,6 @@ def test_a_worker_that_wakes_up_while_its_app_is_taken_over_is_refused(
     deployment = begun(bench, app)
     with bench.writing() as session:
         lease = session.get_one(Lease, app.id)
-        locked_app(session, app.id or 0)
         late = others.meanwhile(partial(go_live, grip=Grip(app.id or 0, deployment, 1), live=LIVE))
         take_over(session, lease, "watcher")
     with pytest.raises(LeaseLostError):
