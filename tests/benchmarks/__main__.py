@@ -2,13 +2,14 @@
 
 import sys
 
-from tests.benchmarks import hostile, pages, push_to_live, receiver, soak, swaps, viewers
+from tests.benchmarks import hostile, pages, push_to_live, receiver, refusals, soak, swaps, viewers
 
 BENCHMARKS = {
     "hostile": hostile.run,
     "pages": pages.run,
     "push_to_live": push_to_live.run,
     "receiver": receiver.run,
+    "refusals": refusals.run,
     "soak": soak.run,
     "swaps": swaps.run,
     "viewers": viewers.run,

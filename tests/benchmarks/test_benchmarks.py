@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks import push_to_live, receiver, soak, swaps
+from tests.benchmarks import push_to_live, receiver, refusals, soak, swaps
 from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import median, percentile
 
@@ -43,6 +43,12 @@ def test_every_push_of_a_burst_is_accepted(stand: Stand) -> None:
     for series in receiver.measure(stand, count=5, burst=64):
         assert series.times
         assert set(series.statuses) <= receiver.ACCEPTED, series.name
+
+
+def test_every_bad_delivery_is_refused_in_the_same_words(stand: Stand) -> None:
+    project = stand.project("refused", git_url=f"file://{stand.folder}/none", token=None)
+    times = refusals.measure(stand, refusals.kinds(project), turns=4)
+    assert {len(found) for found in times.values()} == {4}
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
