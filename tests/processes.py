@@ -25,9 +25,11 @@ def processes() -> Iterator[Process]:
         try:
             arguments = (folder / "cmdline").read_bytes()
             environment = (folder / "environ").read_bytes()
+            is_same = (folder / "cmdline").read_bytes() == arguments
         except OSError:  # it ended meanwhile, or is another user's
             continue
-        if arguments:
+        # One that has become another program in between would be told of as half of each.
+        if arguments and is_same:
             yield Process(
                 int(folder.name),
                 tuple(arguments.decode("utf-8", "replace").rstrip("\0").split("\0")),

@@ -248,6 +248,35 @@ def answers_of(keystone: Keystone, path: str) -> str:
     return "\n".join(answers)
 
 
+@pytest.mark.parametrize("lines", ["text", "html"])
+def test_no_stream_of_events_holds_a_secret(keystone: Keystone, web: Project, lines: str) -> None:
+    for deployment in keystone.deployments():
+        # What is over is told to its end, and the stream with it.
+        told = keystone.ask("GET", f"/api/deployments/{deployment['id']}/events?lines={lines}").text
+        assert "event: log" in told
+        assert found(ALL, told) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "change"),
+    [
+        ("PUT", "/api/apps/web/env/PLANTED", {"value": APP_SECRET, "secret": True}),
+        ("PUT", "/api/apps/web/env/PLANTED", {"value": APP_SECRET, "secret": "perhaps"}),
+        ("PATCH", "/api/apps/web", {"token": TOKEN}),
+        ("PATCH", "/api/apps/web", {"token": TOKEN, "branch": ""}),
+        ("PATCH", "/api/apps/web", {"token": f"{TOKEN} "}),
+        ("POST", "/api/users", {"name": "", "role": "viewer", "password": ADMIN_PASSWORD}),
+        ("POST", "/login", {"name": "nobody", "password": ADMIN_PASSWORD}),
+    ],
+)
+def test_no_answer_to_a_change_holds_what_was_sent(
+    keystone: Keystone, web: Project, method: str, path: str, change: dict[str, object]
+) -> None:
+    answer = keystone.ask(method, path, json=change)
+    assert answer.status_code in {200, 400, 401}, answer.text
+    assert found(ALL, answer.text) == []
+
+
 def test_no_page_holds_a_secret(keystone: Keystone, web: Project) -> None:
     login = {"name": "admin", "password": ADMIN_PASSWORD}
     with httpx2.Client(base_url=keystone.url, timeout=30, trust_env=False) as browser:
