@@ -1,79 +1,69 @@
-"""Our own process that was stopped, by SIGSTOP or a freezer, while it holds SQLite's write lock.
+"""Our own process that was stopped, by SIGSTOP or a freezer, while it holds what others wait for.
 
-Nobody can write then, for as long as it does not go on: no webhook is accepted, no lease renewed.
-The kernel tells who holds the lock, so the one process is killed that nobody else could make up
-for. Imports nothing of ours: the supervisor calls it.
+While it holds SQLite's write lock nobody can write: no webhook is accepted, no lease renewed. With
+the lock of a mirror, nothing of that repository is fetched. The kernel tells who holds what, so the
+one process is killed that nobody else could make up for.
 """
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# Of a write-ahead log: the writer's byte, the checkpointer's and that of whoever repairs it.
-# https://sqlite.org/walformat.html#locks
-LOCKED_BYTES = range(120, 123)
-STOPPED = "T"
+from jobs.processes import is_below, is_stopped
 
 
-class FrozenWriters:
-    """Kills a child of ours that is found stopped with the lock at two looks in a row."""
+class FrozenHolders:
+    """Kills a child of ours that is found stopped with a lock at two looks in a row.
 
-    def __init__(self, database: Path) -> None:
-        self._index = database.with_name(f"{database.name}-shm")
+    Args:
+        mirrors: the folder with a lock file for each repository.
+        database: the SQLite file, if there is one.
+    """
+
+    def __init__(self, mirrors: Path, database: Path | None) -> None:
+        self._mirrors = mirrors
+        # Where SQLite locks the database of a write-ahead log: https://sqlite.org/walformat.html
+        self._index = database.with_name(f"{database.name}-shm") if database else None
         self._suspects: set[int] = set()
 
     def look(self) -> set[int]:
         """Look once, every few seconds, and give the processes that were killed."""
-        found = {pid for pid in self._writers() if is_stopped(pid) and is_below(pid, os.getpid())}
-        frozen, self._suspects = found & self._suspects, found
-        for pid in frozen:
+        found = self._frozen()
+        killed, self._suspects = found & self._suspects, found
+        for pid in killed:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return frozen
+        return killed
 
-    def _writers(self) -> set[int]:
+    def _frozen(self) -> set[int]:
         try:
-            return writers(Path("/proc/locks").read_text(), inode=self._index.stat().st_ino)
-        except OSError:
-            # No database yet, or no Linux: nobody is known to hold anything.
+            held = list(locks_held(Path("/proc/locks").read_text()))
+        except OSError:  # no Linux: nobody is known to hold anything
             return set()
+        us = os.getpid()
+        stopped = [(pid, file) for pid, file in held if is_stopped(pid) and is_below(pid, us)]
+        ours = self._inodes() if stopped else set()
+        return {pid for pid, file in stopped if file in ours}
+
+    def _inodes(self) -> set[int]:
+        files = [*self._mirrors.glob("*.lock"), *([self._index] if self._index else [])]
+        found = set()
+        for file in files:
+            with suppress(OSError):  # it is not there
+                found.add(file.stat().st_ino)
+        return found
 
 
-def writers(locks: str, *, inode: int) -> set[int]:
-    """Find who holds the write lock of a database, in the text of `/proc/locks`.
+def locks_held(locks: str) -> Iterator[tuple[int, int]]:
+    """Find who keeps others from which file: process ids, and numbers of inodes.
 
     Args:
-        locks: lines such as "7: POSIX  ADVISORY  WRITE 4711 fe:00:1466549 120 120".
-        inode: the number of the database's -shm file.
+        locks: the text of `/proc/locks`: "7: POSIX  ADVISORY  WRITE 4711 fe:00:1466549 120 120".
     """
-    found = set()
     for line in locks.splitlines():
         # One that only waits for a lock has an arrow as its second word.
         match line.split():
-            case [_, "POSIX", _, "WRITE", pid, file, first, _] if (
-                file.rpartition(":")[2] == str(inode) and int(first) in LOCKED_BYTES
-            ):
-                found.add(int(pid))
-    return found
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped: not asleep, not in a debugger."""
-    return _state_and_parent(pid)[0] == STOPPED
-
-
-def is_below(pid: int, ancestor: int) -> bool:
-    """Whether a process was started by another, or by one that was."""
-    while pid > 1 and pid != ancestor:
-        _, pid = _state_and_parent(pid)
-    return pid == ancestor
-
-
-def _state_and_parent(pid: int) -> tuple[str, int]:
-    try:
-        # The name stands in parentheses and may hold anything, other parentheses too.
-        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return "", 0
-    return state, int(parent)
+            case [_, "POSIX" | "FLOCK", _, "WRITE", pid, file, *_]:
+                yield int(pid), int(file.rpartition(":")[2])

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from jobs.models import Deployment, Lease, Step, now
+from jobs.processes import is_there
 from jobs.records.deployments import Grip, app_now, hold
 from jobs.states import DeploymentState
 
@@ -32,7 +33,7 @@ def is_dead(holder: str) -> bool:
     Of another machine's processes, and of other containers', nothing is known.
     """
     where, _, pid = holder.rpartition(":")
-    return where == _neighbourhood() and pid.isdecimal() and not Path(f"/proc/{pid}").exists()
+    return where == _neighbourhood() and pid.isdecimal() and not is_there(int(pid))
 
 
 def _neighbourhood() -> str:

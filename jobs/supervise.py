@@ -157,7 +157,8 @@ def supervise(
     parts: Sequence[Program],
     data_dir: Path,
     *claims: TextIO | socket.socket,
-    database: Path | None = None,
+    mirrors: Path,
+    database: Path | None,
 ) -> None:
     """Become the supervisor of these parts. Does not return.
 
@@ -165,6 +166,7 @@ def supervise(
         parts: what to run.
         data_dir: where the supervisor's own files go.
         claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
+        mirrors: the folder of the repositories' mirrors, and of their locks.
         database: the SQLite file that the parts share, if they do.
     """
     config = ensure_private(data_dir / "run") / "supervisor.conf"
@@ -173,7 +175,7 @@ def supervise(
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
-    arguments = [str(config), *([str(database)] if database else [])]
+    arguments = [str(config), str(mirrors), *([str(database)] if database else [])]
     os.execv(  # noqa: S606 — an argument list, no shell
         sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", *arguments]
     )

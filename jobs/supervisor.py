@@ -3,7 +3,7 @@
 A part is started again for ever, at first at once and then with pauses that grow to half a minute:
 supervisord by itself would give up, or wait longer each time. The parts write straight to our own
 output, where supervisord would open a file: a journal's socket cannot be opened as one. And one
-that is stopped while it holds the database is killed.
+that is stopped while it holds what the others wait for is killed.
 """
 
 import sys
@@ -16,7 +16,7 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
-from jobs.frozen import FrozenWriters
+from jobs.frozen import FrozenHolders
 
 LONGEST_PAUSE_S = 30
 
@@ -70,29 +70,29 @@ class Options(ServerOptions):  # type: ignore[misc]
 
 
 class Parts(Supervisor):  # type: ignore[misc]
-    """All parts, and the database they share."""
+    """All parts, and what they share."""
 
-    def __init__(self, options: Options, database: Path | None) -> None:
+    def __init__(self, options: Options, shared: FrozenHolders) -> None:
         super().__init__(options)
-        self._writers = FrozenWriters(database) if database else None
+        self._shared = shared
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
-        if self._writers is not None:
-            events.subscribe(events.Tick5Event, self._look)
+        events.subscribe(events.Tick5Event, self._look)
         super().runforever()
 
     def _look(self, _event: object) -> None:
-        for pid in self._writers.look() if self._writers else ():
-            told = f"killed {pid}: it was stopped while it held the database"
+        for pid in self._shared.look():
+            told = f"killed {pid}: it was stopped while it held what others wait for"
             self.options.logger.warn(told)  # noqa: G010 — supervisord's own logger
 
 
-def main(config: Path, database: Path | None = None) -> None:
+def main(config: Path, mirrors: Path, database: Path | None = None) -> None:
     """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order.
 
     Args:
         config: supervisord's.
+        mirrors: the folder of the repositories' mirrors, and of their locks.
         database: the SQLite file that the parts share, if they do.
     """
     folder = config.parent
@@ -109,7 +109,7 @@ def main(config: Path, database: Path | None = None) -> None:
     options.first = True
     options.test = False
     try:
-        Parts(options, database).main()
+        Parts(options, FrozenHolders(mirrors, database)).main()
     except ExitNow:
         options.close_logger()
 

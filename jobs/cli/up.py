@@ -43,7 +43,14 @@ def up() -> None:
     _forget_admin_password()
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
-    supervise(programs(settings), settings.data_dir, lock, claim, database=database)
+    supervise(
+        programs(settings),
+        settings.data_dir,
+        lock,
+        claim,
+        mirrors=settings.mirrors_dir,
+        database=database,
+    )
 
 
 def ensure_able(settings: AllSettings) -> None:

@@ -1,6 +1,5 @@
 """A process that was stopped in the middle of writing to the database."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.frozen import FrozenWriters, is_below, is_stopped, writers
+from jobs.frozen import FrozenHolders, locks_held
+from jobs.processes import is_stopped
 from tests.jobs.bench import wait_for
 
 WRITES_FOR_EVER = """
@@ -20,6 +20,13 @@ database = sqlite3.connect(sys.argv[1], isolation_level=None)
 database.execute("BEGIN IMMEDIATE")
 database.execute("INSERT INTO things VALUES (1)")
 print("writing", flush=True)
+time.sleep(60)
+"""
+HOLDS_FOR_EVER = """
+import fcntl, sys, time
+file = open(sys.argv[1], "wb")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("holding", flush=True)
 time.sleep(60)
 """
 READS_FOR_EVER = """
@@ -69,7 +76,7 @@ def insert(database: Path) -> None:
 
 class TestAStoppedWriter:
     def test_is_killed_at_the_second_look_and_others_can_write(self, database: Path) -> None:
-        watch = FrozenWriters(database)
+        watch = FrozenHolders(database.parent / "mirrors", database)
         with child(WRITES_FOR_EVER, database) as process:
             stop(process)
             with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -81,7 +88,7 @@ class TestAStoppedWriter:
         insert(database)
 
     def test_one_that_goes_on_in_between_is_left_alone(self, database: Path) -> None:
-        watch = FrozenWriters(database)
+        watch = FrozenHolders(database.parent / "mirrors", database)
         with child(WRITES_FOR_EVER, database) as process:
             stop(process)
             watch.look()
@@ -93,14 +100,14 @@ class TestAStoppedWriter:
             assert process.poll() is None
 
     def test_one_that_works_may_take_its_time(self, database: Path) -> None:
-        watch = FrozenWriters(database)
+        watch = FrozenHolders(database.parent / "mirrors", database)
         with child(WRITES_FOR_EVER, database) as process:
             for _ in range(3):
                 watch.look()
             assert process.poll() is None
 
     def test_a_reader_keeps_nobody_from_writing_and_is_left_alone(self, database: Path) -> None:
-        watch = FrozenWriters(database)
+        watch = FrozenHolders(database.parent / "mirrors", database)
         with child(READS_FOR_EVER, database) as process:
             stop(process)
             for _ in range(3):
@@ -113,7 +120,7 @@ class TestAStoppedWriter:
         with closing(sqlite3.connect(other)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("CREATE TABLE things (number)")
-            watch = FrozenWriters(other)
+            watch = FrozenHolders(tmp_path / "mirrors", other)
             with child(WRITES_FOR_EVER, database) as process:
                 stop(process)
                 for _ in range(3):
@@ -121,7 +128,19 @@ class TestAStoppedWriter:
                 assert process.poll() is None
 
     def test_without_a_database_there_is_nothing_to_see(self, tmp_path: Path) -> None:
-        FrozenWriters(tmp_path / "nowhere.db").look()
+        FrozenHolders(tmp_path / "mirrors", tmp_path / "nowhere.db").look()
+
+
+def test_one_that_holds_a_mirror_is_killed_too(tmp_path: Path) -> None:
+    (tmp_path / "mirrors").mkdir()
+    lock = tmp_path / "mirrors" / "7.lock"
+    lock.touch()
+    watch = FrozenHolders(tmp_path / "mirrors", None)
+    with child(HOLDS_FOR_EVER, lock) as process:
+        stop(process)
+        assert watch.look() == set()
+        assert watch.look() == {process.pid}
+        assert process.wait(10) == -signal.SIGKILL
 
 
 LOCKS = """\
@@ -130,18 +149,10 @@ LOCKS = """\
 3: POSIX  ADVISORY  WRITE 102 fe:00:7 120 120
 3: -> POSIX  ADVISORY  WRITE 103 fe:00:7 120 120
 4: POSIX  ADVISORY  WRITE 104 fe:00:77 120 120
-5: POSIX  ADVISORY  WRITE 105 fe:00:7 0 EOF
 6: OFDLCK ADVISORY  WRITE -1 fe:00:7 120 120
+7: FLOCK  ADVISORY  READ  105 fe:00:7 0 EOF
 """
 
 
-def test_only_who_holds_the_lock_for_writing_is_found() -> None:
-    assert writers(LOCKS, inode=7) == {102}
-
-
-def test_whose_descendant_a_process_is() -> None:
-    us, parent = os.getpid(), os.getppid()
-    assert is_below(us, us)
-    assert is_below(us, parent)
-    assert not is_below(parent, us)
-    assert not is_below(2**22 + 1, us)
+def test_only_who_keeps_others_out_is_found() -> None:
+    assert list(locks_held(LOCKS)) == [(100, 7), (102, 7), (104, 77)]

@@ -64,7 +64,8 @@ def house(folder: Path, parts: Sequence[Program], database: Path | None = None) 
         "import pathlib, sys; from jobs.supervise import Program, supervise, take_over; "
         "data_dir = pathlib.Path(sys.argv[1]); "
         "database = pathlib.Path(sys.argv[2]) if sys.argv[2] else None; "
-        f"supervise({list(parts)!r}, data_dir, take_over(data_dir), database=database)"
+        f"supervise({list(parts)!r}, data_dir, take_over(data_dir), "
+        "mirrors=data_dir / 'mirrors', database=database)"
     )
     output = folder / "output"
     with output.open("wb") as file:
