@@ -7,6 +7,7 @@ state that came of it, and that is what is judged.
 Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 2026-11-23).
 """
 
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,11 @@ from jobs.errors import PortNotServedError, RouterError
 RETRY_PAUSE_S = 0.1
 # A thousand ports make 140 kB.
 LONGEST_ANSWER = 16 * 1024 * 1024
+
+# Asked last: an answer that does not end with the answer to this was cut off, with the router.
+LAST_WORDS = "show cli level"
+_END = re.compile(r"\n\n\Z")
+_LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
 
 # The bits of `srv_admin_state`. The last only remembers how the server was declared at start.
 FORCED_MAINTENANCE = 0x01
@@ -226,14 +232,16 @@ class HAProxyRouter:
         Args:
             payload: text for the last command; HAProxy takes it to end at its first empty line.
         """
-        line = ";".join(commands)
         if text := "\n".join(part for part in payload.splitlines() if part):
-            line += f" <<\n{text}\n"
+            line = f"{';'.join(commands)} <<\n{text}\n"
+        else:
+            line = ";".join((*commands, LAST_WORDS))
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                    return self._exchange(connection, f"{line}\n").decode(errors="replace")
+                    answer = self._exchange(connection, f"{line}\n").decode(errors="replace")
+                return _whole(answer, has_last_words=not text)
             except OSError as exc:
                 if time.monotonic() >= deadline:
                     raise RouterError(
@@ -255,6 +263,18 @@ class HAProxyRouter:
                 return bytes(answer)
             answer += piece
         raise RouterError("the router's answer is longer than any it should give")
+
+
+def _whole(answer: str, *, has_last_words: bool) -> str:
+    """Give an answer, without the one to our last words.
+
+    Raises:
+        ConnectionError: the router has ended in the middle of it.
+    """
+    ending = _LAST_ANSWER if has_last_words else _END
+    if not ending.search(answer):
+        raise ConnectionError("it ended in the middle of its answer")
+    return ending.sub("\n", answer)
 
 
 def _servers(port: int, slot: str) -> tuple[str, str]:

@@ -3,12 +3,13 @@
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from pydantic import SecretStr
 
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
@@ -149,26 +150,57 @@ class TestRefusing:
         self, tmp_path: Path, port: int
     ) -> None:
         """A router of another configuration: the port is there, its slots are not."""
-        file = tmp_path / "refusing.sock"
         table = (
             f"1\n# be_id be_name srv_name srv_addr srv_port srv_admin_state\n3 port_{port} x - 0 0"
         )
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(file))
-            listener.listen()
-            answer = f"No such server.\n\n{table}\n\n".encode()
-            refusing = threading.Thread(target=_answer_once, args=(listener, answer))
-            refusing.start()
-            with pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."):
-                HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
-            refusing.join(timeout=60)
+        with (
+            answering(tmp_path, f"No such server.\n\n{table}\n\nadmin\n\n") as file,
+            pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."),
+        ):
+            HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
 
 
-def _answer_once(listener: socket.socket, answer: bytes) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(1000)
-        connection.sendall(answer)
+class TestEndingInTheMiddle:
+    @pytest.mark.parametrize("answer", ["", "\n", "\n\n\n\n", "\n\n\n1\n# be_id be_name\n3 po"])
+    def test_what_was_cut_off_is_no_answer(self, tmp_path: Path, port: int, answer: str) -> None:
+        with (
+            answering(tmp_path, answer) as file,
+            pytest.raises(RouterError, match="it ended in the middle of its answer"),
+        ):
+            HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
+
+    def test_it_is_asked_again_when_it_is_there_again(self, tmp_path: Path) -> None:
+        with answering(tmp_path, "", "\n\n", "1\n# be_name\n\nadmin\n\n") as file:
+            assert HAProxyRouter(file, patience_s=60).routes() == {}
+
+    def test_nor_is_what_was_cut_off_of_a_certificates(self, tmp_path: Path) -> None:
+        listed = "# transaction\n# filename\n\n# certificates.list\n\nadmin\n\n"
+        with (
+            answering(tmp_path, listed, "New empty certificate store") as file,
+            pytest.raises(RouterError, match="it ended in the middle of its answer"),
+        ):
+            HAProxyRouter(file).serve_certificates({"a.example": SecretStr("pem")})
+
+
+@contextmanager
+def answering(folder: Path, *answers: str) -> Iterator[Path]:
+    """Have somebody in the router's place who gives these answers, and then is gone."""
+    file = folder / "answering.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(file))
+        listener.listen()
+        thread = threading.Thread(target=_answer, args=(listener, answers))
+        thread.start()
+        yield file
+        thread.join(timeout=60)
+
+
+def _answer(listener: socket.socket, answers: Iterable[str]) -> None:
+    for answer in answers:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer.encode())
 
 
 def _dribble(listener: socket.socket) -> None:
