@@ -61,6 +61,7 @@ function watchOutput(box) {
     }
   };
   box.addEventListener("toggle", read);
+  read(); // opened while this was loaded
   setInterval(read, READ_MS);
 }
 

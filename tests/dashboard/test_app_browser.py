@@ -199,6 +199,8 @@ def test_reading_up_in_the_output_pauses_it(tab: Page, site: str, scene: Scene, 
     lines = [f"line {n}" for n in range(100)]
     door.output = lambda: PlainTextResponse("".join(f"{line}\n" for line in lines))
     tab.goto(f"{site}/apps/web")
+    # Its script is there: no clock will make up for a click that came before.
+    expect(tab.locator('[data-fact="restarts"]')).to_be_visible()
     tab.get_by_text("Output", exact=True).click()
     log, follow = tab.get_by_role("log"), tab.locator('.output [data-tool="follow"]')
     expect(log).to_contain_text("line 99")
