@@ -86,16 +86,22 @@ def see_a_push_arrive_and_go_live(tab: Page, web: Project) -> None:
 
 def roll_back(tab: Page, web: Project) -> None:
     """Go back to the first release, and see pushes paused from then on."""
-    tab.get_by_role("link", name="seen", exact=True).click()
+    open_app(tab)
     tab.get_by_role("button", name="Roll back to v1").click()
     tab.get_by_role("dialog").get_by_role("button", name="Roll back").click()
     expect(tab).to_have_url(re.compile("/deployments/"))
     expect(tab.locator(".title .badge")).to_have_text("Success", timeout=LIVE_WITHIN_MS)
     assert web.answer() == "one"
-    tab.get_by_role("link", name="seen", exact=True).click()
+    open_app(tab)
     expect(tab.get_by_text("Auto-deploy is paused: rolled back to v1")).to_be_visible()
     tab.get_by_role("button", name="Resume auto-deploy").click()
     expect(tab.get_by_text("Auto-deploy is paused")).to_be_hidden(timeout=SOON_MS)
+
+
+def open_app(tab: Page) -> None:
+    """Go to the app's page, and wait until its scripts are at work: a button may want them."""
+    tab.get_by_role("link", name="seen", exact=True).click()
+    expect(tab.locator('[data-fact="restarts"]')).to_be_visible(timeout=SOON_MS)
 
 
 def cancel_a_build(tab: Page, web: Project) -> None:

@@ -185,7 +185,12 @@ def lines(client: TestClient, address: str) -> list[str]:
     """Ask for an address and give what was answered, without what is different every time."""
     answer = client.get(address)
     assert answer.status_code < 500, (address, answer.text)
-    told = ELAPSED.sub("…", answer.text).replace(">", ">\n").replace(",", ",\n")
+    told = (
+        ELAPSED.sub("…", answer.text)
+        .replace("just now", "… ago")
+        .replace(">", ">\n")
+        .replace(",", ",\n")
+    )
     return [str(answer.status_code), *told.splitlines()]
 
 
