@@ -45,13 +45,11 @@ def take_turn(session: Session, *, every: timedelta) -> Turn | None:
     if repository_id is None:
         return None
     repository = session.get_one(Repository, repository_id)
-    row = session.get(CatchUp, repository_id, populate_existing=True)
+    row = session.get(CatchUp, repository_id)
     moment = now()
     if row is None:
         row = CatchUp(repository_id=repository_id)
         session.add(row)
-    elif not _is_due(row, moment):
-        return None
     row.next_look_at = moment + every
     return Turn(repository, _apps_of(session, repository_id), row.settled_until, moment)
 
@@ -71,10 +69,6 @@ def _due(session: Session) -> int | None:
         .limit(1)
     )
     return session.exec(statement).first()
-
-
-def _is_due(row: CatchUp, moment: datetime) -> bool:
-    return all(at is None or at <= moment for at in (row.next_look_at, row.paused_until))
 
 
 def _apps_of(session: Session, repository_id: int) -> Sequence[App]:
@@ -172,7 +166,6 @@ def queue_head(session: Session, app_id: int, push: Push) -> Deployment | None:
     app = session.get(App, app_id)
     if app is None:
         return None
-    session.refresh(app)
     is_missed = judge_head(sight_of(session, app, push.commit_sha)) == Deploy()
     if not is_missed or decide(push, rule_of(app)) != Deploy():
         return None
