@@ -24,6 +24,7 @@ MOST_SUBNET_TRIES = 256
 # recognised.
 LONGEST_LINE = 64 * 1024
 LONGEST_REASON = 300  # characters
+HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
 
@@ -43,6 +44,7 @@ def read_container(attributes: Mapping[str, Any]) -> Container:
         restarts=attributes["RestartCount"],
         started_at=state["StartedAt"],
         health=state.get("Health", {}).get("Status"),
+        first_health_s=_first_health(attributes["Config"]),
         restart=attributes["HostConfig"]["RestartPolicy"]["Name"],
     )
 
@@ -183,6 +185,11 @@ def _state(state: Mapping[str, Any]) -> ContainerState:
     if state["Restarting"]:
         return ContainerState.RESTARTING
     return ContainerState.RUNNING if state["Running"] else ContainerState.EXITED
+
+
+def _first_health(config: Mapping[str, Any]) -> float:
+    nanoseconds = (config.get("Healthcheck") or {}).get("Interval", 0)
+    return nanoseconds / 10**9 or HEALTHCHECK_INTERVAL_S
 
 
 def _addresses(attributes: Mapping[str, Any]) -> Iterator[str]:

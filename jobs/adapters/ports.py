@@ -153,6 +153,7 @@ class Container:
     restarts: int = 0
     started_at: str = ""  # RFC 3339, the engine's own
     health: str | None = None  # Docker's HEALTHCHECK: starting, healthy, unhealthy
+    first_health_s: float = 0.0  # from its start to the first run of that HEALTHCHECK
     restart: str = ""  # Docker's word for what happens when it ends: no, always …
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """health_check: ask the new container from outside until it is healthy, or the deadline passes."""
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ def check_health(
 ) -> float:
     """Wait until the new container answers as it should.
 
+    Its time runs from the first look: where the image brings a health check of its own, Docker
+    waits before that one.
+
     Returns:
         Seconds it took to become healthy.
 
@@ -37,7 +41,10 @@ def check_health(
         HealthCheckError: the container ended, or the deadline passed.
     """
     begun = clock()
-    deadline = begun + wanted.health_timeout_s
+    allowed_s = wanted.health_timeout_s
+    if _asks_docker(container, wanted):
+        allowed_s += math.ceil(container.first_health_s)
+    deadline = begun + allowed_s
     pause, in_a_row = FIRST_PAUSE_S, 0
     while True:
         result = _look(work, container, wanted, left_s=deadline - clock())
@@ -45,11 +52,13 @@ def check_health(
         in_a_row = in_a_row + 1 if result.healthy else 0
         if in_a_row >= wanted.health_successes:
             took = clock() - begun
-            work.say(STEP, f"healthy after {took:.2f} s: {_what(container, wanted)} answered")
+            too = " and Docker says healthy" if _asks_docker(container, wanted) else ""
+            work.say(STEP, f"healthy after {took:.2f} s: {_what(container, wanted)} answered{too}")
             return took
         left = deadline - clock()
         if left <= 0:
-            raise _gave_up(work, container, wanted, result)
+            told = f"{_what(container, wanted)} was not healthy within {allowed_s} s"
+            raise _gave_up(work, container, told, result)
         work.stop.wait(min(wanted.health_interval_s or pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
@@ -57,9 +66,8 @@ def check_health(
 def _look(
     work: Work, container: Container, wanted: ContainerSettings, *, left_s: float
 ) -> ProbeResult:
-    if _asks_docker(container, wanted):
-        seen = f"Docker's health check says {container.health}"
-        return ProbeResult(healthy=container.health == "healthy", seen=seen)
+    if _waits_for_docker(container, wanted):
+        return ProbeResult(healthy=False, seen=f"Docker's health check says {container.health}")
     return work.tools.probe.look(
         container.ip,
         wanted.container_port,
@@ -74,6 +82,11 @@ def _asks_docker(container: Container, wanted: ContainerSettings) -> bool:
     return wanted.health_path is None and container.health is not None
 
 
+def _waits_for_docker(container: Container, wanted: ContainerSettings) -> bool:
+    # Docker asks inside the container: whether visitors reach it shows only from outside.
+    return _asks_docker(container, wanted) and container.health != "healthy"
+
+
 def _still_running(work: Work, container: Container) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
@@ -83,15 +96,9 @@ def _still_running(work: Work, container: Container) -> Container:
     return now
 
 
-def _gave_up(
-    work: Work, container: Container, wanted: ContainerSettings, last: ProbeResult
-) -> HealthCheckError:
+def _gave_up(work: Work, container: Container, told: str, last: ProbeResult) -> HealthCheckError:
     _show_output(work, container)
-    return HealthCheckError(
-        f"{_what(container, wanted)} was not healthy within {wanted.health_timeout_s} s; "
-        f"last seen: {last.seen}",
-        last_status=last.status,
-    )
+    return HealthCheckError(f"{told}; last seen: {last.seen}", last_status=last.status)
 
 
 def _show_output(work: Work, container: Container) -> str:
@@ -110,7 +117,7 @@ def _plain(line: str) -> str:
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:
-    if _asks_docker(container, wanted):
+    if _waits_for_docker(container, wanted):
         return "the image's own health check"
     if wanted.health_path is None:
         return f"port {wanted.container_port}"

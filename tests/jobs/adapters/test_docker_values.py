@@ -38,6 +38,22 @@ def test_running_container_has_no_exit_code_yet() -> None:
     assert seen.restart == "always"
 
 
+@pytest.mark.parametrize(
+    ("config", "seconds"),
+    [
+        ({"Healthcheck": {"Test": ["CMD", "true"], "Interval": 300_000_000}}, 0.3),
+        ({"Healthcheck": {"Test": ["CMD", "true"]}}, 30),
+        ({"Healthcheck": None}, 30),
+        ({}, 30),
+    ],
+)
+def test_a_health_check_runs_first_after_its_interval(
+    config: dict[str, object], seconds: float
+) -> None:
+    told = {**described(), "Config": {"Labels": None, **config}}
+    assert values.read_container(told).first_health_s == seconds
+
+
 def test_restarting_wins_over_running() -> None:
     seen = values.read_container(described(Restarting=True, ExitCode=3))
 

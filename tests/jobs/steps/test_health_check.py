@@ -99,17 +99,40 @@ def test_a_status_outside_the_apps_range_is_not_healthy(bench: Bench) -> None:
     assert done.reason.endswith("last seen: status 200")
 
 
-@pytest.mark.parametrize(
-    ("says", "state"),
-    [("healthy", DeploymentState.SUCCESS), ("unhealthy", DeploymentState.FAILURE)],
-)
-def test_an_image_with_a_health_check_of_its_own_is_believed(
-    bench: Bench, says: str, state: DeploymentState
+def test_an_image_with_a_health_check_of_its_own_is_reached_from_outside_too(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(docker_health="healthy")
+    assert bench.run(bench.push(app)).state is DeploymentState.SUCCESS
+    assert len(direct_looks(bench)) == 1
+
+
+def test_an_image_whose_own_health_check_goes_well_is_no_use_where_nobody_reaches_it(
+    bench: Bench,
 ) -> None:
     app = bench.app(health_timeout_s=1)
-    bench.world.engine.behaviour = Behaviour(docker_health=says)
-    assert bench.run(bench.push(app)).state is state
+    bench.world.engine.behaviour = Behaviour(docker_health="healthy", unhealthy=True)
+    done = bench.run(bench.push(app))
+    assert done.state is DeploymentState.FAILURE
+    assert done.reason.startswith("port 8000 was not healthy within 1 s; last seen: connection")
+
+
+def test_an_image_whose_own_health_check_goes_wrong_is_not_asked(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(docker_health="unhealthy")
+    done = bench.run(bench.push(app))
+    assert done.state is DeploymentState.FAILURE
+    assert done.reason == (
+        "the image's own health check was not healthy within 1 s; "
+        "last seen: Docker's health check says unhealthy"
+    )
     assert direct_looks(bench) == []
+
+
+def test_the_time_runs_from_the_first_look_of_dockers(bench: Bench) -> None:
+    app = bench.app(health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(docker_health="starting", first_health_s=1.5)
+    done = bench.run(bench.push(app))
+    assert done.reason.startswith("the image's own health check was not healthy within 3 s; ")
 
 
 def test_silence_is_said_to_be_silence(bench: Bench) -> None:
