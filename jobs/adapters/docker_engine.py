@@ -360,7 +360,8 @@ class DockerEngine:
     def _remove(self, container: DockerContainer) -> None:
         # Conflict: it is being removed already, so that is waited for.
         with _Tolerated(NOT_FOUND, CONFLICT):
-            container.remove(v=False, force=True)
+            # Its unnamed volumes with it: only this container knows of them. Named ones stay.
+            container.remove(v=True, force=True)
         deadline = time.monotonic() + REMOVAL_DEADLINE_S
         while self._find_container(str(container.id)) is not None:
             if time.monotonic() > deadline:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from pydantic import SecretStr
 
@@ -434,6 +434,19 @@ def test_volume_outlives_its_container(
 
     assert engine.output(reader.id, tail=1) == ["still here"]
     assert client.volumes.get(volume).attrs["Labels"][IDENTITY_LABEL] == IDENTITY
+
+
+def test_a_volume_without_a_name_goes_with_its_container(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    image = build(engine, dockerfile("VOLUME /scratch"), tag=f"keystone-{IDENTITY}/web:volume")
+    started = engine.start(replace(spec, image=image, command=("/web",)))
+    (mount,) = client.containers.get(started.id).attrs["Mounts"]
+
+    engine.stop(started.id, grace_s=0)
+
+    with pytest.raises(NotFound):
+        client.volumes.get(mount["Name"])
 
 
 def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: ContainerSpec) -> None:
