@@ -26,6 +26,8 @@ from jobs.states import Capabilities, OnNewPush, Restart
 from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# No image may be called by a name that ends with a dash.
+APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Enterprise-managed owners have an underscore in their names.
 FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
 # What git check-ref-format refuses, control characters, and halves of characters.
@@ -36,15 +38,11 @@ BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 BAD_IN_URL = re.compile(r"[\x00-\x20\x7f\"'`;|&$<>(){}\\^]")
 
 
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
+def _app_name(value: str) -> str:
+    if not APP_NAME.fullmatch(value):
         raise ValueError(
-            "use 1 to 63 lower-case letters, digits and dashes, not beginning with a dash"
+            "use 1 to 63 lower-case letters, digits and dashes, with no dash first or last"
         )
-    return value
-
-
-def _free_address(value: str) -> str:
     if value == "new":
         raise ValueError("new is the address of the page that adds apps; choose another name")
     return value
@@ -147,8 +145,7 @@ def _one_word(value: SecretStr) -> SecretStr:
     return value
 
 
-AppName = Annotated[str, AfterValidator(_name)]
-NewAppName = Annotated[AppName, AfterValidator(_free_address)]
+AppName = Annotated[str, AfterValidator(_app_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
 PathInside = Annotated[str, Field(max_length=250), AfterValidator(_inside)]
@@ -211,7 +208,9 @@ class AppChange(BaseModel):
     container_port: Port = Field(8000, description="Where the app listens inside its container")
     host_port: Port | None = Field(None, description="Where the router listens; null: allocated")
     health_path: HealthPath | None = Field(None, description="Asked by GET; null: TCP connect")
-    health_timeout_s: int = Field(30, ge=1, le=3600, description="How long a start may take")
+    health_timeout_s: int = Field(
+        30, ge=1, le=3600, description="How long a start may take, from the first look"
+    )
     health_status: StatusRange = Field("200-399", description="The statuses that are healthy")
     health_interval_s: float | None = Field(
         None, ge=0.01, le=600, description="Between two looks; null: short at first, then longer"
@@ -274,7 +273,7 @@ class AppChange(BaseModel):
 class AppInput(AppChange):
     """What a new app is."""
 
-    name: NewAppName = Field(description="Unique; part of container names and statuses")
+    name: AppName = Field(description="Unique; part of container names and statuses")
     repository: RepositoryName = Field(description="owner/name on GitHub")
 
 

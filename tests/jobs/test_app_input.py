@@ -37,6 +37,7 @@ GOOD_VALUES = [
 BAD_VALUES = [
     ("name", ""),
     ("name", "-web"),
+    ("name", "web-"),
     ("name", "Web"),
     ("name", "web\n"),
     ("name", "x" * 64),

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.app_input import APP_NAME
 from jobs.naming import (
     APP_LABEL,
     DEPLOYMENT_LABEL,
@@ -14,7 +15,7 @@ from jobs.naming import (
 )
 
 identities = st.text("abcdefghijklmnopqrstuvwxyz", min_size=6, max_size=6)
-apps = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
+apps = st.from_regex(APP_NAME, fullmatch=True)
 
 
 @given(
