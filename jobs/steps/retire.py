@@ -45,6 +45,7 @@ def _drop_images(work: Work) -> None:
     """Remove the images of releases that are past their keep; what a rollback needs stays."""
     with work.database.reading() as session:
         outdated = outdated_images(session, work.plan.app_id)
-    for tag in outdated:
+    there = {tag for image in work.tools.engine.images() for tag in image.tags}
+    for tag in there.intersection(outdated):
         work.tools.engine.remove_image(tag)
         work.say(STEP, f"removed the image {tag}")
