@@ -172,15 +172,27 @@ def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """Make the router do what the database says, except where a worker is at it."""
     with runtime.database.reading() as session:
         wanted = live_routes(session)
-        busy = set(
-            session.exec(select(App.host_port).join(Lease, col(Lease.app_id) == App.id)).all()
-        )
     found = tools.router.routes()
-    for port, route in wanted.items():
-        if port not in busy and found.get(port) != route:
-            _restore(tools.router, route)
-    for port in found.keys() - wanted.keys() - busy:
-        tools.router.close(port)
+    for port in wanted.keys() | found.keys():
+        if found.get(port) != wanted.get(port):
+            _put_right(runtime, tools.router, port)
+
+
+def _put_right(runtime: Runtime[WorkerSettings], router: Router, port: int) -> None:
+    """Make one port do what the database says by now.
+
+    Nobody else writes meanwhile: a worker that took the app just now would switch the port, and
+    here it would be led back to a container that has ended.
+    """
+    with runtime.database.writing() as session:
+        app = session.exec(select(App).where(App.host_port == port)).first()
+        if app is not None and session.get(Lease, app.id) is not None:
+            return
+        route = live_route(app) if app is not None else None
+        if route is not None:
+            _restore(router, route)
+        else:
+            router.close(port)
 
 
 def _restore(router: Router, route: Route) -> None:

@@ -372,6 +372,23 @@ class TestRoutes:
         assert bench.run(second).state is DeploymentState.SUCCESS
         assert len(bench.world.calls("switch")) == 2
 
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_a_worker_that_was_faster_than_the_look_at_the_routes_is_not_undone(
+        self, bench: Bench, app: App, *, is_first: bool
+    ) -> None:
+        if not is_first:
+            bench.deploy(app)
+
+        def be_faster(_about: str) -> None:
+            bench.world.router.heal()
+            bench.deploy(app)
+
+        bench.world.router.on("routes", be_faster)
+        bench.reconcile()
+        live = bench.fresh(app).live_container_id
+        assert live is not None
+        assert bench.serving(app) == live
+
     def test_a_router_that_is_down_holds_up_no_other_part(self, bench: Bench, app: App) -> None:
         done = bench.deploy(app)
         bench.world.router.fail("routes", RouterError("the router does not answer"))
