@@ -1,15 +1,19 @@
 """switch: move the traffic to the new container, and see it answer through the router."""
 
+import logging
 import time
 from dataclasses import dataclass
 
 from jobs.adapters.ports import Container, Route
 from jobs.draining import drain
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
+from jobs.models import App
 from jobs.plan import Candidate, ContainerSettings
-from jobs.records.deployments import Live, go_live
+from jobs.records.deployments import Live, go_live, hold
 from jobs.states import Restart, StepName
 from jobs.work import Work
+
+logger = logging.getLogger(__name__)
 
 STEP = StepName.SWITCH
 ANSWER_WITHIN_S = 5.0
@@ -35,6 +39,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     Raises:
         HealthCheckError: it does not answer through the router; the old one has the traffic again.
         RouterError: the router failed.
+        StorageError: the database does not say which of the two is live; both go on.
     """
     plan, wanted = work.plan, candidate.container
     work.ensure_held()
@@ -46,10 +51,24 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     except LeaseLostError:
         raise  # somebody else decides about the route now
     except Exception:
-        _lead_back(work)
-        raise
+        if not _is_live(work, container):
+            _lead_back(work)
+            raise
+        logger.warning(
+            "deployment %d is live; the answer of the database was lost",
+            plan.deployment_id,
+            exc_info=True,
+            extra={"action": "answer_lost", "deployment": plan.deployment_id},
+        )
     work.say(STEP, f"port {plan.host_port} now leads to {route.address}")
     return Serving(route, container.id, wanted.restart)
+
+
+def _is_live(work: Work, container: Container) -> bool:
+    # Held: a worker that was paused here may find that another one has switched in the meantime.
+    with work.database.reading() as session:
+        hold(session, work.grip)
+        return session.get_one(App, work.plan.app_id).live_container_id == container.id
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
@@ -74,8 +93,6 @@ def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
 
 
 def _lead_back(work: Work) -> None:
-    # A worker that was paused here may find that another one has switched in the meantime.
-    work.ensure_ours()
     live, port = work.plan.live, work.plan.host_port
     try:
         if live is None:

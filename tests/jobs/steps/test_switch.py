@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
 
 from jobs.errors import RouterError, StorageError
 from jobs.models import App
-from jobs.states import DeploymentState
+from jobs.states import DeploymentState, StepName, StepState
 from tests.jobs.bench import Bench
 
 
@@ -48,6 +50,50 @@ def test_a_database_that_fails_at_the_last_moment_leads_the_traffic_back(
     bench.world.probe.on("look", fail)
     assert bench.run(second).state is DeploymentState.ERROR
     assert bench.serving(app) == old
+
+
+def test_a_success_whose_record_was_made_and_never_answered_is_one(
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.deploy(app)
+    second = bench.push(app)
+    commit = Session.commit
+
+    def lose_the_answer(session: Session) -> None:
+        commit(session)
+        monkeypatch.undo()
+        raise OperationalError("COMMIT", {}, ConnectionResetError())
+
+    def see_it_answer(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            monkeypatch.setattr(Session, "commit", lose_the_answer)
+
+    bench.world.probe.on("look", see_it_answer)
+    done = bench.run(second)
+    assert done.state is DeploymentState.SUCCESS
+    assert bench.steps(second)[StepName.RETIRE] is StepState.SUCCESS
+    assert bench.containers_of(first.id or 0) == []
+    assert [bench.serving(app)] == bench.containers_of(second)
+
+
+def test_while_the_database_does_not_tell_which_is_live_both_go_on(
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.deploy(app)
+    second = bench.push(app)
+
+    def fail(_session: Session, *_args: object, **_more: object) -> None:
+        raise OperationalError("SELECT", {}, ConnectionResetError())
+
+    def see_it_answer(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            monkeypatch.setattr(Session, "exec", fail)
+
+    bench.world.probe.on("look", see_it_answer)
+    with pytest.raises(StorageError):
+        bench.run(second)
+    monkeypatch.undo()
+    assert len(bench.containers_of(first.id or 0)) == len(bench.containers_of(second)) == 1
 
 
 def test_a_route_that_cannot_be_put_back_is_left_to_the_watcher(bench: Bench, app: App) -> None:
