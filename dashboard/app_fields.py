@@ -14,7 +14,7 @@ from jobs.states import Capabilities, OnNewPush, Restart
 SAID: dict[str, str] = {
     OnNewPush.WAIT: "It waits, and is deployed next",
     OnNewPush.REPLACE: "It takes the running one's place",
-    Capabilities.DEFAULT: "Docker's usual ones",
+    Capabilities.DEFAULT: "What ordinary images need",
     Capabilities.NONE: "None",
     Restart.ALWAYS: "Always",
     Restart.ON_FAILURE: "When it failed",
@@ -111,6 +111,8 @@ SECTIONS = (
             _field("pids", "Processes", NUMBER),
             _field("restart", "Restart"),
             _field("capabilities", "Capabilities"),
+            _field("new_privileges", "Programs may gain privileges", SWITCH),
+            _field("init", "Docker's init", SWITCH),
             _field("drain_timeout_s", "Time to drain (s)", NUMBER),
             _field("stop_signal", "Stop signal"),
             _field("stop_grace_s", "Time to stop (s)", NUMBER),

@@ -61,6 +61,14 @@ def _seconds(value: float) -> str:
     return f"{value:g} s"
 
 
+def _allowed(value: bool) -> str:  # noqa: FBT001 — called with the field's value
+    return "allowed" if value else "not allowed"
+
+
+def _on(value: bool) -> str:  # noqa: FBT001
+    return "on" if value else "off"
+
+
 def _new_push(value: OnNewPush) -> str:
     match value:
         case OnNewPush.WAIT:
@@ -88,6 +96,8 @@ CHOICES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cpus": ("CPUs", "{:g}".format),
     "pids": ("Processes, at most", str),
     "capabilities": ("Capabilities", str),
+    "new_privileges": ("Gaining privileges", _allowed),
+    "init": ("Docker's init", _on),
     "restart": ("Restarted", str),
     "drain_timeout_s": ("Time to drain", _seconds),
     "stop_signal": ("Stop signal", str),

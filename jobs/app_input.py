@@ -246,6 +246,13 @@ class AppChange(BaseModel):
     capabilities: Capabilities = Field(
         Capabilities.DEFAULT, description="The Linux capabilities the container keeps"
     )
+    new_privileges: bool = Field(
+        default=False, description="Whether a program may gain privileges, as sudo does by setuid"
+    )
+    init: bool = Field(
+        default=True,
+        description="Docker's init as PID 1; off for an image that brings one, like s6-overlay",
+    )
     restart: Restart = Field(Restart.ALWAYS, description="When the live container is started again")
     stop_signal: Signal = Field("SIGTERM", description="What asks the container to end")
     drain_timeout_s: int = Field(

@@ -48,6 +48,8 @@ class ContainerSettings(BaseModel):
     pids: int = 512
     command: tuple[str, ...] | None = None
     capabilities: Capabilities = Capabilities.DEFAULT
+    new_privileges: bool = False
+    init: bool = True
     restart: Restart = Restart.ALWAYS
     drain_timeout_s: int = 30
     stop_signal: str = "SIGTERM"

@@ -91,6 +91,8 @@ class AppView(View):
     command: list[str] | None
     pids: int
     capabilities: Capabilities
+    new_privileges: bool
+    init: bool
     restart: Restart
     stop_signal: str
     drain_timeout_s: int

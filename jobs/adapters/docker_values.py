@@ -88,9 +88,9 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
         **limits,
         "cap_drop": ["ALL"],
         "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": [] if spec.new_privileges else ["no-new-privileges"],
         # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
-        "init": True,
+        "init": spec.init,
         "restart_policy": {"Name": "no"},
         # Named volumes only: a path of the host can never be meant.
         "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],

@@ -129,6 +129,8 @@ class ContainerSpec:
     cpus: float | None = None
     pids: int = 512
     capabilities: Capabilities = Capabilities.DEFAULT
+    new_privileges: bool = False  # by setuid, as sudo does
+    init: bool = True  # Docker's own as PID 1
     stop_signal: str = "SIGTERM"
     volumes: Mapping[str, str] = field(default_factory=dict)  # path in the container: volume's name
 

@@ -105,6 +105,8 @@ class App(SQLModel, table=True):
     capabilities: Capabilities = Field(
         default=Capabilities.DEFAULT, sa_type=WordColumn(Capabilities)
     )
+    new_privileges: bool = False
+    init: bool = True
     restart: Restart = Field(default=Restart.ALWAYS, sa_type=WordColumn(Restart))
     stop_signal: str = Field(default="SIGTERM", max_length=20)
     drain_timeout_s: int = 30

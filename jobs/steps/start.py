@@ -43,6 +43,8 @@ def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
         cpus=wanted.cpus,
         pids=wanted.pids,
         capabilities=wanted.capabilities,
+        new_privileges=wanted.new_privileges,
+        init=wanted.init,
         stop_signal=wanted.stop_signal,
         volumes=volumes(plan, wanted.volumes),
     )

@@ -405,17 +405,26 @@ def test_container_that_keeps_dying_is_restarting_not_running(
     assert engine.inspect(started.id).state is ContainerState.MISSING
 
 
-def test_app_chooses_capabilities_stop_signal_and_restart(
+def test_app_chooses_privileges_stop_signal_and_restart(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
     started = engine.start(
-        replace(spec, capabilities=Capabilities.NONE, stop_signal="SIGINT", cpus=None)
+        replace(
+            spec,
+            capabilities=Capabilities.NONE,
+            new_privileges=True,
+            init=False,
+            stop_signal="SIGINT",
+            cpus=None,
+        )
     )
     engine.keep_running(started.id, Restart.ON_FAILURE)
     seen = client.containers.get(started.id).attrs
 
     assert not seen["HostConfig"]["CapAdd"]
     assert seen["HostConfig"]["CapDrop"] == ["ALL"]
+    assert not seen["HostConfig"]["SecurityOpt"]
+    assert seen["HostConfig"]["Init"] is False
     assert seen["Config"]["StopSignal"] == "SIGINT"
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
     assert engine.inspect(started.id).restart == Restart.ON_FAILURE

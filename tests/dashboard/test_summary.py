@@ -66,6 +66,8 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         ("memory_mb", 1024, "Memory", "1024 MB"),
         ("cpus", 1.5, "CPUs", "1.5"),
         ("capabilities", Capabilities.NONE, "Capabilities", "none"),
+        ("new_privileges", True, "Gaining privileges", "allowed"),
+        ("init", False, "Docker's init", "off"),
         ("restart", Restart.ON_FAILURE, "Restarted", "on-failure"),
         ("volumes", ["data:/srv"], "Volumes", "data:/srv"),
         ("labels", {"team": "web"}, "Labels", "team=web"),

@@ -75,6 +75,8 @@ def rows() -> dict[str, Row]:
             "command": ["./web", "--port", "9000"],
             "pids": 100,
             "capabilities": "none",
+            "new_privileges": True,
+            "init": False,
             "restart": "on-failure",
             "stop_signal": "SIGINT",
             "drain_timeout_s": 45,

@@ -112,6 +112,8 @@ def test_every_setting_of_a_build_and_a_container_is_taken_from_the_app(bench: B
         labels={"team": "web"},
         command=["/web", "--fast"],
         restart="on-failure",
+        new_privileges=True,
+        init=False,
     )
     built, run = build_settings(app), container_settings(app)
     assert (built.dockerfile, built.build_args, built.build_timeout_s) == (
@@ -121,6 +123,7 @@ def test_every_setting_of_a_build_and_a_container_is_taken_from_the_app(bench: B
     )
     assert (run.memory_mb, run.volumes, run.command) == (64, ("data:/data",), ("/web", "--fast"))
     assert (run.labels, run.restart) == ({"team": "web"}, "on-failure")
+    assert (run.new_privileges, run.init) == (True, False)
     assert BuildSettings.model_validate(built.model_dump(mode="json")) == built
     assert ContainerSettings.model_validate(run.model_dump(mode="json")) == run
 

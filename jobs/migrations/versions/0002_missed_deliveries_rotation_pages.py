@@ -1,4 +1,4 @@
-"""Missed deliveries, rotating secrets, tokens that expire, draining by app, quicker pages."""
+"""Missed deliveries, rotating secrets, tokens that expire, more of containers, quicker pages."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -51,6 +51,10 @@ def upgrade() -> None:
     )
     op.add_column(
         "apps", sa.Column("drain_timeout_s", sa.Integer(), nullable=False, server_default="30")
+    )
+    op.add_column("apps", sa.Column("init", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.add_column(
+        "apps", sa.Column("new_privileges", sa.Boolean(), nullable=False, server_default=sa.false())
     )
     op.create_index("ix_audit_events_target", "audit_events", ["target"])
     op.create_index("ix_deliveries_repository", "deliveries", ["repository_id", "id"])
