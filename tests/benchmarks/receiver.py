@@ -20,6 +20,8 @@ ONE_BY_ONE = 300
 BURST, CONNECTIONS = 1000, 32
 GOAL_S = 0.020
 WITHIN_S = 60.0
+# What a worker still does once a deployment has ended, and the next one's child is made.
+TIDYING_S = 0.3
 ACCEPTED = {200, 202}
 
 
@@ -86,6 +88,7 @@ def _one_by_one(
             _note(answers, send, delivery)
             if settle:
                 _wait_until_idle(stand)
+                time.sleep(TIDYING_S)
     return answers
 
 
