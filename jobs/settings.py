@@ -270,6 +270,8 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 SECRETS = frozenset(
     name for name, field in AllSettings.model_fields.items() if field.annotation is SecretStr
 )
+# Addresses that may hold a password.
+SECRET_URLS = frozenset({"database_url", "redis_url"})
 
 
 def read_settings(
@@ -306,10 +308,18 @@ def describe_settings(settings: Settings) -> dict[str, str]:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, SecretStr):
         return "set" if value.get_secret_value() else "not set"
-    if name in {"database_url", "redis_url"} and "@" in str(value):
-        scheme, _, rest = str(value).partition("://")
-        return f"{scheme}://…@{rest.rpartition('@')[2]}"
+    if name in SECRET_URLS:
+        return _without_passwords(str(value))
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _without_passwords(url: str) -> str:
+    """Leave out whatever may be a password: what stands before an @, and the values of a query."""
+    scheme, mark, rest = url.partition("://")
+    _, at, where = rest.rpartition("@")
+    address, question, query = where.partition("?")
+    told = re.sub("=[^&]*", "=…", query)
+    return f"{scheme}{mark}{'…' if at else ''}{at}{address}{question}{told}"
 
 
 def _from_file(path: Path) -> dict[str, str]:
@@ -329,7 +339,7 @@ def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
             # An empty value means "not set", as in most tools that read `.env` files.
             if given[name]:
                 values[field] = given[name]
-        elif field.endswith("_file") and field.removesuffix("_file") in SECRETS:
+        elif field.endswith("_file") and field.removesuffix("_file") in SECRETS | SECRET_URLS:
             _read_secret_file(name, given, values, problems)
         else:
             problems.append(f"{name}: no such setting; `keystone config` lists them all")

@@ -140,6 +140,11 @@ class TestFiles:
         settings = read(KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path / "token"))
         assert settings.github_token.get_secret_value() == "ghp_token"
 
+    def test_an_address_with_a_password_may_too(self, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("redis://user:hunter2@host/0\n")
+        settings = read(KEYSTONE_REDIS_URL_FILE=str(tmp_path / "url"))
+        assert settings.redis_url == "redis://user:hunter2@host/0"
+
     def test_only_secrets_may(self, tmp_path: Path) -> None:
         assert "no such setting" in problems(KEYSTONE_PORT_FILE=str(tmp_path))[0]
 
@@ -180,6 +185,31 @@ class TestShowing:
         assert shown["KEYSTONE_PORT_RANGE"] == "20000-20999"
         assert "hunter2" not in str(shown)
         assert "ghp_token" not in f"{shown}{settings!r}"
+
+    @pytest.mark.parametrize(
+        ("name", "url", "told"),
+        [
+            ("REDIS_URL", "redis://host:6379/0", "redis://host:6379/0"),
+            ("REDIS_URL", "redis://u:a@b:hunter2@host/0", "redis://…@host/0"),
+            ("REDIS_URL", "unix:///r.sock?db=0&password=hunter2", "unix:///r.sock?db=…&password=…"),
+            (
+                "DATABASE_URL",
+                "postgresql+psycopg://u@h/db?password=hunter2@",
+                "postgresql+psycopg://…@",
+            ),
+            (
+                "DATABASE_URL",
+                "postgresql+psycopg://u@h/db?password=hunter2",
+                "postgresql+psycopg://…@h/db?password=…",
+            ),
+            ("REDIS_URL", "redis://u:hunter2?@host/0", "redis://…@host/0"),
+        ],
+    )
+    def test_a_url_is_told_without_what_may_be_a_password(
+        self, name: str, url: str, told: str
+    ) -> None:
+        shown = describe_settings(read(**{f"KEYSTONE_{name}": url}))
+        assert shown[f"KEYSTONE_{name}"] == told
 
     def test_every_setting_is_described(self) -> None:
         assert all(field.description for field in AllSettings.model_fields.values())
