@@ -6,7 +6,9 @@ ends up in the router's maps and commands, so nothing else is let through.
 
 import ipaddress
 import re
+import socket
 from collections.abc import Collection
+from contextlib import suppress
 
 import idna
 
@@ -40,12 +42,19 @@ def plain_domain(value: str) -> str:
 def is_link_local(host: str) -> bool:
     """Whether a host is an address of the machine's own network segment only.
 
-    No git server has one; clouds answer there with the credentials of their machines.
+    No git server has one; clouds answer there with the credentials of their machines. A name is
+    not looked up.
     """
+    plain = host.strip("[]").partition("%")[0].removesuffix(".")
+    with suppress(OSError, UnicodeError):
+        # As the resolver reads numbers: 2852039166 and 0xa9fea9fe are 169.254.169.254, too.
+        plain = socket.inet_ntoa(socket.inet_aton(plain))
     try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
+        address = ipaddress.ip_address(plain)
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local
 
 
 def is_plain(value: str) -> bool:

@@ -117,6 +117,9 @@ def test_a_usable_url_is_accepted(url: str) -> None:
         "https://gith\u00fcb.com/octo/web.git",
         "https://[::1/octo",
         "https://169.254.169.254/latest/meta-data",
+        "https://2852039166/latest",
+        "https://0xa9fea9fe/latest",
+        "https://[::ffff:a9fe:a9fe]/latest",
         "https://[fe80::1]/octo/web.git",
     ],
 )
