@@ -55,9 +55,18 @@ async function send(form) {
   location.assign(`/deployments/${id}`);
 }
 
+// A page that is being left for a form's answer: a second press would throw that answer away, and
+// what is shown in it once. Only for a while, since who stops the loading may press again.
+let leftAt = -Infinity;
+function leave(event) {
+  if (event.timeStamp - leftAt < PATIENCE_MS) event.preventDefault();
+  else leftAt = event.timeStamp;
+}
+
 async function submitted(event) {
-  const form = event.target.closest("form[data-action]");
-  if (!form || event.submitter?.formMethod === "dialog") return;
+  const form = event.target;
+  if (form.matches('[method="post"]:not([data-action])')) return leave(event);
+  if (!form.dataset.action || event.submitter?.formMethod === "dialog") return;
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button");
   if (button.disabled) return;
@@ -86,4 +95,6 @@ function pressed({ target }) {
 export function watchActions() {
   document.addEventListener("submit", submitted);
   document.addEventListener("click", pressed);
+  // Who goes back may find the page as it was left.
+  addEventListener("pageshow", ({ persisted }) => persisted && (leftAt = -Infinity));
 }

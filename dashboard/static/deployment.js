@@ -1,6 +1,6 @@
 // A deployment's page: its log, and while it runs, its log and its state as they come.
 import { get } from "./actions.js";
-import { followEverything, refresh, refreshSoon } from "./fresh.js";
+import { exchange, followEverything, isMarked, refresh, refreshSoon } from "./fresh.js";
 import { Live } from "./live.js";
 import { Log } from "./log.js";
 import { watchTail } from "./tail.js";
@@ -61,12 +61,21 @@ function say(how) {
 
 function drawBuild(html) {
   const panel = document.querySelector('[data-live="build"]');
-  if (panel.innerHTML !== html) panel.innerHTML = html;
+  const fresh = panel.cloneNode();
+  fresh.innerHTML = html;
+  if (fresh.isEqualNode(panel)) return;
+  if (isMarked(panel)) refreshSoon(); // which waits until it is let go
+  else exchange(panel, fresh);
 }
 
+// One answer holds so many lines and no more; whoever takes it for all would miss the rest.
 async function askLines() {
-  const answer = await get(`/deployments/${deployment}/lines?first=${log.total + 1}`);
-  log.add(await answer.text(), Number(answer.headers.get("X-Next-Offset")));
+  for (let isWhole = false; !isWhole; ) {
+    const answer = await get(`/deployments/${deployment}/lines?first=${log.total + 1}`);
+    const [html, end] = [await answer.text(), Number(answer.headers.get("X-Next-Offset"))];
+    log.add(html, end);
+    isWhole = !html || end > 0;
+  }
 }
 
 function follow() {

@@ -5,7 +5,7 @@ import { Live } from "./live.js";
 
 const PAUSE_MS = 1000; // between two looks, however much happens
 const IN_HEAD = ["title", 'link[rel="icon"]', 'meta[name="csrf-token"]'];
-const KEPT = "details, ul, pre"; // what may be open or scrolled
+const KEPT = "details, ul, ol, pre"; // what may be open or scrolled
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const main = document.querySelector("main");
@@ -35,15 +35,19 @@ function regionsOf(page) {
 }
 regionsOf(document);
 
-function exchange(old, fresh) {
+export function exchange(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const kept = [...old.querySelectorAll(KEPT)].map(({ open, scrollTop }) => ({ open, scrollTop }));
   old.replaceWith(fresh);
   // What nobody has opened stays closed: nothing below is to move.
   fresh.querySelectorAll(KEPT).forEach((part, i) => Object.assign(part, kept[i] ?? { open: false }));
-  // Only ever back to the same button: a key that is being pressed must not hit another one.
-  const isSame = ({ id, href }) => (id ? id === focused.id : href === focused.href);
-  if (focused) [...fresh.querySelectorAll("button, a")].find(isSame)?.focus();
+  if (!focused) return;
+  // Only ever back to the same button: a key that is being pressed must not hit another one. What
+  // has no name of its own, like a list that is scrolled by keys, is known by its place.
+  const [before, now] = [old, fresh].map((part) => [...part.querySelectorAll(focused.localName)]);
+  const name = ({ id, href }, place) => id || href || place;
+  const wanted = name(focused, before.indexOf(focused));
+  now.find((part, place) => name(part, place) === wanted)?.focus({ preventScroll: true });
 }
 
 // Gives the parts that stay behind, since somebody is at them.

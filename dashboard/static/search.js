@@ -2,6 +2,7 @@
 import { get, problem } from "./actions.js";
 
 const PAUSE_MS = 250;
+const MORE_MS = 1000; // while lines come: the whole log is looked through every time
 
 // Where the text stands in an element, across the spans that colour it.
 function* rangesOf(element, wanted) {
@@ -28,7 +29,8 @@ export class Search {
     form.addEventListener("submit", (event) => this.turn(event, event.submitter.name === "back"));
     log.view.addEventListener("keystone:lines", () => {
       this.mark();
-      if (this.wanted && log.total !== this.seen) this.soon(false);
+      // A log that is written all the time would put it off for ever.
+      if (this.wanted && log.total !== this.seen && !this.timer) this.soon(false);
     });
     if (this.field.value) this.soon(true); // typed while this was loaded
   }
@@ -45,13 +47,16 @@ export class Search {
 
   soon(isNew) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.find(isNew).catch((error) => (this.said.textContent = problem(error))), PAUSE_MS);
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.find(isNew).catch((error) => (this.said.textContent = problem(error)));
+    }, isNew ? PAUSE_MS : MORE_MS);
   }
 
   async find(isNew) {
     const wanted = this.field.value.toLowerCase();
-    Object.assign(this, { wanted, seen: this.log.total, lines: [] });
-    if (isNew) this.at = -1;
+    Object.assign(this, { wanted, seen: this.log.total });
+    if (isNew) Object.assign(this, { lines: [], at: -1 });
     if (wanted) {
       const found = await (await get(`/deployments/${this.log.id}/matches?text=${encodeURIComponent(wanted)}`)).json();
       if (wanted !== this.wanted) return;

@@ -72,6 +72,8 @@ def show(request: Request) -> Response:
         shown = [app for app in matching if app.name > wanted.after][:PAGE]
         cards = _cards(session, shown, settings)
         running = reads.running_now(session, limit=MOST_RUNNING)
+    # Not every concern is about an app, so that the cards of that choice do not tell them all.
+    most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)
     return pages.render(
         request,
@@ -84,6 +86,7 @@ def show(request: Request) -> Response:
         wanted=wanted,
         following=shown[-1].name if shown and shown[-1] is not matching[-1] else "",
         concerns=concerns,
+        most_concerns=most,
         running=running,
         **values,
         webhook_url=queries.webhook_url(settings),
@@ -126,7 +129,6 @@ def _machine(machine: glance.Machine) -> dict[str, object]:
         "busy": machine.busy,
         "vitals": None if vitals is None or attention.is_silent(vitals, at) else vitals,
         "disk_free": attention.least_free(vitals) if vitals else 0,
-        "most_concerns": MOST_CONCERNS,
     }
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlmodel import select
 from starlette.testclient import TestClient
 
 from jobs.database import Database
-from jobs.models import Certificate, Deployment, Domain, DomainPort, now
+from jobs.models import App, Certificate, Deployment, Domain, DomainPort, Repository, now
 from jobs.states import ContainerState, DeploymentState, Role
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
@@ -245,6 +246,41 @@ def test_auto_deploy_can_be_paused_by_an_admin(
     assert form(page(client, "/apps/importer"), "pause") == ""
     door.visitor = replace(ADA, role=Role.DEPLOYER)
     assert "disabled" in form(page(client, "/apps/shop"), "pause")
+
+
+# --- Its repository's token ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"token_problem": "GitHub refuses <the> token"}, "GitHub refuses &lt;the&gt; token"),
+        ({"token_expires_at": now() + timedelta(days=3)}, "The token expires on"),
+    ],
+)
+def test_a_token_that_wants_somebody_is_told_where_the_overview_leads(
+    client: TestClient,
+    database: Database,
+    door: Door,
+    scene: Scene,
+    columns: dict[str, object],
+    words: str,
+) -> None:
+    change = 'href="/apps/web/settings/repository"'
+    assert change not in page(client, "/apps/web")
+    with database.writing() as session:
+        app = session.exec(select(App).where(App.name == "web")).one()
+        repository = session.get_one(Repository, app.repository_id)
+        for name, value in columns.items():
+            setattr(repository, name, value)
+    assert 'href="/apps/web"><b>octo/web</b>' in page(client, "/")
+    html = page(client, "/apps/web")
+    assert words in html
+    assert change in html
+    door.visitor = replace(ADA, role=Role.VIEWER)
+    html = page(client, "/apps/web")
+    assert words in html
+    assert change not in html
 
 
 # --- Domains and trends ----------------------------------------------------------------------

@@ -286,6 +286,51 @@ def test_a_button_waits_for_its_answer(tab: Page, site: str, scene: Scene, door:
     assert len(door.posted) == 1
 
 
+def test_a_form_whose_answer_is_on_its_way_is_not_sent_again(
+    tab: Page, site: str, scene: Scene
+) -> None:
+    held: list[Route] = []
+    tab.route(
+        f"{site}/tokens",
+        lambda route: held.append(route) if route.request.method == "POST" else route.continue_(),
+    )
+    tab.goto(f"{site}/tokens")
+    tab.get_by_label("Name", exact=True).fill("ci")
+    make = tab.get_by_role("button", name="Make the token")
+    # By the page itself: whoever clicks from here waits for the answer to the first click.
+    make.evaluate("(button) => { button.click(); setTimeout(() => button.click(), 300); }")
+    tab.wait_for_timeout(1000)
+    assert len(held) == 1
+    held[0].fulfill(body="<p>ks_shown_once</p>", content_type="text/html")
+    expect(tab.get_by_text("ks_shown_once")).to_be_visible()
+
+
+def test_a_form_can_be_sent_again_once_its_page_is_come_back_to(
+    tab: Page, site: str, scene: Scene
+) -> None:
+    sent: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.post_data or "")
+            route.fulfill(status=204)  # so that the page stays as it is
+        else:
+            route.continue_()
+
+    tab.route(f"{site}/tokens", answer)
+    tab.goto(f"{site}/tokens")
+    tab.get_by_label("Name", exact=True).fill("ci")
+    make = tab.get_by_role("button", name="Make the token")
+    for _ in range(2):
+        make.click()
+    tab.wait_for_timeout(300)
+    assert len(sent) == 1
+    tab.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    make.click()
+    tab.wait_for_timeout(300)
+    assert len(sent) == 2
+
+
 def test_a_session_that_has_ended_leads_to_the_login_and_back(
     tab: Page, site: str, scene: Scene, door: Door
 ) -> None:

@@ -138,6 +138,21 @@ def test_what_was_live_before_is_what_a_commit_is_compared_with(
     assert f'href="{address}"' in html
 
 
+@pytest.mark.parametrize("ref", ["refs/tags/v1", "refs/heads/main"])
+def test_a_ref_is_redeployed_as_the_api_takes_it(
+    client: TestClient, database: Database, ref: str
+) -> None:
+    with database.writing() as session:
+        deployment = rows.add_deployment(
+            session,
+            rows.add_app(session),
+            ref=ref,
+            commit_sha="",
+            state=DeploymentState.CANCELLED,
+        )
+    assert f'name="ref" value="{ref}"' in page(client, f"/deployments/{deployment.id}")
+
+
 def test_a_deployment_that_is_being_cancelled_says_so_until_it_ends(
     client: TestClient, database: Database
 ) -> None:

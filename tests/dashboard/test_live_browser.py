@@ -181,6 +181,18 @@ def test_a_click_into_the_output_does_not_pause_it(
     expect(log).to_contain_text("two", timeout=SOON_MS)
 
 
+def test_a_list_that_is_scrolled_by_keys_keeps_them(
+    tab: Page, site: str, scene: Scene, database: Database, news: News
+) -> None:
+    tab.goto(site)
+    going_on = tab.get_by_role("list", name="Going on")
+    going_on.focus()
+    begin(database, "docs")
+    news.told.append("changed")
+    expect(going_on).to_contain_text("docs #6", timeout=SOON_MS)
+    expect(going_on).to_be_focused()
+
+
 # --- What is wrong is said -------------------------------------------------------------------
 
 

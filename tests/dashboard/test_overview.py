@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.database import Database
-from jobs.models import Vitals, now
-from jobs.states import ContainerState, DeploymentState, StepState
+from jobs.models import CatchUp, Vitals, now
+from jobs.states import CatchUpWay, ContainerState, DeploymentState, StepState
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import page
@@ -115,6 +115,32 @@ def test_many_concerns_are_cut_short_with_a_way_to_all_of_them(
     html = page(client, "/")
     assert '<a class="out" href="/?state=attention">4 more</a>' in html
     assert apps_on(page(client, "/?state=attention")) == [f"app-{place}" for place in range(10)]
+
+
+def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
+    client: TestClient, database: Database
+) -> None:
+    repositories = [f"octo/r{place}" for place in range(9)]
+    with database.writing() as session:
+        for place, repository in enumerate(repositories):
+            app = rows.add_app(session, f"app-{place}", repository=repository)
+            session.add(
+                CatchUp(
+                    repository_id=app.repository_id,
+                    way=CatchUpWay.DELIVERIES,
+                    looked_at=now(),
+                    settled_until=now(),
+                    found="2 pushes (main)",
+                )
+            )
+    told = part(page(client, "/"), "glance")
+    assert [name for name in repositories if f"{name} " in told] == repositories[:6]
+    assert "3 more" in told
+    html = page(client, "/?state=attention")
+    told = part(html, "glance")
+    assert [name for name in repositories if f"{name} " in told] == repositories
+    assert " more" not in told
+    assert "No app wants a person." in html
 
 
 # --- Finding an app --------------------------------------------------------------------------
