@@ -50,7 +50,7 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
     )
     for old, new in outdated(queued, [*queued, *_latest_pushes(session, queued)]):
         supersede(session, old, f"#{new.number} is a newer push")
-        queued.remove(old)
+    queued = [row for row in queued if row.state is DeploymentState.QUEUED]
     if not queued:
         return None
     chosen = choose(queued)
@@ -80,13 +80,29 @@ def has_work(session: Session, deployment_id: int) -> bool:
 def outdated(
     queued: Sequence[Deployment], known: Sequence[Deployment]
 ) -> list[tuple[Deployment, Deployment]]:
-    """Pair each queued push that is certainly older than another known one with that one."""
+    """Pair each queued push that is certainly older than another known one with the newest."""
+    newest = _newest_pushes(known)
     pairs = []
     for old in queued:
-        newer = [new for new in known if _order(old, new) is Order.OLDER]
+        newer = [new for new in newest.get(old.ref, ()) if _order(old, new) is Order.OLDER]
         if newer:
-            pairs.append((old, newer[-1]))
+            pairs.append((old, newer[0]))
     return pairs
+
+
+def _newest_pushes(known: Sequence[Deployment]) -> dict[str, list[Deployment]]:
+    """Find the newest push of each branch, and the newest of another commit than that.
+
+    All is said by these two: a push that neither of them makes old is made old by none. Thousands
+    may wait, and whoever claims keeps everybody from writing: they are not compared each with each.
+    """
+    pushes = [row for row in known if row.trigger in PUSHES and row.pushed_at is not None]
+    pushes.sort(key=lambda row: row.pushed_at or 0)
+    found: dict[str, dict[str, Deployment]] = {}
+    # Of one second's, the last to arrive comes first.
+    for row in reversed(pushes):
+        found.setdefault(row.ref, {}).setdefault(row.commit_sha, row)
+    return {ref: list(of_commits.values())[:2] for ref, of_commits in found.items()}
 
 
 def choose(queued: Sequence[Deployment]) -> Deployment:
@@ -108,8 +124,9 @@ def _order(one: Deployment, other: Deployment) -> Order | None:
 
 def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:
     """Find the push that was deployed last of each branch that a queued one is of."""
-    found = {row.ref: _latest_push(session, row) for row in queued if row.trigger in PUSHES}
-    return [row for row in found.values() if row is not None]
+    one_of_each = {row.ref: row for row in queued if row.trigger in PUSHES}
+    found = [_latest_push(session, row) for row in one_of_each.values()]
+    return [row for row in found if row is not None]
 
 
 def _latest_push(session: Session, like: Deployment) -> Deployment | None:

@@ -1,17 +1,21 @@
 """The newest push wins, in whatever order GitHub delivers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import permutations
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
+from sqlmodel import Session
 
-from jobs.claims import Claim, claim_next
+from jobs.claims import Claim, claim_next, outdated
 from jobs.lease import give_back
-from jobs.models import App
-from jobs.states import DeploymentState
-from jobs.triggers import Push
+from jobs.models import App, Deployment
+from jobs.states import PUSHES, DeploymentState, Kind, Trigger
+from jobs.triggers import Order, Push, compare
 from tests.jobs.bench import Bench, push_of
 
 # Without shrinking: each example deploys for a second, and a failure shall show up in time.
@@ -204,3 +208,112 @@ class TestAmbiguousPushes:
 def test_nothing_queued_is_nothing_to_claim(bench: Bench, app: App) -> None:
     assert claim(bench, app) is None
     assert bench.leases() == []
+
+
+# --- Many that wait --------------------------------------------------------------------------
+
+MANY = 2000
+
+
+class Second(int):
+    """A second of GitHub's clock that counts how often it is compared with another."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        Second.compared += 1
+        return int(self) < int(other)
+
+    def __eq__(self, other: object) -> bool:
+        Second.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def pushed(
+    at: int | None,
+    *,
+    sha: str = "",
+    ref: str = "refs/heads/main",
+    trigger: Trigger = Trigger.PUSH,
+    number: int = 1,
+) -> Deployment:
+    """Make the row of a push that waits."""
+    return Deployment(
+        app_id=1,
+        number=number,
+        kind=Kind.UPDATE,
+        trigger=trigger,
+        ref=ref,
+        commit_sha=sha or f"{number:040x}",
+        actor="github",
+        pushed_at=at,
+    )
+
+
+def is_older(one: Deployment, other: Deployment) -> bool:
+    """Say what makes a push outdated, of one pair."""
+    return (
+        one.ref == other.ref
+        and {one.trigger, other.trigger} <= PUSHES
+        and one.commit_sha != other.commit_sha
+        and compare(one.pushed_at, other.pushed_at) is Order.OLDER
+    )
+
+
+rows = st.lists(
+    st.builds(
+        pushed,
+        st.none() | st.integers(1, 4),
+        sha=st.sampled_from(["a" * 40, "b" * 40, "c" * 40]),
+        ref=st.sampled_from(["refs/heads/main", "refs/tags/v1"]),
+        trigger=st.sampled_from([Trigger.PUSH, Trigger.CATCH_UP, Trigger.MANUAL]),
+    ),
+    max_size=8,
+)
+
+
+@given(queued=rows, live=rows)
+def test_a_push_is_outdated_when_one_of_all_the_others_makes_it_old(
+    queued: list[Deployment], live: list[Deployment]
+) -> None:
+    known = [*queued, *live]
+    pairs = outdated(queued, known)
+    wanted = [row for row in queued if any(is_older(row, other) for other in known)]
+    assert [id(old) for old, _ in pairs] == [id(row) for row in wanted]
+    for old, new in pairs:
+        assert is_older(old, new)
+        assert not any(is_older(old, other) and is_older(new, other) for other in known)
+
+
+def test_thousands_that_wait_are_not_compared_each_with_each() -> None:
+    order = [number * 7 % MANY for number in range(MANY)]
+    waiting = [pushed(Second(at), number=at) for at in order]
+    Second.compared = 0
+    assert len(outdated(waiting, waiting)) == MANY - 1
+    assert Second.compared < 20 * MANY
+
+
+def test_the_push_that_was_deployed_last_is_looked_for_once_a_branch(
+    bench: Bench, app: App
+) -> None:
+    for push in pushes(bench, 5):
+        bench.deliver(push)
+    with bench.writing() as session, statements(session) as asked:
+        claim_next(session, app.id or 0, "worker:1")
+    # Once for those that are outdated, and once for the rivals of the one that is left.
+    assert sum("started_at IS NOT NULL" in statement for statement in asked) == 2
+
+
+@contextmanager
+def statements(session: Session) -> Iterator[list[str]]:
+    """Collect what the database is asked within the block."""
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        found.append(statement)
+
+    event.listen(session.connection(), "before_cursor_execute", note)
+    yield found
+    event.remove(session.connection(), "before_cursor_execute", note)
