@@ -21,9 +21,10 @@ from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.addresses import certificate_views, domain_targets, find_doors
 from jobs.bus import Bus, connect
 from jobs.database import Database
-from jobs.errors import ConfigurationError, KeystoneError
+from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.migrations.apply import HEAD, schema_version
 from jobs.models import AuditEvent, Identity
+from jobs.queue import WorkQueue
 from jobs.records.audit import Tag
 from jobs.redis_server import find_redis_server
 from jobs.repositories import search_health
@@ -84,6 +85,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _backup(settings),
         *_secrets(settings),
         _redis(settings, up=up),
+        _workers(settings, up=up),
         _router(settings, up=up),
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
@@ -256,6 +258,25 @@ def _redis(settings: Settings, *, up: bool) -> Finding:
 def _pong(url: str) -> str:
     Bus(connect(url), "doctor").ping()
     return "answers"
+
+
+def _workers(settings: Settings, *, up: bool) -> Finding:
+    name = "workers"
+    if not up:
+        return Finding(name, Verdict.IDLE, "start with `keystone up`")
+    identity = _identity(settings)
+    try:
+        queue = WorkQueue(connect(settings.effective_redis_url), identity)
+        alive = queue.workers_alive() if identity else None
+    except QueueError:
+        alive = None
+    if alive is None:
+        # Of Redis and of the database other findings tell.
+        return Finding(name, Verdict.IDLE, "not known")
+    if alive:
+        return Finding(name, Verdict.OK, f"{alive} heard of within a minute")
+    fix = "see what `keystone up` prints of worker"
+    return Finding(name, Verdict.FAILED, "none was heard of within a minute", fix)
 
 
 def _router(settings: Settings, *, up: bool) -> Finding:

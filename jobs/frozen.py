@@ -1,17 +1,20 @@
-"""Our own process that was stopped, by SIGSTOP or a freezer, while it holds what others wait for.
+"""Our own process that was stopped, by SIGSTOP or a freezer, and that nobody else can make up for.
 
 While it holds SQLite's write lock nobody can write: no webhook is accepted, no lease renewed. With
 the lock of a mirror, nothing of that repository is fetched. The kernel tells who holds what, so the
-one process is killed that nobody else could make up for.
+one process is killed that the others wait for. One that holds nothing is left alone as long as
+another does its work; where there is none, it is killed too, later.
 """
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from jobs.processes import is_below, is_stopped
+
+LONG_LOOKS = 5  # in a row, every four or five seconds: some twenty in all
 
 
 class FrozenHolders:
@@ -32,9 +35,7 @@ class FrozenHolders:
         """Look once, every few seconds, and give the processes that were killed."""
         found = self._frozen()
         killed, self._suspects = found & self._suspects, found
-        for pid in killed:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(killed)
         return killed
 
     def _frozen(self) -> set[int]:
@@ -54,6 +55,25 @@ class FrozenHolders:
             with suppress(OSError):  # it is not there
                 found.add(file.stat().st_ino)
         return found
+
+
+class LongStopped:
+    """Finds which processes were stopped at each of the last looks, whatever they hold."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, int] = {}
+
+    def among(self, pids: Iterable[int]) -> set[int]:
+        """Look once, every few seconds, at these processes."""
+        self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in pids if is_stopped(pid)}
+        return {pid for pid, looks in self._looks.items() if looks >= LONG_LOOKS}
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kill processes, some of which may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def locks_held(locks: str) -> Iterator[tuple[int, int]]:

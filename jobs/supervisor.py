@@ -3,7 +3,8 @@
 A part is started again for ever, at first at once and then with pauses that grow to half a minute:
 supervisord by itself would give up, or wait longer each time. The parts write straight to our own
 output, where supervisord would open a file: a journal's socket cannot be opened as one. And one
-that is stopped while it holds what the others wait for is killed.
+that is stopped is killed if nobody makes up for it: it holds what the others wait for, or there is
+no other of its kind.
 """
 
 import sys
@@ -16,7 +17,7 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
-from jobs.frozen import FrozenHolders
+from jobs.frozen import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
 
@@ -75,6 +76,7 @@ class Parts(Supervisor):  # type: ignore[misc]
     def __init__(self, options: Options, shared: FrozenHolders) -> None:
         super().__init__(options)
         self._shared = shared
+        self._stopped = LongStopped()
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
@@ -83,8 +85,18 @@ class Parts(Supervisor):  # type: ignore[misc]
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
-            told = f"killed {pid}: it was stopped while it held what others wait for"
-            self.options.logger.warn(told)  # noqa: G010 — supervisord's own logger
+            self._tell(f"killed {pid}: it was stopped while it held what others wait for")
+        lonely = self._stopped.among(self._lone_parts())
+        kill(lonely)
+        for pid in lonely:
+            self._tell(f"killed {pid}: it was stopped, and there is no other of its kind")
+
+    def _lone_parts(self) -> list[int]:
+        groups = [[*group.processes.values()] for group in self.process_groups.values()]
+        return [part.pid for part, *others in groups if not others]
+
+    def _tell(self, sentence: str) -> None:
+        self.options.logger.warn(sentence)  # noqa: G010 — supervisord's own logger
 
 
 def main(config: Path, mirrors: Path, database: Path | None = None) -> None:

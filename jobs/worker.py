@@ -1,8 +1,8 @@
 """The worker: takes wake-ups from the queue and runs each in a child process of its own.
 
 RQ's fork worker, with five things made stricter (FACTS A1): only our own task may run, the child
-dies with its worker, one that does not renew its lease is killed, a child that was killed has its
-lease expired at once, and one that takes its time puts its deployment back when we are to stop.
+dies with its worker, one that stands still is killed, a child that was killed has its lease expired
+at once, and one that takes its time puts its deployment back when we are to stop.
 """
 
 import gc
@@ -16,8 +16,9 @@ from resource import struct_rusage
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from rq import Queue, Worker
+from rq import Queue, Worker, worker_registration
 from rq.exceptions import DeserializationError
 from rq.executions import Execution
 from rq.job import Job
@@ -26,6 +27,7 @@ from rq.worker import WorkerStatus
 from jobs import tasks
 from jobs.claims import has_work
 from jobs.errors import PlatformError, StorageError
+from jobs.frozen import LongStopped
 from jobs.guard import die_with
 from jobs.lease import expire, holder_name, is_overdue
 from jobs.queue import TASK
@@ -79,6 +81,7 @@ class DeploymentWorker(Worker):
     runtime: Runtime[WorkerSettings]
     standby: Standby | None = None
     hands_over_at = math.inf  # of `time.monotonic`
+    stopped = LongStopped()
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — RQ's own signature
         """Begin to work, with a child that waits for the first job."""
@@ -147,11 +150,17 @@ class DeploymentWorker(Worker):
         # The child that did it is gone: another one waits for the next.
         self.stand_by()
 
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tell Redis that we are alive, and that we are there: it may have been emptied."""
+        super().heartbeat(timeout, pipeline)
+        worker_registration.register(self, pipeline)
+
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Tell Redis that the job is being done; one that is down does not end the deployment."""
-        if does_not_move(self.runtime, self.horse_pid):
+        # Before it has a lease and after, nobody but us would miss a child that was stopped.
+        if self.stopped.among([self.horse_pid]) or does_not_move(self.runtime, self.horse_pid):
             logger.error(
-                "the child %d does not renew its lease: it is killed",
+                "the child %d stands still: it is killed",
                 self.horse_pid,
                 extra={"action": "horse_overdue"},
             )

@@ -28,6 +28,7 @@ REDIS_DOWN_S = 2.0
 OUTAGE_S = 1.0
 MET_WITHIN_S = 15.0  # somebody who hangs gives up after 10 s
 ENDS_WITHIN_S = 30.0
+KILLED_WITHIN_S = 40.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
@@ -69,6 +70,15 @@ def signalled(house: House, moment: Moment, *, part: str, number: signal.Signals
         until(lambda: not parent_of(pid), timeout=ENDS_WITHIN_S, what=f"the {part} has ended")
 
     return striking(house.records, moment, strike)
+
+
+@contextmanager
+def paused(house: House, moment: Moment, *, part: str) -> Iterator[None]:
+    """Stop a part of which there is no other at the moment, until it was killed for that."""
+    pid = house.pid(part)
+    with striking(house.records, moment, partial(_send, signal.SIGSTOP, pid)):
+        yield
+    until(lambda: not parent_of(pid), timeout=KILLED_WITHIN_S, what=f"the stopped {part} is killed")
 
 
 def child_killed(house: House, moment: Moment) -> Struck:
@@ -199,7 +209,9 @@ def redis_hung(house: House, _moment: Moment) -> Iterator[None]:
         yield
         time.sleep(REDIS_DOWN_S)
     finally:
-        os.kill(pid, signal.SIGCONT)
+        # A Redis that hangs for twenty seconds is killed.
+        with suppress(MissedError):
+            _send(signal.SIGCONT, pid)
 
 
 @contextmanager
@@ -349,6 +361,7 @@ FAULTS: Mapping[str, Fault] = {
 }
 # Those that only `make faults` has the time for.
 LONG_FAULTS: Mapping[str, Fault] = {
+    "watcher paused": Fault(partial(paused, part="watcher")),
     "worker paused 2 min": Fault(
         partial(worker_paused, at_least_s=LONG_PAUSE_S), WORKER_KILLED, is_slow=True
     ),

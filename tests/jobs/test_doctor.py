@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
 from jobs.app_input import AppInput
 from jobs.certificates import Bundle
@@ -22,6 +23,7 @@ from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, PortRange
 from jobs.supervise import take_over
 from tests.haproxy import free_ports
+from tests.jobs.test_vitals import add_worker
 
 
 @pytest.fixture
@@ -160,6 +162,34 @@ def test_while_keystone_is_up_its_parts_must_answer(settings: AllSettings) -> No
             found = finding(settings, name)
             assert found.verdict is Verdict.FAILED
             assert "see what `keystone up` prints" in found.fix
+
+
+def test_without_a_worker_nothing_is_deployed_and_that_is_told(
+    settings: AllSettings, redis_url: str
+) -> None:
+    settings = settings.model_copy(update={"redis_url": redis_url})
+    runtime = open_runtime(settings)
+    runtime.database.close()
+    assert finding(settings, "workers").verdict is Verdict.IDLE
+    with Redis.from_url(redis_url) as redis, take_over(settings.data_dir):
+        redis.flushall()
+        found = finding(settings, "workers")
+        assert (found.verdict, found.found) == (
+            Verdict.FAILED,
+            "none was heard of within a minute",
+        )
+        add_worker(redis, runtime.queue.name)
+        found = finding(settings, "workers")
+        assert (found.verdict, found.found) == (Verdict.OK, "1 heard of within a minute")
+
+
+def test_a_redis_that_is_down_is_told_once(settings: AllSettings, tmp_path: Path) -> None:
+    open_runtime(settings).database.close()
+    lost = settings.model_copy(update={"redis_url": f"unix://{tmp_path}/none.sock"})
+    with take_over(settings.data_dir):
+        found = {each.name: each for each in examine(lost)}
+    assert found["redis"].verdict is Verdict.FAILED
+    assert found["workers"].verdict is Verdict.IDLE
 
 
 # --- Domains ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.frozen import FrozenHolders, locks_held
+from jobs.frozen import LONG_LOOKS, FrozenHolders, LongStopped, locks_held
 from jobs.processes import is_stopped
 from tests.jobs.bench import wait_for
 
@@ -141,6 +141,33 @@ def test_one_that_holds_a_mirror_is_killed_too(tmp_path: Path) -> None:
         assert watch.look() == set()
         assert watch.look() == {process.pid}
         assert process.wait(10) == -signal.SIGKILL
+
+
+class TestOneThatHoldsNothing:
+    def test_is_found_when_it_was_stopped_for_long(self, database: Path) -> None:
+        stopped = LongStopped()
+        with child(READS_FOR_EVER, database) as process:
+            stop(process)
+            for _ in range(LONG_LOOKS - 1):
+                assert stopped.among([process.pid]) == set()
+            assert stopped.among([process.pid]) == {process.pid}
+        assert stopped.among([process.pid]) == set()
+
+    def test_that_goes_on_in_between_is_not(self, database: Path) -> None:
+        stopped = LongStopped()
+        with child(READS_FOR_EVER, database) as process:
+            for _ in range(3):
+                stop(process)
+                for _ in range(LONG_LOOKS - 1):
+                    assert stopped.among([process.pid]) == set()
+                process.send_signal(signal.SIGCONT)
+                wait_for(lambda: not is_stopped(process.pid))
+                assert stopped.among([process.pid]) == set()
+
+    def test_that_is_not_there_is_not(self) -> None:
+        stopped = LongStopped()
+        for _ in range(LONG_LOOKS):
+            assert stopped.among([0]) == set()
 
 
 LOCKS = """\

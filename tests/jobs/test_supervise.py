@@ -29,11 +29,11 @@ def python(code: str, *, name: str, priority: int = 10, **fields: int) -> Progra
     return Program(name, (sys.executable, "-u", "-c", code, AWKWARD), priority, **fields)
 
 
-def until(look: Callable[[], object], what: str) -> None:
+def until(look: Callable[[], object], what: str, *, within_s: float = SOON_S) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + SOON_S
+    deadline = time.monotonic() + within_s
     while not look():
-        assert time.monotonic() < deadline, f"not within {SOON_S} s: {what}"
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
         time.sleep(0.05)
 
 
@@ -225,6 +225,26 @@ def test_a_part_that_is_stopped_while_it_holds_the_database_is_started_again(
         os.kill(pid, signal.SIGSTOP)
         until(lambda: running.said().count("writing") == 2, "another one writes")
         assert any(f"killed {pid}: it was stopped" in line for line in running.said())
+
+
+def test_a_part_that_is_stopped_is_started_again_unless_there_is_another(tmp_path: Path) -> None:
+    code = "import os, time; print('{0}', os.getpid()); time.sleep(600)"
+    parts = [
+        python(code.format("lone"), name="lone"),
+        python(code.format("pair"), name="p", count=2),
+    ]
+    with house(tmp_path, parts) as running:
+
+        def pids(name: str) -> list[int]:
+            return [int(line.split()[1]) for line in running.said() if line.startswith(f"{name} ")]
+
+        until(lambda: len(pids("lone") + pids("pair")) == 3, "all run")
+        (lone,), (one, _) = pids("lone"), pids("pair")
+        for pid in (one, lone):
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: len(pids("lone")) == 2, "another one runs", within_s=2 * SOON_S)
+        assert any(f"killed {lone}: it was stopped" in line for line in running.said())
+        assert one in running.children()
 
 
 def test_its_own_files_are_closed_to_others(tmp_path: Path) -> None:

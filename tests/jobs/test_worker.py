@@ -166,6 +166,11 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def children_of(pid: int) -> list[int]:
+    """Give the children of a process, all of which its main thread has forked."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "pid"
@@ -221,6 +226,20 @@ class TestWhatItRuns:
             wait_for(lambda: not is_alive(child))
             wait_for(lambda: _has_expired(bench))
 
+    def test_a_child_that_was_stopped_before_its_work_began_does_not_keep_the_next_waiting(
+        self, bench: Bench, file: Path
+    ) -> None:
+        deployment = bench.ask(bench.app())
+        with worker(bench.runtime, file) as process:
+            wait_for(lambda: children_of(process.pid))
+            (waiting,) = children_of(process.pid)
+            os.kill(waiting, signal.SIGSTOP)
+            bench.runtime.queue.wake([deployment])
+            wait_for(lambda: not is_alive(waiting))
+            # As the reconciler does.
+            bench.runtime.queue.wake([deployment])
+            assert begun(file) != waiting
+
     def test_sigterm_lets_the_running_one_end_and_takes_no_other(
         self, bench: Bench, file: Path
     ) -> None:
@@ -269,6 +288,19 @@ def test_a_redis_that_dies_ends_neither_what_runs_nor_its_orderly_end(
             tell_to_end(file)
             process.wait(timeout=60)
             assert not is_alive(child)
+
+
+def test_one_that_works_is_found_again_in_a_redis_that_was_emptied(
+    bench: Bench, redis: Redis, file: Path
+) -> None:
+    queue = bench.runtime.queue
+    queue.wake([bench.ask(bench.app())])
+    with worker(bench.runtime, file):
+        begun(file)
+        assert queue.workers_alive() == 1
+        redis.flushall()
+        assert queue.workers_alive() == 0
+        wait_for(lambda: queue.workers_alive() == 1, within_s=20)
 
 
 class TestNeedlessWakeUps:
