@@ -5,6 +5,8 @@ switch makes the deployment a success; what comes after it can delay nobody and 
 """
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from jobs.adapters.ports import Commit, Engine
@@ -12,9 +14,11 @@ from jobs.errors import (
     CancelledError,
     DeploymentError,
     HandedOverError,
+    InvalidTransitionError,
     KeystoneError,
     LeaseLostError,
     PlatformError,
+    StorageError,
     SupersededError,
 )
 from jobs.naming import DEPLOYMENT_LABEL
@@ -31,6 +35,10 @@ from jobs.steps.switch import Serving, switch
 from jobs.work import Work
 
 logger = logging.getLogger(__name__)
+
+# For how long a database that is locked, or whose disk is full, may keep an end from its record.
+RECORDED_WITHIN_S = 30.0
+PAUSE_S = 1.0
 
 
 def deploy(work: Work) -> None:
@@ -93,17 +101,36 @@ def built(work: Work) -> tuple[Commit, BuiltImage]:
 
 def give_up(work: Work, cause: Exception) -> None:
     """End a deployment that did not go live, and leave nothing of it behind."""
+    if work.is_live():
+        return  # the database took its time to say so; the watcher retires what it replaces
     state, reason = verdict(cause)
     # It may quote the app's own words, and is shown to more people than the log.
     reason = work.log.redact(reason)
     leave_nothing(work, state, reason)
-    work.record(finish, state, reason)
+    see_recorded(lambda: work.record(finish, state, reason))
 
 
 def hand_over(work: Work, cause: HandedOverError) -> None:
     """Leave a deployment to another worker, which finds nothing of what this one has done."""
     leave_nothing(work, DeploymentState.QUEUED, str(cause))
-    work.record(hand_back)
+    see_recorded(lambda: work.record(hand_back))
+
+
+def see_recorded(record: Callable[[], object]) -> None:
+    """Make the last record, again if need be: without it nobody would learn why it ended."""
+    deadline = time.monotonic() + RECORDED_WITHIN_S
+    while True:
+        try:
+            record()
+        except StorageError as exc:
+            if time.monotonic() > deadline:
+                raise
+            logger.warning("%s; it is tried again", exc, extra={"action": "record_failed"})
+            time.sleep(PAUSE_S)
+        except InvalidTransitionError:
+            return  # it was made before, and only the answer was lost
+        else:
+            return
 
 
 def leave_nothing(work: Work, state: DeploymentState, reason: str) -> None:

@@ -99,9 +99,17 @@ def _run(
     is_leaving: Callable[[], bool],
 ) -> None:
     grip = claim.grip
-    log = DeploymentLog(
-        log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
-    )
+    try:
+        log = DeploymentLog(
+            log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
+        )
+    except StorageError as exc:
+        # Nobody could follow it, and trying again would not help.
+        ended = {"action": "deployment_ended", "deployment": grip.deployment_id}
+        logger.warning("%s", exc, extra=ended)
+        with runtime.database.writing() as session:
+            finish(session, grip, DeploymentState.ERROR, str(exc))
+        return
     work = Work(plan, claim, tools, runtime.database, runtime.vault, log, StopSignal())
     if plan.attempt > 1:
         work.say(StepName.CHECKOUT, "begun again: the worker was killed that was at it before")

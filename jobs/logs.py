@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import StorageError
 from jobs.models import now
 from jobs.redaction import Redactor
 
@@ -56,11 +57,20 @@ def _pieces(line: str) -> list[str]:
 
 
 class DeploymentLog:
-    """Appends to one deployment's log. Any thread may write."""
+    """Appends to one deployment's log. Any thread may write.
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
 
     def __init__(self, path: Path, redact: Redactor, *, limit: int = LARGEST_LOG_BYTES) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+        except OSError as exc:
+            # GitHub is told, too: where the data directory lies is nobody's business there.
+            name = f"{path.parent.name}/{path.name}"
+            raise StorageError(f"the log {name} cannot be written: {exc.strerror}") from exc
         self._file.seek(0, 2)
         self._room = limit - self._file.tell()
         self.redact = redact

@@ -11,6 +11,7 @@ from jobs.adapters.ports import Engine, Probe, Router, Source
 from jobs.claims import Claim
 from jobs.database import Database
 from jobs.logs import DeploymentLog
+from jobs.models import App
 from jobs.plan import Plan
 from jobs.records.deployments import Grip, end_step, hold, start_step
 from jobs.states import StepName, StepState
@@ -107,6 +108,18 @@ class Work:
         """
         with self.database.reading() as session:
             hold(session, self.grip)
+
+    def is_live(self) -> bool:
+        """Whether the database says that this deployment is what serves the app.
+
+        Raises:
+            LeaseLostError: the app is not ours any more.
+            StorageError: the database does not say.
+        """
+        with self.database.reading() as session:
+            hold(session, self.grip)
+            app = session.get_one(App, self.plan.app_id)
+            return app.live_deployment_id == self.plan.deployment_id
 
     @contextmanager
     def step(self, name: StepName) -> Iterator[StepRecord]:

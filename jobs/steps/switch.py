@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from jobs.adapters.ports import Container, Route
 from jobs.draining import drain
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
-from jobs.models import App
 from jobs.plan import Candidate, ContainerSettings
-from jobs.records.deployments import Live, go_live, hold
+from jobs.records.deployments import Live, go_live
 from jobs.states import Restart, StepName
 from jobs.work import Work
 
@@ -51,7 +50,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     except LeaseLostError:
         raise  # somebody else decides about the route now
     except Exception:
-        if not _is_live(work, container):
+        if not work.is_live():
             _lead_back(work)
             raise
         logger.warning(
@@ -62,13 +61,6 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
         )
     work.say(STEP, f"port {plan.host_port} now leads to {route.address}")
     return Serving(route, container.id, wanted.restart)
-
-
-def _is_live(work: Work, container: Container) -> bool:
-    # Held: a worker that was paused here may find that another one has switched in the meantime.
-    with work.database.reading() as session:
-        hold(session, work.grip)
-        return session.get_one(App, work.plan.app_id).live_container_id == container.id
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:

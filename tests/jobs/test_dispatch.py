@@ -67,6 +67,21 @@ def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(
     assert bench.leases() == []
 
 
+def test_a_log_that_cannot_be_written_ends_the_deployment_with_that_reason(
+    bench: Bench, app: App
+) -> None:
+    folder = bench.runtime.settings.logs_dir
+    folder.write_text("somebody's file")
+    done = bench.deployment(bench.push(app))
+    done = bench.run(done.id or 0)
+    assert done.state is DeploymentState.ERROR
+    assert done.reason == f"the log logs/{done.id}.log cannot be written: File exists"
+    assert done.attempts == 1
+    assert bench.leases() == []
+    folder.unlink()
+    assert bench.deploy(app).state is DeploymentState.SUCCESS
+
+
 def test_work_that_breaks_off_without_an_end_is_left_to_the_watcher(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     bench.world.engine.on("build", kill)

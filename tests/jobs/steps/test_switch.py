@@ -76,6 +76,33 @@ def test_a_success_whose_record_was_made_and_never_answered_is_one(
     assert [bench.serving(app)] == bench.containers_of(second)
 
 
+def test_a_success_that_the_database_tells_of_late_keeps_its_container(
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.deploy(app)
+    second = bench.push(app)
+    commit, execute = Session.commit, Session.exec
+
+    def fail_once(_session: Session, *_args: object, **_more: object) -> None:
+        monkeypatch.setattr(Session, "exec", execute)
+        raise OperationalError("SELECT", {}, ConnectionResetError())
+
+    def lose_the_answer(session: Session) -> None:
+        commit(session)
+        monkeypatch.setattr(Session, "commit", commit)
+        monkeypatch.setattr(Session, "exec", fail_once)
+        raise OperationalError("COMMIT", {}, ConnectionResetError())
+
+    def see_it_answer(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            monkeypatch.setattr(Session, "commit", lose_the_answer)
+
+    bench.world.probe.on("look", see_it_answer)
+    assert bench.run(second).state is DeploymentState.SUCCESS
+    bench.reconcile()
+    assert [bench.serving(app)] == bench.containers_of(second)
+
+
 def test_while_the_database_does_not_tell_which_is_live_both_go_on(
     bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
