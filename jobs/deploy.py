@@ -23,6 +23,7 @@ from jobs.errors import (
 )
 from jobs.naming import DEPLOYMENT_LABEL
 from jobs.plan import Candidate
+from jobs.reasons import shown_reason
 from jobs.records.deployments import finish, hand_back
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import BuiltImage, build
@@ -105,7 +106,7 @@ def give_up(work: Work, cause: Exception) -> None:
         return  # the database took its time to say so; the watcher retires what it replaces
     state, reason = verdict(cause)
     # It may quote the app's own words, and is shown to more people than the log.
-    reason = work.log.redact(reason)
+    reason = shown_reason(reason, work.log.redact)
     leave_nothing(work, state, reason)
     see_recorded(lambda: work.record(finish, state, reason))
 
@@ -178,7 +179,8 @@ def clear_away(work: Work, serving: Serving) -> None:
             except Exception as exc:
                 if not isinstance(exc, KeystoneError):
                     logger.exception("retiring failed", extra={"action": "retire_failed"})
-                record.state, record.reason = StepState.ERROR, verdict(exc)[1]
+                record.state = StepState.ERROR
+                record.reason = shown_reason(verdict(exc)[1], work.log.redact)
                 work.say(StepName.RETIRE, f"the watcher will finish this: {record.reason}")
         work.settle()
     except LeaseLostError:

@@ -11,15 +11,16 @@ import base64
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 from jobs.adapters.buildkit.context import Context, Filters, Node
+from jobs.adapters.buildkit.effort import never
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.progress import Lines
-from jobs.adapters.buildkit.running import run_until_stopped
+from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.adapters.buildkit.transport import Address, connected, json_lines, read_refusal
 from jobs.adapters.docker_logins import Login
@@ -76,7 +77,8 @@ class ClassicBuilder:
             "X-Registry-Config": registry_config(self.logins),
         }
         target = f"/v{self.api_version}/build?{urlencode(_query(spec))}"
-        body = tar_of(sent_files(context, spec.dockerfile), context)
+        files = await aside(lambda given_up: sent_files(context, spec.dockerfile, given_up))
+        body = tar_of(files, context)
         async with connected(self.address) as connection:
             answer = await connection.request(target, headers, body)
             if answer.status == BAD_REQUEST:
@@ -110,7 +112,9 @@ def registry_config(logins: Mapping[str, Login]) -> str:
     return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
 
 
-def sent_files(context: Context, dockerfile: str) -> list[Node]:
+def sent_files(
+    context: Context, dockerfile: str, given_up: Callable[[], bool] = never
+) -> list[Node]:
     """Give what goes into the tar: all that .dockerignore lets through, and the Dockerfile.
 
     Raises:
@@ -121,7 +125,7 @@ def sent_files(context: Context, dockerfile: str) -> list[Node]:
     patterns = [line for line in lines if line.strip() and not line.startswith("#")]
     # The engine reads both, and then leaves out of the image what the patterns say.
     kept = ("!" + _SPECIAL.sub(r"\\\1", path) for path in (dockerfile, IGNORE_FILE))
-    return context.select(Filters(exclude=(*patterns, *kept)))
+    return context.select(Filters(exclude=(*patterns, *kept)), given_up)
 
 
 def tar_of(nodes: Iterable[Node], context: Context) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL
+from jobs.reasons import one_line
 from jobs.states import Capabilities, ContainerState, Restart
 
 # What programs that begin as root need to prepare their files and then change their user.
@@ -23,7 +24,6 @@ MOST_SUBNET_TRIES = 256
 # Characters. More than is ever shown: secrets are masked first, and half of one would not be
 # recognised.
 LONGEST_LINE = 64 * 1024
-LONGEST_REASON = 300  # characters
 HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
@@ -170,10 +170,13 @@ def refusal(explanation: str) -> str:
 
 
 def start_reason(explanation: str) -> str:
-    """Shorten what the engine says when a container cannot be started to what matters in it."""
+    """Give what matters of what the engine says when a container cannot be started.
+
+    It is not cut here: it may quote the app's command, and the secrets in that are masked later.
+    """
     found = _EXEC.search(explanation.strip())
     reason = f"cannot run {found[1]}" if found else explanation
-    return " ".join(reason.split())[:LONGEST_REASON]
+    return one_line(reason)
 
 
 def _is_ours(attributes: Mapping[str, Any], identity: str) -> bool:

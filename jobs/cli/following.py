@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.console import show_json
 from jobs.errors import NotFoundError, PlatformError
-from jobs.logs import log_path, read_log
+from jobs.logs import clean, log_path, read_log
 from jobs.queries import deployment_view, find_app
 from jobs.queue import JOB_TIMEOUT_S
 from jobs.runtime import Runtime
@@ -131,5 +131,6 @@ def _print_from(keystone: Runtime[AllSettings], deployment: int, offset: int) ->
 
 def _outcome(view: DeploymentView) -> str:
     took = f" after {view.duration_s:.1f} s" if view.duration_s is not None else ""
-    reason = f": {view.reason}" if view.reason else ""
+    # Cleaned when it was written too; but a terminal is obeyed at once, and the record may be old.
+    reason = f": {clean(view.reason)}" if view.reason else ""
     return f"Deployment #{view.number} of {view.app} ended {view.state}{took}{reason}"

@@ -135,6 +135,14 @@ def test_build_secrets_are_refused_in_a_sentence(bench: Bench) -> None:
         bench.build(dockerfile(), replace(SPEC, secrets={"token": SecretStr("x")}))
 
 
+def test_more_patterns_than_the_files_allow_are_refused(bench: Bench) -> None:
+    files: AppFiles = {f"d{n}/f": "x" for n in range(5000)}
+    files |= dockerfile() | {".dockerignore": "\n".join(f"q{n}" for n in range(6000))}
+
+    with pytest.raises(BuildError, match=r"^the 6002 patterns of \.dockerignore"):
+        bench.build(files)
+
+
 def test_unreadable_commit_fails_the_build_with_its_own_error(bench: Bench) -> None:
     with pytest.raises(GitError, match="no pack"):
         bench.build(BrokenTree(dockerfile(), broken="version.txt", error=GitError("no pack")))

@@ -3,6 +3,7 @@
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import BuildSpec
+from jobs.adapters.ports import BuildSpec, TreeEntry
 from jobs.errors import BuildError, CancelledError, GitError
 from jobs.naming import labels
+from jobs.redaction import Redactor
 from jobs.stopping import StopSignal
 from tests.enginebench import (
     IDENTITY,
@@ -193,7 +195,9 @@ def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
 
 
 def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngine) -> None:
-    tree = BrokenTree(dockerfile("COPY . /all/"), broken="version.txt", error=GitError("no pack"))
+    # Not asked for again if an earlier build has left the same file with the engine.
+    files: AppFiles = {**dockerfile("COPY . /all/"), "version.txt": secrets.token_hex(8)}
+    tree = BrokenTree(files, broken="version.txt", error=GitError("no pack"))
     started = time.monotonic()
 
     with pytest.raises(GitError, match="no pack"):
@@ -228,6 +232,62 @@ def test_build_past_its_deadline_is_cancelled(engine: DockerEngine) -> None:
     with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
         build(engine, dockerfile(f'RUN ["/web", "sleep", "{seconds}"]'), deadline_s=2)
     wait_until(lambda: processes("/web", "sleep", seconds) == 0)
+
+
+class SlowTree(MemoryTree):
+    """A tree with so many links that to read them all takes minutes."""
+
+    def __init__(self, files: AppFiles) -> None:
+        super().__init__(files, links={f"link{n}": "web" for n in range(10_000)})
+
+    def read(self, entry: TreeEntry) -> Iterator[bytes]:
+        """Give the content of a file at once, of a link slowly."""
+        if entry.path.startswith("link"):
+            time.sleep(0.02)
+        return super().read(entry)
+
+
+def test_build_can_be_cancelled_while_its_files_are_looked_through(engine: DockerEngine) -> None:
+    stop = StopSignal()
+    timer = threading.Timer(2, stop.set, args=(CancelledError("ada said so"),))
+    timer.start()
+    started = time.monotonic()
+
+    with pytest.raises(CancelledError, match="ada said so"):
+        build(engine, SlowTree(dockerfile("COPY . /all/")), stop=stop)
+    assert time.monotonic() - started < 30
+    timer.join()
+
+
+def test_deadline_counts_while_the_files_are_looked_through(engine: DockerEngine) -> None:
+    started = time.monotonic()
+
+    with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
+        build(engine, SlowTree(dockerfile("COPY . /all/")), deadline_s=2)
+    assert time.monotonic() - started < 30
+
+
+def test_more_patterns_than_the_files_allow_are_refused(engine: DockerEngine) -> None:
+    files: AppFiles = {f"d{n}/f": "x" for n in range(5000)}
+    files |= dockerfile("COPY . /all/") | {".dockerignore": "\n".join(f"q{n}" for n in range(6000))}
+
+    with pytest.raises(BuildError, match=r"^the 6000 patterns of \.dockerignore"):
+        build(engine, files)
+
+
+def test_build_argument_in_a_steps_name_is_told_whole(engine: DockerEngine) -> None:
+    lines: list[str] = []
+    secret = "hunter2-" * 4
+    text = f"FROM scratch\nARG A\nCOPY {'x' * 90}$A /x\n"
+    spec = replace(SPEC, args={"A": SecretStr(secret)})
+
+    with pytest.raises(BuildError) as failure:
+        engine.build(spec, MemoryTree({"Dockerfile": text}), log=lines.append, stop=StopSignal())
+
+    # Nothing is masked here yet, and half of it could not be.
+    assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
+    assert "hunter2" not in Redactor([SecretStr(secret)])(str(failure.value))
+    assert any(secret in line for line in lines)
 
 
 def test_stopped_signal_begins_no_build(engine: DockerEngine) -> None:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import Session
 
 from jobs import deploy
 from jobs.database import Database
+from jobs.environment import Variable
 from jobs.errors import (
     BuildError,
     CheckoutError,
@@ -21,9 +23,11 @@ from jobs.errors import (
     StorageError,
 )
 from jobs.models import App
+from jobs.records.environment import set_variables
+from jobs.redaction import MASK
 from jobs.states import DeploymentState, Kind, Restart, StepName, StepState
 from tests.fakes import Behaviour, FakeWorld
-from tests.jobs.bench import Bench
+from tests.jobs.bench import TESTER, Bench
 from tests.jobs.test_taken_over import steal_app
 
 EVERY_STEP = list(StepName)
@@ -297,6 +301,18 @@ class TestGoingWrong:
         assert done.state is DeploymentState.ERROR
         assert done.reason == "Keystone itself failed (ZeroDivisionError); its log has more"
         assert "secret details" not in bench.log(done.id or 0)
+
+    def test_a_reason_is_masked_before_it_is_cut_and_plays_no_tricks(
+        self, bench: Bench, app: App
+    ) -> None:
+        key = "hunter2-" + "x" * 900
+        with bench.writing() as session:
+            row = session.get_one(App, app.id)
+            wanted = {"KEY": Variable(SecretStr(key))}
+            set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
+        bench.world.engine.build_error = BuildError(f"RUN \x1bc{key} failed: exit code 1")
+        done = bench.run(bench.push(app))
+        assert done.reason == f"RUN {MASK} failed: exit code 1"
 
     def test_a_log_that_cannot_be_written_ends_nothing(self, bench: Bench, app: App) -> None:
         logs = bench.runtime.settings.logs_dir

@@ -7,11 +7,12 @@ Source: fsutil's `Stat`, `Filter` and `FollowLinks` (github.com/tonistiigi/fsuti
 """
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from jobs.adapters.buildkit import wire
+from jobs.adapters.buildkit.effort import COMPILING, Effort, never
 from jobs.adapters.buildkit.patterns import Patterns, compile_pattern
 from jobs.adapters.ports import Tree, TreeEntry
 from jobs.errors import BuildError
@@ -21,9 +22,14 @@ SYMLINK, EXECUTABLE = 0o120000, 0o100755
 GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
 FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
 LONGEST_LINK = 4096  # bytes; Linux's own limit
+LONGEST_PATH = 4096  # characters; Linux allows no more bytes
 LARGEST_TEXT = 1024 * 1024  # bytes
 MOST_TURNS = 40  # symbolic links on one way; Linux's own limit
 MOST_PATHS_FOLLOWED = 2000
+TOO_MANY_LINKS = "the symbolic links in the commit lead to too many places"
+# Characters of all folders' paths. A commit can name one deep folder from a thousand places, and is
+# small all the same: git keeps it once.
+LARGEST_FOLDERS = 64 * 1024 * 1024
 
 # What folders and links are dated, of which nobody compares the times: 2000-01-01.
 EPOCH_NS = 946_684_800 * 10**9
@@ -75,46 +81,61 @@ class Node:
 
 
 class Context:
-    """The files of one tree, ready to be selected from. Entries are read once."""
+    """The files of one tree, ready to be selected from. Entries and links are read once.
+
+    Any thread may ask: what two of them find out at once is the same, and only ever added to.
+    """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._targets: dict[str, str] = {}  # of the symbolic links that were read
 
-    def select(self, filters: Filters) -> list[Node]:
+    def select(self, filters: Filters, given_up: Callable[[], bool] = never) -> list[Node]:
         """Give what the filters let through, in the order the engine insists on.
 
-        A folder is sent when it passes by itself or anything in it does.
+        A folder is sent when it passes by itself or anything in it does. This may take seconds.
+
+        Args:
+            filters: what is let through.
+            given_up: whether nobody waits for this any more; then it ends soon, by an error.
 
         Raises:
-            BuildError: a pattern or a symbolic link cannot be used.
+            BuildError: a pattern or a symbolic link cannot be used, or there are too many of them.
         """
-        included = self._included(filters)
-        excluded = Patterns(filters.exclude)
+        effort = Effort(given_up)
+        included = self._included(filters, effort)
+        excluded = self._patterns(filters.exclude, effort)
         wanted = {
             path
-            for path in (*self._entries, *self._folders)
+            for path in effort.each((*self._entries, *self._folders))
             if (included is None or included.match(path)) and not excluded.match(path)
         }
         wanted |= _folders_of(wanted)
-        # Folder by folder, byte by byte: a folder's content directly follows the folder.
-        ordered = sorted(wanted, key=lambda path: path.encode(errors="surrogateescape").split(b"/"))
-        return [self._node(path) for path in ordered]
+        return [self._node(path) for path in effort.each(sorted(wanted, key=_order))]
 
     @cached_property
     def _entries(self) -> dict[str, TreeEntry]:
-        return {entry.path: entry for entry in self._tree.entries()}
+        entries = {entry.path: entry for entry in self._tree.entries()}
+        longest = max(entries, key=len, default="")
+        if len(longest) > LONGEST_PATH:
+            raise BuildError(
+                f"the path {longest[:40]}… in the commit is longer than {LONGEST_PATH} characters"
+            )
+        return entries
 
     @cached_property
     def _folders(self) -> set[str]:
         return _folders_of(self._entries)
 
-    @cached_property
-    def _links(self) -> dict[str, str]:
-        links = (entry for entry in self._entries.values() if entry.mode == SYMLINK)
-        return {entry.path: self._read_link(entry) for entry in links}
-
     def _node(self, path: str) -> Node:
-        return Node(path, self._entries.get(path), self._links.get(path, ""))
+        entry = self._entries.get(path)
+        is_link = entry is not None and entry.mode == SYMLINK
+        return Node(path, entry, self._target(path) if is_link else "")
+
+    def _target(self, link: str) -> str:
+        if link not in self._targets:
+            self._targets[link] = self._read_link(self._entries[link])
+        return self._targets[link]
 
     def _read_link(self, entry: TreeEntry) -> str:
         if entry.size > LONGEST_LINK:
@@ -150,12 +171,23 @@ class Context:
         if entry.mode == SYMLINK:
             raise BuildError(f"the Dockerfile at {path} is a symbolic link; commit the file itself")
 
-    def _included(self, filters: Filters) -> Patterns | None:
-        """Give the patterns of what is wanted; None when that is everything."""
-        paths = {_clean(path) for path in filters.include} | self._followed(filters.follow)
-        return Patterns(sorted(paths)) if paths and "" not in paths else None
+    def _patterns(self, patterns: Collection[str], effort: Effort) -> Patterns:
+        """Give the patterns, ready to be asked for every path of the tree."""
+        paths = len(self._entries) + len(self._folders)
+        effort.spend(
+            len(patterns) * (paths + COMPILING),
+            f"the {len(patterns)} patterns of .dockerignore, or of what COPY names, are too many "
+            f"for the commit's {paths} files and folders; say it with fewer patterns",
+        )
+        return Patterns(effort.each(patterns))
 
-    def _followed(self, paths: Iterable[str]) -> set[str]:
+    def _included(self, filters: Filters, effort: Effort) -> Patterns | None:
+        """Give the patterns of what is wanted; None when that is everything."""
+        paths = {_clean(path) for path in filters.include}
+        paths |= self._followed(filters.follow, effort)
+        return self._patterns(sorted(paths), effort) if paths and "" not in paths else None
+
+    def _followed(self, paths: Iterable[str], effort: Effort) -> set[str]:
         """Give the paths, the symbolic links on the way to them, and where those lead."""
         wanted: set[str] = set()
         followed: set[str] = set()
@@ -164,27 +196,30 @@ class Context:
             if not waiting:
                 return wanted | followed
             path, turns = waiting.pop()
-            if path not in followed and turns <= MOST_TURNS:
+            # Nothing is at the end of a path that is too long.
+            if path not in followed and turns <= MOST_TURNS and len(path) <= LONGEST_PATH:
                 followed.add(path)
-                for link, destination in self._turns(path):
+                for link, destination in effort.each(self._turns(path, effort)):
                     wanted.add(link)
                     waiting.append((destination, turns + 1))
-        raise BuildError("the symbolic links in the commit lead to too many places")
+        raise BuildError(TOO_MANY_LINKS)
 
-    def _turns(self, path: str) -> Iterator[tuple[str, str]]:
+    def _turns(self, path: str, effort: Effort) -> Iterator[tuple[str, str]]:
         """Give each link that a path leads through, and what the path becomes behind it."""
         parts = path.split("/")
         for depth, links in self._links_by_depth.items():
+            effort.spend(COMPILING + len(links), TOO_MANY_LINKS)
             fits = compile_pattern("/".join(parts[:depth]))
             for link in filter(fits.fullmatch, links):
-                beyond = posixpath.join(posixpath.dirname(link), self._links[link], *parts[depth:])
+                beyond = posixpath.join(posixpath.dirname(link), self._target(link), *parts[depth:])
                 yield link, _clean(beyond)
 
     @cached_property
     def _links_by_depth(self) -> dict[int, list[str]]:
         by_depth: dict[int, list[str]] = {}
-        for link in self._links:
-            by_depth.setdefault(link.count("/") + 1, []).append(link)
+        for entry in self._entries.values():
+            if entry.mode == SYMLINK:
+                by_depth.setdefault(entry.path.count("/") + 1, []).append(entry.path)
         return by_depth
 
 
@@ -193,11 +228,21 @@ def _clean(path: str) -> str:
     return posixpath.normpath(f"/{path}").lstrip("/")
 
 
+def _order(path: str) -> bytes:
+    """Sort folder by folder, byte by byte: a folder's content directly follows the folder."""
+    # No path has a zero in it, and no byte is smaller.
+    return path.encode(errors="surrogateescape").replace(b"/", b"\0")
+
+
 def _folders_of(paths: Iterable[str]) -> set[str]:
     found: set[str] = set()
+    room = LARGEST_FOLDERS
     for path in paths:
         folder = posixpath.dirname(path)
         while folder and folder not in found:
             found.add(folder)
+            room -= len(folder)
             folder = posixpath.dirname(folder)
+        if room < 0:
+            raise BuildError("the commit has too many folders, in one another, to build from it")
     return found

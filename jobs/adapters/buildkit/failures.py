@@ -1,15 +1,16 @@
 """The one sentence a failed build ends with, and whose fault it was. Pure.
 
 The engine describes a failure in English only, so this is where its text is looked at; what is not
-recognised is passed on, shortened.
+recognised is passed on. It is not shortened here: build arguments stand in it in clear, and only
+whole secrets are recognised and masked.
 """
 
 import re
 
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError, KeystoneError
+from jobs.reasons import one_line
 
-LONGEST_REASON = 500  # characters
 NO_SPACE = "no space left on device"
 # A build that had no room leaves its unfinished context there, which only this removes.
 MAKE_ROOM = (
@@ -33,9 +34,9 @@ _OUTAGE = re.compile(
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
 # What BuildKit puts before the reason proper on its way up.
 _WRAPPING = re.compile(
-    r"^(rpc error: code = \w+ desc = |failed to solve( with frontend [\w.]+)?: "
-    r"|failed to (create LLB definition|compute cache key|read dockerfile): "
-    r"|process \"(.*?)\" did not complete successfully: )"
+    r"^(?:rpc error: code = \w+ desc = |failed to solve(?: with frontend [\w.]+)?: "
+    r"|failed to (?:create LLB definition|compute cache key|read dockerfile): "
+    r"|process \".*?\" did not complete successfully: )+"
 )
 
 
@@ -55,7 +56,7 @@ def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
     if pull := _PULL.match(step):
         is_outage = _OUTAGE.search(failed.error) is not None
         return _pull_failure(pull[1], reason, is_outage=is_outage)
-    return BuildError(f'the build failed at "{_shortened(step, 120)}": {reason}')
+    return BuildError(f'the build failed at "{one_line(step)}": {reason}')
 
 
 def _pull_failure(image: str, reason: str, *, is_outage: bool) -> KeystoneError:
@@ -69,12 +70,4 @@ def _reason(message: str) -> str:
     exit_code = _EXIT_CODE.search(message)
     if exit_code:
         return f"exit code {exit_code[1]}"
-    unwrapped = message
-    while (rest := _WRAPPING.sub("", unwrapped)) != unwrapped:
-        unwrapped = rest
-    return _shortened(unwrapped, LONGEST_REASON) or "the engine gave no reason"
-
-
-def _shortened(text: str, longest: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= longest else flat[: longest - 1] + "…"
+    return one_line(_WRAPPING.sub("", message)) or "the engine gave no reason"

@@ -5,7 +5,8 @@ last pattern that fits decides, and a pattern that fits a folder fits everything
 
 Repositories are hostile: every `*` but a segment's last and every `**` but a pattern's last is an
 atomic group, which takes the first fit and never tries another. For globs that is always enough,
-and no pattern can make matching explode.
+and no pattern can make matching explode. How many patterns there may be for how many paths is for
+the caller to say.
 
 Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (read 2026-11-20).
 """
@@ -17,6 +18,8 @@ from collections.abc import Iterable
 from jobs.errors import BuildError
 
 ANY_FOLDERS = "**"
+LONGEST_PATTERN = 4096  # characters; no path on Linux is longer
+NO_RULE = -1
 _MEMBER = r"(\\.|[^\\\]-])"
 _RANGE = re.compile(f"{_MEMBER}(?:-{_MEMBER})?", re.DOTALL)
 _CLASS = re.compile(rf"\[(?P<negated>\^?+)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL)
@@ -29,45 +32,51 @@ class Patterns:
         """Compile the patterns.
 
         Raises:
-            BuildError: a pattern has a bracket that is not closed properly.
+            BuildError: a pattern is too long, or has a bracket that is not closed properly.
         """
-        cleaned = [pattern.strip() for pattern in patterns]
+        cleaned = (pattern.strip() for pattern in patterns)
         self._rules = [_rule(pattern) for pattern in cleaned if pattern]
-        # Which rules fit a folder, or one of the folders it is in: asked for each of its files.
-        self._folders: dict[str, tuple[bool, ...]] = {"": (False,) * len(self._rules)}
+        # The last rule that fits a folder, or a folder it is in: asked for each of its files. One
+        # number a folder, as a repository may have very many folders and very many patterns.
+        self._folders: dict[str, int] = {"": NO_RULE}
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     def match(self, path: str) -> bool:
         """Whether the last pattern that fits the path, or a folder it is in, is without `!`."""
-        fits = self._fits(path, self._folder(posixpath.dirname(path)))
-        verdicts = [included for (_, included), fit in zip(self._rules, fits, strict=True) if fit]
-        return bool(verdicts) and verdicts[-1]
+        last = self._folders.get(path)
+        if last is None:
+            last = self._last(path, self._folder(posixpath.dirname(path)))
+        return last != NO_RULE and self._rules[last][1]
 
-    def _folder(self, path: str) -> tuple[bool, ...]:
+    def _folder(self, path: str) -> int:
         unknown = []
         while path not in self._folders:
             unknown.append(path)
             path = posixpath.dirname(path)
-        fits = self._folders[path]
+        last = self._folders[path]
         for folder in reversed(unknown):
-            fits = self._folders[folder] = self._fits(folder, fits)
-        return fits
+            last = self._folders[folder] = self._last(folder, last)
+        return last
 
-    def _fits(self, path: str, parent: tuple[bool, ...]) -> tuple[bool, ...]:
-        return tuple(
-            inherited or regex.fullmatch(path) is not None
-            for (regex, _), inherited in zip(self._rules, parent, strict=True)
-        )
+    def _last(self, path: str, inherited: int) -> int:
+        """Give the last rule that fits a path, or the one that its folder has, if that is later."""
+        for place in range(len(self._rules) - 1, inherited, -1):
+            if self._rules[place][0].fullmatch(path):
+                return place
+        return inherited
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Give the expression that fits the same whole paths as the pattern, without its `!`.
 
     Raises:
-        BuildError: the pattern has a bracket that is not closed properly.
+        BuildError: the pattern is too long, or has a bracket that is not closed properly.
     """
+    if len(pattern) > LONGEST_PATTERN:
+        start = pattern[:40]
+        raise BuildError(f"the pattern {start!r}… is longer than {LONGEST_PATTERN} characters")
     segments = _segments(pattern)
     pieces, pending = [], ""
     for position, segment in enumerate(segments):

@@ -9,12 +9,12 @@
 
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import LogLine
+from jobs.reasons import one_line
 
 # Characters, the step's number included. Far more than a line of the log holds: there secrets are
 # masked before a line is cut, and here one that is cut would not be recognised any more.
 LONGEST_LINE = 64 * 1024
 LONGEST_TEXT = LONGEST_LINE - 40
-LONGEST_NAME = 4000
 
 
 class Lines:
@@ -71,12 +71,12 @@ class Progress:
     def _begin(self, step: "_Step", vertex: Vertex) -> None:
         if vertex.started_s is not None and not step.is_named:
             step.is_named = True
-            self._say(step, _flat(vertex.name))
+            self._say(step, one_line(vertex.name)[:LONGEST_TEXT])
 
     def _finish(self, step: "_Step", vertex: Vertex) -> None:
         self._say(step, *(f"| {line}" for line in step.output.end()))
         if vertex.error:
-            self._say(step, f"ERROR: {_flat(vertex.error)}")
+            self._say(step, f"ERROR: {one_line(vertex.error)}"[:LONGEST_TEXT])
             self.failed = self.failed or vertex
         elif vertex.cached:
             self._say(step, "CACHED")
@@ -100,10 +100,6 @@ def _duration_s(vertex: Vertex) -> float:
     if vertex.started_s is None or vertex.completed_s is None:
         return 0.0
     return vertex.completed_s - vertex.started_s
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())[:LONGEST_NAME]
 
 
 def _last_drawn(line: bytes) -> bytes:

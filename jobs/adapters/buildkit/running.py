@@ -5,7 +5,8 @@ down to that: the build is an asyncio task here, and its connections close when 
 """
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from jobs.errors import BuildError, DockerError
 from jobs.stopping import StopSignal
 
 Built = TypeVar("Built")
+Done = TypeVar("Done")
 
 
 def run_until_stopped(
@@ -43,6 +45,21 @@ async def _run(build: Coroutine[Any, Any, Built], deadline_s: float, stop: StopS
             raise BuildError(f"the build took longer than {_span(deadline_s)}") from exc
         except asyncio.CancelledError as exc:
             raise DockerError("the build was cut off") from exc
+
+
+async def aside(work: Callable[[Callable[[], bool]], Done]) -> Done:
+    """Do long work in a thread of its own, so that a build can be stopped in the middle of it.
+
+    The end of the build waits for the thread.
+
+    Args:
+        work: is handed a function that tells whether to give up, as nobody waits any more.
+    """
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(work, given_up.is_set)
+    finally:
+        given_up.set()
 
 
 def _span(seconds: float) -> str:

@@ -16,6 +16,7 @@ from jobs.adapters.buildkit.http2 import (
     RpcError,
     Stream,
 )
+from jobs.adapters.buildkit.running import aside
 
 # Gives user and password for a registry's host, or None.
 FindLogin = Callable[[str], tuple[str, SecretStr] | None]
@@ -110,7 +111,8 @@ class Services:
         """Describe every file, then send the content of those the engine asks for."""
         if stream.metadata.get("dir-name", [""])[0] not in FOLDERS:
             raise RpcError(NOT_FOUND, "there is no such folder")
-        nodes = self._context.select(_filters(stream.metadata))
+        filters = _filters(stream.metadata)
+        nodes = await aside(lambda given_up: self._context.select(filters, given_up))
         for node in nodes:
             await stream.send(wire.data(2, node.stat()))
         await stream.send(b"")  # a STAT without a description: that was all

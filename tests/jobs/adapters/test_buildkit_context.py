@@ -1,5 +1,7 @@
 """Which files of a tree are sent to the engine, and how they are described."""
 
+import time
+
 import pytest
 
 from jobs.adapters.buildkit.context import Context, Filters
@@ -72,6 +74,74 @@ def test_links_that_multiply_are_refused() -> None:
 
     with pytest.raises(BuildError, match="too many places"):
         selected(MemoryTree({}, links=links), follow=("d0/*/*/*/*/x",))
+
+
+def test_more_patterns_than_the_files_allow_are_refused_at_once() -> None:
+    tree = MemoryTree({f"d{n}/f": "" for n in range(5000)})
+    patterns = tuple(f"q{n}" for n in range(6000))
+    started = time.process_time()
+
+    for filters in (Filters(exclude=patterns), Filters(include=patterns)):
+        with pytest.raises(BuildError, match=r"^the 6000 patterns of .dockerignore, or .* 10000"):
+            Context(tree).select(filters)
+    assert time.process_time() - started < 2
+
+
+def test_patterns_that_are_too_many_for_any_tree_are_refused_at_once() -> None:
+    started = time.process_time()
+
+    with pytest.raises(BuildError, match="say it with fewer patterns"):
+        selected(MemoryTree({"a": ""}), exclude=tuple(f"q{n}" for n in range(100_000)))
+    assert time.process_time() - started < 2
+
+
+def test_links_that_are_too_many_to_compare_are_refused() -> None:
+    tree = MemoryTree({}, links={f"{'d/' * (n % 40)}l{n}": "absent" for n in range(2000)})
+
+    with pytest.raises(BuildError, match="too many places"):
+        selected(tree, follow=tuple(f"p{n}" for n in range(1500)))
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(),
+        Filters(exclude=tuple(f"q{n}" for n in range(100))),
+        Filters(include=tuple(f"q{n}" for n in range(100))),
+        Filters(follow=("l*",)),
+    ],
+)
+def test_selection_that_nobody_waits_for_ends_soon(filters: Filters) -> None:
+    tree = MemoryTree({f"f{n}": "" for n in range(100)}, links={f"l{n}": "f1" for n in range(100)})
+    asked = 0
+
+    def given_up() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 20
+
+    with pytest.raises(BuildError, match="nobody waits"):
+        Context(tree).select(filters, given_up)
+    assert asked == 21
+    assert len(tree.reads) <= 20
+
+
+def test_one_deep_folder_in_many_places_is_refused() -> None:
+    tree = MemoryTree({f"d{n}/{'a/' * 2000}f": "" for n in range(100)})
+
+    with pytest.raises(BuildError, match="too many folders, in one another"):
+        selected(tree)
+
+
+def test_path_that_no_machine_can_have_is_refused_by_its_name() -> None:
+    with pytest.raises(BuildError, match=r"^the path a/{1}x{38}… in the commit is longer than"):
+        Context(MemoryTree({"a/" + "x" * 5000: ""})).ensure_dockerfile("Dockerfile")
+
+
+def test_link_that_grows_with_each_turn_leads_nowhere() -> None:
+    tree = MemoryTree({}, links={"l": f"l/{'x' * 2000}"})
+
+    assert selected(tree, follow=("l",)) == ["l"]
 
 
 def test_description_carries_mode_size_and_target() -> None:

@@ -1,10 +1,15 @@
 """The sentence a failed build ends with, from what engines of different versions say."""
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError
+from jobs.reasons import LONGEST_QUOTED
 
 
 def step(name: str, error: str) -> Vertex:
@@ -161,10 +166,31 @@ def test_full_disk_is_the_platforms_fault(failed: Vertex | None) -> None:
 
 
 def test_sentence_is_one_line_of_bounded_length() -> None:
-    failure = str(build_failure("x", step("[1/1] RUN " + "a\n" * 900, "b\n" * 900)))
+    failure = str(build_failure("x", step("[1/1] RUN " + "a\n" * 90_000, "b\n" * 90_000)))
 
     assert "\n" not in failure
-    assert len(failure) < 700
+    assert len(failure) < 3 * LONGEST_QUOTED
+
+
+@given(st.integers(0, 6000), st.sampled_from(["{}", "{} and more", "x\n{}\ny"]))
+def test_build_argument_is_whole_wherever_a_failure_quotes_it(place: int, quoted: str) -> None:
+    secret = "two  blanks and hunter2-hunter2"
+    told = "x" * place + quoted.format(secret)
+
+    failures = [
+        build_failure("x", step(f"[1/2] RUN {told}", "exit code: 1")),
+        build_failure("x", step("[1/2] RUN make", told)),
+        build_failure(told, None),
+    ]
+
+    assert all(secret in str(failure) for failure in failures)
+
+
+def test_wrapping_without_an_end_is_unwrapped_at_once() -> None:
+    started = time.process_time()
+
+    assert str(build_failure("failed to solve: " * 200_000 + "x", None)) == "the build failed: x"
+    assert time.process_time() - started < 2
 
 
 def test_silent_engine_still_gives_a_sentence() -> None:

@@ -1,10 +1,14 @@
 """What .dockerignore patterns mean."""
 
+import posixpath
 import time
+import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.adapters.buildkit.patterns import Patterns
+from jobs.adapters.buildkit.patterns import LONGEST_PATTERN, Patterns, compile_pattern
 from jobs.errors import BuildError
 
 FITS = [
@@ -80,6 +84,50 @@ def test_exception_for_a_file_in_an_excluded_folder_counts() -> None:
 def test_empty_list_fits_nothing() -> None:
     assert not Patterns([])
     assert not Patterns(["", "  "]).match("a")
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map("/".join)
+PIECES = st.lists(st.sampled_from(["a", "b", "*", "**", "?"]), min_size=1, max_size=4).map("/".join)
+RULES = st.tuples(st.sampled_from(["", "!"]), PIECES).map("".join)
+
+
+@given(st.lists(RULES, max_size=8), st.lists(NAMES, min_size=1, max_size=8))
+def test_what_is_remembered_of_folders_changes_no_verdict(
+    rules: list[str], paths: list[str]
+) -> None:
+    """Against the documented rule, read word by word: the last one that fits, or fits a parent."""
+
+    def is_ignored(path: str) -> bool:
+        ignored = False
+        for rule in rules:
+            fits, above = compile_pattern(rule.removeprefix("!")), path
+            while above and not fits.fullmatch(above):
+                above = posixpath.dirname(above)
+            ignored = not rule.startswith("!") if above else ignored
+        return ignored
+
+    patterns = Patterns(rules)
+
+    assert [patterns.match(path) for path in paths] == [is_ignored(path) for path in paths]
+
+
+def test_folders_times_patterns_take_no_memory() -> None:
+    patterns = Patterns(f"q{n}" for n in range(1000))
+    paths = [f"d{n}/f" for n in range(1000)]
+    tracemalloc.start()
+    try:
+        assert not any(map(patterns.match, paths))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 1_000_000  # and not 8 bytes for each pair
+
+
+def test_endless_pattern_is_refused_at_once() -> None:
+    Patterns(["x" * LONGEST_PATTERN])
+    with pytest.raises(BuildError, match=r"^the pattern 'x{40}'… is longer than 4096 characters$"):
+        Patterns(["x" * 1_000_000])
 
 
 @pytest.mark.parametrize("pattern", ["[", "a[b", "[]", "[a-]", "x/[^]"])

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from h2.config import H2Configuration
@@ -14,6 +15,7 @@ from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.services import Method, Packet, Services
+from jobs.adapters.ports import TreeEntry
 from jobs.errors import GitError
 from tests.trees import BrokenTree, MemoryTree
 
@@ -196,6 +198,34 @@ def test_files_are_sent_whole_whatever_their_size() -> None:
     tree = MemoryTree({"a": "", "b": "small", "c": BIG})
 
     assert content_of(tree, 2, 0, 1) == {0: b"", 1: b"small", 2: BIG}
+
+
+class WaitingTree(MemoryTree):
+    """A tree with a link that is only read once somebody allows it."""
+
+    def __init__(self) -> None:
+        super().__init__({}, links={"l": "x"})
+        self.allowed = threading.Event()
+
+    def read(self, entry: TreeEntry) -> Iterator[bytes]:
+        """Give the content when it may be read."""
+        assert self.allowed.wait(10)
+        return super().read(entry)
+
+
+def test_long_selection_holds_up_nothing_else() -> None:
+    tree = WaitingTree()
+
+    async def talk() -> bytes | None:
+        async with asyncio.timeout(DEADLINE_S), Talk(services(tree)) as (caller, _):
+            await caller.call(Method.DIFF_COPY, [("dir-name", "context")])
+            asking = asyncio.create_task(caller.next())
+            done, _ = await asyncio.wait({asking}, timeout=0.3)
+            assert not done
+            tree.allowed.set()
+            return await asking
+
+    assert asyncio.run(talk())
 
 
 def test_many_requests_at_once_never_lock_each_other_out() -> None:

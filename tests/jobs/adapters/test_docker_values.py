@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from jobs.adapters import docker_values as values
 from jobs.adapters.ports import ContainerSpec, Usage
 from jobs.errors import StartError
+from jobs.reasons import LONGEST_QUOTED
 from jobs.states import ContainerState
 
 SPEC = ContainerSpec(name="c", image="i", network="n", port=8000, labels={})
@@ -133,6 +134,14 @@ def test_output_is_cut_into_bounded_lines() -> None:
 )
 def test_reason_is_what_matters_of_the_engines_sentence(explanation: str, reason: str) -> None:
     assert values.start_reason(explanation) == reason
+
+
+def test_reason_is_bounded_and_leaves_secrets_whole() -> None:
+    secret = "two  blanks and hunter2-hunter2"
+
+    assert secret in values.start_reason(f'exec: "{"x" * 285}{secret}": no such file: unknown')
+    assert secret in values.start_reason(f"{'x' * 285}{secret}\n")
+    assert len(values.start_reason("x" * 10**6)) <= LONGEST_QUOTED
 
 
 def test_engine_that_keeps_nothing_says_so_with_nothing() -> None:

@@ -104,6 +104,12 @@ def test_waiting_exits_1_when_it_did_not_succeed_and_says_why(
     assert "the tests of the app failed" in told
 
 
+def test_no_reason_gives_orders_to_the_terminal(keystone: Commands, inside: Inside) -> None:
+    with worker(inside, DeploymentState.FAILURE, "a \x1b]0;title\x07step \x1b[2Jfailed"):
+        told = keystone("deploy", "web", "--wait", code=1).stdout
+    assert "a step failed" in told
+
+
 def test_a_program_that_waits_gets_the_outcome_as_json(keystone: Commands, inside: Inside) -> None:
     with worker(inside, DeploymentState.ERROR, "Docker was away"):
         ended = keystone("deploy", "web", "--wait", "--json", code=1).json

@@ -1,0 +1,63 @@
+"""How much may be done to find out which files a build is given, and whether anybody still waits.
+
+A repository brings both the files and the patterns they are compared with, so what it can ask for
+grows with the product of the two.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from jobs.errors import BuildError
+
+Item = TypeVar("Item")
+
+MOST_MATCHES = 50_000_000  # of a path against a pattern; some seconds
+COMPILING = 1000  # matches that take as long as to make one pattern ready
+
+
+def never() -> bool:
+    """Go on whatever happens."""
+    return False
+
+
+class Effort:
+    """What may still be done for one selection of files."""
+
+    def __init__(self, given_up: Callable[[], bool] = never) -> None:
+        """Begin with the whole of it.
+
+        Args:
+            given_up: whether nobody waits for the files any more; asked often, from any thread.
+        """
+        self._given_up = given_up
+        self._left = MOST_MATCHES
+
+    def spend(self, matches: int, refusal: str) -> None:
+        """Take so many matches off what may be done, before they are done.
+
+        Raises:
+            BuildError: that is more than is left, as the refusal says; or nobody waits any more.
+        """
+        self.check()
+        self._left -= matches
+        if self._left < 0:
+            raise BuildError(refusal)
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Give the items for as long as somebody waits.
+
+        Raises:
+            BuildError: nobody waits any more.
+        """
+        for item in items:
+            self.check()
+            yield item
+
+    def check(self) -> None:
+        """Make sure that somebody still waits.
+
+        Raises:
+            BuildError: nobody does.
+        """
+        if self._given_up():
+            raise BuildError("nobody waits for the files of this build any more")
