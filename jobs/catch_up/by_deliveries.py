@@ -46,9 +46,9 @@ def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
         queued=tuple(row.id or 0 for receipt in taking.receipts for row in _queued(receipt)),
         is_whole=taking.is_done or len(missed) <= MOST_PAYLOADS,
     )
-    if listed.is_cut and found.is_whole and not taking.is_done:
-        return _with_older_ones(found, taking)
-    return found
+    if not found.is_whole or taking.is_done:
+        return found
+    return _with_heads(found, taking, CUT if listed.is_cut else "")
 
 
 def _since(look: Look) -> datetime:
@@ -109,11 +109,17 @@ class Taking:
             return accept_push(session, envelope, push, missed=missed)
 
 
-def _with_older_ones(found: Finding, taking: Taking) -> Finding:
-    """Look at the branches of the apps for which what GitHub lists has brought nothing."""
+def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:
+    """Look at the branches of the apps for which what GitHub lists has brought nothing.
+
+    Not every push is on its list: it keeps three days, and nothing of a webhook that was switched
+    off or asked for no pushes.
+    """
     turn = taking.look.turn
     waiting = tuple(app for app in turn.apps if app.id not in taking.settled)
-    older = by_heads(replace(taking.look, turn=replace(turn, apps=waiting)), CUT)
+    older = by_heads(replace(taking.look, turn=replace(turn, apps=waiting)), why)
+    if not (why or older.queued or older.is_failure):
+        return found
     told = (found.found, older.found)
     return replace(
         older,

@@ -78,7 +78,10 @@ def _apps_of(session: Session, repository_id: int) -> Sequence[App]:
 
 
 def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
-    """Write down what was found; after a failure the next turn comes sooner."""
+    """Write down what was found; after a failure the next turn comes sooner, and at once to go on.
+
+    Each turn puts on record what it has read, so that there is an end to going on.
+    """
     row = session.get(CatchUp, turn.repository.id)
     if row is None:  # the repository was removed meanwhile
         return
@@ -93,6 +96,8 @@ def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
         row.next_look_at = min(row.next_look_at or moment, moment + AFTER_FAILURE)
     elif finding.is_whole:
         row.settled_until = turn.began_at
+    else:
+        row.next_look_at = moment
 
 
 # --- Branches --------------------------------------------------------------------------------

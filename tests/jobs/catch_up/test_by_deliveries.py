@@ -1,11 +1,13 @@
 """What GitHub could not deliver: the newest of it is deployed, once, as if it had arrived."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from jobs.catch_up.duty import CatchingUp
 from jobs.errors import GitError, GitHubError
-from jobs.models import App, Deployment
+from jobs.models import App, Deployment, now
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from tests.jobs.bench import NOWHERE, TESTER, Bench, push_of
@@ -274,10 +276,42 @@ def test_more_than_can_be_read_in_one_look_is_read_in_the_next(
     scene.miss("guid-wanted", wanted)
     for number in range(3):
         scene.miss(f"guid-{number}", bench.commit(f"{number}"), ref="refs/heads/other")
-    assert scene.look().settled_until is None
+    row = scene.look()
+    assert row.settled_until is None
+    assert row.next_look_at is not None
+    assert row.next_look_at <= now()
     assert scene.caught_up(web) == []
     assert scene.look().settled_until is not None
     assert only(scene.caught_up(web)).commit_sha == wanted
+
+
+def test_a_push_that_github_does_not_list_is_found_by_the_branch(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    bench.deploy(web)
+    assert scene.look().found == "nothing was missed"
+    sha = bench.commit("the webhook was switched off")
+    row = scene.look()
+    assert (row.way, row.problem) == ("deliveries", "")
+    assert row.found == "1 push was missed: #2 of web is queued"
+    assert only(scene.caught_up(web)).commit_sha == sha
+    assert scene.look().found == "nothing was missed"
+
+
+def test_a_push_that_arrives_while_the_branch_is_asked_is_deployed_once(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    bench.deploy(web)
+    sha = bench.commit()
+
+    def deliver(_seconds: float) -> None:
+        bench.deliver(push_of(bench, sha))
+
+    arriving = replace(scene.means, pause=deliver)
+    scene.duty = CatchingUp(arriving)
+    assert scene.look().found == "nothing was missed"
+    assert scene.caught_up(web) == []
+    assert bench.states(web) == ["success", "queued"]
 
 
 CUT = "GitHub lists more deliveries than are read at once; for older ones the branch was looked at"
@@ -345,7 +379,7 @@ def test_the_push_of_another_repository_of_that_name_is_put_aside(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     bench.deliver(push_of(bench, bench.commit()))
-    scene.miss("guid-a", bench.commit(), repository={"id": 7, "full_name": "octo/web"})
+    scene.miss("guid-a", "7" * 40, repository={"id": 7, "full_name": "octo/web"})
     assert "it is of another repository" in scene.look().found
     assert scene.caught_up(web) == []
 
