@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 Texts = Mapping[str, str]
 ON = "true"
+WAS = "was-"  # before the name of a field: what stood in it when the form was drawn
 MOST_FIELDS = 100
 
 
@@ -129,13 +130,32 @@ def text_of(value: object) -> str:
             return str(value)
 
 
+def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
+    """Choose the fields somebody changed; of a form that does not say what it showed, all."""
+    plain = {name: _plain(text) for name, text in texts.items()}
+    if not _says_what_was(texts):
+        return list(fields)
+    return [one for one in fields if plain.get(WAS + one.name, "") != plain.get(one.name, "")]
+
+
+def drawn(present: Texts, texts: Texts) -> dict[str, str]:
+    """Give what a form is to say of what it showed, which stays what it showed at first."""
+    if _says_what_was(texts):
+        present = {name: texts.get(WAS + name, "") for name in present}
+    return {WAS + name: text for name, text in present.items()}
+
+
+def _says_what_was(texts: Texts) -> bool:
+    return any(name.startswith(WAS) for name in texts)
+
+
 def data_of(fields: Sequence[Field], texts: Texts) -> dict[str, object]:
     """Read a sent form as the API would be sent it; a field that is missing was left empty."""
     return {one.name: _value(one, texts.get(one.name, "")) for one in fields}
 
 
 def _value(one: Field, text: str) -> object:
-    plain = text.replace("\r\n", "\n")
+    plain = _plain(text)
     match one.kind:
         case Kind.SWITCH:
             return plain == ON
@@ -148,6 +168,10 @@ def _value(one: Field, text: str) -> object:
             return plain or (None if one.may_be_none else "")
         case _:
             return plain.strip() or (None if one.may_be_none else "")
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 def _lines(text: str) -> list[str]:

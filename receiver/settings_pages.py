@@ -44,7 +44,7 @@ NAME, ID, DOMAIN, VARIABLE = "name", "id", "domain", "variable"
 
 
 def save_changes(call: Call[AppChange]) -> AppView:
-    """Change what differs from what is: a form sends every field, also those nobody touched."""
+    """Change what differs from what is: a form may send fields that nobody touched."""
     given = call.given.given()
     with call.reading() as session:
         app = app_view(session, call.name(), call.settings)

@@ -15,7 +15,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dashboard.forms import Field, Filled, Texts, data_of, has_secrets, sorted_out, texts_of
+from dashboard.forms import (
+    Field,
+    Filled,
+    Texts,
+    data_of,
+    has_secrets,
+    sorted_out,
+    texts_of,
+    touched,
+)
 from dashboard.views import kept
 from jobs.app_input import parse_input
 from jobs.errors import (
@@ -92,7 +101,8 @@ class Sheet:
 
     def data(self, texts: Texts) -> dict[str, object]:
         """Give what the API would be sent."""
-        sent = [one for one in self.fields if one.name not in self.places]
+        changed = touched(self.fields, texts)
+        sent = [one for one in changed if one.name not in self.places]
         return {**data_of(sent, texts), **self.fixed}
 
     def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:

@@ -10,8 +10,9 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
+from dashboard.forms import Kind
 from jobs.app_input import AppChange
-from jobs.models import AuditEvent
+from jobs.models import App, AuditEvent
 from jobs.queries import app_view, find_app
 from jobs.records.environment import open_variables
 from jobs.states import Role
@@ -96,6 +97,7 @@ def shown(html: str) -> dict[str, str]:
     found = dict(re.findall(r'<input id="[^"]*" name="([^"]+)" value="([^"]*)"', html))
     found |= dict(re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\n([^<]*)</textarea>', html))
     found |= dict.fromkeys(re.findall(r'name="([^"]+)" value="true" checked', html), "true")
+    found |= dict(re.findall(r'<input type="hidden" name="(was-[^"]+)" value="([^"]*)"', html))
     choices = re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', html, re.DOTALL)
     for name, options in choices:
         chosen = re.search(r'value="([^"]+)" selected', options)
@@ -121,7 +123,8 @@ def test_saving_what_nobody_touched_changes_nothing(ada: Browser, runtime: WebRu
     make_app(runtime, command=["sh", "-c", "exec web"], labels={"tier": "a=b"}, cpus=1.5)
     before, recorded = view(runtime), tags(runtime)
     form = shown(ada.page(SETTINGS))
-    assert set(form) >= {one.name for one in CONFIGURATION}
+    assert set(form) >= {one.name for one in CONFIGURATION if one.kind != Kind.SWITCH}
+    assert (form["auto_deploy"], form["init"]) == ("true", "true")
     assert form["command"] == "sh\n-c\nexec web"
     ada.done(SETTINGS, "save", **form)
     assert view(runtime) == before
@@ -138,8 +141,31 @@ def test_fields_are_changed_emptied_and_switched_off(
     app = view(runtime)
     assert (app.memory_mb, app.health_path, app.skip_phrases) == (256, "/up", [])
     assert (app.labels, app.auto_deploy) == ({"a": "1", "b": "2"}, False)
-    ada.done(SETTINGS, "save", **form | {"health_path": ""})
+    ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)) | {"health_path": ""})
     assert view(runtime).health_path is None
+
+
+def test_what_others_changed_meanwhile_stays(ada: Browser, web: None, runtime: WebRuntime) -> None:
+    form = shown(ada.page(SETTINGS))
+    with runtime.database.writing() as session:
+        app = session.exec(select(App)).one()
+        app.auto_deploy, app.paused_reason = False, "rolled back to v1 by user:ada"
+        app.command, app.cpus = ["sh", "-c", "set -e\nexec web", ""], 2.0
+    wrong = ada.refused(SETTINGS, "save", **form | {"memory_mb": "much"})
+    assert "Saved." in ada.done(SETTINGS, "save", **shown(wrong) | {"memory_mb": "700"})
+    after = view(runtime)
+    assert (after.memory_mb, after.auto_deploy, after.cpus) == (700, False, 2.0)
+    assert after.paused_reason == "rolled back to v1 by user:ada"
+    assert after.command == ["sh", "-c", "set -e\nexec web", ""]
+
+
+def test_an_argument_with_a_line_break_is_left_as_it_is(ada: Browser, runtime: WebRuntime) -> None:
+    make_app(runtime, command=["sh", "-c", "set -e\n exec web", ""], labels={"a": "x\ny=1"})
+    before = view(runtime)
+    ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)) | {"memory_mb": "700"})
+    assert view(runtime) == before.model_copy(
+        update={"memory_mb": 700, "needs_redeploy": view(runtime).needs_redeploy}
+    )
 
 
 def test_a_refused_form_keeps_every_value_and_says_what_is_wrong_beside_it(
