@@ -25,6 +25,7 @@ from jobs.settings import WebSettings, read_settings
 from jobs.vault import split_keys
 from receiver.access import Identify
 from receiver.api.health import Readiness
+from receiver.api.questions import Questions
 from receiver.attempts import LoginGate
 from receiver.changes import Changes
 from receiver.errors import answer_error
@@ -66,6 +67,8 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
     app.state.waker = Waker(runtime.queue)
     app.state.login_gate = LoginGate()
     app.state.readiness = Readiness(runtime)
+    # As on the bus: nobody who asks for a container waits for GitHub.
+    app.state.questions, app.state.errands = Questions(), Questions()
     app.state.outlines = outlines
     app.state.tails = Tails(runtime, outlines)
     app.state.changes = Changes(runtime.database)

@@ -1,29 +1,39 @@
 """/api/apps/{app}/container and /logs: what the watcher says of the live container."""
 
+from functools import partial
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
 from jobs.errors import NotFoundError
 from jobs.models import App
 from jobs.queries import find_app
 from jobs.views import ContainerView
+from receiver.api.questions import Questions
 from receiver.routing import Call, Nothing
 from receiver.schemas import TailQuery
 
 
-def show_container(call: Call[Nothing]) -> ContainerView:
+async def show_container(call: Call[Nothing]) -> ContainerView:
     """Say how the live container is at this moment, and bring the app's own state up to date."""
-    return ContainerView.model_validate(call.runtime.bus.ask("container", app_id=_app(call).id))
+    app = await run_in_threadpool(_app, call)
+    answer = await _asked(call, "container", app_id=app.id)
+    return ContainerView.model_validate(answer)
 
 
-def show_output(call: Call[TailQuery]) -> Response:
+async def show_output(call: Call[TailQuery]) -> Response:
     """Give the last lines the live container wrote."""
-    app = _app(call)
+    app = await run_in_threadpool(_app, call)
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")
-    answer = call.runtime.bus.ask("output", app_id=app.id, tail=call.given.tail)
+    answer = await _asked(call, "output", app_id=app.id, tail=call.given.tail)
     return PlainTextResponse("".join(f"{text}\n" for _at, text in answer["lines"]))
+
+
+async def _asked(call: Call[Any], kind: str, **about: Any) -> dict[str, Any]:  # noqa: ANN401
+    questions: Questions = call.request.app.state.questions
+    return await questions.ask(partial(call.runtime.bus.ask, kind, **about))
 
 
 def _app(call: Call[Any]) -> App:

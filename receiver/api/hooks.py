@@ -1,26 +1,40 @@
 """/api/apps/{app}/hook: the webhook on GitHub, which the watcher installs."""
 
 import time
+from functools import partial
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 from jobs.bus import ERRANDS
 from jobs.queries import find_app
 from jobs.views import HookView
+from receiver.api.questions import Questions
 from receiver.routing import Call, Nothing
 
 # Above the time that the watcher gives GitHub, below what Redis lets anybody wait.
 PATIENCE_S = 14.0
 
 
-def install_hook(call: Call[Nothing]) -> HookView:
+async def install_hook(call: Call[Nothing]) -> HookView:
     """Make the webhook of the app's repository on GitHub, or put right the one that is there.
 
     The repository's token needs Webhooks: read and write (a classic one admin:repo_hook). What
     GitHub refuses is answered 502, in its own words.
     """
+    app_id = await run_in_threadpool(_app_id, call)
+    errands: Questions = call.request.app.state.errands
+    return HookView.model_validate(await errands.ask(partial(_install, call, app_id)))
+
+
+def _app_id(call: Call[Nothing]) -> int | None:
     with call.reading() as session:
-        app_id = find_app(session, call.name()).id
+        return find_app(session, call.name()).id
+
+
+def _install(call: Call[Nothing], app_id: int | None) -> dict[str, Any]:
     actor = call.actor
-    answer = call.runtime.bus.ask(
+    return call.runtime.bus.ask(
         "install_hook",
         line=ERRANDS,
         timeout_s=PATIENCE_S,
@@ -28,4 +42,3 @@ def install_hook(call: Call[Nothing]) -> HookView:
         actor=[actor.kind, actor.name, actor.address],
         until=time.time() + PATIENCE_S,
     )
-    return HookView.model_validate(answer)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from jobs.errors import NotFoundError
 from jobs.logs import log_path, read_log
@@ -13,6 +15,28 @@ from receiver.routing import Call
 from receiver.schemas import LogQuery
 
 NEXT_OFFSET = "x-next-offset"
+
+
+class FileAsFound(FileResponse):
+    """A file as long as it was when it was looked at, whatever is written to it meanwhile.
+
+    A `FileResponse` goes on to the end, which is further away by then than it has declared.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send no more than what is declared."""
+        left = 0
+
+        async def send_what_was_found(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                left = int(Headers(raw=message["headers"])["content-length"])
+            else:
+                message["body"] = message["body"][:left]
+                left -= len(message["body"])
+            await send(message)
+
+        await super().__call__(scope, receive, send_what_was_found)
 
 
 def show_log(call: Call[LogQuery]) -> Response:
@@ -45,7 +69,7 @@ def _whole(path: Path) -> Response | None:
     # What is written while it is sent is left for the next offset.
     found = path.stat()
     headers = {NEXT_OFFSET: str(found.st_size)}
-    return FileResponse(path, headers=headers, media_type="text/plain", stat_result=found)
+    return FileAsFound(path, headers=headers, media_type="text/plain", stat_result=found)
 
 
 def _part(path: Path, offset: int) -> Response | None:

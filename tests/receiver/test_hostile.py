@@ -1,13 +1,17 @@
 """What broke into others, and what a fuzzer found here: all of it at the front door."""
 
 import json
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlmodel import select
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from dashboard.filters import day_of
@@ -250,6 +254,52 @@ def test_a_head_that_never_ends_is_not_waited_for(hurried: int, begun: bytes) ->
     with connected(hurried) as connection:
         connection.sendall(begun)
         assert read_answer(connection).status == 408
+
+
+class WatchfulHttp(BoundedHttp):
+    """Looks often whether it is read, and says when it is over."""
+
+    look_every_s = 0.5
+    is_over = threading.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so."""
+        super().connection_lost(exc)
+        self.is_over.set()
+
+
+LARGE = 16 * 1024 * 1024  # bytes: more than the kernel keeps for anybody
+
+
+@pytest.fixture
+def watchful() -> Iterator[int]:
+    """Where somebody listens who gives much, and soon sees that nobody takes it."""
+    WatchfulHttp.is_over.clear()
+    with serving(Response(b"x" * LARGE), protocol=WatchfulHttp) as port:
+        yield port
+
+
+@pytest.mark.parametrize("then", ["", "close"])
+def test_whoever_does_not_read_is_cut_off(watchful: int, then: str) -> None:
+    with connected(watchful) as connection:
+        connection.sendall(head("GET", "/", **({"Connection": then} if then else {})))
+        assert WatchfulHttp.is_over.wait(60), "nobody cut it off"
+        read = 0
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                read += len(piece)
+        assert read < LARGE
+
+
+def test_whoever_reads_slowly_gets_it_all(watchful: int) -> None:
+    with connected(watchful) as connection:
+        connection.sendall(head("GET", "/", Connection="close"))
+        read, slow_until = 0, time.monotonic() + 3 * WatchfulHttp.look_every_s
+        while piece := connection.recv(65536):
+            read += len(piece)
+            if time.monotonic() < slow_until:
+                time.sleep(0.02)
+    assert read > LARGE
 
 
 def test_nor_is_the_next_one_on_the_same_connection(hurried: int) -> None:

@@ -1,9 +1,14 @@
 """/api/deployments/{id}/logs: whole lines, from where one left off."""
 
+from pathlib import Path
+
+import anyio
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Scope
 
 from jobs.logs import log_path
+from receiver.api.logs import FileAsFound
 from tests.builders import WebRuntime, make_app, make_deployment, write_log
 
 
@@ -33,6 +38,33 @@ def test_reading_goes_on_where_it_stopped(
     answer = viewer.get(f"/api/deployments/{deployment}/logs?offset={offset}")
     assert answer.text.endswith("build | two\n")
     assert "one" not in answer.text
+
+
+@pytest.mark.parametrize("asked", [[], [(b"range", b"bytes=2-")]])
+def test_no_more_is_sent_than_is_declared_whatever_is_written_meanwhile(
+    tmp_path: Path, asked: list[tuple[bytes, bytes]]
+) -> None:
+    path = tmp_path / "7.log"
+    path.write_text("one\ntwo\n")
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        with path.open("a") as log:
+            log.write("three\n")
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    scope: Scope = {"type": "http", "method": "GET", "headers": asked}
+    found = FileAsFound(path, stat_result=path.stat())
+    anyio.run(found, scope, receive, send)
+    start, *pieces = sent
+    body = b"".join(piece["body"] for piece in pieces)
+    assert body == (b"e\ntwo\n" if asked else b"one\ntwo\n")
+    assert dict(start["headers"])[b"content-length"] == str(len(body)).encode()
+    assert [piece.get("more_body", False) for piece in pieces][-1] is False
 
 
 def test_a_line_that_is_being_written_waits(
