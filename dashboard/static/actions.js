@@ -55,8 +55,8 @@ async function send(form) {
   location.assign(`/deployments/${id}`);
 }
 
-// A page that is being left for a form's answer: a second press would throw that answer away, and
-// what is shown in it once. Only for a while, since who stops the loading may press again.
+// A second press would throw away the first one's answer, and what it shows once. Only for a
+// while: who stops the loading may press again.
 let leftAt = -Infinity;
 function leave(event) {
   if (event.timeStamp - leftAt < PATIENCE_MS) event.preventDefault();
@@ -95,6 +95,5 @@ function pressed({ target }) {
 export function watchActions() {
   document.addEventListener("submit", submitted);
   document.addEventListener("click", pressed);
-  // Who goes back may find the page as it was left.
   addEventListener("pageshow", ({ persisted }) => persisted && (leftAt = -Infinity));
 }

@@ -43,7 +43,7 @@ export function exchange(old, fresh) {
   fresh.querySelectorAll(KEPT).forEach((part, i) => Object.assign(part, kept[i] ?? { open: false }));
   if (!focused) return;
   // Only ever back to the same button: a key that is being pressed must not hit another one. What
-  // has no name of its own, like a list that is scrolled by keys, is known by its place.
+  // has no name, like a list that is scrolled, is known by its place.
   const [before, now] = [old, fresh].map((part) => [...part.querySelectorAll(focused.localName)]);
   const name = ({ id, href }, place) => id || href || place;
   const wanted = name(focused, before.indexOf(focused));
