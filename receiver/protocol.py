@@ -27,9 +27,13 @@ class CountingTransport:
         self.written = 0  # bytes
 
     def write(self, data: bytes) -> None:
-        """Send it."""
-        self.written += len(data)
-        self._transport.write(data)
+        """Send it, unless the connection is over.
+
+        Of several requests at once uvicorn tells only the last one so, and the others go on.
+        """
+        if not self._transport.is_closing():
+            self.written += len(data)
+            self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 — whatever a transport has
         return getattr(self._transport, name)

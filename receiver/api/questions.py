@@ -19,6 +19,7 @@ class Questions:
 
     def __init__(self) -> None:
         self._turn = CapacityLimiter(MOST_AT_ONCE)
+        self._under_way = 0  # counted here: who comes at once joins the limiter's queue later
 
     async def ask(self, question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Ask a question when it is its turn, and give the answer.
@@ -26,6 +27,10 @@ class Questions:
         Raises:
             BusyError: too many wait already.
         """
-        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
+        if self._under_way >= MOST_AT_ONCE + MOST_WAITING:
             raise BusyError("too many are asking the watcher at once; try again")
-        return await to_thread.run_sync(question, limiter=self._turn)
+        self._under_way += 1
+        try:
+            return await to_thread.run_sync(question, limiter=self._turn)
+        finally:
+            self._under_way -= 1

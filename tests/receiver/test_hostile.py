@@ -291,6 +291,16 @@ def test_whoever_does_not_read_is_cut_off(watchful: int, then: str) -> None:
         assert read < LARGE
 
 
+def test_who_asked_for_much_at_once_leaves_no_trace_when_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    WatchfulHttp.is_over.clear()
+    with serving(Response(b"x" * LARGE), protocol=WatchfulHttp) as port, connected(port) as one:
+        one.sendall(head("GET", "/") * 5)
+        assert WatchfulHttp.is_over.wait(60), "nobody cut it off"
+    assert "Exception in ASGI application" not in caplog.text
+
+
 def test_whoever_reads_slowly_gets_it_all(watchful: int) -> None:
     with connected(watchful) as connection:
         connection.sendall(head("GET", "/", Connection="close"))
