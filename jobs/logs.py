@@ -30,6 +30,8 @@ CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def log_path(logs_dir: Path, deployment_id: int) -> Path:
     """Say where the log of a deployment is kept."""
@@ -39,6 +41,12 @@ def log_path(logs_dir: Path, deployment_id: int) -> Path:
 def clean(text: str) -> str:
     """Take out of a line what could play tricks on a terminal or a reader; colours stay."""
     return CONTROL.sub("", text)
+
+
+def plain(text: str) -> str:
+    """Give a line without colours, too: its words alone."""
+    # Taken out they might leave another sequence behind, so all is cleaned again.
+    return clean(COLOURS.sub("", clean(text)))
 
 
 def masked(line: str, redact: Redactor) -> str:

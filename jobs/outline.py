@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.logs import COLOURS
 from jobs.states import BuildStepState, StepName
 from jobs.views import BuildStepView, OutlineView, SectionView
 
@@ -24,7 +25,6 @@ STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w{1,20}) \| ")
 BUILDER = re.compile(rb"build \| #(\d{1,6}) (?!\|)")
 DONE = re.compile(r"DONE (\d{1,7}\.\d)s")
 CACHED, ERROR = "CACHED", "ERROR: "
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST_STEP = 24  # with the bar
 SPACING = 256  # lines from one remembered place to the next
 PIECE_BYTES = 1024 * 1024

@@ -7,14 +7,13 @@ could hide a secret; then the secrets; and cut is last, as half a secret would n
 
 import re
 
-from jobs.logs import clean
+from jobs.logs import plain
 from jobs.redaction import Redactor
 
 # Characters of what a reason quotes, before anything in it is masked: far more than a secret has.
 LONGEST_QUOTED = 64 * 1024
 LONGEST_REASON = 640  # characters
 BEGINNING = 240  # of them kept from a longer one; the rest is its end, where the cause stands
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def one_line(text: str) -> str:
@@ -24,9 +23,7 @@ def one_line(text: str) -> str:
 
 def shown_reason(reason: str, redact: Redactor) -> str:
     """Give a reason as it may be shown to anybody."""
-    # Colours are for logs. Taken out they might leave another sequence behind, so all is cleaned.
-    plain = clean(_COLOUR.sub("", clean(reason)))
-    return shortened(re.sub("[ \t]+", " ", redact(plain)))
+    return shortened(re.sub("[ \t]+", " ", redact(plain(reason))))
 
 
 def shortened(reason: str) -> str:

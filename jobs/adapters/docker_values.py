@@ -11,7 +11,7 @@ from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL
-from jobs.reasons import one_line
+from jobs.reasons import LONGEST_QUOTED, one_line
 from jobs.states import Capabilities, ContainerState, Restart
 
 # What programs that begin as root need to prepare their files and then change their user.
@@ -21,9 +21,6 @@ LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses
 NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
 NETWORK_PREFIX = 28
 MOST_SUBNET_TRIES = 256
-# Characters. More than is ever shown: secrets are masked first, and half of one would not be
-# recognised.
-LONGEST_LINE = 64 * 1024
 HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
@@ -140,7 +137,7 @@ def read_lines(output: bytes, *, most: int) -> list[str]:
     lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
     if lines[-1] == "":
         lines.pop()
-    return [line[:LONGEST_LINE] for line in lines[-most:]]
+    return [line[:LONGEST_QUOTED] for line in lines[-most:]]
 
 
 def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:

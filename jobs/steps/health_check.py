@@ -1,13 +1,12 @@
 """health_check: ask the new container from outside until it is healthy, or the deadline passes."""
 
 import math
-import re
 import time
 from collections.abc import Callable
 
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
-from jobs.logs import clean, shown
+from jobs.logs import plain, shown
 from jobs.plan import ContainerSettings
 from jobs.states import ContainerState, StepName
 from jobs.work import Work
@@ -20,8 +19,6 @@ SHORTEST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
 LINES_SHOWN = 50
 LONGEST_QUOTE = 200  # characters
-
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 Clock = Callable[[], float]
 
@@ -107,13 +104,9 @@ def _show_output(work: Work, container: Container) -> str:
     work.say(STEP, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
         work.say(STEP, f"  {shown(line, work.log.redact)}")
-    last = next((found for line in reversed(lines) if (found := _plain(line))), "")
+    last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
     # Masked before it is cut: half a secret could not be recognised any more.
     return work.log.redact(last)[:LONGEST_QUOTE]
-
-
-def _plain(line: str) -> str:
-    return COLOURS.sub("", clean(line)).strip()
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from jobs.adapters.buildkit.progress import Progress
 from jobs.adapters.buildkit.trace import Output, Vertex
-from jobs.logs import DeploymentLog
-from jobs.outline import COLOURS, Outline, Outlines
+from jobs.logs import COLOURS, DeploymentLog
+from jobs.outline import Outline, Outlines
 from jobs.redaction import Redactor
 from jobs.states import BuildStepState
 

@@ -9,12 +9,9 @@
 
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import LogLine
-from jobs.reasons import one_line
+from jobs.reasons import LONGEST_QUOTED, one_line
 
-# Characters, the step's number included. Far more than a line of the log holds: there secrets are
-# masked before a line is cut, and here one that is cut would not be recognised any more.
-LONGEST_LINE = 64 * 1024
-LONGEST_TEXT = LONGEST_LINE - 40
+LONGEST_TEXT = LONGEST_QUOTED - 40  # characters; before it stands the step's number
 
 
 class Lines:

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.adapters.buildkit import wire
-from jobs.adapters.buildkit.progress import LONGEST_LINE, LONGEST_TEXT, Lines, Progress
+from jobs.adapters.buildkit.progress import LONGEST_TEXT, Lines, Progress
 from jobs.adapters.buildkit.trace import Output, Vertex, decode_trace
+from jobs.reasons import LONGEST_QUOTED
 
 
 def timestamp(seconds: int, nanoseconds: int = 0) -> bytes:
@@ -103,7 +104,7 @@ def test_no_line_is_ever_too_long(pieces: list[bytes]) -> None:
     ended = Vertex("b", "x", started_s=1.0, completed_s=2.0, error="y" * 90_000)
     lines = told(begun, ended, *(Output("a", piece) for piece in pieces))
 
-    assert all(len(line) <= LONGEST_LINE and "\n" not in line for line in lines)
+    assert all(len(line) <= LONGEST_QUOTED and "\n" not in line for line in lines)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
