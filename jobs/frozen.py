@@ -14,7 +14,8 @@ from pathlib import Path
 
 from jobs.processes import is_below, is_stopped
 
-LONG_LOOKS = 5  # in a row, every four or five seconds: some twenty in all
+# In a row, every four or five seconds: ten of them in all, and twenty.
+HOLDERS_LOOKS, LONG_LOOKS = 2, 5
 
 
 class FrozenHolders:
@@ -29,12 +30,11 @@ class FrozenHolders:
         self._mirrors = mirrors
         # Where SQLite locks the database of a write-ahead log: https://sqlite.org/walformat.html
         self._index = database.with_name(f"{database.name}-shm") if database else None
-        self._suspects: set[int] = set()
+        self._stopped = LongStopped(HOLDERS_LOOKS)
 
     def look(self) -> set[int]:
         """Look once, every few seconds, and give the processes that were killed."""
-        found = self._frozen()
-        killed, self._suspects = found & self._suspects, found
+        killed = self._stopped.among(self._frozen())
         kill(killed)
         return killed
 
@@ -58,15 +58,16 @@ class FrozenHolders:
 
 
 class LongStopped:
-    """Finds which processes were stopped at each of the last looks, whatever they hold."""
+    """Finds which processes were stopped at each of the last looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, looks: int = LONG_LOOKS) -> None:
+        self._needed = looks
         self._looks: dict[int, int] = {}
 
     def among(self, pids: Iterable[int]) -> set[int]:
         """Look once, every few seconds, at these processes."""
         self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in pids if is_stopped(pid)}
-        return {pid for pid, looks in self._looks.items() if looks >= LONG_LOOKS}
+        return {pid for pid, looks in self._looks.items() if looks >= self._needed}
 
 
 def kill(pids: Iterable[int]) -> None:

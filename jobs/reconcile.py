@@ -17,7 +17,7 @@ from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.draining import drain
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
-from jobs.lease import expired, give_back, holder_name, let_go, take_over
+from jobs.lease import expired, give_back, holder_name, is_free, let_go, take_over
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
@@ -186,7 +186,7 @@ def _put_right(runtime: Runtime[WorkerSettings], router: Router, port: int) -> N
     """
     with runtime.database.writing() as session:
         app = session.exec(select(App).where(App.host_port == port)).first()
-        if app is not None and session.get(Lease, app.id) is not None:
+        if app is not None and not is_free(session, app.id or 0):
             return
         route = live_route(app) if app is not None else None
         if route is not None:
