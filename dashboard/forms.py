@@ -132,9 +132,9 @@ def text_of(value: object) -> str:
 
 def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
     """Choose the fields somebody changed; of a form that does not say what it showed, all."""
-    plain = {name: _plain(text) for name, text in texts.items()}
     if not _says_what_was(texts):
         return list(fields)
+    plain = {name: _plain(text) for name, text in texts.items()}
     return [one for one in fields if plain.get(WAS + one.name, "") != plain.get(one.name, "")]
 
 

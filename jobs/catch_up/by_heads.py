@@ -1,4 +1,4 @@
-"""Comparing branches with what is known of them, where GitHub's deliveries cannot be asked for.
+"""Comparing branches with what is known of them, for what GitHub's deliveries do not tell.
 
 It cannot tell when a push was made or what was pushed in between; so a commit that is known in any
 way, however its deployment ended, is left alone.
@@ -25,7 +25,7 @@ def by_heads(look: Look, why: str) -> Finding:
 
     Args:
         look: the repository.
-        why: what keeps us from asking GitHub.
+        why: what is to be told of GitHub's deliveries, of which some or all could not be read.
     """
     queued: list[int] = []
     words: list[str] = []
