@@ -6,7 +6,9 @@ import docker
 import pytest
 
 from jobs.adapters.docker_engine import DockerEngine
-from tests.enginebench import IDENTITY, sweep
+from jobs.naming import labels
+from tests.enginebench import IDENTITY, build, sweep
+from tests.images import app_files
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +24,17 @@ def client() -> Iterator[docker.DockerClient]:
 def engine(client: docker.DockerClient) -> DockerEngine:
     """The engine as Keystone sees it."""
     return DockerEngine(client, IDENTITY)
+
+
+@pytest.fixture(scope="module")
+def image(engine: DockerEngine) -> str:
+    """A web server that works."""
+    return build(engine, app_files("one"), tag=f"keystone-{IDENTITY}/web:good")
+
+
+@pytest.fixture
+def network(engine: DockerEngine) -> str:
+    """The network of the app `web`."""
+    name = f"keystone-{IDENTITY}-web"
+    engine.ensure_network(name, labels(IDENTITY, "web"))
+    return name

@@ -1,26 +1,18 @@
 """The story of a deployment with the world in memory: each way it can end."""
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import Session
 
-from jobs import deploy
-from jobs.database import Database
 from jobs.environment import Variable
 from jobs.errors import (
     BuildError,
     CheckoutError,
     DockerError,
     GitError,
-    HandedOverError,
     KeystoneError,
     RouterError,
-    StorageError,
 )
 from jobs.models import App
 from jobs.records.environment import set_variables
@@ -28,7 +20,6 @@ from jobs.redaction import MASK
 from jobs.states import DeploymentState, Kind, Restart, StepName, StepState
 from tests.fakes import Behaviour, FakeWorld
 from tests.jobs.bench import TESTER, Bench
-from tests.jobs.test_taken_over import steal_app
 
 EVERY_STEP = list(StepName)
 
@@ -442,90 +433,3 @@ class TestBeingCancelled:
         assert done.ended_at is not None
         assert done.started_at is not None
         assert (done.ended_at - done.started_at).total_seconds() < 30
-
-
-class Unsteady(Database):
-    """A database that cannot be written for a while, or whose answers are lost."""
-
-    refusals: float = 0
-    lost_answers = 0
-
-    @contextmanager
-    def writing(self, *, until: float | None = None) -> Iterator[Session]:
-        """Refuse, or write without saying so, as often as it was told to."""
-        if self.refusals > 0:
-            self.refusals -= 1
-            raise StorageError("the database did not answer: database or disk is full")
-        with super().writing(until=until) as session:
-            yield session
-        if self.lost_answers > 0:
-            self.lost_answers -= 1
-            raise StorageError("the database did not answer: the connection is gone")
-
-
-class TestAnEndThatCannotBeRecorded:
-    @pytest.fixture
-    def database(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unsteady]:
-        monkeypatch.setattr(deploy, "PAUSE_S", 0.02)
-        database = Unsteady(bench.runtime.database.url)
-        bench.runtime = replace(bench.runtime, database=database)
-        yield database
-        database.close()
-
-    def broken(self, bench: Bench, app: App, act: Callable[[], None]) -> int:
-        """Push something whose build fails, with something else happening at that moment."""
-
-        def build(_about: str) -> None:
-            act()
-            raise BuildError("there is no Dockerfile")
-
-        bench.world.engine.on("build", build)
-        return bench.push(app)
-
-    def test_keeps_its_reason_until_it_can_be(
-        self, bench: Bench, app: App, database: Unsteady
-    ) -> None:
-        pushed = self.broken(bench, app, lambda: setattr(database, "refusals", 3))
-        done = bench.run(pushed)
-        assert (done.state, done.reason) == (DeploymentState.FAILURE, "there is no Dockerfile")
-        assert database.refusals == 0
-        assert bench.leases() == []
-
-    def test_and_was_all_the_same_is_as_it_should_be(
-        self, bench: Bench, app: App, database: Unsteady
-    ) -> None:
-        pushed = self.broken(bench, app, lambda: setattr(database, "lost_answers", 1))
-        done = bench.run(pushed)
-        assert (done.state, done.reason) == (DeploymentState.FAILURE, "there is no Dockerfile")
-        assert bench.leases() == []
-
-    def test_for_long_is_left_to_the_watcher(
-        self, bench: Bench, app: App, database: Unsteady, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(deploy, "RECORDED_WITHIN_S", 0.1)
-        pushed = self.broken(bench, app, lambda: setattr(database, "refusals", math.inf))
-        with pytest.raises(StorageError, match="disk is full"):
-            bench.run(pushed)
-        database.refusals = 0
-        assert bench.deployment(pushed).state is DeploymentState.RUNNING
-
-    def test_when_another_one_has_the_app_is_not_made(
-        self, bench: Bench, app: App, database: Unsteady
-    ) -> None:
-        def steal() -> None:
-            steal_app(bench)
-            database.refusals = 1
-
-        engine = bench.world.engine
-        pushed = self.broken(bench, app, lambda: engine.on("containers", lambda _: steal()))
-        assert bench.run(pushed).state is DeploymentState.RUNNING
-
-    def test_lets_one_that_is_handed_over_wait_for_another_worker(
-        self, bench: Bench, app: App, database: Unsteady
-    ) -> None:
-        def build(_about: str) -> None:
-            database.refusals = 2
-            raise HandedOverError("the worker is to stop")
-
-        bench.world.engine.on("build", build)
-        assert bench.run(bench.push(app)).state is DeploymentState.QUEUED

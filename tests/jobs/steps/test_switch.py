@@ -1,5 +1,6 @@
 """switch: the traffic moves, and only what answered through the router is a success."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,21 @@ from tests.jobs.bench import Bench
 @pytest.fixture
 def app(bench: Bench) -> App:
     return bench.app()
+
+
+def when_it_is_seen(bench: Bench, act: Callable[[], None]) -> None:
+    """Do something at each look at the new container through the router, before the record."""
+
+    def look(about: str) -> None:
+        if about.startswith("127.0.0.1"):
+            act()
+
+    bench.world.probe.on("look", look)
+
+
+def lost(statement: str) -> OperationalError:
+    """Make the error of a connection that breaks while an answer is waited for."""
+    return OperationalError(statement, {}, ConnectionResetError())
 
 
 def test_it_is_seen_through_the_router_before_it_is_a_success(bench: Bench, app: App) -> None:
@@ -43,11 +59,10 @@ def test_a_database_that_fails_at_the_last_moment_leads_the_traffic_back(
     old = bench.serving(app)
     second = bench.push(app)
 
-    def fail(about: str) -> None:
-        if about.startswith("127.0.0.1"):
-            raise StorageError("the database did not answer")
+    def fail() -> None:
+        raise StorageError("the database did not answer")
 
-    bench.world.probe.on("look", fail)
+    when_it_is_seen(bench, fail)
     assert bench.run(second).state is DeploymentState.ERROR
     assert bench.serving(app) == old
 
@@ -62,13 +77,9 @@ def test_a_success_whose_record_was_made_and_never_answered_is_one(
     def lose_the_answer(session: Session) -> None:
         commit(session)
         monkeypatch.undo()
-        raise OperationalError("COMMIT", {}, ConnectionResetError())
+        raise lost("COMMIT")
 
-    def see_it_answer(about: str) -> None:
-        if about.startswith("127.0.0.1"):
-            monkeypatch.setattr(Session, "commit", lose_the_answer)
-
-    bench.world.probe.on("look", see_it_answer)
+    when_it_is_seen(bench, lambda: monkeypatch.setattr(Session, "commit", lose_the_answer))
     done = bench.run(second)
     assert done.state is DeploymentState.SUCCESS
     assert bench.steps(second)[StepName.RETIRE] is StepState.SUCCESS
@@ -85,19 +96,15 @@ def test_a_success_that_the_database_tells_of_late_keeps_its_container(
 
     def fail_once(_session: Session, *_args: object, **_more: object) -> None:
         monkeypatch.setattr(Session, "exec", execute)
-        raise OperationalError("SELECT", {}, ConnectionResetError())
+        raise lost("SELECT")
 
     def lose_the_answer(session: Session) -> None:
         commit(session)
         monkeypatch.setattr(Session, "commit", commit)
         monkeypatch.setattr(Session, "exec", fail_once)
-        raise OperationalError("COMMIT", {}, ConnectionResetError())
+        raise lost("COMMIT")
 
-    def see_it_answer(about: str) -> None:
-        if about.startswith("127.0.0.1"):
-            monkeypatch.setattr(Session, "commit", lose_the_answer)
-
-    bench.world.probe.on("look", see_it_answer)
+    when_it_is_seen(bench, lambda: monkeypatch.setattr(Session, "commit", lose_the_answer))
     assert bench.run(second).state is DeploymentState.SUCCESS
     bench.reconcile()
     assert [bench.serving(app)] == bench.containers_of(second)
@@ -110,13 +117,9 @@ def test_while_the_database_does_not_tell_which_is_live_both_go_on(
     second = bench.push(app)
 
     def fail(_session: Session, *_args: object, **_more: object) -> None:
-        raise OperationalError("SELECT", {}, ConnectionResetError())
+        raise lost("SELECT")
 
-    def see_it_answer(about: str) -> None:
-        if about.startswith("127.0.0.1"):
-            monkeypatch.setattr(Session, "exec", fail)
-
-    bench.world.probe.on("look", see_it_answer)
+    when_it_is_seen(bench, lambda: monkeypatch.setattr(Session, "exec", fail))
     with pytest.raises(StorageError):
         bench.run(second)
     monkeypatch.undo()
@@ -128,12 +131,11 @@ def test_a_route_that_cannot_be_put_back_is_left_to_the_watcher(bench: Bench, ap
     old = bench.serving(app)
     second = bench.push(app)
 
-    def break_the_router(about: str) -> None:
-        if about.startswith("127.0.0.1"):
-            bench.world.router.down = True
-            raise RouterError("the router does not answer")
+    def break_the_router() -> None:
+        bench.world.router.down = True
+        raise RouterError("the router does not answer")
 
-    bench.world.probe.on("look", break_the_router)
+    when_it_is_seen(bench, break_the_router)
     assert bench.run(second).state is DeploymentState.ERROR
     assert "the watcher will" in bench.log(second)
     bench.world.router.down = False
