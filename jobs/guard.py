@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -32,6 +33,16 @@ def die_with(parent: int) -> bool:
         return False
     # It may have died between the fork and the call above: the kernel tells only of later deaths.
     return os.getppid() == parent
+
+
+def give_own_group(child: int) -> None:
+    """Have a child lead a process group of its own, so that who kills the group kills only it.
+
+    The child does the same first thing. Until it has, its group is ours, and everybody else's who
+    was started together with us; one that was stopped at that moment would never get there.
+    """
+    with suppress(ProcessLookupError):
+        os.setpgid(child, child)
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from jobs.guard import die_with
+from jobs.guard import die_with, give_own_group
 
 LONGEST_MESSAGE = 4096  # bytes; a pipe takes as much at once or not at all
 NAME = "standby"  # what `ps` and `top` show until there is work
@@ -41,6 +41,7 @@ class Standby:
             os.close(writer)
             _live(parent, reader, preparations, act)
         os.close(reader)
+        give_own_group(pid)
         return cls(pid, writer)
 
     def hand_over(self, message: str) -> bool:

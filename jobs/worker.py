@@ -28,7 +28,7 @@ from jobs import tasks
 from jobs.claims import has_work
 from jobs.errors import PlatformError, StorageError
 from jobs.frozen import LongStopped
-from jobs.guard import die_with
+from jobs.guard import die_with, give_own_group
 from jobs.lease import expire, holder_name, is_overdue
 from jobs.queue import TASK
 from jobs.rehearsal import rehearse
@@ -104,6 +104,7 @@ class DeploymentWorker(Worker):
             self._horse_pid = standby.pid
         else:
             super().fork_work_horse(job, queue)
+            give_own_group(self.horse_pid)
 
     def _know_the_statements(self) -> None:
         """In the child: open the database, and make every record a first time."""

@@ -4,6 +4,9 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
+from jobs.processes import is_stopped
 from jobs.standby import NAME, NAME_AT_WORK, Standby
 from tests.jobs.bench import wait_for
 
@@ -42,6 +45,19 @@ def test_one_that_died_takes_nothing_and_is_buried() -> None:
     wait_for(lambda: _has_ended(standby.pid))
     assert not standby.hand_over("job 7")
     assert not Path(f"/proc/{standby.pid}").exists()
+
+
+def test_one_that_was_stopped_at_its_very_beginning_is_killed_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "setpgrp", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    standby = Standby.fork([], lambda _: None)
+    try:
+        wait_for(lambda: is_stopped(standby.pid))
+        assert os.getpgid(standby.pid) == standby.pid
+    finally:
+        os.kill(standby.pid, signal.SIGKILL)
+        os.waitpid(standby.pid, 0)
 
 
 def test_it_ends_without_a_word_when_nobody_can_tell_it_anything_any_more(tmp_path: Path) -> None:
