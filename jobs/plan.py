@@ -128,7 +128,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class EarlierRelease:
-    """The release that a rollback starts again, and how to make its image should it be gone."""
+    """A release that is started again, and how to make its image should it be gone."""
 
     candidate: Candidate
     build: BuildSettings
@@ -168,7 +168,7 @@ class Plan:
     app_bind: str
     min_free_disk: int  # bytes
     live: LiveContainer | None
-    earlier: EarlierRelease | None  # what a rollback starts again; None: build the commit
+    earlier: EarlierRelease | None  # what is started again; None: build the commit
 
     @property
     def recipe(self) -> Recipe:
@@ -244,7 +244,11 @@ def _live(session: Session, app: App) -> LiveContainer | None:
 def _earlier_release(
     session: Session, runtime: Runtime[WorkerSettings], deployment: Deployment
 ) -> EarlierRelease | None:
-    if deployment.trigger is not Trigger.ROLLBACK:
+    """Give the release that is to be started again, by a rollback or after a restore.
+
+    None of a deployment's own making: an attempt that came to make one is not repeated.
+    """
+    if deployment.release_id is None:
         return None
     release = session.get_one(Release, deployment.release_id)
     return EarlierRelease(

@@ -1,9 +1,11 @@
 """What a restored database must forget, and the deployments that bring its apps back.
 
-Images do not travel in a backup, so each app that was live is built again at its live commit: by a
-deployment that is queued here, in the same transaction, and so exactly once. Until it is done, a
-container that serves the app on this machine goes on doing so; an address from elsewhere is
-forgotten, since somebody else's container may have it here.
+Each app that was live is deployed again as its live release, with that release's configuration and
+variables: whoever went back to it may have done so because of the ones set now. Images do not
+travel in a backup, so its image is built again where it is gone. The deployment is queued here, in
+the same transaction, and so exactly once. Until it is done, a container that serves the app on this
+machine goes on doing so; an address from elsewhere is forgotten, since somebody else's container
+may have it here.
 """
 
 from collections.abc import Sequence
@@ -124,6 +126,7 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
 
 
 def _redeploy(session: Session, app: App, actor: Actor) -> None:
+    """Queue the live release again; no rollback, as nothing is taken back and pushes go on."""
     release = session.get_one(Release, app.live_release_id)
     maker = session.get(Deployment, release.deployment_id)
     request(
@@ -135,6 +138,7 @@ def _redeploy(session: Session, app: App, actor: Actor) -> None:
             commit_sha=release.commit_sha,
             commit_message=maker.commit_message if maker else "",
             author=maker.author if maker else "",
+            release_id=release.id,
         ),
         actor,
     )

@@ -23,7 +23,7 @@ CUT = "GitHub lists more deliveries than are read at once; for older ones the br
 
 
 def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
-    """Queue the newest missed push of each app.
+    """Queue the newest missed push of each app, from GitHub's list or else from its branch.
 
     Raises:
         GitHubError: GitHub refused, wants a pause or could not be reached.
@@ -113,18 +113,20 @@ def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:
     """Look at the branches of the apps for which what GitHub lists has brought nothing.
 
     Not every push is on its list: it keeps three days, and nothing of a webhook that was switched
-    off or asked for no pushes.
+    off or asked for no pushes. When the branches cannot be asked, what was found stays, and both
+    are asked again soon.
     """
     turn = taking.look.turn
     waiting = tuple(app for app in turn.apps if app.id not in taking.settled)
     older = by_heads(replace(taking.look, turn=replace(turn, apps=waiting)), why)
     if not (why or older.queued or older.is_failure):
         return found
-    told = (found.found, older.found)
+    told = [each for each in (found.found, older.found) if each not in {"", NOTHING}]
+    nothing = "" if older.is_failure else NOTHING
     return replace(
         older,
         way=found.way,
-        found="; ".join(each for each in told if each not in {"", NOTHING}) or NOTHING,
+        found="; ".join(told) or nothing,
         queued=(*found.queued, *older.queued),
     )
 

@@ -79,12 +79,18 @@ def _ask_github(look: Look) -> Finding:
     return by_heads(look, f"no webhook of {name} sends to {look.hook_url}")
 
 
+def _told(finding: Finding) -> str:
+    """Give all that a look came to: one that broke off may have found something before."""
+    told = (finding.found, finding.problem if finding.is_failure else "")
+    return "; ".join(each for each in told if each)
+
+
 def _tell(turn: Turn, finding: Finding) -> None:
     level = logging.WARNING if finding.is_failure else logging.DEBUG
     logger.log(
         logging.INFO if finding.queued else level,
         "catching up on %s: %s",
         turn.repository.full_name,
-        finding.problem if finding.is_failure else finding.found,
+        _told(finding),
         extra={"action": "caught_up", "repository": turn.repository.full_name},
     )

@@ -41,7 +41,7 @@ class Request:
 
     trigger: Trigger
     ref: str
-    release_id: int | None = None  # of a rollback: the release to start again
+    release_id: int | None = None  # the release to start again; None: make one of the commit
     commit_sha: str = ""  # empty: whatever the ref points to when the work begins
     commit_message: str = ""
     author: str = ""

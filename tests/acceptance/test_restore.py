@@ -26,12 +26,13 @@ def keystone(
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app with a secret that is live, on a commit that is not its branch's newest."""
+    """An app that is live with a secret and on a commit which are not the newest."""
     project = add_project(keystone, git_server, "web")
     keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": SECRET, "secret": True})
     assert project.deploy("live")["state"] == "success"
     keystone.api("PATCH", "/api/apps/web", {"auto_deploy": False})
     project.commit("never deployed")
+    keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": "never deployed", "secret": True})
     return project
 
 

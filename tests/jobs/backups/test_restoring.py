@@ -24,14 +24,15 @@ from jobs.errors import (
     StorageError,
 )
 from jobs.logs import log_path
-from jobs.models import App, Deployment, Lease, LoginSession, Step, User
+from jobs.models import App, Deployment, Lease, LoginSession, Release, Step, User
 from jobs.naming import labels
 from jobs.queries import app_view
 from jobs.records.access import open_session
 from jobs.records.environment import open_variables, set_variables
 from jobs.records.pushes import asked_for_since
+from jobs.records.rollbacks import roll_back
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState, DeploymentState, Role, StepState, Trigger
+from jobs.states import ContainerState, DeploymentState, Kind, Role, StepName, StepState, Trigger
 from jobs.supervise import claim_identity, take_over
 from jobs.vault import KEY_FILE
 from jobs.views import AppView
@@ -40,6 +41,7 @@ from tests.jobs.bench import TESTER, Bench, KilledError, kill
 
 Started = Callable[..., Bench]
 
+API_KEY_NAME = "API_KEY"
 API_KEY = Variable(SecretStr("an api key nobody sees"))
 
 
@@ -56,6 +58,12 @@ def newest(bench: Bench) -> Deployment:
     return found
 
 
+def variables_of(bench: Bench, deployment: Deployment) -> dict[str, str]:
+    """Give what the container of a deployment found in its environment."""
+    container = bench.world.engine.all_containers[bench.container_of(deployment.id or 0)]
+    return {name: value.get_secret_value() for name, value in container.spec.environment.items()}
+
+
 def app_view_of(bench: Bench, name: str = "web") -> AppView:
     with bench.reading() as session:
         return app_view(session, name, bench.runtime.settings)
@@ -67,7 +75,7 @@ class TestOnANewMachine:
         """Restore the backup of a Keystone whose app is live, and start it."""
         with bench.writing() as session:
             row = session.get_one(App, app.id)
-            set_variables(session, row, {"API_KEY": API_KEY}, TESTER, vault=bench.runtime.vault)
+            set_variables(session, row, {API_KEY_NAME: API_KEY}, TESTER, vault=bench.runtime.vault)
         backup = backup_of(settings)
         restored = restore(elsewhere(settings), backup)
         assert restored.revived.apps == ["web"]
@@ -86,10 +94,33 @@ class TestOnANewMachine:
         assert there.serving(app) == there.container_of(queued.id or 0)
         assert view.host_port == app.host_port
 
+    def test_it_is_the_live_release_as_it_was(self, there: Bench, bench: Bench) -> None:
+        queued = newest(there)
+        there.run(queued.id or 0)
+        # The variable was set after the release was made.
+        assert API_KEY_NAME not in variables_of(there, queued)
+        before, after = app_view_of(bench), app_view_of(there)
+        assert (after.live_release, after.needs_redeploy) == (before.live_release, True)
+        assert after.auto_deploy
+        assert there.steps(queued.id or 0)[StepName.BUILD] is StepState.SUCCESS
+
+    def test_it_stays_that_release_when_a_worker_dies_at_it(self, there: Bench) -> None:
+        queued = newest(there)
+        there.world.engine.on("build", kill)
+        there.run_and_die(queued.id or 0)
+        there.reconcile()
+        done = there.run(queued.id or 0)
+        assert (done.state, done.attempts) == (DeploymentState.SUCCESS, 2)
+        assert API_KEY_NAME not in variables_of(there, queued)
+
     def test_history_says_why(self, there: Bench) -> None:
         queued = newest(there)
-        assert queued.trigger is Trigger.MANUAL
+        # A redeploy, in the words of the pages, of what is live.
+        assert (queued.trigger, queued.kind) == (Trigger.MANUAL, Kind.UPDATE)
         assert queued.number == 2
+        with there.reading() as session:
+            requested = audit_page(session, AuditFilter(tag="deployment.requested")).items[0]
+        assert requested.details["release"] == "v1"
         assert "restored from a backup of 20" in queued.actor
         with there.reading() as session:
             (event,) = audit_page(session, AuditFilter(tag="keystone.restored")).items
@@ -141,6 +172,41 @@ class TestOnANewMachine:
         there = started(elsewhere(settings, "third"))
         with there.reading() as session:
             assert app_view(session, "idle", settings).state == "new"
+
+
+def test_what_was_rolled_back_from_does_not_come_back(
+    bench: Bench, app: App, settings: WorkerSettings, started: Started
+) -> None:
+    def configure(value: str, **columns: object) -> None:
+        with bench.writing() as session:
+            row = session.get_one(App, app.id)
+            wanted = {"MODE": Variable(SecretStr(value), is_secret=False)}
+            set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
+            for name, column in columns.items():
+                setattr(row, name, column)
+
+    configure("good", memory_mb=64, build_args=["MODE"])
+    good = bench.deploy(app)
+    configure("bad", memory_mb=8)
+    bench.deploy(app)
+    with bench.writing() as session:
+        rollback = roll_back(session, session.get_one(App, app.id), None, TESTER)
+    bench.run(rollback.id or 0)
+    restore(elsewhere(settings), backup_of(settings))
+
+    there = started(elsewhere(settings))
+    done = there.run(newest(there).id or 0)
+    assert done.state is DeploymentState.SUCCESS, done.reason
+    assert (done.commit_sha, done.release_id) == (good.commit_sha, good.release_id)
+    assert variables_of(there, done)["MODE"] == "good"
+    spec = there.world.engine.all_containers[there.container_of(done.id or 0)].spec
+    assert spec.memory_mb == 64
+    with there.reading() as session:
+        release = session.get_one(Release, done.release_id)
+    # The tag names the build arguments that went in.
+    assert {tag for image in there.world.engine.images() for tag in image.tags} == {release.image}
+    view = app_view_of(there)
+    assert (view.live_release, view.auto_deploy) == (release.number, False)
 
 
 class TestWhatWasUnderWay:

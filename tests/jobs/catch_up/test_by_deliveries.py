@@ -7,7 +7,7 @@ import pytest
 
 from jobs.catch_up.duty import CatchingUp
 from jobs.errors import GitError, GitHubError
-from jobs.models import App, Deployment, now
+from jobs.models import App, CatchUp, Deployment, now
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from tests.jobs.bench import NOWHERE, TESTER, Bench, push_of
@@ -362,8 +362,72 @@ def test_when_the_branch_cannot_be_asked_either_it_is_tried_again(
     bench.world.source.on("head", fail)
     row = scene.look()
     assert (row.problem, row.settled_until) == ("the git server does not answer", None)
+    assert row.found == "", "that nothing was missed is not known"
     bench.world.source.heal()
     assert "#2 of web is queued" in scene.look().found
+
+
+def test_a_branch_that_cannot_be_asked_takes_nothing_from_what_github_listed(
+    bench: Bench, scene: Scene, web: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = bench.app("api", branch="next")
+    sha = bench.commit()
+    scene.miss("guid-a", sha)
+
+    def fail_for_next(about: str) -> None:
+        if about.endswith("/next"):
+            raise GitError("the git server does not answer")
+
+    bench.world.source.on("head", fail_for_next)
+    caplog.set_level("INFO")
+    row = scene.look()
+    made = only(scene.caught_up(web))
+    assert made.commit_sha == sha
+    assert bench.runtime.queue.waiting() == {made.id}
+    assert (row.found, row.problem) == (
+        "1 push was missed: #1 of web is queued",
+        "the git server does not answer",
+    )
+    assert f"{row.found}; {row.problem}" in caplog.text
+    assert row.next_look_at is not None
+    assert now() < row.next_look_at <= now() + timedelta(minutes=1)
+    assert scene.caught_up(api) == []
+
+
+def test_a_push_older_than_what_github_keeps_is_found_by_the_branch(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    bench.deploy(web)
+    scene.look()
+    with bench.writing() as session:
+        # As after a restore, or days of being down.
+        session.get_one(CatchUp, web.repository_id).settled_until = now() - 5 * DAY
+        session.get_one(App, web.id).created_at -= 9 * DAY
+    sha = bench.commit()
+    scene.miss("guid-a", sha, ago=4 * DAY)
+    assert "#2 of web is queued" in scene.look().found
+    made = only(scene.caught_up(web))
+    assert (made.commit_sha, made.guid) == (sha, None)
+    # The delivery that comes after all, sent again by hand, is the same push.
+    late = bench.deliver(push_of(bench, sha, pushed_at=scene.seconds), guid="guid-a")
+    assert late.outcome is DeliveryOutcome.DUPLICATE
+    assert bench.states(web) == ["success", "queued"]
+
+
+def test_the_list_is_read_to_its_end_without_a_rest_and_no_longer(
+    bench: Bench, scene: Scene, web: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.catch_up.by_deliveries.MOST_PAYLOADS", 3)
+    bench.deploy(web)
+    for number in range(1, 11):
+        scene.miss(f"guid-other-{number}", f"{number:040x}", ref="refs/heads/other")
+    looks = 0
+    while scene.duty() and looks < 20:
+        looks += 1
+    assert looks == 4
+    assert len(bench.world.calls("payload")) == 10
+    assert bench.world.calls("head") == ["head refs/heads/main"], "once, when the list is read"
+    assert scene.row().settled_until is not None
 
 
 @pytest.mark.parametrize("told", [None, [], "x", {"ref": "refs/heads/main"}])
