@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from jobs.models import App, Deployment, Release
 from jobs.states import PUSHES, DeploymentState, Trigger
@@ -55,7 +55,8 @@ def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
 def caught_up(session: Session, app: App, push: Push) -> Deployment | None:
     """Find the deployment that caught up on this push before it arrived.
 
-    It must be the last one of its ref: after another one, the same commit is another push.
+    It must be the last one of its ref: after another one, the same commit is another push. What was
+    pushed before this, and arrived between the two, does not count: it is not deployed any more.
     """
     statement = (
         select(Deployment)
@@ -63,6 +64,12 @@ def caught_up(session: Session, app: App, push: Push) -> Deployment | None:
             Deployment.app_id == app.id,
             Deployment.ref == push.ref,
             col(Deployment.trigger).in_(PUSHES),
+            Deployment.state != DeploymentState.SUPERSEDED,
+            or_(
+                Deployment.state != DeploymentState.QUEUED,
+                col(Deployment.pushed_at).is_(None),
+                col(Deployment.pushed_at) >= (push.pushed_at or 0),
+            ),
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)

@@ -236,8 +236,44 @@ def test_the_branch_put_back_there_again_is_another_push(
 ) -> None:
     first = bench.commit()
     scene.look()
-    bench.deliver(push_of(bench, bench.commit("then another")))
+    bench.deploy(web)
     assert bench.deliver(push_of(bench, first)).outcome is DeliveryOutcome.QUEUED
+
+
+@pytest.mark.usefixtures("live")
+@pytest.mark.parametrize("is_deployed", [False, True])
+@pytest.mark.parametrize("is_tried", [False, True])
+def test_pushes_that_all_come_late_are_deployed_once_as_the_newest(
+    bench: Bench, scene: Scene, web: App, *, is_deployed: bool, is_tried: bool
+) -> None:
+    pushes = [push_of(bench, bench.commit(words)) for words in ("older", "old", "newest")]
+    scene.look()
+    made = only(scene.caught_up(web))
+    if is_deployed:
+        bench.run(made.id or 0)
+    for push in pushes[:-1]:
+        late = bench.deliver(push).deployments[0][0]
+        if is_tried:
+            assert bench.run(late.id or 0).state is DeploymentState.SUPERSEDED
+    assert bench.deliver(pushes[-1]).outcome is DeliveryOutcome.DUPLICATE
+    bench.run(made.id or 0)
+    assert bench.states(web) == ["success", "success", "superseded", "superseded"]
+    assert bench.deployment(bench.fresh(web).live_deployment_id or 0).id == made.id
+
+
+@pytest.mark.usefixtures("live")
+def test_the_branch_put_back_there_again_at_once_ends_there(
+    bench: Bench, scene: Scene, web: App
+) -> None:
+    first = bench.commit()
+    scene.look()
+    made = only(scene.caught_up(web))
+    waiting = bench.deliver(push_of(bench, bench.commit("then another"))).deployments[0][0]
+    bench.repository().refs["refs/heads/main"] = first
+    assert bench.deliver(push_of(bench, first)).outcome is DeliveryOutcome.DUPLICATE
+    bench.run(waiting.id or 0)
+    bench.run(made.id or 0)
+    assert bench.states(web) == ["success", "success", "superseded"]
 
 
 @pytest.mark.usefixtures("live")
