@@ -116,7 +116,13 @@ SECTIONS = (
             _field("drain_timeout_s", "Time to drain (s)", NUMBER),
             _field("stop_signal", "Stop signal"),
             _field("stop_grace_s", "Time to stop (s)", NUMBER),
-            _field("command", "Command", LIST, "One argument a line; empty: the image's own"),
+            _field(
+                "command",
+                "Command",
+                LIST,
+                "One argument a line; one of several lines as a JSON string in double quotes. "
+                "Empty: the image's own",
+            ),
             _field("volumes", "Volumes", LIST),
             _field(
                 "labels", "Labels", Kind.PAIRS, "As name=value, one a line; Keystone's own aside"

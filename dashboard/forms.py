@@ -1,18 +1,39 @@
 """Forms: their fields, what a browser sends for them, and what is drawn when it was refused. Pure.
 
 Text travels both ways: `text_of` writes a value into a field, `data_of` reads a sent form for the
-same models that the API checks its input with. Nothing is judged here.
+same models that the API checks its input with, and gives every value back as it was. Nothing is
+judged here but what cannot be read.
+
+A form lies open for a while, so it says what it showed: what nobody touched in it is left alone,
+and what somebody else has changed meanwhile is not undone unseen.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import parse_qsl
 
+from pydantic import TypeAdapter, ValidationError
+
 Texts = Mapping[str, str]
 ON = "true"
-WAS = "was-"  # before the name of a field: what stood in it when the form was drawn
+QUOTE = '"'
+# The hidden field that says, as JSON, what stood in the others when the form was drawn. One for
+# all: a field that was empty must be told from one that was not drawn, and browsers change line
+# breaks, which JSON does not hold.
+DRAWN = "drawn"
 MOST_FIELDS = 100
+LONGEST_SAID = 200
+NOT_READABLE = (
+    f"begins with {QUOTE}, so it must be a whole JSON string, "
+    r'like "two\nlines"; a quotation mark inside is \"'
+)
+BREAK = re.compile(r"[\r\n]")
+_DRAWN: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
+# Unlike the standard library's, this one refuses half a character, which nothing can keep.
+_STRING: TypeAdapter[str] = TypeAdapter(str)
 
 
 class Kind(StrEnum):
@@ -95,6 +116,10 @@ class Filled:
             return self.texts.get(one.name, "")
         return one.start if present is None else present
 
+    def drawn(self, present: Texts) -> dict[str, str]:
+        """Give the hidden field of what the form shows; drawn again, it showed that at first."""
+        return {DRAWN: self.texts.get(DRAWN) or said_drawn(present)}
+
 
 UNTOUCHED = Filled()
 
@@ -116,37 +141,74 @@ def has_secrets(fields: Sequence[Field], texts: Texts) -> bool:
 def text_of(value: object) -> str:
     """Write a value of the API's into a field."""
     match value:
-        case None | False:
+        case None | False | "":
             return ""
         case True:
             return ON
         case Mapping():
-            return "\n".join(f"{name}={held}" for name, held in value.items())
+            return "\n".join(_line_of(f"{name}={held}") for name, held in value.items())
         case list() | tuple():
-            return "\n".join(map(str, value))
+            return "\n".join(_line_of(str(one)) for one in value)
         case float() if value.is_integer():
             return str(int(value))
         case _:
-            return str(value)
+            return _line_of(str(value))
+
+
+def _line_of(text: str) -> str:
+    """Write one text as one line; as a JSON string what would not be read back as it is."""
+    is_plain = text and text == text.strip() and text[0] != QUOTE and not BREAK.search(text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
+def said_drawn(present: Texts) -> str:
+    """Say what stands in the fields of a form, for the form to bring back."""
+    return json.dumps(dict(present), ensure_ascii=False)
+
+
+def drawn_of(texts: Texts) -> dict[str, str] | None:
+    """Read what stood in the fields when the form was drawn; None: it does not say.
+
+    Raises:
+        ValueError: it says so in a way that no page of ours does.
+    """
+    said = texts.get(DRAWN)
+    return None if said is None else _DRAWN.validate_json(said)
 
 
 def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
     """Choose the fields somebody changed; of a form that does not say what it showed, all."""
-    if not _says_what_was(texts):
+    drawn = drawn_of(texts)
+    if drawn is None:
         return list(fields)
-    plain = {name: _plain(text) for name, text in texts.items()}
-    return [one for one in fields if plain.get(WAS + one.name, "") != plain.get(one.name, "")]
+    return [
+        one for one in fields if _plain(texts.get(one.name, "")) != _plain(drawn.get(one.name, ""))
+    ]
 
 
-def drawn(present: Texts, texts: Texts) -> dict[str, str]:
-    """Give what a form is to say of what it showed, which stays what it showed at first."""
-    if _says_what_was(texts):
-        present = {name: texts.get(WAS + name, "") for name in present}
-    return {WAS + name: text for name, text in present.items()}
+def overtaken(fields: Sequence[Field], texts: Texts, present: Texts) -> list[Field]:
+    """Choose the fields somebody changed, that somebody else changed otherwise meanwhile."""
+    drawn = drawn_of(texts)
+    if drawn is None:
+        return []
+    return [
+        one
+        for one in touched(fields, texts)
+        if present[one.name] != drawn.get(one.name, "")
+        and _value(one, present[one.name]) != _value(one, texts.get(one.name, ""))
+    ]
 
 
-def _says_what_was(texts: Texts) -> bool:
-    return any(name.startswith(WAS) for name in texts)
+def said(one: Field, text: str) -> str:
+    """Say what stands in a field, within a sentence."""
+    match one.kind:
+        case Kind.SWITCH:
+            return "on" if text == ON else "off"
+        case Kind.CHOICE:
+            return f"“{dict(one.choices).get(text, text)}”"
+        case _:
+            words = ", ".join(_entries(text)) or "empty"
+            return words if len(words) <= LONGEST_SAID else f"{words[:LONGEST_SAID]}…"
 
 
 def data_of(fields: Sequence[Field], texts: Texts) -> dict[str, object]:
@@ -154,28 +216,64 @@ def data_of(fields: Sequence[Field], texts: Texts) -> dict[str, object]:
     return {one.name: _value(one, texts.get(one.name, "")) for one in fields}
 
 
+def not_readable(fields: Sequence[Field], texts: Texts) -> list[str]:
+    """Say which lines cannot be read, in sentences like those of the API's models."""
+    return [
+        f"{one.name}{place}: {NOT_READABLE}"
+        for one in fields
+        for place, line in _places(one, texts.get(one.name, ""))
+        if _read(line) is None
+    ]
+
+
+def _places(one: Field, text: str) -> list[tuple[str, str]]:
+    match one.kind:
+        case Kind.LIST | Kind.PAIRS:
+            return [(f".{index}", line) for index, line in enumerate(_entries(text))]
+        case Kind.LINE:
+            return [("", text.strip())]
+        case _:
+            return []
+
+
 def _value(one: Field, text: str) -> object:
-    plain = _plain(text)
     match one.kind:
         case Kind.SWITCH:
-            return plain == ON
+            return text == ON
         case Kind.LIST:
-            return _lines(plain) or (None if one.may_be_none else [])
+            return _lines(text) or (None if one.may_be_none else [])
         case Kind.PAIRS:
-            pairs = [line.partition("=") for line in _lines(plain)]
+            pairs = [line.partition("=") for line in _lines(text)]
             return {name.strip(): held for name, _, held in pairs}
         case Kind.TEXT | Kind.MASKED_TEXT | Kind.SECRET | Kind.SECRET_TEXT:
-            return plain or (None if one.may_be_none else "")
+            return _plain(text) or (None if one.may_be_none else "")
+        case Kind.LINE:
+            return _read(text.strip()) or (None if one.may_be_none else "")
         case _:
-            return plain.strip() or (None if one.may_be_none else "")
+            return text.strip() or (None if one.may_be_none else "")
 
 
 def _plain(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
+def _entries(text: str) -> list[str]:
+    return [line.strip() for line in _plain(text).split("\n") if line.strip()]
+
+
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    # What cannot be read is told of by `not_readable`.
+    return [_read(line) or "" for line in _entries(text)]
+
+
+def _read(line: str) -> str | None:
+    """Read a line that `_line_of` has written, or somebody by hand; None: nobody can."""
+    if not line.startswith(QUOTE):
+        return line
+    try:
+        return _STRING.validate_json(line)
+    except ValidationError:
+        return None
 
 
 def sorted_out(sentences: Sequence[str], fields: Sequence[Field]) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """Every form of the settings pages: whose function of the API does it, and what comes after."""
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -10,8 +11,9 @@ from dashboard.views import app_settings, new_app, people
 from jobs.app_input import AppChange, AppInput
 from jobs.errors import ConfigurationError
 from jobs.queries import app_view
+from jobs.records.access import find_user, user_view
 from jobs.states import Role
-from jobs.views import AppView, NewWebhookSecretView
+from jobs.views import AppView, NewWebhookSecretView, UserView
 from receiver.api import (
     account,
     apps,
@@ -44,15 +46,28 @@ NAME, ID, DOMAIN, VARIABLE = "name", "id", "domain", "variable"
 
 
 def save_changes(call: Call[AppChange]) -> AppView:
-    """Change what differs from what is: a form may send fields that nobody touched."""
+    """Change what differs from what is.
+
+    A form that does not say what it showed sends every field; and two people may have changed one
+    alike. What is switched off already must not be on record as switched off by the second.
+    """
     given = call.given.given()
-    with call.reading() as session:
-        app = app_view(session, call.name(), call.settings)
+    app = _app(call)
     changed = {name for name, value in given.items() if value != getattr(app, name)}
     if not changed:
         return app
     change = AppChange.model_validate(call.given.model_dump(include=changed))
     return apps.update_app(Call(call.request, call.visitor, change))
+
+
+def _app(call: Call[Any]) -> AppView:
+    with call.reading() as session:
+        return app_view(session, call.name(), call.settings)
+
+
+def _user(call: Call[Any]) -> UserView:
+    with call.reading() as session:
+        return user_view(find_user(session, call.name()))
 
 
 def remove_confirmed(call: Call[Any]) -> None:
@@ -106,7 +121,7 @@ APP = (
     page_of_sheets(
         OF_APP,
         app_settings.configuration,
-        {"save": Sheet(save_changes, AppChange, app_fields.CONFIGURATION)},
+        {"save": Sheet(save_changes, AppChange, app_fields.CONFIGURATION, kept=_app)},
     ),
     page_of_sheets(
         f"{OF_APP}/variables",
@@ -125,7 +140,7 @@ APP = (
         f"{OF_APP}/domains",
         app_settings.domains,
         {
-            "save": Sheet(save_changes, AppChange, [app_fields.DOMAINS]),
+            "save": Sheet(save_changes, AppChange, [app_fields.DOMAINS], kept=_app),
             "set-certificate": Sheet(
                 certificates.put_certificate,
                 CertificateInput,
@@ -178,7 +193,7 @@ PEOPLE = (
         people.users,
         {
             "add-user": Sheet(users.create_user, UserInput, people.NEW_USER),
-            "change-user": _of_user(users.update_user, people.ROLE),
+            "change-user": replace(_of_user(users.update_user, people.ROLE), kept=_user),
             "user-password": _of_user(users.update_user, people.PASSWORD),
             "disable-user": _of_user(users.update_user, disabled=True),
             "enable-user": _of_user(users.update_user, disabled=False),

@@ -16,12 +16,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dashboard.forms import (
+    DRAWN,
     Field,
     Filled,
     Texts,
     data_of,
+    drawn_of,
     has_secrets,
+    not_readable,
+    overtaken,
+    said,
+    said_drawn,
     sorted_out,
+    text_of,
     texts_of,
     touched,
 )
@@ -41,9 +48,9 @@ from jobs.states import Role
 from receiver.access import CSRF_FIELD, ensure_meant, ensure_same_origin
 from receiver.errors import (
     UNAVAILABLE,
+    BusyError,
     CsrfError,
     PayloadError,
-    RateLimitedError,
     status_of,
 )
 from receiver.routing import Call, Endpoint, Handler, Nothing, is_form, whole_body
@@ -53,13 +60,13 @@ logger = logging.getLogger(__name__)
 # What a person can mend, or wait for; everything else is answered as to anybody.
 TOLD = (
     AccessError,
+    BusyError,
     ConfigurationError,
     ConflictError,
     CsrfError,
     GitHubError,
     NotFoundError,
     QueueError,
-    RateLimitedError,
     StorageError,
 )
 OTHER_SESSION = (
@@ -69,6 +76,25 @@ OTHER_SESSION = (
 Draw = Callable[[Request, Filled], Response]
 # Args: the call, and what the API's function gave.
 Then = Callable[[Call[Any], Any], Response]
+
+
+class OvertakenError(ConflictError):
+    """Somebody else has changed meanwhile what somebody changes by an older form.
+
+    Attributes:
+        present: what stands in those fields by now.
+    """
+
+    def __init__(self, fields: Sequence[Field], present: Texts) -> None:
+        self.present = {one.name: present[one.name] for one in fields}
+        super().__init__("\n".join(_overtaken(one, present[one.name]) for one in fields))
+
+
+def _overtaken(one: Field, present: str) -> str:
+    return (
+        f"{one.name}: is {said(one, present)} by now, which somebody else has set meanwhile; "
+        "save again to have it your way"
+    )
 
 
 class Sent(RootModel[dict[str, str]]):
@@ -88,6 +114,7 @@ class Sheet:
         subject: the field that says which of several alike the form is about.
         done: the word by which the page says what was done; empty: what the form is called.
         then: where to go instead of back to the page.
+        kept: what of the fields is kept by now, where the form shows what is.
     """
 
     act: Handler
@@ -98,18 +125,47 @@ class Sheet:
     subject: str = ""
     done: str = ""
     then: Then | None = None
+    kept: Callable[[Call[Any]], BaseModel] | None = None
 
-    def data(self, texts: Texts) -> dict[str, object]:
-        """Give what the API would be sent."""
+    def parsed(self, texts: Texts) -> BaseModel:
+        """Give what the API's function takes: of what is shown and kept, only what was changed.
+
+        Raises:
+            ConfigurationError: one sentence per mistake, each beginning with the field's name.
+        """
         changed = touched(self.fields, texts)
         sent = [one for one in changed if one.name not in self.places]
-        return {**data_of(sent, texts), **self.fixed}
+        problems = not_readable(sent, texts)
+        try:
+            given = parse_input(self.takes, {**data_of(sent, texts), **self.fixed})
+        except ConfigurationError as exc:
+            raise ConfigurationError(*problems, *exc.problems) from None
+        if problems:
+            raise ConfigurationError(*problems)
+        return given
+
+    def ensure_not_overtaken(self, call: Call[Any], texts: Texts) -> None:
+        """Make sure that whoever sent the form has seen what it changes.
+
+        Raises:
+            OvertakenError: somebody else changed it since the form was drawn.
+        """
+        if self.kept is None:
+            return
+        kept = self.kept(call)
+        present = {one.name: text_of(getattr(kept, one.name)) for one in self.fields}
+        if fields := overtaken(self.fields, texts, present):
+            raise OvertakenError(fields, present)
 
     def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:
         """Give the form as it is drawn again, with what was typed and what is wrong with it."""
         problems = sorted_out(_words(exc).split("\n"), self.fields)
         is_forgetful = has_secrets(self.fields, texts)
         subject = texts.get(self.subject, "")
+        if isinstance(exc, OvertakenError):
+            # It is said beside the field what it is by now: whoever saves again has seen it.
+            drawn = {**(drawn_of(texts) or {}), **exc.present}
+            texts = {**texts, DRAWN: said_drawn(drawn)}
         return Filled(do, subject, texts, problems, status_of(exc), is_forgetful)
 
 
@@ -158,9 +214,11 @@ async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[None]) -> Re
 
 async def _read(request: Request) -> dict[str, str]:
     try:
-        return parse_input(Sent, texts_of(await whole_body(request))).root
+        texts = parse_input(Sent, texts_of(await whole_body(request))).root
+        drawn_of(texts)  # nobody below has to doubt it
     except ValueError:
         raise PayloadError("the form cannot be read") from None
+    return texts
 
 
 async def _draw_again(draw: Draw, request: Request, filled: Filled) -> Response:
@@ -183,8 +241,8 @@ def _words(exc: KeystoneError) -> str:
 
 
 async def _act(sheet: Sheet, call: Call[None], texts: Texts) -> object:
-    given = parse_input(sheet.takes, sheet.data(texts))
-    mine: Call[Any] = replace(call, given=given)  # type: ignore[arg-type]
+    mine: Call[Any] = replace(call, given=sheet.parsed(texts))  # type: ignore[arg-type]
+    await run_in_threadpool(sheet.ensure_not_overtaken, mine, texts)
     if inspect.iscoroutinefunction(sheet.act):
         return await sheet.act(mine)
     return await run_in_threadpool(sheet.act, mine)

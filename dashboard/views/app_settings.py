@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from dashboard import labels, pages, reads
 from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
-from dashboard.forms import UNTOUCHED, Field, Filled, Kind, drawn, text_of
+from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
 from jobs import queries
 from jobs.models import now
 from jobs.repositories import repository_view
@@ -63,8 +63,7 @@ def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
     present = {
         one.name: text_of(getattr(app, one.name)) for section in SECTIONS for one in section.fields
     }
-    values = {"sections": SECTIONS, "present": present, "shown": drawn(present, filled.texts)}
-    return _draw(request, filled, "configuration", app, values)
+    return _draw(request, filled, "configuration", app, {"sections": SECTIONS, "present": present})
 
 
 def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:

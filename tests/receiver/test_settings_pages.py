@@ -2,113 +2,36 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from httpx2 import Response
 from sqlmodel import select
 from starlette.testclient import TestClient
 
 from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
 from dashboard.forms import Kind
 from jobs.app_input import AppChange
-from jobs.models import App, AuditEvent
-from jobs.queries import app_view, find_app
+from jobs.models import AuditEvent
+from jobs.queries import find_app
 from jobs.records.environment import open_variables
 from jobs.states import Role
-from jobs.views import AppView
-from receiver.access import COOKIE, SAFE_METHODS
+from receiver.access import SAFE_METHODS
+from receiver.api.questions import MOST_AT_ONCE
 from receiver.app import create_app
 from receiver.routing import Endpoint
 from receiver.settings_pages import SETTINGS_PAGES
 from receiver.table import ENDPOINTS
-from tests.builders import WebRuntime, make_app, make_deployment, make_session, make_user
+from tests.builders import (
+    WebRuntime,
+    make_app,
+    make_deployment,
+    make_user,
+)
 from tests.certificates import Authority
+from tests.receiver.settings_forms import SETTINGS, Browser, browser_of, problem, shown, tags, view
 
 SECRET = "planted-and-never-to-be-seen-again"
-SETTINGS = "/apps/web/settings"
-
-
-@dataclass
-class Browser:
-    """Somebody's browser without JavaScript."""
-
-    client: TestClient
-    csrf_token: str
-
-    def page(self, address: str, status: int = 200) -> str:
-        """Give a page's HTML, once its status is as expected."""
-        answer = self.client.get(address)
-        assert answer.status_code == status, answer.text
-        return answer.text
-
-    def send(self, address: str, do: str, **fields: str) -> Response:
-        """Send one of a page's forms."""
-        data = {"csrf_token": self.csrf_token, "do": do, **fields}
-        headers = {"accept": "text/html", "referer": f"http://testserver{address}"}
-        return self.client.post(address, data=data, headers=headers)
-
-    def done(self, address: str, do: str, **fields: str) -> str:
-        """Send a form that is taken; gives the page that it leads to."""
-        answer = self.send(address, do, **fields)
-        assert answer.status_code == 303, answer.text
-        return self.page(answer.headers["location"])
-
-    def refused(self, address: str, do: str, status: int = 400, /, **fields: str) -> str:
-        """Send a form that is refused; gives the page as it is drawn again."""
-        answer = self.send(address, do, **fields)
-        assert answer.status_code == status, answer.text
-        assert 'role="alert"' in answer.text
-        return answer.text
-
-
-def _browser(client: TestClient, runtime: WebRuntime, role: Role) -> Browser:
-    opened = make_session(runtime, role=role)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
-    return Browser(client, opened.csrf_token)
-
-
-@pytest.fixture
-def ada(client: TestClient, runtime: WebRuntime) -> Browser:
-    """An admin."""
-    return _browser(client, runtime, Role.ADMIN)
-
-
-@pytest.fixture
-def web(runtime: WebRuntime) -> None:
-    """An app."""
-    make_app(runtime)
-
-
-def view(runtime: WebRuntime, name: str = "web") -> AppView:
-    """Describe an app."""
-    with runtime.database.reading() as session:
-        return app_view(session, name, runtime.settings)
-
-
-def tags(runtime: WebRuntime) -> list[str]:
-    """Give what is on record."""
-    with runtime.database.reading() as session:
-        return [event.tag for event in session.exec(select(AuditEvent)).all()]
-
-
-def shown(html: str) -> dict[str, str]:
-    """Read a form's fields as a browser would send them back; of unchecked boxes, nothing."""
-    found = dict(re.findall(r'<input id="[^"]*" name="([^"]+)" value="([^"]*)"', html))
-    found |= dict(re.findall(r'<textarea[^>]* name="([^"]+)"[^>]*>\n([^<]*)</textarea>', html))
-    found |= dict.fromkeys(re.findall(r'name="([^"]+)" value="true" checked', html), "true")
-    found |= dict(re.findall(r'<input type="hidden" name="(was-[^"]+)" value="([^"]*)"', html))
-    choices = re.findall(r'<select[^>]* name="([^"]+)"[^>]*>(.*?)</select>', html, re.DOTALL)
-    for name, options in choices:
-        chosen = re.search(r'value="([^"]+)" selected', options)
-        found[name] = chosen[1] if chosen else ""
-    return found
-
-
-def problem(html: str, field: str) -> str:
-    """Give the sentence beside a field; empty when there is none."""
-    found = re.search(rf'id="[\w-]*-{field}-problem">.*?<span>([^<]*)</span>', html, re.DOTALL)
-    return found[1] if found else ""
+ALL_BUT_TOKEN = [one.name for one in (*CONFIGURATION, DOMAINS)]
 
 
 # --- Configuration ---------------------------------------------------------------------------
@@ -145,27 +68,43 @@ def test_fields_are_changed_emptied_and_switched_off(
     assert view(runtime).health_path is None
 
 
-def test_what_others_changed_meanwhile_stays(ada: Browser, web: None, runtime: WebRuntime) -> None:
-    form = shown(ada.page(SETTINGS))
-    with runtime.database.writing() as session:
-        app = session.exec(select(App)).one()
-        app.auto_deploy, app.paused_reason = False, "rolled back to v1 by user:ada"
-        app.command, app.cpus = ["sh", "-c", "set -e\nexec web", ""], 2.0
-    wrong = ada.refused(SETTINGS, "save", **form | {"memory_mb": "much"})
-    assert "Saved." in ada.done(SETTINGS, "save", **shown(wrong) | {"memory_mb": "700"})
-    after = view(runtime)
-    assert (after.memory_mb, after.auto_deploy, after.cpus) == (700, False, 2.0)
-    assert after.paused_reason == "rolled back to v1 by user:ada"
-    assert after.command == ["sh", "-c", "set -e\nexec web", ""]
-
-
-def test_an_argument_with_a_line_break_is_left_as_it_is(ada: Browser, runtime: WebRuntime) -> None:
-    make_app(runtime, command=["sh", "-c", "set -e\n exec web", ""], labels={"a": "x\ny=1"})
+def test_an_argument_with_a_line_break_is_left_as_it_is_and_can_be_changed(
+    ada: Browser, runtime: WebRuntime
+) -> None:
+    make_app(
+        runtime,
+        command=["sh", "-c", "set -e\n exec web", ""],
+        labels={"a": "x\ny=1"},
+        skip_phrases=["wip "],
+    )
     before = view(runtime)
-    ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)) | {"memory_mb": "700"})
+    form = shown(ada.page(SETTINGS))
+    assert form["command"] == 'sh\n-c\n"set -e\\n exec web"\n""'
+    ada.done(SETTINGS, "save", **form | {"memory_mb": "700"})
     assert view(runtime) == before.model_copy(
         update={"memory_mb": 700, "needs_redeploy": view(runtime).needs_redeploy}
     )
+    form = shown(ada.page(SETTINGS))
+    for name in ("command", "labels", "skip_phrases"):
+        form[name] += {"command": "\r\nlast", "labels": "\r\nb=2", "skip_phrases": "\r\nnever"}[
+            name
+        ]
+    ada.done(SETTINGS, "save", **form)
+    after = view(runtime)
+    assert after.command == ["sh", "-c", "set -e\n exec web", "", "last"]
+    assert after.labels == {"a": "x\ny=1", "b": "2"}
+    assert after.skip_phrases == ["wip ", "never"]
+
+
+def test_a_line_in_quotes_that_is_no_json_is_marked(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    typed = shown(ada.page(SETTINGS)) | {"command": 'sh\n"open', "memory_mb": "much"}
+    html = ada.refused(SETTINGS, "save", **typed)
+    assert problem(html, "command").startswith("Entry 2: begins with &#34;, so it must be a whole")
+    assert "valid integer" in problem(html, "memory_mb")
+    assert shown(html)["command"] == 'sh\n"open'
+    assert view(runtime).command is None
 
 
 def test_a_refused_form_keeps_every_value_and_says_what_is_wrong_beside_it(
@@ -350,6 +289,9 @@ def test_a_hook_that_cannot_be_installed_now_says_so(
 ) -> None:
     monkeypatch.setattr("receiver.api.hooks.PATIENCE_S", 0.2)
     ada.refused(f"{SETTINGS}/repository", "install-hook", 503)
+    monkeypatch.setattr("receiver.api.questions.MOST_WAITING", -MOST_AT_ONCE)
+    html = ada.refused(f"{SETTINGS}/repository", "install-hook", 503)
+    assert "Too many are asking the watcher at once" in html
 
 
 # --- People ----------------------------------------------------------------------------------
@@ -406,7 +348,7 @@ def test_everybody_changes_their_own_password(client: TestClient, runtime: WebRu
 def test_whoever_may_not_configure_sees_no_way_there(
     client: TestClient, web: None, runtime: WebRuntime, role: Role
 ) -> None:
-    them = _browser(client, runtime, role)
+    them = browser_of(client, runtime, role)
     assert "/settings" not in them.page("/apps/web")
     assert 'href="/users"' not in them.page("/")
     for endpoint in SETTINGS_PAGES:
@@ -419,7 +361,7 @@ def test_whoever_may_not_configure_sees_no_way_there(
 def test_the_settings_pages_can_be_switched_off(web: None, runtime: WebRuntime) -> None:
     settings = runtime.settings.model_copy(update={"settings_pages": False})
     app = create_app(replace(runtime, settings=settings))
-    ada = _browser(TestClient(app, follow_redirects=False), runtime, Role.ADMIN)
+    ada = browser_of(TestClient(app, follow_redirects=False), runtime, Role.ADMIN)
     for endpoint in SETTINGS_PAGES:
         address = endpoint.path.format(app="web")
         ada.page(address, 404)
