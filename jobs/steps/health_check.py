@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
-from jobs.logs import plain, shown
 from jobs.plan import ContainerSettings
 from jobs.states import ContainerState, StepName
+from jobs.steps.output import show_output
 from jobs.work import Work
 
 STEP = StepName.HEALTH_CHECK
@@ -17,8 +17,6 @@ LONGEST_PAUSE_S = 0.25
 # The last look too: cut shorter, it would tell of its own haste instead of what the app answers.
 SHORTEST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
-LINES_SHOWN = 50
-LONGEST_QUOTE = 200  # characters
 
 Clock = Callable[[], float]
 
@@ -87,26 +85,15 @@ def _waits_for_docker(container: Container, wanted: ContainerSettings) -> bool:
 def _still_running(work: Work, container: Container) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
-        last = _show_output(work, container)
+        last = show_output(work, STEP, container.id)
         told = f"; its last line: {last}" if last else ""
         raise HealthCheckError(f"the container {now} before it was healthy{told}")
     return now
 
 
 def _gave_up(work: Work, container: Container, told: str, last: ProbeResult) -> HealthCheckError:
-    _show_output(work, container)
+    show_output(work, STEP, container.id)
     return HealthCheckError(f"{told}; last seen: {last.seen}", last_status=last.status)
-
-
-def _show_output(work: Work, container: Container) -> str:
-    """Write the container's last lines to the log, and give the last of them as plain text."""
-    lines = work.tools.engine.output(container.id, tail=LINES_SHOWN)
-    work.say(STEP, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
-    for line in lines:
-        work.say(STEP, f"  {shown(line, work.log.redact)}")
-    last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
-    # Masked before it is cut: half a secret could not be recognised any more.
-    return work.log.redact(last)[:LONGEST_QUOTE]
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:

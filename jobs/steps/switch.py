@@ -10,6 +10,7 @@ from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
 from jobs.states import Restart, StepName
+from jobs.steps.output import show_output
 from jobs.work import Work
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,11 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
         work.record(go_live, Live(candidate.release_id, container.id, route.address, route.slot))
     except LeaseLostError:
         raise  # somebody else decides about the route now
-    except Exception:
+    except Exception as exc:
         if not work.is_live():
             _lead_back(work)
+            if isinstance(exc, HealthCheckError):
+                show_output(work, STEP, container.id)
             raise
         logger.warning(
             "deployment %d is live; the answer of the database was lost",

@@ -220,11 +220,14 @@ class TestGoingWrong:
         assert done.reason in bench.log(second)
 
     def test_a_first_deployment_that_fails_leaves_no_route(self, bench: Bench, app: App) -> None:
-        bench.world.engine.behaviour = Behaviour(answers_through_router=False)
+        bench.world.engine.behaviour = Behaviour(
+            answers_through_router=False, output=("its last words",)
+        )
         bench.world.probe.on("look", lambda _: None)
         done = bench.run(bench.push(app))
         assert done.state is DeploymentState.FAILURE
         assert "did not answer through the router" in done.reason
+        assert "its last words" in bench.log(done.id or 0)
         assert bench.world.router.current == {}
         assert bench.world.engine.containers() == []
 

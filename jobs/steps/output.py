@@ -1,0 +1,19 @@
+"""What a container wrote last, for the log of the deployment that it failed."""
+
+from jobs.logs import plain, shown
+from jobs.states import StepName
+from jobs.work import Work
+
+LINES_SHOWN = 50
+LONGEST_QUOTE = 200  # characters
+
+
+def show_output(work: Work, step: StepName, container_id: str) -> str:
+    """Write a container's last lines to the log, and give the last of them as plain text."""
+    lines = work.tools.engine.output(container_id, tail=LINES_SHOWN)
+    work.say(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
+    for line in lines:
+        work.say(step, f"  {shown(line, work.log.redact)}")
+    last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
+    # Masked before it is cut: half a secret could not be recognised any more.
+    return work.log.redact(last)[:LONGEST_QUOTE]
