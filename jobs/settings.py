@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -30,6 +31,9 @@ from pydantic import (
 from jobs.errors import ConfigurationError
 
 PREFIX = "KEYSTONE_"
+# What pydantic says of a default that depends on settings of which one is wrong.
+DEPENDS_ON_OTHERS = "default_factory_not_called"
+SHORTEST_KEY, SHORTEST_PASSWORD = 16, 8  # characters
 # A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
 LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
@@ -71,6 +75,17 @@ def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _use_of(port: int, given: Mapping[str, Any]) -> str:
+    """Say what a port is used for already, as far as the settings before it tell."""
+    if port in {given.get("port"), given.get("http_port")}:
+        return "is a port that Keystone itself uses already"
+    return "is inside KEYSTONE_PORT_RANGE" if port in given.get("port_range", ()) else ""
+
+
+def _unless_used(port: int, given: Mapping[str, Any]) -> int:
+    return 0 if _use_of(port, given) else port
+
+
 class Settings(BaseModel):
     """What every process may know. The secrets that only some need are in the subclasses."""
 
@@ -102,18 +117,18 @@ class Settings(BaseModel):
     )
     app_bind: str = Field("127.0.0.1", description="The address apps listen on")
     http_port: int = Field(
-        80,
+        default_factory=lambda given: _unless_used(80, given),
         ge=0,
         le=65535,
-        validate_default=True,
-        description="Where the apps' domains are served by HTTP; 0: nowhere",
+        description="Where the apps' domains are served by HTTP; 0: nowhere; unset: 80, unless "
+        "that is used already",
     )
     https_port: int = Field(
-        443,
+        default_factory=lambda given: _unless_used(443, given),
         ge=0,
         le=65535,
-        validate_default=True,
-        description="Where the apps' domains are served by HTTPS; 0: nowhere",
+        description="Where the apps' domains are served by HTTPS; 0: nowhere; unset: 443, unless "
+        "that is used already",
     )
     domain_bind: str = Field(
         "0.0.0.0",  # noqa: S104 — domains are for the world
@@ -169,10 +184,24 @@ class Settings(BaseModel):
     @field_validator("http_port", "https_port")
     @classmethod
     def _own_port(cls, value: int, info: ValidationInfo) -> int:
-        if value and value in {info.data.get("port"), info.data.get("http_port")}:
-            raise ValueError("is a port that Keystone itself uses already; choose another, or 0")
-        if value in info.data.get("port_range", ()):
-            raise ValueError("is inside KEYSTONE_PORT_RANGE; choose another, or 0")
+        if value and (use := _use_of(value, info.data)):
+            raise ValueError(f"{use}; choose another, or 0")
+        return value
+
+    @field_validator("app_bind", "domain_bind")
+    @classmethod
+    def _ip_address(cls, value: str) -> str:
+        try:
+            return str(ip_address(value))
+        except ValueError:
+            raise ValueError("must be an IP address, like 127.0.0.1 or 0.0.0.0") from None
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_keys(cls, value: SecretStr) -> SecretStr:
+        keys = [part.strip() for part in value.get_secret_value().split(",")]
+        if any(0 < len(key) < SHORTEST_KEY for key in keys):
+            raise ValueError(f"each key needs at least {SHORTEST_KEY} characters")
         return value
 
     @field_validator("data_dir")
@@ -264,6 +293,13 @@ class AllSettings(WebSettings, WorkerSettings):
     admin_password: SecretStr = Field(
         SecretStr(""), description="The first admin's password; unset: made and printed once"
     )
+
+    @field_validator("admin_password")
+    @classmethod
+    def _long_password(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < SHORTEST_PASSWORD:
+            raise ValueError(f"use at least {SHORTEST_PASSWORD} characters")
+        return value
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -367,4 +403,5 @@ def _sentences(exc: ValidationError) -> list[str]:
     return [
         f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
         for error in exc.errors(include_input=False, include_url=False)
+        if error["type"] != DEPENDS_ON_OTHERS
     ]

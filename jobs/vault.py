@@ -19,9 +19,9 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, StorageError
+from jobs.settings import SHORTEST_KEY
 
 KEY_FILE = "secret.key"
-SHORTEST_KEY = 16
 # Short enough that it is no help in guessing a key, long enough to tell a dozen of them apart.
 FINGERPRINT_LENGTH = 8
 

@@ -62,7 +62,7 @@ def ensure_able(settings: AllSettings) -> None:
     missing = []
     if not settings.redis_url and find_redis_server() is None:
         missing.append("redis-server is not installed: `apt-get install redis-server`")
-    if find_haproxy() is None:
+    if not settings.router_socket and find_haproxy() is None:
         missing.append("haproxy is not installed: `apt-get install haproxy`")
     if missing:
         raise ConfigurationError(*missing)

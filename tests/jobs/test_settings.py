@@ -69,6 +69,10 @@ class TestReading:
             KEYSTONE_REDIS_URL="http://x",
             KEYSTONE_GITHUB_API_URL="api.github.com",
             KEYSTONE_ALLOWED_GIT_SCHEMES="ssh",
+            KEYSTONE_APP_BIND="nowhere",
+            KEYSTONE_DOMAIN_BIND="nowhere",
+            KEYSTONE_SECRET_KEY="a key that is long enough, short",
+            KEYSTONE_ADMIN_PASSWORD="short",
             KEYSTONE_PROT="8000",
         )
         assert {sentence.partition(":")[0] for sentence in found} == {
@@ -79,6 +83,10 @@ class TestReading:
             "KEYSTONE_REDIS_URL",
             "KEYSTONE_GITHUB_API_URL",
             "KEYSTONE_ALLOWED_GIT_SCHEMES",
+            "KEYSTONE_APP_BIND",
+            "KEYSTONE_DOMAIN_BIND",
+            "KEYSTONE_SECRET_KEY",
+            "KEYSTONE_ADMIN_PASSWORD",
             "KEYSTONE_PROT",
         }
 
@@ -219,17 +227,32 @@ class TestDomainPorts:
     @pytest.mark.parametrize(
         ("name", "environ"),
         [
-            ("HTTP", {"KEYSTONE_PORT": "80"}),
-            ("HTTPS", {"KEYSTONE_HTTP_PORT": "443"}),
+            ("HTTP", {"KEYSTONE_PORT": "80", "KEYSTONE_HTTP_PORT": "80"}),
+            ("HTTPS", {"KEYSTONE_HTTP_PORT": "8080", "KEYSTONE_HTTPS_PORT": "8080"}),
             ("HTTPS", {"KEYSTONE_PORT": "8443", "KEYSTONE_HTTPS_PORT": "8443"}),
             ("HTTP", {"KEYSTONE_HTTP_PORT": "20005"}),
-            ("HTTPS", {"KEYSTONE_PORT_RANGE": "400-500"}),
+            ("HTTPS", {"KEYSTONE_PORT_RANGE": "400-500", "KEYSTONE_HTTPS_PORT": "443"}),
         ],
     )
     def test_a_port_is_used_once(self, name: str, environ: dict[str, str]) -> None:
         (problem,) = problems(**environ)
         assert problem.startswith(f"KEYSTONE_{name}_PORT: is ")
         assert problem.endswith("choose another, or 0")
+
+    @pytest.mark.parametrize(
+        ("environ", "expected"),
+        [
+            ({}, (80, 443)),
+            ({"KEYSTONE_PORT": "80"}, (0, 443)),
+            ({"KEYSTONE_HTTP_PORT": "443"}, (443, 0)),
+            ({"KEYSTONE_PORT_RANGE": "80-500"}, (0, 0)),
+        ],
+    )
+    def test_what_is_used_already_is_left_alone_unless_it_is_asked_for(
+        self, environ: dict[str, str], expected: tuple[int, int]
+    ) -> None:
+        settings = read(**environ)
+        assert (settings.http_port, settings.https_port) == expected
 
     def test_both_may_be_off(self) -> None:
         settings = read(KEYSTONE_HTTP_PORT="0", KEYSTONE_HTTPS_PORT="0")

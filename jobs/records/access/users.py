@@ -13,9 +13,8 @@ from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.models import User, now
 from jobs.records.access.logins import drop_sessions
 from jobs.records.audit import Actor, Tag, note
+from jobs.settings import SHORTEST_PASSWORD
 from jobs.states import Role
-
-SHORTEST_PASSWORD = 8
 
 # argon2id, 64 MiB, three passes: the second of the two that RFC 9106 recommends.
 _hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
