@@ -12,7 +12,7 @@ from jobs.models import App, Repository
 from jobs.queries import webhook_url
 from jobs.records.audit import Actor, Tag, note
 from jobs.runtime import Runtime
-from jobs.secrets_store import git_token, repository_token, webhook_secrets
+from jobs.secrets_store import api_token, repository_token, webhook_secrets
 from jobs.settings import WorkerSettings
 from jobs.views import HookView
 
@@ -57,12 +57,7 @@ def _wanted(session: Session, runtime: Runtime[Reaching], app_id: int) -> Wanted
     if app is None:
         raise NotFoundError("the app was removed")
     repository = session.get_one(Repository, app.repository_id)
-    token = git_token(
-        repository_token(session, app.repository_id, vault),
-        settings.github_token,
-        git_url=repository.git_url,
-        api_url=settings.github_api_url,
-    )
+    token = api_token(repository_token(session, app.repository_id, vault), settings.github_token)
     if token is None:
         raise ConflictError(
             f"{repository.full_name} has no token to ask GitHub with; "

@@ -21,6 +21,14 @@ def repository_token(session: Session, repository_id: int, vault: Vault) -> Secr
     return vault.open(row.sealed) if row else None
 
 
+def api_token(own: SecretStr | None, fallback: SecretStr) -> SecretStr | None:
+    """Choose the token for GitHub's API: the repository's own, or the global one.
+
+    Wherever the repository is fetched from: the API URL is the one host both are meant for.
+    """
+    return own if own is not None else (fallback if fallback.get_secret_value() else None)
+
+
 def git_token(
     own: SecretStr | None, fallback: SecretStr, *, git_url: str, api_url: str
 ) -> SecretStr | None:

@@ -11,9 +11,9 @@ from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
 from jobs.errors import ConfigurationError, GitHubDeniedError, GitHubError, GitHubTokenError
 from jobs.models import App, CommitStatus, Deployment, Repository, TokenUse, now
 from jobs.records.repositories import note_token_refused, note_token_works
-from jobs.records.statuses import NO_TOKEN, postpone, settle
+from jobs.records.statuses import NO_TOKEN, OVERTAKEN, postpone, settle
 from jobs.runtime import Runtime
-from jobs.secrets_store import git_token, repository_token
+from jobs.secrets_store import api_token, repository_token
 from jobs.settings import WorkerSettings
 from jobs.states import GitHubState
 
@@ -26,7 +26,6 @@ LONGEST_DELAY = timedelta(minutes=15)
 MOST_ATTEMPTS = 100
 # What is the token's fault, or would not have happened to another one.
 REFUSALS = (GitHubTokenError, GitHubDeniedError)
-OVERTAKEN = "not sent: a later status of the commit took its place"
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,11 @@ def _token(
     session: Session, runtime: Runtime[WorkerSettings], repository: Repository
 ) -> tuple[SecretStr | None, str]:
     """Find a repository's token; one that cannot be opened holds up nobody else's statuses."""
-    settings = runtime.settings
     try:
         own = repository_token(session, repository.id or 0, runtime.vault)
     except ConfigurationError as exc:
         return None, str(exc)
-    token = git_token(
-        own, settings.github_token, git_url=repository.git_url, api_url=settings.github_api_url
-    )
-    return token, NO_TOKEN
+    return api_token(own, runtime.settings.github_token), NO_TOKEN
 
 
 def _is_overtaken(session: Session, status: CommitStatus, deployment: Deployment) -> bool:

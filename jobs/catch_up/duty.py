@@ -66,7 +66,7 @@ def look_after(means: Means, turn: Turn) -> Finding:
 
 
 def _ask_github(look: Look) -> Finding:
-    token = look.remote.token
+    token = look.api_token
     if token is None:
         return by_heads(look, NO_TOKEN)
     try:

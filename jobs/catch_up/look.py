@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import SecretStr
 from sqlmodel import Session
 
 from jobs.adapters.ports import Forge, ForgeRepository, Remote, Source
 from jobs.queries import webhook_url
 from jobs.records.catch_up import Turn
 from jobs.runtime import Runtime
-from jobs.secrets_store import git_token, repository_token
+from jobs.secrets_store import api_token, git_token, repository_token
 from jobs.settings import WorkerSettings
 from jobs.stopping import StopSignal
 
@@ -37,6 +38,7 @@ class Look:
     address: ForgeRepository
     remote: Remote
     hook_url: str
+    api_token: SecretStr | None
 
     def head(self, ref: str) -> str | None:
         """Ask the git server where a branch or tag is; None when there is none.
@@ -55,16 +57,14 @@ def prepare(session: Session, means: Means, turn: Turn) -> Look:
         ConfigurationError: the repository's token cannot be opened.
     """
     repository, settings = turn.repository, means.runtime.settings
-    token = git_token(
-        repository_token(session, repository.id or 0, means.runtime.vault),
-        settings.github_token,
-        git_url=repository.git_url,
-        api_url=settings.github_api_url,
-    )
+    own = repository_token(session, repository.id or 0, means.runtime.vault)
+    fallback = settings.github_token
+    fetches = git_token(own, fallback, git_url=repository.git_url, api_url=settings.github_api_url)
     return Look(
         means,
         turn,
         ForgeRepository(repository.full_name, repository.github_id),
-        Remote(repository_id=repository.id or 0, url=repository.git_url, token=token),
+        Remote(repository_id=repository.id or 0, url=repository.git_url, token=fetches),
         webhook_url(settings),
+        api_token(own, fallback),
     )

@@ -7,6 +7,7 @@ from sqlmodel import Session, col, func, select
 from jobs.models import App, CommitStatus, Deployment, now
 from jobs.states import github_description, github_state
 
+OVERTAKEN = "not sent: a later status of the commit took its place"
 NO_TOKEN = "not configured: the repository has no token"  # noqa: S105
 
 

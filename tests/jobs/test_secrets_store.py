@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from jobs.models import App, Repository
 from jobs.naming import github_host
 from jobs.records.repositories import set_token
-from jobs.secrets_store import git_token, repository_token, webhook_secrets
+from jobs.secrets_store import api_token, git_token, repository_token, webhook_secrets
 from jobs.vault import Vault
 from tests.jobs.bench import TESTER, Bench
 
@@ -32,6 +32,16 @@ def test_the_global_token_goes_to_its_own_host_only(
     git_url: str, api_url: str, expected: SecretStr | None
 ) -> None:
     assert git_token(None, GLOBAL, git_url=git_url, api_url=api_url) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "fallback", "expected"),
+    [(OWN, GLOBAL, OWN), (None, GLOBAL, GLOBAL), (None, SecretStr(""), None)],
+)
+def test_the_api_is_asked_with_the_own_or_the_global_token(
+    own: SecretStr | None, fallback: SecretStr, expected: SecretStr | None
+) -> None:
+    assert api_token(own, fallback) == expected
 
 
 def test_a_repositorys_own_token_comes_first() -> None:

@@ -1,5 +1,6 @@
 """The outbox: every status reaches GitHub in order, once, and holds up nothing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,13 +10,12 @@ from sqlmodel import select
 from jobs.errors import GitHubError, GitHubTokenError
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
 from jobs.records.repositories import set_token
-from jobs.records.statuses import NO_TOKEN
+from jobs.records.statuses import NO_TOKEN, OVERTAKEN
 from jobs.states import GitHubState
 from jobs.statuses import (
     FIRST_DELAY,
     LONGEST_DELAY,
     MOST_ATTEMPTS,
-    OVERTAKEN,
     next_attempt,
     send_due,
 )
@@ -184,6 +184,19 @@ def test_without_a_token_it_says_not_configured(bench: Bench) -> None:
     (status,) = bench.statuses(deployment)
     assert (status.error, status.next_attempt_at) == (NO_TOKEN, None)
     assert problem(bench, app) is None
+
+
+def test_the_global_token_tells_of_a_repository_that_is_fetched_from_elsewhere(
+    bench: Bench,
+) -> None:
+    app = bench.app()
+    bench.push(app)
+    with bench.writing() as session:
+        session.exec(select(Repository)).one().git_url = "https://mirror.example/octo/web.git"
+    settings = bench.runtime.settings.model_copy(update={"github_token": SecretStr("ghp_global")})
+    send_all(replace(bench.runtime, settings=settings), bench.world.forge)
+    assert [str(post.state) for post in bench.world.forge.posts] == ["pending"]
+    assert bench.world.forge.tokens == ["ghp_global"]
 
 
 def test_a_token_that_cannot_be_opened_holds_up_nobody_else(bench: Bench, app: App) -> None:
