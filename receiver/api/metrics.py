@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from jobs.database import Database
 from jobs.models import CommitStatus, Delivery, Deployment, Step, now
+from jobs.records.statuses import NO_TOKEN, OVERTAKEN
 from jobs.states import DeliveryOutcome, DeploymentState
 from receiver.routing import Call, Nothing
 
@@ -97,7 +98,8 @@ def _queue(session: Session) -> Iterator[Metric]:
 def _statuses(session: Session) -> Iterator[Metric]:
     unposted = col(CommitStatus.posted_at).is_(None)
     settled = col(CommitStatus.next_attempt_at).is_(None)
-    failed = session.exec(select(func.count()).where(unposted, settled)).one()
+    tried = col(CommitStatus.error).not_in([NO_TOKEN, OVERTAKEN])
+    failed = session.exec(select(func.count()).where(unposted, settled, tried)).one()
     waiting = session.exec(select(func.count()).where(unposted, ~settled)).one()
     yield CounterMetricFamily(
         "keystone_status_failures", "Commit statuses given up on", value=failed

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from jobs.models import Step, now
-from jobs.records.statuses import settle
+from jobs.records.statuses import NO_TOKEN, OVERTAKEN, settle
 from jobs.states import DeploymentState, StepName, StepState
 from receiver.app import create_app
 from tests.builders import WebRuntime, make_app, make_deployment, signed_push, webhook_secret
@@ -76,10 +76,12 @@ def test_steps_are_timed(viewer: TestClient, runtime: WebRuntime) -> None:
 
 def test_statuses_given_up_on_are_counted(viewer: TestClient, runtime: WebRuntime) -> None:
     make_app(runtime)
-    make_deployment(runtime)
-    make_deployment(runtime)
+    for _ in range(4):
+        make_deployment(runtime)
     with runtime.database.writing() as session:
         settle(session, 1, error="GitHub refused the token")
+        for number, nobody_failed in enumerate((NO_TOKEN, OVERTAKEN), start=2):
+            settle(session, number, error=nobody_failed)
     found = samples(viewer.get("/metrics").text)
     assert found["keystone_status_failures_total"] == 1
     assert found["keystone_statuses_waiting"] == 1
