@@ -13,11 +13,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs.errors import (
+    ConfigurationError,
     ConflictError,
     DockerError,
     GitHubDeniedError,
     GitHubError,
+    GitHubTokenError,
     KeystoneError,
+    NotFoundError,
     QueueError,
 )
 
@@ -33,7 +36,15 @@ LONGEST_BACKLOG = 1000
 QUESTIONS, ERRANDS = "questions", "errands"
 # What an answer may say went wrong; everything else is the engine's fault.
 ERRORS: dict[str, type[KeystoneError]] = {
-    kind.__name__: kind for kind in (ConflictError, GitHubError, GitHubDeniedError)
+    kind.__name__: kind
+    for kind in (
+        ConfigurationError,
+        ConflictError,
+        GitHubDeniedError,
+        GitHubError,
+        GitHubTokenError,
+        NotFoundError,
+    )
 }
 
 
@@ -94,7 +105,7 @@ class Bus:
         Raises:
             QueueError: it did not answer in time.
             DockerError: it could not find out.
-            GitHubError, ConflictError: an errand was refused.
+            GitHubError, ConflictError, ConfigurationError, NotFoundError: an errand was refused.
         """
         question = {"id": uuid.uuid4().hex, "kind": kind, "about": about}
         self._call("rpush", f"{self._prefix}-{line}", json.dumps(question))

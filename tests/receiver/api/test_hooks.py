@@ -53,6 +53,9 @@ def test_it_is_installed_for_whoever_asks(admin: TestClient, watcher: Watcher) -
     [
         ("GitHubDeniedError", 502, "github_refused"),
         ("GitHubError", 502, "github_refused"),
+        ("GitHubTokenError", 502, "github_refused"),
+        ("NotFoundError", 404, "not_found"),
+        ("ConfigurationError", 400, "invalid"),
         ("ConflictError", 409, "conflict"),
     ],
 )
