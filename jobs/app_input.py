@@ -277,6 +277,13 @@ class AppChange(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class AppPatch(AppChange):
+    """A change by the API, which may be sent all that a new app is made of."""
+
+    name: AppName | None = Field(None, description="As it is: an app keeps its name")
+    repository: RepositoryName | None = Field(None, description="As it is, too")
+
+
 class AppInput(AppChange):
     """What a new app is."""
 

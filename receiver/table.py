@@ -1,6 +1,6 @@
 """Every address that is not a page: its method, who may use it, what it takes and gives."""
 
-from jobs.app_input import AppChange, AppInput
+from jobs.app_input import AppInput, AppPatch
 from jobs.states import Role
 from jobs.views import (
     AppView,
@@ -94,7 +94,7 @@ ENDPOINTS = (
         "/api/apps/{app}",
         apps.update_app,
         needs=ADMIN,
-        takes=AppChange,
+        takes=AppPatch,
         gives=AppView,
         errors=(409,),
     ),

@@ -95,7 +95,7 @@ def change_app(
     """Change the fields that were given; what the container is made of marks it for a redeploy.
 
     Raises:
-        ConfigurationError: the git URL or the port is not allowed.
+        ConfigurationError: the git URL is not allowed, or what an app keeps is to change.
         ConflictError: a domain is taken.
     """
     given = change.given()
@@ -105,9 +105,9 @@ def change_app(
         _move(session, repository, git_url, actor, vault=vault)
     if (token := given.pop("token", None)) is not None:
         set_token(session, repository, token, actor, vault=vault)
-    if "host_port" in given and given["host_port"] != app.host_port:
-        _refuse_new_port(app, given["host_port"])
-    given.pop("host_port", None)
+    _ensure_kept(given.pop("name", None), app.name, "name", app)
+    _ensure_kept(given.pop("repository", None), repository.full_name, "repository", app)
+    _ensure_kept(given.pop("host_port", None), app.host_port, "host_port", app)
     known = {**app.model_dump(), "domains": domains_of(session, app)}
     before = {name: known[name] for name in given if known[name] != given[name]}
     _assign(session, app, {name: given[name] for name in before})
@@ -141,11 +141,12 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.lower()
 
 
-def _refuse_new_port(app: App, port: int | None) -> None:
-    raise ConfigurationError(
-        f"host_port: {app.name} keeps its port {app.host_port}: an app's public address never "
-        f"changes; add another app to get {port or 'another port'}"
-    )
+def _ensure_kept(wanted: str | int | None, kept: str | int, field: str, app: App) -> None:
+    """Refuse to change what people and programs know an app by."""
+    if wanted is not None and str(wanted).lower() != str(kept).lower():
+        raise ConfigurationError(
+            f"{field}: {app.name} keeps {kept}; add another app to get {wanted}"
+        )
 
 
 def _assign(session: Session, app: App, values: dict[str, Any]) -> None:

@@ -147,8 +147,9 @@ class TestChanging:
     def test_the_port_never_changes(self, bench: Bench) -> None:
         app = bench.app()
         assert change(bench, app, host_port=app.host_port).host_port == app.host_port
-        with pytest.raises(ConfigurationError, match="keeps its port"):
+        with pytest.raises(ConfigurationError, match="keeps 20000"):
             change(bench, app, host_port=20500)
+        assert change(bench, app, host_port=None).host_port == app.host_port
 
     def test_a_token_is_set_and_taken_away(self, bench: Bench) -> None:
         app = bench.app()

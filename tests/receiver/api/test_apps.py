@@ -4,6 +4,7 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
+from jobs.app_input import AppInput
 from jobs.models import AuditEvent
 from jobs.states import DeploymentState
 from tests.builders import WebRuntime, make_app, make_deployment, set_state
@@ -107,12 +108,29 @@ def test_only_what_is_given_changes(admin: TestClient, runtime: WebRuntime) -> N
     assert (answer.json()["auto_deploy"], answer.json()["branch"]) == (False, "stable")
 
 
-@pytest.mark.parametrize("change", [{"name": "other"}, {"repository": "a/b"}, {"branch": None}])
-def test_what_cannot_change_is_refused(
-    admin: TestClient, runtime: WebRuntime, change: dict[str, object]
-) -> None:
+def test_what_an_app_must_have_is_not_taken_away(admin: TestClient, runtime: WebRuntime) -> None:
     make_app(runtime)
-    assert admin.patch("/api/apps/web", json=change).status_code == 400
+    assert admin.patch("/api/apps/web", json={"branch": None}).status_code == 400
+
+
+def test_an_app_may_be_sent_back_as_it_was_described(admin: TestClient) -> None:
+    told = admin.post("/api/apps", json=NEW).json()
+    same = {name: told[name] for name in AppInput.model_fields if name in told}
+    assert same.keys() >= {"name", "repository", "host_port"}
+    answer = admin.patch("/api/apps/web", json=same | {"host_port": None, "branch": "next"})
+    assert answer.status_code == 200, answer.text
+    assert {name: answer.json()[name] for name in same} == same | {"branch": "next"}
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("name", "other"), ("repository", "octo/other"), ("host_port", 20001)]
+)
+def test_what_an_app_is_known_by_stays(admin: TestClient, field: str, other: object) -> None:
+    admin.post("/api/apps", json=NEW)
+    answer = admin.patch("/api/apps/web", json={field: other, "branch": "next"})
+    assert answer.status_code == 400
+    assert message(answer).startswith(f"{field}: web keeps ")
+    assert admin.get("/api/apps/web").json()["branch"] == "main"
 
 
 def test_the_token_is_write_only(admin: TestClient) -> None:
