@@ -5,7 +5,9 @@ MB went through, uvicorn 0.54.0); its slow one is bounded, but answers 400 where
 """
 
 import asyncio
+import json
 import socket
+from dataclasses import dataclass
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,7 +18,35 @@ LOOK_EVERY_S = 30.0
 # What the kernel may keep that is not on its way yet. It would keep megabytes, and whoever reads
 # those slowly would look to us like somebody who does not read at all.
 MOST_UNSENT = 64 * 1024
-TOO_LONG, TOO_SLOW = "431 Request Header Fields Too Large", "408 Request Timeout"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer to what never became a request."""
+
+    status: str
+    code: str
+    message: str
+
+    @property
+    def wire(self) -> bytes:
+        """The whole answer."""
+        body = json.dumps({"error": {"code": self.code, "message": self.message}})
+        head = (
+            f"HTTP/1.1 {self.status}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            "connection: close",
+        )
+        return "\r\n".join([*head, "", body]).encode()
+
+
+TOO_LONG = Refusal(
+    "431 Request Header Fields Too Large",
+    "headers_too_large",
+    "the address and the headers are too long; send less",
+)
+TOO_SLOW = Refusal("408 Request Timeout", "too_slow", "the request did not come in time")
 
 
 class CountingTransport:
@@ -103,10 +133,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._left_then = left
         self._look_later()
 
-    def _refuse(self, status: str) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         if not self.transport.is_closing():
-            refusal = f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(refusal.encode())
+            self.transport.write(refusal.wire)
             self.transport.close()
 
     def on_headers_complete(self) -> None:

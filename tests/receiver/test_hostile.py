@@ -253,7 +253,9 @@ def hurried(client: TestClient) -> Iterator[int]:
 def test_a_head_that_never_ends_is_not_waited_for(hurried: int, begun: bytes) -> None:
     with connected(hurried) as connection:
         connection.sendall(begun)
-        assert read_answer(connection).status == 408
+        answer = read_answer(connection)
+    assert answer.status == 408
+    assert json.loads(answer.body)["error"]["code"] == "too_slow"
 
 
 class WatchfulHttp(BoundedHttp):
