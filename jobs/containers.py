@@ -1,5 +1,6 @@
 """Keeping with each app what Docker says of its live container."""
 
+import time
 from datetime import datetime, timedelta
 
 from sqlmodel import col, select
@@ -12,6 +13,10 @@ from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
 from jobs.work import Tools
 
+# What the watcher is told to stop by shall not wait for long.
+FOLLOWS_S = 2.0
+# One that has ended is started again at once, mostly: nobody is to be told of that half.
+SETTLES_WITHIN_S = 0.3
 # One that ends some seconds after each start is running nearly whenever it is looked at.
 FEWEST_RESTARTS = 3
 STEADY_AFTER_MIN = 3
@@ -33,6 +38,17 @@ def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         # died: then the container may have ended since, with nobody to start it again.
         if found.state is not ContainerState.MISSING and found.restart != wanted:
             tools.engine.keep_running(found.id, wanted)
+
+
+def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Look at a live container as soon as something happens to it, for a while."""
+    for container_id in tools.engine.changes(within_s=FOLLOWS_S):
+        with runtime.database.reading() as session:
+            serves = select(App).where(App.live_container_id == container_id)
+            app = session.exec(serves).first()
+        if app is not None:
+            time.sleep(SETTLES_WITHIN_S)
+            note_container(runtime, app, tools.engine.inspect(container_id))
 
 
 def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:

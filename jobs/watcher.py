@@ -17,6 +17,7 @@ from jobs.adapters.ports import Forge
 from jobs.answers import answer_next, do_next_errand
 from jobs.catch_up.duty import CatchingUp
 from jobs.catch_up.look import Means
+from jobs.containers import follow_containers
 from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
@@ -71,13 +72,15 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
     errands = GitHubForge(runtime.settings.github_api_url, total_timeout_s=ERRAND_WITHIN_S)
-    repair, broom, report, answer, tidy, doors, look = (real_tools(runtime) for _ in range(7))
+    repair, broom, report, answer, tidy, doors, look, ears = (real_tools(runtime) for _ in range(8))
     return [
         Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair, REPAIRS)),
         Duty("sweep", RECONCILE_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
         # On its own, because a round of repairs may take long: a new domain shall work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
+        # What it misses between two times the next round of repairs sees.
+        Duty("docker's events", 0, lambda: follow_containers(runtime, ears)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("errands", 0, lambda: do_next_errand(runtime, errands)),
         Duty("catching up", CATCH_UP_EVERY_S, catching_up(runtime)),

@@ -4,6 +4,7 @@ Nothing without the label of this Keystone's identity is listed, changed or remo
 asks, it is not there. Images are built by `jobs.adapters.docker_builds`.
 """
 
+import json
 import os
 import shutil
 import ssl
@@ -50,6 +51,9 @@ TIMEOUT_S = 60
 BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 400, 403, 404, 409
 MOST_ADDRESS_TRIES = 3
 MOST_OUTPUT_LINES = 5000
+# What the engine calls what may change the state of a container.
+CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"]
+LATE_S = 3.0
 REMOVAL_DEADLINE_S = 20
 REMOVAL_POLL_S = 0.1
 
@@ -199,6 +203,25 @@ class DockerEngine:
         if found is None:
             return Container(id=container_id, state=ContainerState.MISSING)
         return values.read_container(found.attrs)
+
+    def changes(self, *, within_s: float) -> Iterator[str]:
+        """Give the id of a container of ours each time something happens to it, for a while."""
+        filters = {"label": [self._ours["label"]], "type": ["container"], "event": CHANGES}
+        begun = time.time()
+        wanted = {
+            # Without it the engine would begin with all that it remembers.
+            "since": f"{begun:.3f}",
+            "until": f"{begun + within_s:.3f}",
+            "filters": json.dumps(filters),
+        }
+        api = self._client.api
+        url = f"{api.base_url}/v{api.api_version}/events"
+        # Not `api.events`, which would wait for ever for an engine that hangs.
+        patience = within_s + LATE_S
+        with _translated(), api.get(url, params=wanted, stream=True, timeout=patience) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines(chunk_size=None):
+                yield str(json.loads(line)["Actor"]["ID"])
 
     def containers(self) -> list[Container]:
         """List every container of this Keystone, stopped ones too."""

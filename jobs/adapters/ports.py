@@ -237,6 +237,12 @@ class Engine(Protocol):
     def inspect(self, container_id: str) -> Container:
         """Describe a container."""
 
+    def changes(self, *, within_s: float) -> Iterator[str]:
+        """Give the id of a container each time something happens to it, for so many seconds.
+
+        What happens while nobody listens is not told afterwards.
+        """
+
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give the last lines the container wrote, oldest first, at most `tail`."""
 

@@ -6,6 +6,7 @@ can show has files of its own.
 
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -104,6 +105,21 @@ class EngineBench:
             labels=labels(IDENTITY, "web", 7),
             memory_mb=64,
         )
+
+
+def heard_while(engine: Engine, change: Callable[[], object]) -> set[str]:
+    """Listen to an engine while something is done, until it is told of."""
+    heard: set[str] = set()
+
+    def hears_something() -> bool:
+        heard.update(engine.changes(within_s=2))
+        return bool(heard)
+
+    changing = threading.Timer(0.3, change)
+    changing.start()
+    wait_for(hears_something)
+    changing.join()
+    return heard
 
 
 def _ignore(_line: str) -> None:
@@ -221,6 +237,15 @@ class TestEngine:
         assert bench.engine.inspect(started.id).state is ContainerState.MISSING
         assert bench.engine.output(started.id, tail=5) == []
         bench.engine.keep_running(started.id)
+
+    def test_what_happens_to_a_container_is_told_at_once(self, bench: EngineBench) -> None:
+        spec = bench.spec(bench.build())
+        heard = heard_while(bench.engine, lambda: bench.engine.start(spec))
+        (ours,) = bench.engine.containers()
+        assert heard == {ours.id}
+        assert list(bench.engine.changes(within_s=0.2)) == []
+        heard = heard_while(bench.engine, lambda: bench.engine.stop(ours.id, grace_s=0))
+        assert heard == {ours.id}
 
     def test_an_image_in_use_stays_and_a_tag_too_many_goes(self, bench: EngineBench) -> None:
         image_id = bench.build(tag="used")

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from jobs.adapters.ports import (
@@ -69,6 +69,7 @@ class FakeEngine(Scripted):
         self.build_error: BuildError | None = None
         self.build_takes_s = 0.0
         self.all_containers: dict[str, FakeContainer] = {}
+        self.changed: list[str] = []  # ids, since somebody asked last
         self.all_images: dict[str, Image] = {}
         self.all_networks: dict[str, Mapping[str, str]] = {}  # with their labels
         self.graces: dict[str, int] = {}  # by the container's id
@@ -131,6 +132,12 @@ class FakeEngine(Scripted):
         found = self._find(container_id)
         return found.about if found else Container(container_id, ContainerState.MISSING)
 
+    def changes(self, *, within_s: float) -> Iterator[str]:
+        """Give what has happened since it was asked last, and wait for no more."""
+        self._called("changes", f"{within_s:g} s")
+        while self.changed:
+            yield self.changed.pop(0)
+
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give its last lines."""
         self._called("output", container_id)
@@ -162,6 +169,7 @@ class FakeEngine(Scripted):
         self.graces[container_id] = grace_s
         if found := self._find(container_id):
             del self.all_containers[found.about.id]
+            self.changed.append(found.about.id)
 
     def containers(self) -> list[Container]:
         """List ours."""
@@ -218,6 +226,7 @@ class FakeEngine(Scripted):
         """Have a container end, be restarted over and over, or disappear."""
         found = self.all_containers[container_id]
         found.about = replace(found.about, state=state, exit_code=exit_code)
+        self.changed.append(container_id)
         if state is ContainerState.MISSING:
             del self.all_containers[container_id]
 
@@ -257,6 +266,7 @@ class FakeEngine(Scripted):
             first_health_s=behaviour.first_health_s,
         )
         self.all_containers[about.id] = FakeContainer(about, spec, behaviour)
+        self.changed.append(about.id)
         return about
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:

@@ -8,7 +8,13 @@ import pytest
 
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.ports import Container, ContainerSpec
-from jobs.containers import FEWEST_RESTARTS, describe, look_at_containers, note_container
+from jobs.containers import (
+    FEWEST_RESTARTS,
+    describe,
+    follow_containers,
+    look_at_containers,
+    note_container,
+)
 from jobs.models import App, now
 from jobs.naming import labels
 from jobs.queries import app_view
@@ -48,6 +54,16 @@ def test_a_live_container_that_nobody_keeps_running_is_kept_from_now_on(
     bench.world.journal.clear()
     look(bench)
     assert bench.world.calls("keep_running") == []
+
+
+def test_what_docker_tells_is_noted_at_once(bench: Bench, app: App) -> None:
+    other = bench.world.engine.add_container("of-somebody-else", {})
+    bench.world.engine.crash(other, ContainerState.EXITED)
+    bench.world.engine.crash(live(app), ContainerState.EXITED, exit_code=3)
+    follow_containers(bench.runtime, bench.world.tools)
+    told = bench.fresh(app)
+    assert told.container_state is ContainerState.EXITED
+    assert told.container_reason == "its container exited with code 3"
 
 
 def test_one_that_has_ended_before_anybody_kept_it_running_is_started(
