@@ -57,6 +57,7 @@ DONE = {
     "set-token": "The token is kept; it is used from now on.",
     "remove-token": "The token is gone.",
     "end-older": "Only the newest webhook secret verifies now.",
+    "drop-secret": "Its own webhook secret verifies nothing any more.",
     "install-hook": "The webhook stands on GitHub, with the right address and secret.",
     "add-user": "The user can log in now.",
     "change-user": "Changed; it counts from the user's next request on.",

@@ -65,5 +65,8 @@ def _wanted(session: Session, runtime: Runtime[Reaching], app_id: int) -> Wanted
         )
     secrets = webhook_secrets(session, vault).get(app.repository_id)
     if not secrets:
-        raise ConflictError(f"{repository.full_name} has no webhook secret of its own")
+        raise ConflictError(
+            f"{repository.full_name} has no webhook secret of its own to sign with; "
+            f"`keystone webhook-secret rotate {app.name}` makes one"
+        )
     return Wanted(repository, HookWish(webhook_url(settings), secrets[0]), token)

@@ -171,6 +171,7 @@ APP = (
                 then=_new_secret,
             ),
             "end-older": Sheet(repositories.end_older_secrets, places=[ID]),
+            "drop-secret": Sheet(repositories.drop_secrets, places=[ID]),
             "install-hook": Sheet(hooks.install_hook),
         },
     ),

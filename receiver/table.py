@@ -289,6 +289,14 @@ ENDPOINTS = (
     ),
     Endpoint(
         "DELETE",
+        "/api/repositories/{id}/webhook-secret",
+        repositories.drop_secrets,
+        needs=ADMIN,
+        gives=RepositoryView,
+        errors=(409,),
+    ),
+    Endpoint(
+        "DELETE",
         "/api/repositories/{id}/webhook-secret/previous",
         repositories.end_older_secrets,
         needs=ADMIN,

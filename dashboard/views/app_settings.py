@@ -16,6 +16,7 @@ from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
 from jobs import queries
 from jobs.models import now
 from jobs.repositories import repository_view
+from jobs.settings import Settings, WebSettings
 from jobs.views import AppView
 
 PARTS = (
@@ -100,6 +101,7 @@ def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
         "previous_for": labels.waited(now(), until) if until else "",
         "token_field": TOKEN,
         "overlap_field": OVERLAP,
+        "has_fallback": _has_fallback(pages.settings_of(request)),
     }
     return _draw(request, filled, "repository", app, values)
 
@@ -120,6 +122,11 @@ def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 def _app(session: Session, request: Request) -> AppView:
     return queries.app_view(session, request.path_params["app"], pages.settings_of(request))
+
+
+def _has_fallback(settings: Settings) -> bool:
+    """Whether KEYSTONE_WEBHOOK_SECRET is set; what it is, no page is told."""
+    return isinstance(settings, WebSettings) and bool(settings.webhook_secret.get_secret_value())
 
 
 def _draw(

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_facts, show_json
 from jobs.queries import find_app, webhook_url
 from jobs.records.repositories import (
+    drop_webhook_secrets,
     find_repository,
     finish_webhook_rotation,
     rotate_webhook_secret,
@@ -72,6 +73,22 @@ def finish(whose: Whose) -> None:
         repository = find_repository(session, _id(session, whose))
         finish_webhook_rotation(session, repository, actor())
     typer.echo(f"Only the newest webhook secret of {repository.full_name} verifies now.")
+
+
+@webhook_secret.command("drop")
+def drop(whose: Whose, *, as_json: AsJson = False) -> None:
+    """Take the repository's own secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on."""
+    keystone = open_keystone()
+    fallback = keystone.settings.webhook_secret
+    with keystone.database.writing() as session:
+        repository = find_repository(session, _id(session, whose))
+        drop_webhook_secrets(session, repository, actor(), fallback=fallback)
+        session.flush()
+        view = repository_view(session, repository.id or 0)
+    if as_json:
+        show_json(view.webhook_secret)
+        return
+    typer.echo(f"Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of {view.full_name} now.")
 
 
 @webhook_secret.command("show")

@@ -20,6 +20,7 @@ class Tag(StrEnum):
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
     WEBHOOK_SECRET_ROTATED = "repository.webhook_secret_rotated"  # noqa: S105
     WEBHOOK_SECRET_FINISHED = "repository.webhook_secret_finished"  # noqa: S105
+    WEBHOOK_SECRET_DROPPED = "repository.webhook_secret_dropped"  # noqa: S105
     KEY_ADDED = "key.added"
     KEY_ROTATED = "key.rotated"
     KEY_DROPPED = "key.dropped"

@@ -141,6 +141,31 @@ def finish_webhook_rotation(session: Session, repository: Repository, actor: Act
     return len(older)
 
 
+def drop_webhook_secrets(
+    session: Session, repository: Repository, actor: Actor, *, fallback: SecretStr
+) -> None:
+    """Take a repository's own webhook secrets away, if it has any; the fallback verifies instead.
+
+    Args:
+        fallback: KEYSTONE_WEBHOOK_SECRET.
+
+    Raises:
+        ConflictError: it is not set, so nothing would verify.
+    """
+    if not fallback.get_secret_value():
+        raise ConflictError(
+            f"no delivery of {repository.full_name} could be verified without its own webhook "
+            "secret: set KEYSTONE_WEBHOOK_SECRET and start Keystone again first"
+        )
+    forget_expired(session)
+    own = _webhook_secrets(session, repository)
+    if not own:
+        return
+    for row in own:
+        session.delete(row)
+    note(session, Tag.WEBHOOK_SECRET_DROPPED, actor, _target(repository), dropped=len(own))
+
+
 def forget_expired(session: Session) -> None:
     """Remove every secret whose time is over; none of them verifies anything any more."""
     over = col(RepositorySecret.expires_at) <= now()

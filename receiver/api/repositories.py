@@ -8,6 +8,7 @@ from sqlmodel import Session
 from jobs.models import Repository
 from jobs.queries import webhook_url
 from jobs.records.repositories import (
+    drop_webhook_secrets,
     find_repository,
     finish_webhook_rotation,
     rotate_webhook_secret,
@@ -72,3 +73,16 @@ def end_older_secrets(call: Call[Nothing]) -> None:
     """End the time in which older webhook secrets verify as well."""
     with call.writing() as session:
         finish_webhook_rotation(session, find_repository(session, call.id()), call.actor)
+
+
+def drop_secrets(call: Call[Nothing]) -> RepositoryView:
+    """Take a repository's own webhook secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on.
+
+    Where there is none, nothing changes.
+    """
+    fallback = call.settings.webhook_secret
+    with call.writing() as session:
+        repository = find_repository(session, call.id())
+        drop_webhook_secrets(session, repository, call.actor, fallback=fallback)
+        session.flush()
+        return repository_view(session, call.id())

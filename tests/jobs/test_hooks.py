@@ -4,13 +4,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import select
 
 from jobs.answers import do_next_errand
 from jobs.bus import ERRANDS
 from jobs.errors import ConflictError, GitHubDeniedError, GitHubError, NotFoundError, QueueError
 from jobs.hooks import install_hook
-from jobs.models import App, AuditEvent, RepositorySecret, SecretKind
+from jobs.models import App, AuditEvent
+from jobs.records.repositories import drop_webhook_secrets, find_repository
 from jobs.secrets_store import webhook_secrets
 from tests.jobs.bench import TESTER, Bench, wait_for
 
@@ -57,12 +59,13 @@ def test_without_a_token_it_says_how_to_set_one(bench: Bench) -> None:
     assert bench.world.forge.wishes == []
 
 
-def test_without_a_secret_of_its_own_nothing_is_made(bench: Bench, app: App) -> None:
+def test_without_a_secret_of_its_own_it_says_how_to_make_one(bench: Bench, app: App) -> None:
     with bench.writing() as session:
-        statement = select(RepositorySecret).where(RepositorySecret.kind == SecretKind.WEBHOOK)
-        session.delete(session.exec(statement).one())
-    with pytest.raises(ConflictError, match="no webhook secret"):
+        repository = find_repository(session, app.repository_id)
+        drop_webhook_secrets(session, repository, TESTER, fallback=SecretStr("the global one"))
+    with pytest.raises(ConflictError, match="keystone webhook-secret rotate web"):
         install_hook(bench.runtime, bench.world.forge, app_id=app.id or 0, by=TESTER)
+    assert bench.world.forge.wishes == []
 
 
 def test_what_github_refuses_leaves_no_trace(bench: Bench, app: App) -> None:

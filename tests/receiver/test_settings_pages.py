@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import select
 from starlette.testclient import TestClient
 
 from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
 from dashboard.forms import Kind
 from jobs.app_input import AppChange
-from jobs.models import AuditEvent
+from jobs.models import AuditEvent, Repository
 from jobs.queries import find_app
 from jobs.records.environment import open_variables
+from jobs.records.repositories import drop_webhook_secrets
 from jobs.states import Role
 from receiver.access import SAFE_METHODS
 from receiver.api.questions import MOST_AT_ONCE
@@ -22,12 +24,14 @@ from receiver.routing import Endpoint
 from receiver.settings_pages import SETTINGS_PAGES
 from receiver.table import ENDPOINTS
 from tests.builders import (
+    TESTER,
     WebRuntime,
     make_app,
     make_deployment,
     make_user,
 )
 from tests.certificates import Authority
+from tests.conftest import GLOBAL_SECRET
 from tests.receiver.settings_forms import SETTINGS, Browser, browser_of, problem, shown, tags, view
 
 SECRET = "planted-and-never-to-be-seen-again"
@@ -282,6 +286,40 @@ def test_a_repositorys_token_and_webhook_secret_are_renewed(
         html,
     )
     assert "verifies as well for" not in ada.done(address, "end-older", **repository)
+
+
+def test_a_repositorys_own_secret_is_dropped_for_the_global_one(
+    ada: Browser, web: None, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.api.hooks.PATIENCE_S", 0.2)
+    address = f"{SETTINGS}/repository"
+    repository = {"id": str(view(runtime).repository_id)}
+    assert "Drop its own secret</button>" in ada.page(address)
+    html = ada.done(address, "drop-secret", **repository)
+    assert "no secret of its own: KEYSTONE_WEBHOOK_SECRET verifies." in html
+    assert GLOBAL_SECRET.get_secret_value() not in html
+    # Neither has anything to work with, nor has a secret before the next one.
+    assert "Drop its own secret" not in html
+    assert "Install it on GitHub" not in html
+    ada.refused(address, "install-hook", 503)  # by a page that was drawn before
+    assert '<input type="hidden" name="overlap_hours" value="0">' in html
+    assert ada.send(address, "rotate-secret", **repository, overlap_hours="0").status_code == 200
+    assert "Its secret was set" in ada.page(address)
+
+
+def test_no_secret_is_dropped_where_nothing_would_verify(web: None, runtime: WebRuntime) -> None:
+    address = f"{SETTINGS}/repository"
+    repository = {"id": str(view(runtime).repository_id)}
+    bare = runtime.settings.model_copy(update={"webhook_secret": SecretStr("")})
+    with TestClient(create_app(replace(runtime, settings=bare))) as client:
+        ada = browser_of(client, runtime, Role.ADMIN)
+        assert "Drop its own secret" not in ada.page(address)
+        html = ada.refused(address, "drop-secret", 409, **repository)
+        assert "set KEYSTONE_WEBHOOK_SECRET" in html
+        with runtime.database.writing() as session:
+            row = session.get_one(Repository, int(repository["id"]))
+            drop_webhook_secrets(session, row, TESTER, fallback=GLOBAL_SECRET)
+        assert "KEYSTONE_WEBHOOK_SECRET is not set: nothing verifies." in ada.page(address)
 
 
 def test_a_hook_that_cannot_be_installed_now_says_so(

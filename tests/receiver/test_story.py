@@ -89,6 +89,7 @@ STORY = (
     Change("PUT", "/api/repositories/{id}/token", "repository.token_set", {"token": PAT}),
     Change("POST", "/api/repositories/{id}/webhook-secret", "repository.", {}),
     Change("DELETE", "/api/repositories/{id}/webhook-secret/previous", "repository."),
+    Change("DELETE", "/api/repositories/{id}/webhook-secret", "repository."),
     Change(
         "PUT", "/api/repositories/{id}/webhook-secret", "repository.", {"secret": WEBHOOK_SECRET}
     ),

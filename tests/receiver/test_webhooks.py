@@ -37,6 +37,7 @@ from tests.builders import (
 from tests.conftest import GLOBAL_SECRET
 
 WEBHOOK = "/webhooks/github"
+OWN_SECRET = "/api/repositories/1/webhook-secret"
 OTHER_ID = 4242
 Changes = dict[str, Any]
 
@@ -286,12 +287,14 @@ def test_an_unknown_repository_signed_globally_is_ignored(
 
 
 def test_the_global_secret_speaks_for_a_repository_without_its_own(
-    client: TestClient, runtime: WebRuntime, secret: SecretStr
+    client: TestClient, admin: TestClient, secret: SecretStr
 ) -> None:
-    with runtime.database.writing() as session:
-        for row in session.exec(select(RepositorySecret)).all():
-            session.delete(row)
+    assert deliver(client, signed_push(GLOBAL_SECRET)).status_code == 401
+    assert admin.delete(OWN_SECRET).status_code == 200
+    assert deliver(client, signed_push(secret)).status_code == 401
     assert deliver(client, signed_push(GLOBAL_SECRET)).status_code == 202
+    assert admin.post(OWN_SECRET, json={}).status_code == 201
+    assert deliver(client, signed_push(GLOBAL_SECRET)).status_code == 401
 
 
 def test_either_of_two_secrets_is_good_while_one_replaces_the_other(

@@ -12,6 +12,7 @@ from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
+GLOBAL = "verifies-an-organization"
 WANTED = "the token lacks a permission; GitHub wants statuses=write"
 
 
@@ -23,7 +24,7 @@ def app(keystone: Commands) -> None:
 
 def verifying(inside: Inside) -> list[str]:
     with inside.database.reading() as session:
-        (found,) = webhook_secrets(session, inside.vault).values()
+        found = webhook_secrets(session, inside.vault).get(1, [])
     return [secret.get_secret_value() for secret in found]
 
 
@@ -58,6 +59,23 @@ def test_somebodys_own_comes_from_standard_input(keystone: Commands, inside: Ins
     refused = keystone("webhook-secret", "set", "web", stdin="too short\n", code=2)
     assert "at least 16 characters" in refused.stderr
     assert "too short" not in refused.stderr
+
+
+def test_its_own_are_dropped_for_the_global_one(
+    keystone: Commands, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = keystone("webhook-secret", "drop", "web", code=4)
+    assert "set KEYSTONE_WEBHOOK_SECRET" in refused.stderr
+    assert len(verifying(inside)) == 1
+    monkeypatch.setenv("KEYSTONE_WEBHOOK_SECRET", GLOBAL)
+    told = keystone("webhook-secret", "drop", "Octo/WEB").stdout
+    assert told == "Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of octo/web now.\n"
+    assert verifying(inside) == []
+    again = keystone("webhook-secret", "drop", "web", "--json")
+    assert again.json == {"since": None, "previous_until": None}
+    assert "KEYSTONE_WEBHOOK_SECRET" in keystone("webhook-secret", "show", "web").stdout
+    made = keystone("webhook-secret", "rotate", "web", "--json").json
+    assert (verifying(inside), made["previous_until"]) == ([made["secret"]], None)
 
 
 def test_what_is_not_there_is_not_found(keystone: Commands) -> None:

@@ -11,6 +11,7 @@ from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.models import App, AuditEvent, Repository, RepositorySecret, TokenUse, now
 from jobs.records.repositories import (
     MOST_SECRETS,
+    drop_webhook_secrets,
     find_repository,
     finish_webhook_rotation,
     forget_expired,
@@ -20,7 +21,7 @@ from jobs.records.repositories import (
     set_token,
 )
 from jobs.repositories import repository_view
-from jobs.secrets_store import webhook_secrets
+from jobs.secrets_store import repository_token, webhook_secrets
 from tests.jobs.bench import TESTER, Bench
 
 API, FETCH = TokenUse.API, TokenUse.FETCH
@@ -90,9 +91,15 @@ def finish(bench: Bench, app: App) -> int:
         return finish_webhook_rotation(session, repository, TESTER)
 
 
+def drop(bench: Bench, app: App, fallback: str = "what verifies instead") -> None:
+    with bench.writing() as session:
+        repository = find_repository(session, app.repository_id)
+        drop_webhook_secrets(session, repository, TESTER, fallback=SecretStr(fallback))
+
+
 def verifying(bench: Bench, app: App) -> list[SecretStr]:
     with bench.reading() as session:
-        return webhook_secrets(session, bench.runtime.vault)[app.repository_id]
+        return webhook_secrets(session, bench.runtime.vault).get(app.repository_id, [])
 
 
 def until(bench: Bench, app: App) -> datetime | None:
@@ -164,6 +171,34 @@ class TestTheWebhookSecret:
         theirs = verifying(bench, other)
         rotate(bench, app, timedelta(0))
         assert verifying(bench, other) == theirs
+
+    def test_all_of_them_are_dropped_and_nothing_else(self, bench: Bench, app: App) -> None:
+        other = bench.app("other", repository="octo/other")
+        theirs = verifying(bench, other)
+        rotate(bench, app)
+        drop(bench, app)
+        assert (verifying(bench, app), verifying(bench, other)) == ([], theirs)
+        with bench.reading() as session:
+            assert repository_token(session, app.repository_id, bench.runtime.vault) is not None
+            assert repository_view(session, app.repository_id).webhook_secret.since is None
+
+    def test_dropping_them_again_changes_nothing(self, bench: Bench, app: App) -> None:
+        for _ in range(2):
+            drop(bench, app)
+        [event] = events(bench)
+        assert event.tag == "repository.webhook_secret_dropped"
+        assert event.details == {"dropped": 1}
+
+    def test_they_stay_when_nothing_would_verify(self, bench: Bench, app: App) -> None:
+        kept = verifying(bench, app)
+        with pytest.raises(ConflictError, match="set KEYSTONE_WEBHOOK_SECRET"):
+            drop(bench, app, fallback="")
+        assert (verifying(bench, app), events(bench)) == (kept, [])
+
+    def test_a_rotation_makes_one_where_there_is_none(self, bench: Bench, app: App) -> None:
+        drop(bench, app)
+        new = rotate(bench, app)
+        assert (verifying(bench, app), until(bench, app)) == ([new], None)
 
     def test_somebodys_own_is_taken(self, bench: Bench, app: App) -> None:
         own = SecretStr("sixteen letters!")

@@ -1,5 +1,6 @@
 """/api/repositories: where apps come from, and their tokens."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,8 +9,10 @@ from starlette.testclient import TestClient
 
 from jobs.models import now
 from jobs.secrets_store import repository_token, webhook_secrets
+from receiver.app import create_app
 from receiver.signature import sign
 from tests.builders import WebRuntime, make_app
+from tests.conftest import GLOBAL_SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +56,7 @@ class TestTheWebhookSecret:
 
     def verifying(self, runtime: WebRuntime) -> list[str]:
         with runtime.database.reading() as session:
-            found = webhook_secrets(session, runtime.vault)[1]
+            found = webhook_secrets(session, runtime.vault).get(1, [])
         return [secret.get_secret_value() for secret in found]
 
     def test_a_new_one_is_shown_once_and_both_verify_for_a_day(
@@ -92,6 +95,30 @@ class TestTheWebhookSecret:
         assert "at least 16 characters" in refused.json()["error"]["message"]
         assert "too short" not in refused.text
 
+    def test_its_own_are_dropped_once_and_for_all(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        admin.post(self.PATH, json={})
+        answers = [admin.delete(self.PATH) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        for answer in answers:
+            shown = answer.json()["webhook_secret"]
+            assert shown == {"since": None, "previous_until": None}
+            assert GLOBAL_SECRET.get_secret_value() not in answer.text
+        assert self.verifying(runtime) == []
+        made = admin.post(self.PATH, json={}).json()
+        assert (self.verifying(runtime), made["previous_until"]) == ([made["secret"]], None)
+
+    def test_none_is_dropped_when_nothing_would_verify(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        bare = runtime.settings.model_copy(update={"webhook_secret": SecretStr("")})
+        with TestClient(create_app(replace(runtime, settings=bare))) as client:
+            answer = client.delete(self.PATH, headers=admin.headers)
+        assert answer.status_code == 409
+        assert "set KEYSTONE_WEBHOOK_SECRET" in answer.json()["error"]["message"]
+        assert len(self.verifying(runtime)) == 1
+
     @pytest.mark.parametrize("hours", [-1, 721, "x", None])
     def test_the_time_is_bounded(self, admin: TestClient, hours: object) -> None:
         assert admin.post(self.PATH, json={"overlap_hours": hours}).status_code == 400
@@ -110,3 +137,4 @@ def ping(client: TestClient, secret: str) -> int:
 
 def test_a_repository_that_is_not_there_is_404(admin: TestClient) -> None:
     assert admin.put("/api/repositories/9/token", json={"token": "x"}).status_code == 404
+    assert admin.delete("/api/repositories/9/webhook-secret").status_code == 404
