@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_json, show_table
+from jobs.cli.console import (
+    AsJson,
+    Removed,
+    actor,
+    ask_secret,
+    open_keystone,
+    show_done,
+    show_json,
+    show_table,
+)
 from jobs.errors import ConfigurationError
 from jobs.records.access import (
     DEFAULT_DAYS,
@@ -52,16 +61,24 @@ class NewToken(BaseModel):
     token: str
 
 
+class LoggedOut(BaseModel):
+    """Whose sessions are ended."""
+
+    logged_out: str
+
+
 # --- Users -----------------------------------------------------------------------------------
 
 
 @user.command("add")
-def add(name: Name, *, role: WithRole) -> None:
+def add(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
     """Add a user; the password is asked for, or read from standard input."""
     password = ask_secret("password", confirm=True)
     with open_keystone().database.writing() as session:
-        add_user(session, name=name, role=role, password=password, actor=actor())
-    typer.echo(f"{name} may log in now, as {role}.")
+        made = add_user(session, name=name, role=role, password=password, actor=actor())
+        session.flush()
+        view = user_view(made)
+    show_done(f"{name} may log in now, as {role}.", view, as_json=as_json)
 
 
 @user.command("list")
@@ -77,7 +94,7 @@ def list_users(*, as_json: AsJson = False) -> None:
 
 
 @user.command("set-password")
-def change_password(name: Name) -> None:
+def change_password(name: Name, *, as_json: AsJson = False) -> None:
     """Change a user's password, asked for or read from standard input, and end all sessions."""
     keystone = open_keystone()
     with keystone.database.reading() as session:
@@ -85,33 +102,33 @@ def change_password(name: Name) -> None:
     password = ask_secret("password", confirm=True)
     with keystone.database.writing() as session:
         set_password(session, name, password, actor())
-    typer.echo(f"The password of {name} is changed; {name} is logged out everywhere.")
+        view = user_view(find_user(session, name))
+    told = f"The password of {name} is changed; {name} is logged out everywhere."
+    show_done(told, view, as_json=as_json)
 
 
 @user.command("set-role")
-def set_role(name: Name, *, role: WithRole) -> None:
+def set_role(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
     """Give a user another role; it counts at once."""
-    _change(name, role=role)
-    typer.echo(f"{name} is {role} now.")
+    show_done(f"{name} is {role} now.", _change(name, role=role), as_json=as_json)
 
 
 @user.command("disable")
-def disable(name: Name) -> None:
+def disable(name: Name, *, as_json: AsJson = False) -> None:
     """Shut a user out, and end the user's sessions at once."""
-    _change(name, disabled=True)
-    typer.echo(f"{name} is disabled, and logged out everywhere.")
+    told = f"{name} is disabled, and logged out everywhere."
+    show_done(told, _change(name, disabled=True), as_json=as_json)
 
 
 @user.command("enable")
-def enable(name: Name) -> None:
+def enable(name: Name, *, as_json: AsJson = False) -> None:
     """Let a user who was shut out log in again."""
-    _change(name, disabled=False)
-    typer.echo(f"{name} may log in again.")
+    show_done(f"{name} may log in again.", _change(name, disabled=False), as_json=as_json)
 
 
-def _change(name: str, *, role: Role | None = None, disabled: bool | None = None) -> None:
+def _change(name: str, *, role: Role | None = None, disabled: bool | None = None) -> UserView:
     with open_keystone().database.writing() as session:
-        change_user(session, name, role=role, disabled=disabled, actor=actor())
+        return user_view(change_user(session, name, role=role, disabled=disabled, actor=actor()))
 
 
 @user.command("sessions")
@@ -127,19 +144,19 @@ def list_sessions(name: Name, *, as_json: AsJson = False) -> None:
 
 
 @user.command("log-out")
-def log_out(name: Name) -> None:
+def log_out(name: Name, *, as_json: AsJson = False) -> None:
     """End all sessions of a user."""
     with open_keystone().database.writing() as session:
         end_sessions(session, find_user(session, name), actor())
-    typer.echo(f"{name} is logged out everywhere.")
+    show_done(f"{name} is logged out everywhere.", LoggedOut(logged_out=name), as_json=as_json)
 
 
 @user.command("remove")
-def remove(name: Name) -> None:
+def remove(name: Name, *, as_json: AsJson = False) -> None:
     """Remove a user."""
     with open_keystone().database.writing() as session:
         remove_user(session, name, actor())
-    typer.echo(f"{name} is removed.")
+    show_done(f"{name} is removed.", Removed(removed=name), as_json=as_json)
 
 
 # --- Tokens ----------------------------------------------------------------------------------
@@ -190,8 +207,9 @@ def _ended(state: TokenState) -> str:
 
 
 @token.command("revoke")
-def revoke(name: Name) -> None:
+def revoke(name: Name, *, as_json: AsJson = False) -> None:
     """Make a token worthless."""
     with open_keystone().database.writing() as session:
         revoke_token(session, name, actor())
-    typer.echo(f"{name} is revoked.")
+        view = next(token_view(row) for row in tokens(session) if row.name == name)
+    show_done(f"{name} is revoked.", view, as_json=as_json)

@@ -8,9 +8,11 @@ import typer
 from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.cli.console import (
     AsJson,
+    Removed,
     actor,
     confirmed,
     open_keystone,
+    show_done,
     show_facts,
     show_json,
     show_table,
@@ -177,12 +179,15 @@ def remove(
     name: Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove an app: its history, its container and its images."""
+    if as_json and not yes:
+        raise ConfigurationError("--json asks nobody: say --yes")
     keystone = open_keystone()
     with keystone.database.reading() as session:
         find_app(session, name)
     confirmed(f"Remove {name}, its history, container and images?", yes=yes)
     with keystone.database.writing() as session:
         remove_app(session, find_app(session, name), actor())
-    typer.echo(f"{name} is removed.")
+    show_done(f"{name} is removed.", Removed(removed=name), as_json=as_json)

@@ -36,6 +36,12 @@ COLOURS = {
 }
 
 
+class Removed(BaseModel):
+    """What is there no more, by its name."""
+
+    removed: str
+
+
 def open_keystone() -> Runtime[AllSettings]:
     """Open the Keystone that the environment speaks of."""
     return open_runtime(read_settings(AllSettings, os.environ))
@@ -53,6 +59,14 @@ def actor() -> Actor:
 def show_json(view: BaseModel) -> None:
     """Print a view as the API would send it."""
     typer.echo(view.model_dump_json(indent=2))
+
+
+def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
+    """Say that something is done: to people in a sentence, to programs by what came of it."""
+    if as_json:
+        show_json(view)
+    else:
+        typer.echo(told)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -96,7 +110,8 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
         ConfigurationError: nothing was given.
     """
     if sys.stdin.isatty():
-        value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm)
+        # Standard output may be a program's, which waits for JSON and nothing else.
+        value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
         value = (sys.stdin.read() if whole else sys.stdin.readline()).rstrip("\r\n")
     if not value:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_json, show_table
+from jobs.cli.console import (
+    AsJson,
+    Removed,
+    actor,
+    ask_secret,
+    open_keystone,
+    show_done,
+    show_json,
+    show_table,
+)
 from jobs.environment import Variable, parse_env_file
 from jobs.errors import ConfigurationError
 from jobs.queries import find_app
@@ -31,6 +40,7 @@ def set_variable(
     ],
     *,
     secret: Secret = False,
+    as_json: AsJson = False,
 ) -> None:
     """Set a variable; the value of a secret comes from standard input or a prompt."""
     name, given, value = variable.partition("=")
@@ -39,7 +49,11 @@ def set_variable(
             f"{name}: a secret must not stand on the command line, where every user of this "
             "machine sees it; give its value on standard input"
         )
-    _set(app, {name: SecretStr(value) if given else ask_secret(name, whole=True)}, secret=secret)
+    wanted = {name: SecretStr(value) if given else ask_secret(name, whole=True)}
+    views = _set(app, wanted, secret=secret, as_json=as_json)
+    if as_json:
+        show_json(views[0])
+        return
     typer.echo(f"{name} is set; `keystone deploy {app}` gives it to the container.")
 
 
@@ -49,6 +63,7 @@ def import_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .env file; - for standard input.")],
     *,
     secret: Secret = False,
+    as_json: AsJson = False,
 ) -> None:
     """Set every variable of a `.env` file."""
     try:
@@ -56,26 +71,40 @@ def import_file(
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
     found = parse_env_file(text)
-    _set(app, found, secret=secret)
-    typer.echo(f"{len(found)} variables are set; `keystone deploy {app}` gives them to it.")
+    views = _set(app, found, secret=secret, as_json=as_json)
+    told = f"{len(found)} variables are set; `keystone deploy {app}` gives them to it."
+    show_done(told, Page[VariableView](items=views), as_json=as_json)
 
 
-def _set(app: str, values: dict[str, SecretStr], *, secret: bool) -> None:
+def _set(
+    app: str, values: dict[str, SecretStr], *, secret: bool, as_json: bool
+) -> list[VariableView]:
+    """Set variables, and give them as a program sees them; none when a person asks."""
     keystone = open_keystone()
     wanted = {name: Variable(value, secret) for name, value in values.items()}
     with keystone.database.writing() as session:
         found = find_app(session, app)
         set_variables(session, found, wanted, actor(), vault=keystone.vault)
+        if not as_json:
+            # Others may be sealed with a key that is lost: nobody is kept from setting them anew.
+            return []
+        session.flush()
+        views = variable_views(session, found, keystone.vault)
+    return [view for view in views if view.name in values]
 
 
 @env.command("unset")
 def unset(
-    app: AppName, name: Annotated[str, typer.Argument(metavar="NAME", help="The variable.")]
+    app: AppName,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The variable.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Take a variable away."""
     with open_keystone().database.writing() as session:
         unset_variable(session, find_app(session, app), name, actor())
-    typer.echo(f"{name} is gone; `keystone deploy {app}` takes it from the container.")
+    told = f"{name} is gone; `keystone deploy {app}` takes it from the container."
+    show_done(told, Removed(removed=name), as_json=as_json)
 
 
 @env.command("list")

@@ -65,6 +65,7 @@ CONTENTS = {
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
     "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
+    "deliveries": Entry("deliveries", "Show what GitHub sent and what came of it, newest first."),
     "user": Entry("access", "Add, list, change and remove people who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
     "audit": Entry("audit", "Show who did what to which thing, newest first."),

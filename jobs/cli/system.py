@@ -51,10 +51,10 @@ def config(*, as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def migrate() -> None:
+def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database up to the schema this version knows.
 
     Every start does so by itself; this is for doing it beforehand.
     """
     open_runtime(read_settings(AllSettings, os.environ)).database.close()
-    typer.echo(f"The database has schema {HEAD}.")
+    typer.echo(json.dumps({"schema": HEAD}) if as_json else f"The database has schema {HEAD}.")

@@ -84,6 +84,71 @@ def test_the_last_admin_stays(keystone: Commands) -> None:
     keystone("user", "remove", "bob", code=3)
 
 
+@pytest.fixture
+def ada(keystone: Commands) -> dict[str, object]:
+    """A viewer, as the list tells of her."""
+    keystone("user", "add", "ada", "--role", "viewer", stdin=PASSWORD)
+    return listed_user(keystone)
+
+
+def listed_user(keystone: Commands) -> dict[str, object]:
+    """Give the only user, as the list tells."""
+    (found,) = keystone("user", "list", "--json").json["items"]
+    return dict(found)
+
+
+def test_a_program_is_told_of_the_user_it_added(keystone: Commands) -> None:
+    added = keystone("user", "add", "ada", "--role", "deployer", "--json", stdin=PASSWORD)
+    assert added.json == listed_user(keystone)
+    assert PASSWORD not in added.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "change"),
+    [
+        ("set-password", (), {}),
+        ("set-role", ("--role", "admin"), {"role": "admin"}),
+        ("disable", (), {"disabled": True}),
+        ("enable", (), {}),
+    ],
+)
+def test_a_program_is_told_of_the_user_as_changed(
+    keystone: Commands,
+    ada: dict[str, object],
+    command: str,
+    given: tuple[str, ...],
+    change: dict[str, object],
+) -> None:
+    told = keystone("user", command, "ada", *given, "--json", stdin="another long one")
+    assert told.json == ada | change == listed_user(keystone)
+
+
+@pytest.mark.usefixtures("ada")
+def test_a_program_is_told_who_is_logged_out_and_who_is_removed(
+    keystone: Commands, inside: Inside
+) -> None:
+    log_in(inside, "ada")
+    assert keystone("user", "log-out", "ada", "--json").json == {"logged_out": "ada"}
+    assert not is_logged_in(inside, "ada")
+    assert keystone("user", "remove", "ada", "--json").json == {"removed": "ada"}
+    assert keystone("user", "list", "--json").json["items"] == []
+
+
+def test_people_are_told_in_a_sentence(keystone: Commands) -> None:
+    def told(*arguments: str) -> str:
+        return keystone("user", *arguments, stdin=PASSWORD).stdout
+
+    assert told("add", "ada", "--role", "viewer") == "ada may log in now, as viewer.\n"
+    assert told("set-password", "ada") == (
+        "The password of ada is changed; ada is logged out everywhere.\n"
+    )
+    assert told("set-role", "ada", "--role", "deployer") == "ada is deployer now.\n"
+    assert told("disable", "ada") == "ada is disabled, and logged out everywhere.\n"
+    assert told("enable", "ada") == "ada may log in again.\n"
+    assert told("log-out", "ada") == "ada is logged out everywhere.\n"
+    assert told("remove", "ada") == "ada is removed.\n"
+
+
 def log_in(inside: Inside, name: str) -> None:
     """Open a session of a user, as from a browser elsewhere."""
     with inside.database.writing() as session:
@@ -177,6 +242,15 @@ def test_a_revoked_token_is_worthless(keystone: Commands, inside: Inside) -> Non
     assert state_of(inside, token) is TokenState.REVOKED
     assert "revoked" in keystone("token", "list").stdout
     keystone("token", "revoke", "ci", code=3)
+
+
+def test_a_program_is_told_of_the_token_it_revoked(keystone: Commands) -> None:
+    for name in ("ci", "cd"):
+        keystone("token", "create", name, "--role", "viewer")
+    told = keystone("token", "revoke", "ci", "--json").json
+    assert (told["name"], told["state"]) == ("ci", "revoked")
+    assert told in keystone("token", "list", "--json").json["items"]
+    assert keystone("token", "revoke", "cd").stdout == "cd is revoked.\n"
 
 
 def test_a_role_that_does_not_exist_is_wrong_usage(keystone: Commands) -> None:

@@ -146,6 +146,17 @@ def test_removing_asks_and_without_a_terminal_wants_a_yes(keystone: Commands) ->
     assert "there is no app" in keystone("app", "show", "web", code=3).stderr
 
 
+def test_a_program_that_removes_is_not_asked_and_told_what_is_gone(keystone: Commands) -> None:
+    for name in ("web", "api"):
+        keystone("app", "add", name, "--repository", f"octo/{name}")
+    refused = keystone("app", "remove", "web", "--json", code=2)
+    assert (refused.stdout, "--json asks nobody" in refused.stderr) == ("", True)
+    keystone("app", "show", "web")
+    assert keystone("app", "remove", "web", "--yes", "--json").json == {"removed": "web"}
+    keystone("app", "show", "web", code=3)
+    assert keystone("app", "remove", "api", "--yes").stdout == "api is removed.\n"
+
+
 @pytest.mark.parametrize("arguments", [("show",), ("set", "--branch", "x"), ("remove", "--yes")])
 def test_an_app_that_is_not_there_is_not_found(
     keystone: Commands, arguments: tuple[str, ...]

@@ -49,5 +49,11 @@ def test_more_than_one_page_is_walked(keystone: Commands, inside: Inside) -> Non
     assert [event["tag"] for event in found[149:]] == ["login.ended", "app.changed", "login.failed"]
 
 
+def test_a_program_is_told_where_to_go_on(keystone: Commands) -> None:
+    told = keystone("audit", "--limit", "2", "--json").json
+    assert told["next"] == told["items"][-1]["id"]
+    assert keystone("audit", "--json").json["next"] is None
+
+
 def test_nothing_is_said_in_words(keystone: Commands) -> None:
     assert keystone("audit", "--actor", "user:eve").stdout == "Nothing like that is on record.\n"

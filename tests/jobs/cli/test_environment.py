@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.queries import find_app
-from jobs.records.environment import open_variables
+from jobs.records.environment import open_variables, variables
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands
@@ -151,3 +151,51 @@ def test_one_can_be_taken_away(keystone: Commands, inside: Inside) -> None:
     keystone("env", "unset", "web", "A")
     assert kept(inside) == {"B": ("2", False)}
     assert "no variable named 'A'" in keystone("env", "unset", "web", "A", code=3).stderr
+
+
+class TestTellingPrograms:
+    @pytest.fixture(autouse=True)
+    def other(self, keystone: Commands) -> None:
+        """A variable that is not spoken of."""
+        keystone("env", "set", "web", "AAA=other")
+
+    def listed(self, keystone: Commands) -> list[dict[str, object]]:
+        """Give the variables that a test set, as the list tells of them."""
+        items = keystone("env", "list", "web", "--json").json["items"]
+        return [item for item in items if item["name"] != "AAA"]
+
+    def test_the_variable_that_was_set(self, keystone: Commands) -> None:
+        told = keystone("env", "set", "web", "MODE=fast", "--json").json
+        assert (told["name"], told["secret"], told["value"]) == ("MODE", False, "fast")
+        assert self.listed(keystone) == [told]
+
+    def test_a_secret_without_its_value(self, keystone: Commands) -> None:
+        told = keystone("env", "set", "web", "TOKEN", "--secret", "--json", stdin=PLAIN)
+        assert (told.json["secret"], told.json["value"]) == (True, None)
+        assert PLAIN not in told.stdout
+
+    @pytest.mark.parametrize("text", [TestImporting.TEXT, ""])
+    def test_those_that_were_imported(self, keystone: Commands, text: str) -> None:
+        told = keystone("env", "import", "web", "-", "--json", stdin=text).json
+        assert told == {"items": self.listed(keystone), "next": None}
+        assert [item["name"] for item in told["items"]] == (["MODE", "TOKEN"] if text else [])
+
+    def test_the_one_that_is_gone(self, keystone: Commands) -> None:
+        keystone("env", "set", "web", "MODE=fast")
+        assert keystone("env", "unset", "web", "MODE", "--json").json == {"removed": "MODE"}
+        assert self.listed(keystone) == []
+        assert keystone("env", "unset", "web", "AAA").stdout == (
+            "AAA is gone; `keystone deploy web` takes it from the container.\n"
+        )
+
+
+def test_what_is_sealed_with_a_lost_key_keeps_nobody_from_setting_another(
+    keystone: Commands, inside: Inside
+) -> None:
+    keystone("env", "set", "web", "LOST=1")
+    with inside.database.writing() as session:
+        variables(session, find_app(session, "web"))[0].sealed = b"with a key that is not here"
+    keystone("env", "set", "web", "MODE=fast")
+    keystone("env", "set", "web", "MODE=slow", "--json", code=2)
+    keystone("env", "set", "web", "LOST=2")
+    assert kept(inside) == {"LOST": ("2", False), "MODE": ("fast", False)}

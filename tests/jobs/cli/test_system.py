@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.migrations.apply import HEAD
 from jobs.settings import AllSettings
 from tests.haproxy import free_ports
 from tests.jobs.cli.commands import Commands, Environ
@@ -28,6 +29,11 @@ def test_config_lists_every_setting_and_no_secret(
 def test_migrate_makes_the_database(keystone: Commands, environ: Environ) -> None:
     assert "has schema" in keystone("migrate").stdout
     assert Path(environ["KEYSTONE_DATA_DIR"], "keystone.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_program_is_told_the_schema(keystone: Commands) -> None:
+    assert keystone("migrate", "--json").json == {"schema": HEAD}
+    assert keystone("migrate").stdout == f"The database has schema {HEAD}.\n"
 
 
 @pytest.mark.docker

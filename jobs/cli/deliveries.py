@@ -1,0 +1,54 @@
+"""`keystone deliveries`: what GitHub sent, and what came of it."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli.console import AsJson, open_keystone, show_json, show_table
+from jobs.cli.walking import Limit, newest
+from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.states import DeliveryOutcome
+from jobs.views import DeliveryView
+
+commands = typer.Typer(rich_markup_mode=None)
+
+
+@commands.command()
+def deliveries(
+    *,
+    repository: Annotated[str | None, typer.Option(help="owner/name on GitHub.")] = None,
+    outcome: Annotated[DeliveryOutcome | None, typer.Option(help="What came of it.")] = None,
+    event: Annotated[str | None, typer.Option(help="Like push or ping.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Some part of ref, sender or reason; how GUID or commit begin."),
+    ] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what GitHub sent and what came of it, newest first."""
+    wanted = DeliveryFilter(
+        repository=repository, outcome=outcome, event=event, text=text, limit=limit
+    )
+    with open_keystone().database.reading() as session:
+        found = newest(session, delivery_page, wanted)
+    if as_json:
+        show_json(found)
+        return
+    columns = ("Received", "Outcome", "Event", "Repository", "Ref", "Commit", "By", "Led to", "")
+    rows = [_row(view) for view in found.items]
+    show_table(columns, rows, empty="Nothing like that has arrived.")
+
+
+def _row(view: DeliveryView) -> tuple[object, ...]:
+    return (
+        view.received_at,
+        view.outcome,
+        view.event,
+        view.repository,
+        view.ref or None,
+        view.commit_sha[:8] or None,
+        view.sender or None,
+        ", ".join(map(str, view.deployments)) or None,
+        view.reason.partition("\n")[0],
+    )
