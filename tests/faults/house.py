@@ -47,16 +47,23 @@ UNFINISHED = (
 
 
 class GatedGitServer(GitServer):
-    """A git server whose answers wait for as long as its gate is shut."""
+    """A git server whose answers wait for as long as one of its gates is shut.
+
+    Attributes:
+        gate: shut by a fault.
+        slow_gate: shut for a moment, so that a checkout can be met; whatever the fault is.
+    """
 
     def __init__(self, root: Path, *, token: str) -> None:
         super().__init__(root, token=token)
-        self.gate = threading.Event()
+        self.gate, self.slow_gate = threading.Event(), threading.Event()
         self.gate.set()
+        self.slow_gate.set()
 
     def answer(self, request: Request) -> Answer:
-        """Wait at the gate, and answer."""
-        self.gate.wait(GATE_HELD_S)
+        """Wait at the gates, and answer."""
+        for gate in (self.slow_gate, self.gate):
+            gate.wait(GATE_HELD_S)
         return super().answer(request)
 
 

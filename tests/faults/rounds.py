@@ -139,11 +139,11 @@ def _noted(missed: list[str]) -> Iterator[None]:
 @contextmanager
 def _slow_fetches(house: House) -> Iterator[None]:
     """Have the git server take its time, so that a checkout can be met."""
-    house.git.gate.clear()
-    timer = threading.Timer(FETCH_TAKES_S, house.git.gate.set)
+    house.git.slow_gate.clear()
+    timer = threading.Timer(FETCH_TAKES_S, house.git.slow_gate.set)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        house.git.gate.set()
+        house.git.slow_gate.set()
