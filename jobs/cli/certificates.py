@@ -7,7 +7,15 @@ import typer
 
 from jobs.addresses import Doors, certificate_views, find_doors
 from jobs.certificates import read_bundle
-from jobs.cli.console import AsJson, actor, open_keystone, show_json, show_table
+from jobs.cli.console import (
+    AsJson,
+    Removed,
+    actor,
+    open_keystone,
+    show_done,
+    show_json,
+    show_table,
+)
 from jobs.domain_names import plain_domain
 from jobs.errors import ConfigurationError
 from jobs.models import now
@@ -35,6 +43,7 @@ def change(
         Path, typer.Option(help="PEM: the domain's certificate, then those it depends on.")
     ],
     key: Annotated[Path, typer.Option(help="PEM: its private key, without a passphrase.")],
+    as_json: AsJson = False,
 ) -> None:
     """Give a domain a certificate, or another one in its place; no request fails."""
     name = _parsed(domain)
@@ -44,11 +53,14 @@ def change(
     keystone = open_keystone()
     with keystone.database.writing() as session:
         set_certificate(session, name, bundle, actor(), vault=keystone.vault)
+        session.flush()
         doors = find_doors(session)
-    typer.echo(
+        view = next(view for view in certificate_views(session) if view.domain == name)
+    told = (
         f"{name} has a certificate that is valid until {bundle.not_after:%Y-%m-%d}; "
         f"{_when_it_is_shown(doors)}"
     )
+    show_done(told, view, as_json=as_json)
 
 
 def _when_it_is_shown(doors: Doors) -> str:
@@ -71,12 +83,12 @@ def list_certificates(*, as_json: AsJson = False) -> None:
 
 
 @certificate.command("remove")
-def remove(domain: Domain) -> None:
+def remove(domain: Domain, *, as_json: AsJson = False) -> None:
     """Take a domain's certificate away; the domain is served by HTTP from then on."""
     name = _parsed(domain)
     with open_keystone().database.writing() as session:
         remove_certificate(session, name, actor())
-    typer.echo(f"The certificate of {name} is removed.")
+    show_done(f"The certificate of {name} is removed.", Removed(removed=name), as_json=as_json)
 
 
 def _parsed(domain: str) -> str:

@@ -7,7 +7,15 @@ import typer
 from pydantic import SecretStr
 from sqlmodel import Session
 
-from jobs.cli.console import AsJson, actor, ask_secret, open_keystone, show_facts, show_json
+from jobs.cli.console import (
+    AsJson,
+    actor,
+    ask_secret,
+    open_keystone,
+    show_done,
+    show_facts,
+    show_json,
+)
 from jobs.queries import find_app, webhook_url
 from jobs.records.repositories import (
     drop_webhook_secrets,
@@ -59,20 +67,24 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 
 
 @webhook_secret.command("set")
-def change(whose: Whose, *, overlap_hours: OverlapHours = 24) -> None:
+def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
     """Take a secret of your own, from standard input or a prompt."""
     secret = ask_secret("webhook secret", confirm=True)
     _, view = _change(open_keystone(), whose, overlap_hours, secret)
-    typer.echo(f"{view.full_name} has it. {_about_older(view.webhook_secret)}")
+    told = f"{view.full_name} has it. {_about_older(view.webhook_secret)}"
+    show_done(told, view.webhook_secret, as_json=as_json)
 
 
 @webhook_secret.command("finish")
-def finish(whose: Whose) -> None:
+def finish(whose: Whose, *, as_json: AsJson = False) -> None:
     """End the time in which older secrets verify as well: GitHub uses the new one."""
     with open_keystone().database.writing() as session:
         repository = find_repository(session, _id(session, whose))
         finish_webhook_rotation(session, repository, actor())
-    typer.echo(f"Only the newest webhook secret of {repository.full_name} verifies now.")
+        session.flush()
+        view = repository_view(session, repository.id or 0)
+    told = f"Only the newest webhook secret of {view.full_name} verifies now."
+    show_done(told, view.webhook_secret, as_json=as_json)
 
 
 @webhook_secret.command("drop")
@@ -85,10 +97,8 @@ def drop(whose: Whose, *, as_json: AsJson = False) -> None:
         drop_webhook_secrets(session, repository, actor(), fallback=fallback)
         session.flush()
         view = repository_view(session, repository.id or 0)
-    if as_json:
-        show_json(view.webhook_secret)
-        return
-    typer.echo(f"Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of {view.full_name} now.")
+    told = f"Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of {view.full_name} now."
+    show_done(told, view.webhook_secret, as_json=as_json)
 
 
 @webhook_secret.command("show")

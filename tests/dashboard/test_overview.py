@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.database import Database
+from jobs.missed import in_words
 from jobs.models import CatchUp, Vitals, now
 from jobs.states import CatchUpWay, ContainerState, DeploymentState, StepState
 from tests.dashboard import rows
@@ -130,7 +131,7 @@ def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
                     way=CatchUpWay.DELIVERIES,
                     looked_at=now(),
                     settled_until=now(),
-                    found="2 pushes (main)",
+                    found="2 pushes were missed: #2 of web is queued",
                 )
             )
     told = part(page(client, "/"), "glance")
@@ -141,6 +142,32 @@ def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
     assert [name for name in repositories if f"{name} " in told] == repositories
     assert " more" not in told
     assert "No app wants a person." in html
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "",
+        in_words(0, []),
+        in_words(0, ["main is compared from now on; the first deployment is yours to begin"]),
+    ],
+)
+def test_a_search_that_found_nothing_wants_nobody(
+    client: TestClient, database: Database, found: str
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session, "web", repository="octo/web")
+        way = CatchUpWay.BRANCH_HEAD
+        session.add(
+            CatchUp(
+                repository_id=app.repository_id,
+                way=way,
+                looked_at=now(),
+                settled_until=now(),
+                found=found,
+            )
+        )
+    assert "octo/web" not in part(page(client, "/"), "glance")
 
 
 # --- Finding an app --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from jobs.answers import answer_next
 from jobs.bus import QUESTIONS
 from jobs.environment import Variable
-from jobs.errors import DockerError
+from jobs.errors import DockerError, NotFoundError
 from jobs.logs import LONGEST_LINE
 from jobs.models import App
 from jobs.records.environment import set_variables
@@ -46,7 +46,7 @@ def test_the_live_container_as_it_is_now(bench: Bench, app: App) -> None:
 
 def test_an_app_that_was_never_deployed(bench: Bench, app: App) -> None:
     assert ask(bench, "container", app_id=app.id)["state"] == "missing"
-    with pytest.raises(DockerError, match="web has no live container"):
+    with pytest.raises(NotFoundError, match="web has no live container"):
         ask(bench, "output", app_id=app.id, tail=10)
 
 
@@ -55,7 +55,7 @@ def test_what_went_wrong_is_the_answer(bench: Bench, app: App) -> None:
     bench.world.engine.down = True
     with pytest.raises(DockerError, match="does not answer"):
         ask(bench, "container", app_id=app.id)
-    with pytest.raises(DockerError, match="the app was removed"):
+    with pytest.raises(NotFoundError, match="the app was removed"):
         ask(bench, "container", app_id=99)
 
 

@@ -62,6 +62,15 @@ def test_a_certificate_is_set_listed_and_removed(
     assert "no certificates yet" in keystone("certificate", "list").stdout
 
 
+def test_programs_are_told_what_was_changed(
+    keystone: Commands, authority: Authority, files: Files
+) -> None:
+    arguments = ["certificate", "set", DOMAIN, *files.options(authority.issue(DOMAIN)), "--json"]
+    made = keystone(*arguments).json
+    assert keystone("certificate", "list", "--json").json["items"] == [made]
+    assert keystone("certificate", "remove", DOMAIN, "--json").json == {"removed": DOMAIN}
+
+
 def test_it_says_whether_the_router_will_show_it(
     keystone: Commands, inside: Inside, authority: Authority, files: Files
 ) -> None:

@@ -52,6 +52,14 @@ def test_people_are_told_where_to_put_it(keystone: Commands, inside: Inside) -> 
     assert "Older ones verify nothing any more." in told
 
 
+def test_programs_are_told_how_it_stands(keystone: Commands) -> None:
+    stands = keystone("webhook-secret", "set", "web", "--json", stdin="sixteen letters!\n").json
+    assert stands["previous_until"] is not None
+    ended = keystone("webhook-secret", "finish", "web", "--json").json
+    assert ended == stands | {"previous_until": None}
+    assert keystone("webhook-secret", "show", "web", "--json").json == ended
+
+
 def test_somebodys_own_comes_from_standard_input(keystone: Commands, inside: Inside) -> None:
     done = keystone("webhook-secret", "set", "web", stdin="sixteen letters!\n")
     assert verifying(inside)[0] == "sixteen letters!"
