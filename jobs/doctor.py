@@ -75,7 +75,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _python(),
         _program("git", shutil.which("git"), ["--version"]),
         _redis_server(settings),
-        _program("haproxy", find_haproxy(), ["-v"]),
+        _haproxy(settings),
         _docker(),
         _data_dir(settings.data_dir),
         _disk(settings),
@@ -118,6 +118,12 @@ def _redis_server(settings: Settings) -> Finding:
     if settings.redis_url:
         return Finding("redis-server", Verdict.OK, "not needed: KEYSTONE_REDIS_URL names a Redis")
     return _program("redis-server", find_redis_server(), ["--version"])
+
+
+def _haproxy(settings: Settings) -> Finding:
+    if settings.router_socket:
+        return Finding("haproxy", Verdict.OK, "not needed: KEYSTONE_ROUTER_SOCKET names a router")
+    return _program("haproxy", find_haproxy(), ["-v"])
 
 
 def _docker() -> Finding:

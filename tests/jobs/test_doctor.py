@@ -13,7 +13,9 @@ from redis import Redis
 
 from jobs.app_input import AppInput
 from jobs.certificates import Bundle
+from jobs.cli.up import ensure_able
 from jobs.doctor import Finding, Verdict, examine
+from jobs.errors import ConfigurationError
 from jobs.models import CatchUp, now
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
@@ -54,6 +56,33 @@ def listener(settings: AllSettings) -> Iterator[int]:
 def test_whatever_is_wrong_comes_with_what_to_do(settings: AllSettings, listener: int) -> None:
     for found in examine(settings.model_copy(update={"redis_url": "unix:///nowhere.sock"})):
         assert (found.verdict is Verdict.FAILED) == bool(found.fix)
+
+
+@pytest.mark.parametrize(
+    ("program", "setting", "value"),
+    [
+        ("redis-server", "redis_url", "unix:///run/redis.sock"),
+        ("haproxy", "router_socket", "/run/haproxy.sock"),
+    ],
+)
+def test_what_somebody_else_runs_need_not_be_installed(
+    settings: AllSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    setting: str,
+    value: str,
+) -> None:
+    for found in ("jobs.doctor", "jobs.cli.up"):
+        monkeypatch.setattr(f"{found}.find_redis_server", lambda: None)
+        monkeypatch.setattr(f"{found}.find_haproxy", lambda: None)
+    assert finding(settings, program).verdict is Verdict.FAILED
+    with pytest.raises(ConfigurationError, match=f"{program} is not installed"):
+        ensure_able(settings)
+    others = settings.model_copy(update={setting: value})
+    assert finding(others, program).verdict is Verdict.OK
+    with pytest.raises(ConfigurationError) as refused:
+        ensure_able(others)
+    assert program not in str(refused.value)
 
 
 def test_programs_that_are_missing_are_named_with_their_package(
