@@ -23,10 +23,13 @@ SOON_S = 30.0
 # Comment signs, percent signs and quotes: all that supervisord's own file gives a meaning to.
 AWKWARD = "a b #c ;d 100% %(x)s 'e' \"f\""
 
+# Unbuffered (`-u`) each word of a line is written for itself, between those of other processes.
+WHOLE_LINES = "import functools; print = functools.partial(print, flush=True); "
+
 
 def python(code: str, *, name: str, priority: int = 10, **fields: int) -> Program:
     """Make a part that is a line of Python; its first argument is AWKWARD."""
-    return Program(name, (sys.executable, "-u", "-c", code, AWKWARD), priority, **fields)
+    return Program(name, (sys.executable, "-c", WHOLE_LINES + code, AWKWARD), priority, **fields)
 
 
 def until(look: Callable[[], object], what: str, *, within_s: float = SOON_S) -> None:
@@ -116,7 +119,7 @@ def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> N
     first, second = group.process_configs
     assert [first.name, second.name] == ["a-1", "a-2"]
     guard = ["-P", "-m", "jobs.guard", "77"]
-    expected = [sys.executable, *guard, sys.executable, "-u", "-c", "x = 1", AWKWARD]
+    expected = [sys.executable, *guard, sys.executable, "-c", f"{WHOLE_LINES}x = 1", AWKWARD]
     assert Part(first).get_execv_args()[1] == expected
 
 
