@@ -247,7 +247,12 @@ def _answer(
     all_headers = {**SECURITY_HEADERS, **headers}
     if _wants_page(request):
         return HTMLResponse(_page(status, message), status, all_headers)
-    return JSONResponse({"error": {"code": code, "message": message}}, status, all_headers)
+    return JSONResponse(error_body(code, message), status, all_headers)
+
+
+def error_body(code: str, message: str) -> dict[str, dict[str, str]]:
+    """Give what every error is answered with, as JSON."""
+    return {"error": {"code": code, "message": message}}
 
 
 def _wants_page(request: Request) -> bool:

@@ -7,10 +7,12 @@ MB went through, uvicorn 0.54.0); its slow one is bounded, but answers 400 where
 import asyncio
 import json
 import socket
-from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from receiver.errors import HeadersTooLargeError, RequestError, TooSlowError, error_body
 
 LONGEST_HEAD = 64 * 1024
 HEAD_WITHIN_S = 10.0
@@ -20,33 +22,21 @@ LOOK_EVERY_S = 30.0
 MOST_UNSENT = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """An answer to what never became a request."""
-
-    status: str
-    code: str
-    message: str
-
-    @property
-    def wire(self) -> bytes:
-        """The whole answer."""
-        body = json.dumps({"error": {"code": self.code, "message": self.message}})
-        head = (
-            f"HTTP/1.1 {self.status}",
-            "content-type: application/json",
-            f"content-length: {len(body)}",
-            "connection: close",
-        )
-        return "\r\n".join([*head, "", body]).encode()
+def refusal(error: RequestError) -> bytes:
+    """Give the whole answer to what never became a request."""
+    status = HTTPStatus(error.http_status)
+    body = json.dumps(error_body(error.code, str(error)))
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+    )
+    return "\r\n".join([*head, "", body]).encode()
 
 
-TOO_LONG = Refusal(
-    "431 Request Header Fields Too Large",
-    "headers_too_large",
-    "the address and the headers are too long; send less",
-)
-TOO_SLOW = Refusal("408 Request Timeout", "too_slow", "the request did not come in time")
+TOO_LONG = refusal(HeadersTooLargeError("the address and the headers are too long; send less"))
+TOO_SLOW = refusal(TooSlowError("the request did not come in time"))
 
 
 class CountingTransport:
@@ -133,9 +123,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._left_then = left
         self._look_later()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, answer: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(refusal.wire)
+            self.transport.write(answer)
             self.transport.close()
 
     def on_headers_complete(self) -> None:
