@@ -6,8 +6,8 @@ from sqlmodel import Session
 
 from jobs.records.vault_keys import complaint, count_by_key, ensure_key_is_kept
 from jobs.repositories import repository_views
-from jobs.settings import Settings
-from jobs.vault import KEY_FILE, Vault, split_keys
+from jobs.settings import Settings, split_keys
+from jobs.vault import KEY_FILE, Vault
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,12 @@ def _parse_port_range(value: object) -> object:
     return {"first": int(first), "last": int(last)}
 
 
+def split_keys(given: SecretStr) -> list[SecretStr]:
+    """Take a ring of keys apart, which are written with commas between them."""
+    parts = (part.strip() for part in given.get_secret_value().split(","))
+    return [SecretStr(part) for part in parts if part]
+
+
 def _split_commas(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -199,8 +205,7 @@ class Settings(BaseModel):
     @field_validator("secret_key")
     @classmethod
     def _long_keys(cls, value: SecretStr) -> SecretStr:
-        keys = [part.strip() for part in value.get_secret_value().split(",")]
-        if any(0 < len(key) < SHORTEST_KEY for key in keys):
+        if any(len(key.get_secret_value()) < SHORTEST_KEY for key in split_keys(value)):
             raise ValueError(f"each key needs at least {SHORTEST_KEY} characters")
         return value
 

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, StorageError
-from jobs.settings import SHORTEST_KEY
+from jobs.settings import SHORTEST_KEY, split_keys
 
 KEY_FILE = "secret.key"
 # Short enough that it is no help in guessing a key, long enough to tell a dozen of them apart.
@@ -114,12 +114,6 @@ class Vault:
                 # Whoever runs must not stop because somebody is at the file.
                 return self._ring
         return self._ring
-
-
-def split_keys(given: SecretStr) -> list[SecretStr]:
-    """Take a ring of keys apart, which are written with commas between them."""
-    parts = (part.strip() for part in given.get_secret_value().split(","))
-    return [SecretStr(part) for part in parts if part]
 
 
 def fingerprint(key: SecretStr) -> str:

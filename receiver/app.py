@@ -21,8 +21,7 @@ from jobs.logs import set_up_logging
 from jobs.outline import Outlines
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime, open_runtime
-from jobs.settings import WebSettings, read_settings
-from jobs.vault import split_keys
+from jobs.settings import WebSettings, read_settings, split_keys
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.api.questions import Questions

@@ -10,8 +10,8 @@ from sqlmodel import select
 from jobs.database import Database
 from jobs.errors import ConfigurationError, NotFoundError
 from jobs.records.vault_keys import sealed_columns
-from jobs.settings import Settings
-from jobs.vault import KEY_FILE, Vault, read_keys, split_keys
+from jobs.settings import Settings, split_keys
+from jobs.vault import KEY_FILE, Vault, read_keys
 
 
 @dataclass(frozen=True)

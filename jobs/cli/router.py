@@ -10,8 +10,7 @@ from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
 from jobs.router_server import router_command, write_configuration
 from jobs.runtime import open_runtime
-from jobs.settings import Settings, read_settings
-from jobs.vault import split_keys
+from jobs.settings import Settings, read_settings, split_keys
 
 commands = typer.Typer(rich_markup_mode=None)
 

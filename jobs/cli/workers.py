@@ -7,9 +7,8 @@ import typer
 from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.settings import WorkerSettings, read_settings, split_keys
 from jobs.tasks import opened
-from jobs.vault import split_keys
 from jobs.watcher import run_watcher
 from jobs.worker import run_worker
 
