@@ -210,6 +210,5 @@ def _ended(state: TokenState) -> str:
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
     """Make a token worthless."""
     with open_keystone().database.writing() as session:
-        revoke_token(session, name, actor())
-        view = next(token_view(row) for row in tokens(session) if row.name == name)
+        view = token_view(revoke_token(session, name, actor()))
     show_done(f"{name} is revoked.", view, as_json=as_json)

@@ -1,7 +1,9 @@
 """`keystone webhook-secret`: what GitHub signs its deliveries with, changed without losing one."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
+from functools import partial
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import SecretStr
@@ -16,7 +18,9 @@ from jobs.cli.console import (
     show_facts,
     show_json,
 )
+from jobs.models import Repository
 from jobs.queries import find_app, webhook_url
+from jobs.records.audit import Actor
 from jobs.records.repositories import (
     drop_webhook_secrets,
     find_repository,
@@ -27,6 +31,8 @@ from jobs.repositories import find_repository_id, repository_view
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
+
+Made = TypeVar("Made")
 
 commands = typer.Typer(rich_markup_mode=None)
 webhook_secret = typer.Typer(no_args_is_help=True)
@@ -52,7 +58,7 @@ OverlapHours = Annotated[
 def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
     """Make another secret and show it, this once; pushes signed with the old one still count."""
     keystone = open_keystone()
-    secret, view = _change(keystone, whose, overlap_hours)
+    secret, view = _rotated(keystone, whose, overlap_hours)
     made = NewWebhookSecretView(
         url=webhook_url(keystone.settings),
         secret=secret.get_secret_value(),
@@ -70,7 +76,7 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
     """Take a secret of your own, from standard input or a prompt."""
     secret = ask_secret("webhook secret", confirm=True)
-    _, view = _change(open_keystone(), whose, overlap_hours, secret)
+    _, view = _rotated(open_keystone(), whose, overlap_hours, secret)
     told = f"{view.full_name} has it. {_about_older(view.webhook_secret)}"
     show_done(told, view.webhook_secret, as_json=as_json)
 
@@ -78,11 +84,7 @@ def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 @webhook_secret.command("finish")
 def finish(whose: Whose, *, as_json: AsJson = False) -> None:
     """End the time in which older secrets verify as well: GitHub uses the new one."""
-    with open_keystone().database.writing() as session:
-        repository = find_repository(session, _id(session, whose))
-        finish_webhook_rotation(session, repository, actor())
-        session.flush()
-        view = repository_view(session, repository.id or 0)
+    _, view = _changed(open_keystone(), whose, finish_webhook_rotation)
     told = f"Only the newest webhook secret of {view.full_name} verifies now."
     show_done(told, view.webhook_secret, as_json=as_json)
 
@@ -91,12 +93,8 @@ def finish(whose: Whose, *, as_json: AsJson = False) -> None:
 def drop(whose: Whose, *, as_json: AsJson = False) -> None:
     """Take the repository's own secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on."""
     keystone = open_keystone()
-    fallback = keystone.settings.webhook_secret
-    with keystone.database.writing() as session:
-        repository = find_repository(session, _id(session, whose))
-        drop_webhook_secrets(session, repository, actor(), fallback=fallback)
-        session.flush()
-        view = repository_view(session, repository.id or 0)
+    drop_own = partial(drop_webhook_secrets, fallback=keystone.settings.webhook_secret)
+    _, view = _changed(keystone, whose, drop_own)
     told = f"Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of {view.full_name} now."
     show_done(told, view.webhook_secret, as_json=as_json)
 
@@ -119,21 +117,25 @@ def show(whose: Whose, *, as_json: AsJson = False) -> None:
     )
 
 
-def _change(
+def _rotated(
     keystone: Runtime[AllSettings], whose: str, overlap_hours: int, own: SecretStr | None = None
 ) -> tuple[SecretStr, RepositoryView]:
+    overlap = timedelta(hours=overlap_hours)
+    add_newer = partial(rotate_webhook_secret, vault=keystone.vault, overlap=overlap, own=own)
+    return _changed(keystone, whose, add_newer)
+
+
+def _changed(
+    keystone: Runtime[AllSettings],
+    whose: str,
+    change: Callable[[Session, Repository, Actor], Made],
+) -> tuple[Made, RepositoryView]:
+    """Change a repository's secrets; gives what was made, and how they stand now."""
     with keystone.database.writing() as session:
         repository = find_repository(session, _id(session, whose))
-        secret = rotate_webhook_secret(
-            session,
-            repository,
-            actor(),
-            vault=keystone.vault,
-            overlap=timedelta(hours=overlap_hours),
-            own=own,
-        )
+        made = change(session, repository, actor())
         session.flush()
-        return secret, repository_view(session, repository.id or 0)
+        return made, repository_view(session, repository.id or 0)
 
 
 def _about_older(told: WebhookSecretView) -> str:

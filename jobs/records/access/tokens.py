@@ -70,8 +70,8 @@ def touch_token(session: Session, token_id: int) -> None:
         row.last_used_at = now()
 
 
-def revoke_token(session: Session, name: str, actor: Actor) -> None:
-    """Make an API token worthless.
+def revoke_token(session: Session, name: str, actor: Actor) -> ApiToken:
+    """Make an API token worthless, and give it as it is then.
 
     Raises:
         NotFoundError: there is no such token.
@@ -81,3 +81,4 @@ def revoke_token(session: Session, name: str, actor: Actor) -> None:
         raise NotFoundError(f"there is no token named {name!r}")
     row.revoked_at = now()
     note(session, Tag.TOKEN_REVOKED, actor, f"token:{name}", role=row.role)
+    return row
