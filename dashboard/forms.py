@@ -172,8 +172,8 @@ def drawn_of(texts: Texts) -> dict[str, str] | None:
     Raises:
         ValueError: it says so in a way that no page of ours does.
     """
-    said = texts.get(DRAWN)
-    return None if said is None else _DRAWN.validate_json(said)
+    held = texts.get(DRAWN)
+    return None if held is None else _DRAWN.validate_json(held)
 
 
 def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
