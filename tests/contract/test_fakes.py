@@ -1,28 +1,21 @@
 """The fakes keep the promises of the real adapters: every test runs on the one and on the other.
 
 What is here is what the tests of deployments and of the reconciler rely on; what only the real ones
-can show has files of its own.
+can show has files of its own. So has the engine.
 """
 
 import secrets
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import docker
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.git_source import GitSource
 from jobs.adapters.http_probe import HttpProbe
 from jobs.adapters.ports import (
-    BuildSpec,
-    ContainerSpec,
-    Engine,
     Probe,
     ProbeResult,
     Remote,
@@ -31,17 +24,13 @@ from jobs.adapters.ports import (
     Source,
 )
 from jobs.errors import (
-    BuildError,
     CancelledError,
     CheckoutError,
-    DockerError,
     GitError,
     RouterError,
-    StartError,
 )
-from jobs.naming import IDENTITY_LABEL, labels
-from jobs.states import ContainerState
 from jobs.stopping import StopSignal
+from tests.contract.test_fake_engine import EngineBench
 from tests.fakes import (
     Behaviour,
     FakeEngine,
@@ -52,219 +41,9 @@ from tests.fakes import (
 )
 from tests.gitserver import Executable, GitServer
 from tests.haproxy import LOCALHOST, Upstream, running_router
-from tests.images import app_files
-from tests.trees import MemoryTree
 
 IDENTITY = f"f{secrets.token_hex(4)}"
 REAL = pytest.param("real", marks=pytest.mark.docker)
-
-
-def wait_for(condition: Callable[[], object], *, within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-# --- Engine ----------------------------------------------------------------------------------
-
-
-@dataclass
-class EngineBench:
-    """An engine, and how to have an app behave in it."""
-
-    engine: Engine
-    prepare: Callable[[Behaviour], None]
-
-    def build(
-        self,
-        *,
-        behaviour: str = "",
-        dockerfile: str | None = None,
-        tag: str = "1",
-        app: str = "web",
-    ) -> str:
-        spec = BuildSpec(
-            tag=f"keystone-{IDENTITY}/{app}:{tag}",
-            dockerfile="Dockerfile",
-            labels=labels(IDENTITY, app),
-            cache_key=IDENTITY,
-            deadline_s=60,
-        )
-        tree = MemoryTree(app_files("one", behaviour=behaviour, dockerfile=dockerfile))
-        return self.engine.build(spec, tree, log=_ignore, stop=StopSignal())
-
-    def spec(self, image: str, *, name: str = "one") -> ContainerSpec:
-        network = f"keystone-{IDENTITY}-web"
-        self.engine.ensure_network(network, labels(IDENTITY, "web"))
-        return ContainerSpec(
-            name=f"keystone-{IDENTITY}-web-{name}",
-            image=image,
-            network=network,
-            port=8100,
-            labels=labels(IDENTITY, "web", 7),
-            memory_mb=64,
-        )
-
-
-def heard_while(engine: Engine, change: Callable[[], object]) -> set[str]:
-    """Listen to an engine while something is done, until it is told of."""
-    heard: set[str] = set()
-
-    def hears_something() -> bool:
-        heard.update(engine.changes(within_s=2))
-        return bool(heard)
-
-    changing = threading.Timer(0.3, change)
-    changing.start()
-    wait_for(hears_something)
-    changing.join()
-    return heard
-
-
-def _ignore(_line: str) -> None:
-    """Take a line of a log that the test does not look at."""
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    client = docker.from_env(timeout=60)
-    yield client
-    ours = {"label": f"{IDENTITY_LABEL}={IDENTITY}"}
-    for image in client.api.images(filters=ours):
-        client.api.remove_image(image["Id"], force=True)
-    client.close()
-
-
-@pytest.fixture(params=["fake", REAL])
-def bench(request: pytest.FixtureRequest) -> Iterator[EngineBench]:
-    if request.param == "fake":
-        fake = FakeEngine(IDENTITY)
-        yield EngineBench(fake, lambda behaviour: setattr(fake, "behaviour", behaviour))
-        return
-    client: docker.DockerClient = request.getfixturevalue("client")
-    engine = DockerEngine(client, IDENTITY)
-    yield EngineBench(engine, lambda _behaviour: None)
-    for container in engine.containers():
-        engine.stop(container.id, grace_s=0)
-    engine.remove_network(f"keystone-{IDENTITY}-web")
-
-
-class TestEngine:
-    def test_an_image_is_found_by_its_tag_and_its_id(self, bench: EngineBench) -> None:
-        image_id = bench.build()
-        tag = f"keystone-{IDENTITY}/web:1"
-        assert image_id.startswith("sha256:")
-        assert bench.engine.image_id(tag) == bench.engine.image_id(image_id) == image_id
-        assert bench.engine.image_id(f"{tag}-none") is None
-        (image,) = [image for image in bench.engine.images() if image.id == image_id]
-        assert tag in image.tags
-        assert image.labels[IDENTITY_LABEL] == IDENTITY
-
-    def test_apps_of_the_same_content_have_images_of_their_own(self, bench: EngineBench) -> None:
-        assert bench.build() != bench.build(app="api")
-
-    def test_without_a_dockerfile_nothing_is_built(self, bench: EngineBench) -> None:
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
-        with pytest.raises(BuildError, match="Dockerfile"):
-            bench.engine.build(spec, MemoryTree({"other": "x"}), log=_ignore, stop=StopSignal())
-        assert bench.engine.image_id(spec.tag) is None
-
-    def test_a_build_that_was_stopped_before_it_began(self, bench: EngineBench) -> None:
-        stop = StopSignal()
-        stop.set(CancelledError("cancelled by user:ada"))
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
-        with pytest.raises(CancelledError):
-            bench.engine.build(spec, MemoryTree(app_files("one")), log=_ignore, stop=stop)
-
-    def test_a_container_runs_and_is_listed(self, bench: EngineBench) -> None:
-        started = bench.engine.start(bench.spec(bench.build()))
-        assert started.state is ContainerState.RUNNING
-        assert started.ip.startswith("10.201.")
-        assert bench.engine.inspect(started.id).state is ContainerState.RUNNING
-        (listed,) = bench.engine.containers()
-        assert (listed.id, listed.ip, listed.name) == (started.id, started.ip, started.name)
-        assert listed.labels["keystone.deployment"] == "7"
-
-    def test_two_have_addresses_of_their_own(self, bench: EngineBench) -> None:
-        image = bench.build()
-        one = bench.engine.start(bench.spec(image))
-        two = bench.engine.start(bench.spec(image, name="two"))
-        assert one.ip != two.ip
-        assert {found.id for found in bench.engine.containers()} == {one.id, two.id}
-
-    def test_one_that_is_left_over_makes_way_for_the_next_of_its_name(
-        self, bench: EngineBench
-    ) -> None:
-        spec = bench.spec(bench.build())
-        old, new = bench.engine.start(spec), bench.engine.start(spec)
-        assert bench.engine.inspect(old.id).state is ContainerState.MISSING
-        assert [found.id for found in bench.engine.containers()] == [new.id]
-
-    def test_one_that_ends_tells_its_code_and_its_last_words(self, bench: EngineBench) -> None:
-        bench.prepare(Behaviour(exits=3, output=("exits 3",)))
-        started = bench.engine.start(bench.spec(bench.build(behaviour="exit 3", tag="exits")))
-        wait_for(lambda: bench.engine.inspect(started.id).state is ContainerState.EXITED)
-        found = bench.engine.inspect(started.id)
-        assert (found.exit_code, str(found)) == (3, "exited with code 3")
-        assert bench.engine.output(started.id, tail=0) == []
-        assert len(bench.engine.output(started.id, tail=1)) == 1
-        assert "3" in bench.engine.output(started.id, tail=1)[0]
-
-    def test_an_image_that_cannot_be_run_leaves_nothing_behind(self, bench: EngineBench) -> None:
-        bench.prepare(Behaviour(cannot_run=True))
-        spec = bench.spec(bench.build(dockerfile="FROM scratch\nCOPY web /\n", tag="no-command"))
-        with pytest.raises(StartError):
-            bench.engine.start(spec)
-        assert bench.engine.containers() == []
-
-    def test_without_its_image_or_its_network_nothing_starts(self, bench: EngineBench) -> None:
-        spec = bench.spec(bench.build())
-        for broken in (
-            replace(spec, image=f"keystone-{IDENTITY}/web:none"),
-            replace(spec, network=f"keystone-{IDENTITY}-none"),
-        ):
-            with pytest.raises(DockerError):
-                bench.engine.start(broken)
-        assert bench.engine.containers() == []
-
-    def test_stopping_removes_and_may_be_done_again(self, bench: EngineBench) -> None:
-        started = bench.engine.start(bench.spec(bench.build()))
-        bench.engine.keep_running(started.id)
-        for _ in range(2):
-            bench.engine.stop(started.id, grace_s=0)
-        assert bench.engine.containers() == []
-        assert bench.engine.inspect(started.id).state is ContainerState.MISSING
-        assert bench.engine.output(started.id, tail=5) == []
-        bench.engine.keep_running(started.id)
-
-    def test_what_happens_to_a_container_is_told_at_once(self, bench: EngineBench) -> None:
-        spec = bench.spec(bench.build())
-        heard = heard_while(bench.engine, lambda: bench.engine.start(spec))
-        (ours,) = bench.engine.containers()
-        assert heard == {ours.id}
-        assert list(bench.engine.changes(within_s=0.2)) == []
-        heard = heard_while(bench.engine, lambda: bench.engine.stop(ours.id, grace_s=0))
-        assert heard == {ours.id}
-
-    def test_an_image_in_use_stays_and_a_tag_too_many_goes(self, bench: EngineBench) -> None:
-        image_id = bench.build(tag="used")
-        bench.build(tag="spare")
-        started = bench.engine.start(bench.spec(image_id))
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        assert bench.engine.image_id(f"keystone-{IDENTITY}/web:spare") is None
-        assert bench.engine.image_id(image_id) == image_id
-        bench.engine.stop(started.id, grace_s=0)
-
-    def test_networks_are_made_and_removed_without_fuss(self, bench: EngineBench) -> None:
-        name = f"keystone-{IDENTITY}-web"
-        for _ in range(2):
-            bench.engine.ensure_network(name, labels(IDENTITY, "web"))
-        assert bench.engine.networks() == [labels(IDENTITY, "web")]
-        for _ in range(2):
-            bench.engine.remove_network(name)
-        assert bench.engine.networks() == []
 
 
 # --- Router ----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The outside world in memory: what a deployment needs, with a knob for each way it can go wrong.
 
-The fakes keep the promises of `jobs.adapters.ports`; `tests/contract/test_fakes.py` holds them to
+The fakes keep the promises of `jobs.adapters.ports`; `tests/contract/test_fake*.py` hold them to
 what the real adapters do.
 
     world = FakeWorld("ident")
