@@ -1,6 +1,6 @@
 """A real Chromium for tests, one for a whole test session."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 CHROMIUM = Path("/usr/bin/chromium")
 # What is expected of a page comes at once, or late on a busy machine; 5 s are its own default.
-SEEN_WITHIN_MS = 30_000
+SEEN_WITHIN_MS = 60_000
+LOOK_MS = 50
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -56,3 +57,16 @@ def overflow_of(page: Page) -> int:
     """Give by how many pixels the page is wider than its window."""
     found: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     return found
+
+
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait for something outside the page, which goes on meanwhile.
+
+    Raises:
+        TimeoutError: it does not come.
+    """
+    for _ in range(SEEN_WITHIN_MS // LOOK_MS):
+        if holds():
+            return
+        page.wait_for_timeout(LOOK_MS)
+    raise TimeoutError

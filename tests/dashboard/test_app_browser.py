@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from jobs.database import Database
 from jobs.models import App
 from jobs.states import ContainerState
-from tests.browser import complaints_of
+from tests.browser import complaints_of, wait_until
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import CONTAINER, Door
 
@@ -143,8 +143,7 @@ def test_of_two_looks_at_once_the_later_is_shown_whichever_answers_first(
     held: list[Route] = []
     tab.route(f"{site}/apps/docs", lambda route: held.append(route))  # noqa: PLW0108 — it looks inside
     tab.evaluate("import('/static/fresh.js').then(({refresh}) => void [refresh(), refresh()])")
-    while len(held) < 2:
-        tab.wait_for_timeout(20)
+    wait_until(tab, lambda: len(held) >= 2)
     earlier, later = held[:2]
     answer(later, page, "later")
     expect(tab).to_have_title(re.compile("^later"))

@@ -15,7 +15,7 @@ from jobs.database import Database
 from jobs.logs import clean
 from jobs.models import Deployment, Step, now
 from jobs.states import DeploymentState, StepState
-from tests.browser import complaints_of, overflow_of
+from tests.browser import complaints_of, overflow_of, wait_until
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import Door
 
@@ -279,8 +279,7 @@ def test_a_button_waits_for_its_answer(tab: Page, site: str, scene: Scene, door:
     with tab.expect_request("**/api/apps/*/deployments"):
         button.click()
     expect(button).to_be_disabled()
-    while not held:
-        tab.wait_for_timeout(20)
+    wait_until(tab, lambda: bool(held))
     held[0].continue_()
     tab.wait_for_url("**/deployments/1")
     assert len(door.posted) == 1
@@ -299,6 +298,7 @@ def test_a_form_whose_answer_is_on_its_way_is_not_sent_again(
     make = tab.get_by_role("button", name="Make the token")
     # By the page itself: whoever clicks from here waits for the answer to the first click.
     make.evaluate("(button) => { button.click(); setTimeout(() => button.click(), 300); }")
+    wait_until(tab, lambda: bool(held))
     tab.wait_for_timeout(1000)
     assert len(held) == 1
     held[0].fulfill(body="<p>ks_shown_once</p>", content_type="text/html")
@@ -323,12 +323,12 @@ def test_a_form_can_be_sent_again_once_its_page_is_come_back_to(
     make = tab.get_by_role("button", name="Make the token")
     for _ in range(2):
         make.click()
+    wait_until(tab, lambda: bool(sent))
     tab.wait_for_timeout(300)
     assert len(sent) == 1
     tab.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     make.click()
-    tab.wait_for_timeout(300)
-    assert len(sent) == 2
+    wait_until(tab, lambda: len(sent) == 2)
 
 
 def test_a_session_that_has_ended_leads_to_the_login_and_back(

@@ -1,6 +1,5 @@
 """Pages that follow by events, in a real Chromium: what comes, what goes, and what is wrong."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,13 +11,13 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from jobs.database import Database
 from jobs.models import App, Deployment, Step, now
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
+from tests.browser import wait_until
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import ADA, Door, News
 from tests.dashboard.test_browser import end_running
 
 pytestmark = pytest.mark.browser
-SOON_MS = 30_000
 PING_MS = 10_000
 SILENCE_MS = 29_000
 COUNT_PINGS = """
@@ -59,15 +58,6 @@ def find_app(session: Session, name: str) -> App:
     return session.exec(select(App).where(App.name == name)).one()
 
 
-def wait_until(tab: Page, holds: Callable[[], bool]) -> None:
-    """Wait for something outside the page."""
-    for _ in range(SOON_MS // 50):
-        if holds():
-            return
-        tab.wait_for_timeout(50)
-    raise TimeoutError
-
-
 # --- What comes and what goes ----------------------------------------------------------------
 
 
@@ -79,7 +69,7 @@ def test_the_first_app_takes_the_place_of_what_teaches(
     with database.writing() as session:
         rows.add_app(session, "first")
     news.told.append("changed")
-    expect(tab.locator(".card h2")).to_have_text("first", timeout=SOON_MS)
+    expect(tab.locator(".card h2")).to_have_text("first")
     expect(tab.get_by_text("Deploy the first app")).to_have_count(0)
     expect(tab.get_by_text("Needs attention")).to_be_visible()
     expect(tab.locator(".counts")).to_contain_text("1 new")
@@ -97,7 +87,7 @@ def test_cards_come_and_go_and_the_others_are_not_touched(
     news.told.append("changed")
     names = tab.locator(".card h2")
     shown = ["api", "brand-new", "docs", "importer", "shop", "web"]
-    expect(names).to_have_text(shown, timeout=SOON_MS)
+    expect(names).to_have_text(shown)
     assert tab.locator(".card", has_text="octo/web").last.evaluate("(card) => card.untouched")
     expect(tab.get_by_role("link", name="docs", exact=True)).to_be_focused()
 
@@ -111,7 +101,7 @@ def test_a_card_that_is_not_asked_for_any_more_goes(
         api = find_app(session, "api")
         api.container_state, api.container_reason = ContainerState.RUNNING, ""
     news.told.append("changed")
-    expect(tab.get_by_text("No app matches.")).to_be_visible(timeout=SOON_MS)
+    expect(tab.get_by_text("No app matches.")).to_be_visible()
     expect(tab.locator(".card")).to_have_count(0)
 
 
@@ -129,7 +119,7 @@ def test_what_a_first_deployment_brings_appears_on_an_apps_page(
         app.container_state = ContainerState.RUNNING
         rows.add_delivery(session, app)
     news.told.append("changed")
-    expect(tab.locator('[data-live="container"]')).to_have_text("Running", timeout=SOON_MS)
+    expect(tab.locator('[data-live="container"]')).to_have_text("Running")
     expect(tab.get_by_role("heading", name="Trends")).to_be_visible()
     expect(tab.locator('[data-live="deliveries"] li')).to_have_count(1)
 
@@ -150,7 +140,7 @@ def test_what_happened_under_a_question_is_shown_once_it_is_answered(
     tab.wait_for_timeout(2500)
     expect(tab.locator(".title .badge")).to_have_text("Running")
     tab.keyboard.press("Escape")
-    expect(tab.locator(".title .badge")).to_have_text("Failing", timeout=SOON_MS)
+    expect(tab.locator(".title .badge")).to_have_text("Failing")
 
 
 def test_what_is_marked_stays_until_it_is_let_go(
@@ -161,10 +151,10 @@ def test_what_is_marked_stays_until_it_is_let_go(
     card.locator(".subject").evaluate(SELECT)
     end_running(database, scene.running)
     news.told.append("changed")
-    expect(tab.locator(".glance")).to_contain_text("No deployment is under way", timeout=SOON_MS)
+    expect(tab.locator(".glance")).to_contain_text("No deployment is under way")
     expect(card.locator(".badge")).to_have_text("Deploying")
     tab.evaluate("getSelection().removeAllRanges()")
-    expect(card.locator(".badge")).to_have_text("Running", timeout=SOON_MS)
+    expect(card.locator(".badge")).to_have_text("Running")
 
 
 def test_a_click_into_the_output_does_not_pause_it(
@@ -178,7 +168,7 @@ def test_a_click_into_the_output_does_not_pause_it(
     expect(log).to_contain_text("one")
     log.evaluate("(log) => getSelection().collapse(log.firstChild, 1)")
     lines.append("two")
-    expect(log).to_contain_text("two", timeout=SOON_MS)
+    expect(log).to_contain_text("two")
 
 
 def test_a_list_that_is_scrolled_by_keys_keeps_them(
@@ -189,7 +179,7 @@ def test_a_list_that_is_scrolled_by_keys_keeps_them(
     going_on.focus()
     begin(database, "docs")
     news.told.append("changed")
-    expect(going_on).to_contain_text("docs #6", timeout=SOON_MS)
+    expect(going_on).to_contain_text("docs #6")
     expect(going_on).to_be_focused()
 
 
@@ -217,7 +207,7 @@ def test_a_stream_that_has_gone_silent_is_lost_and_begun_again(
     tab.unroute(f"{site}/apps/docs")
     tab.clock.run_for(4000)
     wait_until(tab, lambda: news.opened == 2)
-    expect(tab.locator(".lost")).to_be_empty(timeout=SOON_MS)
+    expect(tab.locator(".lost")).to_be_empty()
 
 
 def test_an_answer_that_is_an_error_is_said_while_events_still_come(
@@ -229,9 +219,9 @@ def test_an_answer_that_is_an_error_is_said_while_events_still_come(
     tab.route(f"{site}/apps/docs", lambda route: route.fulfill(status=503, body=page))
     news.told.append("changed")
     said = "The database does not answer. Trying again…"
-    expect(tab.locator(".lost")).to_have_text(said, timeout=SOON_MS)
+    expect(tab.locator(".lost")).to_have_text(said)
     tab.unroute(f"{site}/apps/docs")
-    expect(tab.locator(".lost")).to_be_empty(timeout=SOON_MS)
+    expect(tab.locator(".lost")).to_be_empty()
 
 
 def test_an_app_that_is_removed_is_gone_and_its_page_stops(
@@ -242,7 +232,7 @@ def test_an_app_that_is_removed_is_gone_and_its_page_stops(
     with database.writing() as session:
         session.delete(find_app(session, "status-page"))
     news.told.append("changed")
-    expect(tab.locator(".lost")).to_contain_text("This is gone", timeout=SOON_MS)
+    expect(tab.locator(".lost")).to_contain_text("This is gone")
     wait_until(tab, lambda: news.listening == 0)
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
@@ -262,7 +252,7 @@ def test_a_deployment_that_is_gone_is_not_a_lost_connection(
     expect(tab.locator(".link-state")).to_have_text("Updated every 3 s")
     with database.writing() as session:
         session.delete(session.get_one(Deployment, deployment.id))
-    expect(tab.locator(".lost")).to_contain_text("This is gone", timeout=SOON_MS)
+    expect(tab.locator(".lost")).to_contain_text("This is gone")
     expect(tab.locator(".link-state")).to_be_empty()
 
 
@@ -288,7 +278,7 @@ def test_a_hidden_deployment_gives_its_connection_back_and_its_title_follows(
     wait_until(tab, lambda: news.listening == 0)
     end_running(database, scene.running)
     tab.clock.run_for(16_000)
-    expect(tab).to_have_title("shop #27: failure · Keystone", timeout=SOON_MS)
+    expect(tab).to_have_title("shop #27: failure · Keystone")
     expect(tab.locator('link[rel="icon"]')).to_have_attribute("href", "/favicon/bad.svg")
     assert news.listening == 0
 
@@ -317,7 +307,7 @@ def test_buttons_work_after_another_login_in_another_tab(
     door.visitor = replace(ADA, csrf_token="of-the-next-session")
     news.told.append("changed")
     logout = tab.locator('.me [name="csrf_token"]')
-    expect(logout).to_have_value("of-the-next-session", timeout=SOON_MS)
+    expect(logout).to_have_value("of-the-next-session")
     tab.get_by_role("button", name="Pause auto-deploy").click()
     expect(tab.locator("#pause output")).to_have_text("Done.")
     assert door.posted[0][2] == "of-the-next-session"
@@ -362,11 +352,11 @@ def test_nothing_moves_when_a_deployment_begins_and_ends(
     tab.evaluate(WATCH_SHIFTS)
     begin(database, "docs")
     news.told.append("changed")
-    expect(tab.locator(".work", has_text="#6")).to_contain_text("Build", timeout=SOON_MS)
+    expect(tab.locator(".work", has_text="#6")).to_contain_text("Build")
     tab.wait_for_timeout(300)
     succeed(database, "docs")
     news.told.append("changed")
-    expect(tab.locator(".work", has_text="#6")).to_have_count(0, timeout=SOON_MS)
+    expect(tab.locator(".work", has_text="#6")).to_have_count(0)
     tab.wait_for_timeout(300)
     assert_nothing_moved(tab)
 
@@ -389,7 +379,7 @@ def test_nothing_moves_when_an_app_goes_wrong(
         app.container_reason = "its container exited with code 1, in the middle of the night"
     news.told.append("changed")
     card = tab.locator(".card", has_text="docs")
-    expect(card).to_contain_text("Its container exited with code 1", timeout=SOON_MS)
+    expect(card).to_contain_text("Its container exited with code 1")
     expect(card).to_contain_text("paused")
     expect(card).to_contain_text("needs redeploy")
     tab.wait_for_timeout(300)

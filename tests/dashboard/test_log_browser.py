@@ -21,7 +21,7 @@ from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import LOOK_S, Door
 from tests.dashboard.test_browser import end_running
-from tests.dashboard.test_live_browser import SELECT, SET_HIDDEN, SOON_MS
+from tests.dashboard.test_live_browser import SELECT, SET_HIDDEN
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +48,7 @@ def test_a_log_that_grows_fast_is_whole_at_the_end_without_events(
     write_log(settings, scene.running, (f"line {n}" for n in range(MANY)))
     write_log(settings, scene.running, ["the very last"])
     end_running(database, scene.running)
-    expect(tab.locator(".link-state")).to_be_empty(timeout=SOON_MS)
+    expect(tab.locator(".link-state")).to_be_empty()
     tab.locator(".log").evaluate("(log) => { log.scrollTop = log.scrollHeight; }")
     expect(tab.locator(".log .block > [id]").last).to_contain_text("the very last")
 
@@ -63,7 +63,7 @@ def test_a_log_that_has_grown_behind_a_hidden_tab_is_whole_when_it_is_looked_at(
     write_log(settings, scene.running, ["the very last"])
     end_running(database, scene.running)
     follow = tab.locator('[data-tool="follow"]')
-    for _ in range(40):  # until it has seen the end, and follows no more
+    for _ in range(300):  # until it has seen the end, and follows no more
         tab.clock.run_for(16_000)
         tab.wait_for_timeout(100)
         if follow.is_hidden():
@@ -84,7 +84,7 @@ def test_a_deployment_that_ends_without_a_log_has_all_of_it(
     tab.goto(f"{site}/deployments/{made.id}")
     expect(tab.locator(".link-state")).to_have_text("Updated every 3 s")
     end_running(database, made.id or 0)
-    expect(tab.locator(".link-state")).to_be_empty(timeout=SOON_MS)
+    expect(tab.locator(".link-state")).to_be_empty()
 
 
 # --- Who searches or reads is not disturbed --------------------------------------------------
@@ -179,4 +179,4 @@ def test_a_build_that_is_marked_stays_until_it_is_let_go(
     assert steps.count() == 3
     assert tab.evaluate("getSelection().isCollapsed") is False
     tab.evaluate("getSelection().removeAllRanges()")
-    expect(steps).to_have_count(4, timeout=SOON_MS)
+    expect(steps).to_have_count(4)

@@ -54,7 +54,8 @@ def form(runtime: WebRuntime) -> Iterator[Page]:
 
 
 def save(page: Page) -> None:
-    page.get_by_role("button", name="Save").click()
+    with page.expect_navigation():  # or the words of an earlier save would do
+        page.get_by_role("button", name="Save").click()
     expect(page.locator("p.note.good")).to_contain_text("Saved")
 
 
