@@ -6,7 +6,9 @@ paused and wakes up too late is refused, however sure of itself it is.
 
 import os
 import socket
-from datetime import timedelta
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlmodel import Session, col, select
@@ -16,10 +18,12 @@ from jobs.processes import is_there
 from jobs.records.deployments import Grip, app_now, hold
 from jobs.states import DeploymentState
 
-# A worker that misses four renewals is taken for dead. Its parent ends it after three: a process
-# that was stopped may hold the database's lock, and then nobody could take anything over.
-LEASE = timedelta(seconds=20)
+# A worker that misses three renewals, and another one while it could, is taken for dead. Its parent
+# ends it sooner: what it has begun outside shall be over when another takes the app.
+LEASE = timedelta(seconds=15)
 RENEW_EVERY_S = 5.0
+CHANCE_S = RENEW_EVERY_S + 1
+GIVEN_UP = datetime.fromtimestamp(0, UTC)
 
 
 def holder_name(pid: int) -> str:
@@ -103,7 +107,7 @@ def let_go(session: Session, grip: Grip) -> None:
     if not _is_unfinished(session, grip.deployment_id):
         give_back(session, grip)
     elif lease is not None and lease.fence == grip.fence:
-        lease.expires_at = now() - timedelta(seconds=1)
+        lease.expires_at = GIVEN_UP
 
 
 def _is_unfinished(session: Session, deployment_id: int) -> bool:
@@ -117,22 +121,45 @@ def _is_unfinished(session: Session, deployment_id: int) -> bool:
     )
 
 
-def expired(session: Session) -> list[Lease]:
+class SecondLook:
+    """Tells who does not renew a lease from who could not.
+
+    A database that was locked, a machine that slept, a clock that was put forward: all leases run
+    out at once, though their holders live. Within `CHANCE_S` of being able to, those renew them.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, int, datetime], float] = {}
+
+    def confirm(self, late: Iterable[Lease]) -> list[Lease]:
+        """Give those of the late leases that were so, unchanged, at a look `CHANCE_S` ago.
+
+        To be asked in a transaction that writes: then the holders can write, too.
+        """
+        moment = time.monotonic()
+        seen = {(each.app_id, each.fence, each.expires_at): each for each in late}
+        self._first = {lease: self._first.get(lease, moment) for lease in seen}
+        return [seen[lease] for lease, at in self._first.items() if moment - at >= CHANCE_S]
+
+
+def expired(session: Session, second_look: SecondLook) -> list[Lease]:
     """List the leases whose holders are gone, or have not been heard of for too long."""
     moment = now()
     leases = session.exec(select(Lease)).all()
-    return [each for each in leases if each.expires_at < moment or is_dead(each.holder)]
+    gone = [each for each in leases if each.expires_at == GIVEN_UP or is_dead(each.holder)]
+    late = [each for each in leases if each.expires_at < moment and each not in gone]
+    return gone + second_look.confirm(late)
 
 
-def is_overdue(session: Session, holder: str) -> bool:
-    """Whether a holder has missed three renewals of a lease."""
+def is_overdue(session: Session, holder: str, second_look: SecondLook) -> bool:
+    """Whether a holder has missed two renewals of a lease, and another one while it could."""
     limit = now() + timedelta(seconds=RENEW_EVERY_S)
     leases = session.exec(select(Lease).where(Lease.holder == holder)).all()
-    return any(each.expires_at < limit for each in leases)
+    return bool(second_look.confirm(each for each in leases if each.expires_at < limit))
 
 
 def expire(session: Session, holder: str) -> None:
     """Let the leases of a holder that is known to be dead expire at once."""
     for lease in session.exec(select(Lease).where(Lease.holder == holder)).all():
-        lease.expires_at = now() - timedelta(seconds=1)
+        lease.expires_at = GIVEN_UP
         session.add(lease)

@@ -17,7 +17,7 @@ from jobs.containers import look_at_containers
 from jobs.deploy import remove_containers
 from jobs.draining import drain
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
-from jobs.lease import expired, give_back, holder_name, is_free, let_go, take_over
+from jobs.lease import SecondLook, expired, give_back, holder_name, is_free, let_go, take_over
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
@@ -64,12 +64,14 @@ def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
     runtime.queue.wake(forgotten.values())
 
 
-def take_back_leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+def take_back_leases(
+    runtime: Runtime[WorkerSettings], tools: Tools, second_look: SecondLook
+) -> None:
     """End or repeat what the holders of expired leases were doing."""
     # By our own name: should we be killed in the middle, others see at once that we are gone.
     us = holder_name(os.getpid())
     with runtime.database.writing() as session:
-        grips = [take_over(session, lease, us) for lease in expired(session)]
+        grips = [take_over(session, lease, us) for lease in expired(session, second_look)]
     for grip in grips:
         try:
             _recover(runtime, tools, grip)
@@ -219,14 +221,21 @@ def live_route(app: App) -> Route | None:
 
 # --- The rounds ------------------------------------------------------------------------------
 
-REPAIRS: tuple[Part, ...] = (take_back_leases, wake_forgotten, restore_routes, look_at_containers)
 # Apart: a container may take its time to end, and no deployment shall wait for it.
 SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images)
 
 
-def reconcile(
-    runtime: Runtime[WorkerSettings], tools: Tools, parts: tuple[Part, ...] = (*REPAIRS, *SWEEPS)
-) -> None:
+def repairs() -> tuple[Part, ...]:
+    """Give the parts of a round of repairs, which remember what the round before has seen."""
+    second_look = SecondLook()
+
+    def leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+        take_back_leases(runtime, tools, second_look)
+
+    return (leases, wake_forgotten, restore_routes, look_at_containers)
+
+
+def reconcile(runtime: Runtime[WorkerSettings], tools: Tools, parts: tuple[Part, ...]) -> None:
     """Do one round; a part that fails is tried again in the next round."""
     for part in parts:
         try:

@@ -22,7 +22,7 @@ from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
-from jobs.reconcile import REPAIRS, SWEEPS, reconcile
+from jobs.reconcile import SWEEPS, reconcile, repairs
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.statuses import send_due
@@ -73,8 +73,9 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     forge = GitHubForge(runtime.settings.github_api_url)
     errands = GitHubForge(runtime.settings.github_api_url, total_timeout_s=ERRAND_WITHIN_S)
     repair, broom, report, answer, tidy, doors, look, ears = (real_tools(runtime) for _ in range(8))
+    parts = repairs()
     return [
-        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair, REPAIRS)),
+        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair, parts)),
         Duty("sweep", RECONCILE_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
         # On its own, because a round of repairs may take long: a new domain shall work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),

@@ -29,7 +29,7 @@ from jobs.claims import has_work
 from jobs.errors import PlatformError, StorageError
 from jobs.frozen import LongStopped
 from jobs.guard import die_with, give_own_group
-from jobs.lease import expire, holder_name, is_overdue
+from jobs.lease import SecondLook, expire, holder_name, is_overdue
 from jobs.queue import TASK
 from jobs.rehearsal import rehearse
 from jobs.runtime import Runtime
@@ -42,7 +42,8 @@ WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
 # What serves, apps and the web process, comes before what is being deployed.
 NICENESS = 5
-MONITORING_EVERY_S = 4  # a lease is overdue for 5 s before it expires
+MONITORING_EVERY_S = 4
+LOCKED_AT_MOST_S = 2.0
 # Time to end what is nearly done; `keystone up` waits three times as long before it kills.
 HAND_OVER_AFTER_S = 8.0
 HAND_OVER = signal.SIGUSR1
@@ -82,6 +83,7 @@ class DeploymentWorker(Worker):
     standby: Standby | None = None
     hands_over_at = math.inf  # of `time.monotonic`
     stopped = LongStopped()
+    second_look = SecondLook()
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — RQ's own signature
         """Begin to work, with a child that waits for the first job."""
@@ -159,7 +161,7 @@ class DeploymentWorker(Worker):
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
         """Tell Redis that the job is being done; one that is down does not end the deployment."""
         # Before it has a lease and after, nobody but us would miss a child that was stopped.
-        if self.stopped.among([self.horse_pid]) or does_not_move(self.runtime, self.horse_pid):
+        if self.stopped.among([self.horse_pid]) or self.does_not_move(self.horse_pid):
             logger.error(
                 "the child %d stands still: it is killed",
                 self.horse_pid,
@@ -171,6 +173,20 @@ class DeploymentWorker(Worker):
                 os.kill(self.horse_pid, HAND_OVER)
         with suppress(RedisError):
             super().maintain_heartbeats(job, execution)
+
+    def does_not_move(self, pid: int) -> bool:
+        """Whether a child has left its lease alone for so long that it must have been stopped."""
+        try:
+            with self.runtime.database.writing(
+                until=time.monotonic() + LOCKED_AT_MOST_S
+            ) as session:
+                return is_overdue(session, holder_name(pid), self.second_look)
+        except StorageError:
+            # Nothing is known of it then: who cannot write cannot renew.
+            return False
+        finally:
+            # The next child is forked from here: it must not inherit an open connection.
+            self.runtime.database.close()
 
     def get_state(self) -> WorkerStatus:
         """Say whether a child is at work, without asking Redis: it is asked for at SIGTERM."""
@@ -209,19 +225,6 @@ def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
         return False
     finally:
         # Whatever is forked from here must not inherit an open connection.
-        runtime.database.close()
-
-
-def does_not_move(runtime: Runtime[WorkerSettings], pid: int) -> bool:
-    """Whether a child has left its lease alone for so long that it must have been stopped."""
-    try:
-        with runtime.database.reading() as session:
-            return is_overdue(session, holder_name(pid))
-    except StorageError:
-        # Nothing is known of it then.
-        return False
-    finally:
-        # The next child is forked from here: it must not inherit an open connection.
         runtime.database.close()
 
 

@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select
 
 from jobs.app_input import AppInput
 from jobs.dispatch import dispatch
-from jobs.lease import LEASE
+from jobs.lease import GIVEN_UP
 from jobs.logs import log_path, read_log
-from jobs.models import App, CommitStatus, Deployment, Lease, Step, now
-from jobs.reconcile import reconcile
+from jobs.models import App, CommitStatus, Deployment, Lease, Step
+from jobs.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.records.apps import add_app
 from jobs.records.audit import Actor
 from jobs.records.deliveries import Envelope, Receipt, accept_push
@@ -47,6 +47,7 @@ class Bench:
     pushed: int = 0
     deliveries: int = 0
     heads: dict[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = field(default_factory=lambda: (*repairs(), *SWEEPS))
 
     # --- Doing -------------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class Bench:
 
     def reconcile(self) -> None:
         """Do one round of the watcher."""
-        reconcile(self.runtime, self.world.tools)
+        reconcile(self.runtime, self.world.tools, self.parts)
 
     def cancel(self, deployment_id: int) -> None:
         """Have a person say stop."""
@@ -134,10 +135,10 @@ class Bench:
             cancel(session, session.get_one(Deployment, deployment_id), TESTER)
 
     def expire_leases(self) -> None:
-        """Let the time of every lease run out."""
+        """Have every lease's holder be known to be gone."""
         with self.writing() as session:
             for lease in session.exec(select(Lease)).all():
-                lease.expires_at = now() - LEASE
+                lease.expires_at = GIVEN_UP
 
     # --- Looking -----------------------------------------------------------------------------
 
