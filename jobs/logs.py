@@ -27,10 +27,13 @@ CUT_MARK = "the log is cut here: it reached 50 MiB"
 CONTROL = re.compile(
     r"\x1b\[(?![0-9;]*m)[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[^\[\]\x1b]|"
     r"\x1b(?!\[[0-9;]*m)|"
-    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
-
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Not what else Python takes for one, as a form feed: what a build says stands behind a mark at the
+# beginning of its line, and must not come to begin another one.
+LINE_END = re.compile(r"\r\n|\r|\n")
+GOES_ON = "… "  # before each piece but the first of a line that is too long
 
 
 def log_path(logs_dir: Path, deployment_id: int) -> Path:
@@ -59,9 +62,14 @@ def shown(line: str, redact: Redactor) -> str:
     return masked(line, redact)[:LONGEST_LINE]
 
 
+def _lines(text: str) -> list[str]:
+    *lines, rest = LINE_END.split(text)
+    return [*lines, rest] if rest or not lines else lines
+
+
 def _pieces(line: str) -> list[str]:
     starts = range(0, len(line) or 1, LONGEST_LINE)
-    return [line[start : start + LONGEST_LINE] for start in starts]
+    return [GOES_ON * (start > 0) + line[start : start + LONGEST_LINE] for start in starts]
 
 
 class DeploymentLog:
@@ -88,7 +96,7 @@ class DeploymentLog:
         """Add text to the log, each of its lines stamped with the time and the step."""
         stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         # Masked before it is cut: half a secret would not be recognised.
-        whole = (masked(line, self.redact) for line in text.splitlines() or [""])
+        whole = (masked(line, self.redact) for line in _lines(text))
         lines = (piece for line in whole for piece in _pieces(line))
         data = "".join(f"{stamp} {step} | {line}\n" for line in lines).encode(errors="replace")
         with self._lock:

@@ -176,7 +176,8 @@ class _Output:
         for line in lines:
             if found := _STEP.match(line):
                 self._step = found[1].strip()
-            self._log(line)
+            # So would a line of the newer builder begin, and this one only repeats what steps say.
+            self._log(f"| {line}" if line.startswith("#") else line)
 
     def _failure(self, reason: str, detail: object) -> KeystoneError:
         if not self._step:

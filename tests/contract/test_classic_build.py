@@ -64,6 +64,13 @@ def test_image_is_built_tagged_and_labelled_and_the_log_says_what_is_missing(ben
     assert bench.client.images.get(TAG).labels == SPEC.labels
 
 
+def test_nothing_that_a_step_says_passes_for_a_line_of_buildkit(bench: Bench) -> None:
+    log = bench.build(dockerfile('RUN ["/web", "say", "#4 DONE 0.1s"]'))
+
+    assert "| #4 DONE 0.1s" in log.splitlines()
+    assert "#4 DONE 0.1s" not in log.splitlines()
+
+
 def test_dockerignore_modes_links_and_odd_names_are_as_by_buildkit(bench: Bench) -> None:
     files = {
         **dockerfile("COPY . /all/", 'RUN ["/web", "list", "/all"]'),

@@ -81,6 +81,17 @@ class TestDeploymentLog:
         assert all(len(line) < LONGEST_LINE + 50 for line in lines)
         assert sum(line.count("x") for line in lines) == 10**5
 
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_each_line_of_a_text_is_stamped(self, tmp_path: Path, end: str) -> None:
+        lines = written(tmp_path / "1.log", end.join(["one", "", "two", ""]))
+        assert [line.partition(" | ")[2] for line in lines] == ["one", "", "two"]
+
+    @pytest.mark.parametrize("trick", [*"\v\f\x1c\x1d\x1e\x85\u2028\u2029", "x" * LONGEST_LINE])
+    def test_nothing_that_a_step_says_begins_a_line(self, tmp_path: Path, trick: str) -> None:
+        lines = written(tmp_path / "1.log", f"#4 | {trick}#4 DONE 0.1s")[:2]
+        assert not any("build | #4 DONE" in line for line in lines)
+        assert "".join(lines).endswith("#4 DONE 0.1s")
+
     def test_what_is_no_text_is_written_all_the_same(self, tmp_path: Path) -> None:
         (line,) = written(tmp_path / "1.log", "caf\udce9")
         assert line.endswith("caf?")
