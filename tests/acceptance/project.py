@@ -129,6 +129,12 @@ class Project:
         with httpx2.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
             return client.get(url).text
 
+    def answers(self, *versions: str) -> bool:
+        """Whether one of these versions answers now; the router may not be there yet."""
+        with suppress(httpx2.TransportError):
+            return self.answer() in versions
+        return False
+
     def view(self) -> Json:
         """Give the app as the API describes it."""
         found: Json = self.keystone.api("GET", f"/api/apps/{self.name}")

@@ -55,7 +55,7 @@ def test_after_down_time_each_app_is_brought_to_its_newest_push_once(
     keystone.start()
 
     for project in (listed, unlisted):
-        until(partial(caught_up, keystone, project), timeout=90, what="it has caught up")
+        until(partial(caught_up, keystone, project), timeout=150, what="it has caught up")
         (made,) = caught_up(keystone, project)
         assert (made["state"], made["commit_sha"]) == ("success", project.pushed), made["reason"]
         assert project.answer() == "three"

@@ -111,11 +111,12 @@ def test_a_command_that_is_not_in_the_image(keystone: Keystone, web: Project) ->
 def test_a_container_that_never_becomes_healthy(
     keystone: Keystone, web: Project, behaviour: str, seen: str
 ) -> None:
-    keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 2})
+    # Long enough that it is seen to listen, or not to, whenever the machine stalls.
+    keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 10})
     deployed = web.deploy(behaviour, behaviour=behaviour)
     keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 60})
     reason = ended(deployed, "failure")
-    assert reason.startswith("GET /health on port 8000 was not healthy within 2 s; last seen: ")
+    assert reason.startswith("GET /health on port 8000 was not healthy within 10 s; last seen: ")
     assert seen in reason
     words = {"mute": "listening on 8000", "unhealthy": "listening", "deaf": "never listening"}
     assert words[behaviour] in keystone.transcript(deployed["id"])

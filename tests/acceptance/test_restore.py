@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import running
-from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.project import Project, add_project
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
@@ -14,6 +14,8 @@ from tests.gitserver import GitServer
 pytestmark = pytest.mark.docker
 
 SECRET = "what the app must know and nobody else"
+# Pushes are accepted as soon as Keystone is ready; its router may be there a little later.
+REACHED_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_on_the_same_machine_the_app_goes_on_answering(
     assert "Until then their containers serve: web." in restored.stdout
 
     keystone.start()
-    assert web.answer() == "live"
+    until(lambda: web.answers("live"), timeout=REACHED_WITHIN_S, what="the app is reached")
     over = brought_back(keystone, web)
     assert over["commit_sha"] == before["live_commit_sha"]
     assert web.answer("/env?API_KEY") == SECRET

@@ -16,6 +16,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -279,7 +280,7 @@ def test_no_answer_to_a_change_holds_what_was_sent(
 
 def test_no_page_holds_a_secret(keystone: Keystone, web: Project) -> None:
     login = {"name": "admin", "password": ADMIN_PASSWORD}
-    with httpx2.Client(base_url=keystone.url, timeout=30, trust_env=False) as browser:
+    with httpx2.Client(base_url=keystone.url, timeout=60, trust_env=False) as browser:
         assert browser.post("/login", json=login).is_success
         left, seen = ["/"], set[str]()
         while left and len(seen) < MOST_PAGES:
@@ -321,11 +322,14 @@ def test_only_git_and_the_app_itself_are_given_one_in_their_environment(
 
 def test_no_file_holds_a_secret_in_clear(keystone: Keystone, web: Project) -> None:
     files = [path for path in keystone.data_dir.rglob("*") if path.is_file()]
-    assert {"keystone.db", "config"} <= {path.name for path in files}
+    read = set()
     for path in files:
-        assert path.stat().st_size < LARGEST_FILE
-        text = path.read_bytes().decode("latin-1")
-        assert found([*ALL, keystone.token], text) == [], path
+        with suppress(FileNotFoundError):  # drafts are renamed when they are whole
+            assert path.stat().st_size < LARGEST_FILE
+            text = path.read_bytes().decode("latin-1")
+            assert found([*ALL, keystone.token], text) == [], path
+            read.add(path.name)
+    assert {"keystone.db", "config"} <= read
 
 
 def test_github_is_told_no_secret(github: GitHubApi, web: Project) -> None:

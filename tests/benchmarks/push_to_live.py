@@ -144,13 +144,13 @@ def deploy(stand: Stand, project: Project, version: str, times: Times) -> None:
 
 def _wait_until_seen(port: int, version: str) -> None:
     """Look as a visitor would, every few milliseconds and at little cost."""
-    visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def is_there() -> bool:
         visitor.request("GET", "/version")
         return visitor.getresponse().read().decode() == version
 
-    until(is_there, timeout=60, what=f"{version!r} answers", pause_s=0.01)
+    until(is_there, timeout=120, what=f"{version!r} answers", pause_s=0.01)
     visitor.close()
 
 

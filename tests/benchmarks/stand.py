@@ -29,7 +29,7 @@ class Stand:
         self.github.know(project.full_name, project.github_id)
         return project
 
-    def wait_for_retired(self, deployment_id: int, *, timeout: float = 90) -> Json:
+    def wait_for_retired(self, deployment_id: int, *, timeout: float = 120) -> Json:
         """Wait until a deployment is over and has cleared away, and give it."""
         over = self.keystone.wait_for(deployment_id, timeout=timeout)
 

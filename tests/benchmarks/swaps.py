@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from tests.acceptance.keystone import ANSWER_WITHIN_S, until
 from tests.acceptance.project import Project
 from tests.benchmarks.load import SLOW_MS, Crowd, Load, crowded, visited
 from tests.benchmarks.stand import Stand, standing
@@ -68,6 +69,7 @@ def measure(
     with ExitStack() as stack:
         quiet = _visit(stack, project, "quiet", crowd=crowd, slow_ms=slow_ms)
         time.sleep(quiet_s)
+        until(lambda: quiet.load.times, timeout=ANSWER_WITHIN_S, what="somebody was answered")
     with ExitStack() as stack:
         busy = _visit(stack, project, "swaps", crowd=crowd, slow_ms=slow_ms)
         for number in range(1, swaps + 1):
@@ -91,9 +93,12 @@ def _swap(stand: Stand, project: Project, version: str) -> None:
 
 def _refuse(stand: Stand, project: Project) -> None:
     """Push a version that says of itself that it is unhealthy; the one before goes on serving."""
-    stand.keystone.api("PATCH", f"/api/apps/{project.name}", {"health_timeout_s": 3})
+    path = f"/api/apps/{project.name}"
+    patience = stand.keystone.api("GET", path)["health_timeout_s"]
+    stand.keystone.api("PATCH", path, {"health_timeout_s": 10})
     before = project.answer()
     over = project.deploy("unhealthy", behaviour="unhealthy")
+    stand.keystone.api("PATCH", path, {"health_timeout_s": patience})
     assert over["state"] == "failure", over
     assert "503" in over["reason"], over["reason"]
     assert project.answer() == before

@@ -255,7 +255,7 @@ def test_build_can_be_cancelled_while_its_files_are_looked_through(engine: Docke
 
     with pytest.raises(CancelledError, match="ada said so"):
         build(engine, SlowTree(dockerfile("COPY . /all/")), stop=stop)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 100
     timer.join()
 
 
@@ -264,7 +264,7 @@ def test_deadline_counts_while_the_files_are_looked_through(engine: DockerEngine
 
     with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
         build(engine, SlowTree(dockerfile("COPY . /all/")), deadline_s=2)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 100
 
 
 def test_more_patterns_than_the_files_allow_are_refused(engine: DockerEngine) -> None:

@@ -254,7 +254,7 @@ class ProbeBench:
     port: int
 
     def look(self, path: str | None, *, healthy: range = range(200, 400)) -> ProbeResult:
-        return self.probe.look(self.host, self.port, path, timeout_s=2, healthy=healthy)
+        return self.probe.look(self.host, self.port, path, timeout_s=60, healthy=healthy)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -271,12 +271,14 @@ def answering(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
 
 
 @pytest.fixture(params=["fake", "real"])
-def silent(request: pytest.FixtureRequest) -> ProbeBench:
+def silent(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
     """An address at which nobody listens."""
     if request.param == "fake":
-        return ProbeBench(FakeProbe(FakeEngine(IDENTITY), FakeRouter([])), "10.201.0.9", 8100)
-    with socket.create_server((LOCALHOST, 0)) as listener:
-        return ProbeBench(HttpProbe(), LOCALHOST, listener.getsockname()[1])
+        yield ProbeBench(FakeProbe(FakeEngine(IDENTITY), FakeRouter([])), "10.201.0.9", 8100)
+        return
+    with socket.socket() as taken:  # so that nobody else comes to listen there
+        taken.bind((LOCALHOST, 0))
+        yield ProbeBench(HttpProbe(), LOCALHOST, taken.getsockname()[1])
 
 
 def _ignore_behaviour(_behaviour: Behaviour) -> None:

@@ -52,7 +52,7 @@ def fixture_repo(server: GitServer) -> Repo:
 
 @pytest.fixture(name="source")
 def fixture_source(tmp_path: Path) -> Source:
-    return GitSource(tmp_path / "mirrors", allowed_schemes=("http",), timeout_s=30)
+    return GitSource(tmp_path / "mirrors", allowed_schemes=("http",), timeout_s=120)
 
 
 @pytest.fixture(name="remote")

@@ -26,9 +26,9 @@ DATABASE_LOCKED_S = 8.0
 DISK_FULL_S = 2.0
 REDIS_DOWN_S = 2.0
 OUTAGE_S = 1.0
-MET_WITHIN_S = 15.0  # somebody who hangs gives up after 10 s
-ENDS_WITHIN_S = 30.0
-KILLED_WITHIN_S = 40.0  # one that is stopped, after twenty seconds
+MET_WITHIN_S = 45.0  # somebody who hangs gives up after 10 s
+ENDS_WITHIN_S = 60.0
+KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
@@ -110,8 +110,8 @@ def worker_paused(house: House, moment: Moment, *, at_least_s: float = 0) -> Ite
         with _striking_deployer(house, moment, strike):
             yield
         begun, held = time.monotonic(), partial(_holder, house, moment.app)
-        until(lambda: held() != stopped[0], timeout=40, what="the lease was taken over")
-        until(lambda: not held(), timeout=60, what="the successor is done")
+        until(lambda: held() != stopped[0], timeout=90, what="the lease was taken over")
+        until(lambda: not held(), timeout=120, what="the successor is done")
         time.sleep(max(begun + at_least_s - time.monotonic(), 0))
     finally:
         for pid in stopped:
@@ -192,12 +192,12 @@ def redis_down(house: House, _moment: Moment) -> Iterator[None]:
     thread = threading.Thread(target=keep_killing)
     thread.start()
     try:
-        until(lambda: not house.keystone.parts("redis"), timeout=5, what="Redis is down")
+        until(lambda: not house.keystone.parts("redis"), timeout=60, what="Redis is down")
         yield
         time.sleep(REDIS_DOWN_S)
     finally:
         over.set()
-        thread.join(10)
+        thread.join(60)
 
 
 @contextmanager
@@ -220,7 +220,7 @@ def database_locked(house: House, moment: Moment) -> Iterator[None]:
     over = threading.Event()
 
     def lock() -> None:
-        with _locked(house, patience_s=20):
+        with _locked(house, patience_s=60):
             over.wait(DATABASE_LOCKED_S)
 
     with striking(house.records, moment, lock):
@@ -279,7 +279,7 @@ def git_hanging(house: House, moment: Moment) -> Iterator[None]:
     house.git.gate.clear()
     try:
         yield
-        until(has_given_up, timeout=60, what="Keystone gives up on git")
+        until(has_given_up, timeout=120, what="Keystone gives up on git")
     finally:
         house.git.gate.set()
 

@@ -12,7 +12,7 @@ from tests.faults.pushes import Pusher, Sent
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="a house needs a disk of its own: run as root"),
 ]
 

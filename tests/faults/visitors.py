@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.acceptance.project import Project
 
 PAUSE_S = 0.05
-LONGEST_ANSWER_S = 20.0
+LONGEST_ANSWER_S = 60.0
 
 
 @dataclass(frozen=True)

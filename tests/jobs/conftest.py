@@ -38,6 +38,8 @@ def runtime(
     settings.data_dir.mkdir(mode=0o700)
     shutil.copy(empty_database, settings.data_dir / "keystone.db")
     runtime = open_runtime(settings)
+    # Of many threads at once the last would not get its turn in 9 s, on a disk that is slow today.
+    runtime.database._busy_timeout_ms = 60_000
     yield runtime
     runtime.database.close()
 

@@ -41,7 +41,8 @@ def impatient(database: Database) -> Iterator[Database]:
 def add_apps(data_dir: Path, worker: int) -> list[int]:
     """Make apps in a process of its own, and give their ports."""
     settings = Settings(data_dir=data_dir)
-    database = Database(settings.effective_database_url)
+    # More patience than the usual: whoever is unlucky may wait for all the others' writes.
+    database = Database(settings.effective_database_url, busy_timeout_ms=60_000)
     vault = Vault([SecretStr("a key that only the tests use")])
     ports = []
     for number in range(EACH):

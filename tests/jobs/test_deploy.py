@@ -88,7 +88,8 @@ class TestGoingWell:
         done = bench.run(bench.ask(app))
         assert (done.commit_sha, done.commit_message) == (sha, "By hand\n\nwith a body")
 
-    def test_a_container_that_needs_a_few_looks_gets_them(self, bench: Bench, app: App) -> None:
+    def test_a_container_that_needs_a_few_looks_gets_them(self, bench: Bench) -> None:
+        app = bench.app(health_path="/health", health_timeout_s=60)
         bench.world.engine.behaviour = Behaviour(healthy_after=3)
         assert bench.run(bench.push(app)).state is DeploymentState.SUCCESS
 

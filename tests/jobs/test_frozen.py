@@ -84,7 +84,7 @@ class TestAStoppedWriter:
             assert watch.look() == set()
             assert process.poll() is None
             assert watch.look() == {process.pid}
-            assert process.wait(10) == -signal.SIGKILL
+            assert process.wait(60) == -signal.SIGKILL
         insert(database)
 
     def test_one_that_goes_on_in_between_is_left_alone(self, database: Path) -> None:
@@ -140,7 +140,7 @@ def test_one_that_holds_a_mirror_is_killed_too(tmp_path: Path) -> None:
         stop(process)
         assert watch.look() == set()
         assert watch.look() == {process.pid}
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 class TestOneThatHoldsNothing:

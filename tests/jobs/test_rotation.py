@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,8 @@ def test_a_process_that_was_open_before_reads_and_seals_with_the_new_key(
 
 def test_what_others_write_meanwhile_is_kept(keystone: Keystone, tmp_path: Path) -> None:
     other, over = open_at(tmp_path), threading.Event()
+    for each in (keystone, other):  # where the disk is slow, the other one leaves hardly a gap
+        each.database._busy_timeout_ms = 60_000
     written: list[int] = []
 
     def write() -> None:
@@ -212,10 +215,12 @@ def test_a_value_that_nobody_can_open_stays_as_it_is(keystone: Keystone) -> None
 class TestDroppingTheOldKey:
     def test_it_waits_until_nothing_can_be_under_way_with_it(self, keystone: Keystone) -> None:
         (old,) = keystone.vault.fingerprints
+        begun = time.time()
         done = rotate(keystone, ADA, told=quiet)
         waited: list[float] = []
         assert drop_old(keystone, ADA, wait=waited.append) == [old]
-        assert 50 < waited[0] <= 60
+        # Less by what has passed since, and by the second that a file's time is exact to.
+        assert begun + 59 - time.time() < waited[0] <= 60
         assert keystone.vault.fingerprints == [done.newest]
         assert opened(keystone)["NAME_7"] == "value 7"
         assert tags(keystone)[-1] == "key.dropped"

@@ -19,7 +19,7 @@ from jobs.supervise import Program, configuration, is_up, programs, take_over
 from jobs.supervisor import LONGEST_PAUSE_S, Options, Part
 from tests.processes import processes_about
 
-SOON_S = 30.0
+SOON_S = 60.0
 # Comment signs, percent signs and quotes: all that supervisord's own file gives a meaning to.
 AWKWARD = "a b #c ;d 100% %(x)s 'e' \"f\""
 

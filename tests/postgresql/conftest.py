@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+import jobs.database
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import Settings, WorkerSettings
 from tests.conftest import SECRET_KEY
@@ -33,6 +34,12 @@ def migrated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = Settings(data_dir=folder, secret_key=SECRET_KEY, database_url=url)
     open_runtime(settings).database.close()
     return MIGRATED
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may take its time to answer: the machine is busy."""
+    monkeypatch.setattr(jobs.database, "CONNECT_TIMEOUT_S", 60)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ MANY = 8
 MOST = 20
 # Whoever has to wait does so until the test goes on; whoever need not is done by then.
 LONG_ENOUGH_S = 0.3
+PATIENCE_MS = 60_000
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class Others:
 
     def another(self) -> Bench:
         """Give the bench of another process."""
-        database = Database(self.bench.runtime.database.url)
+        database = Database(self.bench.runtime.database.url, busy_timeout_ms=PATIENCE_MS)
         self._opened.append(database)
         return Bench(replace(self.bench.runtime, database=database), self.bench.world)
 

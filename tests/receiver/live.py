@@ -37,6 +37,7 @@ def serving(
         ws="none",
         log_config=None,
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=ANSWER_WITHIN_S,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -157,7 +157,7 @@ class TestRefusing:
             answering(tmp_path, f"No such server.\n\n{table}\n\nadmin\n\n") as file,
             pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."),
         ):
-            HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
+            HAProxyRouter(file, timeout_s=60).switch(Route(port, "a", "127.0.0.1:9"))
 
 
 class TestEndingInTheMiddle:
@@ -167,11 +167,11 @@ class TestEndingInTheMiddle:
             answering(tmp_path, answer) as file,
             pytest.raises(RouterError, match="it ended in the middle of its answer"),
         ):
-            HAProxyRouter(file).switch(Route(port, "a", "127.0.0.1:9"))
+            HAProxyRouter(file, timeout_s=60).switch(Route(port, "a", "127.0.0.1:9"))
 
     def test_it_is_asked_again_when_it_is_there_again(self, tmp_path: Path) -> None:
         with answering(tmp_path, "", "\n\n", "1\n# be_name\n\nadmin\n\n") as file:
-            assert HAProxyRouter(file, patience_s=60).routes() == {}
+            assert HAProxyRouter(file, timeout_s=60, patience_s=60).routes() == {}
 
     def test_nor_is_what_was_cut_off_of_a_certificates(self, tmp_path: Path) -> None:
         listed = "# transaction\n# filename\n\n# certificates.list\n\nadmin\n\n"
@@ -179,7 +179,7 @@ class TestEndingInTheMiddle:
             answering(tmp_path, listed, "New empty certificate store") as file,
             pytest.raises(RouterError, match="it ended in the middle of its answer"),
         ):
-            HAProxyRouter(file).serve_certificates({"a.example": SecretStr("pem")})
+            HAProxyRouter(file, timeout_s=60).serve_certificates({"a.example": SecretStr("pem")})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
-from tests.contract.router.visits import Connection, ask, visit, wait_for
+from tests.contract.router.visits import Connection, ask, nobody, visit, wait_for
 from tests.haproxy import LOCALHOST, RunningRouter, Upstream, websocket
 
 
@@ -75,31 +75,30 @@ class TestSwitching:
     def test_a_dead_app_gets_a_plain_503(
         self, router: HAProxyRouter, port: int, one: Upstream
     ) -> None:
-        with Upstream("dead") as dead:
-            router.switch(Route(port, "a", dead.address))
-        assert visit(port) == (503, "The app does not answer.\n")
+        with nobody() as nowhere:
+            router.switch(Route(port, "a", nowhere))
+            assert visit(port) == (503, "The app does not answer.\n")
         router.switch(Route(port, "b", one.address))
         assert visit(port) == (200, "one")
 
     def test_a_request_that_found_nobody_is_tried_again_on_the_new_slot(
         self, router: HAProxyRouter, port: int, two: Upstream
     ) -> None:
-        with Upstream("dead") as dead:
-            nowhere = dead.address
         # The router tries for three seconds: a switch that came later than that shows nothing.
         is_late = True
         while is_late:
-            router.switch(Route(port, "a", nowhere))
-            begun, late = time.monotonic(), list[float]()
+            with nobody() as nowhere:
+                router.switch(Route(port, "a", nowhere))
+                begun, late = time.monotonic(), list[float]()
 
-            def switch() -> None:
-                router.switch(Route(port, "b", two.address))
-                late.append(time.monotonic() - begun)  # noqa: B023 — joined below
+                def switch() -> None:
+                    router.switch(Route(port, "b", two.address))
+                    late.append(time.monotonic() - begun)  # noqa: B023 — joined below
 
-            switching = threading.Timer(0.3, switch)
-            switching.start()
-            answer = visit(port)
-            switching.join()
+                switching = threading.Timer(0.3, switch)
+                switching.start()
+                answer = visit(port)
+                switching.join()
             is_late = late[0] > 2
         assert answer == (200, "two")
 

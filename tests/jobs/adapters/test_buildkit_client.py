@@ -59,7 +59,9 @@ class Engine:
     def _answer(self, connection: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
-            head += connection.recv(65536)
+            if not (more := connection.recv(65536)):
+                return  # given up before it was asked anything
+            head += more
         self.requests.append(head)
         name = b"/session" if b"/session" in head.split(b"\r\n")[0] else b"/build"
         connection.sendall(self._answers[name])
@@ -91,7 +93,7 @@ def engine(
             playing.close()
 
 
-def built(kit: BuildKit, *, deadline_s: float = 30, stop: StopSignal | None = None) -> str:
+def built(kit: BuildKit, *, deadline_s: float = 60, stop: StopSignal | None = None) -> str:
     spec = BuildSpec("web:1", "Dockerfile", {"a": "b"}, cache_key="web", deadline_s=deadline_s)
     tree = MemoryTree({"Dockerfile": "FROM scratch"})
     return kit.build(spec, tree, log=lambda _line: None, stop=stop or StopSignal())

@@ -19,7 +19,7 @@ from jobs.adapters.ports import TreeEntry
 from jobs.errors import GitError
 from tests.trees import BrokenTree, MemoryTree
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 BIG = bytes(range(256)) * 4096 * 8  # 8 MiB
 
 
@@ -209,7 +209,7 @@ class WaitingTree(MemoryTree):
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
         """Give the content when it may be read."""
-        assert self.allowed.wait(10)
+        assert self.allowed.wait(DEADLINE_S)
         return super().read(entry)
 
 

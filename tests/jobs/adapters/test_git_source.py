@@ -56,7 +56,7 @@ def fixture_mirrors(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="source")
 def fixture_source(mirrors: Path) -> GitSource:
-    return GitSource(mirrors, allowed_schemes=("http",), timeout_s=20)
+    return GitSource(mirrors, allowed_schemes=("http",), timeout_s=60)
 
 
 @pytest.fixture(name="remote")

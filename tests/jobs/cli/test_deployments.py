@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 
 import pytest
 
+from jobs.bus import Bus
 from jobs.cli.deployments import manual_request
 from jobs.cli.following import follow, show_output
 from jobs.errors import ConfigurationError, DockerError, PlatformError
@@ -22,6 +24,7 @@ from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
 SHA = "a" * 40
+PATIENCE_S = 14  # below that of the connection
 
 
 @pytest.fixture(autouse=True)
@@ -198,11 +201,11 @@ def watcher(inside: Inside, *outputs: list[str]) -> Iterator[None]:
 
     def answer() -> None:
         for output in outputs:
-            if (question := inside.bus.next_question(timeout_s=14)) is not None:
+            if (question := inside.bus.next_question(timeout_s=PATIENCE_S)) is not None:
                 lines = [(f"{n:04}", text) for n, text in enumerate(output)]
                 new = [line for line in lines if line[0] > question.about["after"]]
                 inside.bus.answer(question, {"lines": new[-question.about["tail"] :]})
-        if (question := inside.bus.next_question(timeout_s=14)) is not None:
+        if (question := inside.bus.next_question(timeout_s=PATIENCE_S)) is not None:
             inside.bus.answer(question, {"error": "it is gone"})
 
     thread = threading.Thread(target=answer)
@@ -212,8 +215,10 @@ def watcher(inside: Inside, *outputs: list[str]) -> Iterator[None]:
 
 
 def test_following_an_app_drops_nothing_of_what_it_writes_from_then_on(
-    inside: Inside, capsys: pytest.CaptureFixture[str]
+    inside: Inside, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # And not 5 s: so long may an answer take on a busy machine.
+    monkeypatch.setattr(Bus, "ask", partialmethod(Bus.ask, timeout_s=PATIENCE_S))
     lines = [f"line {number}" for number in range(300)]
     capsys.readouterr()
     with (

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.demo.house import HOST, PORTS, demo_environment, running
+from jobs.demo.house import APP_PORTS, HOST, demo_environment, running
 from jobs.errors import PlatformError
 from jobs.router_server import is_free
 from jobs.settings import AllSettings, read_settings
+from tests.haproxy import free_ports
 
 
 @pytest.fixture
@@ -45,9 +46,15 @@ def test_the_login_stays_the_same(folder: Path) -> None:
     assert (folder / "admin-password").stat().st_mode & 0o777 == 0o600
 
 
-def test_ports_that_are_taken_are_left_alone(folder: Path) -> None:
+def test_ports_that_are_taken_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ports of our own: a demo that another test has started looks for some at any moment.
+    first, *_ = free_ports(4 * APP_PORTS)
+    ports = range(first, first + APP_PORTS)
+    monkeypatch.setattr("jobs.demo.house.PORTS", ports)
+    ranges = range(ports.stop, first + 4 * APP_PORTS, APP_PORTS)
+    monkeypatch.setattr("jobs.demo.house.APP_PORT_RANGES", ranges)
     before = read(demo_environment(folder, {}), folder)
-    assert before.port in PORTS
+    assert before.port in ports
     with (
         socket.create_server((HOST, before.port)),
         socket.create_server((HOST, before.port_range.first + 2)),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ RUNNING = {
 }
 LINES = [["2026-11-23T17:00:00.1Z", "listening on 8000"], ["2026-11-23T17:00:00.2Z", "<b>ü</b>"]]
 HURRY_S = 0.2
+PATIENT_S = 14  # the longest that a connection to Redis waits
 ANSWERED_WITHIN_S = 30.0
 
 Watching = Callable[[dict[str, Any]], AbstractContextManager[list[Question]]]
@@ -42,15 +44,16 @@ def web(runtime: WebRuntime) -> None:
 
 
 @pytest.fixture
-def watching(runtime: WebRuntime) -> Watching:
+def watching(runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch) -> Watching:
     """Play the watcher, which gives one answer; the questions it was asked come into the list."""
+    monkeypatch.setattr(Bus, "ask", partialmethod(Bus.ask, timeout_s=PATIENT_S))
 
     @contextmanager
     def play(answer: dict[str, Any]) -> Iterator[list[Question]]:
         questions: list[Question] = []
 
         def answer_one() -> None:
-            question = runtime.bus.next_question(timeout_s=14)
+            question = runtime.bus.next_question(timeout_s=PATIENT_S)
             assert question is not None, "nobody asked"
             questions.append(question)
             runtime.bus.answer(question, answer)

@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.bus import Bus, connect
+from receiver.api import health
 from receiver.app import create_app
 from tests.builders import WebRuntime
 
@@ -60,8 +61,10 @@ def test_without_the_database_nothing_is_accepted(client: TestClient, runtime: W
 
 
 def test_asking_again_and_again_looks_once_a_second(
-    client: TestClient, runtime: WebRuntime
+    client: TestClient, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert health.KEPT_S == 1
+    monkeypatch.setattr(health, "KEPT_S", 30)
     assert client.get("/readyz").json()["status"] == "degraded"
     runtime.bus.report_health(WELL)
     assert client.get("/readyz").json()["status"] == "degraded"

@@ -60,7 +60,7 @@ class SilentBus(Bus):
 
     def ask(self, kind: str, **_about: Any) -> dict[str, Any]:  # noqa: ANN401
         """Ask nobody."""
-        self.is_over.wait(20)
+        self.is_over.wait(60)
         raise DockerError(kind)
 
 
