@@ -22,8 +22,8 @@ from docker.errors import DockerException
 
 from tests.processes import processes_about
 
-UP_WITHIN_S = 30.0
-ENDED_WITHIN_S = 20.0
+UP_WITHIN_S = 120.0
+ENDED_WITHIN_S = 60.0
 MOST_ROUNDS = 50
 
 
@@ -104,11 +104,11 @@ def _clear_away(folder: Path, network: str) -> None:
         _kill_what_is_left(folder)
         for point in _mounts(folder):
             # Lazily: what is busy goes as soon as its last process has ended.
-            subprocess.run([_program("umount"), "-l", point], check=False, timeout=20)
+            subprocess.run([_program("umount"), "-l", point], check=False, timeout=60)
         if not _mounts(folder) and not processes_about(str(folder)):
             break
         time.sleep(0.1)
-    subprocess.run([_program("ip"), "netns", "del", network], check=False, timeout=20)
+    subprocess.run([_program("ip"), "netns", "del", network], check=False, timeout=60)
     folder.rmdir()
     folder.with_suffix(".log").unlink(missing_ok=True)
 
@@ -146,7 +146,7 @@ def _mounts(folder: Path) -> list[str]:
 
 
 def _run(name: str, *arguments: str) -> None:
-    subprocess.run([_program(name), *arguments], check=True, timeout=20, capture_output=True)
+    subprocess.run([_program(name), *arguments], check=True, timeout=60, capture_output=True)
 
 
 def _program(name: str) -> str:

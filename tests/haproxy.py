@@ -43,7 +43,7 @@ class RunningRouter:
 
     @property
     def adapter(self) -> HAProxyRouter:
-        return HAProxyRouter(self.folder / "router.sock")
+        return HAProxyRouter(self.folder / "router.sock", timeout_s=60)
 
     @property
     def pid(self) -> int:

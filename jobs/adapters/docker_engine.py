@@ -55,6 +55,8 @@ MOST_OUTPUT_LINES = 5000
 CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"]
 LATE_S = 3.0
 REMOVAL_DEADLINE_S = 20
+ALREADY_COUNTING = "a disk usage operation is already running"
+ASK_AGAIN_S = 0.2
 REMOVAL_POLL_S = 0.1
 
 
@@ -148,8 +150,16 @@ class DockerEngine:
 
     def usage(self) -> Usage:
         """Tell what is kept on the engine's disk."""
+        deadline = time.monotonic() + self._timeout_s
         with _translated():
-            return values.read_usage(self._client.df(), self._identity)
+            while True:
+                try:
+                    return values.read_usage(self._client.df(), self._identity)
+                except APIError as exc:
+                    # It counts for one who asks at a time, and refuses the others.
+                    if ALREADY_COUNTING not in str(exc) or time.monotonic() > deadline:
+                        raise
+                time.sleep(ASK_AGAIN_S)
 
     def trim_build_cache(self, keep_bytes: int) -> int:
         """Remove unused build cache, oldest first, down to that size; give the bytes freed."""

@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -413,6 +414,15 @@ def test_usage_counts_what_is_ours_and_all_build_cache(
     assert usage.cache_bytes > 500_000
     stranger = DockerEngine(client, "nobody").usage()
     assert (stranger.images, stranger.image_bytes, stranger.containers) == (0, 0, 0)
+
+
+def test_usage_is_told_to_all_who_ask_at_once() -> None:
+    engines = [DockerEngine.from_environment(IDENTITY) for _ in range(6)]
+    with ThreadPoolExecutor(len(engines)) as threads:
+        found = list(threads.map(DockerEngine.usage, engines))
+    for engine in engines:
+        engine.close()
+    assert len(found) == len(engines)
 
 
 def test_version_is_the_engines_own(engine: DockerEngine, client: docker.DockerClient) -> None:

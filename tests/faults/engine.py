@@ -78,4 +78,4 @@ def own_engine() -> Iterator[OwnEngine]:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, timeout=20, capture_output=True)
+    subprocess.run(["ip", *arguments], check=True, timeout=60, capture_output=True)

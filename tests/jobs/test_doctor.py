@@ -3,8 +3,7 @@
 import shutil
 import socket
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -134,27 +133,18 @@ def test_a_disk_below_the_floor_is_told(settings: AllSettings) -> None:
 
 
 @pytest.fixture
-def engine_space(monkeypatch: pytest.MonkeyPatch) -> Callable[[AllSettings], Finding]:
-    """Look what the engine keeps: it counts slowly, and for one at a time."""
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine may take its time: it counts slowly, and for one who asks at a time."""
     monkeypatch.setattr("jobs.doctor.PATIENCE_S", 60)
-
-    def look(settings: AllSettings) -> Finding:
-        deadline = time.monotonic() + 60
-        while (found := finding(settings, "engine space")).verdict is Verdict.IDLE:
-            assert time.monotonic() < deadline, found
-        return found
-
-    return look
 
 
 @pytest.mark.docker
-def test_what_keystone_uses_is_told(
-    settings: AllSettings, engine_space: Callable[[AllSettings], Finding]
-) -> None:
+@pytest.mark.usefixtures("patience")
+def test_what_keystone_uses_is_told(settings: AllSettings) -> None:
     open_runtime(settings).database.close()
     settings.logs_dir.mkdir()
     (settings.logs_dir / "1.log").write_bytes(b"x" * 3_500_000)
-    found = engine_space(settings)
+    found = finding(settings, "engine space")
     assert found.verdict is Verdict.OK
     assert found.found.startswith("0 images, 0 MB at most; 0 containers; the engine's build cache")
     assert found.found.endswith(" MB free")
@@ -162,11 +152,10 @@ def test_what_keystone_uses_is_told(
 
 
 @pytest.mark.docker
-def test_the_engines_disk_below_the_floor_is_told(
-    settings: AllSettings, engine_space: Callable[[AllSettings], Finding]
-) -> None:
+@pytest.mark.usefixtures("patience")
+def test_the_engines_disk_below_the_floor_is_told(settings: AllSettings) -> None:
     floor = shutil.disk_usage("/").total
-    found = engine_space(settings.model_copy(update={"min_free_disk_mb": floor}))
+    found = finding(settings.model_copy(update={"min_free_disk_mb": floor}), "engine space")
     assert found.verdict is Verdict.FAILED
     assert "KEYSTONE_MIN_FREE_DISK_MB" in found.fix
 
