@@ -40,6 +40,7 @@ NOTE_EVERY_S = 10.0
 CATCH_UP_EVERY_S = 2.0  # one repository at a time
 ERRAND_WITHIN_S = 12.0
 AFTER_FAILURE_S = 1.0
+SAY_AGAIN_S = 60.0
 ENDS_WITHIN_S = 30.0
 
 
@@ -99,16 +100,23 @@ def catching_up(runtime: Runtime[WorkerSettings]) -> CatchingUp:
 
 
 def keep_doing(duty: Duty, over: threading.Event) -> None:
-    """Do a duty at its pace until it is over; what fails is tried again the next time."""
+    """Do a duty at its pace until it is over; what fails is tried again the next time.
+
+    Trouble that stays, as an engine that is down, is told when it comes and then once a minute.
+    """
+    said, say_again_at = "", 0.0
     while not over.is_set():
         try:
             duty.do()
         except KeystoneError as exc:
-            logger.warning("%s: %s", duty.name, exc, extra={"action": "duty_failed"})
+            if str(exc) != said or time.monotonic() > say_again_at:
+                said, say_again_at = str(exc), time.monotonic() + SAY_AGAIN_S
+                logger.warning("%s: %s", duty.name, exc, extra={"action": "duty_failed"})
         except Exception:
             # A mistake of ours in one duty must not end the others.
             logger.exception("%s failed", duty.name, extra={"action": "duty_failed"})
         else:
+            said = ""
             over.wait(duty.every_s)
             continue
         over.wait(max(duty.every_s, AFTER_FAILURE_S))

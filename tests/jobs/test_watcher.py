@@ -41,6 +41,26 @@ def test_a_duty_survives_every_mistake_and_goes_on(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_trouble_that_stays_is_told_once_and_when_it_comes_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.watcher.AFTER_FAILURE_S", 0.01)
+    over = threading.Event()
+    errors = iter(["down", "down", "up, but ill", None, "up, but ill", "up, but ill"])
+
+    def do() -> None:
+        try:
+            said = next(errors)
+        except StopIteration:
+            over.set()
+            return
+        if said:
+            raise DockerError(said)
+
+    keep_doing(Duty("test", 0.01, do), over)
+    assert caplog.messages == ["test: down", "test: up, but ill", "test: up, but ill"]
+
+
 def test_a_duty_ends_as_soon_as_it_is_over() -> None:
     over, done = threading.Event(), list[int]()
     thread = threading.Thread(
