@@ -229,7 +229,7 @@ def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
 
 
 def tell_watcher(runtime: Runtime[WorkerSettings], pid: int) -> None:
-    """Expire the leases of a dead child; without this they expire by themselves, in 20 s."""
+    """Expire the leases of a dead child; without this it takes half a minute."""
     try:
         with runtime.database.writing() as session:
             expire(session, holder_name(pid))
