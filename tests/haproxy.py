@@ -114,6 +114,14 @@ def running_router(
         router.kill()
 
 
+@contextmanager
+def deaf_port() -> Iterator[int]:
+    """Give a port at which nobody listens, and nobody else comes to."""
+    with socket.socket() as taken:
+        taken.bind((LOCALHOST, 0))
+        yield taken.getsockname()[1]
+
+
 def free_ports(count: int) -> list[int]:
     """Find that many ports in a row that nobody listens on; another test process finds others.
 

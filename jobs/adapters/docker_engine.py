@@ -55,9 +55,9 @@ MOST_OUTPUT_LINES = 5000
 CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"]
 LATE_S = 3.0
 REMOVAL_DEADLINE_S = 20
+REMOVAL_POLL_S = 0.1
 ALREADY_COUNTING = "a disk usage operation is already running"
 ASK_AGAIN_S = 0.2
-REMOVAL_POLL_S = 0.1
 
 
 class DockerEngine:

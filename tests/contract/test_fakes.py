@@ -5,7 +5,6 @@ can show has files of its own. So has the engine.
 """
 
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +39,7 @@ from tests.fakes import (
     FakeSource,
 )
 from tests.gitserver import Executable, GitServer
-from tests.haproxy import LOCALHOST, Upstream, running_router
+from tests.haproxy import LOCALHOST, Upstream, deaf_port, running_router
 
 IDENTITY = f"f{secrets.token_hex(4)}"
 REAL = pytest.param("real", marks=pytest.mark.docker)
@@ -276,9 +275,8 @@ def silent(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
     if request.param == "fake":
         yield ProbeBench(FakeProbe(FakeEngine(IDENTITY), FakeRouter([])), "10.201.0.9", 8100)
         return
-    with socket.socket() as taken:  # so that nobody else comes to listen there
-        taken.bind((LOCALHOST, 0))
-        yield ProbeBench(HttpProbe(), LOCALHOST, taken.getsockname()[1])
+    with deaf_port() as port:
+        yield ProbeBench(HttpProbe(), LOCALHOST, port)
 
 
 def _ignore_behaviour(_behaviour: Behaviour) -> None:

@@ -22,7 +22,7 @@ LINGERS_S = 5.0
 FETCH_TAKES_S = 1.0
 # Rounds of a slow fault take half a minute or more: one in so many is of such a fault.
 SLOW_ONE_IN = 16
-TRIES = 6
+TRIES = 3
 
 
 @dataclass(frozen=True)

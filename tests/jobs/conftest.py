@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
@@ -42,6 +43,14 @@ def runtime(
     runtime.database._busy_timeout_ms = 60_000
     yield runtime
     runtime.database.close()
+
+
+@pytest.fixture
+def lease_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that pass between two looks at leases: a test lets them."""
+    passed = [0.0]
+    monkeypatch.setattr("jobs.lease.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    return passed
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The watcher's part in domains, with a fake router and with the whole real one."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,7 +24,7 @@ from jobs.watcher import SERVE_DOMAINS_EVERY_S, duties
 from jobs.work import Tools
 from tests.certificates import NOW, Authority
 from tests.haproxy import LOCALHOST, Upstream, free_ports
-from tests.jobs.bench import TESTER, Bench
+from tests.jobs.bench import TESTER, Bench, wait_for
 
 PEM = SecretStr("pem")
 
@@ -101,13 +100,6 @@ def answers(tools: Tools) -> bool:
     except RouterError:
         return False
     return True
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def ask(port: int, host: str) -> tuple[int, str]:

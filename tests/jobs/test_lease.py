@@ -4,10 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from sqlmodel import Session, select
@@ -168,14 +166,6 @@ def test_an_expired_lease_still_keeps_the_app_until_it_is_cleaned_up(
         assert not is_free(session, app.id or 0)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the tests let pass between two looks at leases."""
-    clock = [time.monotonic()]
-    monkeypatch.setattr("jobs.lease.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    return clock
-
-
 def run_out(bench: Bench) -> None:
     with bench.writing() as session:
         for lease in session.exec(select(Lease)):
@@ -183,7 +173,7 @@ def run_out(bench: Bench) -> None:
 
 
 def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
-    bench: Bench, app: App, clock: list[float]
+    bench: Bench, app: App, lease_clock: list[float]
 ) -> None:
     bench.ask(app)
     claim(bench, app)
@@ -191,13 +181,13 @@ def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
     second_look, found = SecondLook(), list[int]()
     with bench.writing() as session:
         for passed_s in (0, CHANCE_S - 0.1, 0.2):
-            clock[0] += passed_s
+            lease_clock[0] += passed_s
             found.append(len(expired(session, second_look)))
     assert found == [0, 0, 1]
 
 
 def test_whoever_could_not_renew_a_lease_has_a_chance_to(
-    bench: Bench, app: App, clock: list[float]
+    bench: Bench, app: App, lease_clock: list[float]
 ) -> None:
     bench.ask(app)
     mine = claim(bench, app)
@@ -207,13 +197,13 @@ def test_whoever_could_not_renew_a_lease_has_a_chance_to(
         with bench.writing() as session:
             assert expired(session, second_look) == []
             renew(session, mine.grip)
-        clock[0] += CHANCE_S
+        lease_clock[0] += CHANCE_S
         with bench.writing() as session:
             assert expired(session, second_look) == []
 
 
 def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
-    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch, lease_clock: list[float]
 ) -> None:
     second_look = SecondLook()
     renew_every_s = 60  # and not 5: in those a busy machine may let the lease expire
@@ -228,7 +218,7 @@ def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
         session.get_one(Lease, mine.grip.app_id).expires_at = now() + left
     with bench.reading() as session:
         assert not is_overdue(session, "host:7", second_look)
-        clock[0] += CHANCE_S
+        lease_clock[0] += CHANCE_S
         assert is_overdue(session, "host:7", second_look)
         assert not is_overdue(session, "host:77", second_look)
         assert expired(session, SecondLook()) == []

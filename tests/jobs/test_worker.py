@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -350,20 +349,19 @@ def _has_expired(bench: Bench) -> bool:
 
 
 def test_a_child_that_cannot_renew_is_not_taken_for_one_that_stands_still(
-    bench: Bench, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, redis: Redis, monkeypatch: pytest.MonkeyPatch, lease_clock: list[float]
 ) -> None:
-    app, us, clock = bench.app(), os.getpid(), [0.0]
+    app, us = bench.app(), os.getpid()
     bench.ask(app)
     with bench.writing() as session:
         claim_next(session, app.id or 0, holder_name(us))
         session.exec(select(Lease)).one().expires_at = now() - timedelta(minutes=2)
     worker = DeploymentWorker([Queue("any", connection=redis)], connection=redis)
     worker.runtime = bench.runtime
-    monkeypatch.setattr("jobs.lease.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr("jobs.worker.LOCKED_AT_MOST_S", 0.1)
     file = bench.runtime.settings.data_dir / "keystone.db"
     assert not worker.does_not_move(us)
-    clock[0] += CHANCE_S
+    lease_clock[0] += CHANCE_S
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert not worker.does_not_move(us)

@@ -6,8 +6,8 @@ from contextlib import closing
 
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
-from tests.contract.router.visits import Connection, ask, nobody, visit, wait_for
-from tests.haproxy import LOCALHOST, RunningRouter, Upstream, websocket
+from tests.contract.router.visits import Connection, ask, visit, wait_for
+from tests.haproxy import LOCALHOST, RunningRouter, Upstream, deaf_port, websocket
 
 
 class TestSwitching:
@@ -75,8 +75,8 @@ class TestSwitching:
     def test_a_dead_app_gets_a_plain_503(
         self, router: HAProxyRouter, port: int, one: Upstream
     ) -> None:
-        with nobody() as nowhere:
-            router.switch(Route(port, "a", nowhere))
+        with deaf_port() as nowhere:
+            router.switch(Route(port, "a", f"{LOCALHOST}:{nowhere}"))
             assert visit(port) == (503, "The app does not answer.\n")
         router.switch(Route(port, "b", one.address))
         assert visit(port) == (200, "one")
@@ -87,8 +87,8 @@ class TestSwitching:
         # The router tries for three seconds: a switch that came later than that shows nothing.
         is_late = True
         while is_late:
-            with nobody() as nowhere:
-                router.switch(Route(port, "a", nowhere))
+            with deaf_port() as nowhere:
+                router.switch(Route(port, "a", f"{LOCALHOST}:{nowhere}"))
                 begun, late = time.monotonic(), list[float]()
 
                 def switch() -> None:

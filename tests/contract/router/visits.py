@@ -1,10 +1,9 @@
 """Asking what is behind a router."""
 
 import http.client
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 
 from tests.haproxy import LOCALHOST
 
@@ -20,14 +19,6 @@ def ask(connection: Connection, path: str = "/") -> tuple[int, str]:
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
-
-
-@contextmanager
-def nobody() -> Iterator[str]:
-    """Give an address at which nobody listens, and nobody else comes to."""
-    with socket.socket() as taken:
-        taken.bind((LOCALHOST, 0))
-        yield f"{LOCALHOST}:{taken.getsockname()[1]}"
 
 
 def wait_for(condition: Callable[[], object], *, within_s: float = 60.0) -> None:

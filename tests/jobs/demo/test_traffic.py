@@ -1,11 +1,11 @@
 """The visitors of the demo: they must notice when something is wrong."""
 
-import time
 from http.client import HTTPException
 
 import pytest
 
 from jobs.demo.traffic import ask, visitors
+from tests.jobs.bench import wait_for
 from tests.recorder import Answer, Fault, RecordingServer, Request
 
 
@@ -39,12 +39,3 @@ def test_every_request_is_counted_and_every_failure_kept() -> None:
         assert tally.total == len(app.requests)
     assert set(tally.answers) == {"hello from /"}
     assert sorted(tally.failures)[:2] == ["HTTPException: status 502"] * 2
-
-
-def wait_for(condition: object) -> None:
-    """Wait until something is so."""
-    assert callable(condition)
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
