@@ -17,7 +17,6 @@ pytestmark = pytest.mark.docker
 
 AT_ONCE = 20
 TIMED = 100
-GITHUB_WAITS_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +195,7 @@ def test_deliveries_are_answered_long_before_github_gives_up(
 ) -> None:
     ignored = _timed(lambda number: paused.send(paused.payload(f"{number:040x}")).status_code)
     queued = _timed(lambda number: web.send(web.payload(f"{number + 1:040x}")).status_code)
-    late = [took for took in ignored[1] + queued[1] if took >= GITHUB_WAITS_S]
-    # They are sent one by one: a machine that stalls for so long holds up one of them.
-    assert len(late) <= 1
+    assert max(ignored[1] + queued[1]) < 10
     assert ignored[0] == {200}
     assert queued[0] == {202}
     until(

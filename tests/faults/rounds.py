@@ -77,27 +77,20 @@ def _dealt(cards: Sequence[str], dice: random.Random) -> Iterator[str]:
         yield from dice.sample(cards, len(cards))
 
 
-def play(
-    house: House,
-    fault: Fault,
-    drawn: Round,
-    *,
-    settled_within_s: float = SETTLED_WITHIN_S,
-    tries: int = TRIES,
-) -> Verdict:
+def play(house: House, fault: Fault, drawn: Round, *, tries: int = TRIES) -> Verdict:
     """Play one round and judge it; one whose fault met nobody is played again, without a delay."""
     try:
-        verdict = _play(house, fault, drawn, settled_within_s)
+        verdict = _play(house, fault, drawn)
     except AssertionError as exc:
         # Something that had to come about did not.
         return Verdict(stuck=[str(exc)])
     if not (verdict.has_only_missed and tries > 1):
         return verdict
     again = replace(drawn, delay_s=0.0, seed=f"{drawn.seed}, again")
-    return play(house, fault, again, settled_within_s=settled_within_s, tries=tries - 1)
+    return play(house, fault, again, tries=tries - 1)
 
 
-def _play(house: House, fault: Fault, drawn: Round, settled_within_s: float) -> Verdict:
+def _play(house: House, fault: Fault, drawn: Round) -> Verdict:
     house.wait_until_whole()
     begun, before = time.monotonic(), house.records.live()
     dice = random.Random(drawn.seed)  # noqa: S311
@@ -115,7 +108,7 @@ def _play(house: House, fault: Fault, drawn: Round, settled_within_s: float) -> 
         PATTERNS[drawn.pattern](pusher)
     house.wait_until_whole()
     pardoned_until = time.monotonic() if fault.cuts_visitors else begun
-    deadline = time.monotonic() + settled_within_s
+    deadline = time.monotonic() + SETTLED_WITHIN_S
     while True:
         failures = house.visitors.failed_since(pardoned_until)
         verdict = judge(
