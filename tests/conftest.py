@@ -19,6 +19,7 @@ from jobs.runtime import open_runtime
 from jobs.settings import WebSettings
 from jobs.states import Role
 from receiver.app import create_app
+from tests import again
 from tests.builders import WebRuntime, make_token
 
 MEASURED = "measured"  # a test's property with a line for whoever runs the tests
@@ -43,6 +44,12 @@ hypothesis_settings.register_profile(
     derandomize="CI" in os.environ,
 )
 hypothesis_settings.load_profile("busy")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the run that CI judges note which tests failed, in the process that hears of all."""
+    if not hasattr(config, "workerinput") and (first_run := again.plugin()) is not None:
+        config.pluginmanager.register(first_run)
 
 
 @pytest.hookimpl(optionalhook=True)

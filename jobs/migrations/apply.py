@@ -13,7 +13,7 @@ from jobs.database import Database
 from jobs.errors import StorageError
 from jobs.sqlite_files import copy_database, sqlite_path
 
-HEAD = "0002"
+HEAD = "0006"
 FOLDER = Path(__file__).parent
 
 
