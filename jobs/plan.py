@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from jobs.adapters.ports import Remote, other_slot
 from jobs.environment import Environment, Variable, open_environment
-from jobs.models import App, Deployment, Release, Repository
+from jobs.models import App, Deployment, Identity, Release, Repository
 from jobs.records.deployments import Grip
 from jobs.records.environment import open_variables
 from jobs.runtime import Runtime
@@ -159,6 +159,7 @@ class Plan:
     app_id: int
     app: str
     identity: str
+    image_key: SecretStr  # of the tags of images
     remote: Remote
     configuration: int
     build: BuildSettings
@@ -212,6 +213,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         app_id=grip.app_id,
         app=app.name,
         identity=runtime.identity,
+        image_key=SecretStr(session.get_one(Identity, 1).image_key),
         remote=Remote(repository_id=app.repository_id, url=repository.git_url, token=token),
         configuration=app.configuration,
         build=build_settings(app),

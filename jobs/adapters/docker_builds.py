@@ -9,12 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from jobs.adapters.buildkit.client import BuildKit, NoSessionError
 from jobs.adapters.buildkit.transport import Address
 from jobs.adapters.classic_build import ClassicBuilder
 from jobs.adapters.docker_logins import LARGEST_CONFIG, Login, Logins, parse_logins
 from jobs.adapters.ports import BuildSpec, LogLine, Tree
 from jobs.errors import BuildError, ConfigurationError, DockerError
+from jobs.naming import seal_of
 from jobs.redaction import Redactor
 from jobs.stopping import StopSignal
 
@@ -42,7 +45,9 @@ class Builder:
             DockerError: the engine failed.
         """
         logins = read_logins(self.config, log)
-        redact = Redactor(password for _, password in logins.by_key().values())
+        passwords = [password for _, password in logins.by_key().values()]
+        # The builder names the image that it makes: only its own app may know the whole tag.
+        redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
 
         def say(line: str) -> None:
             log(redact(line))

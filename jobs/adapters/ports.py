@@ -107,7 +107,7 @@ class BuildSpec:
     tag: str
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
-    cache_key: str = ""  # the same for builds that should reuse each other's context
+    cache_key: str = ""  # the same for builds that should reuse each other's context and caches
     target: str | None = None  # the stage to build; None: the last one
     args: Mapping[str, SecretStr] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
@@ -183,10 +183,10 @@ class OutputLine:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours."""
+    """An image of ours, or one without any tag that may be."""
 
     id: str
-    tags: tuple[str, ...]
+    tags: tuple[str, ...]  # ours alone; it may have others
     labels: Mapping[str, str]
 
 
@@ -201,7 +201,10 @@ class Usage:
 
 
 class Engine(Protocol):
-    """The Docker Engine, limited to what carries this Keystone's identity label."""
+    """The Docker Engine, limited to what has this Keystone's labels and the names it gives.
+
+    Others can give both. Whoever removes something makes sure that it is on record, too.
+    """
 
     def version(self) -> str:
         """Give the engine's version.
@@ -231,7 +234,8 @@ class Engine(Protocol):
 
         Raises:
             StartError: the image's command cannot be run.
-            DockerError: the engine failed. Nothing is left behind in either case.
+            DockerError: the engine failed, or has a container of that name. Nothing is left behind
+                in either case.
         """
 
     def inspect(self, container_id: str) -> Container:
@@ -266,10 +270,16 @@ class Engine(Protocol):
         """List every container of this Keystone, stopped ones too."""
 
     def images(self) -> list[Image]:
-        """List every image of this Keystone."""
+        """List every image with a tag of ours, and those without any tag that have our label.
+
+        The latter may be others': `docker build` hands the label on to what is made of our image.
+        """
 
     def remove_image(self, reference: str) -> None:
-        """Remove one tag or image id. Missing, or still in use, is fine."""
+        """Remove one tag of ours, or by its id an image that has no tag of anybody's.
+
+        Missing, or still in use, is fine.
+        """
 
     def networks(self) -> list[Mapping[str, str]]:
         """List every network of this Keystone by the labels it was made with."""

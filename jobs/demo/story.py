@@ -71,7 +71,7 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
                     threading.Event().wait()
             say("Stopping")
         finally:
-            clear_engine(keystone.identity, APP)
+            clear_engine(keystone, APP)
             keystone.database.close()
     say("Stopped")
 

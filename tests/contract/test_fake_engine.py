@@ -25,10 +25,10 @@ from jobs.errors import (
     DockerError,
     StartError,
 )
-from jobs.naming import IDENTITY_LABEL, labels
+from jobs.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import ContainerState
 from jobs.stopping import StopSignal
-from tests.enginebench import wait_until
+from tests.enginebench import tag_of, wait_until
 from tests.fakes import (
     Behaviour,
     FakeEngine,
@@ -56,7 +56,7 @@ class EngineBench:
         app: str = "web",
     ) -> str:
         spec = BuildSpec(
-            tag=f"keystone-{IDENTITY}/{app}:{tag}",
+            tag=tag_of(tag, app=app, identity=IDENTITY),
             dockerfile="Dockerfile",
             labels=labels(IDENTITY, app),
             cache_key=IDENTITY,
@@ -65,15 +65,15 @@ class EngineBench:
         tree = MemoryTree(app_files("one", behaviour=behaviour, dockerfile=dockerfile))
         return self.engine.build(spec, tree, log=_ignore, stop=StopSignal())
 
-    def spec(self, image: str, *, name: str = "one") -> ContainerSpec:
+    def spec(self, image: str, *, deployment: int = 7) -> ContainerSpec:
         network = f"keystone-{IDENTITY}-web"
         self.engine.ensure_network(network, labels(IDENTITY, "web"))
         return ContainerSpec(
-            name=f"keystone-{IDENTITY}-web-{name}",
+            name=container_name(IDENTITY, "web", deployment),
             image=image,
             network=network,
             port=8100,
-            labels=labels(IDENTITY, "web", 7),
+            labels=labels(IDENTITY, "web", deployment),
             memory_mb=64,
         )
 
@@ -125,7 +125,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[EngineBench]:
 class TestEngine:
     def test_an_image_is_found_by_its_tag_and_its_id(self, bench: EngineBench) -> None:
         image_id = bench.build()
-        tag = f"keystone-{IDENTITY}/web:1"
+        tag = tag_of("1", identity=IDENTITY)
         assert image_id.startswith("sha256:")
         assert bench.engine.image_id(tag) == bench.engine.image_id(image_id) == image_id
         assert bench.engine.image_id(f"{tag}-none") is None
@@ -137,7 +137,7 @@ class TestEngine:
         assert bench.build() != bench.build(app="api")
 
     def test_without_a_dockerfile_nothing_is_built(self, bench: EngineBench) -> None:
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        spec = BuildSpec(tag=tag_of("none", identity=IDENTITY), dockerfile="Dockerfile")
         with pytest.raises(BuildError, match="Dockerfile"):
             bench.engine.build(spec, MemoryTree({"other": "x"}), log=_ignore, stop=StopSignal())
         assert bench.engine.image_id(spec.tag) is None
@@ -145,7 +145,7 @@ class TestEngine:
     def test_a_build_that_was_stopped_before_it_began(self, bench: EngineBench) -> None:
         stop = StopSignal()
         stop.set(CancelledError("cancelled by user:ada"))
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        spec = BuildSpec(tag=tag_of("none", identity=IDENTITY), dockerfile="Dockerfile")
         with pytest.raises(CancelledError):
             bench.engine.build(spec, MemoryTree(app_files("one")), log=_ignore, stop=stop)
 
@@ -161,17 +161,16 @@ class TestEngine:
     def test_two_have_addresses_of_their_own(self, bench: EngineBench) -> None:
         image = bench.build()
         one = bench.engine.start(bench.spec(image))
-        two = bench.engine.start(bench.spec(image, name="two"))
+        two = bench.engine.start(bench.spec(image, deployment=8))
         assert one.ip != two.ip
         assert {found.id for found in bench.engine.containers()} == {one.id, two.id}
 
-    def test_one_that_is_left_over_makes_way_for_the_next_of_its_name(
-        self, bench: EngineBench
-    ) -> None:
+    def test_a_name_that_is_taken_is_refused(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
-        old, new = bench.engine.start(spec), bench.engine.start(spec)
-        assert bench.engine.inspect(old.id).state is ContainerState.MISSING
-        assert [found.id for found in bench.engine.containers()] == [new.id]
+        first = bench.engine.start(spec)
+        with pytest.raises(DockerError, match="is already in use"):
+            bench.engine.start(spec)
+        assert [found.id for found in bench.engine.containers()] == [first.id]
 
     def test_one_that_ends_tells_its_code_and_its_last_words(self, bench: EngineBench) -> None:
         bench.prepare(Behaviour(exits=3, output=("exits 3",)))
@@ -193,7 +192,7 @@ class TestEngine:
     def test_without_its_image_or_its_network_nothing_starts(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
         for broken in (
-            replace(spec, image=f"keystone-{IDENTITY}/web:none"),
+            replace(spec, image=tag_of("none", identity=IDENTITY)),
             replace(spec, network=f"keystone-{IDENTITY}-none"),
         ):
             with pytest.raises(DockerError):
@@ -223,9 +222,9 @@ class TestEngine:
         image_id = bench.build(tag="used")
         bench.build(tag="spare")
         started = bench.engine.start(bench.spec(image_id))
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        assert bench.engine.image_id(f"keystone-{IDENTITY}/web:spare") is None
+        bench.engine.remove_image(tag_of("spare", identity=IDENTITY))
+        bench.engine.remove_image(tag_of("spare", identity=IDENTITY))
+        assert bench.engine.image_id(tag_of("spare", identity=IDENTITY)) is None
         assert bench.engine.image_id(image_id) == image_id
         bench.engine.stop(started.id, grace_s=0)
 

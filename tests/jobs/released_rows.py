@@ -115,7 +115,12 @@ def rows() -> dict[str, Row]:
         },
         "blocked_ports": {"port": 20003, "seen_at": AT},
         "domain_ports": {"scheme": "https", "port": 443},
-        "identity": {"id": 1, "name": "abcdef"},
+        "identity": {
+            "id": 1,
+            "name": "abcdef",
+            "image_key": "f" * 64,
+            "adopts_items": False,
+        },
         "vault_keys": {"fingerprint": fingerprint(KEY), "created_at": AT},
         "vitals": {
             "id": 1,
@@ -221,6 +226,13 @@ def rows() -> dict[str, Row]:
             "next_attempt_at": None,
             "posted_at": AT,
             "error": "",
+        },
+        "engine_items": {
+            "kind": "container",
+            "name": "keystone-abcdef-web-31",
+            "app": "web",
+            "engine_id": LIVE_CONTAINER,
+            "made_at": AT,
         },
         "audit_events": {
             "id": 1,

@@ -1,6 +1,7 @@
 """Every schema that was released leads to the present one, with the rows that are in it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from jobs.database import Database
 from jobs.deliveries import DeliveryFilter, delivery_page
 from jobs.errors import StorageError
 from jobs.migrations.apply import HEAD, migrate_to, schema_version
-from jobs.models import User
+from jobs.models import Identity, User
 from jobs.queries import (
     DeploymentFilter,
     app_view,
@@ -119,6 +120,13 @@ def test_secrets_are_opened_and_people_are_known(upgraded: Runtime[Settings]) ->
     assert token == TOKEN
     assert variables["API_KEY"].value == SecretStr("an api key")
     assert (user.name, user.role) == ("ada", "admin")
+
+
+def test_what_is_on_the_engine_already_is_to_be_put_on_record(upgraded: Runtime[Settings]) -> None:
+    with upgraded.database.reading() as session:
+        identity = session.get_one(Identity, 1)
+    assert identity.adopts_items
+    assert re.fullmatch(r"[0-9a-f]{64}", identity.image_key)
 
 
 def test_work_goes_on(upgraded: Runtime[Settings]) -> None:

@@ -33,6 +33,7 @@ from jobs.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
 EXPOSE = "X-Docker-Expose-Session-"
+CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"  # what the Dockerfile frontend calls it
 WITHOUT_SESSIONS = frozenset({404, 501})  # Podman, and engines from before BuildKit
 
 
@@ -118,7 +119,7 @@ class BuildKit:
             "t": spec.tag,
             "dockerfile": spec.dockerfile,
             "labels": json.dumps(dict(spec.labels)),
-            "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
+            "buildargs": json.dumps(build_args(spec)),
             "target": spec.target or "",
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
@@ -128,6 +129,16 @@ class BuildKit:
             async for message in json_lines(connection.reader, answer):
                 outcome.take(message)
         return outcome.image_id()
+
+
+def build_args(spec: BuildSpec) -> dict[str, str]:
+    """Give the build arguments in clear, and with them the name space of the build's cache mounts.
+
+    Cache mounts (`RUN --mount=type=cache,id=…`) are one pool for all builds of an engine. The
+    name space is put before each id, and ours comes last: an app's own argument cannot replace it.
+    """
+    given = {name: value.get_secret_value() for name, value in spec.args.items()}
+    return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
 
 
 class _Outcome:
