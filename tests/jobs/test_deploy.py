@@ -67,6 +67,8 @@ class TestGoingWell:
         first = bench.deploy(app)
         second = bench.deploy(app)
         assert second.kind is Kind.UPDATE
+        assert bench.running_of(first.id or 0) == []
+        bench.pass_trial(app)
         assert bench.containers_of(first.id or 0) == []
         assert bench.serving(app) == bench.container_of(second.id or 0)
         assert bench.fresh(app).live_slot == "b"
@@ -327,17 +329,20 @@ class TestRetiring:
         bench.world.journal.clear()
         bench.deploy(app)
         port = app.host_port
-        assert bench.world.calls("in_flight", "release", "stop") == [
+        assert bench.world.calls("in_flight", "release", "halt", "stop") == [
             *[f"in_flight {port}/a"] * 4,
             f"release {port}/a",
-            f"stop {old}",
+            f"halt {old}",
         ]
+        bench.pass_trial(app)
+        assert bench.world.calls("stop") == [f"stop {old}"]
 
     @pytest.mark.parametrize(
         ("fake", "call", "error"),
         [
             ("router", "in_flight", RouterError("the router does not answer")),
             ("router", "release", RouterError("the router does not answer")),
+            ("engine", "halt", DockerError("the engine went away")),
             ("engine", "stop", DockerError("the engine went away")),
             ("engine", "remove_image", DockerError("the engine went away")),
         ],
@@ -346,9 +351,13 @@ class TestRetiring:
         self, bench: Bench, fake: str, call: str, error: KeystoneError
     ) -> None:
         app = bench.app(keep_releases=1)
-        bench.deploy(app)
-        second = bench.push(app)
-        bench.repository().commits[bench.deployment(second).commit_sha][1]["more"] = "x"
+        for number in range(3):  # the third deployment drops what was kept to go back to
+            last = bench.push(app)
+            commit = bench.deployment(last).commit_sha
+            bench.repository().commits[commit][1]["more"] = str(number)
+            if number < 2:  # noqa: PLR2004
+                bench.run(last)
+        second = last
         getattr(bench.world, fake).fail(call, error)
         done = bench.run(second)
         assert (done.state, done.reason) == (DeploymentState.SUCCESS, "")

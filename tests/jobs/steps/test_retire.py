@@ -36,7 +36,7 @@ def test_requests_that_never_end_are_cut_after_the_drain(bench: Bench) -> None:
     bench.world.router.flying[app.host_port, "a"] = 10**6
     second = bench.deploy(app)
     assert "requests did not end within 1 s and are cut" in bench.log(second.id or 0)
-    assert bench.containers_of(first.id or 0) == []
+    assert bench.running_of(first.id or 0) == []
 
 
 def test_the_last_releases_keep_their_images(bench: Bench) -> None:
