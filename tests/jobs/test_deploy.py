@@ -355,7 +355,7 @@ class TestRetiring:
             last = bench.push(app)
             commit = bench.deployment(last).commit_sha
             bench.repository().commits[commit][1]["more"] = str(number)
-            if number < 2:  # noqa: PLR2004
+            if number < 2:
                 bench.run(last)
         second = last
         getattr(bench.world, fake).fail(call, error)

@@ -1,4 +1,4 @@
-"""A release whose container ends twice in its first minute is withdrawn, and the one before it back."""
+"""A release whose container ends twice in its first minute is withdrawn: the one before serves."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,10 +99,11 @@ class TestGoingBack:
             "its container ended 2 times within 60 s of going live: it exited with code 3; "
             "going back to v1 with #3; its last line: no such table: users"
         )
-        assert told(bench, second)[-1] == (
-            GitHubState.FAILURE,
+        state, words = told(bench, second)[-1]
+        assert state is GitHubState.FAILURE
+        assert words == (
             "Deployment #2: failure: its container ended 2 times within 60 s of going live: it "
-            "exited with code 3; going back to v1 with #3; its last li…",
+            "exited with code 3; going back to v1 with #3; its last li…"
         )
         assert "no such table: users" in bench.log(second.id or 0)
 
@@ -236,7 +237,7 @@ class TestWhatIsNoFailure:
         assert bench.deployment(second.id or 0).state is DeploymentState.FAILURE
 
     def test_a_container_that_somebody_removed_has_not_ended(
-        self, bench: Bench, app: App, second: Deployment
+        self, bench: Bench, second: Deployment
     ) -> None:
         del bench.world.engine.all_containers[bench.container_of(second.id or 0)]
         look(bench)
