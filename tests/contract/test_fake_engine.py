@@ -227,7 +227,7 @@ class TestEngine:
                 started.ip,
                 ContainerState.RUNNING,
             )
-        assert (again.restart, again.restarts) == ("no", 0)
+            assert (again.restart, again.restarts) == ("no", 0)
         bench.engine.stop(started.id, grace_s=0)
         assert bench.engine.start_again(started.id) is None
         bench.engine.halt(started.id, grace_s=0)
