@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from jobs.adapters.ports import Container, Image
 from jobs.models import App, EngineItem, Identity, ItemKind, now
@@ -118,11 +118,13 @@ def _adopt(session: Session, found: Found) -> None:
 
 
 def _unseen(session: Session, found: Found) -> list[EngineItem]:
-    """List what has been gone for long enough to be gone for good; not what serves an app."""
-    live = select(App.live_container_id).where(col(App.live_container_id).is_not(None))
-    statement = select(EngineItem).where(
-        EngineItem.made_at < now() - KEPT_UNSEEN,
-        col(EngineItem.engine_id).is_(None) | col(EngineItem.engine_id).not_in(live),
-    )
+    """List what has been gone for long enough to be gone for good; not what an app counts on."""
+    kept = session.exec(select(App.live_container_id, App.fallback_container_id)).all()
+    needed = {container for pair in kept for container in pair if container}
+    old = select(EngineItem).where(EngineItem.made_at < now() - KEPT_UNSEEN)
     seen = found.keys
-    return [row for row in session.exec(statement).all() if (row.kind, row.name) not in seen]
+    return [
+        row
+        for row in session.exec(old).all()
+        if (row.kind, row.name) not in seen and row.engine_id not in needed
+    ]

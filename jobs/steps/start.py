@@ -11,7 +11,7 @@ from jobs.naming import container_name, labels, network_name, volume_name
 from jobs.plan import Candidate, Plan
 from jobs.records.deployments import Grip, hold
 from jobs.records.engine_items import note_made, note_making, on_record
-from jobs.states import ContainerState, StepName
+from jobs.states import ContainerState, StepName, Trigger
 from jobs.work import Work
 
 STEP = StepName.START
@@ -24,15 +24,31 @@ def start(work: Work, candidate: Candidate) -> Container:
         StartError: its command cannot be run.
         DockerError: the engine failed, or the container's name is taken.
     """
+    work.ensure_held()
+    container = _start_kept(work) or _start_new(work, candidate)
+    where = f"{container.ip}:{candidate.container.container_port}"
+    work.say(STEP, f"container {container.id[:12]} started at {where}")
+    return container
+
+
+def _start_kept(work: Work) -> Container | None:
+    """Start the container that was kept for a recovery, if it is still there.
+
+    A person who rolls back gets a new one: this one's files hold what it has written to them.
+    """
+    if work.plan.trigger is not Trigger.RECOVERY or work.plan.fallback is None:
+        return None
+    return work.tools.engine.start_again(work.plan.fallback)
+
+
+def _start_new(work: Work, candidate: Candidate) -> Container:
     plan, engine = work.plan, work.tools.engine
     spec = container_spec(plan, candidate)
-    work.ensure_held()
     _make_way(work, spec.name)
     work.record(_note_making, plan, spec.name)
     engine.ensure_network(spec.network, labels(plan.identity, plan.app))
     container = engine.start(spec)
     work.pending.append(partial(note_made, container=container))
-    work.say(STEP, f"container {container.id[:12]} started at {container.ip}:{spec.port}")
     return container
 
 
