@@ -13,6 +13,7 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container as DockerContainer
+from sqlmodel import select
 
 from jobs.adapters.docker_builds import Builder
 from jobs.adapters.docker_engine import DockerEngine, engine_address
@@ -20,7 +21,7 @@ from jobs.adapters.http_probe import HttpProbe
 from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, ProbeResult
 from jobs.demo.house import clear_engine
 from jobs.dispatch import dispatch
-from jobs.models import App, Deployment
+from jobs.models import App, Deployment, now
 from jobs.naming import container_name, labels, network_name, tagged_app
 from jobs.reconcile import reconcile
 from jobs.records.apps import remove_app
@@ -93,7 +94,10 @@ class Room:
         return done
 
     def sweep(self) -> None:
-        """Do rounds of the watcher."""
+        """Do rounds of the watcher, once the newest release has stood its trial."""
+        with self.bench.writing() as session:
+            for app in session.exec(select(App)).all():
+                app.trial_ends_at = now()
         for _ in range(2):
             reconcile(self.bench.runtime, self.tools, self.bench.parts)
 
@@ -357,7 +361,7 @@ def test_an_image_of_ours_whose_tag_went_to_another_goes(room: Room) -> None:
         session.get_one(App, room.app.id).keep_releases = 1
     for _ in range(2):
         room.deploy()
-    room.sweep()
+        room.sweep()
     with pytest.raises(docker.errors.ImageNotFound):
         room.client.images.get(str(image.id))
 

@@ -219,6 +219,8 @@ class TestHowLong:
     def test_many_deployments_leave_one_row_of_each_kind(self, bench: Bench, app: App) -> None:
         for _ in range(4):
             bench.deploy(app)
+        bench.pass_trial(app)
+        bench.reconcile()
         age(bench)
         bench.reconcile()
         assert [len(record(bench, kind)) for kind in ItemKind] == [1, 4, 1]
