@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlmodel import Session
 
 from jobs.adapters.ports import Remote, other_slot
+from jobs.build_limits import Bounds, build_bounds
 from jobs.environment import Environment, Variable, open_environment
 from jobs.models import App, Deployment, Identity, Release, Repository
 from jobs.records.deployments import Grip
@@ -192,6 +193,7 @@ class Plan:
     host_port: int
     app_bind: str
     min_free_disk: int  # bytes
+    bounds: Bounds  # of builds
     live: LiveContainer | None
     earlier: EarlierRelease | None  # what is started again; None: build the commit
     fallback: str | None = None  # the container kept to go back to when the deployment began
@@ -247,6 +249,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         host_port=app.host_port,
         app_bind=settings.app_bind,
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
+        bounds=build_bounds(settings, runtime.identity),
         live=_live(session, app),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,

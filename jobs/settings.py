@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from jobs.errors import ConfigurationError
+from jobs.machine import build_cpus, build_memory_mb, build_pids
 
 PREFIX = "KEYSTONE_"
 # What pydantic says of a default that depends on settings of which one is wrong.
@@ -38,6 +39,8 @@ SHORTEST_KEY, SHORTEST_PASSWORD = 16, 8  # characters
 LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+# Never one that leads upwards.
+CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
 class PortRange(BaseModel):
@@ -284,12 +287,48 @@ class WorkerSettings(Settings):
         ge=0,
         description="Unused build cache past this is removed, whoever made it; 0: never",
     )
+    build_memory_mb: int = Field(
+        default_factory=build_memory_mb,
+        ge=0,
+        description="What all builds together may use of the memory; 0: as much as there is; "
+        "unset: most of it",
+    )
+    build_pids: int = Field(
+        default_factory=build_pids,
+        ge=0,
+        description="How many processes and threads all builds together may have; 0: no limit",
+    )
+    build_cpus: float = Field(
+        default_factory=build_cpus,
+        ge=0,
+        description="How many processors all builds together may use; 0: all; unset: three "
+        "quarters of them",
+    )
+    build_cgroup: str = Field(
+        "",
+        description="The control group that the limits of builds are set on, such as "
+        "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
+        "Keystone's builds alone, which needs Docker Engine 23",
+    )
+    block_metadata: bool = Field(
+        default=False,
+        description="Whether containers and builds are kept from the addresses at which clouds "
+        "hand out the machine's own credentials",
+    )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"
     )
     github_token: SecretStr = Field(
         SecretStr(""), description="The token for repositories without one of their own"
     )
+
+    @field_validator("build_cgroup")
+    @classmethod
+    def _plain_group(cls, value: str) -> str:
+        group = value.strip("/")
+        if value and not CONTROL_GROUP.fullmatch(group):
+            raise ValueError("must be a path below the control groups' root, like docker/buildkit")
+        return group
 
 
 class AllSettings(WebSettings, WorkerSettings):

@@ -11,6 +11,7 @@ from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.out_of_memory import FIRST
 from jobs.reasons import LONGEST_QUOTED, one_line
 from jobs.states import Capabilities, ContainerState, Restart
 
@@ -91,6 +92,8 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
         limits["nano_cpus"] = round(spec.cpus * 10**9)
     return {
         **limits,
+        # Before Keystone and the engine, without which none would come back.
+        "oom_score_adj": FIRST,
         "cap_drop": ["ALL"],
         "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
         "security_opt": [] if spec.new_privileges else ["no-new-privileges"],

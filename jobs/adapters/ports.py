@@ -101,6 +101,19 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a set of processes may use together; None: as much as there is."""
+
+    memory: int | None = None  # bytes, without swap
+    pids: int | None = None  # processes and threads
+    cpus: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is limited."""
+        return any(value is not None for value in (self.memory, self.pids, self.cpus))
+
+
+@dataclass(frozen=True)
 class BuildSpec:
     """How to make an image of a tree."""
 
@@ -112,6 +125,9 @@ class BuildSpec:
     args: Mapping[str, SecretStr] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
     deadline_s: float = 1800
+    limits: Limits = Limits()  # of all builds together
+    cgroup: str = ""  # the control group that has these limits
+    is_shared_cgroup: bool = False  # the engine runs all builds in it, without being asked
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import secrets
 import typer
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.build_limits import bound_builds
+from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.out_of_memory import go_last
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
 from jobs.records.audit import KEYSTONE
@@ -40,6 +42,7 @@ def up() -> None:
     password = ensure_admin(runtime)
     runtime.database.close()
     _welcome(settings, password)
+    _prepare_machine(settings, runtime.identity)
     _forget_admin_password()
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
@@ -100,6 +103,15 @@ def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
     if password is not None:
         typer.echo(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
         typer.echo("                    This password is not shown again.")
+
+
+def _prepare_machine(settings: AllSettings, identity: str) -> None:
+    """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
+    go_last()
+    try:
+        bound_builds(settings, identity)
+    except PlatformError as exc:
+        typer.echo(f"keystone: {exc}", err=True)
 
 
 def _forget_admin_password() -> None:

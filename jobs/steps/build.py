@@ -111,4 +111,7 @@ def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
         args=recipe.args,
         secrets=recipe.secrets,
         deadline_s=recipe.build.build_timeout_s,
+        limits=plan.bounds.limits,
+        cgroup=plan.bounds.group,
+        is_shared_cgroup=plan.bounds.is_shared,
     )
