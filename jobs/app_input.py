@@ -19,7 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.domain_names import is_link_local, plain_domain
+from jobs.domain_names import is_metadata, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, Health, OnNewPush, Restart
@@ -90,7 +90,7 @@ def _git_url(value: str) -> str:
         raise ValueError("must not hold a user name or a token; give the token as `token`")
     if parts.scheme != "file" and not parts.hostname:
         raise ValueError("names no host")
-    if is_link_local(parts.hostname or ""):
+    if is_metadata(parts.hostname or ""):
         raise ValueError("names an address that no git server has")
     if BAD_IN_URL.search(value) or parts.query or parts.fragment:
         raise ValueError("holds characters that no git URL needs")

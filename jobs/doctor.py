@@ -23,6 +23,7 @@ from jobs.bus import Bus, connect
 from jobs.database import Database
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.findings import PATIENCE_S, Finding, Verdict
+from jobs.metadata import reach_of_metadata
 from jobs.migrations.apply import HEAD, schema_version
 from jobs.models import AuditEvent, Identity
 from jobs.queue import WorkQueue
@@ -58,6 +59,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _disk(settings),
         _engine_space(settings),
         limits_of_builds(settings, _identity(settings)),
+        reach_of_metadata(settings, _identity(settings)),
         Finding("data space", Verdict.OK, describe_data(settings)),
         _database(settings),
         _backup(settings),

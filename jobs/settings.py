@@ -157,6 +157,12 @@ class Settings(BaseModel):
         description="How often each repository is asked for pushes that were missed; 0: never",
     )
 
+    block_metadata: bool = Field(
+        default=False,
+        description="Whether containers and builds are kept from the addresses at which clouds "
+        "hand out the machine's own credentials",
+    )
+
     settings_pages: bool = Field(
         default=True, description="Whether admins configure on pages; off: pages and triggers only"
     )
@@ -309,11 +315,6 @@ class WorkerSettings(Settings):
         description="The control group that the limits of builds are set on, such as "
         "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
         "Keystone's builds alone, which needs Docker Engine 23",
-    )
-    block_metadata: bool = Field(
-        default=False,
-        description="Whether containers and builds are kept from the addresses at which clouds "
-        "hand out the machine's own credentials",
     )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"

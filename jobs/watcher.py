@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobs.adapters.git_source import GitSource
@@ -22,6 +22,7 @@ from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
+from jobs.metadata import block_metadata
 from jobs.reconcile import SWEEPS, reconcile, repairs
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -37,6 +38,7 @@ SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
 NOTE_EVERY_S = 10.0
+BLOCK_EVERY_S = 10.0
 CATCH_UP_EVERY_S = 2.0  # one repository at a time
 ERRAND_WITHIN_S = 12.0
 AFTER_FAILURE_S = 1.0
@@ -55,12 +57,29 @@ class Duty:
 
 def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
     """Watch until SIGTERM or SIGINT, then let each part finish what it is doing."""
+    _run(duties(runtime))
+
+
+def run_firewall(runtime: Runtime[WorkerSettings]) -> None:
+    """Have the rules of the packet filter be there until SIGTERM or SIGINT; they stay after it.
+
+    A process of its own, as it takes root.
+    """
+    runtime.database.close()
+
+    def block() -> None:
+        block_metadata(runtime.settings, runtime.identity)
+
+    _run([Duty("firewall", BLOCK_EVERY_S, block)])
+
+
+def _run(chosen: Sequence[Duty]) -> None:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     threads = [
         threading.Thread(target=keep_doing, args=(duty, over), name=duty.name, daemon=True)
-        for duty in duties(runtime)
+        for duty in chosen
     ]
     for thread in threads:
         thread.start()

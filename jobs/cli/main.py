@@ -83,6 +83,9 @@ CONTENTS = {
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
+    "firewall": Entry(
+        "workers", "Keep containers from the cloud's metadata service, alone.", hidden=True
+    ),
     "router": Entry("router", "Run the router alone.", hidden=True),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from jobs.build_limits import bound_builds
 from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.metadata import unblock_metadata
 from jobs.out_of_memory import go_last
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
@@ -108,10 +109,11 @@ def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
 def _prepare_machine(settings: AllSettings, identity: str) -> None:
     """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
     go_last()
-    try:
-        bound_builds(settings, identity)
-    except PlatformError as exc:
-        typer.echo(f"keystone: {exc}", err=True)
+    for prepare in (bound_builds, *(() if settings.block_metadata else (unblock_metadata,))):
+        try:
+            prepare(settings, identity)
+        except PlatformError as exc:
+            typer.echo(f"keystone: {exc}", err=True)
 
 
 def _forget_admin_password() -> None:
