@@ -193,7 +193,9 @@ class ReleaseView(View):
     number: int
     commit_sha: str
     commit_message: str
-    image: str
+    image: str = Field(
+        description="Its tag, without the part by which another app's Dockerfile could name it"
+    )
     deployment: int = Field(description="The id of the deployment that made it")
     created_at: datetime
     is_live: bool
