@@ -16,7 +16,7 @@ KeystoneError
 │  ├─ RouterError
 │  │  └─ PortNotServedError
 │  └─ GitHubError
-│     └─ GitHubDeniedError · GitHubTokenError
+│     └─ GitHubDeniedError · GitHubTokenError · GitHubContentError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
 ├─ HandedOverError           the worker is to stop: another one begins the deployment again
@@ -140,6 +140,10 @@ class GitHubDeniedError(GitHubError):
 
 class GitHubTokenError(GitHubError):
     """GitHub does not take the token: it is wrong, expired or revoked."""
+
+
+class GitHubContentError(GitHubError):
+    """GitHub does not take what it was sent: the same words will never do."""
 
 
 class QueueError(PlatformError):

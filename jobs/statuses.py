@@ -1,21 +1,27 @@
 """Sending the outbox of commit statuses to GitHub. A failure here delays a status, nothing else."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import ConfigurationError, GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    ConfigurationError,
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubTokenError,
+)
 from jobs.models import App, CommitStatus, Deployment, Repository, TokenUse, now
 from jobs.records.repositories import note_token_refused, note_token_works
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN, postpone, settle
 from jobs.runtime import Runtime
 from jobs.secrets_store import api_token, repository_token
 from jobs.settings import WorkerSettings
-from jobs.states import GitHubState
+from jobs.states import GitHubState, bare_description
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class Letter:
     token: SecretStr | None
     problem: str  # why there is no token
     is_overtaken: bool
+    bare: str  # the description without a word from outside
 
 
 def send_due(runtime: Runtime[WorkerSettings], forge: Forge) -> int:
@@ -85,6 +92,7 @@ def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitSt
         token=token,
         problem=problem,
         is_overtaken=_is_overtaken(session, status, deployment),
+        bare=bare_description(deployment.number, status.state),
     )
 
 
@@ -128,7 +136,7 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
             settle(session, letter.status_id, error=OVERTAKEN if letter.token else letter.problem)
         return
     try:
-        expires_at = forge.post_status(letter.post, letter.token)
+        expires_at = _post(forge, letter.post, letter.token, bare=letter.bare)
     except GitHubError as exc:
         logger.warning("a commit status was not posted: %s", exc, extra={"action": "status_failed"})
         with database.writing() as session:
@@ -137,6 +145,15 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
     with database.writing() as session:
         settle(session, letter.status_id, posted_at=now())
         note_token_works(session, letter.repository_id, TokenUse.API, expires_at=expires_at)
+
+
+def _post(forge: Forge, post: StatusPost, token: SecretStr, *, bare: str) -> datetime | None:
+    """Post a status. Where GitHub does not like its words, the state counts more than they do."""
+    try:
+        return forge.post_status(post, token)
+    except GitHubContentError as exc:
+        logger.warning("a commit status is sent without its reason: %s", exc)
+        return forge.post_status(replace(post, description=bare), token)
 
 
 def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:

@@ -456,7 +456,8 @@ class Forge(Protocol):
 
     Every method raises GitHubError when GitHub refused (`permanent`), wants a pause
     (`retry_after_s`) or could not be reached; GitHubTokenError when it does not take the token;
-    GitHubDeniedError when the token may not do that, or there is no such thing for it to see.
+    GitHubDeniedError when the token may not do that, or there is no such thing for it to see;
+    GitHubContentError when it does not take what it was sent.
     """
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:

@@ -183,10 +183,12 @@ def _ensure_fit(secret: SecretStr) -> None:
             f"secret: give at least {SHORTEST_SECRET} characters; whoever guesses it can deploy "
             "what they like"
         )
-    if len(value) > LONGEST_SECRET or not value.isprintable() or value != value.strip():
+    is_plain = value.isascii() and value.isprintable() and value == value.strip()
+    if len(value) > LONGEST_SECRET or not is_plain:
+        # GitHub refuses some characters beyond ASCII, and a form may write others in another way.
         raise ConfigurationError(
-            f"secret: give at most {LONGEST_SECRET} characters on one line, without spaces at its "
-            "ends"
+            f"secret: give at most {LONGEST_SECRET} ASCII characters on one line, without spaces "
+            "at its ends"
         )
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import select
+from sqlmodel import col, select
 
-from jobs.errors import GitHubError, GitHubTokenError
+from jobs.errors import GitHubContentError, GitHubError, GitHubTokenError
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
 from jobs.records.repositories import set_token
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
@@ -160,6 +160,38 @@ def test_a_status_that_is_refused_for_its_own_sake_says_nothing_of_the_token(
     bench.world.forge.errors = [GitHubError("GitHub refused the status", permanent=True)]
     send(bench)
     assert bench.statuses(deployment)[0].error == "GitHub refused the status"
+    assert problem(bench, app) is None
+
+
+def test_a_description_that_github_refuses_is_sent_once_more_without_the_reason(
+    bench: Bench, app: App
+) -> None:
+    bench.world.engine.behaviour = Behaviour(exits=3)
+    deployment = bench.push(app)
+    send(bench)
+    bench.run(deployment)
+    send_due(bench.runtime, bench.world.forge)
+    bench.world.forge.posts.clear()
+    bench.world.forge.errors = [GitHubContentError("description is not good", permanent=True)]
+    with bench.writing() as session:
+        last = session.exec(select(CommitStatus).order_by(col(CommitStatus.id).desc())).first()
+        assert last is not None
+        last.next_attempt_at = now()
+    assert send(bench) == ["failure"]
+    assert bench.world.forge.posts[0].description == "Deployment #1: failure"
+    assert bench.statuses(deployment)[-1].posted_at is not None
+    assert problem(bench, app) is None
+
+
+def test_what_github_refuses_twice_is_given_up_in_its_words(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    limit = "This SHA and context has reached the maximum number of statuses."
+    forge = bench.world.forge
+    forge.errors = [GitHubContentError(limit, permanent=True) for _ in range(3)]
+    assert send(bench) == []
+    assert len(forge.errors) == 1
+    (status,) = bench.statuses(deployment)
+    assert (status.error, status.next_attempt_at, status.posted_at) == (limit, None, None)
     assert problem(bench, app) is None
 
 

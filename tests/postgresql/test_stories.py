@@ -21,6 +21,10 @@ from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, wit
     TestRenaming,
     push,
 )
+from tests.jobs.records.test_hostile_words import (  # noqa: F401
+    test_a_deployment_ends_and_github_hears_of_it,
+    test_one_that_is_ended_from_outside_ends_too,
+)
 from tests.jobs.test_claims import (  # noqa: F401
     test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it,
     test_manual_ones_are_neither_swallowed_nor_swallow,
@@ -35,7 +39,7 @@ NEW_KEY = SecretStr("the key that takes its place")
 
 @pytest.fixture
 def app(bench: Bench) -> App:
-    return bench.app()
+    return bench.app(token="ghp_own")
 
 
 def test_the_whole_story(bench: Bench) -> None:
