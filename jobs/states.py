@@ -148,6 +148,13 @@ class DeliveryOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+class IdentitySource(StrEnum):
+    """Who said which of GitHub's repositories one is."""
+
+    GITHUB = "github"  # its API
+    OPERATOR = "operator"
+
+
 class CatchUpWay(StrEnum):
     """How it is found out whether a push was missed."""
 
