@@ -49,3 +49,8 @@ def github_host(api_url: str) -> str | None:
     """Give the host whose repositories an API URL speaks for."""
     host = urlsplit(api_url).hostname
     return "github.com" if host == "api.github.com" else host
+
+
+def is_on_github(git_url: str, api_url: str) -> bool:
+    """Whether a repository is fetched from the host that an API URL speaks for."""
+    return urlsplit(git_url).hostname == github_host(api_url)

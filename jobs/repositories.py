@@ -1,6 +1,7 @@
 """What is known of repositories: where apps come from, how their token and webhook secret stand."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import Session, col, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from jobs.errors import NotFoundError
 from jobs.models import App, CatchUp, Repository, RepositorySecret, SecretKind, now
@@ -73,20 +75,52 @@ def find_repository_id(session: Session, full_name: str) -> int:
     return found
 
 
-def valid_webhook_secrets(session: Session) -> list[RepositorySecret]:
-    """Give the webhook secrets of all repositories that verify now, the newest first."""
-    statement = (
-        select(RepositorySecret)
-        .where(
-            RepositorySecret.kind == SecretKind.WEBHOOK,
-            or_(
-                col(RepositorySecret.expires_at).is_(None),
-                col(RepositorySecret.expires_at) > now(),
-            ),
-        )
-        .order_by(col(RepositorySecret.id).desc())
-    )
+def claimed_repositories(
+    session: Session, *, github_id: int | None, full_name: str
+) -> list[Repository]:
+    """Give the repositories that a delivery may be of: the one of that id first, then of that name.
+
+    The id of a row is proven, so it counts more than the name, which may have passed to another.
+    """
+    # Whoever claims no id does not mean the rows whose id is not known.
+    of_id = col(Repository.github_id).in_([] if github_id is None else [github_id])
+    of_name = Repository.name_key == full_name.lower()
+    found = session.exec(select(Repository).where(or_(of_id, of_name))).all()
+    return sorted(found, key=lambda row: row.github_id != github_id)
+
+
+def has_webhook_secret(session: Session, repository_id: int) -> bool:
+    """Whether a repository has a webhook secret of its own that verifies now."""
+    statement = _valid_webhook_secrets().where(RepositorySecret.repository_id == repository_id)
+    return session.exec(statement.limit(1)).first() is not None
+
+
+def most_webhook_secrets(session: Session) -> int:
+    """Give how many webhook secrets the repository has that has most of them; at least 1."""
+    valid = _valid_webhook_secrets().subquery()
+    counts = select(func.count()).select_from(valid).group_by(valid.c.repository_id)
+    return max(session.exec(counts).all(), default=1)
+
+
+def valid_webhook_secrets(
+    session: Session, repository_ids: Collection[int | None] | None = None
+) -> list[RepositorySecret]:
+    """Give the webhook secrets that verify now, of all repositories or of some, the newest first.
+
+    Args:
+        repository_ids: of which ones; None: of all.
+    """
+    statement = _valid_webhook_secrets().order_by(col(RepositorySecret.id).desc())
+    if repository_ids is not None:
+        statement = statement.where(col(RepositorySecret.repository_id).in_(repository_ids))
     return list(session.exec(statement).all())
+
+
+def _valid_webhook_secrets() -> SelectOfScalar[RepositorySecret]:
+    expires_at = col(RepositorySecret.expires_at)
+    return select(RepositorySecret).where(
+        RepositorySecret.kind == SecretKind.WEBHOOK, or_(expires_at.is_(None), expires_at > now())
+    )
 
 
 def _webhook_secret(rows: list[RepositorySecret]) -> WebhookSecretView:

@@ -396,6 +396,14 @@ class ForgeRepository:
 
 
 @dataclass(frozen=True)
+class KnownRepository:
+    """A repository as GitHub itself describes it."""
+
+    github_id: int
+    full_name: str
+
+
+@dataclass(frozen=True)
 class StatusPost:
     """One commit status to be posted."""
 
@@ -465,6 +473,14 @@ class Forge(Protocol):
 
         Returns:
             When the token expires, if GitHub has said so.
+        """
+
+    def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
+        """Ask which repository an id stands for, or else a name; a name may be an earlier one.
+
+        Args:
+            repository: asked for by its id, if that is known.
+            token: None asks as anybody may, of a public repository.
         """
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:

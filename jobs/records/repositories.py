@@ -173,7 +173,7 @@ def forget_expired(session: Session) -> None:
 
 
 def _webhook_secrets(session: Session, repository: Repository) -> list[RepositorySecret]:
-    return [row for row in valid_webhook_secrets(session) if row.repository_id == repository.id]
+    return valid_webhook_secrets(session, [repository.id])
 
 
 def _ensure_fit(secret: SecretStr) -> None:

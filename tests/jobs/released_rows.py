@@ -36,7 +36,7 @@ def rows() -> dict[str, Row]:
             "github_id": 186_853_002,
             "identity_from": None,
             "identity_checked_at": None,
-            "identity_asked_at": None,
+            "identity_paused_until": None,
             "identity_due_at": None,
             "identity_problem": None,
             "is_name_claimed": False,

@@ -23,7 +23,7 @@ def upgrade() -> None:
         table_kwargs={"sqlite_autoincrement": True},
     ) as table:
         table.add_column(sa.Column("identity_from", sa.String(length=32), nullable=True))
-        for name in ("identity_checked_at", "identity_asked_at", "identity_due_at"):
+        for name in ("identity_checked_at", "identity_paused_until", "identity_due_at"):
             table.add_column(sa.Column(name, sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("identity_problem", sa.String(length=500), nullable=True))
         table.add_column(

@@ -56,7 +56,7 @@ class TestTheWebhookSecret:
 
     def verifying(self, runtime: WebRuntime) -> list[str]:
         with runtime.database.reading() as session:
-            found = webhook_secrets(session, runtime.vault).get(1, [])
+            found = webhook_secrets(session, 1, runtime.vault)
         return [secret.get_secret_value() for secret in found]
 
     def test_a_new_one_is_shown_once_and_both_verify_for_a_day(
