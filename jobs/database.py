@@ -170,11 +170,11 @@ def _make_storable(
     _connection: object,
     _cursor: object,
     statement: str,
-    parameters: Any,  # noqa: ANN401 — a tuple, or a list of tuples for several rows
+    parameters: Any,  # noqa: ANN401 — a tuple of values, or a list of them
     _context: object,
-    executemany: bool,  # noqa: FBT001
+    _executemany: bool,  # noqa: FBT001 — also true where many rows are one statement's values
 ) -> tuple[str, Any]:
-    if executemany:
+    if isinstance(parameters, list):
         return statement, [_storable_row(row) for row in parameters]
     return statement, _storable_row(parameters)
 

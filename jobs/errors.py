@@ -16,7 +16,9 @@ KeystoneError
 │  ├─ RouterError
 │  │  └─ PortNotServedError
 │  └─ GitHubError
-│     └─ GitHubDeniedError · GitHubTokenError · GitHubContentError
+│     ├─ GitHubTokenError · GitHubContentError
+│     └─ GitHubDeniedError
+│        └─ GitHubNotFoundError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
 ├─ HandedOverError           the worker is to stop: another one begins the deployment again
@@ -136,6 +138,10 @@ class GitHubError(PlatformError):
 
 class GitHubDeniedError(GitHubError):
     """The token may not do that, or there is no such thing for it to see."""
+
+
+class GitHubNotFoundError(GitHubDeniedError):
+    """There is no such repository, or none that the token may see: GitHub does not say which."""
 
 
 class GitHubTokenError(GitHubError):

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlmodel import Session
 
 from jobs.adapters.ports import Forge, ForgeRepository, KnownRepository
-from jobs.errors import ConfigurationError, GitHubDeniedError, GitHubError
+from jobs.errors import ConfigurationError, GitHubError, GitHubNotFoundError
 from jobs.models import Repository
 from jobs.naming import github_host, is_on_github
 from jobs.records.repository_identity import (
@@ -97,7 +97,7 @@ def _ask(
     address = ForgeRepository(repository.full_name, repository.github_id)
     try:
         return forge.identify(address, token)
-    except GitHubDeniedError:
+    except GitHubNotFoundError:
         if repository.identity_from is not IdentitySource.GITHUB:
             raise
         # It may have been deleted, and made again by the same name.

@@ -13,10 +13,12 @@ from jobs.errors import (
     GitHubContentError,
     GitHubDeniedError,
     GitHubError,
+    GitHubNotFoundError,
     GitHubTokenError,
 )
 from jobs.models import App, CommitStatus, Deployment, Repository, TokenUse, now
 from jobs.records.repositories import note_token_refused, note_token_works
+from jobs.records.repository_identity import ask_soon
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN, postpone, settle
 from jobs.runtime import Runtime
 from jobs.secrets_store import api_token, repository_token
@@ -30,6 +32,8 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=15)
 # With these delays, about a day.
 MOST_ATTEMPTS = 100
+# After 75 s GitHub has been asked again which repository it is, if it could be.
+DOUBTED_ATTEMPTS = 4
 # What is the token's fault, or would not have happened to another one.
 REFUSALS = (GitHubTokenError, GitHubDeniedError)
 
@@ -157,6 +161,13 @@ def _post(forge: Forge, post: StatusPost, token: SecretStr, *, bare: str) -> dat
 
 
 def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
+    repository = session.get(Repository, letter.repository_id)
+    if repository is not None and _is_doubtful(letter, error):
+        ask_soon(repository)
+        postpone(
+            session, letter.status_id, until=next_attempt(letter.attempts, now()), error=str(error)
+        )
+        return
     if error.permanent or letter.attempts + 1 >= MOST_ATTEMPTS:
         settle(session, letter.status_id, error=str(error))
         if isinstance(error, REFUSALS):
@@ -164,6 +175,13 @@ def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
         return
     until = next_attempt(letter.attempts, now(), retry_after_s=error.retry_after_s)
     postpone(session, letter.status_id, until=until, error=str(error))
+
+
+def _is_doubtful(letter: Letter, error: GitHubError) -> bool:
+    """Whether the repository may have been deleted and made again, so that its id is another."""
+    is_by_id = letter.post.repository.github_id is not None
+    is_new = letter.attempts < DOUBTED_ATTEMPTS
+    return is_by_id and is_new and isinstance(error, GitHubNotFoundError)
 
 
 def next_attempt(

@@ -16,6 +16,7 @@ from jobs.errors import (
     GitHubContentError,
     GitHubDeniedError,
     GitHubError,
+    GitHubNotFoundError,
     GitHubTokenError,
 )
 
@@ -76,7 +77,7 @@ def ensure_accepted(answer: Answer, repository: ForgeRepository, what: str = "th
         case 403:
             raise GitHubDeniedError(_forbidden(answer), permanent=True)
         case 404:
-            raise GitHubDeniedError(_missing(answer, repository), permanent=True)
+            raise GitHubNotFoundError(_missing(answer, repository), permanent=True)
         case 422:
             raise GitHubContentError(f"GitHub refused {what}: {answer.message}", permanent=True)
         case status if 400 <= status < 500:  # noqa: PLR2004

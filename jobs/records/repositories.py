@@ -9,6 +9,7 @@ from sqlmodel import Session, col, delete
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.models import Repository, RepositorySecret, SecretKind, TokenUse, now
 from jobs.records.audit import Actor, Tag, note
+from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import tell_again
 from jobs.repositories import valid_webhook_secrets
 from jobs.vault import Vault
@@ -51,6 +52,7 @@ def set_token(
         _keep(session, repository, SecretKind.TOKEN, token, vault=vault)
         tell_again(session, repository.id or 0)
     repository.token_problem = repository.token_problem_of = repository.token_expires_at = None
+    ask_anew(repository)
     note(session, Tag.REPOSITORY_TOKEN_SET, actor, _target(repository), set=is_set)
 
 

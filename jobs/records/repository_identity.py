@@ -41,6 +41,11 @@ def ask_soon(repository: Repository) -> None:
         repository.identity_due_at = min(due_at, soon)
 
 
+def ask_anew(repository: Repository) -> None:
+    """Have GitHub asked at once: what it refused, or wanted a pause for, may be over."""
+    repository.identity_due_at = repository.identity_paused_until = None
+
+
 # --- Asking GitHub ---------------------------------------------------------------------------
 
 
@@ -237,5 +242,5 @@ def set_github_id(
         _identified(session, repository, github_id, source, actor)
         tell_again(session, repository.id or 0)
     repository.identity_checked_at = None if github_id is None else now()
-    ask_soon(repository)
     repository.identity_problem = None
+    ask_anew(repository)

@@ -15,7 +15,7 @@ from jobs.adapters.ports import (
     InstalledHook,
     KnownRepository,
 )
-from jobs.errors import GitHubDeniedError, GitHubError
+from jobs.errors import GitHubError, GitHubNotFoundError
 from jobs.models import now
 
 
@@ -64,7 +64,7 @@ class FakeHooks:
             if is_wanted:
                 return KnownRepository(github_id, full_name)
         told = f"{repository.full_name} does not exist or the token may not see it"
-        raise GitHubDeniedError(told, permanent=True)
+        raise GitHubNotFoundError(told, permanent=True)
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
         """Give the repository's webhook, if it sends there."""

@@ -18,7 +18,7 @@ from tests.conftest import SECRET_KEY
 from tests.jobs.bench import TESTER, Bench, kill
 from tests.jobs.catch_up.test_duty import TEN
 from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, with our fixtures
-    TestRenaming,
+    TestClaiming,
     push,
 )
 from tests.jobs.records.test_hostile_words import (  # noqa: F401
