@@ -56,10 +56,17 @@ class GitHubApi(RecordingServer):
         self.most_statuses = MOST_STATUSES
         self._ids: dict[str, int] = {}
         self._moved: dict[str, int] = {}
+        self._public: set[str] = set()
 
-    def know(self, full_name: str, github_id: int) -> None:
+    def know(self, full_name: str, github_id: int, *, is_public: bool = False) -> None:
         """Have a repository. Statuses of unknown ones are taken too, but they have no id."""
         self._ids[full_name] = github_id
+        if is_public:
+            self._public.add(full_name)
+
+    def delete(self, full_name: str) -> None:
+        """Have it no more."""
+        del self._ids[full_name]
 
     def rename(self, old_name: str, new_name: str) -> None:
         """Rename a repository: the old name redirects, reads with 301 and writes with 307."""
@@ -67,7 +74,11 @@ class GitHubApi(RecordingServer):
 
     def answer(self, request: Request) -> Answer:
         """Answer as GitHub would."""
-        if self.token is not None and not self._is_let_in(request):
+        if request.authorization is None and self.token is not None:
+            # Of what nobody may see without a token, nobody is told that it is there.
+            if request.method != "GET" or self._name(request.path) not in self._public:
+                return refusal(404, "Not Found")
+        elif self.token is not None and not self._is_let_in(request):
             return refusal(401, "Bad credentials")
         moved = self._redirect(request)
         if moved is not None:
