@@ -54,3 +54,8 @@ def github_host(api_url: str) -> str | None:
 def is_on_github(git_url: str, api_url: str) -> bool:
     """Whether a repository is fetched from the host that an API URL speaks for."""
     return urlsplit(git_url).hostname == github_host(api_url)
+
+
+def hooks_page(full_name: str, api_url: str) -> str:
+    """Give the page of GitHub's where a repository's webhooks are."""
+    return f"https://{github_host(api_url)}/{full_name}/settings/hooks"

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from jobs.errors import NotFoundError
-from jobs.models import App, CatchUp, Repository, RepositorySecret, SecretKind, now
+from jobs.models import App, CatchUp, Delivery, Repository, RepositorySecret, SecretKind, now
 from jobs.states import CatchUpWay
 from jobs.tokens import token_problem
 from jobs.views import CatchUpView, RepositoryView, WebhookSecretView
@@ -33,6 +33,14 @@ def repositories_with_token(session: Session) -> set[int]:
     return set(session.exec(statement).all())
 
 
+def has_token(session: Session, repository: Repository) -> bool:
+    """Whether a repository has a token of its own."""
+    statement = select(RepositorySecret.id).where(
+        RepositorySecret.repository_id == repository.id, RepositorySecret.kind == SecretKind.TOKEN
+    )
+    return session.exec(statement.limit(1)).first() is not None
+
+
 def repository_views(session: Session) -> list[RepositoryView]:
     """Describe every repository, by name."""
     tokens = repositories_with_token(session)
@@ -42,6 +50,7 @@ def repository_views(session: Session) -> list[RepositoryView]:
     apps: dict[int, list[str]] = defaultdict(list)
     for app in session.exec(select(App).order_by(App.name)).all():
         apps[app.repository_id].append(app.name)
+    seen = _webhooks_seen(session)
     looks = {row.repository_id: row for row in session.exec(select(CatchUp)).all()}
     rows = session.exec(select(Repository).order_by(Repository.name_key)).all()
     return [
@@ -50,11 +59,29 @@ def repository_views(session: Session) -> list[RepositoryView]:
             token_set=row.id in tokens,
             token_problem=token_problem(row.token_problem, row.token_expires_at, at=now()),
             webhook_secret=_webhook_secret(secrets[row.id or 0]),
+            webhook_seen_at=seen.get(row.id or 0),
             catch_up=_catch_up(looks.get(row.id or 0) or CatchUp(repository_id=row.id or 0)),
             apps=apps[row.id or 0],
         )
         for row in rows
     ]
+
+
+def _webhooks_seen(session: Session) -> dict[int, datetime]:
+    """Say when a delivery of each repository has arrived last, by the repository's id."""
+    last = (
+        select(Delivery.id)
+        .where(
+            Delivery.repository_id == Repository.id,
+            Delivery.body_sha256 != "",  # a missed push has not arrived, and is on record as well
+        )
+        .order_by(col(Delivery.id).desc())
+        .limit(1)
+        .correlate(Repository)
+        .scalar_subquery()
+    )
+    statement = select(Repository.id, Delivery.received_at).join(Delivery, col(Delivery.id) == last)
+    return {number or 0: at for number, at in session.exec(statement)}
 
 
 def repository_view(session: Session, repository_id: int) -> RepositoryView:

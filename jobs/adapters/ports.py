@@ -96,6 +96,12 @@ class Source(Protocol):
             CheckoutError: the commit has no such folder.
         """
 
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+
 
 # --- Engine: Docker --------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ from jobs.adapters.ports import Hook
 from jobs.catch_up.by_heads import by_heads
 from jobs.catch_up.look import Look
 from jobs.missed import NOTHING, Finding, MissedPush, in_words, looks_back_to, missed_pushes
-from jobs.models import Deployment, Repository
+from jobs.models import Deployment
 from jobs.pushes import read_push
 from jobs.records.catch_up import branch_ref
 from jobs.records.deliveries import Envelope, Receipt, accept_push, on_record, write_down
 from jobs.records.pushes import Missed, rule_of
+from jobs.records.repositories import find_repository
 from jobs.records.repository_identity import note_claim
 from jobs.states import CatchUpWay, DeliveryOutcome
 from jobs.triggers import Deploy, Push, decide
@@ -103,10 +104,10 @@ class Taking:
     def _accept(self, one: MissedPush, push: Push | str) -> Receipt:
         envelope = Envelope(one.guid, "push", "", self.look.turn.repository.id)
         with self.look.means.runtime.database.writing() as session:
+            repository = find_repository(session, envelope.repository_id or 0)
             if isinstance(push, str):
                 reason = f"{one.why}; {push}"
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
-            repository = session.get_one(Repository, envelope.repository_id)
             note_claim(repository, github_id=push.github_id, full_name=push.full_name)
             missed = Missed(one.at, one.why, frozenset(self.settled))
             return accept_push(session, envelope, push, missed=missed)
