@@ -13,7 +13,7 @@ from sqlmodel import Session
 from jobs.adapters.ports import Forge, ForgeRepository, KnownRepository
 from jobs.errors import ConfigurationError, GitHubError, GitHubNotFoundError
 from jobs.models import Repository
-from jobs.naming import github_host, is_on_github
+from jobs.naming import github_address, is_on_github
 from jobs.records.repository_identity import (
     AFTER_FAILURE,
     AFTER_REFUSAL,
@@ -65,7 +65,7 @@ def _identify(runtime: Runtime[WorkerSettings], forge: Forge, repository: Reposi
         with runtime.database.writing() as session:
             _note_failure(session, repository, exc)
         return
-    github = github_host(runtime.settings.github_api_url) or ""
+    github = github_address(runtime.settings.github_api_url)
     with runtime.database.writing() as session:
         if told is None:
             problem = repository.identity_problem if repository.is_name_claimed else ""

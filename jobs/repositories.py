@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, or_, select
-from sqlmodel.sql.expression import SelectOfScalar
 
 from jobs.errors import NotFoundError
 from jobs.models import App, CatchUp, Delivery, Repository, RepositorySecret, SecretKind, now
@@ -109,24 +108,43 @@ def claimed_repositories(
 
     The id of a row is proven, so it counts more than the name, which may have passed to another.
     """
+    found = session.exec(select(Repository).where(_is_claimed(github_id, full_name))).all()
+    return sorted(found, key=lambda row: row.github_id != github_id)
+
+
+def _is_claimed(github_id: int | None, full_name: str) -> ColumnElement[bool]:
     # Whoever claims no id does not mean the rows whose id is not known.
     of_id = col(Repository.github_id).in_([] if github_id is None else [github_id])
-    of_name = Repository.name_key == full_name.lower()
-    found = session.exec(select(Repository).where(or_(of_id, of_name))).all()
-    return sorted(found, key=lambda row: row.github_id != github_id)
+    return or_(of_id, col(Repository.name_key) == full_name.lower())
+
+
+def claimed_webhook_secrets(
+    session: Session, *, github_id: int | None, full_name: str
+) -> list[tuple[int, bytes]]:
+    """Give the webhook secrets that verify now of `claimed_repositories`: whose, and sealed."""
+    statement = (
+        select(RepositorySecret.repository_id, RepositorySecret.sealed)
+        .join(Repository, col(Repository.id) == col(RepositorySecret.repository_id))
+        .where(_is_claimed(github_id, full_name), *_is_valid_webhook_secret())
+    )
+    return [(owner, sealed) for owner, sealed in session.exec(statement)]
 
 
 def has_webhook_secret(session: Session, repository_id: int) -> bool:
     """Whether a repository has a webhook secret of its own that verifies now."""
-    statement = _valid_webhook_secrets().where(RepositorySecret.repository_id == repository_id)
-    return session.exec(statement.limit(1)).first() is not None
+    return bool(valid_webhook_secrets(session, [repository_id]))
 
 
 def most_webhook_secrets(session: Session) -> int:
     """Give how many webhook secrets the repository has that has most of them; at least 1."""
-    valid = _valid_webhook_secrets().subquery()
-    counts = select(func.count()).select_from(valid).group_by(valid.c.repository_id)
-    return max(session.exec(counts).all(), default=1)
+    statement = (
+        select(func.count())
+        .where(*_is_valid_webhook_secret())
+        .group_by(col(RepositorySecret.repository_id))
+        .order_by(func.count().desc())
+        .limit(1)
+    )
+    return session.exec(statement).first() or 1
 
 
 def valid_webhook_secrets(
@@ -137,17 +155,16 @@ def valid_webhook_secrets(
     Args:
         repository_ids: of which ones; None: of all.
     """
-    statement = _valid_webhook_secrets().order_by(col(RepositorySecret.id).desc())
+    statement = select(RepositorySecret).where(*_is_valid_webhook_secret())
     if repository_ids is not None:
         statement = statement.where(col(RepositorySecret.repository_id).in_(repository_ids))
-    return list(session.exec(statement).all())
+    return list(session.exec(statement.order_by(col(RepositorySecret.id).desc())).all())
 
 
-def _valid_webhook_secrets() -> SelectOfScalar[RepositorySecret]:
+def _is_valid_webhook_secret() -> tuple[ColumnElement[bool], ...]:
     expires_at = col(RepositorySecret.expires_at)
-    return select(RepositorySecret).where(
-        RepositorySecret.kind == SecretKind.WEBHOOK, or_(expires_at.is_(None), expires_at > now())
-    )
+    is_webhook = col(RepositorySecret.kind) == SecretKind.WEBHOOK
+    return is_webhook, or_(expires_at.is_(None), expires_at > now())
 
 
 def _webhook_secret(rows: list[RepositorySecret]) -> WebhookSecretView:

@@ -6,13 +6,10 @@ from collections import defaultdict
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
+from jobs import repositories
 from jobs.models import RepositorySecret, SecretKind
 from jobs.naming import is_on_github
-from jobs.repositories import (
-    claimed_repositories,
-    most_webhook_secrets,
-    valid_webhook_secrets,
-)
+from jobs.repositories import valid_webhook_secrets
 from jobs.vault import Vault
 
 
@@ -63,11 +60,11 @@ def claimed_webhook_secrets(
     not: an id and a name may be two repositories', and each may have as many secrets as any has.
     `NOBODY` owns the rest, with which nothing is ever signed.
     """
-    rows = claimed_repositories(session, github_id=github_id, full_name=full_name)
+    sealed = repositories.claimed_webhook_secrets(session, github_id=github_id, full_name=full_name)
     found: dict[int, list[SecretStr]] = defaultdict(list)
-    for secret in valid_webhook_secrets(session, [row.id for row in rows]):
-        found[secret.repository_id].append(vault.open(secret.sealed))
-    missing = 2 * most_webhook_secrets(session) - sum(map(len, found.values()))
+    for owner, secret in sealed:
+        found[owner].append(vault.open(secret))
+    missing = 2 * repositories.most_webhook_secrets(session) - len(sealed)
     found[NOBODY] = [_unused(vault) for _ in range(missing)]
     return found
 

@@ -123,7 +123,7 @@ def learn(session: Session, asked: Repository, told: Identity, *, github: str) -
 
     Args:
         asked: the repository as it was when its turn was taken.
-        github: the host whose names these are.
+        github: the host whose names these are, with its port if that has one.
     """
     repository = _unchanged(session, asked)
     if repository is None:
@@ -214,7 +214,7 @@ def followed(git_url: str, github: str, before: str, after: str) -> str:
     parts = urlsplit(git_url)
     suffix = GIT_SUFFIX if parts.path.endswith(GIT_SUFFIX) else ""
     path = parts.path.removesuffix(GIT_SUFFIX).strip("/")
-    if parts.hostname != github or path.lower() != before.lower():
+    if parts.netloc.lower() != github or path.lower() != before.lower():
         return git_url
     return parts._replace(path=f"/{after}{suffix}").geturl()
 

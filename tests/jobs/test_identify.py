@@ -135,6 +135,7 @@ def test_githubs_own_spelling_is_taken(bench: Bench) -> None:
         ("https://github.com/octo/web/", "https://github.com/new/home"),
         ("https://mirror.example/octo/web.git", "https://mirror.example/octo/web.git"),
         ("https://github.com/octo/fork.git", "https://github.com/octo/fork.git"),
+        ("https://github.com:8443/octo/web.git", "https://github.com:8443/octo/web.git"),
         ("file:///srv/octo/web.git", "file:///srv/octo/web.git"),
     ],
 )
