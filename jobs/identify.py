@@ -12,17 +12,18 @@ from sqlmodel import Session
 
 from jobs.adapters.ports import Forge, ForgeRepository, KnownRepository
 from jobs.errors import ConfigurationError, GitHubError, GitHubNotFoundError
-from jobs.models import Repository
+from jobs.models import Repository, now
 from jobs.naming import github_address, is_on_github
 from jobs.records.repository_identity import (
     AFTER_FAILURE,
     AFTER_REFUSAL,
-    Identity,
     ask_later,
     is_anybodys_turn,
     learn,
+    pause_those_without_token,
     take_turn,
 )
+from jobs.repositories import has_token
 from jobs.runtime import Runtime
 from jobs.secrets_store import git_token, repository_token
 from jobs.settings import WorkerSettings
@@ -74,7 +75,8 @@ def _identify(runtime: Runtime[WorkerSettings], forge: Forge, repository: Reposi
             learn(
                 session,
                 repository,
-                Identity(told.github_id, told.full_name),
+                github_id=told.github_id,
+                full_name=told.full_name,
                 github=github,
             )
 
@@ -121,10 +123,16 @@ def _note_failure(
     session: Session, repository: Repository, error: ConfigurationError | GitHubError
 ) -> None:
     told = f"GitHub's id of it is not known: {error}"
-    logger.info("%s: %s", repository.full_name, told, extra={"action": "identity_unknown"})
+    extra = {"action": "identity_unknown"}
     if not isinstance(error, GitHubError) or error.permanent:
+        logger.info("%s: %s", repository.full_name, told, extra=extra)
         ask_later(session, repository, after=AFTER_REFUSAL, problem=told)
-    elif error.retry_after_s is None:
+        return
+    logger.debug("%s: %s", repository.full_name, told, extra=extra)
+    if error.retry_after_s is None:
         ask_later(session, repository, after=AFTER_FAILURE)
-    else:
-        ask_later(session, repository, after=timedelta(seconds=error.retry_after_s), is_paused=True)
+        return
+    pause = timedelta(seconds=error.retry_after_s)
+    ask_later(session, repository, after=pause, is_paused=True)
+    if not has_token(session, repository):
+        pause_those_without_token(session, until=now() + pause)

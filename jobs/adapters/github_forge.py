@@ -177,6 +177,8 @@ def _identify(
 ) -> KnownRepository:
     answer = _send(client, "GET", _repository_address(repository))
     known = _known(answer, repository)
+    if repository.github_id not in {None, known.github_id}:
+        raise nonsense(answer)
     if token is not None:  # of what anybody may ask for, nothing is kept for commit statuses
         ensure_spare(answer)
     return known

@@ -4,15 +4,14 @@ A delivery is proven by a secret that its own repository holds, so what it says 
 is that party's claim. A claim that differs from what is known only makes Keystone ask soon.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, or_, select
 
 from jobs.errors import ConflictError
-from jobs.models import App, Repository, now
+from jobs.models import App, Repository, RepositorySecret, SecretKind, now
 from jobs.records.audit import KEYSTONE, Actor, Tag, note
 from jobs.records.statuses import tell_again
 from jobs.states import IdentitySource
@@ -104,21 +103,32 @@ def ask_later(
         _ask_again(repository, asked, after)
 
 
+def pause_those_without_token(session: Session, *, until: datetime) -> None:
+    """Leave GitHub alone for all repositories without a token of their own.
+
+    They are asked about with the same token, or from the same address with none: GitHub's limit is
+    for all of them together.
+    """
+    with_token = select(RepositorySecret.repository_id).where(
+        RepositorySecret.kind == SecretKind.TOKEN
+    )
+    due_at = col(Repository.identity_due_at)
+    session.execute(
+        update(Repository)
+        .where(col(Repository.id).not_in(with_token), or_(due_at.is_(None), due_at < until))
+        .values(identity_due_at=until, identity_paused_until=until)
+    )
+
+
 def _ask_again(repository: Repository, asked: Repository, after: timedelta) -> None:
     """Set the time of the next question, unless a claim has set an earlier one meanwhile."""
     if repository.identity_due_at == asked.identity_due_at:
         repository.identity_due_at = now() + after
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Which repository GitHub says one is."""
-
-    github_id: int
-    full_name: str
-
-
-def learn(session: Session, asked: Repository, told: Identity, *, github: str) -> None:
+def learn(
+    session: Session, asked: Repository, *, github_id: int, full_name: str, github: str
+) -> None:
     """Keep what GitHub has answered; what another repository has already is not learnt.
 
     Args:
@@ -128,15 +138,15 @@ def learn(session: Session, asked: Repository, told: Identity, *, github: str) -
     repository = _unchanged(session, asked)
     if repository is None:
         return
-    if (conflict := _conflict(session, repository, told)) is not None:
+    if (conflict := _conflict(session, repository, github_id, full_name)) is not None:
         ask_later(session, asked, after=AFTER_REFUSAL, problem=conflict)
         return
-    if repository.github_id != told.github_id:
-        _identified(session, repository, told.github_id, IdentitySource.GITHUB, KEYSTONE)
+    if repository.github_id != github_id:
+        _identified(session, repository, github_id, IdentitySource.GITHUB, KEYSTONE)
         # What the old id was refused for may be taken now.
         tell_again(session, repository.id or 0)
-    if repository.full_name != told.full_name:
-        _rename(session, repository, told.full_name, github=github)
+    if repository.full_name != full_name:
+        _rename(session, repository, full_name, github=github)
     repository.is_name_claimed = False
     repository.identity_problem = None
     repository.identity_checked_at = now()
@@ -155,18 +165,18 @@ def _known_of(repository: Repository) -> tuple[object, ...]:
     return repository.github_id, repository.identity_from, repository.full_name
 
 
-def _conflict(session: Session, repository: Repository, told: Identity) -> str | None:
+def _conflict(
+    session: Session, repository: Repository, github_id: int, full_name: str
+) -> str | None:
     """Say that another repository here has the id or the name; None when none has."""
-    other = other_with_id(session, repository, told.github_id)
-    if other is not None:
+    if (other := other_with_id(session, repository, github_id)) is not None:
         return (
-            f"GitHub says that it is the same repository as {other.full_name} "
-            f"(id {told.github_id}); remove one of the two"
+            f"GitHub says that it is the same repository as {other.full_name} (id {github_id}); "
+            "remove one of the two"
         )
-    taken = _other(session, repository, col(Repository.name_key) == told.full_name.lower())
-    if taken is not None:
+    if _other(session, repository, col(Repository.name_key) == full_name.lower()) is not None:
         return (
-            f"GitHub calls it {told.full_name} now, which is the name of another repository here; "
+            f"GitHub calls it {full_name} now, which is the name of another repository here; "
             "remove one of the two"
         )
     return None

@@ -150,6 +150,12 @@ def test_what_is_no_description_is_not_believed(forge: Forge, api: GitHubApi, bo
     assert not caught.value.permanent
 
 
+def test_an_answer_about_another_id_is_not_believed(forge: Forge, api: GitHubApi) -> None:
+    api.fail(Fault(200, {}, described(id=OTHER_ID)))
+    with pytest.raises(GitHubError, match="was not GitHub's API"):
+        forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
+
+
 @pytest.mark.parametrize("status", [302, 307, 308])
 def test_another_host_is_not_asked(forge: Forge, api: GitHubApi, status: int) -> None:
     with GitHubApi() as other:

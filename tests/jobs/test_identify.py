@@ -256,6 +256,21 @@ def test_a_pause_that_github_asks_for_is_kept(bench: Bench, web: App) -> None:
     assert is_close(row_of(bench).identity_due_at, pause)
 
 
+def test_a_pause_is_for_all_that_share_the_limit(bench: Bench) -> None:
+    for name, token in (("a", None), ("b", None), ("c", "ghp_own")):
+        bench.app(name, repository=f"octo/{name}", token=token)
+    pause = GitHubError("GitHub asks for a pause", retry_after_s=3000)
+    bench.world.forge.hook_errors = [pause]
+    assert identify_due(bench.runtime, bench.world.forge) == 2
+    assert bench.world.calls("identify") == ["identify octo/a", "identify octo/c"]
+    until = now() + timedelta(seconds=3000)
+    assert [is_close(row_of(bench, n).identity_due_at, until) for n in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
+
+
 @pytest.mark.parametrize("known", [None, WEB])
 def test_what_the_token_may_not_see_is_a_persons_business(
     bench: Bench, web: App, known: int | None
