@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.models import App, AuditEvent, CatchUp, Deployment, Step, now
+from jobs.models import App, AuditEvent, CatchUp, Deployment, Repository, Step, now
 from jobs.queries import app_view
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
@@ -92,8 +92,11 @@ def test_a_removed_app_takes_its_history_with_it_and_leaves_the_audit_trail(
     with bench.reading() as session:
         assert session.exec(select(Deployment)).all() == []
         assert session.exec(select(Step)).all() == []
-        assert len(session.exec(select(AuditEvent)).all()) == before + 1
+        assert session.exec(select(Repository)).all() == []
+        # Of the app and of its repository, whose last it was.
+        assert len(session.exec(select(AuditEvent)).all()) == before + 2
     assert bench.world.engine.containers() == []
+    assert bench.world.source.mirrored == set()
 
 
 def test_the_id_of_what_was_removed_is_never_given_again(bench: Bench, app: App) -> None:
