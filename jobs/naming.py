@@ -110,5 +110,20 @@ def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, 
 
 def github_host(api_url: str) -> str | None:
     """Give the host whose repositories an API URL speaks for."""
-    host = urlsplit(api_url).hostname
-    return "github.com" if host == "api.github.com" else host
+    return urlsplit(f"//{github_address(api_url)}").hostname
+
+
+def github_address(api_url: str) -> str:
+    """Give the host whose repositories an API URL speaks for, with its port if that has one."""
+    parts = urlsplit(api_url)
+    return "github.com" if parts.hostname == "api.github.com" else parts.netloc
+
+
+def is_on_github(git_url: str, api_url: str) -> bool:
+    """Whether a repository is fetched from the host that an API URL speaks for."""
+    return urlsplit(git_url).hostname == github_host(api_url)
+
+
+def hooks_page(full_name: str, api_url: str) -> str:
+    """Give the page of GitHub's where a repository's webhooks are."""
+    return f"https://{github_address(api_url)}/{full_name}/settings/hooks"

@@ -19,6 +19,7 @@ from jobs.deploy import remove_containers
 from jobs.draining import drain
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.lease import SecondLook, expired, give_back, holder_name, is_free, let_go, take_over
+from jobs.mirrors import sweep_mirrors
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
@@ -223,7 +224,7 @@ def live_route(app: App) -> Route | None:
 # --- The rounds ------------------------------------------------------------------------------
 
 # Apart: a container may take its time to end, and no deployment shall wait for it.
-SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images)
+SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images, sweep_mirrors)
 
 
 def repairs() -> tuple[Part, ...]:

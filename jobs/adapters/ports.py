@@ -96,6 +96,12 @@ class Source(Protocol):
             CheckoutError: the commit has no such folder.
         """
 
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+
 
 # --- Engine: Docker --------------------------------------------------------------------------
 
@@ -436,6 +442,14 @@ class ForgeRepository:
 
 
 @dataclass(frozen=True)
+class KnownRepository:
+    """A repository as GitHub itself describes it."""
+
+    github_id: int
+    full_name: str
+
+
+@dataclass(frozen=True)
 class StatusPost:
     """One commit status to be posted."""
 
@@ -496,7 +510,8 @@ class Forge(Protocol):
 
     Every method raises GitHubError when GitHub refused (`permanent`), wants a pause
     (`retry_after_s`) or could not be reached; GitHubTokenError when it does not take the token;
-    GitHubDeniedError when the token may not do that, or there is no such thing for it to see.
+    GitHubDeniedError when the token may not do that, or there is no such thing for it to see;
+    GitHubContentError when it does not take what it was sent.
     """
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
@@ -504,6 +519,14 @@ class Forge(Protocol):
 
         Returns:
             When the token expires, if GitHub has said so.
+        """
+
+    def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
+        """Ask which repository an id stands for, or else a name; a name may be an earlier one.
+
+        Args:
+            repository: asked for by its id, if that is known.
+            token: None asks as anybody may, of a public repository.
         """
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:

@@ -12,10 +12,24 @@ from pydantic import SecretStr
 
 from jobs.apps_file import Surroundings, Wanted, read_apps
 from jobs.cli.apps import show_webhook
-from jobs.cli.console import AsJson, actor, confirmed, open_keystone, show_facts
+from jobs.cli.console import (
+    AsJson,
+    actor,
+    confirmed,
+    open_keystone,
+    show_facts,
+    show_notes,
+)
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.queries import app_view, webhook_url
-from jobs.records.apps_file import Action, Difference, Keeper, apply_apps, differences
+from jobs.records.apps_file import (
+    Action,
+    Applied,
+    Difference,
+    Keeper,
+    apply_apps,
+    differences,
+)
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.views import WebhookView
@@ -53,14 +67,15 @@ def apply(
     found = _tried_out(keystone, wanted)
     if not as_json:
         _show(found, file)
-    secrets: Mapping[str, SecretStr] = {}
+    applied = Applied()
     if found and not dry_run:
         confirmed("Apply this?", yes=yes)
-        secrets = _applied(keystone, wanted, found)
+        applied = _applied(keystone, wanted, found)
     if as_json:
-        _show_json(keystone, found, secrets, is_applied=not dry_run)
+        _show_json(keystone, found, applied, is_applied=not dry_run)
     elif found and not dry_run:
-        _show_done(keystone, found, secrets)
+        _show_done(keystone, found, applied.secrets)
+        show_notes(applied.notes)
 
 
 def _read(file: str) -> str:
@@ -87,9 +102,7 @@ def _tried_out(keystone: Keystone, wanted: Sequence[Wanted]) -> list[Difference]
     return found
 
 
-def _applied(
-    keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]
-) -> Mapping[str, SecretStr]:
+def _applied(keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]) -> Applied:
     keeper = _keeper(keystone)
     with keystone.database.writing() as session:
         if differences(session, wanted, keeper) != shown:
@@ -124,10 +137,11 @@ def _word(value: object) -> str:
 def _show_json(
     keystone: Keystone,
     found: Sequence[Difference],
-    secrets: Mapping[str, SecretStr],
+    applied: Applied,
     *,
     is_applied: bool,
 ) -> None:
+    secrets = applied.secrets
     told = {
         "items": [
             {
@@ -139,6 +153,7 @@ def _show_json(
             for each in found
         ],
         "applied": is_applied,
+        "notes": applied.notes,
         "webhooks": [
             {
                 "app": each.app,

@@ -18,6 +18,7 @@ from jobs.logs import clean
 from jobs.records.audit import Actor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.views import RemovedView
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -67,6 +68,19 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
         show_json(view)
     else:
         typer.echo(told)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Say what a change has brought with it besides, a sentence a line."""
+    for note in notes:
+        typer.echo(f"{note[:1].upper()}{note[1:]}.")
+
+
+def show_removed(view: RemovedView, *, as_json: bool) -> None:
+    """Say that something is gone, what went with it, and what is left to do."""
+    show_done(f"{view.removed} is removed.", view, as_json=as_json)
+    if not as_json:
+        show_notes(view.notes)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

@@ -64,6 +64,9 @@ CONTENTS = {
     "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
+    "repository": Entry(
+        "repositories", "List repositories, say which of GitHub's one is, and remove unused ones."
+    ),
     "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
     "deliveries": Entry("deliveries", "Show what GitHub sent and what came of it, newest first."),
     "user": Entry("access", "Add, list, change and remove people who may log in."),

@@ -87,7 +87,7 @@ def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr,
             app = add_app(
                 session, wanted, ACTOR, settings=keystone.settings, vault=keystone.vault
             ).app
-        secret = webhook_secrets(session, keystone.vault)[app.repository_id][0]
+        secret = webhook_secrets(session, app.repository_id, keystone.vault)[0]
         return secret, app_url(keystone.settings, app.host_port)
 
 
