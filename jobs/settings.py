@@ -8,7 +8,6 @@ typing mistake is never silently ignored.
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +28,7 @@ from pydantic import (
 )
 
 from jobs.errors import ConfigurationError
+from jobs.folders import runtime_dir
 
 PREFIX = "KEYSTONE_"
 # What pydantic says of a default that depends on settings of which one is wrong.
@@ -107,7 +107,7 @@ class Settings(BaseModel):
     router_socket: str = Field(
         "",
         description="The runtime API's Unix socket of a HAProxy that somebody else runs, with what "
-        "`keystone router --print` gives as its configuration; unset: a private HAProxy child",
+        "`keystone router --write` gives as its configuration; unset: a private HAProxy child",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -241,7 +241,7 @@ class Settings(BaseModel):
         if len(str(inside)) <= LONGEST_SOCKET_DIR and PLAIN_PATH.fullmatch(str(inside)):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"keystone-{os.getuid()}-{digest}"
+        return runtime_dir() / f"keystone-{os.getuid()}-{digest}"
 
     @property
     def router_dir(self) -> Path:

@@ -59,6 +59,21 @@ class Vault:
         vault._file = data_dir / KEY_FILE
         return vault
 
+    @classmethod
+    def for_reading(cls, secret_key: SecretStr, data_dir: Path) -> "Vault":
+        """Open the vault as `from_settings`, where no key may be made.
+
+        Without any key nothing is sealed yet, and there is nothing to open; nobody keeps what is
+        sealed with the key that stands in.
+
+        Raises:
+            ConfigurationError: a key is too short.
+            StorageError: the file cannot be read.
+        """
+        if split_keys(secret_key) or (data_dir / KEY_FILE).exists():
+            return cls.from_settings(secret_key, data_dir)
+        return cls([make_key()])
+
     @property
     def is_kept(self) -> bool:
         """Whether the keys are in the file of the data directory, where we may change them."""
@@ -135,8 +150,8 @@ def ensure_key(data_dir: Path) -> SecretStr:
     """
     path = data_dir / KEY_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Written aside and linked: two processes that start at once end up with one key.
             draft = _draft(path, make_key().get_secret_value())
             try:

@@ -12,10 +12,11 @@ from pydantic import SecretStr
 
 from jobs.apps_file import Surroundings, Wanted, read_apps
 from jobs.cli.apps import show_webhook
-from jobs.cli.console import AsJson, actor, confirmed, open_keystone, show_facts
+from jobs.cli.console import AsJson, actor, confirmed, open_to_change, open_to_read, show_facts
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.queries import app_view, webhook_url
 from jobs.records.apps_file import Action, Difference, Keeper, apply_apps, differences
+from jobs.records.trial import trial
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.views import WebhookView
@@ -48,8 +49,8 @@ def apply(
     if as_json and not (yes or dry_run):
         raise ConfigurationError("--json asks nobody: say --yes, or --dry-run")
     folder = Path() if file == PIPE else Path(file).parent
+    keystone = open_to_read() if dry_run else open_to_change()
     wanted = read_apps(_read(file), Surroundings(os.environ, folder))
-    keystone = open_keystone()
     found = _tried_out(keystone, wanted)
     if not as_json:
         _show(found, file)
@@ -80,10 +81,9 @@ def _keeper(keystone: Keystone) -> Keeper:
 def _tried_out(keystone: Keystone, wanted: Sequence[Wanted]) -> list[Difference]:
     """Say what would change. Whatever would be refused is refused here, before anybody is asked."""
     keeper = _keeper(keystone)
-    with keystone.database.writing() as session:
-        found = differences(session, wanted, keeper)
-        apply_apps(session, wanted, keeper)
-        session.rollback()
+    with keystone.database.reading() as session, trial(session) as copy:
+        found = differences(copy, wanted, keeper)
+        apply_apps(copy, wanted, keeper)
     return found
 
 

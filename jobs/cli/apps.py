@@ -11,7 +11,8 @@ from jobs.cli.console import (
     Removed,
     actor,
     confirmed,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_facts,
     show_json,
@@ -40,9 +41,9 @@ def add(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Add an app, and show what to type in at GitHub: that secret is shown this once."""
+    keystone = open_to_change()
     given = {"name": name, "repository": repository, **given_fields(fields)}
     wanted = parse_input(AppInput, given)
-    keystone = open_keystone()
     with keystone.database.writing() as session:
         created = add_app(
             session, wanted, actor(), settings=keystone.settings, vault=keystone.vault
@@ -82,7 +83,7 @@ def show_webhook(view: AppView) -> None:
 @app.command("list")
 def list_apps(*, as_json: AsJson = False) -> None:
     """List the apps."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         views = app_views(session, keystone.settings)
     if as_json:
@@ -112,7 +113,7 @@ def show_apps(views: list[AppView]) -> None:
 @app.command("show")
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show an app: how it is configured, and what of it is live."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         view = app_view(session, name, keystone.settings)
     if as_json:
@@ -150,11 +151,11 @@ def change(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Change an app; an empty value ("") takes one away."""
+    keystone = open_to_change()
     given = given_fields(fields)
     if not given:
         raise ConfigurationError("nothing was given to change; `keystone app set --help`")
     wanted = parse_input(AppChange, given)
-    keystone = open_keystone()
     with keystone.database.writing() as session:
         change_app(
             session,
@@ -184,7 +185,7 @@ def remove(
     """Remove an app: its history, its container and its images."""
     if as_json and not yes:
         raise ConfigurationError("--json asks nobody: say --yes")
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
         find_app(session, name)
     confirmed(f"Remove {name}, its history, container and images?", yes=yes)

@@ -11,7 +11,8 @@ from jobs.cli.console import (
     AsJson,
     Removed,
     actor,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_json,
     show_table,
@@ -46,11 +47,11 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Give a domain a certificate, or another one in its place; no request fails."""
+    keystone = open_to_change()
     name = _parsed(domain)
     bundle = read_bundle(
         name, certificate=_read("certificate", certificate), key=_read("key", key), at=now()
     )
-    keystone = open_keystone()
     with keystone.database.writing() as session:
         set_certificate(session, name, bundle, actor(), vault=keystone.vault)
         session.flush()
@@ -72,7 +73,7 @@ def _when_it_is_shown(doors: Doors) -> str:
 @certificate.command("list")
 def list_certificates(*, as_json: AsJson = False) -> None:
     """List the certificates, by domain."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = certificate_views(session)
     if as_json:
         show_json(Page[CertificateView](items=views))
@@ -86,7 +87,7 @@ def list_certificates(*, as_json: AsJson = False) -> None:
 def remove(domain: Domain, *, as_json: AsJson = False) -> None:
     """Take a domain's certificate away; the domain is served by HTTP from then on."""
     name = _parsed(domain)
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         remove_certificate(session, name, actor())
     show_done(f"The certificate of {name} is removed.", Removed(removed=name), as_json=as_json)
 

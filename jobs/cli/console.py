@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import runtime
 from jobs.errors import ConfigurationError
 from jobs.logs import clean
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import Runtime
 from jobs.settings import AllSettings, read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -42,9 +43,14 @@ class Removed(BaseModel):
     removed: str
 
 
-def open_keystone() -> Runtime[AllSettings]:
-    """Open the Keystone that the environment speaks of."""
-    return open_runtime(read_settings(AllSettings, os.environ))
+def open_to_read() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that only reads."""
+    return runtime.open_to_read(read_settings(AllSettings, os.environ))
+
+
+def open_to_change() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that changes something in it."""
+    return runtime.open_to_change(read_settings(AllSettings, os.environ))
 
 
 def actor() -> Actor:

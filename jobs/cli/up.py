@@ -35,7 +35,7 @@ def up() -> None:
     lock = take_over(settings.data_dir)
     ensure_port(settings)
     runtime = open_runtime(settings)
-    claim = claim_identity(runtime.identity)
+    claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
     password = ensure_admin(runtime)
     runtime.database.close()
