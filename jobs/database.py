@@ -151,7 +151,8 @@ class ReadOnlyDatabase(Database):
 
     SQLite makes `-wal` and `-shm` files for whoever opens a database in WAL mode, a reader too,
     and a reader cannot remove them. Each transaction opens the database anew, in the way that
-    leaves no trace at that moment. For one thread.
+    leaves no trace at that moment. For one thread, of a process that does not write meanwhile:
+    SQLite would share the reader's files with the writer.
     """
 
     # As SQLite's file was when it was opened without locks; None: with locks, or not yet.

@@ -6,6 +6,7 @@ older one up to date: `keystone up`, its parts, and what says that it does. `ope
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -87,8 +88,8 @@ def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
         StorageError: the database or the key cannot be read, or it is newer than the code.
     """
     database, version = find_keystone(settings)
-    _ensure_up_to_date(version)
-    with database.reading() as session:
+    with _closed_on_error(database), database.reading() as session:
+        _ensure_up_to_date(version)
         identity = session.get(Identity, 1)
         if identity is None:  # killed while it was founded
             raise NotFoundError(_none_there(settings))
@@ -106,10 +107,20 @@ def find_keystone(settings: Settings) -> tuple[ReadOnlyDatabase, str]:
         StorageError: the database cannot be read.
     """
     database = ReadOnlyDatabase(settings.effective_database_url)
-    version = _schema_of(database) if all(map(_is_there, _needed(settings))) else None
-    if version is None:
-        raise NotFoundError(_none_there(settings))
+    with _closed_on_error(database):
+        version = _schema_of(database) if all(map(_is_there, _needed(settings))) else None
+        if version is None:
+            raise NotFoundError(_none_there(settings))
     return database, version
+
+
+@contextmanager
+def _closed_on_error(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
 
 
 def _needed(settings: Settings) -> Iterator[Path]:
