@@ -165,6 +165,16 @@ def ensure_key(data_dir: Path) -> SecretStr:
         raise StorageError(f"{path} cannot be used ({type(exc).__name__})") from exc
 
 
+def present_keys(secret_key: SecretStr, data_dir: Path) -> list[SecretStr]:
+    """Give the keys of the setting or else those kept in the data directory; none is made.
+
+    Raises:
+        StorageError: their file cannot be read.
+    """
+    path = data_dir / KEY_FILE
+    return split_keys(secret_key) or (read_keys(path) if path.exists() else [])
+
+
 def read_keys(path: Path) -> list[SecretStr]:
     """Read the keys of a file, the newest first.
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,8 @@ from jobs.settings import AllSettings, read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+PIPE = "-"
+LARGEST_TEXT = 1024 * 1024  # bytes of a file that somebody names, or of standard input
 FACT_WIDTH = 17
 COLOURS = {
     "running": "green",
@@ -119,10 +122,34 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
         # Standard output may be a program's, which waits for JSON and nothing else.
         value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
-        value = (sys.stdin.read() if whole else sys.stdin.readline()).rstrip("\r\n")
+        read = sys.stdin.read if whole else sys.stdin.readline
+        value = read(LARGEST_TEXT + 1).rstrip("\r\n")
+    if len(value) > LARGEST_TEXT:
+        raise ConfigurationError(f"{what}: is too long")
     if not value:
         raise ConfigurationError(f"{what}: nothing was given on standard input")
     return SecretStr(value)
+
+
+def read_text(file: str) -> str:
+    """Read a text that somebody names on the command line; `-` is standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no text, or is too long.
+    """
+    try:
+        if file == PIPE:
+            raw = sys.stdin.read(LARGEST_TEXT + 1).encode()
+        else:
+            with Path(file).open("rb") as opened:
+                raw = opened.read(LARGEST_TEXT + 1)
+        if len(raw) > LARGEST_TEXT:
+            raise ConfigurationError(f"{file} is too long: at most {LARGEST_TEXT} bytes")
+        return raw.decode()
+    except OSError as exc:
+        raise ConfigurationError(f"{file} cannot be read: {exc.strerror}") from exc
+    except UnicodeError as exc:
+        raise ConfigurationError(f"{file} cannot be read: it is not UTF-8") from exc
 
 
 def confirmed(question: str, *, yes: bool) -> None:

@@ -1,7 +1,5 @@
 """`keystone env`: the variables an app's container is given."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +12,7 @@ from jobs.cli.console import (
     ask_secret,
     open_to_change,
     open_to_read,
+    read_text,
     show_done,
     show_json,
     show_table,
@@ -71,11 +70,7 @@ def import_file(
 ) -> None:
     """Set every variable of a `.env` file."""
     keystone = open_to_change()
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
-    found = parse_env_file(text)
+    found = parse_env_file(read_text(file))
     views = _set(keystone, app, found, secret=secret, as_json=as_json)
     told = f"{len(found)} variables are set; `keystone deploy {app}` gives them to it."
     show_done(told, Page[VariableView](items=views), as_json=as_json)
