@@ -29,12 +29,13 @@ from pydantic import (
 from jobs.domain_names import plain_http_url
 from jobs.errors import ConfigurationError
 from jobs.folders import runtime_dir
+from jobs.passwords import SHORTEST
 from jobs.settings_files import read_env_file, read_secret_file
 
 PREFIX = "KEYSTONE_"
 # What pydantic says of a default that depends on settings of which one is wrong.
 DEPENDS_ON_OTHERS = "default_factory_not_called"
-SHORTEST_KEY, SHORTEST_PASSWORD = 16, 8  # characters
+SHORTEST_KEY = 16  # characters
 # A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
 LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
@@ -300,8 +301,8 @@ class AllSettings(WebSettings, WorkerSettings):
     @field_validator("admin_password")
     @classmethod
     def _long_password(cls, value: SecretStr) -> SecretStr:
-        if 0 < len(value.get_secret_value()) < SHORTEST_PASSWORD:
-            raise ValueError(f"use at least {SHORTEST_PASSWORD} characters")
+        if 0 < len(value.get_secret_value()) < SHORTEST:
+            raise ValueError(f"use at least {SHORTEST} characters")
         return value
 
 

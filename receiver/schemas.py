@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from jobs.app_input import AppName, Ref, Token
+from jobs.passwords import SHORTEST
 from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 from jobs.views import TokenView, View
@@ -19,6 +20,7 @@ LARGEST_ID = 2**31 - 1
 LARGEST_OFFSET = 2**40  # larger ones no file system knows
 LARGEST_PEM = 256 * 1024
 YEARS = range(1970, 3000)
+PASSWORD = f"{SHORTEST} characters or more, and not made of common words, names or rows of keys"
 DEPLOYMENT_TEXT = "Some part of the message or the ref, or how the commit's id begins"
 DELIVERY_TEXT = "Some part of ref, sender or reason; how GUID or commit begin"
 
@@ -192,7 +194,7 @@ class UserInput(Input):
 
     name: AppName
     role: Role
-    password: SecretStr = Field(max_length=1000)
+    password: SecretStr = Field(max_length=1000, description=PASSWORD.capitalize())
 
 
 class UserChange(Input):
@@ -231,7 +233,7 @@ class PasswordInput(Input):
     """A new password for whoever is logged in."""
 
     present_password: SecretStr = Field(max_length=1000)
-    password: SecretStr = Field(max_length=1000, description="The new one: 8 characters or more")
+    password: SecretStr = Field(max_length=1000, description=f"The new one: {PASSWORD}")
     next: str = Field("/", max_length=2000, description="Where a form goes on: a path of ours")
 
 

@@ -7,6 +7,7 @@ import typer
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, ConflictError
+from jobs.passwords import weakness
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
 from jobs.records.audit import KEYSTONE
@@ -82,12 +83,18 @@ def ensure_port(settings: AllSettings) -> None:
 
 
 def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
-    """Make the first user unless there are users; give the password if it was made up here."""
+    """Make the first user unless there are users; give the password if it was made up here.
+
+    Raises:
+        ConfigurationError: the password of the settings is needed, and is too easy to guess.
+    """
     given = runtime.settings.admin_password
     password = given if given.get_secret_value() else SecretStr(secrets.token_urlsafe(12))
     with runtime.database.writing() as session:
         if users(session):
             return None
+        if reason := weakness(password.get_secret_value(), [FIRST_ADMIN]):
+            raise ConfigurationError(f"KEYSTONE_ADMIN_PASSWORD: {reason}")
         add_user(session, name=FIRST_ADMIN, role=Role.ADMIN, password=password, actor=KEYSTONE)
     return None if given.get_secret_value() else password
 
