@@ -6,6 +6,7 @@ may hold (FACTS E: most break-ins of deploy tools came in through such a field).
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -145,6 +146,9 @@ def _one_word(value: SecretStr) -> SecretStr:
     return value
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
+# One of some words, given as text also where everything else must be of its own type.
+Said = Annotated[Choice, Field(strict=False)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
 Branch = Annotated[str, AfterValidator(_branch)]
@@ -200,7 +204,8 @@ _REF: TypeAdapter[str] = TypeAdapter(Ref)
 class AppChange(BaseModel):
     """What of an app can be changed; a field that is not given stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    # Strict: JSON and TOML say what is a number and what is not, and `true` is none.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
     branch: Branch = Field("main", description="The branch whose pushes are deployed")
     dockerfile: PathInside = Field("Dockerfile", description="Path inside the context")
@@ -217,7 +222,7 @@ class AppChange(BaseModel):
     )
     health_successes: int = Field(1, ge=1, le=100, description="Healthy looks needed in a row")
     auto_deploy: bool = Field(default=True, description="Whether pushes deploy")
-    on_new_push: OnNewPush = Field(
+    on_new_push: Said[OnNewPush] = Field(
         OnNewPush.WAIT, description="Whether a newer push waits for a running one or replaces it"
     )
     watch_paths: list[Pattern] = Field(
@@ -243,7 +248,7 @@ class AppChange(BaseModel):
         None, min_length=1, max_length=100, description="Instead of the image's own; null: its own"
     )
     pids: int = Field(512, ge=1, le=100_000, description="The container's process limit")
-    capabilities: Capabilities = Field(
+    capabilities: Said[Capabilities] = Field(
         Capabilities.DEFAULT, description="The Linux capabilities the container keeps"
     )
     new_privileges: bool = Field(
@@ -253,7 +258,9 @@ class AppChange(BaseModel):
         default=True,
         description="Docker's init as PID 1; off for an image that brings one, like s6-overlay",
     )
-    restart: Restart = Field(Restart.ALWAYS, description="When the live container is started again")
+    restart: Said[Restart] = Field(
+        Restart.ALWAYS, description="When the live container is started again"
+    )
     stop_signal: Signal = Field("SIGTERM", description="What asks the container to end")
     drain_timeout_s: int = Field(
         30, ge=0, le=3600, description="How long requests may finish before the old one is stopped"
@@ -294,14 +301,18 @@ class AppInput(AppChange):
 Input = TypeVar("Input", bound=BaseModel)
 
 
-def parse_input(wanted: type[Input], data: object) -> Input:
+def parse_input(wanted: type[Input], data: object, *, is_text: bool = False) -> Input:
     """Check what somebody typed.
+
+    Args:
+        is_text: it comes from where everything is text: a form, a query, a command line. Then
+            numbers are read from it; else only a number is one.
 
     Raises:
         ConfigurationError: one sentence per mistake, each beginning with the field's name.
     """
     try:
-        return wanted.model_validate(data)
+        return wanted.model_validate(data, strict=False if is_text else None)
     except ValidationError as exc:
         raise ConfigurationError(*sentences(exc)) from None
 

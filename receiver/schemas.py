@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from jobs.app_input import AppName, Ref, Token
+from jobs.app_input import AppName, Ref, Said, Token
 from jobs.passwords import SHORTEST
 from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
@@ -54,9 +54,9 @@ class LineFormat(StrEnum):
 
 
 class Input(BaseModel):
-    """Something that somebody sends."""
+    """Something that somebody sends; from a form or a query it is read as text."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, strict=True)
 
 
 class DeployInput(Input):
@@ -193,14 +193,14 @@ class UserInput(Input):
     """A new user."""
 
     name: AppName
-    role: Role
+    role: Said[Role]
     password: SecretStr = Field(max_length=1000, description=PASSWORD.capitalize())
 
 
 class UserChange(Input):
     """What of a user can be changed; a field that is not given stays as it is."""
 
-    role: Role | None = None
+    role: Said[Role] | None = None
     disabled: bool | None = None
     password: SecretStr | None = Field(None, max_length=1000)
 
@@ -209,7 +209,7 @@ class TokenInput(Input):
     """A new API token."""
 
     name: AppName
-    role: Role
+    role: Said[Role]
     expires_in_days: int = Field(
         DEFAULT_DAYS, ge=1, le=LONGEST_DAYS, description="How long it works"
     )

@@ -43,7 +43,7 @@ def add(
     """Add an app, and show what to type in at GitHub: that secret is shown this once."""
     keystone = open_to_change()
     given = {"name": name, "repository": repository, **given_fields(fields)}
-    wanted = parse_input(AppInput, given)
+    wanted = parse_input(AppInput, given, is_text=True)
     with keystone.database.writing() as session:
         created = add_app(
             session, wanted, actor(), settings=keystone.settings, vault=keystone.vault
@@ -155,7 +155,7 @@ def change(
     given = given_fields(fields)
     if not given:
         raise ConfigurationError("nothing was given to change; `keystone app set --help`")
-    wanted = parse_input(AppChange, given)
+    wanted = parse_input(AppChange, given, is_text=True)
     with keystone.database.writing() as session:
         change_app(
             session,

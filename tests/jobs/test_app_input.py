@@ -4,6 +4,8 @@ import pytest
 
 from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input
 from jobs.errors import ConfigurationError
+from jobs.states import OnNewPush
+from tests.builders import fields_of
 
 GOOD = {"name": "web", "repository": "octo/web"}
 
@@ -20,6 +22,8 @@ def test_two_fields_make_an_app() -> None:
     assert (app.container_port, app.host_port, app.keep_releases) == (8000, None, 5)
 
 
+# Whichever there are: a field that is new is held to the same.
+NUMBERS, SWITCHES = fields_of(AppChange, int, float), fields_of(AppChange, bool)
 GOOD_VALUES = [
     ("name", "a"),
     ("name", "0-9"),
@@ -100,6 +104,41 @@ BAD_VALUES = [
     ("keep_releases", 0),
     ("skip_phrases", ["x"]),
 ]
+
+# A value of another type than the field's, which must not be turned into one.
+OTHER_TYPES: list[tuple[str, object]] = [
+    *((name, True) for name in NUMBERS),
+    *((name, "1") for name in NUMBERS),
+    ("container_port", 8000.0),
+    *((name, value) for name in SWITCHES for value in (1, 0, "true", "yes", 1.0)),
+    ("branch", 1),
+    ("dockerfile", True),
+    ("domains", ("a.example.com",)),
+    ("command", "web"),
+    ("labels", [["a", "b"]]),
+    ("labels", {"a": 1}),
+    ("token", 12345678),
+    ("on_new_push", True),
+    ("restart", 1),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), OTHER_TYPES)
+def test_a_value_of_another_type_is_not_turned_into_one(field: str, value: object) -> None:
+    assert problems(**{field: value})[0].startswith(f"{field}")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_where_everything_is_text_numbers_are_read_from_it(name: str) -> None:
+    usual = getattr(AppChange(), name) or 1
+    found = parse_input(AppChange, {name: str(usual)}, is_text=True)
+    assert getattr(found, name) == usual
+
+
+def test_where_everything_is_text_one_of_some_words_is_too() -> None:
+    for is_text in (False, True):
+        found = parse_input(AppChange, {"on_new_push": "replace"}, is_text=is_text)
+        assert found.on_new_push is OnNewPush.REPLACE
 
 
 @pytest.mark.parametrize(("field", "value"), GOOD_VALUES)

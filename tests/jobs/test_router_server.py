@@ -13,7 +13,7 @@ import pytest
 from sqlmodel import select
 
 from jobs.addresses import find_doors
-from jobs.app_input import AppInput
+from jobs.app_input import AppInput, parse_input
 from jobs.errors import ConfigurationError
 from jobs.models import App, BlockedPort
 from jobs.queries import find_app
@@ -60,7 +60,7 @@ def stranger(ports: PortRange) -> Iterator[int]:
 
 def make_app(runtime: Runtime[Settings], name: str, **fields: object) -> App:
     """Make an app."""
-    wanted = AppInput(name=name, repository=f"octo/{name}", **fields)
+    wanted = parse_input(AppInput, {"name": name, "repository": f"octo/{name}", **fields})
     with runtime.database.writing() as session:
         return add_app(
             session, wanted, KEYSTONE, settings=runtime.settings, vault=runtime.vault

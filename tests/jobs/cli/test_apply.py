@@ -232,6 +232,9 @@ def test_every_mistake_is_told_with_its_place_and_nothing_is_changed(
     [
         ('repository = "octo/api"', "", "apps.api.repository: is required", 2),
         ("memory_mb = 256", "host_port = 1", "apps.web.host_port: 1 is outside", 2),
+        ("memory_mb = 256", "container_port = true", "apps.web.container_port: Input", 2),
+        ("memory_mb = 256", 'container_port = "80"', "apps.web.container_port: Input", 2),
+        ("memory_mb = 256", "auto_deploy = 1", "apps.web.auto_deploy: Input", 2),
         ('health_path = "/up"', 'domains = ["example.com"]', "belongs to web already", 4),
         ('health_path = "/up"', 'git_url = "http://x/y"', "apps.api.git_url: http is not", 2),
         ("secrets/api-key", "secrets/gone", "apps.web.env.API_KEY: ", 2),
