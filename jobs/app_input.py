@@ -24,7 +24,7 @@ from jobs.domain_names import is_link_local, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, Health, OnNewPush, Restart
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, TRICKS, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # No image may be called by a name that ends with a dash.
@@ -129,9 +129,11 @@ def _label(value: str) -> str:
     return value
 
 
-def _without_nul(value: str) -> str:
+def _readable(value: str) -> str:
     if "\0" in value:
         raise ValueError("cannot hold a zero byte")
+    if TRICKS.search(value):
+        raise ValueError("holds characters that nobody sees, or that turn the direction of text")
     return value
 
 
@@ -151,21 +153,23 @@ Choice = TypeVar("Choice", bound=StrEnum)
 Said = Annotated[Choice, Field(strict=False)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
-Branch = Annotated[str, AfterValidator(_branch)]
-PathInside = Annotated[str, Field(max_length=250), AfterValidator(_inside)]
+Branch = Annotated[str, AfterValidator(_branch), AfterValidator(_readable)]
+PathInside = Annotated[
+    str, Field(max_length=250), AfterValidator(_inside), AfterValidator(_readable)
+]
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
-GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url)]
+GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]
-Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_without_nul)]
+Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
 StatusRange = Annotated[str, AfterValidator(_status_range)]
-Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
+Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume), AfterValidator(_readable)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
-Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_without_nul)]
+Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_readable)]
 Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
-Argument = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
+Argument = Annotated[str, Field(max_length=4096), AfterValidator(_readable)]
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
 

@@ -1,8 +1,10 @@
 """What an app may be: each field says what it holds, and no more."""
 
+from collections.abc import Callable
+
 import pytest
 
-from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input
+from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input, parse_ref
 from jobs.errors import ConfigurationError
 from jobs.states import OnNewPush
 from tests.builders import fields_of
@@ -126,6 +128,37 @@ OTHER_TYPES: list[tuple[str, object]] = [
 @pytest.mark.parametrize(("field", "value"), OTHER_TYPES)
 def test_a_value_of_another_type_is_not_turned_into_one(field: str, value: object) -> None:
     assert problems(**{field: value})[0].startswith(f"{field}")
+
+
+READ_BY_PEOPLE: dict[str, Callable[[str], object]] = {
+    "branch": lambda trick: f"ma{trick}in",
+    "dockerfile": lambda trick: f"Docker{trick}file",
+    "context": lambda trick: f"a{trick}pi",
+    "git_url": lambda trick: f"https://git.example.org/o{trick}cto/web.git",
+    "watch_paths": lambda trick: [f"api/{trick}**"],
+    "tag_pattern": lambda trick: f"v{trick}*",
+    "skip_phrases": lambda trick: [f"[skip {trick}ci]"],
+    "command": lambda trick: ["./web", f"--{trick}safe"],
+    "volumes": lambda trick: [f"data:/var/{trick}lib"],
+    "labels": lambda trick: {"team": f"bl{trick}ue"},
+}
+
+
+@pytest.mark.parametrize(
+    "trick",
+    ["\u202e", "\u2066", "\u200b", "\u200f", "\ufeff", "\xad", "\x1b", "\x9b", "\r", "\u2028"],
+)
+@pytest.mark.parametrize("field", READ_BY_PEOPLE)
+def test_what_people_read_holds_nothing_that_fools_them(field: str, trick: str) -> None:
+    assert getattr(parse_input(AppInput, {**GOOD, field: READ_BY_PEOPLE[field]("é")}), field)
+    (problem,) = problems(**{field: READ_BY_PEOPLE[field](trick)})
+    assert problem.startswith(field)
+    assert trick not in problem
+
+
+def test_a_ref_that_is_to_be_deployed_is_held_to_the_same() -> None:
+    with pytest.raises(ConfigurationError, match=r"^ref: .*characters that nobody sees"):
+        parse_ref("ma\u202ein")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
