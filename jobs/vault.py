@@ -70,9 +70,11 @@ class Vault:
             ConfigurationError: a key is too short.
             StorageError: the file cannot be read.
         """
-        if split_keys(secret_key) or (data_dir / KEY_FILE).exists():
-            return cls.from_settings(secret_key, data_dir)
-        return cls([make_key()])
+        keys = present_keys(secret_key, data_dir)
+        vault = cls(keys or [make_key()])
+        if keys and not split_keys(secret_key):
+            vault._file = data_dir / KEY_FILE
+        return vault
 
     @property
     def is_kept(self) -> bool:
