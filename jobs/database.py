@@ -174,11 +174,15 @@ class ReadOnlyDatabase(Database):
         Raises:
             StorageError: the database cannot be reached, or changed while it was read.
         """
+        self._before = None
         with super().reading() as session:
             yield session
-        # Nobody keeps a writer away from a file that is read without locks.
-        if self._before is not None and state(sqlite_path(self.url)) != self._before:
+        if self._has_changed():
             raise StorageError("the database was changed while it was read; try again")
+
+    def _has_changed(self) -> bool:
+        """Whether somebody has written to a file that was read without locks."""
+        return self._before is not None and state(sqlite_path(self.url)) != self._before
 
     def _sqlite_reader(self) -> Engine:
         path, patience_s = sqlite_path(self.url), self._busy_timeout_ms / 1000

@@ -1,8 +1,8 @@
 """What every process of one Keystone holds: settings, database, vault, lines to the others.
 
-There are three ways to open it. `open_runtime` founds a Keystone where there is none and brings an
-older one up to date: `keystone up`, its parts, and what says that it does. `open_to_change` and
-`open_to_read` are for every other command: they make nothing, wherever they are called.
+There are three ways to open it. `open_runtime` makes a Keystone where there is none and brings an
+older one up to date: for `keystone up` with its parts, `demo` and `migrate`. Every other command
+uses `open_to_change` or `open_to_read`, which need one that is there and make nothing.
 """
 
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def open_to_change(settings: OwnSettings) -> Runtime[OwnSettings]:
 
 
 def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
-    """Open a Keystone that is there, to look at it: nothing is written, locked or made.
+    """Open a Keystone that is there, to look at it: nothing is written or made.
 
     Raises:
         NotFoundError: there is none.

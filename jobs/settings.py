@@ -30,7 +30,7 @@ from jobs.domain_names import plain_http_url
 from jobs.errors import ConfigurationError
 from jobs.folders import runtime_dir
 from jobs.passwords import SHORTEST
-from jobs.settings_files import read_env_file, read_secret_file
+from jobs.small_files import read_env_file, read_secret_file
 
 PREFIX = "KEYSTONE_"
 # What pydantic says of a default that depends on settings of which one is wrong.

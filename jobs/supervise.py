@@ -110,6 +110,7 @@ def take_over(data_dir: Path) -> TextIO:
 
     Raises:
         ConflictError: another `keystone up` has it.
+        StorageError: nothing can be written there.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE)
@@ -152,7 +153,10 @@ def _claims(data_dir: Path) -> Path:
 
 def _locked(path: Path) -> TextIO | None:
     """Open a file and lock it; None when another process keeps it locked."""
-    file = path.open("a")
+    try:
+        file = path.open("a")
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
     deadline = time.monotonic() + ASKERS_GONE_WITHIN_S
     while True:
         try:

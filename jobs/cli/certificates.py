@@ -21,6 +21,7 @@ from jobs.domain_names import plain_domain
 from jobs.errors import ConfigurationError
 from jobs.models import now
 from jobs.records.certificates import remove_certificate, set_certificate
+from jobs.small_files import read_small
 from jobs.views import CertificateView, Page
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -101,10 +102,6 @@ def _parsed(domain: str) -> str:
 
 def _read(what: str, file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LONGEST_FILE + 1)
-    except OSError as exc:
-        raise ConfigurationError(f"{what}: {file} cannot be read ({exc.strerror})") from exc
-    if len(content) > LONGEST_FILE:
-        raise ConfigurationError(f"{what}: {file} is too long to be one")
-    return content
+        return read_small(file, LONGEST_FILE)
+    except ValueError as exc:
+        raise ConfigurationError(f"{what}: {file} {exc}") from None

@@ -20,6 +20,7 @@ from jobs.logs import clean
 from jobs.records.audit import Actor
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.small_files import as_text, read_small
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -138,18 +139,18 @@ def read_text(file: str) -> str:
         ConfigurationError: it cannot be read, is no text, or is too long.
     """
     try:
-        if file == PIPE:
-            raw = sys.stdin.read(LARGEST_TEXT + 1).encode()
-        else:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(LARGEST_TEXT + 1)
-        if len(raw) > LARGEST_TEXT:
-            raise ConfigurationError(f"{file} is too long: at most {LARGEST_TEXT} bytes")
-        return raw.decode()
-    except OSError as exc:
-        raise ConfigurationError(f"{file} cannot be read: {exc.strerror}") from exc
-    except UnicodeError as exc:
-        raise ConfigurationError(f"{file} cannot be read: it is not UTF-8") from exc
+        return as_text(_content(file))
+    except ValueError as exc:
+        raise ConfigurationError(f"{file} {exc}") from None
+
+
+def _content(file: str) -> bytes:
+    if file != PIPE:
+        return read_small(Path(file), LARGEST_TEXT)
+    content = sys.stdin.read(LARGEST_TEXT + 1).encode(errors="surrogateescape")
+    if len(content) > LARGEST_TEXT:
+        raise ValueError(f"is too long: at most {LARGEST_TEXT} bytes")
+    return content
 
 
 def confirmed(question: str, *, yes: bool) -> None:

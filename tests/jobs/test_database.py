@@ -287,6 +287,16 @@ class TestReadingWithoutATrace:
             with pytest.raises(StorageError, match="changed while it was read"):
                 stack.close()
 
+    def test_what_was_read_before_says_nothing_of_a_transaction_that_reads_nothing(
+        self, path: Path
+    ) -> None:
+        reader = ReadOnlyDatabase(sqlite_url(path))
+        counts(reader)
+        with closing(Database(sqlite_url(path))) as database:
+            count_on(database)
+        with reader.reading():
+            pass
+
     def test_it_cannot_write(self, path: Path) -> None:
         reader = ReadOnlyDatabase(sqlite_url(path))
         with pytest.raises(RuntimeError, match="reading only"), reader.writing():

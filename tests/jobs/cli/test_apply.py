@@ -327,7 +327,7 @@ class TestWhatAFileMayNotHave:
         whole = file.path.read_text()
         assert "is too long" in keystone("apply", "-", "--dry-run", stdin=whole, code=2).stderr
         file.path.write_bytes(b"\xff")
-        assert "is not UTF-8" in keystone("apply", str(file), "--dry-run", code=2).stderr
+        assert "holds no text in UTF-8" in keystone("apply", str(file), "--dry-run", code=2).stderr
         assert "Is a directory" in keystone("apply", "/", "--dry-run", code=2).stderr
 
     def test_an_endless_file_ends(self, keystone: Commands) -> None:
