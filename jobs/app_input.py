@@ -216,7 +216,7 @@ class AppChange(BaseModel):
     context: PathInside = Field(".", description="The folder that is built")
     container_port: Port = Field(8000, description="Where the app listens inside its container")
     host_port: Port | None = Field(None, description="Where the router listens; null: allocated")
-    health: Health = Field(
+    health: Said[Health] = Field(
         Health.HTTP,
         description="How a new container shows that it can serve: http: it answers a GET; tcp: it "
         "accepts connections, which proves little; none: it keeps running for 5 s",

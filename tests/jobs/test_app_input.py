@@ -1,12 +1,12 @@
 """What an app may be: each field says what it holds, and no more."""
 
 from collections.abc import Callable
+from enum import StrEnum
 
 import pytest
 
 from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input, parse_ref
 from jobs.errors import ConfigurationError
-from jobs.states import OnNewPush
 from tests.builders import fields_of
 
 GOOD = {"name": "web", "repository": "octo/web"}
@@ -168,10 +168,11 @@ def test_where_everything_is_text_numbers_are_read_from_it(name: str) -> None:
     assert getattr(found, name) == usual
 
 
-def test_where_everything_is_text_one_of_some_words_is_too() -> None:
+@pytest.mark.parametrize("name", fields_of(AppChange, *StrEnum.__subclasses__()))
+def test_one_of_some_words_is_always_given_as_text(name: str) -> None:
+    usual = getattr(AppChange(), name)
     for is_text in (False, True):
-        found = parse_input(AppChange, {"on_new_push": "replace"}, is_text=is_text)
-        assert found.on_new_push is OnNewPush.REPLACE
+        assert getattr(parse_input(AppChange, {name: str(usual)}, is_text=is_text), name) is usual
 
 
 @pytest.mark.parametrize(("field", "value"), GOOD_VALUES)

@@ -1,6 +1,7 @@
 """The shapes that others have built upon: a field may come, none may go or change its name."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -179,6 +180,17 @@ def test_a_value_of_another_type_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"(?m)^{name}: Input should be a valid"):
         parse_input(model, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(model, name) for model in BODIES for name in fields_of(model, *StrEnum.__subclasses__())],
+)
+def test_one_of_some_words_is_given_as_text(model: type[BaseModel], name: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_input(model, {name: "nonsense"})
+    told = next(line for line in refused.value.problems if line.startswith(f"{name}: "))
+    assert "Input should be '" in told  # and not: an instance of a class
 
 
 def test_a_number_is_no_switch_at_the_door_and_a_form_may_say_it_in_text(
