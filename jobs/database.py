@@ -5,18 +5,20 @@ ends. SQLite, in WAL mode with `synchronous=FULL`, has BEGIN IMMEDIATE for that:
 is queued, never refused in the middle. On PostgreSQL every writer begins with the same lock.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import URL, Engine, NullPool, event, make_url
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
 
 from jobs.errors import StorageError
+from jobs.sqlite_files import open_without_traces, sqlite_path, state
 from jobs.turns import Turns
 
 # Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s. It
@@ -143,6 +145,57 @@ class Database:
         event.listen(engine, "connect", _prepare_sqlite_reader)
         event.listen(engine, "begin", _begin_deferred)
         event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
+        return engine
+
+
+class ReadOnlyDatabase(Database):
+    """A database for a command that only reads: it writes nothing, not even a file beside it.
+
+    SQLite makes `-wal` and `-shm` files for whoever opens a database in WAL mode, a reader too,
+    and a reader cannot remove them. Each transaction opens the database anew, in the way that
+    leaves no trace at that moment. For one thread, of a process that does not write meanwhile:
+    SQLite would share the reader's files with the writer.
+    """
+
+    # As SQLite's file was when it was opened without locks; None: with locks, or not yet.
+    _before: tuple[int, ...] | None = None
+
+    @property
+    def writer_engine(self) -> Engine:
+        """There is none.
+
+        Raises:
+            RuntimeError: always; a command that only reads tried to write.
+        """
+        raise RuntimeError("this database is open for reading only")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a transaction that sees one moment and cannot write.
+
+        Raises:
+            StorageError: the database cannot be reached, or changed while it was read.
+        """
+        self._before = None
+        with super().reading() as session:
+            yield session
+        if self._has_changed():
+            raise StorageError("the database was changed while it was read; try again")
+
+    def _has_changed(self) -> bool:
+        """Whether somebody has written to a file that was read without locks."""
+        return self._before is not None and state(sqlite_path(self.url)) != self._before
+
+    def _sqlite_reader(self) -> Engine:
+        path, patience_s = sqlite_path(self.url), self._busy_timeout_ms / 1000
+
+        def connect() -> sqlite3.Connection:
+            connection, self._before = open_without_traces(path, patience_s=patience_s)
+            return connection
+
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+        event.listen(engine, "connect", _prepare_sqlite_reader)
+        event.listen(engine, "begin", _begin_deferred)
         return engine
 
 

@@ -1,4 +1,4 @@
-"""What may be an app's domain, and which names cover which. Pure.
+"""What may be an app's domain, which names cover which, and what is a web address. Pure.
 
 A name is kept the way it travels: in lower case, other alphabets as IDNA writes them in ASCII. It
 ends up in the router's maps and commands, so nothing else is let through.
@@ -10,7 +10,7 @@ import socket
 import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import idna
 
@@ -72,6 +72,28 @@ def plain_domain(value: str) -> str:
     if len(labels) == 1:
         raise ValueError("needs a dot, as in app.example.com or app.localhost")
     return f"{WILDCARD}{name}" if is_wildcard else name
+
+
+def plain_http_url(value: str) -> str:
+    """Give the address of a web server without a slash at its end.
+
+    Raises:
+        ValueError: it is none, or holds more than may be shown to everybody.
+    """
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises when there is none like that
+    except ValueError:
+        raise ValueError("is not a URL like https://keystone.example.com") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password, since it is shown")
+    if "?" in value or "#" in value:
+        raise ValueError("must not hold a query or a fragment (? or #)")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("holds characters that no URL has")
+    return value.rstrip("/")
 
 
 def is_metadata(host: str) -> bool:

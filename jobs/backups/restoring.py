@@ -70,7 +70,7 @@ def restore_backup(
         with staging(home) as folder:
             manifest = unpack(source, folder)
             _ensure_fit(manifest, url)
-            with claim_identity(manifest.identity):
+            with claim_identity(manifest.identity, settings.data_dir):
                 ring = ring_for_restore(settings, folder / KEY)
                 with _brought(url, folder, ring) as database:
                     kept_logs, kept_mirrors = _kept(database, url)

@@ -10,7 +10,8 @@ from jobs.cli.console import (
     AsJson,
     actor,
     confirmed,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_facts,
     show_json,
     show_notes,
@@ -41,9 +42,9 @@ def add(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Add an app, and show what to type in at GitHub: that secret is shown this once."""
+    keystone = open_to_change()
     given = {"name": name, "repository": repository, **given_fields(fields)}
-    wanted = parse_input(AppInput, given)
-    keystone = open_keystone()
+    wanted = parse_input(AppInput, given, is_text=True)
     with keystone.database.writing() as session:
         created = add_app(
             session, wanted, actor(), settings=keystone.settings, vault=keystone.vault
@@ -83,7 +84,7 @@ def show_webhook(view: AppView) -> None:
 @app.command("list")
 def list_apps(*, as_json: AsJson = False) -> None:
     """List the apps."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         views = app_views(session, keystone.settings)
     if as_json:
@@ -113,7 +114,7 @@ def show_apps(views: list[AppView]) -> None:
 @app.command("show")
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show an app: how it is configured, and what of it is live."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         view = app_view(session, name, keystone.settings)
     if as_json:
@@ -151,11 +152,11 @@ def change(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Change an app; an empty value ("") takes one away."""
+    keystone = open_to_change()
     given = given_fields(fields)
     if not given:
         raise ConfigurationError("nothing was given to change; `keystone app set --help`")
-    wanted = parse_input(AppChange, given)
-    keystone = open_keystone()
+    wanted = parse_input(AppChange, given, is_text=True)
     with keystone.database.writing() as session:
         changed = change_app(
             session,
@@ -190,7 +191,7 @@ def remove(
     """
     if as_json and not yes:
         raise ConfigurationError("--json asks nobody: say --yes")
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
         repository = repository_view(session, find_app(session, name).repository_id)
     confirmed(f"Remove {name}, its history, container and images?{_last(repository)}", yes=yes)

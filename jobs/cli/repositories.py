@@ -8,7 +8,8 @@ from jobs.cli.console import (
     AsJson,
     actor,
     confirmed,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_json,
     show_removed,
@@ -35,7 +36,7 @@ Name = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository,
 @repository.command("list")
 def list_repositories(*, as_json: AsJson = False) -> None:
     """List the repositories: their apps, where they are fetched from, what is known of them."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = repository_views(session)
     if as_json:
         show_json(Page[RepositoryView](items=views))
@@ -87,7 +88,7 @@ def change(
     """Say which of GitHub's repositories it is, where Keystone may not ask GitHub itself."""
     if forget == (github_id is not None):
         raise ConfigurationError("give either --github-id or --forget-github-id")
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         row = find_repository(session, find_repository_id(session, name))
         set_github_id(session, row, github_id, actor())
         session.flush()
@@ -109,7 +110,7 @@ def remove(
     """
     if as_json and not yes:
         raise ConfigurationError("--json asks nobody: say --yes")
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
         find_repository_id(session, name)
     confirmed(f"Remove {name}, its token, webhook secret and the copy of its source?", yes=yes)

@@ -2,7 +2,7 @@
 
 import fcntl
 import glob
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -44,9 +44,14 @@ def _opened(lock_file: Path) -> TextIO:
 def schema_version(database: Database) -> str | None:
     """Give the database's schema version, or None when it is empty."""
     with database.writer_engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return schema_of(connection)
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Give the schema version of an open database, or None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def migrate_to(database: Database, revision: str) -> None:
@@ -65,7 +70,8 @@ def migrate_to(database: Database, revision: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = schema_version(database)
     if version is not None:
-        _ensure_known(version, known)
+        if version not in known:
+            raise newer(version)
         _keep_copy(database, version)
     with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
         config.attributes["connection"] = connection
@@ -104,12 +110,12 @@ def _enforce_foreign_keys(database: Database, connection: Connection, *, on: boo
         raw.execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")
 
 
-def _ensure_known(version: str, known: Collection[str]) -> None:
-    if version not in known:
-        raise StorageError(
-            f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
-            "install the newer Keystone again, or restore a backup"
-        )
+def newer(version: str) -> StorageError:
+    """Say that this code does not know a database's schema."""
+    return StorageError(
+        f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
+        "install the newer Keystone again, or restore a backup"
+    )
 
 
 def _keep_copy(database: Database, version: str) -> None:

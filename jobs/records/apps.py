@@ -1,5 +1,6 @@
 """Apps and their repositories: made, changed, removed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -250,7 +251,7 @@ def _shown(session: Session, app: App) -> dict[str, object]:
     return {name: value for name, value in known.items() if value != usual[name]}
 
 
-def block_ports(session: Session, ports: list[int]) -> None:
+def block_ports(session: Session, ports: Iterable[int]) -> None:
     """Replace the list of ports that other programs listen on."""
     for row in session.exec(select(BlockedPort)).all():
         session.delete(row)
