@@ -11,11 +11,10 @@ from jobs.adapters.cgroups import ControlGroup
 from jobs.adapters.engine_ping import OLDEST_WITH_BUILD_GROUPS, api_version, is_local
 from jobs.adapters.ports import Limits
 from jobs.errors import PlatformError
-from jobs.settings import WorkerSettings
+from jobs.folders import ensure_private
+from jobs.settings import Settings, WorkerSettings
 
 MIB = 1024 * 1024
-# One that does not answer now may be any version when it does.
-NEWEST = OLDEST_WITH_BUILD_GROUPS
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,31 @@ def bound_builds(settings: WorkerSettings, identity: str) -> None:
         PlatformError: something is in the way.
     """
     bounds = build_bounds(settings, identity)
-    if os.geteuid() != 0 or not bounds.group or not is_local(os.environ):
+    if os.geteuid() != 0 or not is_local(os.environ):
         return
-    if bounds.is_shared or (api_version(os.environ) or NEWEST) >= OLDEST_WITH_BUILD_GROUPS:
+    shared = bounds.group if bounds.is_shared else ""
+    _free_earlier_group(settings, shared)
+    if shared or (bounds.group and _takes_groups()):
         try:
             ControlGroup(bounds.group).limit(bounds.limits)
         except PlatformError as exc:
             raise PlatformError(f"builds are not limited: {exc}") from exc
+
+
+def _takes_groups() -> bool:
+    # One that does not answer now may be any version when it does.
+    version = api_version(os.environ)
+    return version is None or version >= OLDEST_WITH_BUILD_GROUPS
+
+
+def _free_earlier_group(settings: Settings, shared: str) -> None:
+    """Take the limits off a group of everybody's that an earlier start has put them on."""
+    mark = ensure_private(settings.data_dir / "run") / "limited-group"
+    earlier = mark.read_text() if mark.exists() else ""
+    if earlier not in {"", shared} and ControlGroup(earlier).limits() is not None:
+        ControlGroup(earlier).limit(Limits())
+    # Before the new one is limited: killed in between, there would be nothing to know it by.
+    mark.write_text(shared)
 
 
 def describe_limits(limits: Limits) -> str:

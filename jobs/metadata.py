@@ -49,7 +49,8 @@ def reach_of_metadata(settings: Settings, identity: str) -> Finding:
         found = "containers reach it, where there is one: KEYSTONE_BLOCK_METADATA is off"
         return Finding(NAME, Verdict.IDLE, found)
     if os.geteuid() != 0:
-        return Finding(NAME, Verdict.IDLE, "not known: only root sees the packet filter")
+        fix = "run Keystone as root; `keystone doctor` as root looks for the rules"
+        return Finding(NAME, Verdict.WARNING, "containers may reach it: the rules take root", fix)
     try:
         if not Firewall(identity).is_blocked():
             fix = "start Keystone as root; its part `firewall` puts the rules in"

@@ -16,8 +16,8 @@ from jobs.errors import PlatformError
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000  # over which a share of the processors is measured; the kernel's own default
 NONE = "max"
-# Of what is a hundred in version 2, and 1024 in version 1: those outside go first.
-WEIGHT, SHARES = "25", "256"
+# In version 2 and in version 1: a quarter of what others have, and what all have.
+LIGHT, USUAL = ("25", "256"), ("100", "1024")
 
 
 class ControlGroup:
@@ -29,7 +29,7 @@ class ControlGroup:
         self._is_one_tree = (root / "cgroup.controllers").exists()
 
     def limit(self, limits: Limits) -> None:
-        """Make the group if it is not there, and have these limits be in force.
+        """Make the group if it is not there, and have exactly these limits be in force.
 
         Raises:
             PlatformError: this process may not, or the kernel does not offer it.
@@ -91,7 +91,7 @@ class ControlGroup:
             _write(folder / "memory.swap.max", NONE if limits.memory is None else "0")
         _write(folder / "pids.max", _told(limits.pids))
         _write(folder / "cpu.max", f"{_told(_quota(limits.cpus))} {PERIOD_US}")
-        _write(folder / "cpu.weight", WEIGHT)
+        _write(folder / "cpu.weight", (LIGHT if limits else USUAL)[0])
 
     def _limit_in_many_trees(self, limits: Limits) -> None:
         for resource in ("memory", "pids", "cpu"):
@@ -107,7 +107,7 @@ class ControlGroup:
         _write(self._folder("pids") / "pids.max", _told(limits.pids))
         _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
         _write(cpu / "cpu.cfs_quota_us", _told(_quota(limits.cpus), none="-1"))
-        _write(cpu / "cpu.shares", SHARES)
+        _write(cpu / "cpu.shares", (LIGHT if limits else USUAL)[1])
 
     def _folder(self, resource: str) -> Path:
         tree = self._root if self._is_one_tree else self._root / resource

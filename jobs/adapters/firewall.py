@@ -65,7 +65,7 @@ class Firewall:
         Raises:
             PlatformError: as `block`.
         """
-        for version in PROGRAMS:
+        for version in _versions():
             for line in self._run(version, "-S").stdout.splitlines():
                 words = shlex.split(line)
                 if words[0] == "-A" and self._comment in words:
@@ -78,7 +78,7 @@ class Firewall:
 
     def _rules(self) -> Iterator[Rule]:
         engine = engine_group(self._engine_pid)
-        for version in PROGRAMS:
+        for version in _versions():
             has_own = self._run(version, "-n", "-L", CONTAINERS, may_fail=True).returncode == 0
             for address in METADATA_ADDRESSES:
                 if address.version != version:
@@ -112,6 +112,11 @@ class Firewall:
         if done.returncode and not (may_fail and done.returncode == 1):
             raise PlatformError(f"{name} refused: {done.stderr.strip().splitlines()[0]}")
         return done
+
+
+def _versions() -> list[int]:
+    """Give the versions of IP that this machine speaks."""
+    return [4, 6] if Path("/proc/net/if_inet6").exists() else [4]
 
 
 def engine_group(pid_file: Path = ENGINE_PID) -> str:

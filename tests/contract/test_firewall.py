@@ -73,7 +73,7 @@ class Network:
         """Run a command somewhere."""
         nsenter = [program("nsenter"), f"--net=/var/run/netns/{place}"]
         return subprocess.run(
-            [*nsenter, *command], capture_output=True, text=True, timeout=60, check=False
+            [*nsenter, *command], capture_output=True, text=True, timeout=120, check=False
         )
 
     def reaches(self, place: str, address: str, port: int = 80) -> bool:
@@ -240,7 +240,7 @@ def test_the_part_of_keystone_puts_them_in_and_a_start_without_it_takes_them_out
         network.iptables("-F")
         wait_until(lambda: not network.reaches(network.app, IPV4), within_s=120)
         part.terminate()
-        assert part.wait(60) == 0
+        assert part.wait(120) == 0
     assert not network.reaches(network.app, IPV4), "it stays, as the containers do"
 
     for _ in range(2):

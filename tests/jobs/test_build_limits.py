@@ -141,6 +141,21 @@ class TestAtTheStart:
         bound_builds(settings(tmp_path), IDENTITY)
         assert group.limits() is None
 
+    @old
+    @needs_root
+    @pytest.mark.usefixtures("engine")
+    def test_a_group_of_everybodys_is_free_again_once_it_is_not_named(
+        self, tmp_path: Path, group: ControlGroup
+    ) -> None:
+        for after in ({}, dict.fromkeys(LIMITED, 0)):
+            bound_builds(settings(tmp_path, build_cgroup=group.path), IDENTITY)
+            assert group.limits() == Limits(memory=512 * MIB, pids=100, cpus=0.5)
+            bound_builds(settings(tmp_path, **after), IDENTITY)
+            assert group.limits() == Limits()
+        group.remove()
+        bound_builds(settings(tmp_path), IDENTITY)
+        assert group.limits() is None
+
     @pytest.mark.parametrize("host", ["tcp://192.0.2.1:2376", "ssh://root@192.0.2.1"])
     def test_an_engine_elsewhere_is_left_alone(
         self, tmp_path: Path, group: ControlGroup, monkeypatch: pytest.MonkeyPatch, host: str

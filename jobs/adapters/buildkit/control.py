@@ -7,7 +7,9 @@ Source: BuildKit's api/services/control/control.proto, and observation of Docker
 26.1; 2026-11.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import unquote
 
 from h2.config import H2Configuration
@@ -33,6 +35,7 @@ STATUS = "/moby.buildkit.v1.Control/Status"
 EXPORTER = "moby"  # into the engine's own images
 FRONTEND = "dockerfile.v0"
 IMAGE_ID = "containerimage.digest"
+LAST_WORDS_S = 10.0
 LONGEST_MESSAGE = 16 * 1024 * 1024  # bytes
 WENT_AWAY = "the Docker Engine went away in the middle of the build"
 
@@ -126,7 +129,7 @@ class Control:
         solving = self._call(SOLVE, request, answers.append)
         self._call(STATUS, wire.text(1, ref), follow)
         try:
-            await self._run()
+            await self._run(solving)
         except ProtocolError as exc:
             raise DockerError("the Docker Engine's builder does not speak gRPC") from exc
         except OSError as exc:
@@ -149,17 +152,23 @@ class Control:
         call = self._calls[stream_id] = _Call(message, take)
         return call
 
-    async def _run(self) -> None:
-        while True:
-            self._send_what_fits()
-            self._connection.writer.write(self._h2.data_to_send())
-            await self._connection.writer.drain()
-            if all(call.is_over for call in self._calls.values()):
-                return
-            if not (data := await self._connection.reader.read(READ)):
-                raise DockerError(WENT_AWAY)
-            for event in self._h2.receive_data(data):
-                self._react(event)
+    async def _run(self, solving: _Call) -> None:
+        while not solving.is_over:
+            await self._exchange()
+        # What is left of the progress comes at once, or it is not worth the wait.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                while not all(call.is_over for call in self._calls.values()):
+                    await self._exchange()
+
+    async def _exchange(self) -> None:
+        self._send_what_fits()
+        self._connection.writer.write(self._h2.data_to_send())
+        await self._connection.writer.drain()
+        if not (data := await self._connection.reader.read(READ)):
+            raise DockerError(WENT_AWAY)
+        for event in self._h2.receive_data(data):
+            self._react(event)
 
     def _send_what_fits(self) -> None:
         for stream_id, call in self._calls.items():

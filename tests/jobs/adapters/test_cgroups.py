@@ -51,6 +51,7 @@ class TestInOneTree:
     @pytest.mark.parametrize("limits", [LIMITS, Limits(), Limits(pids=5)])
     def test_what_is_in_force_is_read_back(self, one_tree: Path, limits: Limits) -> None:
         group = ControlGroup("docker/buildkit", root=one_tree)
+        group.limit(LIMITS)
         group.limit(limits)
         assert group.limits() == limits
 
