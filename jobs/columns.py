@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import SQLModel
 
+from jobs.text import several_lines, shown_name
+
 Word = TypeVar("Word", bound=StrEnum)
 
 # Named constraints let Alembic change them later on SQLite too.
@@ -48,6 +50,36 @@ class WordColumn(TypeDecorator[Word]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
         """Read the word back as its enum."""
         return None if value is None else self.words(value)
+
+
+class OneLine(TypeDecorator[str]):
+    """Text that people read on one line, cleaned when it is stored and when it is read.
+
+    Earlier versions have stored it with characters that would fool a reader. Not for what is compared with the outside, as a ref or a commit: that is kept as it is.
+    """
+
+    impl = String
+    cache_ok = True
+    cleaned = staticmethod(shown_name)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        super().__init__(length)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Store what may be shown."""
+        return None if value is None else self.cleaned(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ANN401, ARG002
+        """Read what may be shown."""
+        return None if value is None else self.cleaned(value)
+
+
+class SeveralLines(OneLine):
+    """The same of text with line ends."""
+
+    cache_ok = True
+    cleaned = staticmethod(several_lines)
 
 
 def json_column() -> Column[Any]:

@@ -11,7 +11,7 @@ from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL
-from jobs.reasons import LONGEST_QUOTED, one_line
+from jobs.reasons import LONGEST_QUOTED, quoted
 from jobs.states import Capabilities, ContainerState, Restart
 
 # What programs that begin as root need to prepare their files and then change their user.
@@ -173,7 +173,7 @@ def start_reason(explanation: str) -> str:
     """
     found = _EXEC.search(explanation.strip())
     reason = f"cannot run {found[1]}" if found else explanation
-    return one_line(reason)
+    return quoted(reason)
 
 
 def _is_ours(attributes: Mapping[str, Any], identity: str) -> bool:

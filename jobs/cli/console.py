@@ -13,15 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError
-from jobs.logs import clean
 from jobs.records.audit import Actor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.text import shown_name
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 FACT_WIDTH = 17
+WIDEST_ROW = 4000  # characters; several times what the columns of any table may hold
 COLOURS = {
     "running": "green",
     "success": "green",
@@ -58,7 +60,7 @@ def actor() -> Actor:
 
 def show_json(view: BaseModel) -> None:
     """Print a view as the API would send it."""
-    typer.echo(view.model_dump_json(indent=2))
+    say_json(view.model_dump_json(indent=2))
 
 
 def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
@@ -66,7 +68,7 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
     if as_json:
         show_json(view)
     else:
-        typer.echo(told)
+        say(told)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -75,28 +77,31 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     for row in rows:
         table.add_row(*map(_cell, row))
     if not table.row_count:
-        typer.echo(empty)
+        say(empty)
         return
-    # Cut to a terminal's width, never to that of a file or a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
-    console.print(table)
+    _console().print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line; values that are empty are left out."""
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    console = _console()
     for name, value in facts:
         if value not in (None, ""):
             console.print(Text(f"{name:<{FACT_WIDTH}} "), _cell(value), sep="", soft_wrap=True)
 
 
+def _console() -> Console:
+    # Fitted to a terminal's width, never to that of a file or a pipe, where a row is a line.
+    return Console(width=None if sys.stdout.isatty() else WIDEST_ROW, highlight=False)
+
+
 def _cell(value: object) -> Text:
-    """Write a value plainly: what came from outside can neither colour nor move the cursor."""
+    """Write a value on one line: what came from outside makes no row and moves no cursor."""
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
-    text = clean(str(value)).replace("\x1b", "")
+    text = shown_name(str(value))
     return Text(text, style=COLOURS.get(text, ""))
 
 

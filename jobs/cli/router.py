@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.output import say
 from jobs.cli.servers import become, without_secrets
 from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
@@ -30,6 +31,6 @@ def router(
     set_up_logging(Redactor(split_keys(settings.secret_key)))
     runtime = open_runtime(settings)
     if print_only:
-        typer.echo(write_configuration(runtime).read_text(), nl=False)
+        say(write_configuration(runtime).read_text().removesuffix("\n"))
         return
     become(router_command(runtime), without_secrets(os.environ))

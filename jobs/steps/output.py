@@ -1,7 +1,8 @@
 """What a container wrote last, for the log of the deployment that it failed."""
 
-from jobs.logs import plain, shown
+from jobs.logs import shown
 from jobs.states import StepName
+from jobs.text import one_line
 from jobs.work import Work
 
 LINES_SHOWN = 50
@@ -14,6 +15,6 @@ def show_output(work: Work, step: StepName, container_id: str) -> str:
     work.say(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
         work.say(step, f"  {shown(line, work.log.redact)}")
-    last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
     # Masked before it is cut: half a secret could not be recognised any more.
-    return work.log.redact(last)[:LONGEST_QUOTE]
+    masked = (one_line(work.log.redact(line)) for line in reversed(lines))
+    return next(filter(None, masked), "")[:LONGEST_QUOTE]
