@@ -91,7 +91,8 @@ def cut(line: str, width: int) -> list[str]:
     rows: list[list[Piece]] = [[]]
     room = width
     for text, style in spans(line):
-        rows[-1].append((text[:room], style))
+        if room:
+            rows[-1].append((text[:room], style))
         rows += [[(text[at : at + width], style)] for at in range(room, len(text), width)]
         over = len(text) - room
         room = -over if over <= 0 else -over % width
@@ -116,6 +117,8 @@ def _restyled(style: Style, codes: str) -> Style:
                 style = style._replace(colour=_extended(numbers))
             case 48:
                 style = style._replace(ground=_extended(numbers))
+            case 58:  # the colour of the underline
+                _extended(numbers)
             case code:
                 style = _coded(style, code)
     return style

@@ -1,5 +1,6 @@
 """The kinds of column the tables are made of, and how their constraints are named."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import SQLModel
 
-from jobs.text import several_lines, shown_name
+from jobs.text import one_line, several_lines, shown_name
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -55,12 +56,13 @@ class WordColumn(TypeDecorator[Word]):
 class OneLine(TypeDecorator[str]):
     """Text that people read on one line, cleaned when it is stored and when it is read.
 
-    Earlier versions have stored it with characters that would fool a reader. Not for what is compared with the outside, as a ref or a commit: that is kept as it is.
+    Earlier versions have stored it with characters that would fool a reader. Not for what is
+    compared with the outside, as a ref or a commit: that is kept as it is.
     """
 
     impl = String
     cache_ok = True
-    cleaned = staticmethod(shown_name)
+    cleaned: Callable[[str], str] = staticmethod(one_line)
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -75,8 +77,15 @@ class OneLine(TypeDecorator[str]):
         return None if value is None else self.cleaned(value)
 
 
+class ShownName(OneLine):
+    """Such text that says who or what it was: what is left out of it is marked."""
+
+    cache_ok = True
+    cleaned = staticmethod(shown_name)
+
+
 class SeveralLines(OneLine):
-    """The same of text with line ends."""
+    """Such text with its line ends."""
 
     cache_ok = True
     cleaned = staticmethod(several_lines)

@@ -17,12 +17,16 @@ BEGINNING = 240  # of them kept from a longer one; the rest is its end, where th
 
 
 def quoted(text: str) -> str:
-    """Give a text from outside as a reason quotes it: bounded, its secrets still to be masked."""
-    if len(text) <= LONGEST_QUOTED:
-        return one_line(text)
+    """Give a text from outside on one line, bounded, and with nothing inside its lines changed.
+
+    Its secrets are masked later, so they have to stay as they are.
+    """
+    line = " ".join(filter(None, map(str.strip, text.splitlines())))
+    if len(line) <= LONGEST_QUOTED:
+        return line
     # Not the end, since that is shown: a secret that is cut would be shown in part.
     half = (LONGEST_QUOTED - len(LEFT_OUT)) // 2
-    return one_line(text[:half] + LEFT_OUT + text[-half:])
+    return line[:half] + LEFT_OUT + line[-half:]
 
 
 def shown_reason(reason: str, redact: Redactor) -> str:

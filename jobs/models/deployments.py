@@ -12,7 +12,14 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import NUMBERS_ONCE, OneLine, SeveralLines, WordColumn, now
+from jobs.columns import (
+    NUMBERS_ONCE,
+    OneLine,
+    SeveralLines,
+    ShownName,
+    WordColumn,
+    now,
+)
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
@@ -45,7 +52,7 @@ class Delivery(SQLModel, table=True):
     reason: str = Field(default="", sa_type=OneLine(500))
     ref: str = Field(default="", max_length=500)
     commit_sha: str = Field(default="", max_length=64)
-    sender: str = Field(default="", sa_type=OneLine(200))
+    sender: str = Field(default="", sa_type=ShownName(200))
     received_at: datetime = Field(default_factory=now, index=True)
 
 
@@ -101,8 +108,8 @@ class Deployment(SQLModel, table=True):
     ref: str = Field(max_length=500)  # full ref of a push; branch or sha of a manual one
     commit_sha: str = Field(default="", max_length=64)  # empty until a branch has been resolved
     commit_message: str = Field(default="", sa_type=SeveralLines(2000))
-    author: str = Field(default="", sa_type=OneLine(200))
-    actor: str = Field(sa_type=OneLine(200))
+    author: str = Field(default="", sa_type=ShownName(200))
+    actor: str = Field(sa_type=ShownName(200))
     delivery_id: int | None = Field(default=None, foreign_key="deliveries.id", ondelete="SET NULL")
     guid: str | None = Field(default=None, max_length=100)
     body_sha256: str | None = Field(default=None, max_length=64)
@@ -111,7 +118,7 @@ class Deployment(SQLModel, table=True):
     pushed_at: int | None = Field(default=None, sa_type=BigInteger)
     release_id: int | None = Field(default=None, foreign_key="releases.id", ondelete="SET NULL")
     attempts: int = 0  # how often a worker has begun it
-    cancelled_by: str | None = Field(default=None, sa_type=OneLine(200))
+    cancelled_by: str | None = Field(default=None, sa_type=ShownName(200))
     replaced_by: int | None = None  # the number of a newer push that is not to wait for this one
     queued_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None

@@ -97,7 +97,11 @@ def test_long_texts_are_cut_and_unstorable_characters_replaced() -> None:
         head_commit__author={"name": "\0" + "y" * 500},
         sender={"login": "z\ud800"},
     )
-    assert (len(found.message), found.author, found.sender) == (2000, "y" * 199, "z?")
+    assert (len(found.message), found.author, found.sender) == (
+        2000,
+        "\ufffd" + "y" * 199,
+        "z\ufffd",
+    )
 
 
 @pytest.mark.parametrize(
