@@ -50,22 +50,17 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Give the text with the secrets masked, and nothing else changed."""
-        if self._pattern is None or not (spans := self._seen(text, DEPTH)):
+        if self._pattern is None:
             return text
-        masked, end = [], 0
-        for begin, stop in _joined(spans):
-            # A style that begins inside a secret goes on behind it.
-            styles = (found[0] for found in STYLE.finditer(text, begin, stop))
-            masked += [text[end:begin], MASK, *styles]
-            end = stop
-        return "".join([*masked, text[end:]])
+        masked = _masked(text, self._seen(text, DEPTH))
+        # And inside escape sequences: the text may go where nobody obeys those.
+        return masked if is_printable(text) else _masked(masked, self._meant(masked, DEPTH))
 
     def _seen(self, text: str, depth: int) -> list[Span]:
-        """Find secrets in a text as it is, and as it is seen."""
-        if is_printable(text) or (seen := bare(text)) == text:
-            return self._meant(text, depth)
-        # Also where it stands inside an escape sequence: the text may go where nobody obeys those.
-        return [*self._meant(text, depth), *AS_SEEN.located(text, self._meant(seen, depth))]
+        """Find secrets in what is seen of a text."""
+        seen = bare(text)
+        spans = self._meant(seen, depth)
+        return spans if seen == text else AS_SEEN.located(text, spans)
 
     def _meant(self, text: str, depth: int) -> list[Span]:
         """Find secrets in a text, and in what it means where it has escapes."""
@@ -73,7 +68,10 @@ class Redactor:
         if depth and SIGNS.search(text):
             for code in CODES:
                 if (meant := code.read(text)) != text:
-                    spans += code.located(text, self._seen(meant, depth - 1))
+                    inside = self._seen(meant, depth - 1)
+                    # Also what only a program reads that takes the text as it is meant.
+                    also = [] if is_printable(meant) else self._meant(meant, 0)
+                    spans += code.located(text, [*inside, *also])
         return spans
 
     def _plain(self, text: str) -> list[Span]:
@@ -103,6 +101,16 @@ class Redactor:
             return 0
         is_too_long = lambda size: piece(size) not in self._encoded  # noqa: E731
         return bisect_left(range(most + 1), True, SHORTEST_PIECE, key=is_too_long) - 1  # noqa: FBT003
+
+
+def _masked(text: str, spans: Iterable[Span]) -> str:
+    masked, end = [], 0
+    for begin, stop in _joined(spans):
+        # A style that begins inside a secret goes on behind it.
+        styles = (found[0] for found in STYLE.finditer(text, begin, stop))
+        masked += [text[end:begin], MASK, *styles]
+        end = stop
+    return "".join([*masked, text[end:]]) if end else text
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:
