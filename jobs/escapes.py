@@ -13,7 +13,7 @@ from jobs.text import UNSEEN
 
 Span = tuple[int, int]
 # Whether there may be an escape in a text at all.
-SIGNS = re.compile(r"[%\\&](?:(?<=%)[0-9A-Fa-f]{2}|(?<=\\).|(?<=&)[#\w])", re.DOTALL)
+SIGNS = re.compile(r"[%\\&+](?:(?<=%)[0-9A-Fa-f]{2}|(?<=\\).|(?<=&)[#\w]|(?<=\+))", re.DOTALL)
 MEANS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b"}
 
 

@@ -18,7 +18,7 @@ from itertools import chain, takewhile
 from pydantic import SecretStr
 
 from jobs.escapes import AS_SEEN, CODES, SIGNS, Span
-from jobs.text import LINE_END, STYLE, bare, is_printable
+from jobs.text import LINE_END, STYLE, bare
 
 MASK = "[REDACTED]"
 # Shorter values occur by chance in ordinary text; masking them would hide the log, not the secret.
@@ -53,8 +53,10 @@ class Redactor:
         if self._pattern is None:
             return text
         masked = _masked(text, self._seen(text, DEPTH))
-        # And inside escape sequences: the text may go where nobody obeys those.
-        return masked if is_printable(text) else _masked(masked, self._meant(masked, DEPTH))
+        if bare(masked) == masked:
+            return masked
+        # Also inside escape sequences: the text may go where nobody obeys those.
+        return _masked(masked, self._meant(masked, DEPTH))
 
     def _seen(self, text: str, depth: int) -> list[Span]:
         """Find secrets in what is seen of a text."""
@@ -64,14 +66,14 @@ class Redactor:
 
     def _meant(self, text: str, depth: int) -> list[Span]:
         """Find secrets in a text, and in what it means where it has escapes."""
-        spans = [*self._plain(text), *self._wrapped(text)]
+        spans = self._plain(text) + self._wrapped(text)
         if depth and SIGNS.search(text):
             for code in CODES:
                 if (meant := code.read(text)) != text:
                     inside = self._seen(meant, depth - 1)
                     # Also what only a program reads that takes the text as it is meant.
-                    also = [] if is_printable(meant) else self._meant(meant, 0)
-                    spans += code.located(text, [*inside, *also])
+                    also = [] if bare(meant) == meant else self._meant(meant, 0)
+                    spans += code.located(text, inside + also)
         return spans
 
     def _plain(self, text: str) -> list[Span]:
@@ -87,7 +89,7 @@ class Redactor:
     def _wrapped(self, text: str) -> list[Span]:
         """Find what a line of wrapped base64 has of a secret: all of the line, or either end."""
         word = text.rstrip("= \t").rpartition(" ")[2]
-        if not BASE64.fullmatch(word):
+        if len(word) < SHORTEST_PIECE or not BASE64.fullmatch(word):
             return []
         begin = text.rfind(word)
         end = begin + len(word)
@@ -97,20 +99,22 @@ class Redactor:
 
     def _shared(self, most: int, piece: Callable[[int], str]) -> int:
         """Give how long the longest piece is that secrets have in base64; 0 when it is short."""
-        if most < SHORTEST_PIECE or piece(SHORTEST_PIECE) not in self._encoded:
+        if piece(SHORTEST_PIECE) not in self._encoded:
             return 0
         is_too_long = lambda size: piece(size) not in self._encoded  # noqa: E731
         return bisect_left(range(most + 1), True, SHORTEST_PIECE, key=is_too_long) - 1  # noqa: FBT003
 
 
-def _masked(text: str, spans: Iterable[Span]) -> str:
+def _masked(text: str, spans: Collection[Span]) -> str:
+    if not spans:
+        return text
     masked, end = [], 0
     for begin, stop in _joined(spans):
         # A style that begins inside a secret goes on behind it.
         styles = (found[0] for found in STYLE.finditer(text, begin, stop))
         masked += [text[end:begin], MASK, *styles]
         end = stop
-    return "".join([*masked, text[end:]]) if end else text
+    return "".join([*masked, text[end:]])
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:
@@ -133,8 +137,8 @@ def _joined(spans: Iterable[Span]) -> Iterator[Span]:
 def _written(secret: str) -> set[str]:
     """Give what is seen of a secret that is written as it is, or by its bytes in hexadecimal."""
     raw = _parts(secret)
-    texts = {bare(part).strip() for part in raw}
-    texts |= {" ".join(text.split()) for text in texts}  # on one line
+    # As a log has it, and as it is on one line.
+    texts = {bare(text).strip() for part in raw for text in (part, " ".join(part.split()))}
     texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
     # As a shell writes a quote inside of quotes.
     quoted = {text.replace("'", quote) for text in texts for quote in ("'\\''", "'\"'\"'")}

@@ -10,10 +10,9 @@ and 8.3 (read 2026-11-24).
 
 import re
 
-FIRST_PAIR = 0x10000
 MARK = "\ufffd"  # stands for what was left out, where two texts must not look alike
+FIRST_PAIR = 0x10000  # from here on JSON writes a character as two halves
 
-# Of these only \n and \r, alone or together: see `DeploymentLog` for what others would do.
 LINE_END = re.compile(r"\r\n|\r|\n")
 STYLE = re.compile(r"\x1b\[([0-9;]{0,64})m")  # SGR, the one kind of sequence that only styles text
 
@@ -131,6 +130,5 @@ def _escape(found: re.Match[str]) -> str:
     number = ord(found[0])
     if number < FIRST_PAIR:
         return f"\\u{number:04x}"
-    # JSON writes these as two halves.
     high, low = divmod(number - FIRST_PAIR, 0x400)
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

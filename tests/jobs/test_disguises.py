@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from dashboard.ansi import to_html
 from jobs.logs import DeploymentLog, read_log
-from jobs.reasons import shown_reason
+from jobs.reasons import quoted, shown_reason
 from jobs.redaction import MASK, Redactor
 from jobs.text import bare, plain
 from tests.jobs.test_text import HIDDEN, SEQUENCES
@@ -175,6 +175,7 @@ def test_it_does_not_matter_which_characters_are_escaped_and_how(
         "https:\\/\\/x:secr3t%2Dvalue@host\\/",
         "https://x:secr3t%252dvalue@host/",
         "&quot;secr3t&#45;value&quot;",
+        "$'\\x73ecr3t\\055value'",
     ],
 )
 def test_disguises_that_were_seen(tmp_path: Path, text: str) -> None:
@@ -188,6 +189,23 @@ def test_a_secret_that_holds_what_is_not_shown_is_masked_without_it(tmp_path: Pa
         for seen in seen_of(tmp_path, secret, f"it is {secret} here"):
             assert "secr3t" not in seen
             assert "value" not in seen
+
+
+@pytest.mark.parametrize("written", ["two+words&three", "two%20words%26three", "two+words%26three"])
+def test_a_blank_may_be_written_as_a_plus(written: str) -> None:
+    assert Redactor([SecretStr("two words&three")])(f"q={written}") == f"q={MASK}"
+
+
+@pytest.mark.parametrize("blank", [" ", "  ", "\t", "\n", "\v", "\u2028", " \u3000 "])
+def test_a_secret_with_blanks_is_known_on_one_line(blank: str) -> None:
+    reason = shown_reason(quoted(f"RUN echo ab{blank}cd"), Redactor([SecretStr(f"ab{blank}cd")]))
+    assert reason == f"RUN echo {MASK}"
+
+
+def test_hundreds_of_secrets_that_begin_alike_are_all_known() -> None:
+    redact = Redactor([SecretStr("a" * n + "b" * (n % 2)) for n in range(4, 600)])
+    for length in (4, 5, 101, 598, 599):
+        assert redact(f"<{'a' * length}{'b' * (length % 2)}>") == f"<{MASK}>"
 
 
 def test_a_secret_drawn_over_by_a_progress_bar_is_not_put_together(tmp_path: Path) -> None:

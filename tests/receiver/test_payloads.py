@@ -104,6 +104,16 @@ def test_long_texts_are_cut_and_unstorable_characters_replaced() -> None:
     )
 
 
+def test_a_name_is_one_line_that_passes_for_no_other() -> None:
+    found = push(
+        head_commit__message="fix\r\nthe \x1b[8mthing\u2028\x00",
+        head_commit__author={"name": "Ada\u200b\nLovelace\x1b[2J"},
+        sender={"login": "ad\u200bmin\u2028user:root"},
+    )
+    assert found.message == "fix\nthe thing"
+    assert (found.author, found.sender) == ("Ada\ufffd Lovelace\ufffd", "ad\ufffdmin user:root")
+
+
 @pytest.mark.parametrize(
     ("given_time", "seconds"),
     [
