@@ -18,7 +18,7 @@ from jobs.errors import ConfigurationError
 from jobs.records.audit import Actor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import AllSettings, read_settings
-from jobs.text import shown_name
+from jobs.text import is_printable, shown_name
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -101,7 +101,9 @@ def _cell(value: object) -> Text:
         return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
-    text = shown_name(str(value))
+    text = str(value)
+    # Of a value that is harmless the blanks stay as they are.
+    text = text if is_printable(text) else shown_name(text)
     return Text(text, style=COLOURS.get(text, ""))
 
 
