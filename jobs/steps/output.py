@@ -1,6 +1,8 @@
 """What a container wrote last, for the log of the deployment that it failed."""
 
-from jobs.logs import shown
+from collections.abc import Sequence
+
+from jobs.logs import DeploymentLog, shown
 from jobs.states import StepName
 from jobs.text import one_line
 from jobs.work import Work
@@ -11,10 +13,18 @@ LONGEST_QUOTE = 200  # characters
 
 def show_output(work: Work, step: StepName, container_id: str) -> str:
     """Write a container's last lines to the log, and give the last of them as plain text."""
-    lines = work.tools.engine.output(container_id, tail=LINES_SHOWN)
-    work.say(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
+    return write_output(work.log, step, work.tools.engine.output(container_id, tail=LINES_SHOWN))
+
+
+def write_output(log: DeploymentLog, step: StepName, lines: Sequence[str]) -> str:
+    """Write what a container wrote last to a log; give the last line of it as plain text, masked.
+
+    Returns:
+        Empty when it wrote nothing.
+    """
+    log.write(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
-        work.say(step, f"  {shown(line, work.log.redact)}")
+        log.write(step, f"  {shown(line, log.redact)}")
     # Masked before it is cut: half a secret could not be recognised any more.
-    masked = (one_line(work.log.redact(line)) for line in reversed(lines))
+    masked = (one_line(log.redact(line)) for line in reversed(lines))
     return next(filter(None, masked), "")[:LONGEST_QUOTE]

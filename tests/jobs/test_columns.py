@@ -18,6 +18,7 @@ EXACT = {
     "apps.branch",
     "apps.context",
     "apps.dockerfile",
+    "apps.fallback_container_id",
     "apps.build_target",
     "apps.health_path",
     "apps.health_status",
