@@ -128,12 +128,11 @@ def test_nor_does_it_hide_a_secret_that_is_encoded(
 
 
 def spellings(character: str) -> list[str]:
-    """Give some of the ways to escape a character, plain text among them."""
+    """Give some of the ways to escape a character: of URLs, of programming languages, of HTML."""
     raw = character.encode()
     units = character.encode("utf-16-be")
     pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     return [
-        character,
         "".join(f"%{byte:02x}" for byte in raw),
         "".join(f"%{byte:02X}" for byte in raw),
         "".join(f"\\x{byte:02x}" for byte in raw),
@@ -146,17 +145,20 @@ def spellings(character: str) -> list[str]:
     ]
 
 
-# Of URLs, of programming languages, of HTML: a reader undoes one of them at a time.
-KINDS = (slice(0, 3), slice(3, 8), slice(8, 10))
+# A reader undoes one kind at a time, and the sign that begins an escape is always escaped.
+KINDS = {"%": slice(0, 2), "\\": slice(2, 7), "&": slice(7, 9)}
 
 
 @SOME
-@given(secret=SECRETS, kind=st.sampled_from(KINDS), data=st.data())
+@given(secret=SECRETS, sign=st.sampled_from([*KINDS]), data=st.data())
 def test_it_does_not_matter_which_characters_are_escaped_and_how(
-    secret: str, kind: slice, data: st.DataObject
+    secret: str, sign: str, data: st.DataObject
 ) -> None:
-    ways = [st.sampled_from([each, *spellings(each)[kind]]) for each in secret]
-    written = "".join(data.draw(way) for way in ways)
+    def way(character: str) -> str:
+        escaped = spellings(character)[KINDS[sign]]
+        return data.draw(st.sampled_from(escaped if character == sign else [character, *escaped]))
+
+    written = "".join(map(way, secret))
     shown = Redactor([SecretStr(secret)])(f"<{written}>")
     assert MASK in shown
     assert written not in shown
