@@ -24,6 +24,7 @@ from jobs.errors import NotFoundError, StorageError
 from jobs.models import now
 from jobs.settings import Settings
 from jobs.states import Role
+from jobs.text import shown_name
 from jobs.visitors import Visitor
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def _environment() -> Environment:
             "space",
         )
     }
+    environment.filters["shown"] = shown_name
     environment.filters["age"] = lambda moment: labels.age(moment, now())
     environment.filters["waited"] = lambda moment: labels.waited(moment, now())
     environment.globals |= {"icon": charts.icon, "labels": labels, "Role": Role}

@@ -24,7 +24,8 @@ from jobs.domain_names import is_metadata, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, Health, OnNewPush, Restart
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, TRICKS, is_sha
+from jobs.text import TRICKS
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # No image may be called by a name that ends with a dash.

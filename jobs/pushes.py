@@ -5,6 +5,7 @@ the few fields that decide something are read, each typed and bounded; what GitH
 our business.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -18,7 +19,8 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.triggers import TRICKS, Push, is_sha
+from jobs.text import several_lines, shown_name
+from jobs.triggers import Push, is_sha
 
 LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40
@@ -31,15 +33,9 @@ MOST_COMMITS = 2048
 MOST_FILES = 3000
 
 
-def _text(limit: int) -> BeforeValidator:
+def _text(limit: int, shown: Callable[[str], str]) -> BeforeValidator:
     """Make text storable and showable: cut, without what databases, UTF-8 or readers stumble on."""
-
-    def clean(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return TRICKS.sub("", value[:limit]).encode(errors="replace").decode()
-
-    return BeforeValidator(clean)
+    return BeforeValidator(lambda value: shown(value[:limit]) if isinstance(value, str) else value)
 
 
 def _sha(value: str) -> str:
@@ -56,8 +52,8 @@ def _seconds(value: object) -> object:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-Message = Annotated[str, _text(LONGEST_MESSAGE)]
-Name = Annotated[str, _text(LONGEST_NAME)]
+Message = Annotated[str, _text(LONGEST_MESSAGE, several_lines)]
+Name = Annotated[str, _text(LONGEST_NAME, shown_name)]
 Sha = Annotated[str, AfterValidator(_sha)]
 FullName = Annotated[str, StringConstraints(pattern=f"^{FULL_NAME}$")]
 # Printable, without spaces: what git allows in a ref, and a little more.

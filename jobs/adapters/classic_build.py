@@ -27,6 +27,7 @@ from jobs.adapters.docker_logins import Login
 from jobs.adapters.ports import BuildSpec, Limits, LogLine, Tree
 from jobs.errors import BuildError, KeystoneError
 from jobs.stopping import StopSignal
+from jobs.text import plain
 
 BAD_REQUEST = 400
 PERIOD_US = 100_000  # over which a share of the processors is measured
@@ -189,7 +190,7 @@ class _Output:
             if found := _STEP.match(line):
                 self._step = found[1].strip()
             # So would a line of the newer builder begin, and this one only repeats what steps say.
-            self._log(f"| {line}" if line.startswith("#") else line)
+            self._log(f"| {line}" if plain(line).startswith("#") else line)
 
     def _failure(self, reason: str, detail: object) -> KeystoneError:
         if not self._step:

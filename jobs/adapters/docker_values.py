@@ -12,7 +12,7 @@ from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usa
 from jobs.errors import StartError
 from jobs.naming import IDENTITY_LABEL, owns_container, tagged_app
 from jobs.out_of_memory import FIRST
-from jobs.reasons import LONGEST_QUOTED, one_line
+from jobs.reasons import LONGEST_QUOTED, quoted
 from jobs.states import Capabilities, ContainerState, Restart
 
 # What programs that begin as root need to prepare their files and then change their user.
@@ -184,7 +184,7 @@ def start_reason(explanation: str) -> str:
     """
     found = _EXEC.search(explanation.strip())
     reason = f"cannot run {found[1]}" if found else explanation
-    return one_line(reason)
+    return quoted(reason)
 
 
 def _is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:

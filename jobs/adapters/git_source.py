@@ -18,13 +18,13 @@ from typing import BinaryIO
 
 from jobs.adapters import git_commands as commands
 from jobs.adapters.git_commands import SHA
-from jobs.adapters.git_failures import Attempt, explain
+from jobs.adapters.git_failures import SHOWN_COMPLAINT, Attempt, explain
 from jobs.adapters.git_parsing import (
+    LONGEST_PATH,
     object_name,
     parse_commit,
     parse_remote_refs,
     parse_tree,
-    printable,
     too_many_files,
 )
 from jobs.adapters.git_process import Finished, run
@@ -34,6 +34,7 @@ from jobs.adapters.ports import Commit, Remote, Tree
 from jobs.errors import CheckoutError, GitError, StorageError
 from jobs.redaction import Redactor
 from jobs.stopping import StopSignal
+from jobs.text import one_line, shown_name
 
 LOCK_POLL_S = 0.02
 LONGEST_LISTING = 64 * 1024 * 1024
@@ -89,7 +90,7 @@ class GitSource:
         """Describe a commit that was fetched."""
         kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
         if kept is None or kept.sha != sha:
-            raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
+            raise GitError(f"the commit {shown_name(sha)[:64]} has not been fetched")
         return kept
 
     @contextmanager
@@ -154,8 +155,8 @@ class GitSource:
         """Give the commit behind what was fetched, kept under its own SHA too."""
         commit, mirror = self._kept(remote, fetched), self._mirror(remote, fetched)
         if commit is None:
-            name = _attempt(remote, fetched).repository
-            raise CheckoutError(f"{fetched[:7]} of {name} is not a commit")
+            repository = _attempt(remote, fetched).repository
+            raise CheckoutError(f"{fetched[:7]} of {repository} is not a commit")
         if fetched != commit.sha:
             finished = run(commands.keep_commit(mirror, commit.sha), commands.environment())
             if finished.status != 0:
@@ -206,19 +207,21 @@ def _wanted(ref: str, sha: str | None) -> str | None:
     if commands.SHORT_SHA.fullmatch(wanted.lower()):
         raise CheckoutError(f"{wanted} is not a whole commit SHA; give the full SHA")
     if sha is not None or not commands.is_full_ref(wanted):
-        raise CheckoutError(f"{printable(wanted)[:200]} is not a branch, a tag or a commit SHA")
+        raise CheckoutError(
+            f"{shown_name(wanted)[:LONGEST_PATH]} is not a branch, a tag or a commit SHA"
+        )
     return None
 
 
 def _attempt(remote: Remote, wanted: str) -> Attempt:
-    name = printable(commands.repository_name(remote.url))
+    repository = shown_name(commands.repository_name(remote.url))
     if SHA.fullmatch(wanted):
         words = f"commit {wanted[:7]}"
-        missing = f"{words} is not in {name} (it may have been force-pushed away)"
+        missing = f"{words} is not in {repository} (it may have been force-pushed away)"
     else:
-        words = f"the {_ref_in_words(printable(wanted))}"
-        missing = f"{words} does not exist in {name}"
-    return Attempt(name, words, missing, has_token=remote.token is not None)
+        words = f"the {_ref_in_words(shown_name(wanted))}"
+        missing = f"{words} does not exist in {repository}"
+    return Attempt(repository, words, missing, has_token=remote.token is not None)
 
 
 def _ref_in_words(ref: str) -> str:
@@ -244,7 +247,7 @@ def _make_ready(mirror: Path, object_format: str) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     finished = run(commands.make_mirror(draft, object_format), commands.environment())
     if finished.status != 0:
-        reason = printable(finished.complaint.decode("utf-8", "replace"))[:300]
+        reason = one_line(finished.complaint.decode("utf-8", "replace"))[:SHOWN_COMPLAINT]
         raise StorageError(f"the mirror {mirror} could not be made: {reason}")
     draft.rename(mirror)
 

@@ -19,6 +19,7 @@ from jobs.errors import (
     GitHubNotFoundError,
     GitHubTokenError,
 )
+from jobs.text import first_words, one_line
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 24 * 3600.0
@@ -42,8 +43,8 @@ class Answer:
         errors = self.body.get("errors")
         parts = [self.body, *(errors if isinstance(errors, list) else [])]
         words = [part.get("message") if isinstance(part, dict) else part for part in parts]
-        text = "; ".join(" ".join(word.split()) for word in words if isinstance(word, str))
-        return "".join(filter(str.isprintable, text))[:SHOWN_MESSAGE]
+        text = one_line("; ".join(word for word in words if isinstance(word, str)))
+        return first_words(text, SHOWN_MESSAGE)
 
 
 def read_answer(status: int, headers: Mapping[str, str], text: str) -> Answer:
@@ -128,9 +129,10 @@ def _is_number(text: str) -> bool:
 
 
 def _forbidden(answer: Answer) -> str:
-    needed = answer.headers.get("x-accepted-github-permissions", "")
+    needed = one_line(answer.headers.get("x-accepted-github-permissions", ""))
     if needed:
-        sentence = f"the token lacks a permission; GitHub wants {needed[:SHOWN_MESSAGE]}"
+        wanted = first_words(needed, SHOWN_MESSAGE)
+        sentence = f"the token lacks a permission; GitHub wants {wanted}"
         return _quoting(answer, sentence)
     return f"GitHub forbids it: {answer.message}"
 
@@ -143,11 +145,12 @@ def _missing(answer: Answer, repository: ForgeRepository) -> str:
     """Say what a 404 may mean: GitHub does not tell what is not there from what is not seen."""
     sentence = f"{repository.full_name} does not exist or the token may not see it"
     # Only classic tokens are told which scopes would do, and which they have.
-    wanted = answer.headers.get("x-accepted-oauth-scopes", "")
+    wanted = one_line(answer.headers.get("x-accepted-oauth-scopes", ""))
     if not wanted:
         return sentence
-    had = answer.headers.get("x-oauth-scopes", "") or "none"
-    return f"{sentence}; GitHub wants a scope of {wanted}, it has {had}"[: 2 * SHOWN_MESSAGE]
+    had = one_line(answer.headers.get("x-oauth-scopes", "")) or "none"
+    told = f"{sentence}; GitHub wants a scope of {wanted}, it has {had}"
+    return first_words(told, 2 * SHOWN_MESSAGE)
 
 
 def token_expiry(answer: Answer) -> datetime | None:

@@ -22,6 +22,7 @@ from jobs.cli.console import (
     show_facts,
     show_notes,
 )
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.queries import app_view, webhook_url
 from jobs.records.apps_file import (
@@ -129,9 +130,9 @@ def _applied(keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Diffe
 
 def _show(found: Sequence[Difference], file: str) -> None:
     if not found:
-        typer.echo(f"Nothing to do: everything is as {file} says.")
+        say(f"Nothing to do: everything is as {file} says.")
     for difference in found:
-        typer.echo(f"{SIGNS[difference.action]} {difference.app}")
+        say(f"{SIGNS[difference.action]} {difference.app}")
         fields = ((name.replace("_", " "), each) for name, each in difference.fields.items())
         variables = ((f"env {name}", each) for name, each in difference.variables.items())
         show_facts((f"    {name}", _arrow(*each)) for name, each in (*fields, *variables))
@@ -178,7 +179,7 @@ def _show_json(
             if each.app in secrets
         ],
     }
-    typer.echo(json.dumps(told, indent=2))
+    say_json(json.dumps(told, indent=2))
 
 
 def _pairs(changes: Mapping[str, tuple[object, object]]) -> dict[str, dict[str, object]]:
@@ -191,12 +192,12 @@ def _show_done(
     with keystone.database.reading() as session:
         views = [app_view(session, each.app, keystone.settings) for each in found]
     for view in views:
-        typer.echo(f"{view.name} is as the file says.")
+        say(f"{view.name} is as the file says.")
         if view.needs_redeploy:
-            typer.echo(f"  `keystone deploy {view.name}` puts it into effect.")
+            say(f"  `keystone deploy {view.name}` puts it into effect.")
         if view.name in secrets:
             secret = secrets[view.name].get_secret_value()
             told = WebhookView(url=view.webhook.url, secret=secret)
             show_webhook(view.model_copy(update={"webhook": told}))
     if secrets:
-        typer.echo("What is secret here is not shown again.")
+        say("What is secret here is not shown again.")

@@ -19,6 +19,7 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.cli.fields import given_fields, with_app_fields
+from jobs.cli.output import say
 from jobs.errors import ConfigurationError
 from jobs.queries import app_view, app_views, find_app
 from jobs.records.apps import add_app, change_app, remove_app
@@ -60,17 +61,17 @@ def add(
 
 
 def _show_added(view: AppView) -> None:
-    typer.echo(f"{view.name} is added; deploy it with `keystone deploy {view.name}`, or by a push.")
+    say(f"{view.name} is added; deploy it with `keystone deploy {view.name}`, or by a push.")
     if view.webhook.secret is None:
-        typer.echo("Its repository has a webhook already.")
+        say("Its repository has a webhook already.")
         return
     show_webhook(view)
-    typer.echo("The secret is not shown again.")
+    say("The secret is not shown again.")
 
 
 def show_webhook(view: AppView) -> None:
     """Print what to type in at GitHub, the secret included."""
-    typer.echo(f"Add a webhook at https://github.com/{view.repository}/settings/hooks/new:")
+    say(f"Add a webhook at https://github.com/{view.repository}/settings/hooks/new:")
     show_facts(
         [
             ("  Payload URL", view.webhook.url),
@@ -173,7 +174,7 @@ def change(
         show_json(view)
         return
     effect = f"; `keystone deploy {name}` puts it into effect" if view.needs_redeploy else ""
-    typer.echo(f"{name} is changed{effect}.")
+    say(f"{name} is changed{effect}.")
     show_notes(view.notes)
 
 

@@ -16,6 +16,7 @@ import typer
 from typer._click import Command, Context
 from typer.core import TyperCommand, TyperGroup
 
+from jobs.cli.output import say
 from jobs.errors import (
     ConfigurationError,
     ConflictError,
@@ -23,6 +24,7 @@ from jobs.errors import (
     NotFoundError,
     PlatformError,
 )
+from jobs.text import shown_name
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1
@@ -134,7 +136,7 @@ cli = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 — typer's own signature
     if wanted:
-        typer.echo(f"keystone {version('keystone')}")
+        say(f"keystone {version('keystone')}")
         raise typer.Exit
 
 
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli(arguments)
     except KeystoneError as exc:
         for sentence in str(exc).splitlines():
-            typer.echo(f"keystone: {sentence}", err=True)
+            say(f"keystone: {shown_name(sentence)}", err=True)
         sys.exit(exit_code(exc))
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing can be told to anybody.

@@ -7,6 +7,7 @@ import typer
 from pydantic import SecretStr
 
 from jobs.build_limits import bound_builds
+from jobs.cli.output import say
 from jobs.errors import ConfigurationError, ConflictError, PlatformError
 from jobs.metadata import unblock_metadata
 from jobs.out_of_memory import go_last
@@ -104,13 +105,13 @@ def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
 
 
 def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
-    typer.echo(f"Dashboard and API   {settings.effective_public_url}")
-    typer.echo(f"Webhook for GitHub  {webhook_url(settings)}")
-    typer.echo(f"Apps                {settings.app_bind}, ports {settings.port_range}")
-    typer.echo(f"Data                {settings.data_dir}")
+    say(f"Dashboard and API   {settings.effective_public_url}")
+    say(f"Webhook for GitHub  {webhook_url(settings)}")
+    say(f"Apps                {settings.app_bind}, ports {settings.port_range}")
+    say(f"Data                {settings.data_dir}")
     if password is not None:
-        typer.echo(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
-        typer.echo("                    This password is not shown again.")
+        say(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
+        say("                    This password is not shown again.")
 
 
 def _prepare_machine(settings: AllSettings, identity: str) -> None:
@@ -120,7 +121,7 @@ def _prepare_machine(settings: AllSettings, identity: str) -> None:
         try:
             prepare(settings, identity)
         except PlatformError as exc:
-            typer.echo(f"keystone: {exc}", err=True)
+            say(f"keystone: {exc}", err=True)
 
 
 def _forget_admin_password() -> None:

@@ -22,6 +22,7 @@ from jobs.errors import (
     GitHubTokenError,
 )
 from jobs.states import GitHubState
+from jobs.text import one_line
 from tests.githubapi import Fault, GitHubApi, PostedStatus, refusal
 
 TOKEN = "ghp_ForgeContract0123456789"
@@ -370,4 +371,10 @@ def test_the_token_stays_out_of_the_logs(
 def test_githubs_words_are_shown_on_one_short_printable_line(message: str, extra: str) -> None:
     answer = Answer(422, {}, {"message": message, "errors": [{"message": extra}, extra, 7]})
     assert len(answer.message) <= 200
-    assert answer.message.isprintable()
+    assert answer.message == one_line(answer.message)
+
+
+@given(place=st.integers(150, 210))
+def test_no_cut_of_githubs_words_leaves_half_a_token(place: int) -> None:
+    message = f"{'nobody knows ' * 20}"[:place] + f" {TOKEN} here"
+    assert TOKEN[:8] not in Answer(422, {}, {"message": message}).message.replace(TOKEN, "")

@@ -336,7 +336,7 @@ def test_a_hostile_description_is_bounded_and_printable(
     sha = repo.commit({"a": "1"}, message=message, author="A" * 500 + " <a@e.org>")
     fetch(source, remote)
     commit = source.commit(remote, sha)
-    assert commit.message.startswith("]0;pwnedred\ttabevilxxx")
+    assert commit.message.startswith("red\n\ttabevilxxx")
     assert len(commit.message) == 2000
     assert commit.author == "A" * 200
 

@@ -122,7 +122,7 @@ def test_a_repository_that_was_never_looked_at_is_the_first_to_be(bench: Bench) 
 
 def test_a_push_whose_message_holds_a_nul_is_not_lost(bench: Bench, app: App) -> None:
     deployment = bench.deployment(bench.push(app, message="half\0and half"))
-    assert deployment.commit_message == "half\N{REPLACEMENT CHARACTER}and half"
+    assert deployment.commit_message == "halfand half"
 
 
 def test_everything_is_sealed_anew_with_a_new_key(bench: Bench) -> None:
