@@ -20,11 +20,12 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.domain_names import is_link_local, plain_domain
+from jobs.domain_names import is_metadata, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, Health, OnNewPush, Restart
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, TRICKS, is_sha
+from jobs.text import TRICKS
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # No image may be called by a name that ends with a dash.
@@ -91,7 +92,7 @@ def _git_url(value: str) -> str:
         raise ValueError("must not hold a user name or a token; give the token as `token`")
     if parts.scheme != "file" and not parts.hostname:
         raise ValueError("names no host")
-    if is_link_local(parts.hostname or ""):
+    if is_metadata(parts.hostname or ""):
         raise ValueError("names an address that no git server has")
     if BAD_IN_URL.search(value) or parts.query or parts.fragment:
         raise ValueError("holds characters that no git URL needs")

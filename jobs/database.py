@@ -115,6 +115,7 @@ class Database:
         engine = create_engine(self.url, connect_args={"timeout": self._busy_timeout_ms / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", self._begin_immediate)
+        event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
         return engine
 
     def _begin_immediate(self, connection: Any) -> None:  # noqa: ANN401
@@ -143,6 +144,7 @@ class Database:
         )
         event.listen(engine, "connect", _prepare_sqlite_reader)
         event.listen(engine, "begin", _begin_deferred)
+        event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
         return engine
 
 
@@ -208,6 +210,34 @@ def _translated() -> Iterator[None]:
         raise StorageError("the database did not answer: no connection became free") from exc
 
 
+def storable(text: str) -> str:
+    """Give a text without halves of characters (lone surrogates), which no database can keep.
+
+    They come from undecodable bytes and from JSON. One in a reason must not decide whether the end
+    of a deployment can be recorded.
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _make_storable(
+    _connection: object,
+    _cursor: object,
+    statement: str,
+    parameters: Any,  # noqa: ANN401 — a tuple of values, or a list of them
+    _context: object,
+    _executemany: bool,  # noqa: FBT001 — also true where many rows are one statement's values
+) -> tuple[str, Any]:
+    if isinstance(parameters, list):
+        return statement, [_storable_row(row) for row in parameters]
+    return statement, _storable_row(parameters)
+
+
+def _storable_row(row: Any) -> Any:  # noqa: ANN401
+    if not any(isinstance(value, str) and not value.isascii() for value in row):
+        return row
+    return tuple(storable(value) if isinstance(value, str) else value for value in row)
+
+
 def _server_reader(url: str) -> Engine:
     one_moment = r"-c default_transaction_isolation=repeatable\ read"
     return _server_engine(url, f"{one_moment} -c default_transaction_read_only=on")
@@ -236,7 +266,7 @@ def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401
         """Text as PostgreSQL takes it: what comes from outside may hold a NUL, as SQLite's may."""
 
         def dump(self, obj: str) -> Any:  # noqa: ANN401
-            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+            return super().dump(storable(obj).replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
     connection.adapters.register_dumper(str, WithoutNul)
 

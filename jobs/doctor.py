@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,9 +19,12 @@ from sqlmodel import Session, col, select
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.addresses import certificate_views, domain_targets, find_doors
+from jobs.build_check import limits_of_builds
 from jobs.bus import Bus, connect
 from jobs.database import ReadOnlyDatabase
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
+from jobs.findings import PATIENCE_S, Finding, Verdict
+from jobs.metadata import reach_of_metadata
 from jobs.migrations.apply import HEAD, schema_of
 from jobs.models import AuditEvent, Identity
 from jobs.queue import WorkQueue
@@ -44,30 +46,6 @@ from jobs.supervise import is_up
 from jobs.views import CertificateView
 
 OLDEST_PYTHON = (3, 11)
-PATIENCE_S = 5
-
-
-class Verdict(StrEnum):
-    """How one thing stands."""
-
-    OK = "ok"
-    IDLE = "idle"  # not there now, and need not be: `keystone up` is not running
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        found: a version, a path, or what is wrong.
-        fix: what to do about it; empty when nothing needs doing.
-    """
-
-    name: str
-    verdict: Verdict
-    found: str
-    fix: str = ""
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
@@ -82,6 +60,8 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _data_dir(settings.data_dir),
         _disk(settings),
         _engine_space(settings),
+        limits_of_builds(settings, _identity(settings)),
+        reach_of_metadata(settings, _identity(settings)),
         Finding("data space", Verdict.OK, describe_data(settings)),
         _database(settings),
         _backup(settings),

@@ -29,6 +29,7 @@ from pydantic import (
 from jobs.domain_names import plain_http_url
 from jobs.errors import ConfigurationError
 from jobs.folders import runtime_dir
+from jobs.machine import build_cpus, build_memory_mb, build_pids
 from jobs.passwords import SHORTEST
 from jobs.small_files import read_env_file, read_secret_file
 
@@ -40,6 +41,8 @@ SHORTEST_KEY = 16  # characters
 LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+# Never one that leads upwards.
+CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
 class PortRange(BaseModel):
@@ -154,6 +157,12 @@ class Settings(BaseModel):
         ge=0,
         le=1440,
         description="How often each repository is asked for pushes that were missed; 0: never",
+    )
+
+    block_metadata: bool = Field(
+        default=False,
+        description="Whether containers and builds are kept from the addresses at which clouds "
+        "hand out the machine's own credentials",
     )
 
     settings_pages: bool = Field(
@@ -283,12 +292,43 @@ class WorkerSettings(Settings):
         ge=0,
         description="Unused build cache past this is removed, whoever made it; 0: never",
     )
+    build_memory_mb: int = Field(
+        default_factory=build_memory_mb,
+        ge=0,
+        description="What all builds together may use of the memory; 0: as much as there is; "
+        "unset: most of it",
+    )
+    build_pids: int = Field(
+        default_factory=build_pids,
+        ge=0,
+        description="How many processes and threads all builds together may have; 0: no limit",
+    )
+    build_cpus: float = Field(
+        default_factory=build_cpus,
+        ge=0,
+        description="How many processors all builds together may use; 0: all; unset: three "
+        "quarters of them",
+    )
+    build_cgroup: str = Field(
+        "",
+        description="The control group that the limits of builds are set on, such as "
+        "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
+        "Keystone's builds alone, which needs Docker Engine 23",
+    )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"
     )
     github_token: SecretStr = Field(
         SecretStr(""), description="The token for repositories without one of their own"
     )
+
+    @field_validator("build_cgroup")
+    @classmethod
+    def _plain_group(cls, value: str) -> str:
+        group = value.strip("/")
+        if value and not CONTROL_GROUP.fullmatch(group):
+            raise ValueError("must be a path below the control groups' root, like docker/buildkit")
+        return group
 
 
 class AllSettings(WebSettings, WorkerSettings):

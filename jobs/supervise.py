@@ -53,9 +53,13 @@ def programs(settings: Settings) -> list[Program]:
     """List the parts that these settings ask for, in the order of their start."""
     redis = [] if settings.redis_url else [Program("redis", keystone_command("redis"), 10)]
     router = [] if settings.router_socket else [Program("router", keystone_command("router"), 20)]
+    # Only root may change the packet filter; for others `keystone doctor` says so.
+    blocks = settings.block_metadata and os.geteuid() == 0
+    firewall = [Program("firewall", keystone_command("firewall"), 25)] if blocks else []
     return [
         *redis,
         *router,
+        *firewall,
         Program("watcher", keystone_command("watcher"), 30, stop_within_s=WORK_STOP_S),
         Program(
             "worker",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from jobs.globs import any_matches, matches
+from jobs.text import shown_name
 
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
@@ -99,16 +100,9 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
 
 
-# Control characters but tab and line feed, what nobody sees, and marks that turn the direction of
-# what follows: they fool whoever reads.
-TRICKS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-)
-
-
 def short_ref(ref: str) -> str:
     """Give a ref the way people write it: `main`, `tag v1`; what would fool them is replaced."""
-    shown = TRICKS.sub("\ufffd", ref)
+    shown = shown_name(ref)
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
     return shown.removeprefix(BRANCH_PREFIX)

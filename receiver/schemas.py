@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from jobs.app_input import AppName, Ref, Said, Token
 from jobs.passwords import SHORTEST
+from jobs.pushes import LARGEST_ID as LARGEST_GITHUB_ID
 from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 from jobs.views import TokenView, View
@@ -167,6 +168,14 @@ class CertificateInput(Input):
         max_length=LARGEST_PEM, description="The domain's, then those it depends on"
     )
     key: SecretStr = Field(max_length=LARGEST_PEM, description="Without a passphrase; write-only")
+
+
+class RepositoryChange(Input):
+    """What of a repository can be changed."""
+
+    github_id: Annotated[int, Field(ge=1, le=LARGEST_GITHUB_ID)] | None = Field(
+        description="GitHub's id (`GET /repos/{owner}/{name}` of its API); null: forget it"
+    )
 
 
 class RepositoryTokenInput(Input):

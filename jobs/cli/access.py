@@ -17,6 +17,7 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
+from jobs.cli.output import say
 from jobs.errors import ConfigurationError
 from jobs.records.access import (
     DEFAULT_DAYS,
@@ -175,8 +176,8 @@ def create(
     if as_json:
         show_json(NewToken(token=made.get_secret_value()))
         return
-    typer.echo(made.get_secret_value())
-    typer.echo(
+    say(made.get_secret_value())
+    say(
         f"Send it as `Authorization: Bearer TOKEN`. It is not shown again; it ends in {days} days.",
         err=True,
     )

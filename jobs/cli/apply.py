@@ -20,10 +20,19 @@ from jobs.cli.console import (
     open_to_read,
     read_text,
     show_facts,
+    show_notes,
 )
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.queries import app_view, webhook_url
-from jobs.records.apps_file import Action, Difference, Keeper, apply_apps, differences
+from jobs.records.apps_file import (
+    Action,
+    Applied,
+    Difference,
+    Keeper,
+    apply_apps,
+    differences,
+)
 from jobs.records.trial import trial
 from jobs.references import Surroundings
 from jobs.runtime import Runtime
@@ -66,14 +75,15 @@ def apply(
     found = _tried_out(keystone, wanted)
     if not as_json:
         _show(found, file)
-    secrets: Mapping[str, SecretStr] = {}
+    applied = Applied()
     if found and not dry_run:
         confirmed("Apply this?", yes=yes)
-        secrets = _applied(keystone, wanted, found)
+        applied = _applied(keystone, wanted, found)
     if as_json:
-        _show_json(keystone, found, secrets, is_applied=not dry_run)
+        _show_json(keystone, found, applied, is_applied=not dry_run)
     elif found and not dry_run:
-        _show_done(keystone, found, secrets)
+        _show_done(keystone, found, applied.secrets)
+        show_notes(applied.notes)
 
 
 def _surroundings(settings: AllSettings, file: str, others: Sequence[Path]) -> Surroundings:
@@ -107,9 +117,7 @@ def _tried_out(keystone: Keystone, wanted: Sequence[Wanted]) -> list[Difference]
     return found
 
 
-def _applied(
-    keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]
-) -> Mapping[str, SecretStr]:
+def _applied(keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]) -> Applied:
     keeper = _keeper(keystone)
     with keystone.database.writing() as session:
         if differences(session, wanted, keeper) != shown:
@@ -122,9 +130,9 @@ def _applied(
 
 def _show(found: Sequence[Difference], file: str) -> None:
     if not found:
-        typer.echo(f"Nothing to do: everything is as {file} says.")
+        say(f"Nothing to do: everything is as {file} says.")
     for difference in found:
-        typer.echo(f"{SIGNS[difference.action]} {difference.app}")
+        say(f"{SIGNS[difference.action]} {difference.app}")
         fields = ((name.replace("_", " "), each) for name, each in difference.fields.items())
         variables = ((f"env {name}", each) for name, each in difference.variables.items())
         show_facts((f"    {name}", _arrow(*each)) for name, each in (*fields, *variables))
@@ -144,10 +152,11 @@ def _word(value: object) -> str:
 def _show_json(
     keystone: Keystone,
     found: Sequence[Difference],
-    secrets: Mapping[str, SecretStr],
+    applied: Applied,
     *,
     is_applied: bool,
 ) -> None:
+    secrets = applied.secrets
     told = {
         "items": [
             {
@@ -159,6 +168,7 @@ def _show_json(
             for each in found
         ],
         "applied": is_applied,
+        "notes": applied.notes,
         "webhooks": [
             {
                 "app": each.app,
@@ -169,7 +179,7 @@ def _show_json(
             if each.app in secrets
         ],
     }
-    typer.echo(json.dumps(told, indent=2))
+    say_json(json.dumps(told, indent=2))
 
 
 def _pairs(changes: Mapping[str, tuple[object, object]]) -> dict[str, dict[str, object]]:
@@ -182,12 +192,12 @@ def _show_done(
     with keystone.database.reading() as session:
         views = [app_view(session, each.app, keystone.settings) for each in found]
     for view in views:
-        typer.echo(f"{view.name} is as the file says.")
+        say(f"{view.name} is as the file says.")
         if view.needs_redeploy:
-            typer.echo(f"  `keystone deploy {view.name}` puts it into effect.")
+            say(f"  `keystone deploy {view.name}` puts it into effect.")
         if view.name in secrets:
             secret = secrets[view.name].get_secret_value()
             told = WebhookView(url=view.webhook.url, secret=secret)
             show_webhook(view.model_copy(update={"webhook": told}))
     if secrets:
-        typer.echo("What is secret here is not shown again.")
+        say("What is secret here is not shown again.")

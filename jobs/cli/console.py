@@ -15,18 +15,21 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs import runtime
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError
-from jobs.logs import clean
 from jobs.records.audit import Actor
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings, read_settings
 from jobs.small_files import as_text, read_small
+from jobs.text import is_printable, shown_name
+from jobs.views import RemovedView
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PIPE = "-"
 LARGEST_TEXT = 1024 * 1024  # bytes of a file that somebody names, or of standard input
 FACT_WIDTH = 17
+WIDEST_ROW = 4000  # characters; several times what the columns of any table may hold
 COLOURS = {
     "running": "green",
     "success": "green",
@@ -68,7 +71,7 @@ def actor() -> Actor:
 
 def show_json(view: BaseModel) -> None:
     """Print a view as the API would send it."""
-    typer.echo(view.model_dump_json(indent=2))
+    say_json(view.model_dump_json(indent=2))
 
 
 def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
@@ -76,7 +79,20 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
     if as_json:
         show_json(view)
     else:
-        typer.echo(told)
+        say(told)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Say what a change has brought with it besides, a sentence a line."""
+    for note in notes:
+        say(f"{note[:1].upper()}{note[1:]}.")
+
+
+def show_removed(view: RemovedView, *, as_json: bool) -> None:
+    """Say that something is gone, what went with it, and what is left to do."""
+    show_done(f"{view.removed} is removed.", view, as_json=as_json)
+    if not as_json:
+        show_notes(view.notes)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -85,28 +101,33 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     for row in rows:
         table.add_row(*map(_cell, row))
     if not table.row_count:
-        typer.echo(empty)
+        say(empty)
         return
-    # Cut to a terminal's width, never to that of a file or a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
-    console.print(table)
+    _console().print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line; values that are empty are left out."""
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    console = _console()
     for name, value in facts:
         if value not in (None, ""):
             console.print(Text(f"{name:<{FACT_WIDTH}} "), _cell(value), sep="", soft_wrap=True)
 
 
+def _console() -> Console:
+    # Fitted to a terminal's width, never to that of a file or a pipe, where a row is a line.
+    return Console(width=None if sys.stdout.isatty() else WIDEST_ROW, highlight=False)
+
+
 def _cell(value: object) -> Text:
-    """Write a value plainly: what came from outside can neither colour nor move the cursor."""
+    """Write a value on one line: what came from outside makes no row and moves no cursor."""
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
-    text = clean(str(value)).replace("\x1b", "")
+    text = str(value)
+    # Of a value that is harmless the blanks stay as they are.
+    text = text if is_printable(text) else shown_name(text)
     return Text(text, style=COLOURS.get(text, ""))
 
 

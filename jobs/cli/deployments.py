@@ -15,6 +15,7 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.cli.following import follow, print_log, set_going, show_output
+from jobs.cli.output import say
 from jobs.errors import NotFoundError
 from jobs.queries import (
     DeploymentFilter,
@@ -87,9 +88,9 @@ def cancel_deployment(
     if as_json:
         show_json(view)
     elif view.state is DeploymentState.CANCELLED:
-        typer.echo(f"Deployment {deployment} is cancelled.")
+        say(f"Deployment {deployment} is cancelled.")
     else:
-        typer.echo(f"Deployment {deployment} is being stopped.")
+        say(f"Deployment {deployment} is being stopped.")
 
 
 @commands.command()
@@ -119,7 +120,7 @@ def _one_app(keystone: Runtime[AllSettings], app: str, *, as_json: bool) -> None
         show_json(view)
         return
     show_app(view)
-    typer.echo()
+    say()
     show_table(
         ("Id", "Deployment", "State", "Trigger", "Commit", "By", "Queued", "Took", ""),
         [_row(deployment) for deployment in newest.items],

@@ -17,6 +17,7 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
+from jobs.cli.output import say
 from jobs.environment import Variable, parse_env_file
 from jobs.errors import ConfigurationError
 from jobs.queries import find_app
@@ -57,7 +58,7 @@ def set_variable(
     if as_json:
         show_json(views[0])
         return
-    typer.echo(f"{name} is set; `keystone deploy {app}` gives it to the container.")
+    say(f"{name} is set; `keystone deploy {app}` gives it to the container.")
 
 
 @env.command("import")

@@ -6,6 +6,7 @@ import typer
 
 from jobs.adapters.github_forge import GitHubForge
 from jobs.cli.console import AsJson, actor, open_to_change, show_json
+from jobs.cli.output import say
 from jobs.hooks import install_hook
 from jobs.queries import find_app
 
@@ -38,4 +39,4 @@ def install(
         show_json(view)
         return
     done = "made" if view.is_new else "there already, and put right"
-    typer.echo(f"The webhook of {view.repository} is {done}: it sends pushes to {view.url}.")
+    say(f"The webhook of {view.repository} is {done}: it sends pushes to {view.url}.")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.output import say
 from jobs.cli.servers import become, without_secrets
 from jobs.errors import ConfigurationError
 from jobs.logs import set_up_logging
@@ -33,7 +34,7 @@ def router(
     """
     settings = read_settings(Settings, os.environ)
     if print_only:
-        typer.echo(show_configuration(open_to_read(settings)), nl=False)
+        say(show_configuration(open_to_read(settings)).removesuffix("\n"))
     elif write_only:
         _write(settings)
     else:
@@ -48,4 +49,4 @@ def _write(settings: Settings) -> None:
             "writes its configuration; --print shows it"
         )
     path = write_configuration(open_to_change(settings))
-    typer.echo(f"{path} is written: start your HAProxy with it, or have it load it again.")
+    say(f"{path} is written: start your HAProxy with it, or have it load it again.")

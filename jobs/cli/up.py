@@ -6,7 +6,11 @@ import secrets
 import typer
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.build_limits import bound_builds
+from jobs.cli.output import say
+from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.metadata import unblock_metadata
+from jobs.out_of_memory import go_last
 from jobs.passwords import weakness
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
@@ -41,6 +45,7 @@ def up() -> None:
     password = ensure_admin(runtime)
     runtime.database.close()
     _welcome(settings, password)
+    _prepare_machine(settings, runtime.identity)
     _forget_admin_password()
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
@@ -100,13 +105,23 @@ def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
 
 
 def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
-    typer.echo(f"Dashboard and API   {settings.effective_public_url}")
-    typer.echo(f"Webhook for GitHub  {webhook_url(settings)}")
-    typer.echo(f"Apps                {settings.app_bind}, ports {settings.port_range}")
-    typer.echo(f"Data                {settings.data_dir}")
+    say(f"Dashboard and API   {settings.effective_public_url}")
+    say(f"Webhook for GitHub  {webhook_url(settings)}")
+    say(f"Apps                {settings.app_bind}, ports {settings.port_range}")
+    say(f"Data                {settings.data_dir}")
     if password is not None:
-        typer.echo(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
-        typer.echo("                    This password is not shown again.")
+        say(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
+        say("                    This password is not shown again.")
+
+
+def _prepare_machine(settings: AllSettings, identity: str) -> None:
+    """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
+    go_last()
+    for prepare in (bound_builds, *(() if settings.block_metadata else (unblock_metadata,))):
+        try:
+            prepare(settings, identity)
+        except PlatformError as exc:
+            say(f"keystone: {exc}", err=True)
 
 
 def _forget_admin_password() -> None:

@@ -19,6 +19,7 @@ from jobs.cli.console import (
     show_facts,
     show_json,
 )
+from jobs.cli.output import say
 from jobs.models import Repository
 from jobs.queries import find_app, webhook_url
 from jobs.records.audit import Actor
@@ -68,9 +69,9 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
     if as_json:
         show_json(made)
         return
-    typer.echo(f"Put it into the webhook at https://github.com/{view.full_name}/settings/hooks:")
+    say(f"Put it into the webhook at https://github.com/{view.full_name}/settings/hooks:")
     show_facts([("  Payload URL", made.url), ("  Secret", made.secret)])
-    typer.echo(f"The secret is not shown again. {_about_older(view.webhook_secret)}")
+    say(f"The secret is not shown again. {_about_older(view.webhook_secret)}")
 
 
 @webhook_secret.command("set")

@@ -2,6 +2,8 @@
 
 import fcntl
 import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -71,10 +73,41 @@ def migrate_to(database: Database, revision: str) -> None:
         if version not in known:
             raise newer(version)
         _keep_copy(database, version)
-    with database.writer_engine.connect() as connection:
+    with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        connection.commit()
+
+
+@contextmanager
+def _tables_rebuilt(database: Database, connection: Connection) -> Iterator[None]:
+    """Do a migration that may rebuild tables, all of it or nothing.
+
+    SQLite changes a table by making another one and dropping the first. With foreign keys enforced
+    that would remove every row that refers to it; so they are checked at the end instead.
+
+    Raises:
+        StorageError: a row would refer to one that is not there.
+
+    Source: https://www.sqlite.org/lang_altertable.html, section 7 (read 2026-11-30).
+    """
+    _enforce_foreign_keys(database, connection, on=False)
+    try:
+        with connection.begin():
+            yield
+            if database.is_sqlite and _has_lost_references(connection):
+                raise StorageError("the database's rows do not fit together; it is not changed")
+    finally:
+        _enforce_foreign_keys(database, connection, on=True)
+
+
+def _has_lost_references(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
+
+
+def _enforce_foreign_keys(database: Database, connection: Connection, *, on: bool) -> None:
+    raw = connection.connection.driver_connection
+    if database.is_sqlite and raw is not None:
+        raw.execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")
 
 
 def newer(version: str) -> StorageError:

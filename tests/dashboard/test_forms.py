@@ -24,7 +24,7 @@ from dashboard.forms import (
     touched,
 )
 from jobs.app_input import AppChange, parse_input
-from jobs.triggers import TRICKS
+from jobs.text import TRICKS
 
 FIELDS = (*CONFIGURATION, DOMAINS)
 COMMAND = next(one for one in FIELDS if one.name == "command")

@@ -26,6 +26,7 @@ from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixt
     revision,
     test_every_row_is_still_there,
     test_secrets_are_opened_and_people_are_known,
+    test_what_deliveries_have_claimed_is_taken_back,
     test_what_is_known_is_shown,
     test_work_goes_on,
 )
@@ -42,6 +43,12 @@ def bare(bare_url: str) -> Iterator[Database]:
     """A database without any schema."""
     with closing(Database(bare_url)) as database:
         yield database
+
+
+@pytest.fixture
+def empty(bare: Database) -> Database:
+    """A database without any schema."""
+    return bare
 
 
 @pytest.fixture

@@ -149,6 +149,19 @@ def test_a_program_is_told_the_difference(applied: File, keystone: Commands) -> 
     assert "say --yes, or --dry-run" in keystone("apply", str(applied), "--json", code=2).stderr
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_token_goes_to_another_server_only_if_the_file_names_it(
+    applied: File, keystone: Commands, *, is_named: bool
+) -> None:
+    elsewhere = 'git_url = "https://git.example/octo/web.git"\n'
+    token = 'token = { env = "WEB_TOKEN" }\n'
+    applied.change(token, elsewhere + token if is_named else elsewhere)
+    done = keystone("apply", str(applied), "--yes", "--json").json
+    assert keystone("app", "show", "web", "--json").json["token_set"] is is_named
+    assert len(done["notes"]) == (0 if is_named else 1)
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+
+
 def test_a_program_is_given_the_secrets_of_new_webhooks(keystone: Commands, file: File) -> None:
     told = keystone("apply", str(file), "--yes", "--json")
     assert [each["app"] for each in told.json["webhooks"]] == ["web", "api"]
