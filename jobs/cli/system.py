@@ -7,7 +7,8 @@ import typer
 
 from jobs.cli.console import AsJson, show_table
 from jobs.cli.output import say, say_json
-from jobs.doctor import Verdict, examine
+from jobs.doctor import examine
+from jobs.findings import Verdict
 from jobs.migrations.apply import HEAD
 from jobs.runtime import open_runtime
 from jobs.settings import AllSettings, describe_settings, read_settings
