@@ -18,7 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.triggers import TRICKS, Push, is_sha
+from jobs.triggers import TRICKS, Push, bounded_paths, is_sha
 
 LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40
@@ -179,4 +179,4 @@ def _touched(push: _Push) -> frozenset[str] | None:
     is_cut = len(lists) >= MOST_COMMITS or any(len(paths) >= MOST_FILES for paths in lists)
     if push.created or push.forced or is_cut or not lists:
         return None
-    return frozenset(path for paths in lists for path in paths)
+    return bounded_paths(path for paths in lists for path in paths)

@@ -138,6 +138,21 @@ class ContainerState(StrEnum):
     MISSING = "missing"
 
 
+class Refusal(StrEnum):
+    """Why a POST to the webhook was refused, as far as its sender's words can be trusted."""
+
+    MISSING_SIGNATURE = "missing_signature"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    WRONG_SIGNATURE = "wrong_signature"
+    UNKNOWN_REPOSITORY = "unknown_repository"  # not signed by a secret of any repository either
+    WRONG_TYPE = "wrong_type"
+    INVALID_PAYLOAD = "invalid_payload"  # signed, but unusable
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    CUT_SHORT = "cut_short"  # the connection ended before the body did
+    BUSY = "busy"
+
+
 class DeliveryOutcome(StrEnum):
     """What became of a delivery."""
 

@@ -22,14 +22,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from jobs.database import Database
 from jobs.errors import ConfigurationError, StorageError
 from jobs.models import Repository
 from jobs.records.deliveries import Envelope, Receipt, accept_push, write_down
+from jobs.records.pushes import judge
 from jobs.runtime import Runtime
 from jobs.secrets_store import webhook_secrets
 from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
-from jobs.triggers import Push
+from jobs.triggers import Judgement, Push
 from receiver.access import address_of
 from receiver.errors import MediaTypeError, PayloadError, SignatureError
 from receiver.payloads import FORM, JSON, Event, Other, Ping, Subject, parse
@@ -153,19 +155,32 @@ def _keep(
     runtime: Runtime[WebSettings], proof: Proof, draft: Envelope, event: Event, *, until: float
 ) -> Receipt:
     """Write the delivery down, once more when another process wrote the same at the same time."""
+    judged = _judged(runtime.database, event)
+
+    def write() -> Receipt:
+        with runtime.database.writing(until=until) as session:
+            return _write(session, proof, draft, judged)
+
     for _ in range(ATTEMPTS):
         try:
-            with runtime.database.writing(until=until) as session:
-                return _write(session, proof, draft, event)
+            return judged.settle(write) if isinstance(judged, Judgement) else write()
         except IntegrityError:
             continue
     raise PayloadError("the repository's id and its name belong to two different repositories")
 
 
-def _write(session: Session, proof: Proof, draft: Envelope, event: Event) -> Receipt:
-    subject = (
-        Subject(event.github_id, event.full_name) if isinstance(event, Push) else event.subject
-    )
+def _judged(database: Database, event: Event) -> Judgement | Ping | Other:
+    """Judge a push before the transaction that writes it down: see `Judgement`."""
+    if not isinstance(event, Push):
+        return event
+    with database.reading() as session:
+        return judge(session, event)
+
+
+def _write(
+    session: Session, proof: Proof, draft: Envelope, event: Judgement | Ping | Other
+) -> Receipt:
+    subject = _subject(event.push) if isinstance(event, Judgement) else event.subject
     repository = _find_repository(session, subject) if subject else None
     if repository is not None and not proof.covers(repository):
         raise SignatureError
@@ -179,13 +194,17 @@ def _write(session: Session, proof: Proof, draft: Envelope, event: Event) -> Rec
         draft.address,
     )
     match event:
-        case Push():
+        case Judgement():
             return accept_push(session, envelope, event)
         case Ping():
             return write_down(session, envelope, DeliveryOutcome.PONG, event.warning)
         case Other():
             reason = f"Keystone does not act on {draft.event}"
             return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
+
+
+def _subject(push: Push) -> Subject:
+    return Subject(push.github_id, push.full_name)
 
 
 def _find_repository(session: Session, subject: Subject) -> Repository | None:

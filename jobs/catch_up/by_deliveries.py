@@ -15,7 +15,7 @@ from jobs.records.catch_up import branch_ref
 from jobs.records.deliveries import Envelope, Receipt, accept_push, on_record, write_down
 from jobs.records.pushes import Missed, rule_of
 from jobs.states import CatchUpWay, DeliveryOutcome
-from jobs.triggers import Deploy, Push, decide
+from jobs.triggers import Deploy, Judgement, Push, decide
 
 # Of one look; what is left over is for the next one.
 MOST_PAYLOADS = 20
@@ -101,12 +101,19 @@ class Taking:
 
     def _accept(self, one: MissedPush, push: Push | str) -> Receipt:
         envelope = Envelope(one.guid, "push", "", self.look.turn.repository.id)
-        with self.look.means.runtime.database.writing() as session:
-            if isinstance(push, str):
-                reason = f"{one.why}; {push}"
+        database = self.look.means.runtime.database
+        if isinstance(push, str):
+            reason = f"{one.why}; {push}"
+            with database.writing() as session:
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
-            missed = Missed(one.at, one.why, frozenset(self.settled))
-            return accept_push(session, envelope, push, missed=missed)
+        missed = Missed(one.at, one.why, frozenset(self.settled))
+        judgement = Judgement(push, map(rule_of, self.look.turn.apps))
+
+        def accept() -> Receipt:
+            with database.writing() as session:
+                return accept_push(session, envelope, judgement, missed=missed)
+
+        return judgement.settle(accept)
 
 
 def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:

@@ -18,7 +18,16 @@ from jobs.models.apps import (
     TokenUse,
 )
 from jobs.models.catch_up import BranchHead, CatchUp
-from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
+from jobs.models.deployments import (
+    CommitStatus,
+    Delivery,
+    Deployment,
+    Lease,
+    RefusalCount,
+    RefusedDelivery,
+    Release,
+    Step,
+)
 from jobs.models.keystone import DomainPort, Identity, VaultKey, Vitals
 
 __all__ = [
@@ -38,6 +47,8 @@ __all__ = [
     "Identity",
     "Lease",
     "LoginSession",
+    "RefusalCount",
+    "RefusedDelivery",
     "Release",
     "Repository",
     "RepositorySecret",

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.deliveries import DeliveryFilter, delivery_page
 from jobs.records.deliveries import Envelope, accept_push, write_down
+from jobs.records.pushes import judge
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.states import DeliveryOutcome
@@ -31,7 +32,7 @@ def deliveries(keystone: Commands, inside: Inside) -> None:
     other = replace(PUSH, ref="refs/heads/other", commit_sha="c" * 40, sender="ada")
     with inside.database.writing() as session:
         for guid, push in (("one", PUSH), ("two", other)):
-            accept_push(session, Envelope(guid, "push", guid, 1), push)
+            accept_push(session, Envelope(guid, "push", guid, 1), judge(session, push))
 
 
 def test_what_arrived_is_shown_newest_first(keystone: Commands) -> None:
