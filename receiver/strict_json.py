@@ -1,7 +1,14 @@
-"""JSON, strictly: UTF-8, no name twice in an object, no NaN, no endless depth. Pure."""
+"""JSON, strictly: UTF-8, no name twice in an object, no NaN, nothing endless. Pure."""
 
 import json
 from typing import Any, NoReturn
+
+# A value costs up to 1 µs and 150 bytes, however short its text is: 25 MiB of `{}` would take 3 s
+# and 1.2 GB, and mostly nothing else of the process would run meanwhile. A push of 2,000 commits to
+# 200 files each has 420,000.
+MOST_VALUES = 600_000
+# Of a whole number. What more digits cost grows with the square of them.
+MOST_DIGITS = 30
 
 
 def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that JSON can say
@@ -10,9 +17,14 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that 
     Raises:
         ValueError: it is not JSON, or not of the strict kind; the message says what is wrong.
     """
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES:,} values")
     try:
         return json.loads(
-            raw.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
+            raw.decode(),
+            object_pairs_hook=_without_doubles,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
         )
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
@@ -46,6 +58,12 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Two readers of the same bytes could each believe the other one's value.
         raise ValueError("an object has the same name twice")
     return found
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a whole number has more than {MOST_DIGITS} digits")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
