@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from anyio import CapacityLimiter
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ExceptionHandler
 
 from dashboard.app import create_dashboard
+from jobs.database import KEPT_READERS
 from jobs.errors import ConfigurationError, KeystoneError
 from jobs.logs import set_up_logging
 from jobs.outline import Outlines
@@ -25,8 +27,10 @@ from jobs.settings import WebSettings, read_settings, split_keys
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.api.questions import Questions
+from receiver.api.streams import Streams
 from receiver.attempts import LoginGate
 from receiver.changes import Changes
+from receiver.connections import POOL, Pool, bounds_for, raise_file_limit
 from receiver.errors import answer_error
 from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
@@ -65,6 +69,9 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
     app.state.database, app.state.settings = runtime.database, runtime.settings
     app.state.waker = Waker(runtime.queue)
     app.state.login_gate = LoginGate()
+    # Each reads from the database, and none waits for others' connections.
+    app.state.delivery_threads = CapacityLimiter(KEPT_READERS)
+    app.state.streams = Streams()
     app.state.readiness = Readiness(runtime)
     # As on the bus: nobody who asks for a container waits for GitHub.
     app.state.questions, app.state.errands = Questions(), Questions()
@@ -125,7 +132,8 @@ def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    yield
+async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     runtime: Runtime[WebSettings] = app.state.runtime
+    # For `receiver.protocol`, which is not ours to make.
+    yield {POOL: Pool(bounds_for(raise_file_limit()), trusted=runtime.settings.trusted_proxies)}
     runtime.database.close()

@@ -34,6 +34,7 @@ from receiver.api import (
     releases,
     repositories,
 )
+from receiver.claims import WEBHOOK
 from receiver.people import PEOPLE
 from receiver.routing import JSON, Endpoint
 from receiver.schemas import (
@@ -62,7 +63,7 @@ HTML, CSS, TEXT, EVENTS = "text/html", "text/css", "text/plain", "text/event-str
 ENDPOINTS = (
     Endpoint(
         "POST",
-        "/webhooks/github",
+        WEBHOOK,
         receive_delivery,
         needs=Door.SIGNATURE,
         gives=DeliveryAnswer,
@@ -212,6 +213,7 @@ ENDPOINTS = (
         takes=FollowQuery,
         gives=EVENTS,
         also=(204,),
+        errors=(429,),
     ),
     Endpoint(
         "GET",
@@ -319,7 +321,14 @@ ENDPOINTS = (
         takes=AuditQuery,
         gives=Page[AuditEventView],
     ),
-    Endpoint("GET", "/api/events", events.follow_everything, needs=VIEWER, gives=EVENTS),
+    Endpoint(
+        "GET",
+        "/api/events",
+        events.follow_everything,
+        needs=VIEWER,
+        gives=EVENTS,
+        errors=(429,),
+    ),
     *PEOPLE,
     # --- The API itself
     Endpoint("GET", "/api/openapi.json", docs.show_openapi, needs=ANYONE, gives=JSON),

@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter, to_thread
 from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -91,7 +91,9 @@ async def receive_delivery(call: Call[None]) -> Response:
     if kind not in {JSON, FORM}:
         raise MediaTypeError(f"send the delivery as {JSON} or {FORM}")
     sealed = Sealed(request.headers, kind, await whole_body(request), address_of(request), until)
-    answer = await run_in_threadpool(take, runtime, sealed)
+    # Not the shared thread pool: whatever people ask for must not keep a delivery waiting.
+    limiter: CapacityLimiter = request.app.state.delivery_threads
+    answer = await to_thread.run_sync(take, runtime, sealed, limiter=limiter)
     if answer.status is not DeliveryOutcome.QUEUED:
         return json_response(answer, 200)
     ids = [deployment.id for deployment in answer.deployments]
@@ -124,7 +126,7 @@ def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
 
 def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> Proof:
     try:
-        with runtime.database.reading() as session:
+        with runtime.database.reading(is_urgent=True) as session:
             secrets = webhook_secrets(session, runtime.vault)
     except ConfigurationError as exc:
         # Our own key does not fit: that is not the sender's mistake, and may be put right.
@@ -173,7 +175,7 @@ def _judged(database: Database, event: Event) -> Judgement | Ping | Other:
     """Judge a push before the transaction that writes it down: see `Judgement`."""
     if not isinstance(event, Push):
         return event
-    with database.reading() as session:
+    with database.reading(is_urgent=True) as session:
         return judge(session, event)
 
 

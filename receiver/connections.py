@@ -1,0 +1,223 @@
+"""Who may hold how many connections: shares instead of one pool that a single sender can fill.
+
+A connection that has not sent a whole head is worth nothing yet. It keeps its place until others
+need it: the oldest one of the same address goes first when an address holds too many, and the
+oldest of all when there is no room. A request that is being handled is never broken off. Requests
+have a share of their own, and deliveries have another one that no other request can use; of
+deliveries only one whose body has not arrived makes way for the next.
+
+Behind a trusted proxy all connections come from one address, so no bound by address holds there.
+"""
+
+import resource
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from receiver.proxies import Network, is_among, neighbourhood, read_address
+
+# In `scope["state"]`: there is no room for this request.
+NO_ROOM = "no_room"
+# In the state of the server: the `Pool` of its connections.
+POOL = "connections"
+# As many connections as below, and those that were accepted in one turn of the event loop before
+# any other could be closed.
+WANTED_FILES = 8192
+# For the database, Redis, logs and what is being read.
+KEPT_FILES = 300
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many there may be at once.
+
+    Attributes:
+        connections: in all, of whatever kind.
+        waiting_of_one: without a request, of one address: heads not sent, and kept for later.
+        requests: being handled, besides deliveries.
+        requests_of_one: of these, of one address.
+        deliveries: being received or handled; nothing else uses this share.
+        receiving_of_one: of these, of one address and without their whole body.
+    """
+
+    connections: int = 2048
+    waiting_of_one: int = 128
+    requests: int = 1024
+    requests_of_one: int = 256
+    deliveries: int = 256
+    receiving_of_one: int = 128
+
+
+def bounds_for(files: int) -> Bounds:
+    """Give the bounds for a process that may open so many files; there is room for each share."""
+    usual = Bounds()
+    connections = max(min(usual.connections, files - KEPT_FILES), 64)
+    return Bounds(
+        connections=connections,
+        requests=connections // 2,
+        deliveries=min(usual.deliveries, connections // 4),
+    )
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may need; gives how many it may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= allowed:
+        return allowed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
+class Connection(Protocol):
+    """What the pool asks of a connection."""
+
+    def make_way(self) -> None:
+        """Close at once; a request that has begun to arrive is told why, if it can be."""
+
+
+@dataclass(eq=False)
+class Share:
+    """The place of a request that is being handled, until `Pool.end`."""
+
+    connection: Connection
+    address: str | None
+    is_delivery: bool
+    is_over: bool = False
+
+
+Waiting = TypeVar("Waiting")
+
+
+class _Line(Generic[Waiting]):
+    """Who waits, in the order in which they came, and of one address, too."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[Waiting, str | None] = OrderedDict()
+        self._of: dict[str, OrderedDict[Waiting, None]] = {}
+
+    def add(self, one: Waiting, address: str | None) -> None:
+        """Let one stand at the end."""
+        self.remove(one)
+        self._all[one] = address
+        if address is not None:
+            self._of.setdefault(address, OrderedDict())[one] = None
+
+    def remove(self, one: Waiting) -> None:
+        """Take one out, if it is there."""
+        address = self._all.pop(one, None)
+        if address is not None:
+            self._of[address].pop(one)
+            if not self._of[address]:
+                del self._of[address]
+
+    def count(self, address: str | None) -> int:
+        """Give how many are there of an address; 0 where no bound by address holds."""
+        return 0 if address is None else len(self._of.get(address, ()))
+
+    def oldest(self) -> Waiting | None:
+        """Give the one that waits longest."""
+        return next(iter(self._all), None)
+
+    def oldest_of(self, address: str | None) -> Waiting | None:
+        """Give the one of an address that waits longest."""
+        return None if address is None else next(iter(self._of.get(address, ())), None)
+
+
+class Pool:
+    """The connections of this process; belongs to one event loop."""
+
+    def __init__(self, bounds: Bounds | None = None, *, trusted: Sequence[Network] = ()) -> None:
+        self.bounds = bounds or Bounds()
+        self._trusted = trusted
+        self._addresses: dict[Connection, str | None] = {}  # of all; None: no bound by address
+        self._waiting: _Line[Connection] = _Line()
+        self._receiving: _Line[Share] = _Line()
+        self._deliveries = 0
+        self._requests = 0
+        self._requests_of: Counter[str] = Counter()
+
+    def open(self, connection: Connection, peer: str) -> None:
+        """Let a connection in that has sent nothing yet; the oldest such one may make way."""
+        address = self._addresses[connection] = self._address(peer)
+        self._waiting.add(connection, address)
+        if self._waiting.count(address) > self.bounds.waiting_of_one:
+            self._turn_out(self._waiting.oldest_of(address))
+        if len(self._addresses) > self.bounds.connections:
+            self._turn_out(self._waiting.oldest())
+
+    def _address(self, peer: str) -> str | None:
+        found = read_address(peer)
+        is_bound = found is not None and not is_among(found, self._trusted)
+        return neighbourhood(peer) if is_bound else None
+
+    def _turn_out(self, connection: Connection | None) -> None:
+        if connection is not None:
+            self.close(connection)
+            connection.make_way()
+
+    def close(self, connection: Connection) -> None:
+        """Forget a connection; a request of it that is still handled keeps its place."""
+        self._addresses.pop(connection, None)
+        self._waiting.remove(connection)
+
+    def start(
+        self, connection: Connection, *, is_delivery: bool, is_whole: bool = True
+    ) -> Share | None:
+        """Give a request a place; None when there is none.
+
+        Args:
+            connection: where it came from.
+            is_delivery: it is for the webhook.
+            is_whole: its body has arrived.
+        """
+        share = Share(connection, self._addresses.get(connection), is_delivery)
+        make_room = self._make_room_for_delivery if is_delivery else self._has_room
+        if not make_room(share):
+            return None
+        self._waiting.remove(connection)
+        self._count(share, 1)
+        if is_delivery and not is_whole:
+            self._receiving.add(share, share.address)
+        return share
+
+    def _count(self, share: Share, change: int) -> None:
+        if share.is_delivery:
+            self._deliveries += change
+            return
+        self._requests += change
+        if share.address is not None:
+            self._requests_of[share.address] += change
+            if not self._requests_of[share.address]:
+                del self._requests_of[share.address]
+
+    def _has_room(self, share: Share) -> bool:
+        of_one = self._requests_of[share.address] if share.address is not None else 0
+        return self._requests < self.bounds.requests and of_one < self.bounds.requests_of_one
+
+    def _make_room_for_delivery(self, share: Share) -> bool:
+        if self._receiving.count(share.address) >= self.bounds.receiving_of_one:
+            self._break_off(self._receiving.oldest_of(share.address))
+        if self._deliveries >= self.bounds.deliveries:
+            self._break_off(self._receiving.oldest())
+        return self._deliveries < self.bounds.deliveries
+
+    def _break_off(self, share: Share | None) -> None:
+        if share is not None:
+            self.end(share)
+            self._turn_out(share.connection)
+
+    def received(self, share: Share) -> None:
+        """Note that the body of a delivery has arrived: it makes way for no other any more."""
+        self._receiving.remove(share)
+
+    def end(self, share: Share) -> None:
+        """Give the place of a request back; its connection, if it is open, waits for another."""
+        if share.is_over:
+            return
+        share.is_over = True
+        self._receiving.remove(share)
+        self._count(share, -1)
+        if share.connection in self._addresses:
+            self._waiting.add(share.connection, share.address)
