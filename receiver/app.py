@@ -1,5 +1,6 @@
 """The web process's application, for `uvicorn --factory receiver.app:create_app`."""
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -36,6 +37,7 @@ from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
 from receiver.openapi import Document, describe
 from receiver.proxies import Proxies
+from receiver.refusals import NoteRefusals, Refusals
 from receiver.routing import Resource, routes
 from receiver.settings_pages import SETTINGS_PAGES
 from receiver.table import ENDPOINTS, SHARED_WITH_PAGES
@@ -58,9 +60,10 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
         StorageError: the database cannot be used.
     """
     runtime, outlines = runtime or _open_own_runtime(), Outlines()
+    refusals = Refusals(runtime.database)
     app = Starlette(
         routes=_routes(runtime, outlines),
-        middleware=_middleware(runtime),
+        middleware=_middleware(runtime, refusals),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
@@ -72,6 +75,7 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
     # Each reads from the database, and none waits for others' connections.
     app.state.delivery_threads = CapacityLimiter(KEPT_READERS)
     app.state.streams = Streams()
+    app.state.refusals = refusals
     app.state.readiness = Readiness(runtime)
     # As on the bus: nobody who asks for a container waits for GitHub.
     app.state.questions, app.state.errands = Questions(), Questions()
@@ -119,9 +123,10 @@ def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute
     ]
 
 
-def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
+def _middleware(runtime: Runtime[WebSettings], refusals: Refusals) -> list[Middleware]:
     return [
         Middleware(Proxies, trusted=runtime.settings.trusted_proxies),
+        Middleware(NoteRefusals, refusals=refusals),
         Middleware(SecurityHeaders),
         Middleware(HeaderLimits),
         Middleware(Slashes),
@@ -134,6 +139,10 @@ def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     runtime: Runtime[WebSettings] = app.state.runtime
+    refusals: Refusals = app.state.refusals
+    keeping = asyncio.create_task(refusals.keep())
     # For `receiver.protocol`, which is not ours to make.
     yield {POOL: Pool(bounds_for(raise_file_limit()), trusted=runtime.settings.trusted_proxies)}
+    keeping.cancel()
+    await refusals.write_down()
     runtime.database.close()

@@ -20,6 +20,7 @@ from jobs.models import (
     CommitStatus,
     Delivery,
     Deployment,
+    RefusedDelivery,
     Repository,
     Step,
     Vitals,
@@ -76,6 +77,7 @@ def _fingerprint(session: Session) -> list[Any]:
 def _newest() -> Iterator[AnySelect]:
     for table in (Deployment, Delivery, AuditEvent, CommitStatus):
         yield sqlalchemy.select(func.max(table.id))
+    yield sqlalchemy.select(func.max(RefusedDelivery.last_at), func.sum(RefusedDelivery.count))
 
 
 def _going_on() -> Iterator[AnySelect]:

@@ -21,6 +21,7 @@ _NAME = rb'"full_name"\s{0,9}:\s{0,9}"([A-Za-z0-9_.-]{1,100})\\?/([A-Za-z0-9_.-]
 NAME = re.compile(_NAME)
 REPOSITORY = re.compile(rb'"repository"\s{0,9}:\s{0,9}\{')
 ID = re.compile(rb'\s{0,9}"id"\s{0,9}:\s{0,9}([1-9][0-9]{0,18})\b')
+NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def claim_of(content_type: str, body: bytes, *, longest_look: int = LONGEST_LOOK
     found = [*_names(text, likely), *_names(text, 0)]
     number = ID.match(text, likely) if begin else None
     return Claim(tuple(dict.fromkeys(found)), int(number[1]) if number else None)
+
+
+def claimed_target(headers: Mapping[str, str]) -> int | None:
+    """Give GitHub's id of the repository whose webhook sends, as the headers claim it."""
+    kind = headers.get("x-github-hook-installation-target-type")
+    number = headers.get("x-github-hook-installation-target-id", "")
+    return int(number) if kind == "repository" and NUMBER.fullmatch(number) else None
 
 
 def _names(text: bytes, begin: int) -> list[str]:

@@ -13,6 +13,7 @@ from jobs.views import (
     NewWebhookSecretView,
     OutlineView,
     Page,
+    RefusedDeliveryView,
     ReleaseView,
     RepositoryView,
     VariableView,
@@ -312,6 +313,13 @@ ENDPOINTS = (
         needs=VIEWER,
         takes=DeliveryQuery,
         gives=Page[DeliveryView],
+    ),
+    Endpoint(
+        "GET",
+        "/api/deliveries/refused",
+        history.list_refused_deliveries,
+        needs=VIEWER,
+        gives=Page[RefusedDeliveryView],
     ),
     Endpoint(
         "GET",

@@ -8,6 +8,7 @@ of the two pressed together would give the token away (BREACH).
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,6 +32,8 @@ MOST_CONCERNS = 6
 MOST_RUNNING = 6
 CHART_HEIGHT = 34
 LONGEST_FILTER = 100
+# After that, whoever sends something that is refused has not sent it for a long time.
+REFUSED_FOR = timedelta(days=7)
 TOLD_BY_TITLE = (AppState.FAILING, AppState.STOPPED, AppState.DEPLOYING)
 ATTENTION = "attention"  # a choice beside the states: apps that want a person
 
@@ -119,7 +122,8 @@ def _concerns(
     at = now()
     tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
-    return attention.concerns(apps, [*tokens, *missed], machine, at)
+    refused = glance.refused_pushes(session, since=at - REFUSED_FOR)
+    return attention.concerns(apps, [*tokens, *refused, *missed], machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

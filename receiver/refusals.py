@@ -1,0 +1,241 @@
+"""What is remembered of deliveries that are refused, and written down every few seconds.
+
+Anybody may send them at any pace. So they are counted in memory, those that are alike together, and
+no more kinds of them than there are bounds for; the database is written to at a pace of ours. A
+kill loses what was refused in the last few seconds.
+
+The answer has gone out before a delivery is looked at here, so its time tells nobody anything.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs.database import Database
+from jobs.errors import StorageError
+from jobs.models import now
+from jobs.records.refusals import Refused, configured_names, keep_refusals
+from jobs.states import REFUSAL_WORDS, Refusal
+from receiver.claims import LONGEST_LOOK, claim_of, claimed_target, is_delivery
+from receiver.connections import NO_ROOM
+from receiver.proxies import neighbourhood
+from receiver.signature import is_well_formed
+
+logger = logging.getLogger(__name__)
+
+WRITTEN_EVERY_S = 5.0
+TOLD_EVERY_S = 60.0
+MOST_TOLD = 5
+# Kinds of refused deliveries that are told apart until they are written down.
+MOST_KINDS = 500
+MOST_KINDS_OF_ADDRESS = 20
+FIRST_ERROR = 400
+UNAUTHORIZED = 401
+BROKEN = 500
+REASONS: Mapping[int, Refusal] = {
+    400: Refusal.INVALID_PAYLOAD,
+    408: Refusal.TOO_SLOW,
+    413: Refusal.TOO_LARGE,
+    415: Refusal.WRONG_TYPE,
+    431: Refusal.TOO_LARGE,
+}
+
+Kind = tuple[str, str, Refusal]  # a configured repository's name or nothing, address, reason
+
+
+@dataclass
+class _Tally:
+    names: tuple[str, ...]
+    github_id: int | None
+    first_at: datetime
+    last_at: datetime
+    count: int = 0
+
+
+class Refusals:
+    """Counts refused deliveries and writes them down; belongs to one event loop."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._clock = database, clock
+        self._tallies: dict[Kind, _Tally] = {}
+        self._of_address: Counter[str] = Counter()
+        self._configured: frozenset[str] = frozenset()
+        self._writing = CapacityLimiter(1)
+        self._untold: Counter[str] = Counter()
+        self._told_at = -TOLD_EVERY_S
+
+    def note(self, refused: Refused) -> None:
+        """Count one more."""
+        known = (name for name in refused.names if name.lower() in self._configured)
+        name = next(known, "").lower()
+        kind = (name, refused.address, refused.reason)
+        is_full = len(self._tallies) >= MOST_KINDS
+        if kind not in self._tallies and (
+            is_full or self._of_address[refused.address] >= MOST_KINDS_OF_ADDRESS
+        ):
+            kind = (name, "", refused.reason)
+        if kind not in self._tallies:
+            self._tallies[kind] = _Tally((), None, refused.first_at, refused.last_at)
+            self._of_address[kind[1]] += 1
+        tally = self._tallies[kind]
+        tally.names, tally.github_id = refused.names, refused.github_id
+        tally.last_at, tally.count = refused.last_at, tally.count + refused.count
+
+    async def keep(self) -> None:
+        """Write down what has gathered, every few seconds, for as long as this is awaited."""
+        with suppress(StorageError):
+            await self._in_thread(self._learn_names)
+        while True:
+            await asyncio.sleep(WRITTEN_EVERY_S)
+            await self.write_down()
+            self._tell()
+
+    async def write_down(self) -> None:
+        """Write down what has gathered; what cannot be written stays for the next time."""
+        gathered = self._take()
+        if not gathered:
+            return
+        try:
+            await self._in_thread(lambda: self._write(gathered))
+        except StorageError as exc:
+            logger.warning("%s", exc, extra={"action": "refusals_not_written"})
+            for refused in gathered:
+                self.note(refused)
+        else:
+            self._untold.update({_in_words(one): one.count for one in gathered})
+
+    def _take(self) -> list[Refused]:
+        gathered = [
+            Refused(
+                tally.names,
+                tally.github_id,
+                address,
+                reason,
+                tally.count,
+                tally.first_at,
+                tally.last_at,
+            )
+            for (_, address, reason), tally in self._tallies.items()
+        ]
+        self._tallies, self._of_address = {}, Counter()
+        return gathered
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await to_thread.run_sync(work, limiter=self._writing)
+
+    def _learn_names(self) -> None:
+        with self._database.reading() as session:
+            self._configured = configured_names(session)
+
+    def _write(self, gathered: list[Refused]) -> None:
+        with self._database.writing() as session:
+            keep_refusals(session, gathered)
+        self._learn_names()
+
+    def _tell(self) -> None:
+        """Log what was refused since it was logged last, in one line a minute at most."""
+        if not self._untold or self._clock() - self._told_at < TOLD_EVERY_S:
+            return
+        words = [f"{told} ({count})" for told, count in self._untold.most_common(MOST_TOLD)]
+        logger.warning(
+            "%d deliveries were refused: %s",
+            self._untold.total(),
+            "; ".join(words),
+            extra={"action": "deliveries_refused"},
+        )
+        self._untold, self._told_at = Counter(), self._clock()
+
+
+def _in_words(one: Refused) -> str:
+    """Say what was refused; the names and addresses hold nothing that could fool a reader."""
+    claimed = f" in the name of {one.names[0]}" if one.names else ""
+    return f"{REFUSAL_WORDS[one.reason]}{claimed}, from {one.address or 'several addresses'}"
+
+
+class NoteRefusals:
+    """Passes deliveries on, and notes those that are refused once they have been answered."""
+
+    def __init__(self, app: ASGIApp, *, refusals: Refusals) -> None:
+        self.app, self._refusals = app, refusals
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or not is_delivery(scope):
+            await self.app(scope, receive, send)
+            return
+        seen = _Seen(scope, receive, send)
+        try:
+            await self.app(scope, seen.receive, seen.send)
+        except Exception:
+            seen.status = BROKEN
+            raise
+        finally:
+            if seen.status >= FIRST_ERROR:
+                # Not now: what has been answered may not have left yet.
+                asyncio.get_running_loop().call_soon(self._note, seen)
+
+    def _note(self, seen: "_Seen") -> None:
+        self._refusals.note(seen.refused())
+
+
+class _Seen:
+    """One delivery: how its body begins, and what it was answered."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.status = 0
+        self._scope, self._receive, self._send = scope, receive, send
+        self._begin = bytearray()
+        self._is_cut_short = False
+
+    async def receive(self) -> Message:
+        """Pass on what arrives."""
+        message = await self._receive()
+        body = message.get("body", b"")
+        self._begin += body[: LONGEST_LOOK - len(self._begin)]
+        self._is_cut_short = self.status == 0 and message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on what is answered."""
+        self.status = message.get("status", self.status)
+        await self._send(message)
+
+    def refused(self) -> Refused:
+        """Say what was refused, and why."""
+        headers = Headers(scope=self._scope)
+        claim = claim_of(headers.get("content-type", ""), bytes(self._begin))
+        client, moment = self._scope.get("client"), now()
+        return Refused(
+            claim.names,
+            claim.github_id or claimed_target(headers),
+            neighbourhood(client[0])[:64] if client else "",
+            self._reason(headers),
+            1,
+            moment,
+            moment,
+        )
+
+    def _reason(self, headers: Headers) -> Refusal:
+        if self._scope.get("state", {}).get(NO_ROOM):
+            return Refusal.BUSY
+        if self._is_cut_short:
+            return Refusal.CUT_SHORT
+        if self.status == UNAUTHORIZED:
+            return _reason_of_signature(headers.getlist("x-hub-signature-256"))
+        return REASONS.get(self.status, Refusal.BUSY)
+
+
+def _reason_of_signature(given: list[str]) -> Refusal:
+    if not given:
+        return Refusal.MISSING_SIGNATURE
+    is_one = len(given) == 1 and is_well_formed(given[0])
+    return Refusal.WRONG_SIGNATURE if is_one else Refusal.MALFORMED_SIGNATURE
