@@ -147,7 +147,7 @@ class Refusals:
             return
         words = [f"{told} ({count})" for told, count in self._untold.most_common(MOST_TOLD)]
         logger.warning(
-            "%d deliveries were refused: %s",
+            "Deliveries refused: %d; mostly %s",
             self._untold.total(),
             "; ".join(words),
             extra={"action": "deliveries_refused"},
