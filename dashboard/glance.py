@@ -207,7 +207,7 @@ def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:
     return [
         MissedPushes(
             wrong.repository,
-            f"{_deliveries(wrong.count)} in its name refused, the last one "
+            f"{_deliveries(wrong.count)} refused, the last one "
             f"{REFUSAL_WORDS[wrong.reason]}. If GitHub sent it, give its webhook there the secret "
             "that Keystone has, or Keystone the other one: `keystone webhook-secret`",
         )
@@ -216,4 +216,6 @@ def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:
 
 
 def _deliveries(count: int) -> str:
-    return "1 delivery was" if count == 1 else f"{count:,} deliveries were"
+    if count == 1:
+        return "1 delivery in its name was"
+    return f"{count:,} deliveries in its name were"
