@@ -27,12 +27,13 @@ from receiver.errors import (
 )
 from receiver.proxies import neighbourhood
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 LONGEST_HEADERS = 32 * 1024
 MOST_HEADERS = 100
 LARGEST_BODY = MIB
-# GitHub sends no payload above 25 MB at all.
-LARGEST_BODIES: Mapping[str, int] = {WEBHOOK: 25 * MIB}
+# GitHub sends no payload above 25 MB at all. At the login anybody may have a body read.
+LARGEST_BODIES: Mapping[str, int] = {WEBHOOK: 25 * MIB, "/login": 16 * KIB}
 BODY_DEADLINE_S = 8.0
 MOST_DELIVERIES_AT_ONCE = 256
 MOST_DELIVERIES_OF_ONE = 192  # from one address
@@ -147,7 +148,8 @@ class _Body:
 
 
 def _too_large(most: int) -> TooLargeError:
-    return TooLargeError(f"the body is larger than {most // MIB} MiB")
+    told = f"{most // MIB} MiB" if most >= MIB else f"{most // KIB} KiB"
+    return TooLargeError(f"the body is larger than {told}")
 
 
 class DeliverySlots:
@@ -178,7 +180,7 @@ class DeliverySlots:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 503 when there is no room, or pass the delivery on."""
-        if scope["type"] != "http" or scope["path"] not in LARGEST_BODIES:
+        if scope["type"] != "http" or scope["path"] != WEBHOOK:
             await self.app(scope, receive, send)
             return
         place = _Place(neighbourhood(scope["client"][0]) if scope.get("client") else "")

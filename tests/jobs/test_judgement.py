@@ -63,7 +63,7 @@ class TestBudget:
         paths = frozenset("ab" * 2000 + f"{n:05}" for n in range(MOST_PATH_CHARACTERS // 4005))
         assert bounded_paths(paths) is not None
         worst = [
-            rules(1, *(f"{n:05}" + "*a" * 122 for n in range(a, a + 100)))[0] for a in range(200)
+            rules(1, *("*a" * 122 + f"{n:05}" for n in range(a, a + 100)))[0] for a in range(200)
         ]
         begun = time.process_time()
         verdicts = Judgement(replace(PUSH, paths=paths), worst).on(worst)
