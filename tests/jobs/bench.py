@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from jobs.app_input import AppInput
 from jobs.dispatch import dispatch
 from jobs.lease import GIVEN_UP
 from jobs.logs import log_path, read_log
-from jobs.models import App, CommitStatus, Deployment, Lease, Step
+from jobs.models import App, CommitStatus, Deployment, Lease, Step, now
 from jobs.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.records.apps import add_app
 from jobs.records.audit import Actor
@@ -21,7 +21,7 @@ from jobs.records.deployments import Request, cancel, request
 from jobs.records.pushes import judge
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState, StepName, StepState, Trigger
+from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
 from jobs.triggers import Push
 from tests.fakes import FakeRepository, FakeWorld
 
@@ -141,6 +141,17 @@ class Bench:
         with self.writing() as session:
             cancel(session, session.get_one(Deployment, deployment_id), TESTER)
 
+    def prove_releases(self) -> None:
+        """Have every live release have stood its trial; the watcher has not looked yet."""
+        with self.writing() as session:
+            session.exec(update(App).values(trial_ends_at=None))
+
+    def pass_trial(self, app: App) -> None:
+        """Have the first minute of an app's live release be over, and the watcher see it."""
+        with self.writing() as session:
+            session.get_one(App, app.id).trial_ends_at = now()
+        self.reconcile()
+
     def expire_leases(self) -> None:
         """Have every lease's holder be known to be gone."""
         with self.writing() as session:
@@ -215,6 +226,11 @@ class Bench:
         """Give the id of the one container of a deployment."""
         (found,) = self.containers_of(deployment_id)
         return found
+
+    def running_of(self, deployment_id: int) -> list[str]:
+        """Give the ids of the containers of a deployment that run."""
+        every, running = self.world.engine.all_containers, ContainerState.RUNNING
+        return [c for c in self.containers_of(deployment_id) if every[c].about.state is running]
 
     def containers_of(self, deployment_id: int) -> list[str]:
         """Give the ids of the containers of a deployment."""

@@ -18,7 +18,8 @@ def app(bench: Bench) -> App:
 
 
 def release(bench: Bench, *, works: bool = True, message: str = "Change something") -> Deployment:
-    """Deploy a commit that no other deployment has."""
+    """Deploy a commit that no other deployment has; what is live by then has stood its trial."""
+    bench.prove_releases()
     bench.world.engine.behaviour = Behaviour(exits=None if works else 1)
     files = {**FILES, "number": str(bench.pushed)}
     sha = bench.repository().commit(files, message=message)
@@ -122,6 +123,7 @@ class TestKeeping:
         assert kept(bench, app) == [3, 2]
         assert outdated(bench, app) == []
         go_back(bench, app, 3)
+        bench.pass_trial(app)
         assert tags(bench) == set(images[1:])
 
     def test_a_release_that_shares_its_image_with_a_kept_one_costs_nothing(
