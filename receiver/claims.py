@@ -8,10 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
-WEBHOOK = "/webhooks/github"
 FORM = "application/x-www-form-urlencoded"
 # GitHub sends `repository` before the commits of a push: in the first two kilobytes.
 LONGEST_LOOK = 64 * 1024
@@ -35,11 +33,6 @@ class Claim:
 
     names: tuple[str, ...] = ()
     github_id: int | None = None
-
-
-def is_delivery(scope: Mapping[str, Any]) -> bool:
-    """Whether a request is for the webhook; people like to end its address with a slash."""
-    return scope["method"] == "POST" and scope["path"] in {WEBHOOK, f"{WEBHOOK}/"}
 
 
 def claim_of(content_type: str, body: bytes, *, longest_look: int = LONGEST_LOOK) -> Claim:

@@ -2,9 +2,9 @@
 
 A connection that has not sent a whole head is worth nothing yet. It keeps its place until others
 need it: the oldest one of the same address goes first when an address holds too many, and the
-oldest of all when there is no room. A request that is being handled is never broken off. Requests
-have a share of their own, and deliveries have another one that no other request can use; of
-deliveries only one whose body has not arrived makes way for the next.
+oldest of all when there is no room. Requests have a share of their own, and deliveries have another
+one that no other request can use. A request makes way for the next one as long as its body has not
+arrived; from then on it is never broken off.
 
 Behind a trusted proxy all connections come from one address, so no bound by address holds there.
 """
@@ -35,10 +35,10 @@ class Bounds:
     Attributes:
         connections: in all, of whatever kind.
         waiting_of_one: without a request, of one address: heads not sent, and kept for later.
-        requests: being handled, besides deliveries.
+        requests: being received or handled, besides deliveries.
         requests_of_one: of these, of one address.
         deliveries: being received or handled; nothing else uses this share.
-        receiving_of_one: of these, of one address and without their whole body.
+        deliveries_of_one: of these, of one address.
     """
 
     connections: int = 2048
@@ -46,17 +46,19 @@ class Bounds:
     requests: int = 1024
     requests_of_one: int = 256
     deliveries: int = 256
-    receiving_of_one: int = 128
+    deliveries_of_one: int = 192
 
 
 def bounds_for(files: int) -> Bounds:
     """Give the bounds for a process that may open so many files; there is room for each share."""
     usual = Bounds()
     connections = max(min(usual.connections, files - KEPT_FILES), 64)
+    deliveries = min(usual.deliveries, connections // 4)
     return Bounds(
         connections=connections,
         requests=connections // 2,
-        deliveries=min(usual.deliveries, connections // 4),
+        deliveries=deliveries,
+        deliveries_of_one=deliveries * 3 // 4,
     )
 
 
@@ -125,6 +127,51 @@ class _Line(Generic[Waiting]):
         return None if address is None else next(iter(self._of.get(address, ())), None)
 
 
+class _Shares:
+    """The requests of one kind that are being received or handled."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most, self._most_of_one = most, most_of_one
+        self._count = 0
+        self._of: Counter[str] = Counter()  # by address
+        self._receiving: _Line[Share] = _Line()
+
+    def to_break_off(self, address: str | None) -> Share | None:
+        """Give the request that must make way for another one of an address, if one can."""
+        if self._is_greedy(address):
+            return self._receiving.oldest_of(address)
+        return self._receiving.oldest() if self._count >= self._most else None
+
+    def has_room(self, address: str | None) -> bool:
+        """Whether there is a place for one more request of an address."""
+        return self._count < self._most and not self._is_greedy(address)
+
+    def _is_greedy(self, address: str | None) -> bool:
+        return address is not None and self._of[address] >= self._most_of_one
+
+    def add(self, share: Share, *, is_whole: bool) -> None:
+        """Give a request its place."""
+        self._change(share.address, 1)
+        if not is_whole:
+            self._receiving.add(share, share.address)
+
+    def received(self, share: Share) -> None:
+        """Note that the body has arrived: the request makes way for no other any more."""
+        self._receiving.remove(share)
+
+    def remove(self, share: Share) -> None:
+        """Take the place back."""
+        self._change(share.address, -1)
+        self._receiving.remove(share)
+
+    def _change(self, address: str | None, by: int) -> None:
+        self._count += by
+        if address is not None:
+            self._of[address] += by
+            if not self._of[address]:
+                del self._of[address]
+
+
 class Pool:
     """The connections of this process; belongs to one event loop."""
 
@@ -133,10 +180,8 @@ class Pool:
         self._trusted = trusted
         self._addresses: dict[Connection, str | None] = {}  # of all; None: no bound by address
         self._waiting: _Line[Connection] = _Line()
-        self._receiving: _Line[Share] = _Line()
-        self._deliveries = 0
-        self._requests = 0
-        self._requests_of: Counter[str] = Counter()
+        self._requests = _Shares(self.bounds.requests, self.bounds.requests_of_one)
+        self._deliveries = _Shares(self.bounds.deliveries, self.bounds.deliveries_of_one)
 
     def open(self, connection: Connection, peer: str) -> None:
         """Let a connection in that has sent nothing yet; the oldest such one may make way."""
@@ -173,51 +218,28 @@ class Pool:
             is_whole: its body has arrived.
         """
         share = Share(connection, self._addresses.get(connection), is_delivery)
-        make_room = self._make_room_for_delivery if is_delivery else self._has_room
-        if not make_room(share):
+        shares = self._shares(share)
+        if (other := shares.to_break_off(share.address)) is not None:
+            self.end(other)
+            self._turn_out(other.connection)
+        if not shares.has_room(share.address):
             return None
+        shares.add(share, is_whole=is_whole)
         self._waiting.remove(connection)
-        self._count(share, 1)
-        if is_delivery and not is_whole:
-            self._receiving.add(share, share.address)
         return share
 
-    def _count(self, share: Share, change: int) -> None:
-        if share.is_delivery:
-            self._deliveries += change
-            return
-        self._requests += change
-        if share.address is not None:
-            self._requests_of[share.address] += change
-            if not self._requests_of[share.address]:
-                del self._requests_of[share.address]
-
-    def _has_room(self, share: Share) -> bool:
-        of_one = self._requests_of[share.address] if share.address is not None else 0
-        return self._requests < self.bounds.requests and of_one < self.bounds.requests_of_one
-
-    def _make_room_for_delivery(self, share: Share) -> bool:
-        if self._receiving.count(share.address) >= self.bounds.receiving_of_one:
-            self._break_off(self._receiving.oldest_of(share.address))
-        if self._deliveries >= self.bounds.deliveries:
-            self._break_off(self._receiving.oldest())
-        return self._deliveries < self.bounds.deliveries
-
-    def _break_off(self, share: Share | None) -> None:
-        if share is not None:
-            self.end(share)
-            self._turn_out(share.connection)
+    def _shares(self, share: Share) -> _Shares:
+        return self._deliveries if share.is_delivery else self._requests
 
     def received(self, share: Share) -> None:
-        """Note that the body of a delivery has arrived: it makes way for no other any more."""
-        self._receiving.remove(share)
+        """Note that the body of a request has arrived."""
+        self._shares(share).received(share)
 
     def end(self, share: Share) -> None:
         """Give the place of a request back; its connection, if it is open, waits for another."""
         if share.is_over:
             return
         share.is_over = True
-        self._receiving.remove(share)
-        self._count(share, -1)
+        self._shares(share).remove(share)
         if share.connection in self._addresses:
             self._waiting.add(share.connection, share.address)

@@ -14,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from receiver.claims import WEBHOOK, is_delivery
-from receiver.connections import NO_ROOM
+from receiver.connections import NO_ROOM, Bounds
 from receiver.errors import (
     BusyError,
     HeadersTooLargeError,
@@ -26,6 +25,7 @@ from receiver.errors import (
     answer_error,
 )
 from receiver.proxies import neighbourhood
+from receiver.webhook_path import WEBHOOK, is_delivery
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -35,8 +35,8 @@ LARGEST_BODY = MIB
 # GitHub sends no payload above 25 MB at all. At the login anybody may have a body read.
 LARGEST_BODIES: Mapping[str, int] = {WEBHOOK: 25 * MIB, "/login": 16 * KIB}
 BODY_DEADLINE_S = 8.0
-MOST_DELIVERIES_AT_ONCE = 256
-MOST_DELIVERIES_OF_ONE = 192  # from one address
+# Of one address here, too: behind a trusted proxy it is not known to the pool of connections.
+MOST_DELIVERIES_AT_ONCE, MOST_DELIVERIES_OF_ONE = Bounds().deliveries, Bounds().deliveries_of_one
 MOST_BYTES_AT_ONCE = 256 * MIB
 MOST_BYTES_OF_ONE = 64 * MIB
 

@@ -15,7 +15,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from receiver.claims import is_delivery
 from receiver.connections import NO_ROOM, POOL, Pool, Share
 from receiver.errors import (
     BusyError,
@@ -25,6 +24,7 @@ from receiver.errors import (
     TooSlowError,
     error_body,
 )
+from receiver.webhook_path import is_delivery
 
 LONGEST_HEAD = 64 * 1024
 HEAD_WITHIN_S = 10.0

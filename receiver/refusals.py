@@ -25,16 +25,19 @@ from jobs.errors import StorageError
 from jobs.models import now
 from jobs.records.refusals import Refused, configured_names, keep_refusals
 from jobs.states import REFUSAL_WORDS, Refusal
-from receiver.claims import LONGEST_LOOK, claim_of, claimed_target, is_delivery
+from receiver.claims import LONGEST_LOOK, claim_of, claimed_target
 from receiver.connections import NO_ROOM
 from receiver.proxies import neighbourhood
 from receiver.signature import is_well_formed
+from receiver.webhook_path import is_delivery
 
 logger = logging.getLogger(__name__)
 
 WRITTEN_EVERY_S = 5.0
 TOLD_EVERY_S = 60.0
 MOST_TOLD = 5
+# It is sent with the head, mostly in one packet.
+BEGINNING_WITHIN_S = 0.01
 # Kinds of refused deliveries that are told apart until they are written down.
 MOST_KINDS = 500
 MOST_KINDS_OF_ADDRESS = 20
@@ -54,7 +57,7 @@ Kind = tuple[str, str, Refusal]  # a configured repository's name or nothing, ad
 
 @dataclass
 class _Tally:
-    names: tuple[str, ...]
+    claimed: str
     github_id: int | None
     first_at: datetime
     last_at: datetime
@@ -75,8 +78,8 @@ class Refusals:
 
     def note(self, refused: Refused) -> None:
         """Count one more."""
-        known = (name for name in refused.names if name.lower() in self._configured)
-        name = next(known, "").lower()
+        claimed = refused.claimed.lower()
+        name = claimed if claimed in self._configured else ""
         kind = (name, refused.address, refused.reason)
         is_full = len(self._tallies) >= MOST_KINDS
         if kind not in self._tallies and (
@@ -84,10 +87,10 @@ class Refusals:
         ):
             kind = (name, "", refused.reason)
         if kind not in self._tallies:
-            self._tallies[kind] = _Tally((), None, refused.first_at, refused.last_at)
+            self._tallies[kind] = _Tally("", None, refused.first_at, refused.last_at)
             self._of_address[kind[1]] += 1
         tally = self._tallies[kind]
-        tally.names, tally.github_id = refused.names, refused.github_id
+        tally.claimed, tally.github_id = refused.claimed, refused.github_id
         tally.last_at, tally.count = refused.last_at, tally.count + refused.count
 
     async def keep(self) -> None:
@@ -116,7 +119,7 @@ class Refusals:
     def _take(self) -> list[Refused]:
         gathered = [
             Refused(
-                tally.names,
+                tally.claimed,
                 tally.github_id,
                 address,
                 reason,
@@ -157,7 +160,7 @@ class Refusals:
 
 def _in_words(one: Refused) -> str:
     """Say what was refused; the names and addresses hold nothing that could fool a reader."""
-    claimed = f" in the name of {one.names[0]}" if one.names else ""
+    claimed = f" in the name of {one.claimed}" if one.claimed else ""
     return f"{REFUSAL_WORDS[one.reason]}{claimed}, from {one.address or 'several addresses'}"
 
 
@@ -206,8 +209,17 @@ class _Seen:
 
     async def send(self, message: Message) -> None:
         """Pass on what is answered."""
-        self.status = message.get("status", self.status)
+        status = message.get("status", self.status)
+        if status == UNAUTHORIZED and not self._begin:
+            await self._look_at_beginning()
+        self.status = status
         await self._send(message)
+
+    async def _look_at_beginning(self) -> None:
+        """Take what has arrived of a body that was refused unread: it names the repository."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGINNING_WITHIN_S):
+                await self.receive()
 
     def refused(self) -> Refused:
         """Say what was refused, and why."""
@@ -215,7 +227,7 @@ class _Seen:
         claim = claim_of(headers.get("content-type", ""), bytes(self._begin))
         client, moment = self._scope.get("client"), now()
         return Refused(
-            claim.names,
+            next(iter(claim.names), ""),
             claim.github_id or claimed_target(headers),
             neighbourhood(client[0])[:64] if client else "",
             self._reason(headers),
@@ -227,10 +239,10 @@ class _Seen:
     def _reason(self, headers: Headers) -> Refusal:
         if self._scope.get("state", {}).get(NO_ROOM):
             return Refusal.BUSY
-        if self._is_cut_short:
-            return Refusal.CUT_SHORT
         if self.status == UNAUTHORIZED:
             return _reason_of_signature(headers.getlist("x-hub-signature-256"))
+        if self._is_cut_short:
+            return Refusal.CUT_SHORT
         return REASONS.get(self.status, Refusal.BUSY)
 
 

@@ -35,7 +35,6 @@ from receiver.api import (
     releases,
     repositories,
 )
-from receiver.claims import WEBHOOK
 from receiver.people import PEOPLE
 from receiver.routing import JSON, Endpoint
 from receiver.schemas import (
@@ -56,6 +55,7 @@ from receiver.schemas import (
     VariableInput,
     WebhookSecretInput,
 )
+from receiver.webhook_path import WEBHOOK
 from receiver.webhooks import receive_delivery
 
 ANYONE, VIEWER, DEPLOYER, ADMIN = Door.ANYONE, Role.VIEWER, Role.DEPLOYER, Role.ADMIN

@@ -6,7 +6,7 @@ have so many rows and no more: what is beyond is counted together, in a row with
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,14 +26,14 @@ class Refused:
     """Deliveries that were refused alike since the last time they were written down.
 
     Attributes:
-        names: "owner/name" of the repositories that the last of them named, the likeliest first.
+        claimed: "owner/name" of the repository that the last of them named; empty: none.
         github_id: GitHub's id of the repository, as the last of them claimed it.
         address: where they came from; empty: several addresses.
         reason: a wrong signature in the name of no configured repository is kept as of an unknown
             one: nobody could have signed that.
     """
 
-    names: tuple[str, ...]
+    claimed: str
     github_id: int | None
     address: str
     reason: Refusal
@@ -44,11 +44,11 @@ class Refused:
 
 def keep_refusals(session: Session, refused: Sequence[Refused]) -> None:
     """Add to what is kept of refused deliveries, and forget what is old or too much."""
-    configured = _configured(session, refused)
+    find = _finder(session, refused)
     before = session.exec(select(RefusedDelivery)).all()
     book, counts = _Book(before), Counter[Refusal]()
     for one in refused:
-        repository = _named(configured, one)
+        repository = find(one)
         reason = one.reason
         if repository is None and reason is Refusal.WRONG_SIGNATURE:
             reason = Refusal.UNKNOWN_REPOSITORY
@@ -68,20 +68,19 @@ def configured_names(session: Session) -> frozenset[str]:
     return frozenset(session.exec(select(Repository.name_key)))
 
 
-def _configured(session: Session, refused: Iterable[Refused]) -> Collection[Repository]:
-    names = {name.lower() for one in refused for name in one.names}
+def _finder(session: Session, refused: Iterable[Refused]) -> Callable[[Refused], Repository | None]:
+    """Read the repositories that are claimed; what is given finds the one of some deliveries."""
+    names = {one.claimed.lower() for one in refused}
     ids = {one.github_id for one in refused if one.github_id is not None}
     named = or_(col(Repository.name_key).in_(names), col(Repository.github_id).in_(ids))
-    return session.exec(select(Repository).where(named)).all()
+    rows = session.exec(select(Repository).where(named)).all()
+    by_name = {row.name_key: row for row in rows}
+    by_id = {row.github_id: row for row in rows if row.github_id is not None}
 
+    def find(one: Refused) -> Repository | None:
+        return by_name.get(one.claimed.lower()) or by_id.get(one.github_id or 0)
 
-def _named(configured: Collection[Repository], one: Refused) -> Repository | None:
-    by_name = {row.name_key: row for row in configured}
-    found = (by_name.get(name.lower()) for name in one.names)
-    named = next((row for row in found if row is not None), None)
-    if named is not None or one.github_id is None:
-        return named
-    return next((row for row in configured if row.github_id == one.github_id), None)
+    return find
 
 
 def _count(session: Session, counts: Counter[Refusal]) -> None:
@@ -118,7 +117,7 @@ class _Book:
             self._put(key, _empty_row(key, one.first_at))
         row = self._rows[key]
         row.count += one.count
-        row.claimed = next(iter(one.names), "") or row.claimed
+        row.claimed = one.claimed or row.claimed
         row.last_at = max(row.last_at, one.last_at)
 
     def _has_room(self, repository_id: int | None, address: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.claims import FORM, LONGEST_LOOK, MOST_NAMES, Claim, claim_of, is_delivery
+from receiver.claims import FORM, LONGEST_LOOK, MOST_NAMES, Claim, claim_of
 from tests.builders import payload
 
 JSON = "application/json"
@@ -82,17 +82,3 @@ def test_no_body_takes_long(piece: bytes, content_type: str) -> None:
 def test_whatever_is_sent_gives_a_claim(body: bytes, content_type: str) -> None:
     claim = claim_of(content_type, body)
     assert all(name.isascii() and name.count("/") == 1 for name in claim.names)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "expected"),
-    [
-        ("POST", "/webhooks/github", True),
-        ("POST", "/webhooks/github/", True),
-        ("POST", "/webhooks/github//", False),
-        ("GET", "/webhooks/github", False),
-        ("POST", "/webhooks/gitlab", False),
-    ],
-)
-def test_what_is_for_the_webhook(method: str, path: str, *, expected: bool) -> None:
-    assert is_delivery({"method": method, "path": path}) is expected

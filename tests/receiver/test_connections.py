@@ -23,7 +23,7 @@ SMALL = Bounds(
     requests=8,
     requests_of_one=5,
     deliveries=4,
-    receiving_of_one=3,
+    deliveries_of_one=3,
 )
 
 
@@ -138,6 +138,20 @@ class TestRequests:
         assert there.ask(HERE) is not None
         assert there.ask(HERE) is None
 
+    def test_whoever_sends_slowly_makes_way_for_others(self) -> None:
+        there = Pooled()
+        slow = [there.ask(f"192.0.2.{number}", is_whole=False) for number in range(8)]
+        assert there.ask(GITHUB) is not None
+        assert [one is not None and one.is_over for one in slow] == [True] + [False] * 7
+
+    def test_whoever_sends_slowly_makes_way_for_its_own_address_first(self) -> None:
+        there = Pooled()
+        others = there.ask(THERE, is_whole=False)
+        slow = [there.ask(HERE, is_whole=False) for _ in range(6)]
+        assert [one is not None and one.is_over for one in slow] == [True] + [False] * 5
+        assert others is not None
+        assert not others.is_over
+
 
 class TestDeliveries:
     def test_no_other_request_takes_their_places(self) -> None:
@@ -145,11 +159,13 @@ class TestDeliveries:
         for number in range(30):
             there.ask(f"192.0.2.{number}")
         there.come(30, HERE)
-        assert all(there.deliver() for _ in range(4))
+        assert all(there.deliver() for _ in range(3))
 
     def test_they_take_no_other_s(self) -> None:
         there = Pooled()
-        assert [there.deliver() is not None for _ in range(5)] == [True] * 4 + [False]
+        assert [there.deliver() is not None for _ in range(4)] == [True] * 3 + [False]
+        assert there.deliver(THERE) is not None
+        assert there.deliver(HERE) is None
         assert there.ask(HERE) is not None
 
     def test_of_those_that_are_not_whole_the_oldest_makes_way(self) -> None:
@@ -160,11 +176,6 @@ class TestDeliveries:
         assert slow[0] is not None
         assert isinstance(slow[0].connection, Wire)
         assert slow[0].connection.has_made_way
-
-    def test_of_one_address_few_are_received_at_once(self) -> None:
-        there = Pooled()
-        slow = [there.deliver(HERE, is_whole=False) for _ in range(4)]
-        assert [one is not None and one.is_over for one in slow] == [True, False, False, False]
 
     def test_one_that_has_arrived_stays(self) -> None:
         there = Pooled()

@@ -193,11 +193,10 @@ def test_github_which_follows_no_redirect_is_taken_at_an_address_with_a_slash(
     client: TestClient, runtime: WebRuntime
 ) -> None:
     request = signed_push(webhook_secret(make_app(runtime)))
-    for expected in (202, 200):
-        answer = client.post(f"{WEBHOOK}/", content=request.body, headers=request.headers)
+    for slashes, expected in (("/", 202), ("//", 200)):
+        answer = client.post(f"{WEBHOOK}{slashes}", content=request.body, headers=request.headers)
         assert answer.status_code == expected
     assert client.get(f"{WEBHOOK}/").status_code == 308
-    assert client.post(f"{WEBHOOK}//", content=request.body).status_code == 308
 
 
 def test_the_bounds_of_a_delivery_hold_at_an_address_with_a_slash(port: int) -> None:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
@@ -191,6 +192,22 @@ class TestOnTheWire:
             cut.sendall(head("POST", WEBHOOK, **given, **signature) + body[:10])
         wait_for(lambda: reasons() == ["cut_short", "unknown_repository"])
 
+    @pytest.mark.parametrize("has_come", [True, False])
+    def test_a_body_that_is_refused_unread_names_its_repository_if_it_has_come(
+        self, runtime: WebRuntime, *, has_come: bool
+    ) -> None:
+        refusals = Refusals(runtime.database)
+        body = json.dumps(payload("push")).encode()
+        begin = head("POST", WEBHOOK, Content_Type=JSON, Content_Length=str(len(body)))
+        app = NoteRefusals(PlainTextResponse("no", 401), refusals=refusals)
+        with serving(app) as port, connected(port) as connection:
+            connection.sendall(begin + body * has_come)
+            assert read_answer(connection).status == 401
+            wait_for(lambda: bool(refusals._tallies))
+        ((kind, tally),) = refusals._tallies.items()
+        assert kind[2] is Refusal.MISSING_SIGNATURE
+        assert tally.claimed == ("octo/web" if has_come else "")
+
     def test_one_that_makes_way_was_refused_since_there_was_no_room(
         self, runtime: WebRuntime
     ) -> None:
@@ -224,7 +241,7 @@ def wait_for(is_so: Callable[[], bool]) -> None:
 
 def refused(**changes: object) -> Refused:
     fields: dict[str, Any] = {
-        "names": ("octo/web",),
+        "claimed": "octo/web",
         "github_id": None,
         "address": "192.0.2.1",
         "reason": Refusal.WRONG_SIGNATURE,
@@ -247,17 +264,17 @@ class TestInMemory:
         refusals = Refusals(runtime.database)
         refusals._configured = frozenset(f"octo/{number}" for number in range(100))
         for number in range(100):
-            refusals.note(refused(names=(f"octo/{number}",)))
+            refusals.note(refused(claimed=f"octo/{number}"))
         of_one = [address for _, address, _ in refusals._tallies if address]
         assert len(of_one) == MOST_KINDS_OF_ADDRESS
 
     def test_names_that_nobody_configured_are_one_kind(self, runtime: WebRuntime) -> None:
         refusals = Refusals(runtime.database)
         for number in range(1000):
-            refusals.note(refused(names=(f"eve/{number}",)))
+            refusals.note(refused(claimed=f"eve/{number}"))
         ((kind, tally),) = refusals._tallies.items()
         assert kind == ("", "192.0.2.1", Refusal.WRONG_SIGNATURE)
-        assert (tally.names, tally.count) == (("eve/999",), 1000)
+        assert (tally.claimed, tally.count) == ("eve/999", 1000)
 
     def test_what_cannot_be_written_down_stays(self) -> None:
         broken = Database("sqlite:////nowhere/keystone.db")

@@ -111,8 +111,8 @@ def test_what_others_wrote_cannot_play_tricks_on_the_terminal(
 def test_what_was_refused_is_shown_with_the_reason(keystone: Commands, inside: Inside) -> None:
     assert keystone("deliveries", "--refused").stdout.strip() == "Nothing was refused."
     moment = now()
-    wrong = Refused(("octo/web",), None, "140.82.112.1", Refusal.WRONG_SIGNATURE, 3, moment, moment)
-    several = replace(wrong, names=("eve/none",), address="")
+    wrong = Refused("octo/web", None, "140.82.112.1", Refusal.WRONG_SIGNATURE, 3, moment, moment)
+    several = replace(wrong, claimed="eve/none", address="")
     with inside.database.writing() as session:
         keep_refusals(session, [several, wrong])
     first, second = keystone("deliveries", "--refused").stdout.splitlines()[1:]

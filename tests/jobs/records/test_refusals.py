@@ -21,8 +21,8 @@ from jobs.states import DeliveryOutcome, Refusal
 from tests.jobs.bench import Bench
 
 AT = now()
-WRONG = Refused(("octo/web",), None, "140.82.112.1", Refusal.WRONG_SIGNATURE, 1, AT, AT)
-STRANGE = replace(WRONG, names=("eve/none",), address="192.0.2.1")
+WRONG = Refused("octo/web", None, "140.82.112.1", Refusal.WRONG_SIGNATURE, 1, AT, AT)
+STRANGE = replace(WRONG, claimed="eve/none", address="192.0.2.1")
 
 
 @pytest.fixture
@@ -55,10 +55,9 @@ class TestKeeping:
     @pytest.mark.parametrize(
         "claim",
         [
-            {"names": ("Octo/WEB",)},
-            {"names": ("eve/fork", "octo/web")},
-            {"names": (), "github_id": 77},
-            {"names": ("octo/renamed",), "github_id": 77},
+            {"claimed": "Octo/WEB"},
+            {"claimed": "", "github_id": 77},
+            {"claimed": "octo/renamed", "github_id": 77},
         ],
     )
     def test_a_repository_is_known_by_its_name_or_its_id(
@@ -71,7 +70,7 @@ class TestKeeping:
     def test_no_secret_could_have_signed_for_a_repository_that_is_not_configured(
         self, session: Session
     ) -> None:
-        keep_refusals(session, [STRANGE, replace(STRANGE, names=(), github_id=78)])
+        keep_refusals(session, [STRANGE, replace(STRANGE, claimed="", github_id=78)])
         (row,) = rows(session)
         assert (row.repository_id, row.reason) == (None, Refusal.UNKNOWN_REPOSITORY)
         assert (row.claimed, row.count) == ("eve/none", 2)
