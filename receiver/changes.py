@@ -77,7 +77,10 @@ def _fingerprint(session: Session) -> list[Any]:
 def _newest() -> Iterator[AnySelect]:
     for table in (Deployment, Delivery, AuditEvent, CommitStatus):
         yield sqlalchemy.select(func.max(table.id))
-    yield sqlalchemy.select(func.max(RefusedDelivery.last_at), func.sum(RefusedDelivery.count))
+    # Not how often: strangers would have every page asked for again every few seconds.
+    yield sqlalchemy.select(func.max(RefusedDelivery.first_at), func.count()).where(
+        col(RefusedDelivery.repository_id).is_not(None)
+    )
 
 
 def _going_on() -> Iterator[AnySelect]:

@@ -1,10 +1,10 @@
 """Who may hold how many connections: shares instead of one pool that a single sender can fill.
 
-A connection that has not sent a whole head is worth nothing yet. It keeps its place until others
-need it: the oldest one of the same address goes first when an address holds too many, and the
-oldest of all when there is no room. Requests have a share of their own, and deliveries have another
-one that no other request can use. A request makes way for the next one as long as its body has not
-arrived; from then on it is never broken off.
+A connection without a request (its head has not arrived, or it is kept open for the next one) is
+evicted when others need its place: the oldest one of an address that holds too many, or the oldest
+of all when the pool is full. Requests have a share of their own, and deliveries have another one
+that no other request can use. A request is evicted for the next one only until its body has
+arrived.
 
 Behind a trusted proxy all connections come from one address, so no bound by address holds there.
 """
@@ -75,8 +75,8 @@ def raise_file_limit() -> int:
 class Connection(Protocol):
     """What the pool asks of a connection."""
 
-    def make_way(self) -> None:
-        """Close at once; a request that has begun to arrive is told why, if it can be."""
+    def evict(self) -> None:
+        """Close at once; whoever has begun to send a request is told why, if that is possible."""
 
 
 @dataclass(eq=False)
@@ -136,8 +136,8 @@ class _Shares:
         self._of: Counter[str] = Counter()  # by address
         self._receiving: _Line[Share] = _Line()
 
-    def to_break_off(self, address: str | None) -> Share | None:
-        """Give the request that must make way for another one of an address, if one can."""
+    def to_evict(self, address: str | None) -> Share | None:
+        """Give the request to evict before another one of an address has a place, if any."""
         if self._is_greedy(address):
             return self._receiving.oldest_of(address)
         return self._receiving.oldest() if self._count >= self._most else None
@@ -156,7 +156,7 @@ class _Shares:
             self._receiving.add(share, share.address)
 
     def received(self, share: Share) -> None:
-        """Note that the body has arrived: the request makes way for no other any more."""
+        """Note that the body has arrived: the request is not evicted any more."""
         self._receiving.remove(share)
 
     def remove(self, share: Share) -> None:
@@ -184,23 +184,23 @@ class Pool:
         self._deliveries = _Shares(self.bounds.deliveries, self.bounds.deliveries_of_one)
 
     def open(self, connection: Connection, peer: str) -> None:
-        """Let a connection in that has sent nothing yet; the oldest such one may make way."""
+        """Let a connection in that has sent nothing yet; the oldest such one may be evicted."""
         address = self._addresses[connection] = self._address(peer)
         self._waiting.add(connection, address)
         if self._waiting.count(address) > self.bounds.waiting_of_one:
-            self._turn_out(self._waiting.oldest_of(address))
+            self._evict(self._waiting.oldest_of(address))
         if len(self._addresses) > self.bounds.connections:
-            self._turn_out(self._waiting.oldest())
+            self._evict(self._waiting.oldest())
 
     def _address(self, peer: str) -> str | None:
         found = read_address(peer)
         is_bound = found is not None and not is_among(found, self._trusted)
         return neighbourhood(peer) if is_bound else None
 
-    def _turn_out(self, connection: Connection | None) -> None:
+    def _evict(self, connection: Connection | None) -> None:
         if connection is not None:
             self.close(connection)
-            connection.make_way()
+            connection.evict()
 
     def close(self, connection: Connection) -> None:
         """Forget a connection; a request of it that is still handled keeps its place."""
@@ -219,9 +219,9 @@ class Pool:
         """
         share = Share(connection, self._addresses.get(connection), is_delivery)
         shares = self._shares(share)
-        if (other := shares.to_break_off(share.address)) is not None:
+        if (other := shares.to_evict(share.address)) is not None:
             self.end(other)
-            self._turn_out(other.connection)
+            self._evict(other.connection)
         if not shares.has_room(share.address):
             return None
         shares.add(share, is_whole=is_whole)

@@ -155,9 +155,9 @@ def _too_large(most: int) -> TooLargeError:
 class DeliverySlots:
     """Bounds the deliveries in work at once, and the memory their bodies take together.
 
-    A place is taken by what has arrived whole. What has not holds memory only: no more of it than
-    one address may, and only as long as nobody else needs it. The largest makes way first, as a
-    push is small.
+    A delivery takes a place once its body has arrived. Until then it only holds memory: no more
+    than one address may hold, and the largest of them is evicted when another delivery needs that
+    memory, since a push is small.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class DeliverySlots:
         async def receive_into_room() -> Message:
             if place.is_whole:
                 return await receive()
-            message = await _unless_it_makes_way(place, receive)
+            message = await _receive_unless_evicted(place, receive)
             if message["type"] == "http.request":
                 self._make_room(place, message)
             return message
@@ -206,13 +206,13 @@ class DeliverySlots:
             raise _busy()
         while self._bytes[place.address] + size > self._most_bytes_of_one:
             of_one = [other for other in self._arriving if other.address == place.address]
-            self._make_way(of_one, place.bytes + size)
+            self._evict_larger(of_one, place.bytes + size)
         while size > self._room:
-            self._make_way(self._arriving, place.bytes + size)
+            self._evict_larger(self._arriving, place.bytes + size)
         self._take(place, size, is_whole=is_whole)
 
-    def _make_way(self, arriving: "Iterable[_Place]", size: int) -> None:
-        """Have the largest of some make way for a body of a size.
+    def _evict_larger(self, arriving: "Iterable[_Place]", size: int) -> None:
+        """Evict the largest of some deliveries for a body of a size.
 
         Raises:
             BusyError: none of them is larger than that.
@@ -221,7 +221,7 @@ class DeliverySlots:
         if largest is None or largest.bytes <= size:
             raise _busy()
         self._give_back(largest)
-        largest.make_way()
+        largest.evict()
 
     def _take(self, place: "_Place", size: int, *, is_whole: bool) -> None:
         self._room -= size
@@ -256,23 +256,23 @@ class _Place:
     address: str
     bytes: int = 0
     is_whole: bool = False
-    has_made_way: bool = False
+    is_evicted: bool = False
     waits: asyncio.Timeout | None = None  # for more of its body
 
-    def make_way(self) -> None:
-        """Have what receives the body end at once."""
-        self.has_made_way = True
+    def evict(self) -> None:
+        """Have the wait for the rest of the body end at once."""
+        self.is_evicted = True
         if self.waits is not None:
             self.waits.reschedule(0)
 
 
-async def _unless_it_makes_way(place: _Place, receive: Receive) -> Message:
+async def _receive_unless_evicted(place: _Place, receive: Receive) -> Message:
     """Receive the next piece of a body.
 
     Raises:
-        BusyError: the place was needed for another delivery.
+        BusyError: the memory was needed for another delivery.
     """
-    if place.has_made_way:
+    if place.is_evicted:
         raise _busy()
     try:
         async with asyncio.timeout(None) as place.waits:

@@ -129,11 +129,12 @@ class BoundedHttp(HttpToolsProtocol):
             self._look_timer.cancel()
         super().connection_lost(exc)
 
-    def make_way(self) -> None:
-        """Close at once, for a connection that has more use for the place."""
+    def evict(self) -> None:
+        """Close at once: another connection needs the place."""
         if self._cycle is not None:
             self._cycle.scope["state"][NO_ROOM] = True
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        is_leaving = self.transport.is_closing() or self.transport.get_write_buffer_size()
+        if self._is_being_answered or is_leaving:
             self.transport.abort()
         elif self._held or self._is_receiving:
             self._refuse(NO_PLACE)
@@ -153,7 +154,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — ours says what to do
         """Refuse what the parser does not take; an answer that has begun would only be garbled."""
-        if self._cycle is not None and self._cycle.response_started:
+        if self._is_being_answered:
             self.transport.abort()
         else:
             self._refuse(NOT_HTTP)
@@ -199,6 +200,10 @@ class BoundedHttp(HttpToolsProtocol):
     @property
     def _is_receiving(self) -> bool:
         return self._cycle is not None and self._cycle.more_body
+
+    @property
+    def _is_being_answered(self) -> bool:
+        return self._cycle is not None and self._cycle.response_started
 
     # --- What is handled
 

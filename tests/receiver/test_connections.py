@@ -1,4 +1,4 @@
-"""The pool of connections: who makes way for whom, and what nobody else can use up."""
+"""The pool of connections: which one is evicted, and what nobody else can use up."""
 
 import resource
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ SMALL = Bounds(
 
 @dataclass(eq=False)
 class Wire:
-    """A connection that only remembers whether it had to make way."""
+    """A connection that only remembers whether it was evicted."""
 
-    has_made_way: bool = False
+    is_evicted: bool = False
 
-    def make_way(self) -> None:
-        self.has_made_way = True
+    def evict(self) -> None:
+        self.is_evicted = True
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Pooled:
 
 
 def out(wires: list[Wire]) -> list[bool]:
-    return [wire.has_made_way for wire in wires]
+    return [wire.is_evicted for wire in wires]
 
 
 class TestWaiting:
@@ -89,7 +89,7 @@ class TestWaiting:
         there.come(1, HERE)
         assert out(first) == [False, True, False, False]
 
-    def test_whoever_is_being_answered_does_not_make_way(self) -> None:
+    def test_whoever_is_being_answered_is_not_evicted(self) -> None:
         there = Pooled()
         asking = there.come(4, HERE)
         for wire in asking:
@@ -175,7 +175,7 @@ class TestDeliveries:
         assert [one is not None and one.is_over for one in slow] == [True, True, False, False]
         assert slow[0] is not None
         assert isinstance(slow[0].connection, Wire)
-        assert slow[0].connection.has_made_way
+        assert slow[0].connection.is_evicted
 
     def test_one_that_has_arrived_stays(self) -> None:
         there = Pooled()

@@ -281,7 +281,7 @@ def test_a_large_body_that_has_not_arrived_makes_way_for_a_small_one() -> None:
         assert read_answer(slow).status == 503
 
 
-def test_one_that_is_larger_makes_no_other_make_way() -> None:
+def test_one_that_is_larger_evicts_no_other() -> None:
     slots = DeliverySlots(echo_size, most_bytes=100)
     with serving(slots) as port, connected(port) as slow, connected(port) as large:
         slow.sendall(head("POST", WEBHOOK, Content_Length="60") + b"x" * 59)
