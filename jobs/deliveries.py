@@ -140,10 +140,10 @@ def wrong_secrets(session: Session, *, since: datetime) -> list[WrongSecret]:
             col(RefusedDelivery.last_at) > since,
             or_(accepted.is_(None), col(RefusedDelivery.last_at) > accepted),
         )
-        .order_by(Repository.name_key, col(RefusedDelivery.last_at))
     )
+    rows = sorted(session.exec(statement), key=lambda found: (found[1], found[0].last_at))
     found: dict[str, WrongSecret] = {}
-    for row, name in session.exec(statement):
+    for row, name in rows:
         count = found[name].count if name in found else 0
         found[name] = WrongSecret(name, row.reason, count + row.count)
     return list(found.values())

@@ -31,7 +31,7 @@ from receiver.api.questions import Questions
 from receiver.api.streams import Streams
 from receiver.attempts import LoginGate
 from receiver.changes import Changes
-from receiver.connections import POOL, Pool, bounds_for, raise_file_limit
+from receiver.connections import KEPT_FILES, POOL, Bounds, Pool, bounds_for, raise_file_limit
 from receiver.errors import answer_error
 from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
@@ -142,7 +142,23 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     refusals: Refusals = app.state.refusals
     keeping = asyncio.create_task(refusals.keep())
     # For `receiver.protocol`, which is not ours to make.
-    yield {POOL: Pool(bounds_for(raise_file_limit()), trusted=runtime.settings.trusted_proxies)}
+    yield {POOL: Pool(_bounds(), trusted=runtime.settings.trusted_proxies)}
     keeping.cancel()
     await refusals.write_down()
     runtime.database.close()
+
+
+def _bounds() -> Bounds:
+    files = raise_file_limit()
+    bounds = bounds_for(files)
+    if bounds.connections < Bounds().connections:
+        logger.warning(
+            "only %d connections are served at once: this process may open %d files, and needs %d "
+            "for %d (`ulimit -n`, or LimitNOFILE of the service)",
+            bounds.connections,
+            files,
+            Bounds().connections + KEPT_FILES,
+            Bounds().connections,
+            extra={"action": "few_files"},
+        )
+    return bounds

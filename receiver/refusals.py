@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,7 +53,7 @@ REASONS: Mapping[int, Refusal] = {
     431: Refusal.TOO_LARGE,
 }
 
-Kind = tuple[str, str, Refusal]  # a configured repository's name or nothing, address, reason
+Kind = tuple[str, str, Refusal]  # the name of a configured repository or nothing, address, reason
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Refusals:
         self._database, self._clock = database, clock
         self._tallies: dict[Kind, _Tally] = {}
         self._of_address: Counter[str] = Counter()
-        self._configured: frozenset[str] = frozenset()
+        self._configured: frozenset[str] | None = None  # None: not known yet
         self._writing = CapacityLimiter(1)
         self._untold: Counter[str] = Counter()
         self._told_at = -TOLD_EVERY_S
@@ -79,7 +80,8 @@ class Refusals:
     def note(self, refused: Refused) -> None:
         """Count one more."""
         claimed = refused.claimed.lower()
-        name = claimed if claimed in self._configured else ""
+        is_configured = self._configured is None or claimed in self._configured
+        name = claimed if is_configured else ""
         kind = (name, refused.address, refused.reason)
         is_full = len(self._tallies) >= MOST_KINDS
         if kind not in self._tallies and (
@@ -95,8 +97,6 @@ class Refusals:
 
     async def keep(self) -> None:
         """Write down what has gathered, every few seconds, for as long as this is awaited."""
-        with suppress(StorageError):
-            await self._in_thread(self._learn_names)
         while True:
             await asyncio.sleep(WRITTEN_EVERY_S)
             await self.write_down()
@@ -108,41 +108,31 @@ class Refusals:
         if not gathered:
             return
         try:
-            await self._in_thread(lambda: self._write(gathered))
-        except StorageError as exc:
-            logger.warning("%s", exc, extra={"action": "refusals_not_written"})
+            await to_thread.run_sync(self._write, gathered, limiter=self._writing)
+        except (StorageError, DBAPIError) as exc:
+            cause = exc if isinstance(exc, StorageError) else type(exc).__name__
+            logger.warning(
+                "refusals not written: %s", cause, extra={"action": "refusals_not_written"}
+            )
             for refused in gathered:
                 self.note(refused)
-        else:
-            self._untold.update({_in_words(one): one.count for one in gathered})
+            return
+        for one in gathered:
+            self._untold[_in_words(one)] += one.count
 
     def _take(self) -> list[Refused]:
         gathered = [
-            Refused(
-                tally.claimed,
-                tally.github_id,
-                address,
-                reason,
-                tally.count,
-                tally.first_at,
-                tally.last_at,
-            )
+            Refused(address=address, reason=reason, **vars(tally))
             for (_, address, reason), tally in self._tallies.items()
         ]
         self._tallies, self._of_address = {}, Counter()
         return gathered
 
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        await to_thread.run_sync(work, limiter=self._writing)
-
-    def _learn_names(self) -> None:
-        with self._database.reading() as session:
-            self._configured = configured_names(session)
-
     def _write(self, gathered: list[Refused]) -> None:
         with self._database.writing() as session:
             keep_refusals(session, gathered)
-        self._learn_names()
+        with self._database.reading() as session:
+            self._configured = configured_names(session)
 
     def _tell(self) -> None:
         """Log what was refused since it was logged last, in one line a minute at most."""
@@ -227,13 +217,13 @@ class _Seen:
         claim = claim_of(headers.get("content-type", ""), bytes(self._begin))
         client, moment = self._scope.get("client"), now()
         return Refused(
-            next(iter(claim.names), ""),
-            claim.github_id or claimed_target(headers),
-            neighbourhood(client[0])[:64] if client else "",
-            self._reason(headers),
-            1,
-            moment,
-            moment,
+            claimed=next(iter(claim.names), ""),
+            github_id=claim.github_id or claimed_target(headers),
+            address=neighbourhood(client[0])[:64] if client else "",
+            reason=self._reason(headers),
+            count=1,
+            first_at=moment,
+            last_at=moment,
         )
 
     def _reason(self, headers: Headers) -> Refusal:

@@ -270,11 +270,25 @@ class TestInMemory:
 
     def test_names_that_nobody_configured_are_one_kind(self, runtime: WebRuntime) -> None:
         refusals = Refusals(runtime.database)
+        refusals._configured = frozenset()
         for number in range(1000):
             refusals.note(refused(claimed=f"eve/{number}"))
         ((kind, tally),) = refusals._tallies.items()
         assert kind == ("", "192.0.2.1", Refusal.WRONG_SIGNATURE)
         assert (tally.claimed, tally.count) == ("eve/999", 1000)
+
+    def test_names_are_told_apart_until_it_is_known_which_are_configured(
+        self, runtime: WebRuntime
+    ) -> None:
+        make_app(runtime)
+        refusals = Refusals(runtime.database)
+        for claimed in ("octo/web", "eve/one", "eve/two"):
+            refusals.note(refused(claimed=claimed))
+        assert len(refusals._tallies) == 3
+        asyncio.run(refusals.write_down())
+        for claimed in ("octo/web", "eve/one", "eve/two"):
+            refusals.note(refused(claimed=claimed))
+        assert len(refusals._tallies) == 2
 
     def test_what_cannot_be_written_down_stays(self) -> None:
         broken = Database("sqlite:////nowhere/keystone.db")

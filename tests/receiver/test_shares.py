@@ -27,7 +27,7 @@ from jobs.states import Role
 from jobs.web_server import web_command
 from receiver.api.streams import MOST, MOST_OF_ONE
 from receiver.app import create_app
-from receiver.connections import Bounds, raise_file_limit
+from receiver.connections import Bounds, bounds_for, raise_file_limit
 from receiver.protocol import MOST_AHEAD, BoundedHttp
 from tests.builders import (
     WebRuntime,
@@ -68,7 +68,7 @@ def port(runtime: WebRuntime, secret: SecretStr) -> Iterator[int]:
 
 
 @contextmanager
-def web_process(settings: WebSettings) -> Iterator[int]:
+def web_process(settings: WebSettings, *, ulimit: str = "-Sn 1024") -> Iterator[int]:
     (port,) = free_ports(1)
     command = web_command(settings.model_copy(update={"port": port}))
     environment = {
@@ -78,7 +78,7 @@ def web_process(settings: WebSettings) -> Iterator[int]:
         "KEYSTONE_SECRET_KEY": SECRET_KEY.get_secret_value(),
         "KEYSTONE_PORT": str(port),
     }
-    limited = ["sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh", *command]
+    limited = ["sh", "-c", f'ulimit {ulimit}; exec "$@"', "sh", *command]
     log = Path(settings.data_dir, "web.log")
     with log.open("wb") as output, subprocess.Popen(limited, env=environment, stderr=output) as web:
         try:
@@ -131,10 +131,10 @@ def push(port: int, secret: SecretStr, number: int) -> tuple[int, float]:
         return read_answer(connection).status, time.monotonic() - began
 
 
-def all_are_taken(port: int, secret: SecretStr) -> None:
-    with ThreadPoolExecutor(PUSHES) as pool:
-        found = list(pool.map(lambda number: push(port, secret, number), range(PUSHES)))
-    assert Counter(status for status, _ in found) == {202: PUSHES}
+def all_are_taken(port: int, secret: SecretStr, *, pushes: int = PUSHES) -> None:
+    with ThreadPoolExecutor(pushes) as pool:
+        found = list(pool.map(lambda number: push(port, secret, number), range(pushes)))
+    assert Counter(status for status, _ in found) == {202: pushes}
     assert max(took for _, took in found) < GITHUB_WAITS_S
 
 
@@ -184,6 +184,16 @@ def test_half_sent_deliveries_keep_no_push_out(
     with ExitStack() as stack:
         hold(stack, port, begun + b"{" * 100_000, 2 * Bounds().deliveries, *sources)
         all_are_taken(port, secret)
+
+
+def test_a_process_that_may_open_few_files_serves_fewer_and_says_so(
+    runtime: WebRuntime, secret: SecretStr
+) -> None:
+    with web_process(runtime.settings, ulimit="-n 400") as port, ExitStack() as stack:
+        hold(stack, port, b"GET /login HTTP/1.1\r\nHost: x\r\n", 300, *SEVERAL)
+        all_are_taken(port, secret, pushes=bounds_for(400).deliveries_of_one)
+    log = Path(runtime.settings.data_dir, "web.log").read_text()
+    assert "only 100 connections are served at once" in log
 
 
 def test_half_sent_requests_keep_no_push_and_no_person_out(port: int, secret: SecretStr) -> None:
