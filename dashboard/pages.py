@@ -24,6 +24,7 @@ from jobs.errors import NotFoundError, StorageError
 from jobs.models import now
 from jobs.settings import Settings
 from jobs.states import Role
+from jobs.text import shown_name
 from jobs.visitors import Visitor
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,14 @@ HEADERS = {
 # Words of ours only, for what a form has done: the address says which, and anybody can write that.
 DONE = {
     "save": "Saved.",
+    "save-moved": "Saved. The repository is fetched from another server now, so its token was "
+    "taken away: set another under Repository.",
+    "remove-app": "The app is gone.",
+    "remove-app-last": "The app is gone, and its repository with it: remove its webhook on GitHub, "
+    "too.",
+    "remove-repository": "The repository is gone: remove its webhook on GitHub, too.",
+    "set-github-id": "The id is kept; GitHub is asked for the name that belongs to it.",
+    "forget-github-id": "The id is forgotten; GitHub is asked for it.",
     "set-variable": "The variable is set; the container has it from the next deployment on.",
     "unset-variable": "The variable is gone; the container has it until the next deployment.",
     "set-certificate": "The certificate is kept; the router has it in a moment.",
@@ -91,6 +100,7 @@ def _environment() -> Environment:
             "space",
         )
     }
+    environment.filters["shown"] = shown_name
     environment.filters["age"] = lambda moment: labels.age(moment, now())
     environment.filters["waited"] = lambda moment: labels.waited(moment, now())
     environment.globals |= {"icon": charts.icon, "labels": labels, "Role": Role}

@@ -6,7 +6,10 @@ And what it does for it: the web process cannot reach GitHub.
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
+
+from pydantic import SecretStr
 
 from jobs.adapters.ports import Container, Forge
 from jobs.bus import ERRANDS, Question
@@ -17,6 +20,7 @@ from jobs.hooks import install_hook
 from jobs.logs import shown
 from jobs.models import App, Release
 from jobs.records.audit import Actor
+from jobs.records.environment import open_variables
 from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -26,6 +30,7 @@ from jobs.work import Tools
 
 WAIT_S = 2.0
 MOST_LINES = 5000
+MOST_REDACTORS = 16
 
 
 def answer_next(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -80,12 +85,20 @@ def container_output(
 
 
 def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:
-    """Mask what the live release was told in confidence, should the app repeat it."""
+    """Mask what the live release was told in confidence, and what the next one will be."""
     with runtime.database.reading() as session:
         release = session.get(Release, app.live_release_id)
-    if release is None:
-        return Redactor()
-    return Redactor(secrets_of(open_environment(release.environment, runtime.vault).values()))
+        told = open_variables(session, app, runtime.vault)
+    variables = [*told.values()]
+    if release is not None:
+        variables += open_environment(release.environment, runtime.vault).values()
+    return _redactor_of(frozenset(secrets_of(variables)))
+
+
+@lru_cache(maxsize=MOST_REDACTORS)
+def _redactor_of(secrets: frozenset[SecretStr]) -> Redactor:
+    # To make one takes long, and somebody who follows the output asks twice a second.
+    return Redactor(secrets)
 
 
 def view(found: Container | None) -> ContainerView:

@@ -1,11 +1,14 @@
 """The kinds of column the tables are made of, and how their constraints are named."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import SQLModel
+
+from jobs.text import one_line, several_lines, shown_name
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -48,6 +51,44 @@ class WordColumn(TypeDecorator[Word]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
         """Read the word back as its enum."""
         return None if value is None else self.words(value)
+
+
+class OneLine(TypeDecorator[str]):
+    """Text that people read on one line, cleaned when it is stored and when it is read.
+
+    Earlier versions have stored it with characters that would fool a reader. Not for what is
+    compared with the outside, as a ref or a commit: that is kept as it is.
+    """
+
+    impl = String
+    cache_ok = True
+    cleaned: Callable[[str], str] = staticmethod(one_line)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        super().__init__(length)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Store what may be shown."""
+        return None if value is None else self.cleaned(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ANN401, ARG002
+        """Read what may be shown."""
+        return None if value is None else self.cleaned(value)
+
+
+class ShownName(OneLine):
+    """Such text that says who or what it was: what is left out of it is marked."""
+
+    cache_ok = True
+    cleaned = staticmethod(shown_name)
+
+
+class SeveralLines(OneLine):
+    """Such text with its line ends."""
+
+    cache_ok = True
+    cleaned = staticmethod(several_lines)
 
 
 def json_column() -> Column[Any]:

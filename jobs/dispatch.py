@@ -23,7 +23,7 @@ from jobs.errors import (
     StorageError,
 )
 from jobs.lease import RENEW_EVERY_S, let_go, renew
-from jobs.logs import DeploymentLog, log_path
+from jobs.logs import DeploymentLog, log_path, masking
 from jobs.models import Deployment
 from jobs.plan import Plan, read_plan
 from jobs.queries import find_deployment
@@ -100,9 +100,8 @@ def _run(
 ) -> None:
     grip = claim.grip
     try:
-        log = DeploymentLog(
-            log_path(runtime.settings.logs_dir, grip.deployment_id), Redactor(_secrets(plan))
-        )
+        redact = Redactor(_secrets(plan))
+        log = DeploymentLog(log_path(runtime.settings.logs_dir, grip.deployment_id), redact)
     except StorageError as exc:
         # Nobody could follow it, and trying again would not help.
         ended = {"action": "deployment_ended", "deployment": grip.deployment_id}
@@ -114,7 +113,7 @@ def _run(
     if plan.attempt > 1:
         work.say(StepName.CHECKOUT, "begun again: the worker was killed that was at it before")
     try:
-        with kept_alive(work, is_leaving):
+        with masking(redact), kept_alive(work, is_leaving):
             deploy(work)
     except LeaseLostError as exc:
         logger.warning("%s", exc, extra={"action": "lease_lost", "deployment": grip.deployment_id})

@@ -1,11 +1,26 @@
 """Folders that hold sockets and generated configuration: ours, and closed to everybody else."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from jobs.errors import StorageError
 
 OTHERS = 0o077
+
+
+def runtime_dir() -> Path:
+    """Give the folder for sockets and locks that need not outlive a boot.
+
+    It is one where nobody but this user can make anything, so that nobody can take a name before
+    us: /run for root, the user's own folder below it for others. Only where there is none, as for
+    the user of a service without a session, it is the temporary directory.
+    """
+    uid = os.getuid()
+    own = Path("/run") if uid == 0 else Path("/run/user", str(uid))
+    if own.is_dir() and own.stat().st_uid == uid and os.access(own, os.W_OK | os.X_OK):
+        return own
+    return Path(tempfile.gettempdir())
 
 
 def ensure_private(folder: Path) -> Path:

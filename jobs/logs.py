@@ -1,38 +1,34 @@
 """Two kinds of log: what Keystone's processes say of themselves, and what a deployment's steps say.
 
 A deployment's log is a text file of lines `2026-11-23T15:45:58.123Z build | text`: bounded, with
-secrets masked and terminal control characters removed before anything reaches the disk.
+secrets masked, and without what a reader cannot see, before anything reaches the disk.
 """
 
 import json
 import logging
-import re
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from jobs.ansi import clean, cut
 from jobs.errors import StorageError
 from jobs.models import now
 from jobs.redaction import Redactor
+from jobs.text import LINE_END, plain, shown_name
 
 logger = logging.getLogger(__name__)
 
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
 LONGEST_LINE = 4000
 CUT_MARK = "the log is cut here: it reached 50 MiB"
-# Colours (SGR) may stay; every other escape sequence and control character goes. The lone ESC comes
-# last: without it, taking one sequence out of another would put a third one together.
-CONTROL = re.compile(
-    r"\x1b\[(?![0-9;]*m)[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\|$)|\x1b[^\[\]\x1b]|"
-    r"\x1b(?!\[[0-9;]*m)|"
-    r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-)
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-# Not what else Python takes for one, as a form feed: what a build says stands behind a mark at the
-# beginning of its line, and must not come to begin another one.
-LINE_END = re.compile(r"\r\n|\r|\n")
+MOST_PIECES = 8  # of one line: a tool that writes a megabyte on a line wrote no log
+LEFT_OUT = "… the rest of this line is left out"
 GOES_ON = "… "  # before each piece but the first of a line that is too long
 
 
@@ -41,35 +37,29 @@ def log_path(logs_dir: Path, deployment_id: int) -> Path:
     return logs_dir / f"{deployment_id}.log"
 
 
-def clean(text: str) -> str:
-    """Take out of a line what could play tricks on a terminal or a reader; colours stay."""
-    return CONTROL.sub("", text)
-
-
-def plain(text: str) -> str:
-    """Give a line without colours, too: its words alone."""
-    # Taken out they might leave another sequence behind, so all is cleaned again.
-    return clean(COLOURS.sub("", clean(text)))
-
-
 def masked(line: str, redact: Redactor) -> str:
-    """Give a line without tricks and secrets; no control character may hide a secret."""
-    return redact(clean(line))
+    """Give a line without secrets, and without what a reader cannot see; its styles stay."""
+    return clean(redact(line))
 
 
 def shown(line: str, redact: Redactor) -> str:
     """Give a line as it may be shown; it is cut last, so that no cut leaves half a secret."""
-    return masked(line, redact)[:LONGEST_LINE]
+    return cut(masked(line, redact), LONGEST_LINE)[0]
 
 
 def _lines(text: str) -> list[str]:
+    # Not what else Python takes for a line end, as a form feed: what a build says stands behind a
+    # mark at the beginning of its line, and must not come to begin another one.
     *lines, rest = LINE_END.split(text)
     return [*lines, rest] if rest or not lines else lines
 
 
 def _pieces(line: str) -> list[str]:
-    starts = range(0, len(line) or 1, LONGEST_LINE)
-    return [GOES_ON * (start > 0) + line[start : start + LONGEST_LINE] for start in starts]
+    if len(line) <= LONGEST_LINE:
+        return [line]
+    first, *others = cut(line, LONGEST_LINE)
+    kept = [first, *(f"{GOES_ON}{piece}" for piece in others)]
+    return [*kept[:MOST_PIECES], LEFT_OUT] if len(kept) > MOST_PIECES else kept
 
 
 class DeploymentLog:
@@ -137,7 +127,24 @@ def read_log(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> LogPar
     except FileNotFoundError:
         return None
     end = data.rfind(b"\n") + 1
-    return LogPart(data[:end].decode(errors="replace"), max(offset, 0) + end)
+    # An earlier version let more through when it wrote them.
+    lines = map(clean, data[:end].decode(errors="replace").split("\n"))
+    return LogPart("\n".join(lines), max(offset, 0) + end)
+
+
+# --- What processes say of themselves ------------------------------------------------------------
+
+_MASKS: list[Redactor] = []  # for as long as a process works with more secrets than its own
+
+
+@contextmanager
+def masking(redact: Redactor) -> Iterator[None]:
+    """Mask more secrets in whatever this process logs while the block runs."""
+    _MASKS.append(redact)
+    try:
+        yield
+    finally:
+        _MASKS.remove(redact)
 
 
 class RedactingFilter(logging.Filter):
@@ -149,11 +156,16 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask the finished sentence; never drop one."""
-        record.msg = self._redact(record.getMessage())
+        record.msg = self._shown(record.getMessage())
         record.args = ()
         if record.exc_info:
-            record.exc_text = self._redact(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = self._shown(logging.Formatter().formatException(record.exc_info))
         return True
+
+    def _shown(self, text: str) -> str:
+        for redact in (self._redact, *_MASKS):
+            text = redact(text)
+        return plain(text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -167,9 +179,10 @@ class JsonFormatter(logging.Formatter):
             "process": record.processName,
             "message": record.getMessage(),
         }
-        for name in ("action", "app", "deployment", "delivery"):
-            if hasattr(record, name):
-                entry[name] = getattr(record, name)
+        for extra in ("action", "app", "deployment", "delivery"):
+            if hasattr(record, extra):
+                value = getattr(record, extra)
+                entry[extra] = shown_name(value) if isinstance(value, str) else value
         if record.exc_info:
             # The filter has left the masked traceback here.
             entry["error"] = record.exc_text or self.formatException(record.exc_info)
@@ -182,3 +195,14 @@ def set_up_logging(redact: Redactor, *, level: int = logging.INFO) -> None:
     handler.addFilter(RedactingFilter(redact))
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    """Log what ends the process, where Python would print it with whatever it quotes."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, where)
+    else:
+        logger.critical("the process ends by a mistake in it", exc_info=(kind, error, where))

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.logs import COLOURS
 from jobs.states import BuildStepState, StepName
+from jobs.text import STYLE
 from jobs.views import BuildStepView, OutlineView, SectionView
 
 # `2026-11-23T15:45:58.123Z build | text`, as `jobs.logs` writes it.
@@ -154,9 +154,7 @@ class Outline:
             while data := file.read(min(PIECE_BYTES, left)):
                 data += file.readline()
                 left = max(left - len(data), 0)
-                for place in _places(
-                    COLOURS.sub("", data.decode(errors="replace")).lower(), wanted
-                ):
+                for place in _places(STYLE.sub("", data.decode(errors="replace")).lower(), wanted):
                     total += 1
                     if len(found) < most:
                         found.append(number + place)

@@ -5,6 +5,7 @@ the few fields that decide something are read, each typed and bounded; what GitH
 our business.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -19,26 +20,23 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.triggers import TRICKS, Push, bounded_paths, is_sha
+from jobs.text import several_lines, shown_name
+from jobs.triggers import Push, bounded_paths, is_sha
 
 LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40
 LONGEST_MESSAGE = 2000
 LONGEST_NAME = 200
+# A repository's, as a regular expression for `fullmatch`.
+FULL_NAME = r"[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}"
 # GitHub lists no more than this: a push that reaches either may have touched anything.
 MOST_COMMITS = 2048
 MOST_FILES = 3000
 
 
-def _text(limit: int) -> BeforeValidator:
+def _text(limit: int, shown: Callable[[str], str]) -> BeforeValidator:
     """Make text storable and showable: cut, without what databases, UTF-8 or readers stumble on."""
-
-    def clean(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return TRICKS.sub("", value[:limit]).encode(errors="replace").decode()
-
-    return BeforeValidator(clean)
+    return BeforeValidator(lambda value: shown(value[:limit]) if isinstance(value, str) else value)
 
 
 def _sha(value: str) -> str:
@@ -55,12 +53,10 @@ def _seconds(value: object) -> object:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-Message = Annotated[str, _text(LONGEST_MESSAGE)]
-Name = Annotated[str, _text(LONGEST_NAME)]
+Message = Annotated[str, _text(LONGEST_MESSAGE, several_lines)]
+Name = Annotated[str, _text(LONGEST_NAME, shown_name)]
 Sha = Annotated[str, AfterValidator(_sha)]
-FullName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}$")
-]
+FullName = Annotated[str, StringConstraints(pattern=f"^{FULL_NAME}$")]
 # Printable, without spaces: what git allows in a ref, and a little more.
 Ref = Annotated[str, StringConstraints(pattern=r"^refs/[^\x00-\x20\x7f]{1,494}$")]
 Seconds = Annotated[Annotated[int, Field(ge=0, le=LATEST_SECOND)] | None, BeforeValidator(_seconds)]

@@ -1,34 +1,42 @@
 """Why a deployment ended, in one sentence that is safe to show and short enough to read. Pure.
 
 A reason may quote what came from outside: a step of a Dockerfile with its build arguments filled
-in, a program's own words. So the order matters. First goes what plays tricks, as such a character
-could hide a secret; then the secrets; and cut is last, as half a secret would not be recognised.
+in, a program's own words. Its secrets are masked before it is cut: half a secret would not be
+recognised.
 """
 
-import re
-
-from jobs.logs import plain
 from jobs.redaction import Redactor
+from jobs.text import one_line
 
-# Characters of what a reason quotes, before anything in it is masked: far more than a secret has.
+# Characters of what a reason quotes, before anything in it is masked: far more than a secret has,
+# and than a reason shows of either end.
 LONGEST_QUOTED = 64 * 1024
+LEFT_OUT = " … "
 LONGEST_REASON = 640  # characters
 BEGINNING = 240  # of them kept from a longer one; the rest is its end, where the cause stands
 
 
-def one_line(text: str) -> str:
-    """Give a text on one line, bounded, and with nothing inside its lines changed: see above."""
-    return " ".join(filter(None, map(str.strip, text.splitlines())))[:LONGEST_QUOTED]
+def quoted(text: str) -> str:
+    """Give a text from outside on one line, bounded, and with nothing inside its lines changed.
+
+    Its secrets are masked later, so they have to stay as they are.
+    """
+    line = " ".join(filter(None, map(str.strip, text.splitlines())))
+    if len(line) <= LONGEST_QUOTED:
+        return line
+    # Not the end, since that is shown: a secret that is cut would be shown in part.
+    half = (LONGEST_QUOTED - len(LEFT_OUT)) // 2
+    return line[:half] + LEFT_OUT + line[-half:]
 
 
 def shown_reason(reason: str, redact: Redactor) -> str:
     """Give a reason as it may be shown to anybody."""
-    return shortened(re.sub("[ \t]+", " ", redact(plain(reason))))
+    return shortened(one_line(redact(reason)))
 
 
 def shortened(reason: str) -> str:
     """Give a reason at a length that people read; its secrets must be masked by now."""
     if len(reason) <= LONGEST_REASON:
         return reason
-    end = LONGEST_REASON - BEGINNING - len(" … ")
-    return f"{reason[:BEGINNING].rstrip()} … {reason[-end:].lstrip()}"
+    end = LONGEST_REASON - BEGINNING - len(LEFT_OUT)
+    return f"{reason[:BEGINNING].rstrip()}{LEFT_OUT}{reason[-end:].lstrip()}"

@@ -1,25 +1,34 @@
 """Masking secrets in text, in every form in which programs usually write them. Pure.
 
-Plain, URL-encoded, base64 (also where it stands inside a longer text, or is wrapped), and escaped
-for JSON, HTML and shells.
+What counts is what a reader sees: characters without width and escape sequences inside a secret do
+not hide it. A secret is masked as it is, escaped for URLs, JSON, HTML, programming languages and
+shells (see `jobs.escapes`, also one escape inside another), in hexadecimal, and in base64, also
+where that stands inside a longer text or is wrapped.
 """
 
 import base64
-import html
-import json
 import re
-import shlex
-from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+import unicodedata
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cached_property
+from itertools import chain, takewhile
 
 from pydantic import SecretStr
+
+from jobs.escapes import AS_SEEN, CODES, SIGNS, Span
+from jobs.text import LINE_END, STYLE, bare
 
 MASK = "[REDACTED]"
 # Shorter values occur by chance in ordinary text; masking them would hide the log, not the secret.
 SHORTEST_SECRET = 4
-# Where `base64` and PEM begin another line.
-WRAPPED_AT = (76, 64)
-ESCAPED = re.compile("%[0-9A-F]{2}")
+# Of base64 that is wrapped inside a secret: 6 bytes, which no other text has by chance.
+SHORTEST_PIECE = 8
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]+")
+DEPTH = 2  # escapes inside escapes
+# Alternatives inside alternatives, before a pattern becomes a list: its reader has a limit.
+DEEPEST = 30
 
 
 class Redactor:
@@ -29,69 +38,127 @@ class Redactor:
     """
 
     def __init__(self, values: Iterable[SecretStr] = ()) -> None:
-        forms: set[str] = set()
+        words: set[str] = set()
+        encoded: set[str] = set()
         for value in values:
-            forms |= _all_forms(value.get_secret_value())
-        # Longest first, so that a secret which contains another leaves no tail.
-        ordered = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+            secret = value.get_secret_value()
+            words |= _written(secret)
+            encoded |= _base64_of(secret)
+        found = {word for word in words | encoded if len(word) >= SHORTEST_SECRET}
+        self._pattern = re.compile(_any_of(found)) if found else None
+        self._encoded = "\n".join(encoded)
 
     def __call__(self, text: str) -> str:
-        """Give the text with the secrets masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        """Give the text with the secrets masked, and nothing else changed."""
+        if self._pattern is None:
+            return text
+        masked = _masked(text, self._seen(text, DEPTH))
+        if bare(masked) == masked:
+            return masked
+        # Also inside escape sequences: the text may go where nobody obeys those.
+        return _masked(masked, self._meant(masked, DEPTH))
+
+    def _seen(self, text: str, depth: int) -> list[Span]:
+        """Find secrets in what is seen of a text."""
+        seen = bare(text)
+        spans = self._meant(seen, depth)
+        return spans if seen == text else AS_SEEN.located(text, spans)
+
+    def _meant(self, text: str, depth: int) -> list[Span]:
+        """Find secrets in a text, and in what it means where it has escapes."""
+        spans = self._plain(text) + self._wrapped(text)
+        if depth and SIGNS.search(text):
+            for code in CODES:
+                if (meant := code.read(text)) != text:
+                    inside = self._seen(meant, depth - 1)
+                    # Also what only a program reads that takes the text as it is meant.
+                    also = [] if bare(meant) == meant else self._meant(meant, 0)
+                    spans += code.located(text, inside + also)
+        return spans
+
+    def _plain(self, text: str) -> list[Span]:
+        if self._pattern is None or not self._pattern.search(text):
+            return []
+        # Secrets may overlap: only one of them would be found by going on behind it.
+        return [found.span(1) for found in self._at_any_place.finditer(text)]
+
+    @cached_property
+    def _at_any_place(self) -> re.Pattern[str]:
+        return re.compile(f"(?=({self._pattern.pattern if self._pattern else ''}))")
+
+    def _wrapped(self, text: str) -> list[Span]:
+        """Find what a line of wrapped base64 has of a secret: all of the line, or either end."""
+        word = text.rstrip("= \t").rpartition(" ")[2]
+        if len(word) < SHORTEST_PIECE or not BASE64.fullmatch(word):
+            return []
+        begin = text.rfind(word)
+        end = begin + len(word)
+        head = self._shared(len(word), lambda size: word[:size])
+        tail = self._shared(len(word), lambda size: word[-size:])
+        return [*([(begin, begin + head)] if head else []), *([(end - tail, end)] if tail else [])]
+
+    def _shared(self, most: int, piece: Callable[[int], str]) -> int:
+        """Give how long the longest piece is that secrets have in base64; 0 when it is short."""
+        if piece(SHORTEST_PIECE) not in self._encoded:
+            return 0
+        is_too_long = lambda size: piece(size) not in self._encoded  # noqa: E731
+        return bisect_left(range(most + 1), True, SHORTEST_PIECE, key=is_too_long) - 1  # noqa: FBT003
 
 
-def _all_forms(value: str) -> set[str]:
-    lines = {line.strip() for line in value.splitlines()}
-    # Encoded whole, a secret of several lines stands on one; its last line end may be missing.
-    whole = {value, value.rstrip("\r\n"), *(lines if len(lines) == 1 else ())}
-    forms = {form for line in lines for form in (line, *_encoded(line)) if _is_long(line)}
-    forms |= {form for text in whole for form in (*_encoded(text), *_sent(text)) if _is_long(text)}
-    return {form for form in forms if _is_long(form) and "\n" not in form}
+def _masked(text: str, spans: Collection[Span]) -> str:
+    if not spans:
+        return text
+    masked, end = [], 0
+    for begin, stop in _joined(spans):
+        # A style that begins inside a secret goes on behind it.
+        styles = (found[0] for found in STYLE.finditer(text, begin, stop))
+        masked += [text[end:begin], MASK, *styles]
+        end = stop
+    return "".join([*masked, text[end:]])
 
 
-def _is_long(text: str) -> bool:
-    return len(text) >= SHORTEST_SECRET
+def _joined(spans: Iterable[Span]) -> Iterator[Span]:
+    """Give spans in order, those that overlap as one."""
+    begin = end = -1
+    for start, stop in sorted(spans):
+        if start < end:
+            end = max(end, stop)
+            continue
+        if end >= 0:
+            yield begin, end
+        begin, end = start, stop
+    if end >= 0:
+        yield begin, end
 
 
-def _encoded(secret: str) -> set[str]:
-    return _url_forms(secret) | _escaped_forms(secret) | _base64_forms(secret.encode())
+# --- Forms of a secret ---------------------------------------------------------------------------
 
 
-def _sent(secret: str) -> set[str]:
-    """Give what programs make of a secret as one: a header of git's, an encoding that is wrapped.
+def _written(secret: str) -> set[str]:
+    """Give what is seen of a secret that is written as it is, or by its bytes in hexadecimal."""
+    raw = _parts(secret)
+    # As a log has it, and as it is on one line.
+    texts = {bare(text).strip() for part in raw for text in (part, " ".join(part.split()))}
+    texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
+    # As a shell writes a quote inside of quotes.
+    quoted = {text.replace("'", quote) for text in texts for quote in ("'\\''", "'\"'\"'")}
+    digits = {part.encode().hex() for part in raw if len(part) >= SHORTEST_SECRET}
+    return texts | quoted | digits | {text.upper() for text in digits}
 
-    Git sends a token as the password of this user name; base64 of the pair is the token too.
-    """
-    forms = _base64_forms(f"x-access-token:{secret}".encode())
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        forms |= _wrapped(encode(secret.encode()).decode())
+
+def _base64_of(secret: str) -> set[str]:
+    """Give a secret in base64; git sends a token as the password of the user that is named here."""
+    forms: set[str] = set()
+    for part in _parts(secret):
+        if len(part) >= SHORTEST_SECRET:
+            forms |= _base64_forms(part.encode())
+            forms |= _base64_forms(f"x-access-token:{part}".encode())
     return forms
 
 
-def _url_forms(secret: str) -> set[str]:
-    """Give the URL encodings; curl and browsers write %2F, git writes %2f."""
-    forms = {quote(secret, safe=""), quote_plus(secret), quote(secret)}
-    return forms | {ESCAPED.sub(lambda found: found[0].lower(), form) for form in forms}
-
-
-def _escaped_forms(secret: str) -> set[str]:
-    """Give what stands between the quotes of JSON, HTML, Python and a shell."""
-    written = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return {
-        *written,
-        # PHP and some browsers escape the slash; Go and Rails what could be HTML.
-        *(form.replace("/", "\\/") for form in written),
-        *(_without_html(form) for form in written),
-        html.escape(secret),
-        html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
-        repr(secret)[1:-1],
-        shlex.quote(secret).strip("'"),
-    }
-
-
-def _without_html(text: str) -> str:
-    return text.translate({ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&"})
+def _parts(secret: str) -> set[str]:
+    """Give the lines of a secret, and all of it; the last line end may be missing."""
+    return {secret, secret.rstrip("\r\n"), *(line.strip() for line in LINE_END.split(secret))}
 
 
 def _base64_forms(raw: bytes) -> set[str]:
@@ -108,12 +175,22 @@ def _base64_forms(raw: bytes) -> set[str]:
     return forms
 
 
-def _wrapped(text: str) -> set[str]:
-    """Give the lines of a long encoding; the rest of one that is short says too little."""
-    return {
-        line
-        for width in WRAPPED_AT
-        if len(text) > width
-        for start in range(0, len(text), width)
-        if len(line := text[start : start + width].rstrip("=")) >= 2 * SHORTEST_SECRET
-    }
+def _any_of(words: Collection[str], depth: int = 0) -> str:
+    """Give a pattern for words, of two that begin alike the longer one first.
+
+    They are sorted by their beginnings: a list of them would be tried one by one at every place.
+    """
+    first, last = min(words), max(words)
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    length = sum(1 for _ in alike)
+    rests: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        rests[word[length : length + 1]].append(word[length:])
+    ends_here = rests.pop("", None) is not None
+    if not rests:
+        return re.escape(first)
+    if depth == DEEPEST:
+        inner = [*map(re.escape, sorted(chain(*rests.values()), key=len, reverse=True))]
+    else:
+        inner = [_any_of(group, depth + 1) for group in rests.values()]
+    return f"{re.escape(first[:length])}(?:{'|'.join(inner)}){'?' * ends_here}"

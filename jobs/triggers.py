@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from jobs.errors import RulesChangedError
 from jobs.globs import Texts, matches
+from jobs.text import shown_name
 
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
@@ -205,13 +206,9 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
 
 
-# Control characters, and marks that turn the direction of what follows: they fool whoever reads.
-TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
 def short_ref(ref: str) -> str:
     """Give a ref the way people write it: `main`, `tag v1`; what would fool them is replaced."""
-    shown = TRICKS.sub("\ufffd", ref)
+    shown = shown_name(ref)
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
     return shown.removeprefix(BRANCH_PREFIX)

@@ -37,6 +37,7 @@ from jobs.errors import (
     QueueError,
     StorageError,
 )
+from jobs.text import plain
 from receiver.headers import SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)
@@ -246,6 +247,7 @@ def _answer(
 ) -> Response:
     # The security headers are here too: an answer to a crash is made outside the middleware.
     all_headers = {**SECURITY_HEADERS, **headers}
+    message = plain(message)  # it may quote anybody
     if _wants_page(request):
         return HTMLResponse(_page(status, message), status, all_headers)
     return JSONResponse(error_body(code, message), status, all_headers)

@@ -26,8 +26,9 @@ from jobs.errors import StorageError
 from jobs.models import now
 from jobs.records.refusals import Refused, configured_names, keep_refusals
 from jobs.states import REFUSAL_WORDS, Refusal
-from receiver.claims import LONGEST_LOOK, claim_of, claimed_target
+from receiver.claims import find_claim
 from receiver.connections import NO_ROOM
+from receiver.errors import FORM
 from receiver.proxies import neighbourhood
 from receiver.signature import is_well_formed
 from receiver.webhook_path import is_delivery
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 WRITTEN_EVERY_S = 5.0
 TOLD_EVERY_S = 60.0
 MOST_TOLD = 5
+# Of a body: GitHub sends `repository` before the commits of a push, in the first two kilobytes.
+LONGEST_LOOK = 64 * 1024
 # It is sent with the head, mostly in one packet.
 BEGINNING_WITHIN_S = 0.01
 # Kinds of refused deliveries that are told apart until they are written down.
@@ -214,11 +217,12 @@ class _Seen:
     def refused(self) -> Refused:
         """Say what was refused, and why."""
         headers = Headers(scope=self._scope)
-        claim = claim_of(headers.get("content-type", ""), bytes(self._begin))
+        is_form = headers.get("content-type", "").lower().startswith(FORM)
+        claim = find_claim(bytes(self._begin), headers, is_form=is_form)
         client, moment = self._scope.get("client"), now()
         return Refused(
-            claimed=next(iter(claim.names), ""),
-            github_id=claim.github_id or claimed_target(headers),
+            claimed=claim.full_name,
+            github_id=claim.github_id,
             address=neighbourhood(client[0])[:64] if client else "",
             reason=self._reason(headers),
             count=1,

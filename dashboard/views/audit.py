@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from dashboard import filters, pages, reads
 from jobs.audit_trail import AuditFilter, audit_page
+from jobs.text import shown_name
 from jobs.views import AuditEventView
 
 PAGE = 50
@@ -81,7 +82,7 @@ def _entry(event: AuditEventView, names: dict[int, reads.Name], apps: set[str]) 
 def details_of(event: AuditEventView) -> str:
     """Say an event's details in one line: `ref main, trigger manual`."""
     return ", ".join(
-        f"{name} {_plain(value)[:LONGEST_DETAIL]}"
+        f"{name} {shown_name(_plain(value))[:LONGEST_DETAIL]}"
         for name, value in sorted(event.details.items())
         if value not in ("", None, [], {})
     )

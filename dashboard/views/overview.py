@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard import attention, charts, glance, labels, pages, reads
-from dashboard.attention import Concern
+from dashboard.attention import Concern, Trouble
 from dashboard.glance import Standing
 from jobs import queries
 from jobs.models import now
@@ -87,6 +87,7 @@ def show(request: Request) -> Response:
         counts=_counts(apps),
         cards=cards,
         wanted=wanted,
+        done=pages.done_words(request),
         following=shown[-1].name if shown and shown[-1] is not matching[-1] else "",
         concerns=concerns,
         most_concerns=most,
@@ -121,9 +122,13 @@ def _concerns(
 ) -> list[Concern]:
     at = now()
     tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
+    doubtful = glance.identity_troubles(session)
+    page = "/repositories" if settings.settings_pages else ""
+    unused = glance.unused_repositories(session, page)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
     refused = glance.refused_pushes(session, since=at - REFUSED_FOR)
-    return attention.concerns(apps, [*tokens, *refused, *missed], machine, at)
+    of_repositories: list[Trouble] = [*tokens, *doubtful, *refused, *missed, *unused]
+    return attention.concerns(apps, of_repositories, machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

@@ -7,7 +7,6 @@ signal there is. They stand in this one table, the more telling ones first.
 import re
 from dataclasses import dataclass
 
-from jobs.adapters.git_parsing import printable
 from jobs.errors import (
     CheckoutError,
     DeploymentError,
@@ -15,6 +14,7 @@ from jobs.errors import (
     PlatformError,
     RepositoryDeniedError,
 )
+from jobs.text import several_lines
 
 SHOWN_COMPLAINT = 300
 
@@ -102,14 +102,14 @@ def _refusal(meaning: _Meaning, complaint: str, attempt: Attempt) -> CheckoutErr
 
 def remote_words(complaint: str) -> str:
     """Give what the server itself said, on one line; empty when it said nothing."""
-    lines = (line.strip() for line in printable(complaint).splitlines())
+    lines = (line.strip() for line in several_lines(complaint).split("\n"))
     said = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
     return " ".join(words for words in said if words)[:SHOWN_COMPLAINT]
 
 
 def shown(complaint: str) -> str:
     """Give the telling line of a complaint, bounded and printable."""
-    lines = [line for line in printable(complaint).splitlines() if line.strip()]
+    lines = [line for line in several_lines(complaint).split("\n") if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     first = telling[0] if telling else "it said nothing"
     return first.removeprefix("fatal: ").removeprefix("error: ")[:SHOWN_COMPLAINT]

@@ -6,24 +6,18 @@ import re
 from jobs.adapters.git_commands import SHA
 from jobs.adapters.ports import Commit, TreeEntry
 from jobs.errors import CheckoutError, GitError
+from jobs.text import several_lines, shown_name
 
 MOST_ENTRIES = 200_000
 LONGEST_MESSAGE = 2000
 LONGEST_AUTHOR = 200
+LONGEST_PATH = 200  # that an error quotes
 LINK = 0o120000
 EXECUTABLE = 0o100755
 PLAIN = 0o100644
 
-# Control characters but newline and tab, those that turn the direction of writing, and halves of
-# characters, which no database takes.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _AUTHOR = re.compile(rb"^author (.*?) ?<[^<>\n]*>", re.MULTILINE)
 _ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", re.DOTALL)
-
-
-def printable(text: str) -> str:
-    """Give the text without what could move a cursor, hide a word or break a database."""
-    return _UNPRINTABLE.sub("", text)
 
 
 def parse_remote_refs(output: bytes, ref: str) -> str | None:
@@ -52,13 +46,9 @@ def parse_commit(sha: str, content: bytes) -> Commit:
     author = _AUTHOR.search(head)
     return Commit(
         sha=sha,
-        message=_readable(message, LONGEST_MESSAGE).strip(),
-        author=_readable(author[1] if author else b"", LONGEST_AUTHOR).strip(),
+        message=several_lines(message.decode("utf-8", "replace"))[:LONGEST_MESSAGE].strip(),
+        author=shown_name(author[1].decode("utf-8", "replace") if author else "")[:LONGEST_AUTHOR],
     )
-
-
-def _readable(raw: bytes, limit: int) -> str:
-    return printable(raw.decode("utf-8", "replace").replace("\r\n", "\n"))[:limit]
 
 
 def parse_tree(output: bytes) -> list[TreeEntry]:
@@ -98,10 +88,12 @@ def _path(raw: bytes) -> str:
     try:
         path = raw.decode("utf-8")
     except UnicodeDecodeError:
-        name = printable(raw.decode("utf-8", "replace"))[:200]
-        raise CheckoutError(f"the file name {name} is not UTF-8; rename the file") from None
+        shown = shown_name(raw.decode("utf-8", "replace"))[:LONGEST_PATH]
+        raise CheckoutError(f"the file name {shown} is not UTF-8; rename the file") from None
     if {"", ".", ".."} & set(path.split("/")):
-        raise CheckoutError(f"the commit has a file with an unsafe name: {printable(path)[:200]}")
+        raise CheckoutError(
+            f"the commit has a file with an unsafe name: {shown_name(path)[:LONGEST_PATH]}"
+        )
     return path
 
 

@@ -8,6 +8,7 @@ commit is there: git writes it last, when everything the commit needs has arrive
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,13 +18,13 @@ from typing import BinaryIO
 
 from jobs.adapters import git_commands as commands
 from jobs.adapters.git_commands import SHA
-from jobs.adapters.git_failures import Attempt, explain
+from jobs.adapters.git_failures import SHOWN_COMPLAINT, Attempt, explain
 from jobs.adapters.git_parsing import (
+    LONGEST_PATH,
     object_name,
     parse_commit,
     parse_remote_refs,
     parse_tree,
-    printable,
     too_many_files,
 )
 from jobs.adapters.git_process import Finished, run
@@ -33,10 +34,13 @@ from jobs.adapters.ports import Commit, Remote, Tree
 from jobs.errors import CheckoutError, GitError, StorageError
 from jobs.redaction import Redactor
 from jobs.stopping import StopSignal
+from jobs.text import one_line, shown_name
 
 LOCK_POLL_S = 0.02
 LONGEST_LISTING = 64 * 1024 * 1024
 LONGEST_COMMIT = 256 * 1024
+# What belongs to a repository: its mirrors, finished or not, and their lock.
+KEPT_FILE = re.compile(r"([1-9][0-9]{0,18})(?:-sha(?:1|256)\.(?:git|new)|\.lock)")
 
 
 class GitSource:
@@ -86,7 +90,7 @@ class GitSource:
         """Describe a commit that was fetched."""
         kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
         if kept is None or kept.sha != sha:
-            raise GitError(f"the commit {printable(sha)[:64]} has not been fetched")
+            raise GitError(f"the commit {shown_name(sha)[:64]} has not been fetched")
         return kept
 
     @contextmanager
@@ -110,6 +114,29 @@ class GitSource:
         with open_tree(mirror, entries) as tree:
             yield tree
 
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+        with _disk_errors():
+            return {int(found[1]) for _, found in self._kept_files()}
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+        with _disk_errors(), self._lock_file(repository_id).open("wb") as file:
+            if not _try_lock(file):
+                return
+            for path, found in self._kept_files():
+                if int(found[1]) == repository_id and path.is_dir():
+                    shutil.rmtree(path)
+            # Last of all: as long as anything is left, the next try finds it.
+            self._lock_file(repository_id).unlink(missing_ok=True)
+
+    def _kept_files(self) -> list[tuple[Path, re.Match[str]]]:
+        paths = self._mirrors_dir.glob("*")
+        return [(path, found) for path in paths if (found := KEPT_FILE.fullmatch(path.name))]
+
+    def _lock_file(self, repository_id: int) -> Path:
+        return self._mirrors_dir / f"{repository_id}.lock"
+
     def _newest(self, remote: Remote, ref: str, stop: StopSignal) -> str:
         sha = self.head(remote, ref=ref, stop=stop)
         if sha is None:
@@ -128,8 +155,8 @@ class GitSource:
         """Give the commit behind what was fetched, kept under its own SHA too."""
         commit, mirror = self._kept(remote, fetched), self._mirror(remote, fetched)
         if commit is None:
-            name = _attempt(remote, fetched).repository
-            raise CheckoutError(f"{fetched[:7]} of {name} is not a commit")
+            repository = _attempt(remote, fetched).repository
+            raise CheckoutError(f"{fetched[:7]} of {repository} is not a commit")
         if fetched != commit.sha:
             finished = run(commands.keep_commit(mirror, commit.sha), commands.environment())
             if finished.status != 0:
@@ -163,7 +190,7 @@ class GitSource:
     def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
         """Be the only one that writes to the repository's mirrors, in whatever process."""
         self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._mirrors_dir / f"{remote.repository_id}.lock").open("wb") as file:
+        with self._lock_file(remote.repository_id).open("wb") as file:
             deadline = time.monotonic() + self._timeout_s
             while not _try_lock(file):
                 if time.monotonic() > deadline:
@@ -180,19 +207,21 @@ def _wanted(ref: str, sha: str | None) -> str | None:
     if commands.SHORT_SHA.fullmatch(wanted.lower()):
         raise CheckoutError(f"{wanted} is not a whole commit SHA; give the full SHA")
     if sha is not None or not commands.is_full_ref(wanted):
-        raise CheckoutError(f"{printable(wanted)[:200]} is not a branch, a tag or a commit SHA")
+        raise CheckoutError(
+            f"{shown_name(wanted)[:LONGEST_PATH]} is not a branch, a tag or a commit SHA"
+        )
     return None
 
 
 def _attempt(remote: Remote, wanted: str) -> Attempt:
-    name = printable(commands.repository_name(remote.url))
+    repository = shown_name(commands.repository_name(remote.url))
     if SHA.fullmatch(wanted):
         words = f"commit {wanted[:7]}"
-        missing = f"{words} is not in {name} (it may have been force-pushed away)"
+        missing = f"{words} is not in {repository} (it may have been force-pushed away)"
     else:
-        words = f"the {_ref_in_words(printable(wanted))}"
-        missing = f"{words} does not exist in {name}"
-    return Attempt(name, words, missing, has_token=remote.token is not None)
+        words = f"the {_ref_in_words(shown_name(wanted))}"
+        missing = f"{words} does not exist in {repository}"
+    return Attempt(repository, words, missing, has_token=remote.token is not None)
 
 
 def _ref_in_words(ref: str) -> str:
@@ -218,7 +247,7 @@ def _make_ready(mirror: Path, object_format: str) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     finished = run(commands.make_mirror(draft, object_format), commands.environment())
     if finished.status != 0:
-        reason = printable(finished.complaint.decode("utf-8", "replace"))[:300]
+        reason = one_line(finished.complaint.decode("utf-8", "replace"))[:SHOWN_COMPLAINT]
         raise StorageError(f"the mirror {mirror} could not be made: {reason}")
     draft.rename(mirror)
 

@@ -12,7 +12,14 @@ from http import HTTPStatus
 from typing import Any
 
 from jobs.adapters.ports import ForgeRepository
-from jobs.errors import GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubNotFoundError,
+    GitHubTokenError,
+)
+from jobs.text import first_words, one_line
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 24 * 3600.0
@@ -36,8 +43,8 @@ class Answer:
         errors = self.body.get("errors")
         parts = [self.body, *(errors if isinstance(errors, list) else [])]
         words = [part.get("message") if isinstance(part, dict) else part for part in parts]
-        text = "; ".join(" ".join(word.split()) for word in words if isinstance(word, str))
-        return "".join(filter(str.isprintable, text))[:SHOWN_MESSAGE]
+        text = one_line("; ".join(word for word in words if isinstance(word, str)))
+        return first_words(text, SHOWN_MESSAGE)
 
 
 def read_answer(status: int, headers: Mapping[str, str], text: str) -> Answer:
@@ -71,7 +78,9 @@ def ensure_accepted(answer: Answer, repository: ForgeRepository, what: str = "th
         case 403:
             raise GitHubDeniedError(_forbidden(answer), permanent=True)
         case 404:
-            raise GitHubDeniedError(_missing(answer, repository), permanent=True)
+            raise GitHubNotFoundError(_missing(answer, repository), permanent=True)
+        case 422:
+            raise GitHubContentError(f"GitHub refused {what}: {answer.message}", permanent=True)
         case status if 400 <= status < 500:  # noqa: PLR2004
             raise GitHubError(f"GitHub refused {what}: {answer.message}", permanent=True)
         case status if status >= 500:  # noqa: PLR2004
@@ -120,9 +129,10 @@ def _is_number(text: str) -> bool:
 
 
 def _forbidden(answer: Answer) -> str:
-    needed = answer.headers.get("x-accepted-github-permissions", "")
+    needed = one_line(answer.headers.get("x-accepted-github-permissions", ""))
     if needed:
-        sentence = f"the token lacks a permission; GitHub wants {needed[:SHOWN_MESSAGE]}"
+        wanted = first_words(needed, SHOWN_MESSAGE)
+        sentence = f"the token lacks a permission; GitHub wants {wanted}"
         return _quoting(answer, sentence)
     return f"GitHub forbids it: {answer.message}"
 
@@ -135,11 +145,12 @@ def _missing(answer: Answer, repository: ForgeRepository) -> str:
     """Say what a 404 may mean: GitHub does not tell what is not there from what is not seen."""
     sentence = f"{repository.full_name} does not exist or the token may not see it"
     # Only classic tokens are told which scopes would do, and which they have.
-    wanted = answer.headers.get("x-accepted-oauth-scopes", "")
+    wanted = one_line(answer.headers.get("x-accepted-oauth-scopes", ""))
     if not wanted:
         return sentence
-    had = answer.headers.get("x-oauth-scopes", "") or "none"
-    return f"{sentence}; GitHub wants a scope of {wanted}, it has {had}"[: 2 * SHOWN_MESSAGE]
+    had = one_line(answer.headers.get("x-oauth-scopes", "")) or "none"
+    told = f"{sentence}; GitHub wants a scope of {wanted}, it has {had}"
+    return first_words(told, 2 * SHOWN_MESSAGE)
 
 
 def token_expiry(answer: Answer) -> datetime | None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from jobs.adapters.ports import Hook, HookDelivery, HookWish
+from jobs.text import first_words, one_line
 
 PAGE = 100
 GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
@@ -43,7 +44,7 @@ def read_delivery(item: Mapping[str, Any]) -> HookDelivery | None:
         event=event,
         at=at,
         status_code=_status_code(item.get("status_code")),
-        status=_one_line(status),
+        status=_words(status),
     )
 
 
@@ -59,9 +60,8 @@ def _status_code(value: object) -> int:
     return value if type(value) is int and 0 <= value <= HIGHEST_STATUS else 0
 
 
-def _one_line(value: object) -> str:
-    text = " ".join(value.split()) if isinstance(value, str) else ""
-    return "".join(filter(str.isprintable, text))[:LONGEST_STATUS]
+def _words(value: object) -> str:
+    return first_words(one_line(value), LONGEST_STATUS) if isinstance(value, str) else ""
 
 
 def next_cursor(link: str) -> str | None:

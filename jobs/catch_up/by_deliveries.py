@@ -14,6 +14,8 @@ from jobs.pushes import read_push
 from jobs.records.catch_up import branch_ref
 from jobs.records.deliveries import Envelope, Receipt, accept_push, on_record, write_down
 from jobs.records.pushes import Missed, rule_of
+from jobs.records.repositories import find_repository
+from jobs.records.repository_identity import note_claim
 from jobs.states import CatchUpWay, DeliveryOutcome
 from jobs.triggers import Deploy, Judgement, Push, decide
 
@@ -105,12 +107,15 @@ class Taking:
         if isinstance(push, str):
             reason = f"{one.why}; {push}"
             with database.writing() as session:
+                find_repository(session, envelope.repository_id or 0)
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
         missed = Missed(one.at, one.why, frozenset(self.settled))
         judgement = Judgement(push, map(rule_of, self.look.turn.apps))
 
         def accept() -> Receipt:
             with database.writing() as session:
+                repository = find_repository(session, envelope.repository_id or 0)
+                note_claim(repository, github_id=push.github_id, full_name=push.full_name)
                 return accept_push(session, envelope, judgement, missed=missed)
 
         return judgement.settle(accept)

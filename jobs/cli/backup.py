@@ -18,13 +18,13 @@ from jobs.adapters.ports import Container
 from jobs.backups.making import Contents, Progress, note_backup, save_backup, write_backup
 from jobs.backups.manifest import DATABASE, KEY, MIB, Manifest, moment
 from jobs.backups.restoring import Restored, restore_backup
-from jobs.cli.console import AsJson, actor
+from jobs.cli.console import PIPE, AsJson, actor
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, PlatformError, StorageError
 from jobs.settings import AllSettings, read_settings
 
 commands = typer.Typer(rich_markup_mode=None)
 
-PIPE = "-"
 ENGINE_PATIENCE_S = 10
 
 
@@ -59,7 +59,7 @@ def backup(
             manifest = save_backup(settings, Path(file), contents, force=force, progress=progress)
     note_backup(settings, manifest, actor())
     if as_json and file != PIPE:
-        typer.echo(manifest.model_dump_json(indent=2))
+        say_json(manifest.model_dump_json(indent=2))
     else:
         _tell_made(manifest, file)
 
@@ -86,11 +86,11 @@ def _tell_made(manifest: Manifest, file: str) -> None:
     ]
     told = ", ".join(part for part in parts if part)
     what = "The backup" if file == PIPE else file
-    typer.echo(f"{what} holds {told}: {size / MIB:.1f} MB before packing.", err=file == PIPE)
+    say(f"{what} holds {told}: {size / MIB:.1f} MB before packing.", err=file == PIPE)
     if KEY in manifest.files:
-        typer.echo("It opens every secret: keep it like a password.", err=file == PIPE)
+        say("It opens every secret: keep it like a password.", err=file == PIPE)
     else:
-        typer.echo("It is worth nothing without the key.", err=file == PIPE)
+        say("It is worth nothing without the key.", err=file == PIPE)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def restore(
     with _opened(file) as source, _stopped_tidily():
         restored = restore_backup(settings, source, force=force, look=_containers, actor=actor())
     if as_json:
-        typer.echo(_as_json(restored))
+        say_json(_as_json(restored))
     else:
         _tell_restored(restored)
 
@@ -156,7 +156,7 @@ def _containers(identity: str) -> Sequence[Container]:
     try:
         return engine.containers()
     except PlatformError as exc:
-        typer.echo(f"keystone: {exc}; the apps are down until they are deployed again", err=True)
+        say(f"keystone: {exc}; the apps are down until they are deployed again", err=True)
         return []
     finally:
         engine.close()
@@ -176,13 +176,11 @@ def _as_json(restored: Restored) -> str:
 
 def _tell_restored(restored: Restored) -> None:
     manifest, revived = restored.manifest, restored.revived
-    typer.echo(
-        f"Restored from the backup of {moment(manifest.made_at)} (Keystone {manifest.keystone})."
-    )
+    say(f"Restored from the backup of {moment(manifest.made_at)} (Keystone {manifest.keystone}).")
     for path in restored.moved:
-        typer.echo(f"What was here is kept as {path}.")
+        say(f"What was here is kept as {path}.")
     if revived.apps:
-        typer.echo(f"`keystone up` deploys the live commits of: {', '.join(revived.apps)}.")
+        say(f"`keystone up` deploys the live commits of: {', '.join(revived.apps)}.")
     if revived.serving:
-        typer.echo(f"Until then their containers serve: {', '.join(revived.serving)}.")
-    typer.echo("Everybody has to log in again.")
+        say(f"Until then their containers serve: {', '.join(revived.serving)}.")
+    say("Everybody has to log in again.")

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,15 +14,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import runtime
+from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError
-from jobs.logs import clean
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import Runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.small_files import as_text, read_small
+from jobs.text import is_printable, shown_name
+from jobs.views import RemovedView
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+PIPE = "-"
+LARGEST_TEXT = 1024 * 1024  # bytes of a file that somebody names, or of standard input
 FACT_WIDTH = 17
+WIDEST_ROW = 4000  # characters; several times what the columns of any table may hold
 COLOURS = {
     "running": "green",
     "success": "green",
@@ -42,9 +50,14 @@ class Removed(BaseModel):
     removed: str
 
 
-def open_keystone() -> Runtime[AllSettings]:
-    """Open the Keystone that the environment speaks of."""
-    return open_runtime(read_settings(AllSettings, os.environ))
+def open_to_read() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that only reads."""
+    return runtime.open_to_read(read_settings(AllSettings, os.environ))
+
+
+def open_to_change() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that changes something in it."""
+    return runtime.open_to_change(read_settings(AllSettings, os.environ))
 
 
 def actor() -> Actor:
@@ -58,7 +71,7 @@ def actor() -> Actor:
 
 def show_json(view: BaseModel) -> None:
     """Print a view as the API would send it."""
-    typer.echo(view.model_dump_json(indent=2))
+    say_json(view.model_dump_json(indent=2))
 
 
 def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
@@ -66,7 +79,20 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
     if as_json:
         show_json(view)
     else:
-        typer.echo(told)
+        say(told)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Say what a change has brought with it besides, a sentence a line."""
+    for note in notes:
+        say(f"{note[:1].upper()}{note[1:]}.")
+
+
+def show_removed(view: RemovedView, *, as_json: bool) -> None:
+    """Say that something is gone, what went with it, and what is left to do."""
+    show_done(f"{view.removed} is removed.", view, as_json=as_json)
+    if not as_json:
+        show_notes(view.notes)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -75,28 +101,33 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     for row in rows:
         table.add_row(*map(_cell, row))
     if not table.row_count:
-        typer.echo(empty)
+        say(empty)
         return
-    # Cut to a terminal's width, never to that of a file or a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
-    console.print(table)
+    _console().print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line; values that are empty are left out."""
-    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    console = _console()
     for name, value in facts:
         if value not in (None, ""):
             console.print(Text(f"{name:<{FACT_WIDTH}} "), _cell(value), sep="", soft_wrap=True)
 
 
+def _console() -> Console:
+    # Fitted to a terminal's width, never to that of a file or a pipe, where a row is a line.
+    return Console(width=None if sys.stdout.isatty() else WIDEST_ROW, highlight=False)
+
+
 def _cell(value: object) -> Text:
-    """Write a value plainly: what came from outside can neither colour nor move the cursor."""
+    """Write a value on one line: what came from outside makes no row and moves no cursor."""
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
-    text = clean(str(value)).replace("\x1b", "")
+    text = str(value)
+    # Of a value that is harmless the blanks stay as they are.
+    text = text if is_printable(text) else shown_name(text)
     return Text(text, style=COLOURS.get(text, ""))
 
 
@@ -113,10 +144,34 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
         # Standard output may be a program's, which waits for JSON and nothing else.
         value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
-        value = (sys.stdin.read() if whole else sys.stdin.readline()).rstrip("\r\n")
+        read = sys.stdin.read if whole else sys.stdin.readline
+        value = read(LARGEST_TEXT + 1).rstrip("\r\n")
+    if len(value) > LARGEST_TEXT:
+        raise ConfigurationError(f"{what}: is too long")
     if not value:
         raise ConfigurationError(f"{what}: nothing was given on standard input")
     return SecretStr(value)
+
+
+def read_text(file: str) -> str:
+    """Read a text that somebody names on the command line; `-` is standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no text, or is too long.
+    """
+    try:
+        return as_text(_content(file))
+    except ValueError as exc:
+        raise ConfigurationError(f"{file} {exc}") from None
+
+
+def _content(file: str) -> bytes:
+    if file != PIPE:
+        return read_small(Path(file), LARGEST_TEXT)
+    content = sys.stdin.read(LARGEST_TEXT + 1).encode(errors="surrogateescape")
+    if len(content) > LARGEST_TEXT:
+        raise ValueError(f"is too long: at most {LARGEST_TEXT} bytes")
+    return content
 
 
 def confirmed(question: str, *, yes: bool) -> None:

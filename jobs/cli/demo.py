@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from jobs.cli import output
 from jobs.demo.story import run_demo
 from jobs.settings import AllSettings, read_settings
 
@@ -31,7 +32,7 @@ def demo(
     begin = time.monotonic()
 
     def say(text: str) -> None:
-        typer.echo(f"[{time.monotonic() - begin:6.1f} s] {text}" if text else "")
+        output.say(f"[{time.monotonic() - begin:6.1f} s] {text}" if text else "")
 
     run_demo(settings.data_dir / FOLDER, os.environ, say, stay=not once)
 

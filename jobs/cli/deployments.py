@@ -9,11 +9,13 @@ from jobs.cli.apps import show_app, show_apps
 from jobs.cli.console import (
     AsJson,
     actor,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_json,
     show_table,
 )
 from jobs.cli.following import follow, print_log, set_going, show_output
+from jobs.cli.output import say
 from jobs.errors import NotFoundError
 from jobs.queries import (
     DeploymentFilter,
@@ -52,7 +54,7 @@ def deploy(
     With --wait the log is shown until the deployment is over, and the exit code is 0 when it is
     live and 1 when it is not.
     """
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.writing() as session:
         found = find_app(session, app)
         wanted = manual_request(ref or found.branch)
@@ -79,16 +81,16 @@ def cancel_deployment(
     as_json: AsJson = False,
 ) -> None:
     """Cancel a deployment that is queued or running."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         cancel(session, find_deployment(session, deployment), actor())
         session.flush()
         view = deployment_view(session, deployment)
     if as_json:
         show_json(view)
     elif view.state is DeploymentState.CANCELLED:
-        typer.echo(f"Deployment {deployment} is cancelled.")
+        say(f"Deployment {deployment} is cancelled.")
     else:
-        typer.echo(f"Deployment {deployment} is being stopped.")
+        say(f"Deployment {deployment} is being stopped.")
 
 
 @commands.command()
@@ -98,7 +100,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how the apps stand, or one app and its deployments."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     if app is not None:
         _one_app(keystone, app, as_json=as_json)
         return
@@ -118,7 +120,7 @@ def _one_app(keystone: Runtime[AllSettings], app: str, *, as_json: bool) -> None
         show_json(view)
         return
     show_app(view)
-    typer.echo()
+    say()
     show_table(
         ("Id", "Deployment", "State", "Trigger", "Commit", "By", "Queued", "Took", ""),
         [_row(deployment) for deployment in newest.items],
@@ -159,7 +161,7 @@ def logs(
 
     Of an app that was never live, the log of its newest deployment is shown.
     """
-    keystone = open_keystone()
+    keystone = open_to_read()
     deployment = int(of) if of.isdecimal() else _newest_unless_live(keystone, of)
     if deployment is None:
         show_output(keystone, of, tail=tail, following=following)

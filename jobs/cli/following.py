@@ -5,8 +5,9 @@ import time
 import typer
 
 from jobs.cli.console import show_json
+from jobs.cli.output import say, say_log
 from jobs.errors import NotFoundError, PlatformError
-from jobs.logs import clean, log_path, read_log
+from jobs.logs import log_path, read_log
 from jobs.queries import deployment_view, find_app
 from jobs.queue import JOB_TIMEOUT_S
 from jobs.runtime import Runtime
@@ -39,7 +40,7 @@ def set_going(
     if as_json:
         show_json(view)
     elif not wait:
-        typer.echo(told)
+        say(told)
     if wait and view.state is not DeploymentState.SUCCESS:
         raise typer.Exit(1)
 
@@ -84,7 +85,7 @@ def follow(
             offset = _print_from(keystone, deployment, offset)
         if view.state.is_over:
             if not quiet:
-                typer.echo(_outcome(view))
+                say(_outcome(view))
             return view
         time.sleep(LOOK_EVERY_S)
     raise PlatformError(f"deployment {deployment} was not over within {within_s:.0f} s")
@@ -109,7 +110,7 @@ def show_output(keystone: Runtime[AllSettings], name: str, *, tail: int, followi
         answer = keystone.bus.ask("output", app_id=app.id, tail=tail, after=after)
         for at, text in answer["lines"]:
             after = at
-            typer.echo(text)
+            say_log(f"{text}\n")
         if not following:
             return
         tail = MOST_LINES
@@ -124,13 +125,12 @@ def _view(keystone: Runtime[AllSettings], deployment: int) -> DeploymentView:
 def _print_from(keystone: Runtime[AllSettings], deployment: int, offset: int) -> int:
     path = log_path(keystone.settings.logs_dir, deployment)
     while (part := read_log(path, offset=offset)) is not None and part.text:
-        typer.echo(part.text, nl=False)
+        say_log(part.text)
         offset = part.next_offset
     return offset
 
 
 def _outcome(view: DeploymentView) -> str:
     took = f" after {view.duration_s:.1f} s" if view.duration_s is not None else ""
-    # Cleaned when it was written too; but a terminal is obeyed at once, and the record may be old.
-    reason = f": {clean(view.reason)}" if view.reason else ""
+    reason = f": {view.reason}" if view.reason else ""
     return f"Deployment #{view.number} of {view.app} ended {view.state}{took}{reason}"

@@ -4,11 +4,12 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.console import AsJson, actor, open_keystone
+from jobs.cli.console import AsJson, actor, open_to_change
+from jobs.cli.output import say, say_json
 from jobs.rotation import Rotation, drop_old, rotate
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
@@ -33,13 +34,20 @@ def rotate_key(
     Exits 2 when the keys come from KEYSTONE_SECRET_KEY, and it says what is yours to change; 4 when
     a key cannot be dropped yet or another rotation is under way.
     """
-    keystone = open_keystone()
+    keystone = open_to_change()
     if drop:
         dropped = drop_old(keystone, actor(), wait=_wait)
-        typer.echo(json.dumps({"dropped": dropped}) if as_json else _told_of(dropped))
+        _show({"dropped": dropped}, _told_of(dropped), as_json=as_json)
         return
     done = _rotate(keystone)
-    typer.echo(json.dumps(asdict(done), indent=2) if as_json else _summary(done))
+    _show(asdict(done), _summary(done), as_json=as_json)
+
+
+def _show(values: dict[str, Any], told: str, *, as_json: bool) -> None:
+    if as_json:
+        say_json(json.dumps(values, indent=2))
+    else:
+        say(told)
 
 
 def _rotate(keystone: Runtime[AllSettings]) -> Rotation:
@@ -54,7 +62,7 @@ def _rotate(keystone: Runtime[AllSettings]) -> Rotation:
 
 def _wait(seconds: float) -> None:
     if seconds:
-        typer.echo(f"Waiting {seconds:.0f} s for what was begun with the old key.", err=True)
+        say(f"Waiting {seconds:.0f} s for what was begun with the old key.", err=True)
         time.sleep(seconds)
 
 

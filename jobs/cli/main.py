@@ -16,6 +16,7 @@ import typer
 from typer._click import Command, Context
 from typer.core import TyperCommand, TyperGroup
 
+from jobs.cli.output import say
 from jobs.errors import (
     ConfigurationError,
     ConflictError,
@@ -23,6 +24,7 @@ from jobs.errors import (
     NotFoundError,
     PlatformError,
 )
+from jobs.text import shown_name
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1
@@ -64,6 +66,9 @@ CONTENTS = {
     "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
+    "repository": Entry(
+        "repositories", "List repositories, say which of GitHub's one is, and remove unused ones."
+    ),
     "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
     "deliveries": Entry("deliveries", "Show what GitHub sent and what came of it, newest first."),
     "user": Entry("access", "Add, list, change and remove people who may log in."),
@@ -83,6 +88,9 @@ CONTENTS = {
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
+    "firewall": Entry(
+        "workers", "Keep containers from the cloud's metadata service, alone.", hidden=True
+    ),
     "router": Entry("router", "Run the router alone.", hidden=True),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }
@@ -128,7 +136,7 @@ cli = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 — typer's own signature
     if wanted:
-        typer.echo(f"keystone {version('keystone')}")
+        say(f"keystone {version('keystone')}")
         raise typer.Exit
 
 
@@ -151,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli(arguments)
     except KeystoneError as exc:
         for sentence in str(exc).splitlines():
-            typer.echo(f"keystone: {sentence}", err=True)
+            say(f"keystone: {shown_name(sentence)}", err=True)
         sys.exit(exit_code(exc))
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing can be told to anybody.

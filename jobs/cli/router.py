@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.output import say
 from jobs.cli.servers import become, without_secrets
+from jobs.errors import ConfigurationError
 from jobs.logs import set_up_logging
 from jobs.redaction import Redactor
-from jobs.router_server import router_command, write_configuration
-from jobs.runtime import open_runtime
+from jobs.router_server import router_command, show_configuration, write_configuration
+from jobs.runtime import open_runtime, open_to_change, open_to_read
 from jobs.settings import Settings, read_settings, split_keys
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -19,17 +21,32 @@ commands = typer.Typer(rich_markup_mode=None)
 def router(
     *,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print the configuration; start nothing.")
+        bool, typer.Option("--print", help="Print the configuration; change nothing.")
+    ] = False,
+    write_only: Annotated[
+        bool,
+        typer.Option("--write", help="Write it and the files it names, for a HAProxy of your own."),
     ] = False,
 ) -> None:
     """Run the router alone.
 
-    With --print its configuration is printed, for a HAProxy that somebody else runs.
+    Without an option HAProxy is started. With one of them nothing is started.
     """
     settings = read_settings(Settings, os.environ)
-    set_up_logging(Redactor(split_keys(settings.secret_key)))
-    runtime = open_runtime(settings)
     if print_only:
-        typer.echo(write_configuration(runtime).read_text(), nl=False)
-        return
-    become(router_command(runtime), without_secrets(os.environ))
+        say(show_configuration(open_to_read(settings)).removesuffix("\n"))
+    elif write_only:
+        _write(settings)
+    else:
+        set_up_logging(Redactor(split_keys(settings.secret_key)))
+        become(router_command(open_runtime(settings)), without_secrets(os.environ))
+
+
+def _write(settings: Settings) -> None:
+    if not settings.router_socket:
+        raise ConfigurationError(
+            "KEYSTONE_ROUTER_SOCKET is not set: `keystone up` runs a HAProxy of its own, and "
+            "writes its configuration; --print shows it"
+        )
+    path = write_configuration(open_to_change(settings))
+    say(f"{path} is written: start your HAProxy with it, or have it load it again.")

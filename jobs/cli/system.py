@@ -6,7 +6,9 @@ import os
 import typer
 
 from jobs.cli.console import AsJson, show_table
-from jobs.doctor import Verdict, examine
+from jobs.cli.output import say, say_json
+from jobs.doctor import examine
+from jobs.findings import Verdict
 from jobs.migrations.apply import HEAD
 from jobs.runtime import open_runtime
 from jobs.settings import AllSettings, describe_settings, read_settings
@@ -24,13 +26,13 @@ def doctor(*, as_json: AsJson = False) -> None:
     """
     findings = examine(read_settings(AllSettings, os.environ))
     if as_json:
-        typer.echo(json.dumps({"items": [vars(finding) for finding in findings]}, indent=2))
+        say_json(json.dumps({"items": [vars(finding) for finding in findings]}, indent=2))
     else:
         rows = [(finding.verdict, finding.name, finding.found) for finding in findings]
         show_table(("", "What", "Found"), rows, empty="")
         for finding in findings:
             if finding.fix:
-                typer.echo(f"{finding.name}: {finding.fix}")
+                say(f"{finding.name}: {finding.fix}")
     if any(finding.verdict is Verdict.FAILED for finding in findings):
         raise typer.Exit(EXIT_NO_ANSWER)
 
@@ -40,7 +42,7 @@ def config(*, as_json: AsJson = False) -> None:
     """Show the effective settings, secrets left out."""
     values = describe_settings(read_settings(AllSettings, os.environ))
     if as_json:
-        typer.echo(json.dumps(values, indent=2))
+        say_json(json.dumps(values, indent=2))
         return
     told = {name: field.description for name, field in AllSettings.model_fields.items()}
     rows = [
@@ -57,4 +59,7 @@ def migrate(*, as_json: AsJson = False) -> None:
     Every start does so by itself; this is for doing it beforehand.
     """
     open_runtime(read_settings(AllSettings, os.environ)).database.close()
-    typer.echo(json.dumps({"schema": HEAD}) if as_json else f"The database has schema {HEAD}.")
+    if as_json:
+        say_json(json.dumps({"schema": HEAD}))
+    else:
+        say(f"The database has schema {HEAD}.")

@@ -6,7 +6,12 @@ import secrets
 import typer
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.build_limits import bound_builds
+from jobs.cli.output import say
+from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.metadata import unblock_metadata
+from jobs.out_of_memory import go_last
+from jobs.passwords import weakness
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
 from jobs.records.audit import KEYSTONE
@@ -35,11 +40,12 @@ def up() -> None:
     lock = take_over(settings.data_dir)
     ensure_port(settings)
     runtime = open_runtime(settings)
-    claim = claim_identity(runtime.identity)
+    claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
     password = ensure_admin(runtime)
     runtime.database.close()
     _welcome(settings, password)
+    _prepare_machine(settings, runtime.identity)
     _forget_admin_password()
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
@@ -82,24 +88,40 @@ def ensure_port(settings: AllSettings) -> None:
 
 
 def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
-    """Make the first user unless there are users; give the password if it was made up here."""
+    """Make the first user unless there are users; give the password if it was made up here.
+
+    Raises:
+        ConfigurationError: the password of the settings is needed, and is too easy to guess.
+    """
     given = runtime.settings.admin_password
     password = given if given.get_secret_value() else SecretStr(secrets.token_urlsafe(12))
     with runtime.database.writing() as session:
         if users(session):
             return None
+        if reason := weakness(password.get_secret_value(), [FIRST_ADMIN]):
+            raise ConfigurationError(f"KEYSTONE_ADMIN_PASSWORD: {reason}")
         add_user(session, name=FIRST_ADMIN, role=Role.ADMIN, password=password, actor=KEYSTONE)
     return None if given.get_secret_value() else password
 
 
 def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
-    typer.echo(f"Dashboard and API   {settings.effective_public_url}")
-    typer.echo(f"Webhook for GitHub  {webhook_url(settings)}")
-    typer.echo(f"Apps                {settings.app_bind}, ports {settings.port_range}")
-    typer.echo(f"Data                {settings.data_dir}")
+    say(f"Dashboard and API   {settings.effective_public_url}")
+    say(f"Webhook for GitHub  {webhook_url(settings)}")
+    say(f"Apps                {settings.app_bind}, ports {settings.port_range}")
+    say(f"Data                {settings.data_dir}")
     if password is not None:
-        typer.echo(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
-        typer.echo("                    This password is not shown again.")
+        say(f"Login               {FIRST_ADMIN} / {password.get_secret_value()}")
+        say("                    This password is not shown again.")
+
+
+def _prepare_machine(settings: AllSettings, identity: str) -> None:
+    """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
+    go_last()
+    for prepare in (bound_builds, *(() if settings.block_metadata else (unblock_metadata,))):
+        try:
+            prepare(settings, identity)
+        except PlatformError as exc:
+            say(f"keystone: {exc}", err=True)
 
 
 def _forget_admin_password() -> None:

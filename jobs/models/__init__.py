@@ -28,7 +28,7 @@ from jobs.models.deployments import (
     Release,
     Step,
 )
-from jobs.models.keystone import DomainPort, Identity, VaultKey, Vitals
+from jobs.models.keystone import DomainPort, EngineItem, Identity, ItemKind, VaultKey, Vitals
 
 __all__ = [
     "ApiToken",
@@ -43,8 +43,10 @@ __all__ = [
     "Deployment",
     "Domain",
     "DomainPort",
+    "EngineItem",
     "EnvironmentVariable",
     "Identity",
+    "ItemKind",
     "Lease",
     "LoginSession",
     "RefusalCount",

@@ -9,7 +9,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import WordColumn, now
+from jobs.columns import ShownName, WordColumn, now
 from jobs.states import (
     Role,
 )
@@ -24,9 +24,9 @@ class AuditEvent(SQLModel, table=True):
     at: datetime = Field(default_factory=now, index=True)
     tag: str = Field(max_length=64, index=True)  # "deployment.requested"
     actor: str = Field(
-        max_length=200, index=True
+        sa_type=ShownName(200), index=True
     )  # "user:ada", "token:ci", "webhook:octocat", "cli:root"
-    target: str = Field(max_length=200, index=True)  # "app:web", "deployment:41"
+    target: str = Field(sa_type=ShownName(200), index=True)  # "app:web", "deployment:41"
     address: str = Field(default="", max_length=64)
     details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
@@ -67,7 +67,7 @@ class ApiToken(SQLModel, table=True):
     name: str = Field(max_length=63, unique=True)
     hashed: str = Field(max_length=64, unique=True)
     role: Role = Field(sa_type=WordColumn(Role))
-    created_by: str = Field(max_length=200)
+    created_by: str = Field(sa_type=ShownName(200))
     created_at: datetime = Field(default_factory=now)
     expires_at: datetime | None = None
     last_used_at: datetime | None = None

@@ -12,11 +12,12 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import NUMBERS_ONCE, WordColumn, json_column, now
+from jobs.columns import NUMBERS_ONCE, OneLine, WordColumn, json_column, now
 from jobs.states import (
     Capabilities,
     ContainerState,
     Health,
+    IdentitySource,
     OnNewPush,
     Restart,
 )
@@ -34,14 +35,23 @@ class Repository(SQLModel, table=True):
     """A GitHub repository that apps are deployed from."""
 
     __tablename__ = "repositories"
+    # The mirror on disk is named by the id.
+    __table_args__ = (NUMBERS_ONCE,)
 
     id: int | None = Field(default=None, primary_key=True)
-    # Learned from its first delivery.
+    # From GitHub's API or from an operator, never from a delivery.
     github_id: int | None = Field(default=None, unique=True, sa_type=BigInteger)
+    identity_from: IdentitySource | None = Field(default=None, sa_type=WordColumn(IdentitySource))
+    identity_checked_at: datetime | None = None  # when GitHub confirmed it, or an operator gave it
+    identity_due_at: datetime | None = None  # when GitHub is asked next; None: as soon as may be
+    identity_paused_until: datetime | None = None  # until when GitHub is not asked
+    identity_problem: str | None = Field(default=None, max_length=500)
     full_name: str = Field(max_length=200)  # as GitHub spells it
+    # A delivery gave the name to an earlier version, and nobody has confirmed it since.
+    is_name_claimed: bool = False
     name_key: str = Field(max_length=200, unique=True)  # lower case: GitHub ignores case
     git_url: str = Field(max_length=500)
-    token_problem: str | None = Field(default=None, max_length=500)  # GitHub's own word
+    token_problem: str | None = Field(default=None, sa_type=OneLine(500))  # GitHub's own word
     token_problem_of: TokenUse | None = Field(default=None, sa_type=WordColumn(TokenUse))
     token_expires_at: datetime | None = None  # of the token that was used last, if GitHub says
     created_at: datetime = Field(default_factory=now)
@@ -89,7 +99,7 @@ class App(SQLModel, table=True):
     health_interval_s: float | None = None
     health_successes: int = 1
     auto_deploy: bool = True
-    paused_reason: str = Field(default="", max_length=500)  # why auto-deploy was switched off
+    paused_reason: str = Field(default="", sa_type=OneLine(500))  # why auto-deploy was switched off
     on_new_push: OnNewPush = Field(default=OnNewPush.WAIT, sa_type=WordColumn(OnNewPush))
     watch_paths: list[str] = Field(default_factory=list, sa_column=json_column())
     tag_pattern: str | None = Field(default=None, max_length=250)
@@ -144,7 +154,7 @@ class App(SQLModel, table=True):
         default=None,
         sa_type=WordColumn(ContainerState),
     )
-    container_reason: str = Field(default="", max_length=500)
+    container_reason: str = Field(default="", sa_type=OneLine(500))
 
 
 class EnvironmentVariable(SQLModel, table=True):

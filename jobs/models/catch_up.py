@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import WordColumn
+from jobs.columns import OneLine, WordColumn
 from jobs.states import CatchUpWay
 
 
@@ -16,8 +16,8 @@ class CatchUp(SQLModel, table=True):
     repository_id: int = Field(primary_key=True, foreign_key="repositories.id", ondelete="CASCADE")
     looked_at: datetime | None = None
     way: CatchUpWay | None = Field(default=None, sa_type=WordColumn(CatchUpWay))
-    found: str = Field(default="", max_length=500)
-    problem: str = Field(default="", max_length=500)
+    found: str = Field(default="", sa_type=OneLine(500))
+    problem: str = Field(default="", sa_type=OneLine(500))
     settled_until: datetime | None = None  # what was pushed up to then is accounted for
     next_look_at: datetime | None = None  # None: as soon as may be
     paused_until: datetime | None = None  # GitHub's own wish, which a restart does not shorten

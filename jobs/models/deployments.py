@@ -12,7 +12,14 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import NUMBERS_ONCE, WordColumn, now
+from jobs.columns import (
+    NUMBERS_ONCE,
+    OneLine,
+    SeveralLines,
+    ShownName,
+    WordColumn,
+    now,
+)
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
@@ -43,10 +50,10 @@ class Delivery(SQLModel, table=True):
     )
     body_sha256: str = Field(max_length=64)
     outcome: DeliveryOutcome = Field(sa_type=WordColumn(DeliveryOutcome))
-    reason: str = Field(default="", max_length=500)
+    reason: str = Field(default="", sa_type=OneLine(500))
     ref: str = Field(default="", max_length=500)
     commit_sha: str = Field(default="", max_length=64)
-    sender: str = Field(default="", max_length=200)
+    sender: str = Field(default="", sa_type=ShownName(200))
     received_at: datetime = Field(default_factory=now, index=True)
 
 
@@ -130,12 +137,12 @@ class Deployment(SQLModel, table=True):
         default=DeploymentState.QUEUED,
         sa_type=WordColumn(DeploymentState),
     )
-    reason: str = Field(default="", max_length=1000)
+    reason: str = Field(default="", sa_type=OneLine(1000))
     ref: str = Field(max_length=500)  # full ref of a push; branch or sha of a manual one
     commit_sha: str = Field(default="", max_length=64)  # empty until a branch has been resolved
-    commit_message: str = Field(default="", max_length=2000)
-    author: str = Field(default="", max_length=200)
-    actor: str = Field(max_length=200)
+    commit_message: str = Field(default="", sa_type=SeveralLines(2000))
+    author: str = Field(default="", sa_type=ShownName(200))
+    actor: str = Field(sa_type=ShownName(200))
     delivery_id: int | None = Field(default=None, foreign_key="deliveries.id", ondelete="SET NULL")
     guid: str | None = Field(default=None, max_length=100)
     body_sha256: str | None = Field(default=None, max_length=64)
@@ -144,7 +151,7 @@ class Deployment(SQLModel, table=True):
     pushed_at: int | None = Field(default=None, sa_type=BigInteger)
     release_id: int | None = Field(default=None, foreign_key="releases.id", ondelete="SET NULL")
     attempts: int = 0  # how often a worker has begun it
-    cancelled_by: str | None = Field(default=None, max_length=200)
+    cancelled_by: str | None = Field(default=None, sa_type=ShownName(200))
     replaced_by: int | None = None  # the number of a newer push that is not to wait for this one
     recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
     gives_way: bool = False  # goes back into the queue, for a recovery to come first
@@ -163,7 +170,7 @@ class Step(SQLModel, table=True):
     deployment_id: int = Field(foreign_key="deployments.id", ondelete="CASCADE")
     name: StepName = Field(sa_type=WordColumn(StepName))
     state: StepState = Field(sa_type=WordColumn(StepState))
-    reason: str = Field(default="", max_length=1000)
+    reason: str = Field(default="", sa_type=OneLine(1000))
     started_at: datetime = Field(default_factory=now)
     ended_at: datetime | None = None
 
@@ -188,9 +195,9 @@ class CommitStatus(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     deployment_id: int = Field(foreign_key="deployments.id", index=True, ondelete="CASCADE")
     state: GitHubState = Field(sa_type=WordColumn(GitHubState))
-    description: str = Field(max_length=140)
+    description: str = Field(sa_type=OneLine(140))
     created_at: datetime = Field(default_factory=now)
     attempts: int = 0
     next_attempt_at: datetime | None = Field(default_factory=now, index=True)  # None: settled
     posted_at: datetime | None = None
-    error: str = Field(default="", max_length=500)
+    error: str = Field(default="", sa_type=OneLine(500))

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from jobs.logs import DeploymentLog, plain, shown
+from jobs.logs import DeploymentLog, shown
 from jobs.states import StepName
+from jobs.text import one_line
 from jobs.work import Work
 
 LINES_SHOWN = 50
@@ -24,6 +25,6 @@ def write_output(log: DeploymentLog, step: StepName, lines: Sequence[str]) -> st
     log.write(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
         log.write(step, f"  {shown(line, log.redact)}")
-    last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
     # Masked before it is cut: half a secret could not be recognised any more.
-    return log.redact(last)[:LONGEST_QUOTE]
+    masked = (one_line(log.redact(line)) for line in reversed(lines))
+    return next(filter(None, masked), "")[:LONGEST_QUOTE]

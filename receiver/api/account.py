@@ -59,7 +59,7 @@ def _change(call: Call[PasswordInput]) -> None:
         user = find_user(session, name)
     _ensure_known(call, user)
     cookie = cookie_of(call.request, call.settings)
-    password = hash_password(call.given.password)
+    password = hash_password(name, call.given.password)
     with call.writing() as session:
         if not is_as_it_was(session, user):
             raise AccessError("the password was changed meanwhile; log in again")

@@ -23,7 +23,11 @@ async def show_container(call: Call[Nothing]) -> ContainerView:
 
 
 async def show_output(call: Call[TailQuery]) -> Response:
-    """Give the last lines the live container wrote."""
+    """Give the last lines the live container wrote, secrets masked.
+
+    Of its terminal sequences only styles are left (colours, bold, dim, italic, underlined), and no
+    style goes on in the next line.
+    """
     app = await run_in_threadpool(_app, call)
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")

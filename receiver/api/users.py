@@ -30,7 +30,7 @@ def list_users(call: Call[Nothing]) -> Page[UserView]:
 def create_user(call: Call[UserInput]) -> UserView:
     """Make a user."""
     given = call.given
-    password = hash_password(given.password)
+    password = hash_password(given.name, given.password)
     with call.writing() as session:
         user = add_user(
             session, name=given.name, role=given.role, password=password, actor=call.actor
@@ -45,7 +45,7 @@ def update_user(call: Call[UserChange]) -> UserView:
     A new role counts from the user's next request on. The last admin stays one: 409.
     """
     name, given = call.name(), call.given.password
-    password = None if given is None else hash_password(given)
+    password = None if given is None else hash_password(name, given)
     with call.writing() as session:
         if password is not None:
             set_password(session, name, password, call.actor)

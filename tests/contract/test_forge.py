@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +15,14 @@ from pydantic import SecretStr
 from jobs.adapters.github_answers import Answer
 from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubTokenError,
+)
 from jobs.states import GitHubState
+from jobs.text import one_line
 from tests.githubapi import Fault, GitHubApi, PostedStatus, refusal
 
 TOKEN = "ghp_ForgeContract0123456789"
@@ -240,6 +247,25 @@ def test_a_refused_status_is_permanent_with_githubs_words(forge: Forge, api: Git
     assert error.permanent
 
 
+@pytest.mark.parametrize("character", ["\U0001f680", "\ud83d"])
+def test_a_description_with_such_a_character_is_refused_for_its_own_sake(
+    forge: Forge, api: GitHubApi, character: str
+) -> None:
+    with pytest.raises(GitHubContentError, match="characters above 0xffff") as caught:
+        post(forge, replace(status_post(), description=f"lift-off {character}"))
+    assert caught.value.permanent
+    assert api.statuses == []
+
+
+def test_one_status_too_many_is_refused_for_its_own_sake(forge: Forge, api: GitHubApi) -> None:
+    api.most_statuses = 2
+    post(forge)
+    post(forge)
+    error = error_of(forge)
+    assert isinstance(error, GitHubContentError)
+    assert "reached the maximum number of statuses" in str(error)
+
+
 def test_one_failure_is_survived(forge: Forge, api: GitHubApi) -> None:
     api.fail(Fault(status=502, body=b"<html>", times=1))
     post(forge)
@@ -345,4 +371,10 @@ def test_the_token_stays_out_of_the_logs(
 def test_githubs_words_are_shown_on_one_short_printable_line(message: str, extra: str) -> None:
     answer = Answer(422, {}, {"message": message, "errors": [{"message": extra}, extra, 7]})
     assert len(answer.message) <= 200
-    assert answer.message.isprintable()
+    assert answer.message == one_line(answer.message)
+
+
+@given(place=st.integers(150, 210))
+def test_no_cut_of_githubs_words_leaves_half_a_token(place: int) -> None:
+    message = f"{'nobody knows ' * 20}"[:place] + f" {TOKEN} here"
+    assert TOKEN[:8] not in Answer(422, {}, {"message": message}).message.replace(TOKEN, "")

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from dashboard import labels
 from dashboard.ansi import to_html
+from jobs.ansi import clean
 from jobs.database import Database
-from jobs.logs import clean
 from jobs.models import Deployment, Step, now
 from jobs.states import DeploymentState, StepState
 from tests.browser import complaints_of, overflow_of, wait_until

@@ -59,17 +59,51 @@ def test_what_went_wrong_is_the_answer(bench: Bench, app: App) -> None:
         ask(bench, "container", app_id=99)
 
 
-def test_output_shows_no_secret_however_it_is_dressed_up(bench: Bench, app: App) -> None:
+def set_password(bench: Bench, app: App, password: str) -> None:
     with bench.writing() as session:
+        wanted = {"PASSWORD": Variable(SecretStr(password))}
         row = session.get_one(App, app.id)
-        wanted = {"PASSWORD": Variable(SecretStr("hunter2hunter2"))}
         set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
+
+
+def output(bench: Bench, app: App) -> list[str]:
+    lines = ask(bench, "output", app_id=app.id, tail=100)["lines"]
+    assert isinstance(lines, list)
+    return [text for _, text in lines]
+
+
+def test_output_shows_no_secret_however_it_is_dressed_up(bench: Bench, app: App) -> None:
+    set_password(bench, app, "hunter2hunter2")
+    said = (
+        "plain hunter2hunter2",
+        "dressed hunter2\x00hunter2",
+        "dressed hunter2\x1b[31mhunter2\x1b[0m",
+        "dressed hunter2\u200bhunter2",
+        f"{LONG}hunter2hunter2",
+    )
+    bench.world.engine.behaviour = Behaviour(output=said)
+    bench.deploy(app)
+    # Masked before it is cut: half a secret would not be recognised.
+    cut = f"{LONG}[REDACTED]"[:LONGEST_LINE]
+    assert output(bench, app) == ["plain [REDACTED]", *["dressed [REDACTED]"] * 3, cut]
+
+
+def test_output_shows_neither_the_secrets_of_the_live_release_nor_the_next_ones(
+    bench: Bench, app: App
+) -> None:
+    set_password(bench, app, "the-live-one")
+    said = ("now the-live-one", "later the-next-one")
+    bench.world.engine.behaviour = Behaviour(output=said)
+    bench.deploy(app)
+    set_password(bench, app, "the-next-one")
+    assert output(bench, app) == ["now [REDACTED]", "later [REDACTED]"]
+
+
+def test_output_has_the_styles_that_pages_know_and_ends_each_line_without(
+    bench: Bench, app: App
+) -> None:
     bench.world.engine.behaviour = Behaviour(
-        output=("plain hunter2hunter2", "dressed hunter2\x00hunter2", f"{LONG}hunter2hunter2")
+        output=("\x1b[32mgreen", "\x1b[8mhidden", "\x1b]0;title\x07a\x1b[2Kb")
     )
     bench.deploy(app)
-    lines = ask(bench, "output", app_id=app.id, tail=3)["lines"]
-    assert isinstance(lines, list)
-    shown = [text for _, text in lines]
-    # Masked before it is cut: half a secret would not be recognised.
-    assert shown == ["plain [REDACTED]", "dressed [REDACTED]", f"{LONG}[REDACTED]"[:LONGEST_LINE]]
+    assert output(bench, app) == ["\x1b[0;32mgreen\x1b[0m", "hidden", "ab"]

@@ -8,7 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from jobs import dispatch
+from jobs.logs import RedactingFilter
 from jobs.models import App
+from jobs.redaction import Redactor
 from jobs.states import DeploymentState
 from jobs.vault import Vault
 from tests.fakes import Behaviour
@@ -52,6 +54,18 @@ def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:
     done = bench.deploy(app)
     assert "using [REDACTED]" in bench.log(done.id or 0)
     assert "ghp_secret" not in bench.log(done.id or 0)
+
+
+def test_the_log_of_the_process_masks_what_the_deployment_knows(
+    bench: Bench, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(RedactingFilter(Redactor()))
+    token = "\u200b".join("ghp_secretsecretsecret")
+    bench.world.engine.on("build", lambda _: int(token))
+    done = bench.run(bench.push(app))
+    assert done.state is DeploymentState.ERROR
+    (told,) = [record.exc_text for record in caplog.records if record.exc_text]
+    assert "ValueError: invalid literal for int() with base 10: '[REDACTED]'" in told
 
 
 def test_a_key_that_does_not_fit_ends_the_deployment_with_a_reason(

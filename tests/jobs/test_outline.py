@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from jobs.adapters.buildkit.progress import Progress
 from jobs.adapters.buildkit.trace import Output, Vertex
-from jobs.logs import COLOURS, DeploymentLog
+from jobs.logs import DeploymentLog
 from jobs.outline import Outline, Outlines
 from jobs.redaction import Redactor
 from jobs.states import BuildStepState
+from jobs.text import STYLE
 
 STAMP = "2026-11-23T15:45:58.123Z"
 
@@ -121,7 +122,7 @@ def test_a_search_finds_exactly_the_lines_that_hold_the_text(
     write(path, *(("build", text) for text in ["first", *texts]))
     outline = outline_of(path)
     lines = [raw.decode().partition(" | ")[2] for raw in outline.read(1, 10_000)]
-    plain = (COLOURS.sub("", line).lower() for line in lines)
+    plain = (STYLE.sub("", line).lower() for line in lines)
     expected = [n for n, line in enumerate(plain, 1) if wanted.lower() in line]
     if "\n" not in wanted and "\x1b" not in wanted:
         assert outline.find(wanted, most=10_000) == (len(expected), expected)

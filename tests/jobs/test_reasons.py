@@ -7,7 +7,13 @@ from pydantic import SecretStr
 
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.trace import Vertex
-from jobs.reasons import LONGEST_QUOTED, LONGEST_REASON, one_line, shortened, shown_reason
+from jobs.reasons import (
+    LONGEST_QUOTED,
+    LONGEST_REASON,
+    quoted,
+    shortened,
+    shown_reason,
+)
 from jobs.redaction import MASK, Redactor
 
 SECRET = "hunter2  hunter2"
@@ -45,9 +51,16 @@ def test_a_long_step_leaves_room_for_the_cause() -> None:
 
 def test_a_short_reason_stays_as_it_is() -> None:
     assert shortened("x" * LONGEST_REASON) == "x" * LONGEST_REASON
-    assert shown_reason("one\ntwo", NOTHING) == "one\ntwo"
+    assert shown_reason("one\ntwo", NOTHING) == "one two"
 
 
-def test_one_line_changes_nothing_inside_the_lines_and_is_bounded() -> None:
-    assert one_line("  a  b \r\n\n\t c\td\n") == "a  b c\td"
-    assert len(one_line("x" * 10**6)) == LONGEST_QUOTED
+def test_what_is_quoted_is_unchanged_inside_its_lines_and_bounded() -> None:
+    assert quoted("  a  b \r\n\n\t c\td\n") == "a  b c\td"
+    assert LONGEST_QUOTED - 1 <= len(quoted("x" * 10**6)) <= LONGEST_QUOTED
+
+
+@given(st.integers(LONGEST_QUOTED - 400, LONGEST_QUOTED + 400))
+def test_no_bound_on_what_is_quoted_leaves_half_a_secret(before: int) -> None:
+    told = shown_reason(quoted(f"{'x' * before}{SECRET}{'y' * before}"), REDACT)
+
+    assert "hunter2" not in told

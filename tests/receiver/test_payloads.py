@@ -100,7 +100,21 @@ def test_long_texts_are_cut_and_unstorable_characters_replaced() -> None:
         head_commit__author={"name": "\0" + "y" * 500},
         sender={"login": "z\ud800"},
     )
-    assert (len(found.message), found.author, found.sender) == (2000, "y" * 199, "z?")
+    assert (len(found.message), found.author, found.sender) == (
+        2000,
+        "\ufffd" + "y" * 199,
+        "z\ufffd",
+    )
+
+
+def test_a_name_is_one_line_that_passes_for_no_other() -> None:
+    found = push(
+        head_commit__message="fix\r\nthe \x1b[8mthing\u2028\x00",
+        head_commit__author={"name": "Ada\u200b\nLovelace\x1b[2J"},
+        sender={"login": "ad\u200bmin\u2028user:root"},
+    )
+    assert found.message == "fix\nthe thing"
+    assert (found.author, found.sender) == ("Ada\ufffd Lovelace\ufffd", "ad\ufffdmin user:root")
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,76 @@
-"""Bodies that take long to read are not read by the event loop, where nobody else is served."""
+"""No page and no GET of the API writes: neither to the database nor to the data directory."""
 
-import asyncio
-import json
-import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from receiver.limits import KIB
-from receiver.routing import READ_AT_ONCE, _parsed
-from tests.builders import WebRuntime, make_app
+from jobs.database import Database
+from jobs.states import Role
+from receiver.routing import Endpoint
+from receiver.table import ENDPOINTS
+from tests.builders import WebRuntime, make_app, make_deployment, make_live, write_log
+from tests.receiver.asking import Asked, ask
+from tests.receiver.situations import person
+from tests.receiver.test_matrix import PAGES, PLACE
+
+PLACES = {"id": "1", "app": "web", "name": "web"}
+READING = [endpoint for endpoint in ENDPOINTS if endpoint.method == "GET"]
 
 
-@pytest.mark.parametrize(
-    ("size", "is_in_thread"), [(READ_AT_ONCE, False), (READ_AT_ONCE + 1, True)]
-)
-def test_a_large_body_is_read_in_a_thread(size: int, *, is_in_thread: bool) -> None:
-    async def read() -> bool:
-        return await _parsed(lambda _: threading.get_ident(), b"x" * size) != threading.get_ident()
-
-    assert asyncio.run(read()) is is_in_thread
-
-
-def test_a_large_value_is_taken(admin: TestClient, runtime: WebRuntime) -> None:
+@pytest.fixture
+def rows(runtime: WebRuntime) -> None:
+    """An app that is live, and a deployment with a log."""
     make_app(runtime)
-    value = "1," * 20_000
-    answer = admin.put("/api/apps/web/env/TABLE", json={"value": value, "secret": False})
-    assert answer.status_code == 200
-    assert admin.get("/api/apps/web/env/TABLE").json()["value"] == value
+    make_live(runtime)
+    queued = make_deployment(runtime)
+    write_log(runtime, 1, ["compiling"])
+    write_log(runtime, queued.id or 0, ["compiling"])
 
 
-def test_a_stranger_has_no_more_read_than_a_login_needs(client: TestClient) -> None:
-    body = json.dumps({"name": "ada", "password": "x" * 16 * KIB})
-    answer = client.post("/login", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == 413
-    assert "16 KiB" in answer.json()["error"]["message"]
+def files_in(folder: Path) -> dict[Path, bytes]:
+    """Give what lies in a folder, but for SQLite's own files."""
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith("keystone.db")
+    }
 
 
-def test_of_many_labels_the_first_mistake_is_told(admin: TestClient) -> None:
-    app = {"name": "web", "repository": "octo/web", "labels": {f"l{n}": 1 for n in range(1000)}}
-    answer = admin.post("/api/apps", json=app)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "labels: can have at most 50 entries"
+def address(path: str) -> str:
+    return PLACE.sub(lambda found: PLACES.get(found[1], "ok"), path)
+
+
+@pytest.mark.usefixtures("rows")
+def test_nothing_is_written(
+    client: TestClient, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = person(Role.ADMIN)(runtime)
+    ask(client, Asked("GET", "/", headers))  # from now on, nobody has to remember the visit
+    before = files_in(runtime.settings.data_dir)
+    written = []
+
+    def refuse(_database: Database, **_: object) -> AbstractContextManager[None]:
+        written.append(asked.path)
+        raise AssertionError(asked.path)
+
+    monkeypatch.setattr(Database, "writing", refuse)
+    found = {}
+    for path in [*map(_path, READING), *PAGES]:
+        asked = Asked("GET", address(path), headers, peer="127.0.0.1")
+        found[path] = ask(client, asked).status
+        assert files_in(runtime.settings.data_dir) == before, path
+    assert written == []
+    assert {path for path, status in found.items() if status == 200} >= {
+        "/api/apps/{app}",
+        "/api/deployments/{id}/logs",
+        "/apps/{app}/settings/repository",
+        "/deployments/{id:int}",
+        "/metrics",
+    }
+    assert 500 not in found.values()
+
+
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.path

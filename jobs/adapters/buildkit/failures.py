@@ -9,7 +9,7 @@ import re
 
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError, KeystoneError
-from jobs.reasons import one_line
+from jobs.reasons import quoted
 
 NO_SPACE = "no space left on device"
 # A build that had no room leaves its unfinished context there, which only this removes.
@@ -56,7 +56,7 @@ def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
     if pull := _PULL.match(step):
         is_outage = _OUTAGE.search(failed.error) is not None
         return _pull_failure(pull[1], reason, is_outage=is_outage)
-    return BuildError(f'the build failed at "{one_line(step)}": {reason}')
+    return BuildError(f'the build failed at "{quoted(step)}": {reason}')
 
 
 def _pull_failure(image: str, reason: str, *, is_outage: bool) -> KeystoneError:
@@ -70,4 +70,4 @@ def _reason(message: str) -> str:
     exit_code = _EXIT_CODE.search(message)
     if exit_code:
         return f"exit code {exit_code[1]}"
-    return one_line(_WRAPPING.sub("", message)) or "the engine gave no reason"
+    return quoted(_WRAPPING.sub("", message)) or "the engine gave no reason"

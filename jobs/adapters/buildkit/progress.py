@@ -9,9 +9,10 @@
 
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import LogLine
-from jobs.reasons import LONGEST_QUOTED, one_line
+from jobs.reasons import quoted
 
-LONGEST_TEXT = LONGEST_QUOTED - 40  # characters; before it stands the step's number
+# Of one line. A log shows far less of it, so that no secret is shown that is cut here.
+MOST_HELD_BYTES = 256 * 1024
 
 
 class Lines:
@@ -21,20 +22,19 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """Give the lines that are complete now, none longer than `LONGEST_TEXT`."""
+        """Give the lines that are complete now, of one that is too long its beginning."""
+        if len(self._rest) == MOST_HELD_BYTES and not {*b"\r\n"} & {*data}:
+            return []
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST_TEXT:
+        if len(self._rest) > MOST_HELD_BYTES:
             # A progress bar draws over itself by carriage returns and may never end its line.
-            self._rest = _last_drawn(self._rest)
-            whole = len(self._rest) - len(self._rest) % LONGEST_TEXT
-            lines += [self._rest[:whole]] if whole else []
-            self._rest = self._rest[whole:]
-        return [piece for line in lines for piece in _pieces(line)]
+            self._rest = _last_drawn(self._rest)[:MOST_HELD_BYTES]
+        return [_text(line) for line in lines]
 
     def end(self) -> list[str]:
         """Give what was held back."""
         rest, self._rest = self._rest, b""
-        return _pieces(rest) if rest else []
+        return [_text(rest)] if rest else []
 
 
 class Progress:
@@ -68,12 +68,12 @@ class Progress:
     def _begin(self, step: "_Step", vertex: Vertex) -> None:
         if vertex.started_s is not None and not step.is_named:
             step.is_named = True
-            self._say(step, one_line(vertex.name)[:LONGEST_TEXT])
+            self._say(step, quoted(vertex.name))
 
     def _finish(self, step: "_Step", vertex: Vertex) -> None:
         self._say(step, *(f"| {line}" for line in step.output.end()))
         if vertex.error:
-            self._say(step, f"ERROR: {one_line(vertex.error)}"[:LONGEST_TEXT])
+            self._say(step, f"ERROR: {quoted(vertex.error)}")
             self.failed = self.failed or vertex
         elif vertex.cached:
             self._say(step, "CACHED")
@@ -104,7 +104,5 @@ def _last_drawn(line: bytes) -> bytes:
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 
-def _pieces(line: bytes) -> list[str]:
-    text = _last_drawn(line).decode(errors="replace")
-    starts = range(0, len(text) or 1, LONGEST_TEXT)
-    return [text[start : start + LONGEST_TEXT] for start in starts]
+def _text(line: bytes) -> str:
+    return _last_drawn(line)[:MOST_HELD_BYTES].decode(errors="replace")

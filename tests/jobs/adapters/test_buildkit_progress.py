@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.adapters.buildkit import wire
-from jobs.adapters.buildkit.progress import LONGEST_TEXT, Lines, Progress
+from jobs.adapters.buildkit.progress import MOST_HELD_BYTES, Lines, Progress
 from jobs.adapters.buildkit.trace import Output, Vertex, decode_trace
 from jobs.reasons import LONGEST_QUOTED
 
@@ -104,7 +104,7 @@ def test_no_line_is_ever_too_long(pieces: list[bytes]) -> None:
     ended = Vertex("b", "x", started_s=1.0, completed_s=2.0, error="y" * 90_000)
     lines = told(begun, ended, *(Output("a", piece) for piece in pieces))
 
-    assert all(len(line) <= LONGEST_QUOTED and "\n" not in line for line in lines)
+    assert all(len(line) <= LONGEST_QUOTED + 40 and "\n" not in line for line in lines)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
@@ -117,8 +117,18 @@ def test_lines_come_out_as_they_went_in(texts: list[str]) -> None:
     assert lines.end() == []
 
 
-def test_long_line_is_cut_into_pieces_not_lost() -> None:
+def test_of_a_line_that_is_too_long_the_beginning_is_held() -> None:
     lines = Lines()
-    seen = lines.feed(b"x" * (2 * LONGEST_TEXT + 5)) + lines.feed(b"y\n")
+    seen = lines.feed(b"a" + b"x" * MOST_HELD_BYTES)
+    seen += [line for _ in range(9) for line in lines.feed(b"y" * MOST_HELD_BYTES)]
 
-    assert seen == ["x" * LONGEST_TEXT, "x" * LONGEST_TEXT, "xxxxxy"]
+    assert seen == []
+    assert lines.feed(b"y\nnext\n") == ["a" + "x" * (MOST_HELD_BYTES - 1), "next"]
+
+
+def test_a_progress_bar_that_never_ends_its_line_is_shown_as_it_was_drawn_last() -> None:
+    lines = Lines()
+    for percent in range(100):
+        assert lines.feed(b"\r" + f"{percent} %".encode() + b"#" * 10_000) == []
+
+    assert lines.feed(b"\rdone\n") == ["done"]

@@ -281,8 +281,9 @@ def test_a_lock_that_is_held_is_waited_for_but_not_for_ever(mirrors: Path, remot
     mirrors.mkdir()
     with (mirrors / "1.lock").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
+        # A commit that is named: the server, which may take longer than that, is not asked first.
         with pytest.raises(GitError, match="another worker has been fetching"):
-            fetch(source, remote)
+            fetch(source, remote, "a" * 40)
 
 
 def test_the_wait_for_a_lock_can_be_stopped(

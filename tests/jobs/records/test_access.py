@@ -337,7 +337,7 @@ class TestAPasswordThatIsBeingChecked:
 
 
 def test_a_password_may_be_hashed_before_the_transaction(session: Session) -> None:
-    hashed = hash_password(PASSWORD)
+    hashed = hash_password("eve", PASSWORD)
     user = add_user(session, name="eve", role=Role.VIEWER, password=hashed, actor=TESTER)
     assert user.password_hash == hashed.text
     assert check_password(user, PASSWORD)
