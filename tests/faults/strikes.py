@@ -412,7 +412,7 @@ def _git(name: str, by: Misbehaviour) -> tuple[str, Fault]:
 
 def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
     strike = partial(signalled, part=part, number=signal.SIGKILL)
-    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=2)
+    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=3)
 
 
 HTML = {"Content-Type": "text/html"}
@@ -422,17 +422,17 @@ FAULTS: Mapping[str, Fault] = {
     "worker killed": Fault(
         partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=3
     ),
-    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=2),
+    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=3),
     "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True, weight=4),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
     **dict([_killed("router", cuts_visitors=True)]),
     "web process crowded": Fault(web_crowded),
-    "redis flushed": Fault(redis_flushed, weight=2),
+    "redis flushed": Fault(redis_flushed, weight=3),
     "redis down": Fault(redis_down),
     "redis hangs": Fault(redis_hung),
-    "database locked 8 s": Fault(database_locked, weight=2),
-    "disk full": Fault(disk_full, ANY_REASON, weight=2),
-    "stray container": Fault(stray_container, weight=2),
+    "database locked 8 s": Fault(database_locked, weight=3),
+    "disk full": Fault(disk_full, ANY_REASON, weight=3),
+    "stray container": Fault(stray_container, weight=3),
     "release dies": Fault(dying, WITHDRAWN, cuts_visitors=True, behaviour=DIES),
     "release dies, watcher killed": Fault(
         dying_unwatched, WITHDRAWN, cuts_visitors=True, behaviour=DIES
