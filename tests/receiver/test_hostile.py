@@ -23,6 +23,7 @@ from receiver.strict_json import ensure_storable, strict_json
 from tests.builders import (
     SHA_C,
     WebRuntime,
+    change_app_row,
     make_app,
     make_live,
     make_session,
@@ -122,6 +123,17 @@ def test_what_is_no_commit_is_400(
     assert push(client, secret, **{field: sha}) == 400
     with runtime.database.reading() as session:
         assert session.exec(select(Deployment)).all() == []
+
+
+def test_paths_of_a_megabyte_keep_nobody_waiting(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    change_app_row(runtime, "web", watch_paths=["**/*.py"])
+    commits = [{"added": ["a" * 1_000_000 + str(number) for number in range(24)]}]
+    begun = time.process_time()
+    assert push(client, secret, commits=commits) == 202
+    # It took 21 s, in which nobody else could write; one-sided, since machines may be busy.
+    assert time.process_time() - begun < 10
 
 
 # --- What a fuzzer found ---------------------------------------------------------------------
