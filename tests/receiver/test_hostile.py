@@ -128,12 +128,12 @@ def test_what_is_no_commit_is_400(
 def test_paths_of_a_megabyte_keep_nobody_waiting(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
-    change_app_row(runtime, "web", watch_paths=["**/*.py"])
+    change_app_row(runtime, "web", watch_paths=[f"**/*.{kind}" for kind in "abcdefghij"])
     commits = [{"added": ["a" * 1_000_000 + str(number) for number in range(24)]}]
     begun = time.process_time()
     assert push(client, secret, commits=commits) == 202
-    # It took 21 s, in which nobody else could write; one-sided, since machines may be busy.
-    assert time.process_time() - begun < 10
+    # It took 53 s, in which nobody else could write; one-sided, since machines may be busy.
+    assert time.process_time() - begun < 20
 
 
 # --- What a fuzzer found ---------------------------------------------------------------------
