@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +21,7 @@ from jobs.addresses import certificate_views, domain_targets, find_doors
 from jobs.bus import Bus, connect
 from jobs.database import Database
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
+from jobs.findings import PATIENCE_S, Finding, Verdict
 from jobs.migrations.apply import HEAD, schema_version
 from jobs.models import AuditEvent, Identity
 from jobs.queue import WorkQueue
@@ -35,6 +35,7 @@ from jobs.router_server import (
     taken_ports,
     wanted_ports,
 )
+from jobs.safety import known_escapes, users
 from jobs.secrets_check import keys_health, tokens_health
 from jobs.settings import Settings, WorkerSettings
 from jobs.space import MB, describe_data, describe_engine
@@ -42,30 +43,6 @@ from jobs.supervise import is_up
 from jobs.views import CertificateView
 
 OLDEST_PYTHON = (3, 11)
-PATIENCE_S = 5
-
-
-class Verdict(StrEnum):
-    """How one thing stands."""
-
-    OK = "ok"
-    IDLE = "idle"  # not there now, and need not be: `keystone up` is not running
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        found: a version, a path, or what is wrong.
-        fix: what to do about it; empty when nothing needs doing.
-    """
-
-    name: str
-    verdict: Verdict
-    found: str
-    fix: str = ""
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
@@ -77,6 +54,8 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _redis_server(settings),
         _haproxy(settings),
         _docker(),
+        known_escapes(),
+        users(settings, up=up),
         _data_dir(settings.data_dir),
         _disk(settings),
         _engine_space(settings),

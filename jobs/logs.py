@@ -6,6 +6,7 @@ secrets masked and terminal control characters removed before anything reaches t
 
 import json
 import logging
+import os
 import re
 import threading
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jobs.redaction import Redactor
 
 logger = logging.getLogger(__name__)
 
+FILE_MODE = 0o640  # the web process, which shows it, may be another user in the folder's group
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
 LONGEST_LINE = 4000
 CUT_MARK = "the log is cut here: it reached 50 MiB"
@@ -83,6 +85,7 @@ class DeploymentLog:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
+            os.fchmod(self._file.fileno(), FILE_MODE)
         except OSError as exc:
             # GitHub is told, too: where the data directory lies is nobody's business there.
             name = f"{path.parent.name}/{path.name}"

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +182,13 @@ def write_keys(path: Path, keys: Sequence[SecretStr]) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a file for our eyes only beside the one it will become."""
+    """Write a file beside the one it will become, legible to those who could read that one."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
+    if os.getuid() == 0 and path.exists():
+        before = path.stat()
+        os.chown(draft, before.st_uid, before.st_gid)
+        draft.chmod(stat.S_IMODE(before.st_mode))
     with draft.open("w") as file:
         file.write(text)
         file.flush()

@@ -27,6 +27,7 @@ COLOURS = {
     "success": "green",
     "ok": "green",
     "deploying": "yellow",
+    "warning": "yellow",
     "queued": "yellow",
     "failing": "red",
     "failure": "red",

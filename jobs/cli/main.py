@@ -26,6 +26,7 @@ from jobs.errors import (
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1
+NOT_ALLOWED = "keystone: run this as the user that runs `keystone up` (`sudo`, if that is root)"
 EXIT_HELP = (
     "Exit codes: 0 done · 1 refused, or the deployment did not succeed · 2 wrong usage or settings "
     "· 3 not found · 4 it does not fit the present state · 5 something Keystone needs does not "
@@ -152,7 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeystoneError as exc:
         for sentence in str(exc).splitlines():
             typer.echo(f"keystone: {sentence}", err=True)
+        if isinstance(exc.__cause__, PermissionError):
+            typer.echo(NOT_ALLOWED, err=True)
         sys.exit(exit_code(exc))
+    except PermissionError as exc:
+        typer.echo(f"keystone: you may not use {exc.filename}", err=True)
+        typer.echo(NOT_ALLOWED, err=True)
+        sys.exit(EXIT_OTHERWISE)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing can be told to anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,9 +6,18 @@ from typing import Annotated
 import typer
 
 from jobs.cli.servers import become, without_secrets
+from jobs.errors import ConfigurationError, PlatformError
 from jobs.logs import set_up_logging
+from jobs.part_users import find_users
+from jobs.privileges import CAP_NET_BIND_SERVICE, Rights
 from jobs.redaction import Redactor
-from jobs.router_server import router_command, write_configuration
+from jobs.router_server import (
+    confined_router_command,
+    router_command,
+    wait_for_silence,
+    write_configuration,
+)
+from jobs.run_as import run_as
 from jobs.runtime import open_runtime
 from jobs.settings import Settings, read_settings, split_keys
 
@@ -21,6 +30,9 @@ def router(
     print_only: Annotated[
         bool, typer.Option("--print", help="Print the configuration; start nothing.")
     ] = False,
+    confined: Annotated[
+        bool, typer.Option("--confined", hidden=True, help="Started by root: do not stay root.")
+    ] = False,
 ) -> None:
     """Run the router alone.
 
@@ -28,8 +40,26 @@ def router(
     """
     settings = read_settings(Settings, os.environ)
     set_up_logging(Redactor(split_keys(settings.secret_key)))
-    runtime = open_runtime(settings)
     if print_only:
-        typer.echo(write_configuration(runtime).read_text(), nl=False)
+        typer.echo(write_configuration(open_runtime(settings)).read_text(), nl=False)
         return
-    become(router_command(runtime), without_secrets(os.environ))
+    wait_for_silence(settings.effective_router_socket)
+    command = _confined_command(settings) if confined else router_command(open_runtime(settings))
+    become(command, without_secrets(os.environ))
+
+
+def _confined_command(settings: Settings) -> list[str]:
+    """Have the workers' user write the configuration: root opens no database that others write."""
+    users = find_users()
+    if users is None:
+        raise ConfigurationError("the system users of Keystone's parts are missing: `make setup`")
+    work, web = users.work, users.web
+    writer = Rights(work.uid, work.gid, (web.gid,), (CAP_NET_BIND_SERVICE,))
+
+    def write() -> str:
+        write_configuration(open_runtime(settings), users=users)
+        return ""
+
+    if problem := run_as(writer, write):
+        raise PlatformError(problem)
+    return confined_router_command(settings, users)

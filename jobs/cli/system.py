@@ -6,7 +6,8 @@ import os
 import typer
 
 from jobs.cli.console import AsJson, show_table
-from jobs.doctor import Verdict, examine
+from jobs.doctor import examine
+from jobs.findings import Verdict
 from jobs.migrations.apply import HEAD
 from jobs.runtime import open_runtime
 from jobs.settings import AllSettings, describe_settings, read_settings

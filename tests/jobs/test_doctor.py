@@ -14,8 +14,9 @@ from redis import Redis
 from jobs.app_input import AppInput
 from jobs.certificates import Bundle
 from jobs.cli.up import ensure_able
-from jobs.doctor import Finding, Verdict, examine
+from jobs.doctor import examine
 from jobs.errors import ConfigurationError
+from jobs.findings import Finding, Verdict
 from jobs.models import CatchUp, now
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
