@@ -37,6 +37,7 @@ missing_packages() {
         have chromium || have chromium-browser || have google-chrome || echo chromium
         # A second Docker Engine, which the tests may kill, has a network of its own.
         have ip || echo iproute2
+        have systemd-analyze || echo systemd
         have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     fi
     if [ "$purpose" = bench ]; then

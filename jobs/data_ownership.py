@@ -19,14 +19,13 @@ from jobs.logs import FILE_MODE
 from jobs.part_users import ROOT, PartUser, PartUsers
 from jobs.settings import Settings
 from jobs.sqlite_files import is_sqlite, sqlite_path
-from jobs.vault import KEY_FILE
+from jobs.vault import KEY_FILE, KEY_MODE
 
 logger = logging.getLogger(__name__)
 
 OTHERS_ENTER, GROUP, GROUP_ENTERS = 0o001, 0o070, 0o010
-CLOSED, ENTERED = 0o700, 0o710
-SHARED_LOGS, SHARED_SOCKETS = 0o2750, 0o2710  # what is made in them belongs to their group
-SHARED, LEGIBLE = 0o660, 0o640  # files
+CLOSED, ENTERED, READ = 0o700, 0o710, 0o750
+SHARED = 0o660  # of files
 MIGRATION_LOCK = "migrate.lock"
 
 
@@ -55,11 +54,11 @@ def folders(settings: Settings, users: PartUsers) -> list[Place]:
         *(Place(folder, ROOT, work.gid, ENTERED) for folder in run),
         Place(settings.chroot_dir, ROOT, ROOT, CLOSED),
         Place(settings.docker_dir, ROOT, work.gid, ENTERED),
-        Place(settings.redis_socket.parent, redis.uid, web.gid, SHARED_SOCKETS),
+        Place(settings.redis_socket.parent, redis.uid, web.gid, ENTERED),
         _tree(settings.redis_dir, redis),
         _tree(settings.router_dir, work),
         _tree(settings.mirrors_dir, work),
-        Place(settings.logs_dir, work.uid, web.gid, SHARED_LOGS, files=FILE_MODE, is_tree=True),
+        Place(settings.logs_dir, work.uid, web.gid, READ, files=FILE_MODE, is_tree=True),
     ]
 
 
@@ -75,7 +74,7 @@ def files(settings: Settings, users: PartUsers) -> list[Place]:
         database = sqlite_path(url)
         shared += [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
     return [
-        Place(settings.data_dir / KEY_FILE, ROOT, web.gid, LEGIBLE),
+        Place(settings.data_dir / KEY_FILE, ROOT, web.gid, KEY_MODE),
         *(Place(path, work.uid, web.gid, SHARED) for path in shared),
     ]
 
@@ -179,7 +178,6 @@ def _is_as_it_should_be(opened: int, place: Place) -> bool:
 def _hand_out(opened: int, place: Place) -> None:
     if not _is_as_it_should_be(opened, place):
         os.fchown(opened, place.uid, place.gid)
-        # Afterwards: the kernel takes marks like set-group-id away with the owner.
         os.fchmod(opened, place.mode)
 
 

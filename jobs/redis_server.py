@@ -34,8 +34,8 @@ def redis_command(settings: Settings) -> list[str]:
         server,
         *("--port", "0"),
         *("--unixsocket", str(settings.redis_socket)),
-        # Who may enter the socket's folder may use it: ours alone, or the parts' that need Redis.
-        *("--unixsocketperm", "770"),
+        # Who may enter its folder may use it: we alone, or those of our users who need Redis.
+        *("--unixsocketperm", "777"),
         *("--appendonly", "yes"),
         # A millisecond for each wake-up, and none is lost with the power.
         *("--appendfsync", "always"),

@@ -154,7 +154,8 @@ def noted_users(settings: Settings) -> Together | None:
 
 def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> Apart:
     work, web, redis = users.work, users.web, users.redis
-    workers = Rights(work.uid, work.gid, (web.gid, *_engine_groups(environ)))
+    # What they make, logs above all, belongs to the group that the web process is in.
+    workers = Rights(work.uid, web.gid, (work.gid, *_engine_groups(environ)))
     listens = (privileges.CAP_NET_BIND_SERVICE,) if _needs_right(settings.port) else ()
     rights = {
         "redis": Rights(redis.uid, redis.gid, (work.gid,)),

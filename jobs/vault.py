@@ -11,7 +11,6 @@ import base64
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, StorageError
+from jobs.part_users import family
 from jobs.settings import SHORTEST_KEY, split_keys
 
 KEY_FILE = "secret.key"
+KEY_MODE = 0o640  # where the parts of Keystone that need it are users in its group
 # Short enough that it is no help in guessing a key, long enough to tell a dozen of them apart.
 FINGERPRINT_LENGTH = 8
 
@@ -182,13 +183,13 @@ def write_keys(path: Path, keys: Sequence[SecretStr]) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a file beside the one it will become, legible to those who could read that one."""
+    """Write a file beside the one it will become; who of us could read that one can read it."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
-    if os.getuid() == 0 and path.exists():
-        before = path.stat()
-        os.chown(draft, before.st_uid, before.st_gid)
-        draft.chmod(stat.S_IMODE(before.st_mode))
+    users = family()
+    if users and path.exists() and path.stat().st_gid in users.gids:
+        os.chown(draft, -1, path.stat().st_gid)
+        draft.chmod(KEY_MODE)
     with draft.open("w") as file:
         file.write(text)
         file.flush()

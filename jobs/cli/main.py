@@ -80,6 +80,7 @@ CONTENTS = {
     "rotate-key": Entry(
         "keys", "Seal all stored secrets with a new key; nothing needs to be stopped for it."
     ),
+    "systemd": Entry("systemd", "Run Keystone as a service of systemd: install, show, remove."),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),

@@ -54,7 +54,7 @@ def _confined_command(settings: Settings) -> list[str]:
     if users is None:
         raise ConfigurationError("the system users of Keystone's parts are missing: `make setup`")
     work, web = users.work, users.web
-    writer = Rights(work.uid, work.gid, (web.gid,), (CAP_NET_BIND_SERVICE,))
+    writer = Rights(work.uid, web.gid, (work.gid,), (CAP_NET_BIND_SERVICE,))
 
     def write() -> str:
         write_configuration(open_runtime(settings), users=users)

@@ -14,6 +14,7 @@ import pytest
 from supervisor.states import ProcessStates
 
 from jobs.errors import ConflictError
+from jobs.separation import Together
 from jobs.settings import Settings
 from jobs.supervise import Program, configuration, is_up, programs, take_over
 from jobs.supervisor import LONGEST_PAUSE_S, Options, Part
@@ -27,9 +28,9 @@ AWKWARD = "a b #c ;d 100% %(x)s 'e' \"f\""
 WHOLE_LINES = "import functools; print = functools.partial(print, flush=True); "
 
 
-def python(code: str, *, name: str, priority: int = 10, **fields: int) -> Program:
+def python(code: str, *, name: str, priority: int = 10, count: int = 1) -> Program:
     """Make a part that is a line of Python; its first argument is AWKWARD."""
-    return Program(name, (sys.executable, "-c", WHOLE_LINES + code, AWKWARD), priority, **fields)
+    return Program(name, (sys.executable, "-c", WHOLE_LINES + code, AWKWARD), priority, count)
 
 
 def until(look: Callable[[], object], what: str, *, within_s: float = SOON_S) -> None:
@@ -65,10 +66,11 @@ def house(folder: Path, parts: Sequence[Program], database: Path | None = None) 
     data_dir.mkdir(mode=0o700)
     code = (
         "import pathlib, sys; from jobs.supervise import Program, supervise, take_over; "
+        "from jobs.watched import Watched; "
         "data_dir = pathlib.Path(sys.argv[1]); "
         "database = pathlib.Path(sys.argv[2]) if sys.argv[2] else None; "
         f"supervise({list(parts)!r}, data_dir, take_over(data_dir), "
-        "mirrors=data_dir / 'mirrors', database=database)"
+        "watched=Watched(data_dir / 'mirrors', database))"
     )
     output = folder / "output"
     with output.open("wb") as file:
@@ -89,7 +91,9 @@ def house(folder: Path, parts: Sequence[Program], database: Path | None = None) 
 
 
 def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
-    parts = {part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3))}
+    parts = {
+        part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3), Together())
+    }
     assert list(parts) == ["redis", "router", "watcher", "worker", "web"]
     assert parts["worker"].count == 3
     assert parts["worker"].stop_within_s >= 30
@@ -97,16 +101,18 @@ def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
 
 def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, redis_url="redis://127.0.0.1:6379/0")
-    assert "redis" not in {part.name for part in programs(settings)}
+    assert "redis" not in {part.name for part in programs(settings, Together())}
 
 
 def test_a_router_that_was_given_is_not_run(tmp_path: Path) -> None:
-    parts = programs(Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock"))
+    settings = Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock")
+    parts = programs(settings, Together())
     assert "router" not in [part.name for part in parts]
 
 
 def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
-    parts = sorted(programs(Settings(data_dir=tmp_path)), key=lambda part: -part.priority)
+    listed = programs(Settings(data_dir=tmp_path), Together())
+    parts = sorted(listed, key=lambda part: -part.priority)
     assert [part.name for part in parts] == ["web", "worker", "watcher", "router", "redis"]
 
 

@@ -9,7 +9,8 @@ from typing import IO
 
 import pytest
 
-from jobs.doctor import Finding, Verdict, examine
+from jobs.doctor import examine
+from jobs.findings import Finding, Verdict
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands, Environ
