@@ -3,22 +3,34 @@
 Hints and starting values are the API's own: `AppChange` says them, and nothing is said twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from dashboard.forms import Field, Kind, text_of
 from jobs.app_input import AppChange, AppInput
-from jobs.states import Capabilities, OnNewPush, Restart
+from jobs.states import Capabilities, Health, OnNewPush, Restart
 
-SAID: dict[str, str] = {
-    OnNewPush.WAIT: "It waits, and is deployed next",
-    OnNewPush.REPLACE: "It takes the running one's place",
-    Capabilities.DEFAULT: "What ordinary images need",
-    Capabilities.NONE: "None",
-    Restart.ALWAYS: "Always",
-    Restart.ON_FAILURE: "When it failed",
-    Restart.NEVER: "Never",
+# What each word of a choice means, by the field.
+CHOICES: Mapping[str, Mapping[StrEnum, str]] = {
+    "health": {
+        Health.HTTP: "HTTP: it answers a GET",
+        Health.TCP: "TCP: it accepts connections",
+        Health.NONE: "None: it keeps running",
+    },
+    "on_new_push": {
+        OnNewPush.WAIT: "It waits, and is deployed next",
+        OnNewPush.REPLACE: "It takes the running one's place",
+    },
+    "capabilities": {
+        Capabilities.DEFAULT: "What ordinary images need",
+        Capabilities.NONE: "None",
+    },
+    "restart": {
+        Restart.ALWAYS: "Always",
+        Restart.ON_FAILURE: "When it failed",
+        Restart.NEVER: "Never",
+    },
 }
 
 
@@ -37,23 +49,18 @@ def _for_people(description: str) -> str:
 def _field(name: str, label: str, kind: Kind = Kind.LINE, hint: str = "") -> Field:
     known = AppInput.model_fields[name]
     is_required = known.is_required()
-    choices: type[StrEnum] | None = CHOICES.get(name)
+    choices = CHOICES.get(name, {})
     return Field(
         name,
         label,
         Kind.CHOICE if choices else kind,
         hint=hint or _for_people(known.description or ""),
         may_be_none=not is_required and known.default is None,
-        choices=[(word.value, SAID[word]) for word in choices or ()],
+        choices=[(word.value, said) for word, said in choices.items()],
         start="" if is_required else text_of(known.default),
     )
 
 
-CHOICES: dict[str, type[StrEnum]] = {
-    "on_new_push": OnNewPush,
-    "capabilities": Capabilities,
-    "restart": Restart,
-}
 NUMBER, LIST, SWITCH = Kind.NUMBER, Kind.LIST, Kind.SWITCH
 
 NAME = _field("name", "Name")
@@ -95,6 +102,7 @@ SECTIONS = (
     Section(
         "Health check",
         (
+            _field("health", "Check"),
             _field("health_path", "Path"),
             _field("health_status", "Healthy statuses"),
             _field("health_timeout_s", "Time limit (s)", NUMBER),

@@ -78,7 +78,7 @@ def _of_app(app: Standing) -> Iterator[Concern]:
         case AppState.STOPPED:
             yield Concern(Tone.BAD, Shape.STOP, words=app.reason or "it is stopped", **where)
         case AppState.RUNNING if app.reason:
-            words = f"{app.reason}; what was live goes on serving"
+            words = app.reason if app.went_back else f"{app.reason}; the previous version serves"
             yield Concern(Tone.WARN, Shape.ALERT, words=words, **where)
         case _:
             pass

@@ -15,8 +15,7 @@ from sqlmodel import Session, col, select
 from dashboard.reads import AnySelect
 from jobs.addresses import certificate_views
 from jobs.models import App, CatchUp, Deployment, Release, Repository, Vitals
-from jobs.paging import unindexed
-from jobs.queries import FAILED_STATES, app_state, apps_with_open_deployments, failure_words
+from jobs.queries import app_state, apps_with_open_deployments, failure_words, has_bad_news
 from jobs.repositories import search_health
 from jobs.states import AppState, ContainerState, DeploymentState
 from jobs.views import CertificateView
@@ -30,6 +29,7 @@ class Standing:
     name: str
     state: AppState
     reason: str
+    went_back: bool  # its last deployment was a recovery
     is_paused: bool
     paused_reason: str
     needs_redeploy: bool
@@ -89,7 +89,8 @@ class _Row(NamedTuple):
     auto_deploy: bool
     paused_reason: str
     last_deployment: int
-    failure: str | None  # why the last deployment failed, if it did
+    ended: DeploymentState | None  # how the last deployment ended, if there is bad news of it
+    failure: str | None  # what the bad news is
     configuration: int
     live_configuration: int | None
 
@@ -97,15 +98,16 @@ class _Row(NamedTuple):
 def _every_app() -> AnySelect:
     # Within the row of its app a deployment is found by its number. A join might begin at the
     # deployments, all million of them.
-    failure = (
-        sqlalchemy.select(col(Deployment.reason))
+    ended, failure = (
+        sqlalchemy.select(col(column))
         .where(
             col(Deployment.app_id) == App.id,
             col(Deployment.number) == App.last_deployment,
-            unindexed(Deployment.state).in_(FAILED_STATES),
+            has_bad_news(),
         )
         .correlate(App)
         .scalar_subquery()
+        for column in (Deployment.state, Deployment.reason)
     )
     columns: list[Any] = [
         App.id,
@@ -116,6 +118,7 @@ def _every_app() -> AnySelect:
         App.auto_deploy,
         App.paused_reason,
         App.last_deployment,
+        ended,
         failure,
         App.configuration,
         Release.configuration,
@@ -125,13 +128,16 @@ def _every_app() -> AnySelect:
 
 
 def _standing(row: _Row, opened: set[int]) -> Standing:
-    failed = "" if row.failure is None else failure_words(row.last_deployment, row.failure)
+    failed = ""
+    if row.ended is not None and row.failure is not None:
+        failed = failure_words(row.last_deployment, row.ended, row.failure)
     state, reason = app_state(row, failed, is_deploying=row.id in opened)
     return Standing(
         name=row.name,
         id=row.id,
         state=state,
         reason=reason,
+        went_back=row.ended is DeploymentState.SUCCESS,
         is_paused=not row.auto_deploy,
         paused_reason=row.paused_reason,
         needs_redeploy=row.live_configuration not in {None, row.configuration},

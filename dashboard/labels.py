@@ -130,6 +130,7 @@ TRIGGER_WORDS = {
     Trigger.MANUAL: "manual",
     Trigger.ROLLBACK: "rollback",
     Trigger.CATCH_UP: "catch-up",
+    Trigger.RECOVERY: "recovery",
 }
 KIND_WORDS = {
     Kind.INITIAL: "first deployment",
@@ -142,6 +143,8 @@ def kind_words(kind: Kind, trigger: Trigger) -> str:
     """Say what a deployment does: an update that a person asked for is a redeploy."""
     if kind is Kind.UPDATE and trigger is Trigger.MANUAL:
         return "redeploy"
+    if trigger is Trigger.RECOVERY:
+        return "recovery"
     return KIND_WORDS[kind]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.app_input import AppChange
-from jobs.states import OnNewPush
+from jobs.states import Health, OnNewPush
 from jobs.views import AppView
 
 
@@ -28,7 +28,6 @@ def facts(app: AppView) -> list[Fact]:
 
 def _always(app: AppView) -> list[Fact]:
     folder = "" if app.context == "." else f" in {app.context}"
-    asked = f"GET {app.health_path}" if app.health_path else "TCP connect"
     return [
         Fact("Repository", app.repository),
         Fact("Git URL", app.git_url),
@@ -36,7 +35,7 @@ def _always(app: AppView) -> list[Fact]:
         Fact("Branch", app.branch),
         Fact("Dockerfile", f"{app.dockerfile}{folder}"),
         Fact("Ports", f"{app.host_port} → {app.container_port}"),
-        Fact("Health check", f"{asked}, within {app.health_timeout_s} s"),
+        Fact("Health check", _health(app)),
     ]
 
 
@@ -47,6 +46,16 @@ def _chosen(app: AppView) -> list[Fact]:
         for field, (name, words) in CHOICES.items()
         if told[field] != AppChange.model_fields[field].default
     ]
+
+
+def _health(app: AppView) -> str:
+    match app.health:
+        case Health.HTTP:
+            return f"GET {app.health_path or '/'}, within {app.health_timeout_s} s"
+        case Health.TCP:
+            return f"TCP connection, within {app.health_timeout_s} s"
+        case Health.NONE:
+            return "none: the container only has to keep running"
 
 
 def _listed(values: list[str]) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
 from jobs.domain_names import is_link_local, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
-from jobs.states import Capabilities, OnNewPush, Restart
+from jobs.states import Capabilities, Health, OnNewPush, Restart
 from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -207,11 +207,22 @@ class AppChange(BaseModel):
     context: PathInside = Field(".", description="The folder that is built")
     container_port: Port = Field(8000, description="Where the app listens inside its container")
     host_port: Port | None = Field(None, description="Where the router listens; null: allocated")
-    health_path: HealthPath | None = Field(None, description="Asked by GET; null: TCP connect")
+    health: Health = Field(
+        Health.HTTP,
+        description="How a new container shows that it can serve: http: it answers a GET; tcp: it "
+        "accepts connections, which proves little; none: it keeps running for 5 s",
+    )
+    health_path: HealthPath | None = Field(
+        None, description="Asked by GET; null: /, where any answer below 500 will do"
+    )
     health_timeout_s: int = Field(
         30, ge=1, le=3600, description="How long a start may take, from the first look"
     )
-    health_status: StatusRange = Field("200-399", description="The statuses that are healthy")
+    health_status: StatusRange | None = Field(
+        None,
+        description="The statuses that are healthy; null: 200-399 with a path of the app's own, "
+        "200-499 without one",
+    )
     health_interval_s: float | None = Field(
         None, ge=0.01, le=600, description="Between two looks; null: short at first, then longer"
     )

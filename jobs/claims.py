@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
-from jobs.models import Deployment, Lease
+from jobs.models import App, Deployment, Lease
 from jobs.records.deployments import Grip, supersede
-from jobs.states import PUSHES, DeploymentState
+from jobs.records.recoveries import end_needless
+from jobs.states import PUSHES, DeploymentState, Trigger
 from jobs.triggers import Order, compare
 
 
@@ -50,6 +51,7 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
     )
     for old, new in outdated(queued, [*queued, *_latest_pushes(session, queued)]):
         supersede(session, old, f"#{new.number} is a newer push")
+    end_needless(session, session.get_one(App, app_id), queued)
     queued = [row for row in queued if row.state is DeploymentState.QUEUED]
     if not queued:
         return None
@@ -106,7 +108,12 @@ def _newest_pushes(known: Sequence[Deployment]) -> dict[str, list[Deployment]]:
 
 
 def choose(queued: Sequence[Deployment]) -> Deployment:
-    """Take what was asked for first; of several pushes of one branch, the last to arrive."""
+    """Take what was asked for first; of several pushes of one branch, the last to arrive.
+
+    A recovery comes before everything else: the site may be down.
+    """
+    if (recovery := next((r for r in queued if r.trigger is Trigger.RECOVERY), None)) is not None:
+        return recovery
     first = queued[0]
     if first.trigger not in PUSHES:
         return first

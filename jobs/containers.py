@@ -7,10 +7,11 @@ from sqlmodel import col, select
 
 from jobs.adapters.ports import Container
 from jobs.models import App, Release, now
-from jobs.plan import ContainerSettings
+from jobs.plan import settings_of
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
+from jobs.trials import forget_needless_fallbacks, judge_trial
 from jobs.work import Tools
 
 # What the watcher is told to stop by shall not wait for long.
@@ -33,11 +34,13 @@ def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         gone = Container(id=app.live_container_id or "", state=ContainerState.MISSING)
         found = by_id.get(gone.id, gone)
         note_container(runtime, app, found)
-        wanted = ContainerSettings.model_validate(release.container).restart
+        judge_trial(runtime, tools, app, found)
+        wanted = settings_of(release).restart
         # A worker that died right after the switch has not come to it, nor has one whose engine
         # died: then the container may have ended since, with nobody to start it again.
         if found.state is not ContainerState.MISSING and found.restart != wanted:
             tools.engine.keep_running(found.id, wanted)
+    forget_needless_fallbacks(runtime)
 
 
 def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -48,7 +51,9 @@ def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
             app = session.exec(serves).first()
         if app is not None:
             time.sleep(SETTLES_WITHIN_S)
-            note_container(runtime, app, tools.engine.inspect(container_id))
+            found = tools.engine.inspect(container_id)
+            note_container(runtime, app, found)
+            judge_trial(runtime, tools, app, found)
 
 
 def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:

@@ -186,5 +186,13 @@ def _watch_for_stop(work: Work, *, is_leaving: bool) -> None:
             return
         if (asked := stop_asked(row)) is not None:
             work.stop.set(asked)
-        elif is_leaving and not has_begun_to_switch(session, work.grip.deployment_id):
-            work.stop.set(HandedOverError("the worker is to stop: this is begun again by another"))
+            return
+        why = _why_hand_over(row, is_leaving=is_leaving)
+        if why and not has_begun_to_switch(session, work.grip.deployment_id):
+            work.stop.set(HandedOverError(why))
+
+
+def _why_hand_over(row: Deployment, *, is_leaving: bool) -> str:
+    if row.gives_way:
+        return "what was live before has to serve again first: this is begun again after that"
+    return "the worker is to stop: this is begun again by another" if is_leaving else ""

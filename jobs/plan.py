@@ -16,7 +16,11 @@ from jobs.records.environment import open_variables
 from jobs.runtime import Runtime
 from jobs.secrets_store import git_token, repository_token
 from jobs.settings import WorkerSettings
-from jobs.states import Capabilities, Kind, Restart, Trigger
+from jobs.states import Capabilities, Health, Kind, Restart, Trigger
+
+OK_OR_REDIRECT = range(200, 400)
+# Whoever answers is there: 401 and 404 too, where nobody has said which path to ask for.
+BELOW_500 = range(200, 500)
 
 
 class BuildSettings(BaseModel):
@@ -38,9 +42,10 @@ class ContainerSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     container_port: int
+    health: Health = Health.HTTP
     health_path: str | None = None
     health_timeout_s: int = 30
-    health_status: str = "200-399"
+    health_status: str | None = None
     health_interval_s: float | None = None
     health_successes: int = 1
     memory_mb: int = 512
@@ -58,8 +63,15 @@ class ContainerSettings(BaseModel):
     labels: Mapping[str, str] = Field(default_factory=dict)
 
     @property
+    def asked_path(self) -> str | None:
+        """What is asked for by GET; None: nothing, a connection will do."""
+        return (self.health_path or "/") if self.health is Health.HTTP else None
+
+    @property
     def healthy_statuses(self) -> range:
         """The HTTP statuses that count as healthy."""
+        if self.health_status is None:
+            return OK_OR_REDIRECT if self.health_path else BELOW_500
         first, _, last = self.health_status.partition("-")
         return range(int(first), int(last or first) + 1)
 
@@ -74,6 +86,18 @@ def container_settings(app: App) -> ContainerSettings:
     return ContainerSettings.model_validate(
         app.model_dump(include=set(ContainerSettings.model_fields))
     )
+
+
+def settings_of(release: Release) -> ContainerSettings:
+    """Read the settings that a release keeps.
+
+    One of the time when an app without a path was only connected to keeps statuses that were never
+    asked for. It has to answer now, as every release has.
+    """
+    kept = release.container
+    if "health" not in kept and kept.get("health_path") is None:
+        kept = {**kept, "health_status": None}
+    return ContainerSettings.model_validate(kept)
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,7 @@ class Plan:
     min_free_disk: int  # bytes
     live: LiveContainer | None
     earlier: EarlierRelease | None  # what is started again; None: build the commit
+    fallback: str | None = None  # the container kept to go back to when the deployment began
 
     @property
     def recipe(self) -> Recipe:
@@ -222,6 +247,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
         live=_live(session, app),
         earlier=_earlier_release(session, runtime, deployment),
+        fallback=app.fallback_container_id,
     )
 
 
@@ -229,9 +255,7 @@ def _live(session: Session, app: App) -> LiveContainer | None:
     if app.live_container_id is None or app.live_address is None or app.live_slot is None:
         return None
     release = session.get(Release, app.live_release_id)
-    settings = (
-        ContainerSettings.model_validate(release.container) if release else container_settings(app)
-    )
+    settings = settings_of(release) if release else container_settings(app)
     return LiveContainer(
         app.live_container_id,
         app.live_address,
@@ -265,6 +289,6 @@ def candidate(release: Release, environment: Environment) -> Candidate:
         commit_sha=release.commit_sha,
         image=release.image,
         image_id=release.image_id,
-        container=ContainerSettings.model_validate(release.container),
+        container=settings_of(release),
         environment=environment,
     )

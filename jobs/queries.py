@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, and_, col, or_, select
 
 from jobs.addresses import Doors, domains_by_app, find_doors
 from jobs.errors import NotFoundError
@@ -146,26 +146,40 @@ def apps_with_open_deployments(session: Session) -> set[int]:
 
 
 def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]:
-    """Say why the last deployment of these apps failed, by app; the others are left out."""
+    """Say why the last deployment of these apps failed, by app; the others are left out.
+
+    A recovery is told of as well: the deployment before it failed.
+    """
     statement = (
-        select(Deployment.app_id, Deployment.number, Deployment.reason)
+        select(Deployment.app_id, Deployment.number, Deployment.state, Deployment.reason)
         .join(
             App,
             (col(App.id) == Deployment.app_id) & (col(App.last_deployment) == Deployment.number),
         )
         # The ids have a database begin at the apps, and not read every deployment there ever was;
         # nor every failure, by the index of the states.
-        .where(col(App.id).in_(app_ids), unindexed(Deployment.state).in_(FAILED_STATES))
+        .where(col(App.id).in_(app_ids), has_bad_news())
     )
     return {
-        app_id: failure_words(number, reason)
-        for app_id, number, reason in session.exec(statement).all()
+        app_id: failure_words(number, DeploymentState(state), reason)
+        for app_id, number, state, reason in session.exec(statement).all()
     }
 
 
-def failure_words(number: int, reason: str) -> str:
-    """Say that an app's last deployment failed, and why."""
-    return f"deployment #{number} failed: {reason}"
+def has_bad_news() -> ColumnElement[bool]:
+    """Choose the deployments that failed, and those that took a failed one's place."""
+    return or_(
+        unindexed(Deployment.state).in_(FAILED_STATES),
+        and_(
+            unindexed(Deployment.state) == DeploymentState.SUCCESS,
+            unindexed(Deployment.trigger) == Trigger.RECOVERY,
+        ),
+    )
+
+
+def failure_words(number: int, state: DeploymentState, reason: str) -> str:
+    """Say what is wrong with an app's last deployment."""
+    return reason if state is DeploymentState.SUCCESS else f"deployment #{number} failed: {reason}"
 
 
 def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:

@@ -35,10 +35,17 @@ def restorable_releases(session: Session, app: App) -> list[Release]:
     return sorted([*kept, live], key=lambda row: row.number, reverse=True)
 
 
+def needed_releases(session: Session, app: App) -> list[Release]:
+    """List the releases whose images must stay: those kept, and the one to go back to by itself."""
+    needed = restorable_releases(session, app)
+    ids = {app.fallback_release_id} - {None, *(row.id for row in needed)}
+    return [*needed, *(session.get_one(Release, each) for each in ids)]
+
+
 def outdated_images(session: Session, app_id: int) -> list[str]:
     """List the image tags of an app that no kept release needs."""
     app = session.get_one(App, app_id)
-    needed = {row.image for row in restorable_releases(session, app)}
+    needed = {row.image for row in needed_releases(session, app)}
     statement = (
         select(Release)
         .where(Release.app_id == app_id)

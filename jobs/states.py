@@ -19,8 +19,8 @@ class DeploymentState(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will happen to the deployment any more."""
-        return not TRANSITIONS[self]
+        """Whether nobody works on the deployment any more."""
+        return self not in {DeploymentState.QUEUED, DeploymentState.RUNNING}
 
 
 TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
@@ -44,7 +44,8 @@ TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
             DeploymentState.QUEUED,
         }
     ),
-    DeploymentState.SUCCESS: frozenset(),
+    # Withdrawn: its container did not stay up during its first minute.
+    DeploymentState.SUCCESS: frozenset({DeploymentState.FAILURE}),
     DeploymentState.FAILURE: frozenset(),
     DeploymentState.ERROR: frozenset(),
     DeploymentState.CANCELLED: frozenset(),
@@ -83,6 +84,7 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     ROLLBACK = "rollback"
     CATCH_UP = "catch_up"
+    RECOVERY = "recovery"  # what was live before serves again: the new release did not stay up
 
 
 # What a push to GitHub starts, whether its delivery has arrived or was missed.
@@ -102,6 +104,14 @@ class OnNewPush(StrEnum):
 
     WAIT = "wait"
     REPLACE = "replace"
+
+
+class Health(StrEnum):
+    """How a new container shows that it can serve."""
+
+    HTTP = "http"  # it answers a GET
+    TCP = "tcp"  # it accepts connections: a pre-fork server does so before its workers can start
+    NONE = "none"  # it keeps running
 
 
 class Capabilities(StrEnum):

@@ -16,9 +16,10 @@ from jobs.lease import is_free
 from jobs.models import App, Deployment, Lease, now
 from jobs.naming import APP_LABEL, network_name
 from jobs.queries import OPEN_STATES
-from jobs.releases import restorable_releases
+from jobs.releases import needed_releases
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
+from jobs.states import ContainerState
 from jobs.work import Tools
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,13 @@ def _is_owned(session: Session, router: Router, container: Container, app: App |
         return False
     # Whoever holds an app's lease looks after all of its containers.
     is_live = container.id == app.live_container_id
-    return is_live or not is_free(session, app.id or 0) or _drains(session, router, app)
+    is_ready = _is_fallback(container, app) and container.state is not ContainerState.RUNNING
+    return is_live or is_ready or not is_free(session, app.id or 0) or _drains(session, router, app)
+
+
+def _is_fallback(container: Container, app: App) -> bool:
+    """Whether a container is kept, stopped, until the live one has stood its trial."""
+    return container.id == app.fallback_container_id
 
 
 def _drains(session: Session, router: Router, app: App) -> bool:
@@ -93,6 +100,10 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
             return
         if app is not None and app.live_slot is not None:
             tools.router.release(app.host_port, other_slot(app.live_slot))
+    if app is not None and _is_fallback(container, app):
+        # The worker died before it came to this.
+        tools.engine.halt(container.id, grace_s=app.stop_grace_s)
+        return
     logger.info(
         "removing the container %s, which nothing owns",
         container.name,
@@ -145,7 +156,7 @@ def _idle_apps(session: Session) -> Sequence[App]:
 
 
 def _kept_images(session: Session, app: App) -> set[str]:
-    kept = restorable_releases(session, app)
+    kept = needed_releases(session, app)
     return {release.image for release in kept} | {release.image_id for release in kept}
 
 

@@ -17,6 +17,7 @@ from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
+    Health,
     Kind,
     OnNewPush,
     Restart,
@@ -71,9 +72,10 @@ class AppView(View):
     context: str
     container_port: int
     host_port: int
+    health: Health
     health_path: str | None
     health_timeout_s: int
-    health_status: str
+    health_status: str | None
     health_interval_s: float | None
     health_successes: int
     auto_deploy: bool

@@ -14,7 +14,7 @@ from jobs.errors import NotFoundError
 from jobs.logs import log_path
 from jobs.models import now
 from jobs.outline import Outline, Outlines
-from jobs.states import DeploymentState, Kind, StepState
+from jobs.states import DeploymentState, Kind, StepName, StepState
 from jobs.views import AppView, DeploymentView
 
 FAILED = frozenset({DeploymentState.FAILURE, DeploymentState.ERROR})
@@ -99,6 +99,15 @@ def is_done(deployment: DeploymentView) -> bool:
     return deployment.state.is_over and not running
 
 
+def is_withdrawn(deployment: DeploymentView) -> bool:
+    """Whether it failed after it had gone live: its container did not stay up."""
+    switched = any(
+        step.name is StepName.SWITCH and step.state is StepState.SUCCESS
+        for step in deployment.steps
+    )
+    return switched and deployment.state is DeploymentState.FAILURE
+
+
 def _words(app: AppView, deployment: DeploymentView) -> dict[str, Any]:
     is_cancelling = bool(deployment.cancelled_by) and not deployment.state.is_over
     look = CANCELLING if is_cancelling else labels.DEPLOYMENT_LOOKS[deployment.state]
@@ -108,6 +117,7 @@ def _words(app: AppView, deployment: DeploymentView) -> dict[str, Any]:
         "look": look,
         "cancelling": is_cancelling,
         "failed": deployment.state in FAILED,
+        "withdrawn": is_withdrawn(deployment),
         "done": is_done(deployment),
     }
 

@@ -276,12 +276,24 @@ class DockerEngine:
         """End and remove a container; its volumes stay."""
         with _translated(), _Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
-                # Conflict: it is being removed already.
-                with _Tolerated(CONFLICT):
-                    # An engine that restarts in the meantime must not start it again.
-                    self._set_restart(found, Restart.NEVER)
-                    found.stop(timeout=grace_s)
+                self._end(found, grace_s)
                 self._remove(found)
+
+    def halt(self, container_id: str, *, grace_s: int) -> None:
+        """End a container and keep it."""
+        with _translated(), _Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                self._end(found, grace_s)
+
+    def start_again(self, container_id: str) -> Container | None:
+        """Start a container that was halted; it keeps its address."""
+        with _translated(), _Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                with _start_errors():
+                    found.start()
+                found.reload()
+                return values.read_container(found.attrs)
+        return None
 
     # --- Only what is ours -------------------------------------------------------------------
 
@@ -353,17 +365,13 @@ class DockerEngine:
             self._client.volumes.create(name, labels=self._labelled(spec.labels))
 
     def _start_at(self, spec: ContainerSpec, address: str) -> Container:
-        try:
+        with _start_errors():
             container = self._create(spec, address)
             with ExitStack() as undo:
                 undo.callback(self._remove, container)
                 container.start()
                 container.reload()
                 undo.pop_all()
-        except APIError as exc:
-            if exc.status_code == BAD_REQUEST or values.is_apps_fault(exc.explanation or ""):
-                raise StartError(values.start_reason(exc.explanation or str(exc))) from exc
-            raise
         return values.read_container(container.attrs)
 
     def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
@@ -390,6 +398,13 @@ class DockerEngine:
             log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
             **values.host_options(spec),
         )
+
+    def _end(self, container: DockerContainer, grace_s: int) -> None:
+        # Conflict: it is being removed already.
+        with _Tolerated(CONFLICT):
+            # An engine that restarts in the meantime must not start it again.
+            self._set_restart(container, Restart.NEVER)
+            container.stop(timeout=grace_s)
 
     def _set_restart(self, container: DockerContainer, restart: Restart) -> None:
         # Not found: Podman knows no such call. A container that is gone shows at the next call.
@@ -446,6 +461,17 @@ class _Tolerated:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         return isinstance(error, APIError) and error.status_code in self._codes
+
+
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Tell a container that cannot be started because of what is in its image."""
+    try:
+        yield
+    except APIError as exc:
+        if exc.status_code == BAD_REQUEST or values.is_apps_fault(exc.explanation or ""):
+            raise StartError(values.start_reason(exc.explanation or str(exc))) from exc
+        raise
 
 
 @contextmanager

@@ -262,6 +262,20 @@ class Engine(Protocol):
     def stop(self, container_id: str, *, grace_s: int) -> None:
         """End and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""
 
+    def halt(self, container_id: str, *, grace_s: int) -> None:
+        """End a container as `stop` does, and keep it to be started again. Missing is fine."""
+
+    def start_again(self, container_id: str) -> Container | None:
+        """Start a container that was halted, as it was; it is not restarted when it ends.
+
+        Returns:
+            None when it is not there any more. One that runs already is given as it is.
+
+        Raises:
+            StartError: its command cannot be run.
+            DockerError: the engine failed.
+        """
+
     def containers(self) -> list[Container]:
         """List every container of this Keystone, stopped ones too."""
 

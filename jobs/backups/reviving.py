@@ -21,6 +21,7 @@ from jobs.naming import APP_LABEL, DEPLOYMENT_LABEL
 from jobs.queries import OPEN_STATES
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.deployments import Request, abandon, request
+from jobs.records.trials import end_trial
 from jobs.states import ContainerState, StepState, Trigger
 
 SLOT = "a"
@@ -112,7 +113,8 @@ def _begin_ids_after(session: Session, containers: Sequence[Container]) -> None:
 
 
 def _point_at(session: Session, app: App, container: Container | None) -> None:
-    """Say which container serves an app now."""
+    """Say which container serves an app now; what the backup kept to go back to is forgotten."""
+    end_trial(app)
     release = session.get(Release, app.live_release_id) if app.live_release_id else None
     if container is None or release is None:
         app.live_container_id = app.live_address = app.live_slot = None

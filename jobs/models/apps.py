@@ -16,6 +16,7 @@ from jobs.columns import NUMBERS_ONCE, WordColumn, json_column, now
 from jobs.states import (
     Capabilities,
     ContainerState,
+    Health,
     OnNewPush,
     Restart,
 )
@@ -81,9 +82,10 @@ class App(SQLModel, table=True):
     context: str = Field(default=".", max_length=250)
     container_port: int = 8000
     host_port: int = Field(unique=True)
+    health: Health = Field(default=Health.HTTP, sa_type=WordColumn(Health))
     health_path: str | None = Field(default=None, max_length=500)
     health_timeout_s: int = 30
-    health_status: str = Field(default="200-399", max_length=7)
+    health_status: str | None = Field(default=None, max_length=7)
     health_interval_s: float | None = None
     health_successes: int = 1
     auto_deploy: bool = True
@@ -128,6 +130,14 @@ class App(SQLModel, table=True):
     live_container_id: str | None = Field(default=None, max_length=64)
     live_address: str | None = Field(default=None, max_length=64)  # "10.201.0.2:8000"
     live_slot: str | None = Field(default=None, max_length=1)  # "a" or "b": the router's server
+
+    # For its first minute the live release is on trial (`jobs.trials`). What served before it is
+    # kept meanwhile: its container stopped, and ready to start again.
+    trial_ends_at: datetime | None = None  # None: it has stood its trial, or failed it
+    live_ends: int = 0  # how often its container has ended so far
+    live_restarts: int = 0  # which of them the engine counted at the last look
+    fallback_release_id: int | None = None
+    fallback_container_id: str | None = Field(default=None, max_length=64)
 
     # What Docker last said of the live container.
     container_state: ContainerState | None = Field(

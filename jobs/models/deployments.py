@@ -113,6 +113,8 @@ class Deployment(SQLModel, table=True):
     attempts: int = 0  # how often a worker has begun it
     cancelled_by: str | None = Field(default=None, max_length=200)
     replaced_by: int | None = None  # the number of a newer push that is not to wait for this one
+    recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
+    gives_way: bool = False  # goes back into the queue, for a recovery to come first
     queued_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -33,6 +33,7 @@ class Tag(StrEnum):
     PUSH_CAUGHT_UP = "delivery.caught_up"
     DEPLOYMENT_REQUESTED = "deployment.requested"
     DEPLOYMENT_CANCELLED = "deployment.cancelled"
+    DEPLOYMENT_WITHDRAWN = "deployment.withdrawn"
     KEYSTONE_BACKED_UP = "keystone.backed_up"
     KEYSTONE_RESTORED = "keystone.restored"
     USER_CREATED = "user.created"

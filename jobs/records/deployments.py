@@ -20,6 +20,7 @@ from jobs.errors import (
 from jobs.models import App, Deployment, Lease, Release, Step, now
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.statuses import announce
+from jobs.records.trials import begin_trial
 from jobs.states import (
     PUSHES,
     ContainerState,
@@ -50,6 +51,8 @@ class Request:
     delivery_id: int | None = None
     guid: str | None = None
     body_sha256: str | None = None
+    recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
+    reason: str = ""  # of a recovery: why it is needed; it stays when that succeeds
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         BacklogError: far too many wait for the app already.
     """
     app = app_now(session, app.id or 0)
-    _ensure_room(session, app)
+    if wanted.trigger is not Trigger.RECOVERY:
+        _ensure_room(session, app)
     app.last_deployment += 1
     deployment = Deployment(
         app_id=app.id or 0,
@@ -92,6 +96,8 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         before_sha=wanted.before_sha,
         pushed_at=wanted.pushed_at,
         release_id=wanted.release_id,
+        recovers_id=wanted.recovers_id,
+        reason=wanted.reason[:1000],
     )
     session.add(deployment)
     session.flush()
@@ -127,7 +133,7 @@ def _ensure_room(session: Session, app: App) -> None:
 
 
 def _kind(app: App, wanted: Request) -> Kind:
-    if wanted.trigger is Trigger.ROLLBACK:
+    if wanted.trigger in {Trigger.ROLLBACK, Trigger.RECOVERY}:
         return Kind.ROLLBACK
     return Kind.UPDATE if app.live_release_id else Kind.INITIAL
 
@@ -148,6 +154,7 @@ def begin(session: Session, grip: Grip) -> Deployment:
     hold(session, grip)
     deployment = session.get_one(Deployment, grip.deployment_id)
     _move(deployment, DeploymentState.RUNNING)
+    deployment.gives_way = False
     deployment.started_at = now()
     deployment.attempts += 1
     app = session.get_one(App, grip.app_id)
@@ -228,6 +235,8 @@ class Live:
 def go_live(session: Session, grip: Grip, live: Live) -> None:
     """Make the new container the app's live one and the deployment a success, in one stroke.
 
+    What served before is kept to go back to until the new one has stood its trial.
+
     Raises:
         CancelledError: a person said stop, and was told that it would.
         SupersededError: a newer push does not wait for it.
@@ -237,6 +246,9 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
     if (asked := stop_asked(deployment)) is not None:
         raise asked
     app = session.get_one(App, grip.app_id)
+    before = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
+    was_withdrawn = before is not None and before.state is DeploymentState.FAILURE
+    begin_trial(app, live.release_id, was_withdrawn=was_withdrawn)
     app.live_deployment_id = grip.deployment_id
     app.live_release_id = live.release_id
     app.live_container_id = live.container_id
@@ -244,7 +256,7 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
     app.live_slot = live.slot
     app.container_state = ContainerState.RUNNING
     app.container_reason = ""
-    _end(session, deployment, DeploymentState.SUCCESS, "")
+    _end(session, deployment, DeploymentState.SUCCESS, deployment.reason)
 
 
 def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:
@@ -253,6 +265,14 @@ def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "
     deployment = session.get_one(Deployment, grip.deployment_id)
     _end_without_success(session, deployment, state, reason)
     return deployment
+
+
+def withdraw(session: Session, deployment: Deployment, reason: str) -> None:
+    """Take back a success that did not last; when it ended stays as it was."""
+    _move(deployment, DeploymentState.FAILURE)
+    deployment.reason = reason[:1000]
+    session.add(deployment)
+    announce(session, deployment, _words(deployment))
 
 
 def supersede(session: Session, deployment: Deployment, reason: str) -> None:

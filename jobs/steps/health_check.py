@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jobs.adapters.ports import Container, ProbeResult
 from jobs.errors import HealthCheckError
 from jobs.plan import ContainerSettings
-from jobs.states import ContainerState, StepName
+from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output
 from jobs.work import Work
 
@@ -17,6 +17,8 @@ LONGEST_PAUSE_S = 0.25
 # The last look too: cut shorter, it would tell of its own haste instead of what the app answers.
 SHORTEST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
+# Of a container that is not asked anything: most that cannot run end within that.
+STAYS_UP_S = 5.0
 
 Clock = Callable[[], float]
 
@@ -35,6 +37,8 @@ def check_health(
     Raises:
         HealthCheckError: the container ended, or the deadline passed.
     """
+    if wanted.health is Health.NONE:
+        return _stay_up(work, container, clock)
     begun = clock()
     allowed_s = wanted.health_timeout_s
     if _asks_docker(container, wanted):
@@ -58,6 +62,16 @@ def check_health(
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
 
+def _stay_up(work: Work, container: Container, clock: Clock) -> float:
+    """See the container keep running for a while; nothing is asked of it."""
+    begun = clock()
+    while (up := clock() - begun) < STAYS_UP_S:
+        work.stop.wait(LONGEST_PAUSE_S)
+        _still_running(work, container)
+    work.say(STEP, f"still running after {up:.0f} s; nothing else is asked of it (health: none)")
+    return up
+
+
 def _look(
     work: Work, container: Container, wanted: ContainerSettings, *, left_s: float
 ) -> ProbeResult:
@@ -66,7 +80,7 @@ def _look(
     return work.tools.probe.look(
         container.ip,
         wanted.container_port,
-        wanted.health_path,
+        wanted.asked_path,
         timeout_s=max(SHORTEST_LOOK_S, min(LONGEST_LOOK_S, left_s)),
         healthy=wanted.healthy_statuses,
     )
@@ -99,6 +113,6 @@ def _gave_up(work: Work, container: Container, told: str, last: ProbeResult) -> 
 def _what(container: Container, wanted: ContainerSettings) -> str:
     if _waits_for_docker(container, wanted):
         return "the image's own health check"
-    if wanted.health_path is None:
+    if wanted.asked_path is None:
         return f"port {wanted.container_port}"
-    return f"GET {wanted.health_path} on port {wanted.container_port}"
+    return f"GET {wanted.asked_path} on port {wanted.container_port}"

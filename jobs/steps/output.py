@@ -1,6 +1,8 @@
 """What a container wrote last, for the log of the deployment that it failed."""
 
-from jobs.logs import plain, shown
+from collections.abc import Sequence
+
+from jobs.logs import DeploymentLog, plain, shown
 from jobs.states import StepName
 from jobs.work import Work
 
@@ -10,10 +12,18 @@ LONGEST_QUOTE = 200  # characters
 
 def show_output(work: Work, step: StepName, container_id: str) -> str:
     """Write a container's last lines to the log, and give the last of them as plain text."""
-    lines = work.tools.engine.output(container_id, tail=LINES_SHOWN)
-    work.say(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
+    return write_output(work.log, step, work.tools.engine.output(container_id, tail=LINES_SHOWN))
+
+
+def write_output(log: DeploymentLog, step: StepName, lines: Sequence[str]) -> str:
+    """Write what a container wrote last to a log; give the last line of it as plain text, masked.
+
+    Returns:
+        Empty when it wrote nothing.
+    """
+    log.write(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
-        work.say(step, f"  {shown(line, work.log.redact)}")
+        log.write(step, f"  {shown(line, log.redact)}")
     last = next((found for line in reversed(lines) if (found := plain(line).strip())), "")
     # Masked before it is cut: half a secret could not be recognised any more.
-    return work.log.redact(last)[:LONGEST_QUOTE]
+    return log.redact(last)[:LONGEST_QUOTE]

@@ -1,6 +1,7 @@
 """retire: let the old container finish its requests, end it, and drop images nothing needs."""
 
 from jobs.draining import drain
+from jobs.models import App
 from jobs.plan import LiveContainer
 from jobs.releases import outdated_images
 from jobs.states import StepName
@@ -28,6 +29,7 @@ def retire(work: Work, serving: Serving) -> None:
         work.tools.router.switch(route)
     if work.plan.live is not None:
         _end(work, work.plan.live)
+    _drop_fallback(work, serving)
     _drop_images(work)
 
 
@@ -37,13 +39,32 @@ def _end(work: Work, old: LiveContainer) -> None:
         work.say(STEP, f"{left} requests did not end within {old.drain_timeout_s} s and are cut")
     work.ensure_held()
     router.release(port, old.slot)
-    work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)
-    work.say(STEP, f"the old container {old.container_id[:12]} has ended")
+    if _is_fallback(work, old.container_id):
+        work.tools.engine.halt(old.container_id, grace_s=old.stop_grace_s)
+        kept = "; it is kept until the new one has been up for a minute"
+    else:
+        work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)
+        kept = ""
+    work.say(STEP, f"the old container {old.container_id[:12]} has ended{kept}")
+
+
+def _is_fallback(work: Work, container_id: str) -> bool:
+    with work.reading() as session:
+        return session.get_one(App, work.plan.app_id).fallback_container_id == container_id
+
+
+def _drop_fallback(work: Work, serving: Serving) -> None:
+    """Remove the container that was kept before: there is a newer one to go back to."""
+    kept = work.plan.fallback
+    if kept is None or kept == serving.container_id or _is_fallback(work, kept):
+        return
+    work.ensure_held()
+    work.tools.engine.stop(kept, grace_s=0)
 
 
 def _drop_images(work: Work) -> None:
     """Remove the images of releases that are past their keep; what a rollback needs stays."""
-    with work.database.reading() as session:
+    with work.reading() as session:
         outdated = outdated_images(session, work.plan.app_id)
     there = {tag for image in work.tools.engine.images() for tag in image.tags}
     for tag in there.intersection(outdated):

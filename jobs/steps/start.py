@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from jobs.adapters.ports import Container, ContainerSpec
 from jobs.naming import container_name, labels, network_name, volume_name
 from jobs.plan import Candidate, Plan
-from jobs.states import StepName
+from jobs.states import StepName, Trigger
 from jobs.work import Work
 
 STEP = StepName.START
@@ -19,12 +19,27 @@ def start(work: Work, candidate: Candidate) -> Container:
         DockerError: the engine failed.
     """
     work.ensure_held()
+    container = _start_kept(work) or _start_new(work, candidate)
+    where = f"{container.ip}:{candidate.container.container_port}"
+    work.say(STEP, f"container {container.id[:12]} started at {where}")
+    return container
+
+
+def _start_kept(work: Work) -> Container | None:
+    """Start the container that was kept for a recovery, if it is still there.
+
+    A person who rolls back gets a new one: this one's files hold what it has written to them.
+    """
+    if work.plan.trigger is not Trigger.RECOVERY or work.plan.fallback is None:
+        return None
+    return work.tools.engine.start_again(work.plan.fallback)
+
+
+def _start_new(work: Work, candidate: Candidate) -> Container:
     plan, engine = work.plan, work.tools.engine
     spec = container_spec(plan, candidate)
     engine.ensure_network(spec.network, labels(plan.identity, plan.app))
-    container = engine.start(spec)
-    work.say(STEP, f"container {container.id[:12]} started at {container.ip}:{spec.port}")
-    return container
+    return engine.start(spec)
 
 
 def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:

@@ -9,7 +9,7 @@ from jobs.draining import drain
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
-from jobs.states import Restart, StepName
+from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
 from jobs.work import Work
 
@@ -67,13 +67,15 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
+    if wanted.health is Health.NONE:
+        return
     host = "127.0.0.1" if work.plan.app_bind in EVERYWHERE else work.plan.app_bind
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while True:
         result = work.tools.probe.look(
             host,
             work.plan.host_port,
-            wanted.health_path,
+            wanted.asked_path,
             timeout_s=ANSWER_WITHIN_S,
             healthy=wanted.healthy_statuses,
         )

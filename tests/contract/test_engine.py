@@ -20,7 +20,9 @@ from jobs.adapters.ports import Container, ContainerSpec
 from jobs.errors import DockerError, StartError
 from jobs.naming import IDENTITY_LABEL, labels
 from jobs.states import Capabilities, ContainerState, Restart
+from jobs.trials import ends_counted
 from tests.enginebench import IDENTITY, build, dockerfile, wait_until
+from tests.images import app_files
 
 pytestmark = pytest.mark.docker
 
@@ -349,6 +351,34 @@ def test_a_volume_without_a_name_goes_with_its_container(
 
     with pytest.raises(NotFound):
         client.volumes.get(mount["Name"])
+
+
+def test_ends_are_counted_as_a_trial_counts_them(engine: DockerEngine, network: str) -> None:
+    """Two ends are two, whether the engine waits for the next start or has just made it."""
+    files = app_files("one", dockerfile='FROM scratch\nCOPY web /web\nCMD ["/web", "exit", "3"]\n')
+    spec = ContainerSpec(
+        name=f"keystone-{IDENTITY}-web-{secrets.token_hex(3)}",
+        image=build(engine, files, tag=f"keystone-{IDENTITY}/web:ends"),
+        network=network,
+        port=8100,
+        labels=labels(IDENTITY, "web", 7),
+        memory_mb=64,
+    )
+    started = engine.start(spec)
+    wait_for(engine, started, ContainerState.EXITED)
+    assert ends_counted(engine.inspect(started.id)) == 1
+    engine.keep_running(started.id)
+    counted = [0]
+
+    def has_ended_twice() -> bool:
+        counted.append(ends_counted(engine.inspect(started.id)))
+        return counted[-1] >= 2
+
+    wait_until(has_ended_twice)
+    # Every look sees as many ends as the one before it, or more: none is counted and taken back.
+    after_the_start = counted[counted.index(0, 1) :] if 0 in counted[1:] else counted
+    assert after_the_start == sorted(after_the_start)
+    engine.stop(started.id, grace_s=0)
 
 
 def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: ContainerSpec) -> None:

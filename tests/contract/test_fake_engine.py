@@ -210,6 +210,28 @@ class TestEngine:
         assert bench.engine.output(started.id, tail=5) == []
         bench.engine.keep_running(started.id)
 
+    def test_halting_keeps_it_and_starting_it_again_brings_it_back(
+        self, bench: EngineBench
+    ) -> None:
+        started = bench.engine.start(bench.spec(bench.build()))
+        bench.engine.keep_running(started.id)
+        for _ in range(2):
+            bench.engine.halt(started.id, grace_s=0)
+        halted = bench.engine.inspect(started.id)
+        assert (halted.state, halted.restart) == (ContainerState.EXITED, "no")
+        for _ in range(2):  # one that runs is left as it is
+            again = bench.engine.start_again(started.id)
+            assert again is not None
+            assert (again.id, again.ip, again.state) == (
+                started.id,
+                started.ip,
+                ContainerState.RUNNING,
+            )
+            assert (again.restart, again.restarts) == ("no", 0)
+        bench.engine.stop(started.id, grace_s=0)
+        assert bench.engine.start_again(started.id) is None
+        bench.engine.halt(started.id, grace_s=0)
+
     def test_what_happens_to_a_container_is_told_at_once(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
         heard = heard_while(bench.engine, lambda: bench.engine.start(spec))

@@ -18,6 +18,7 @@ WELL = Standing(
     name="web",
     state=AppState.RUNNING,
     reason="",
+    went_back=False,
     is_paused=False,
     paused_reason="",
     needs_redeploy=False,
@@ -68,7 +69,8 @@ def test_the_machine_comes_first(columns: dict[str, object], words: str) -> None
     ("changes", "words"),
     [
         ({"state": AppState.STOPPED, "reason": "it exited"}, "bad: web it exited"),
-        ({"reason": "deployment #7 failed: x"}, "warn: web deployment #7 failed: x; what was live"),
+        ({"reason": "#7 did not stay up", "went_back": True}, "warn: web #7 did not stay up"),
+        ({"reason": "deployment #7 failed: x"}, "warn: web deployment #7 failed: x; the previous"),
         ({"is_paused": True}, "idle: web auto-deploy is paused"),
         ({"is_paused": True, "paused_reason": "v3"}, "idle: web auto-deploy is paused: v3"),
         ({"needs_redeploy": True}, "idle: web its configuration has changed"),

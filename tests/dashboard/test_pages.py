@@ -79,7 +79,7 @@ def test_an_apps_page_shows_its_history_and_settings(client: TestClient, scene: 
     assert BUILD_FAILED in html
     assert f'href="/deployments/{scene.failed}"' in html
     assert 'data-action="/api/apps/web/deployments"' in html
-    assert "TCP connect, within 30 s" in html
+    assert "GET /, within 30 s" in html
     assert "web deploys main, not feature/login" in html
 
 
@@ -205,7 +205,7 @@ def test_an_end_without_success_is_explained(
     html = page(client, f"/deployments/{later.id}")
     assert "<p>#9 is a newer push</p><small>" in html
     assert words in html
-    assert "What was live went on serving." in html
+    assert "The previous version stayed live." in html
 
 
 def test_what_is_going_on_cannot_be_deployed_again(client: TestClient, scene: Scene) -> None:

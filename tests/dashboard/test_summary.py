@@ -18,6 +18,7 @@ ELSEWHERE = {
     "context",
     "container_port",
     "host_port",
+    "health",
     "health_path",
     "health_timeout_s",
     "git_url",
@@ -49,7 +50,7 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         "Health check",
     ]
     assert facts["Ports"] == "20123 → 8000"
-    assert facts["Health check"] == "TCP connect, within 30 s"
+    assert facts["Health check"] == "GET /, within 30 s"
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,28 @@ class FakeEngine(Scripted):
             del self.all_containers[found.about.id]
             self.changed.append(found.about.id)
 
+    def halt(self, container_id: str, *, grace_s: int) -> None:
+        """End it and keep it."""
+        self._called("halt", container_id)
+        self.graces[container_id] = grace_s
+        if found := self._find(container_id):
+            found.restart = Restart.NEVER
+            found.about = replace(
+                found.about, state=ContainerState.EXITED, exit_code=0, restart=Restart.NEVER
+            )
+            self.changed.append(found.about.id)
+
+    def start_again(self, container_id: str) -> Container | None:
+        """Start one that was halted."""
+        self._called("start_again", container_id)
+        found = self._find(container_id)
+        if found is None:
+            return None
+        if found.behaviour.cannot_run:
+            raise StartError(f"cannot run {found.spec.command}: no such file")
+        found.about = replace(found.about, state=ContainerState.RUNNING, exit_code=None, restarts=0)
+        return found.about
+
     def containers(self) -> list[Container]:
         """List ours."""
         self._called("containers")

@@ -12,7 +12,7 @@ from jobs.app_input import AppInput
 from jobs.dispatch import dispatch
 from jobs.lease import GIVEN_UP
 from jobs.logs import log_path, read_log
-from jobs.models import App, CommitStatus, Deployment, Lease, Step
+from jobs.models import App, CommitStatus, Deployment, Lease, Step, now
 from jobs.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.records.apps import add_app
 from jobs.records.audit import Actor
@@ -20,7 +20,7 @@ from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.deployments import Request, cancel, request
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState, StepName, StepState, Trigger
+from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
 from jobs.triggers import Push
 from tests.fakes import FakeRepository, FakeWorld
 
@@ -134,6 +134,12 @@ class Bench:
         with self.writing() as session:
             cancel(session, session.get_one(Deployment, deployment_id), TESTER)
 
+    def pass_trial(self, app: App) -> None:
+        """Have the first minute of an app's live release be over, and the watcher see it."""
+        with self.writing() as session:
+            session.get_one(App, app.id).trial_ends_at = now()
+        self.reconcile()
+
     def expire_leases(self) -> None:
         """Have every lease's holder be known to be gone."""
         with self.writing() as session:
@@ -208,6 +214,11 @@ class Bench:
         """Give the id of the one container of a deployment."""
         (found,) = self.containers_of(deployment_id)
         return found
+
+    def running_of(self, deployment_id: int) -> list[str]:
+        """Give the ids of the containers of a deployment that run."""
+        every, running = self.world.engine.all_containers, ContainerState.RUNNING
+        return [c for c in self.containers_of(deployment_id) if every[c].about.state is running]
 
     def containers_of(self, deployment_id: int) -> list[str]:
         """Give the ids of the containers of a deployment."""

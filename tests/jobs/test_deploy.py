@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
+from jobs.dispatch import dispatch
 from jobs.environment import Variable
 from jobs.errors import (
     BuildError,
@@ -15,6 +16,7 @@ from jobs.errors import (
     RouterError,
 )
 from jobs.models import App
+from jobs.records.apps import remove_app
 from jobs.records.environment import set_variables
 from jobs.redaction import MASK
 from jobs.states import DeploymentState, Kind, Restart, StepName, StepState
@@ -67,6 +69,8 @@ class TestGoingWell:
         first = bench.deploy(app)
         second = bench.deploy(app)
         assert second.kind is Kind.UPDATE
+        assert bench.running_of(first.id or 0) == []
+        bench.pass_trial(app)
         assert bench.containers_of(first.id or 0) == []
         assert bench.serving(app) == bench.container_of(second.id or 0)
         assert bench.fresh(app).live_slot == "b"
@@ -327,17 +331,20 @@ class TestRetiring:
         bench.world.journal.clear()
         bench.deploy(app)
         port = app.host_port
-        assert bench.world.calls("in_flight", "release", "stop") == [
+        assert bench.world.calls("in_flight", "release", "halt", "stop") == [
             *[f"in_flight {port}/a"] * 4,
             f"release {port}/a",
-            f"stop {old}",
+            f"halt {old}",
         ]
+        bench.pass_trial(app)
+        assert bench.world.calls("stop") == [f"stop {old}"]
 
     @pytest.mark.parametrize(
         ("fake", "call", "error"),
         [
             ("router", "in_flight", RouterError("the router does not answer")),
             ("router", "release", RouterError("the router does not answer")),
+            ("engine", "halt", DockerError("the engine went away")),
             ("engine", "stop", DockerError("the engine went away")),
             ("engine", "remove_image", DockerError("the engine went away")),
         ],
@@ -346,9 +353,15 @@ class TestRetiring:
         self, bench: Bench, fake: str, call: str, error: KeystoneError
     ) -> None:
         app = bench.app(keep_releases=1)
-        bench.deploy(app)
-        second = bench.push(app)
-        bench.repository().commits[bench.deployment(second).commit_sha][1]["more"] = "x"
+        for number in range(3):  # the third deployment drops what was kept to go back to
+            last = bench.push(app)
+            commit = bench.deployment(last).commit_sha
+            bench.repository().commits[commit][1]["more"] = str(number)
+            if number < 2:
+                bench.run(last)
+                with bench.writing() as session:  # it has stood its trial
+                    session.get_one(App, app.id).trial_ends_at = None
+        second = last
         getattr(bench.world, fake).fail(call, error)
         done = bench.run(second)
         assert (done.state, done.reason) == (DeploymentState.SUCCESS, "")
@@ -356,6 +369,38 @@ class TestRetiring:
         assert bench.steps(second)[StepName.RETIRE] is StepState.ERROR
         assert str(error) in bench.log(second)
         assert bench.leases() == []
+
+    @pytest.mark.parametrize(
+        ("fake", "call"),
+        [
+            ("engine", "keep_running"),
+            ("router", "routes"),
+            ("router", "in_flight"),
+            ("router", "release"),
+            ("engine", "halt"),
+            ("engine", "images"),
+        ],
+    )
+    def test_an_app_that_is_removed_meanwhile_leaves_no_traceback(
+        self, bench: Bench, app: App, caplog: pytest.LogCaptureFixture, fake: str, call: str
+    ) -> None:
+        bench.deploy(app)
+        second = bench.push(app)
+        removed: list[str] = []
+
+        def remove(_about: str) -> None:
+            is_live = bench.fresh(app).live_deployment_id == second if not removed else False
+            if is_live:
+                removed.append(call)
+                with bench.writing() as session:
+                    remove_app(session, session.get_one(App, app.id), TESTER)
+
+        getattr(bench.world, fake).on(call, remove)
+        dispatch(bench.runtime, bench.world.tools, second, holder="worker:1")
+        assert removed == [call]
+        assert [record for record in caplog.records if record.exc_info] == []
+        bench.reconcile()
+        assert bench.world.engine.all_containers == {}
 
     def test_a_mistake_of_ours_closes_the_step_too(self, bench: Bench, app: App) -> None:
         def blunder(_about: str) -> None:

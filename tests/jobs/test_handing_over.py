@@ -99,7 +99,7 @@ def test_what_has_begun_to_switch_is_ended(bench: Bench, app: App) -> None:
     done = bench.run(second, is_leaving=leaving.is_set)
     assert done.state is DeploymentState.SUCCESS
     assert bench.steps(second)[StepName.RETIRE] is StepState.SUCCESS
-    assert bench.containers_of(first.id or 0) == []
+    assert bench.running_of(first.id or 0) == []
 
 
 def test_one_that_is_cancelled_at_the_same_moment_ends_cancelled(bench: Bench, app: App) -> None:

@@ -134,8 +134,10 @@ class TestAKilledWorker:
         bench.reconcile()
         assert bench.deployment(second).state is DeploymentState.SUCCESS
         assert bench.serving(app) == bench.container_of(second)
-        assert bench.containers_of(first.id or 0) == []
+        assert bench.running_of(first.id or 0) == []
         assert bench.steps(second)[StepName.RETIRE] is not StepState.RUNNING
+        bench.pass_trial(app)
+        assert bench.containers_of(first.id or 0) == []
         assert bench.leases() == []
 
     def test_what_was_to_be_cancelled_ends_cancelled(self, bench: Bench, app: App) -> None:

@@ -19,6 +19,7 @@ from jobs.deliveries import DeliveryFilter, delivery_page
 from jobs.errors import StorageError
 from jobs.migrations.apply import HEAD, migrate_to, schema_version
 from jobs.models import User
+from jobs.plan import container_settings, settings_of
 from jobs.queries import (
     DeploymentFilter,
     app_view,
@@ -38,7 +39,7 @@ from tests.haproxy import free_ports
 from tests.jobs.released_rows import KEY, LIVE_CONTAINER, SHA, TOKEN, Row, fill
 
 # One line for each schema that was in a release: what people may have.
-RELEASED = ("0001",)
+RELEASED = ("0001", "0002")
 
 
 def database_at(folder: Path, revision: str) -> tuple[Database, dict[str, Row]]:
@@ -131,6 +132,26 @@ def test_work_goes_on(upgraded: Runtime[Settings]) -> None:
     assert made.id is not None
     assert made.id > 31
     assert release.number == 9
+
+
+def test_statuses_that_nobody_chose_depend_on_the_path_from_now_on(
+    tmp_path: Path, revision: str
+) -> None:
+    database, _ = database_at(tmp_path, revision)
+    with database.writer_engine.begin() as connection:
+        connection.execute(text("UPDATE apps SET health_status = '200-399', health_path = NULL"))
+    database.close()
+    with closing(open_runtime(Settings(data_dir=tmp_path, secret_key=KEY)).database) as upgraded:
+        with upgraded.reading() as session:
+            app = find_app(session, "web")
+            (release,) = releases_that_were_live(session, app, limit=5)
+        settings = container_settings(app)
+        assert (app.health, app.health_status, app.trial_ends_at) == ("http", None, None)
+        assert (settings.asked_path, settings.healthy_statuses) == ("/", range(200, 500))
+        # Its release was only connected to; it has to answer when it is started again.
+        release.container = {**release.container, "health_status": "200"}
+        of_then = settings_of(release)
+        assert (of_then.asked_path, of_then.healthy_statuses) == ("/", range(200, 500))
 
 
 # --- The way back ----------------------------------------------------------------------------

@@ -40,7 +40,9 @@ def test_the_deadline_is_kept(bench: Bench, clock: list[float]) -> None:
     app = bench.app(health_timeout_s=1)
     bench.world.engine.behaviour = Behaviour(unhealthy=True)
     done = bench.run(bench.push(app))
-    assert done.reason.startswith("port 8000 was not healthy within 1 s; last seen: connection")
+    assert done.reason.startswith(
+        "GET / on port 8000 was not healthy within 1 s; last seen: status"
+    )
     assert clock == [1]  # and not the 30 s of an app that says nothing
     # Short pauses at first, longer ones later: neither idle nor a storm.
     assert 5 < len(direct_looks(bench)) < 40
@@ -129,7 +131,9 @@ def test_an_image_whose_own_health_check_goes_well_is_no_use_where_nobody_reache
     bench.world.engine.behaviour = Behaviour(docker_health="healthy", unhealthy=True)
     done = bench.run(bench.push(app))
     assert done.state is DeploymentState.FAILURE
-    assert done.reason.startswith("port 8000 was not healthy within 1 s; last seen: connection")
+    assert done.reason.startswith(
+        "GET / on port 8000 was not healthy within 1 s; last seen: status"
+    )
 
 
 def test_an_image_whose_own_health_check_goes_wrong_is_not_asked(bench: Bench) -> None:

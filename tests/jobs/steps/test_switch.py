@@ -83,7 +83,7 @@ def test_a_success_whose_record_was_made_and_never_answered_is_one(
     done = bench.run(second)
     assert done.state is DeploymentState.SUCCESS
     assert bench.steps(second)[StepName.RETIRE] is StepState.SUCCESS
-    assert bench.containers_of(first.id or 0) == []
+    assert bench.running_of(first.id or 0) == []
     assert [bench.serving(app)] == bench.containers_of(second)
 
 

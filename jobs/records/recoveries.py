@@ -1,0 +1,104 @@
+"""Going back without being asked: a release that did not stay up is withdrawn.
+
+The release before it is queued in the same transaction. Whatever is killed afterwards, the failed
+deployment is no success any more, GitHub is told so, and the way back waits like any deployment.
+"""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, select
+
+from jobs.models import App, Deployment, Release
+from jobs.records.audit import Actor, Tag, note
+from jobs.records.deployments import (
+    Request,
+    has_begun_to_switch,
+    request,
+    supersede,
+    withdraw,
+)
+from jobs.states import DeploymentState, Trigger
+
+RECOVERY = Actor("keystone", "recovery")
+
+
+def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment | None:
+    """Withdraw the app's live deployment, and queue the release that served before it.
+
+    Auto-deploy stays as it is, and the commit is known: catching up does not take it again.
+
+    Args:
+        why: what happened to the container, in words.
+        last_line: what it wrote last, masked; may be empty.
+
+    Returns:
+        The recovery; None when no release was live before: then the status is corrected only.
+    """
+    failed = session.get_one(Deployment, app.live_deployment_id)
+    release = session.get(Release, app.fallback_release_id) if app.fallback_release_id else None
+    app.trial_ends_at = None
+    told = f"; its last line: {last_line}" if last_line else ""
+    if release is None:
+        recovery, outcome = None, "there is no earlier release to go back to"
+    else:
+        reason = f"#{failed.number} did not stay up, so v{release.number} serves again: {why}{told}"
+        recovery = _queue(session, app, failed, release, reason)
+        outcome = f"going back to v{release.number} with #{recovery.number}"
+        _make_way(session, app)
+    withdraw(session, failed, f"{why}; {outcome}{told}")
+    note(
+        session,
+        Tag.DEPLOYMENT_WITHDRAWN,
+        RECOVERY,
+        f"deployment:{failed.id}",
+        app=app.name,
+        reason=failed.reason,
+    )
+    return recovery
+
+
+def end_needless(session: Session, app: App, queued: Sequence[Deployment]) -> None:
+    """End the queued recoveries whose failed release is not the live one any more."""
+    for row in queued:
+        if row.trigger is Trigger.RECOVERY and row.recovers_id != app.live_deployment_id:
+            supersede(session, row, "another release is live by now")
+
+
+def has_open_recovery(session: Session, app: App) -> bool:
+    """Whether an app is on its way back."""
+    statement = select(Deployment.id).where(
+        Deployment.app_id == app.id,
+        Deployment.trigger == Trigger.RECOVERY,
+        col(Deployment.state).in_([DeploymentState.QUEUED, DeploymentState.RUNNING]),
+    )
+    return session.exec(statement.limit(1)).first() is not None
+
+
+def _queue(
+    session: Session, app: App, failed: Deployment, release: Release, reason: str
+) -> Deployment:
+    maker = session.get(Deployment, release.deployment_id)
+    wanted = Request(
+        trigger=Trigger.RECOVERY,
+        ref=release.commit_sha,
+        commit_sha=release.commit_sha,
+        commit_message=maker.commit_message if maker else "",
+        author=maker.author if maker else "",
+        release_id=release.id,
+        recovers_id=failed.id,
+        reason=reason,
+    )
+    return request(session, app, wanted, RECOVERY)
+
+
+def _make_way(session: Session, app: App) -> None:
+    """Send what is being deployed back into the queue: the site may be down meanwhile.
+
+    One that has begun to switch is as good as live, and takes the failed release's place itself.
+    """
+    running = select(Deployment).where(
+        Deployment.app_id == app.id, Deployment.state == DeploymentState.RUNNING
+    )
+    for row in session.exec(running).all():
+        if not has_begun_to_switch(session, row.id or 0):
+            row.gives_way = True
