@@ -27,14 +27,14 @@ only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become ot
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that everybody may enter, with the installation in it."""
+    """A folder that everybody may enter, and an installation.
+
+    Attributes:
+        python: the interpreter that finds Keystone and all that it needs.
+    """
 
     folder: Path
-
-    @property
-    def python(self) -> Path:
-        """The interpreter that finds Keystone and all that it needs."""
-        return self.folder / "venv" / "bin" / "python"
+    python: Path
 
     @property
     def keystone(self) -> Path:
@@ -42,27 +42,37 @@ class Place:
         return self.python.with_name("keystone")
 
     def make_folder(self, name: str) -> Path:
-        """Make a folder beside it, which everybody may enter."""
-        made = self.folder / name
-        made.mkdir()
+        """Make a folder there, which everybody may enter; the name gets an end of its own."""
+        made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
         made.chmod(0o755)
         return made
 
 
 @contextmanager
 def installed() -> Iterator[Place]:
-    """Install Keystone for the length of the block."""
+    """Have Keystone installed for the length of the block.
+
+    For root it is an installation that every user can reach. Others could not become any of them:
+    they have their own.
+    """
     with tempfile.TemporaryDirectory(prefix="keystone-", ignore_cleanup_errors=True) as name:
-        place = Place(Path(name))
-        place.folder.chmod(0o755)
-        _run(_find_python(), "-m", "venv", "--without-pip", str(place.folder / "venv"))
-        packages, code = _within_reach(place.folder)
-        (site,) = place.folder.glob("venv/lib/python*/site-packages")
-        # What stands first is found first: our code before the one that is installed.
-        (site / "all.pth").write_text(f"{code}\nimport site; site.addsitedir({str(packages)!r})\n")
-        place.keystone.write_text(f"#!{place.python}\nfrom jobs.cli.main import main\nmain()\n")
-        place.keystone.chmod(0o755)
-        yield place
+        folder = Path(name)
+        folder.chmod(0o755)
+        python = _install(folder) if os.getuid() == 0 else Path(sys.executable)
+        yield Place(folder, python)
+
+
+def _install(folder: Path) -> Path:
+    _run(_find_python(), "-m", "venv", "--without-pip", str(folder / "venv"))
+    packages, code = _within_reach(folder)
+    (site,) = folder.glob("venv/lib/python*/site-packages")
+    # What stands first is found first: our code before the one that is installed.
+    (site / "all.pth").write_text(f"{code}\nimport site; site.addsitedir({str(packages)!r})\n")
+    python = folder / "venv" / "bin" / "python"
+    keystone = python.with_name("keystone")
+    keystone.write_text(f"#!{python}\nfrom jobs.cli.main import main\nmain()\n")
+    keystone.chmod(0o755)
+    return python
 
 
 def _within_reach(folder: Path) -> tuple[Path, Path]:

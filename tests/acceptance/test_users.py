@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import running
+from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, children_of, until
 from tests.acceptance.project import Project, add_project
-from tests.apart import Place, installed, only_root
+from tests.apart import Place, only_root
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 from tests.registry import CONTENT, FILE, running_registry
@@ -109,17 +109,9 @@ class Status:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    """An installation within everybody's reach."""
-    with installed() as place:
-        yield place
-
-
-@pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone that root has started there."""
-    made = Keystone(place.make_folder("up"), github_api_url=github.url, program=place.keystone)
-    yield from running(request, made)
+    yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="module")
