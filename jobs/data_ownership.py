@@ -86,7 +86,7 @@ def hand_out(settings: Settings, users: PartUsers) -> None:
 
     Raises:
         OSError: the file system refuses.
-        StorageError: a folder is not ours to give.
+        StorageError: something is a link, or not ours to give.
     """
     let_in(settings.data_dir, users)
     ensure_private(settings.socket_dir)
@@ -108,12 +108,10 @@ def take_back(settings: Settings, users: PartUsers) -> None:
 
     What is in them stays as it is, as root may read it all; the next `hand_out` goes through it.
     Root's logins are read where they are.
-
-    Raises:
-        OSError: the file system refuses.
     """
     for place in folders(settings, users):
-        with suppress(FileNotFoundError), _opened(place.path, os.O_DIRECTORY) as folder:
+        # What is a link was never handed out.
+        with suppress(OSError, StorageError), _opened(place.path, os.O_DIRECTORY) as folder:
             if os.fstat(folder).st_uid in users.uids:
                 _hand_out(folder, Place(place.path, ROOT, ROOT, CLOSED))
     shutil.rmtree(settings.docker_dir, ignore_errors=True)
@@ -183,6 +181,8 @@ def _hand_out(opened: int, place: Place) -> None:
 
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
+    if path.is_symlink():
+        raise StorageError(f"{path} is a link, and what it leads to may be somebody else's")
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
     try:
         yield opened

@@ -35,6 +35,10 @@ from jobs.vault import KEY_FILE
 NOTE = "users.json"
 HOME = "/nonexistent"
 GOOD_PLACE = "/opt/keystone"
+DATA_FIX = (
+    "the data directory needs folders of root's own, without links, on a file system that keeps "
+    "owners; start Keystone again then"
+)
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 PATIENCE_S = 2.0
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -86,11 +90,7 @@ class Apart:
 
 
 def separate(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:
-    """Decide, and give the data directory to whom it then belongs. Its database must be closed.
-
-    Raises:
-        StorageError: the data directory cannot be made usable again for root alone.
-    """
+    """Decide, and give the data directory to whom it then belongs. Its database must be closed."""
     found = judge(settings, environ)
     if isinstance(found, Apart):
         try:
@@ -99,18 +99,11 @@ def separate(settings: Settings, environ: Mapping[str, str]) -> Apart | Together
         except (OSError, RecursionError, StorageError) as exc:
             problem = str(exc)
         if problem:
-            found = Together(problem, "let root own the data directory, on a disk of this machine")
+            found = Together(problem, DATA_FIX)
     users = find_users()
     if isinstance(found, Together) and users and os.getuid() == ROOT:
-        _take_back(settings, users)
-    return found
-
-
-def _take_back(settings: Settings, users: PartUsers) -> None:
-    try:
         take_back(settings, users)
-    except OSError as exc:
-        raise StorageError(f"{exc.filename or settings.data_dir}: {exc.strerror}") from exc
+    return found
 
 
 def judge(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:

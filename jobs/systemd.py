@@ -138,8 +138,8 @@ def unit_text(settings: Settings, folder: Path, environ: Mapping[str, str]) -> s
     return _UNIT.format(
         mark=MARK,
         user=f"User={pwd.getpwuid(owner).pw_name}\n" if owner else "",
-        folder=_word(folder),
-        program=_word(Path(sys.executable).parent / "keystone"),
+        folder=_line(folder),
+        program=_argument(Path(sys.executable).parent / "keystone"),
         environment="".join(
             f"Environment={_word(f'{name}={environ[name]}')}\n"
             for name in DOCKER
@@ -169,13 +169,23 @@ def _writable(settings: Settings) -> Sequence[Path]:
     return found
 
 
-def _word(what: object) -> str:
-    """Write a text as one word of a unit: systemd splits at spaces and reads `%` and escapes."""
+def _line(what: object) -> str:
+    """Write a text that is the whole of a line: only what `%` stands for would be put in."""
     text = str(what)
     if not text.isprintable():
         raise ConfigurationError(f"{text!r} cannot stand in a unit of systemd; use another")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"' if set(" \"'\\;") & set(text) else escaped
+    return text.replace("%", "%%")
+
+
+def _word(what: object) -> str:
+    """Write a text as one word: at spaces a line is split, and a backslash means something."""
+    text = _line(what).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"' if set(" \"'\\;") & set(text) else text
+
+
+def _argument(what: object) -> str:
+    """Write a text as one word of a command, in which a variable would be put in for `$`."""
+    return _word(what).replace("$", "$$")
 
 
 def install(service: Service, settings: Settings, folder: Path, environ: Mapping[str, str]) -> Path:
