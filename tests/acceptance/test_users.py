@@ -20,7 +20,7 @@ import pytest
 from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, children_of, until
 from tests.acceptance.project import Project, add_project
-from tests.apart import Place, only_root
+from tests.apart import NOBODY, Place, only_root
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 from tests.registry import CONTENT, FILE, running_registry
@@ -377,6 +377,28 @@ def test_what_root_does_at_the_command_line_stays_usable_for_the_others(
     keystone.start()
     keystone.api("PATCH", "/api/apps/web", {"memory_mb": 301})
     assert web.deploy("three")["state"] == "success"
+
+
+@pytest.mark.parametrize("command", ["app list", "status", "doctor", "logs 1", "backup -", "up"])
+def test_a_user_who_may_not_is_told_so_in_a_sentence(
+    keystone: Keystone, place: Place, command: str
+) -> None:
+    environ = {"PATH": os.environ["PATH"], "KEYSTONE_DATA_DIR": str(keystone.data_dir)}
+    refused = subprocess.run(
+        [place.keystone, *command.split()],
+        cwd="/",
+        env=environ,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=PROBED_WITHIN_S,
+        check=False,
+    )
+    assert refused.returncode in {1, 2, 3, 4, 5}
+    assert "Traceback" not in refused.stderr
+    assert "run this as the user that runs `keystone up`" in refused.stderr
 
 
 # --- Its life --------------------------------------------------------------------------------
