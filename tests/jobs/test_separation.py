@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import separation
+from jobs import separation, separation_checks
 from jobs.part_users import PartUser, PartUsers, find_users
 from jobs.privileges import CAP_NET_BIND_SERVICE, Rights
 from jobs.run_as import run_as
@@ -45,7 +45,7 @@ def users(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the program be where everybody can read it."""
-    monkeypatch.setattr(separation, "_program_files", lambda: [Path("/usr/bin/env")])
+    monkeypatch.setattr(separation_checks, "program_files", lambda: [Path("/usr/bin/env")])
 
 
 def reason(settings: Settings, environ: dict[str, str] | None = None) -> str:
@@ -105,14 +105,14 @@ class TestRoot:
     ) -> None:
         closed = tmp_path / "module.py"
         closed.touch(mode=0o600)
-        monkeypatch.setattr(separation, "_program_files", lambda: [closed])
+        monkeypatch.setattr(separation_checks, "program_files", lambda: [closed])
         assert reason(settings) == f"the user user 7002 cannot read {closed}"
 
     @pytest.mark.usefixtures("users", "within_reach")
     def test_looks_at_all_that_a_part_consists_of(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
-        found = {str(path) for path in separation._program_files()}
-        assert separation.__file__ in found
+        found = {str(path) for path in separation_checks.program_files()}
+        assert separation_checks.__file__ in found
         for end in ("uvicorn/__init__.py", "receiver/app.py", "templates/base.html", "docker.py"):
             assert any(path.endswith(end) for path in found) == (end != "docker.py"), end
         assert any(".so" in path for path in found)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import separation
+from jobs import separation, separation_checks
 from jobs.part_users import PartUser, PartUsers
 from jobs.separation import Apart, Together, judge
 from jobs.settings import Settings
@@ -19,7 +19,7 @@ def test_all_stays_together_until_the_database_lets_them_in(
     server: Server, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(separation, "find_users", lambda: USERS)
-    monkeypatch.setattr(separation, "_program_files", lambda: [Path("/usr/bin/env")])
+    monkeypatch.setattr(separation_checks, "program_files", lambda: [Path("/usr/bin/env")])
     settings = Settings(
         data_dir=server.folder.with_name("data"), database_url=url, redis_url="redis://127.0.0.1:1"
     )
