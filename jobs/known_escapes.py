@@ -84,36 +84,46 @@ class Package:
     changelog: str
 
 
-def describe_escapes(components: Mapping[str, str]) -> list[str]:
-    """Say which known flaws the components have, one sentence each; empty when none.
+@dataclass(frozen=True)
+class Suspect:
+    """A component with known flaws.
+
+    Attributes:
+        name: it and its version, or its package and that one's version.
+        flaws: by their CVE numbers, with when they matter in parentheses.
+        is_sure: otherwise its distribution may have fixed them.
+    """
+
+    name: str
+    flaws: tuple[str, ...]
+    is_sure: bool
+
+
+def find_suspects(components: Mapping[str, str]) -> list[Suspect]:
+    """Find the components that let a container or a build escape, or may do so.
 
     Args:
         components: their versions by name, as the engine on this machine tells them.
     """
-    return list(filter(None, (_describe(name, components.get(name, "")) for name in NAMES)))
+    return [found for name in NAMES if (found := _suspect(name, components.get(name, "")))]
 
 
-def _describe(component: str, told: str) -> str:
+def _suspect(component: str, told: str) -> Suspect | None:
     version = _read(told)
     if version is None:
-        return ""
-    package = find_package(component) if _OF_DISTRIBUTION.search(told) else None
+        return None
+    is_distributions = _OF_DISTRIBUTION.search(told) is not None
+    package = find_package(component) if is_distributions else None
     fixed = package.changelog if package else ""
     flaws = [
-        f"{cve}{f' ({escape.only})' if escape.only else ''}"
+        f"{cve} ({escape.only})" if escape.only else cve
         for escape in ESCAPES
         if escape.component == component and escape.is_in(version)
         for cve in escape.cves
         if cve not in fixed
     ]
-    if not flaws:
-        return ""
-    if _OF_DISTRIBUTION.search(told):
-        known = f"{package.name} {package.version}" if package else f"{NAMES[component]} {told}"
-        return (
-            f"{known} may have {', '.join(flaws)}: its changelog does not say that they are fixed"
-        )
-    return f"{NAMES[component]} {told} has {', '.join(flaws)}"
+    name = f"{package.name} {package.version}" if package else f"{NAMES[component]} {told}"
+    return Suspect(name, tuple(flaws), is_sure=not is_distributions) if flaws else None
 
 
 def find_package(component: str, changelogs: Path = CHANGELOGS) -> Package | None:

@@ -38,8 +38,9 @@ DATA_FIX = (
 )
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-# Of HAProxy while it starts: to listen, to read what the workers' user has written, to give away
-# its socket, to shut itself in and become another user; and to end the process that serves.
+# Of HAProxy while it starts: to listen, to have as many connections as it is configured for, to
+# read what the workers' user has written, to give away its socket, to shut itself in and become
+# another user; and to end the process that serves.
 ROUTER_CAPABILITIES = (
     privileges.CAP_CHOWN,
     privileges.CAP_DAC_READ_SEARCH,
@@ -50,6 +51,7 @@ ROUTER_CAPABILITIES = (
     privileges.CAP_SETPCAP,
     privileges.CAP_NET_BIND_SERVICE,
     privileges.CAP_SYS_CHROOT,
+    privileges.CAP_SYS_RESOURCE,
 )
 
 

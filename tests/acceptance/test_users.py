@@ -38,6 +38,8 @@ PROBED_WITHIN_S = 60
 ENGINE = "/var/run/docker.sock"
 SECRET = "what only the app may know"
 
+GLOBAL_SECRET = "the secret of a whole organization"
+
 Try = tuple[str, Path | str]
 
 # Tries things out and says of each "yes", or why not.
@@ -111,7 +113,11 @@ class Status:
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone that root has started there."""
-    yield from running(request, prepared(place, github))
+    made = prepared(place, github)
+    # Of root alone, as whoever writes secrets into it would have it.
+    (made.folder / ".env").touch(mode=0o600)
+    (made.folder / ".env").write_text(f"KEYSTONE_WEBHOOK_SECRET={GLOBAL_SECRET}\n")
+    yield from running(request, made)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +223,16 @@ def test_what_serves_for_the_router_sees_an_empty_folder(keystone: Keystone) -> 
     assert list(root.iterdir()) == []
 
 
+def test_settings_of_roots_reach_those_who_may_know_them(keystone: Keystone) -> None:
+    assert GLOBAL_SECRET in Path(f"/proc/{only(keystone, 'web')}/environ").read_text()
+    for part in ("redis", "router", "watcher", "worker"):
+        for pid in keystone.parts(part):
+            told = Path(f"/proc/{pid}/environ").read_text()
+            assert GLOBAL_SECRET not in told
+            assert "KEYSTONE_PORT_RANGE" in told
+            assert "KEYSTONE_ADMIN_PASSWORD" not in told
+
+
 def test_it_deploys_and_tells_as_ever(keystone: Keystone, web: Project) -> None:
     assert web.answer() == "one"
     assert web.answer("/env?API_KEY") == SECRET
@@ -227,7 +243,7 @@ def test_it_deploys_and_tells_as_ever(keystone: Keystone, web: Project) -> None:
     assert keystone.run("logs", str(last["id"])).stdout == keystone.transcript(last["id"])
     examined = keystone.run("doctor")
     assert examined.returncode == 0, examined.stdout
-    assert "apart: web keystone-web, Redis keystone-redis" in examined.stdout
+    assert "apart: keystone-web, keystone-redis, keystone-router" in examined.stdout
 
 
 # --- What they cannot do ---------------------------------------------------------------------

@@ -187,9 +187,11 @@ class House:
         """Find all but `keystone up`, its parts and what stands by for them: git above all."""
         up = self.keystone.pid
         parts = children_of(up)
-        at_work = {child for part in parts for child in children_of(part, at_work=True)}
+        # A router that root has started serves in a child of its own.
+        serving = {child for part in self.keystone.parts("router") for child in children_of(part)}
+        at_work = {child for part in parts for child in children_of(part, at_work=True)} - serving
         # Git is told nothing of the data directory when it only speaks to the server.
-        marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts}
+        marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts, *serving}
         return [
             f"the process {process.pid}, {process.arguments[:6]}"
             for process in processes()

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from jobs import known_escapes
-from jobs.known_escapes import ENGINE, ESCAPES, RUNC, Package, describe_escapes, find_package
+from jobs.known_escapes import ENGINE, ESCAPES, RUNC, Package, find_package, find_suspects
 
 
 def told(engine: str = "", runc: str = "") -> str:
-    return "\n".join(describe_escapes({ENGINE: engine, RUNC: runc}))
+    """Give all flaws that are told of these versions."""
+    found = find_suspects({ENGINE: engine, RUNC: runc})
+    return "\n".join(flaw for suspect in found for flaw in suspect.flaws)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_of_the_newest_nothing_is_told() -> None:
 @pytest.mark.parametrize("version", ["", "dev", "master", "1.2", "a.b.c"])
 def test_of_what_is_no_version_nothing_is_told(version: str) -> None:
     assert told(engine=version, runc=version) == ""
-    assert describe_escapes({"Podman Engine": "4.3.1"}) == []
+    assert find_suspects({"Podman Engine": "4.3.1"}) == []
 
 
 def test_what_matters_only_sometimes_says_so() -> None:
@@ -95,19 +97,28 @@ class TestADistributionsPackage:
 
     @pytest.mark.usefixtures("packages")
     def test_may_have_the_others(self) -> None:
-        first, second = describe_escapes({ENGINE: "20.10.24+dfsg1", RUNC: "1.1.5+ds1"})
-        assert first.startswith("docker.io 20.10.24+dfsg1-1+deb12u1 may have CVE-2024-23651, ")
-        assert second.startswith("runc 1.1.5+ds1-1+deb12u1 may have CVE-2025-31133, ")
+        engine, runc = find_suspects({ENGINE: "20.10.24+dfsg1", RUNC: "1.1.5+ds1"})
+        assert engine.name == "docker.io 20.10.24+dfsg1-1+deb12u1"
+        assert runc.name == "runc 1.1.5+ds1-1+deb12u1"
+        assert engine.flaws[:3] == ("CVE-2024-23651", "CVE-2024-23652", "CVE-2024-23653")
+        assert runc.flaws == ("CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881")
+        assert not engine.is_sure
+        assert not runc.is_sure
 
     @pytest.mark.usefixtures("packages")
     def test_is_not_asked_for_what_is_not_its_own(self) -> None:
-        assert "CVE-2024-21626" in told(runc="1.1.5")
+        (suspect,) = find_suspects({RUNC: "1.1.5"})
+        assert "CVE-2024-21626" in suspect.flaws
+        assert suspect.is_sure
 
     def test_that_is_not_found_is_told_by_its_version(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(known_escapes, "find_package", lambda _component: None)
-        assert told(runc="1.1.12-0ubuntu3").startswith("runc 1.1.12-0ubuntu3 may have CVE-2025-")
+        (suspect,) = find_suspects({RUNC: "1.1.12-0ubuntu3"})
+        assert suspect.name == "runc 1.1.12-0ubuntu3"
+        assert "CVE-2025-31133" in suspect.flaws
+        assert not suspect.is_sure
 
     def test_is_found_with_its_changelog(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
