@@ -18,6 +18,7 @@ from dashboard.views import (
     new_app,
     overview,
     people,
+    repositories,
 )
 from jobs.database import Database
 from jobs.outline import Outlines
@@ -58,6 +59,7 @@ def _settings_routes(private: list[Middleware], admins: list[Middleware]) -> lis
         Route(f"{of_app}/domains", app_settings.domains, middleware=admins),
         Route(f"{of_app}/repository", app_settings.repository, middleware=admins),
         Route(f"{of_app}/remove", app_settings.remove, middleware=admins),
+        Route("/repositories", repositories.show, middleware=admins),
         Route("/users", people.users, middleware=admins),
         Route("/tokens", people.tokens, middleware=admins),
         Route("/account", people.account, middleware=private),

@@ -76,7 +76,11 @@ DOMAINS = _field(
     "domains", "Domains", LIST, f"{AppChange.model_fields['domains'].description}. One a line"
 )
 HOST_PORT = _field("host_port", "Public port", NUMBER)
-GIT_URL = _field("git_url", "Git URL")
+GIT_URL = _field(
+    "git_url",
+    "Git URL",
+    hint="Empty: GitHub's https URL. On another server the token is taken away",
+)
 
 SECTIONS = (
     Section(

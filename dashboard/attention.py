@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from dashboard.glance import Machine, MissedPushes, Standing, TokenTrouble
+from dashboard.glance import (
+    IdentityTrouble,
+    Machine,
+    MissedPushes,
+    Standing,
+    TokenTrouble,
+    Unused,
+)
 from dashboard.labels import Shape, Tone
 from jobs.models import Vitals
 from jobs.states import AppState
@@ -15,6 +22,9 @@ from jobs.tokens import token_problem
 SILENT_AFTER = timedelta(seconds=45)
 WORST_FIRST = (Tone.BAD, Tone.WARN, Tone.IDLE)
 PARTS = {"docker": "Docker", "router": "The router", "redis": "Redis", "disk": "The disk"}
+
+
+Trouble = TokenTrouble | IdentityTrouble | Unused | MissedPushes
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Concern:
 
 def concerns(
     apps: Sequence[Standing],
-    repositories: Sequence[TokenTrouble | MissedPushes],
+    repositories: Sequence[Trouble],
     machine: Machine,
     at: datetime,
 ) -> list[Concern]:
@@ -90,10 +100,18 @@ def _of_app(app: Standing) -> Iterator[Concern]:
         yield Concern(Tone.IDLE, Shape.SKIP, words=words, **where)
 
 
-def _of_repository(trouble: TokenTrouble | MissedPushes, at: datetime) -> Concern:
+def _of_repository(trouble: Trouble, at: datetime) -> Concern:
     match trouble:
         case TokenTrouble():
             return _of_token(trouble, at)
+        case IdentityTrouble(repository, app, words):
+            return Concern(Tone.WARN, Shape.ALERT, repository, words, f"/apps/{app}", app)
+        case Unused(repository, page):
+            words = (
+                "has no app any more, but its token, webhook secret and source are kept; "
+                "`keystone repository remove` forgets them"
+            )
+            return Concern(Tone.IDLE, Shape.SLASH, repository, words, page)
         case MissedPushes(repository, words):
             href = f"/deliveries?repository={quote(repository)}"
             return Concern(Tone.WARN, Shape.ALERT, repository, words, href)

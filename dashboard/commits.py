@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlmodel import Session, col, select
 
 from jobs.models import Deployment
-from jobs.naming import github_host
+from jobs.naming import github_address
 from jobs.states import DeploymentState
 from jobs.triggers import is_sha
 from jobs.views import DeploymentView
@@ -46,7 +46,7 @@ def repository_address(git_url: str, api_url: str) -> str | None:
     """Give a repository's page, or None for one that is not on the GitHub in use."""
     parts = urlsplit(git_url)
     path = REPOSITORY.fullmatch(parts.path)
-    is_github = parts.scheme == "https" and parts.netloc == github_host(api_url)
+    is_github = parts.scheme == "https" and parts.netloc == github_address(api_url)
     return f"https://{parts.netloc}/{path[1]}" if is_github and path else None
 
 

@@ -54,6 +54,23 @@ class TokenTrouble:
 
 
 @dataclass(frozen=True)
+class IdentityTrouble:
+    """A repository of which it is not sure which one of GitHub's it is."""
+
+    repository: str
+    app: str  # one of the apps that are deployed from it
+    words: str
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A repository that no app is deployed from."""
+
+    repository: str
+    page: str  # where it can be removed; empty: only by the command
+
+
+@dataclass(frozen=True)
 class MissedPushes:
     """A repository whose pushes do not all arrive."""
 
@@ -182,6 +199,31 @@ def token_troubles(session: Session, *, before: datetime) -> list[TokenTrouble]:
         .order_by(Repository.name_key)
     )
     return [TokenTrouble(*row) for row in session.exec(statement)]
+
+
+def identity_troubles(session: Session) -> list[IdentityTrouble]:
+    """List the repositories whose identity is in doubt, but for those whose token is refused."""
+    statement = (
+        select(Repository.full_name, func.min(App.name), Repository.identity_problem)
+        .join(App, col(App.repository_id) == col(Repository.id))
+        .where(
+            col(Repository.identity_problem).is_not(None), col(Repository.token_problem).is_(None)
+        )
+        .group_by(col(Repository.id))
+        .order_by(Repository.name_key)
+    )
+    return [IdentityTrouble(name, app, words or "") for name, app, words in session.exec(statement)]
+
+
+def unused_repositories(session: Session, page: str) -> list[Unused]:
+    """List the repositories without an app; earlier versions left them behind.
+
+    Args:
+        page: where such a repository can be removed; empty when there is no such page.
+    """
+    used = select(App.repository_id)
+    statement = select(Repository.full_name).where(col(Repository.id).not_in(used))
+    return [Unused(name, page) for name in session.exec(statement.order_by(Repository.name_key))]
 
 
 def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]:

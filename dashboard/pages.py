@@ -50,6 +50,14 @@ HEADERS = {
 # Words of ours only, for what a form has done: the address says which, and anybody can write that.
 DONE = {
     "save": "Saved.",
+    "save-moved": "Saved. The repository is fetched from another server now, so its token was "
+    "taken away: set another under Repository.",
+    "remove-app": "The app is gone.",
+    "remove-app-last": "The app is gone, and its repository with it: remove its webhook on GitHub, "
+    "too.",
+    "remove-repository": "The repository is gone: remove its webhook on GitHub, too.",
+    "set-github-id": "The id is kept; GitHub is asked for the name that belongs to it.",
+    "forget-github-id": "The id is forgotten; GitHub is asked for it.",
     "set-variable": "The variable is set; the container has it from the next deployment on.",
     "unset-variable": "The variable is gone; the container has it until the next deployment.",
     "set-certificate": "The certificate is kept; the router has it in a moment.",

@@ -6,6 +6,7 @@ may hold (FACTS E: most break-ins of deploy tools came in through such a field).
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,11 +20,11 @@ from pydantic import (
     ValidationError,
 )
 
-from jobs.domain_names import is_link_local, plain_domain
+from jobs.domain_names import is_metadata, plain_domain
 from jobs.errors import ConfigurationError
 from jobs.naming import VARIABLE_NAME
 from jobs.states import Capabilities, Health, OnNewPush, Restart
-from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.triggers import BRANCH_PREFIX, TAG_PREFIX, TRICKS, is_sha
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # No image may be called by a name that ends with a dash.
@@ -90,7 +91,7 @@ def _git_url(value: str) -> str:
         raise ValueError("must not hold a user name or a token; give the token as `token`")
     if parts.scheme != "file" and not parts.hostname:
         raise ValueError("names no host")
-    if is_link_local(parts.hostname or ""):
+    if is_metadata(parts.hostname or ""):
         raise ValueError("names an address that no git server has")
     if BAD_IN_URL.search(value) or parts.query or parts.fragment:
         raise ValueError("holds characters that no git URL needs")
@@ -128,9 +129,11 @@ def _label(value: str) -> str:
     return value
 
 
-def _without_nul(value: str) -> str:
+def _readable(value: str) -> str:
     if "\0" in value:
         raise ValueError("cannot hold a zero byte")
+    if TRICKS.search(value):
+        raise ValueError("holds characters that nobody sees, or that turn the direction of text")
     return value
 
 
@@ -145,23 +148,28 @@ def _one_word(value: SecretStr) -> SecretStr:
     return value
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
+# One of some words, given as text also where everything else must be of its own type.
+Said = Annotated[Choice, Field(strict=False)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
-Branch = Annotated[str, AfterValidator(_branch)]
-PathInside = Annotated[str, Field(max_length=250), AfterValidator(_inside)]
+Branch = Annotated[str, AfterValidator(_branch), AfterValidator(_readable)]
+PathInside = Annotated[
+    str, Field(max_length=250), AfterValidator(_inside), AfterValidator(_readable)
+]
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
-GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url)]
+GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]
-Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_without_nul)]
+Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
 StatusRange = Annotated[str, AfterValidator(_status_range)]
-Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume)]
+Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume), AfterValidator(_readable)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
-Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_without_nul)]
+Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_readable)]
 Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
-Argument = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
+Argument = Annotated[str, Field(max_length=4096), AfterValidator(_readable)]
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
 
 
@@ -200,14 +208,15 @@ _REF: TypeAdapter[str] = TypeAdapter(Ref)
 class AppChange(BaseModel):
     """What of an app can be changed; a field that is not given stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    # Strict: JSON and TOML say what is a number and what is not, and `true` is none.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
     branch: Branch = Field("main", description="The branch whose pushes are deployed")
     dockerfile: PathInside = Field("Dockerfile", description="Path inside the context")
     context: PathInside = Field(".", description="The folder that is built")
     container_port: Port = Field(8000, description="Where the app listens inside its container")
     host_port: Port | None = Field(None, description="Where the router listens; null: allocated")
-    health: Health = Field(
+    health: Said[Health] = Field(
         Health.HTTP,
         description="How a new container shows that it can serve: http: it answers a GET; tcp: it "
         "accepts connections, which proves little; none: it keeps running for 5 s",
@@ -228,7 +237,7 @@ class AppChange(BaseModel):
     )
     health_successes: int = Field(1, ge=1, le=100, description="Healthy looks needed in a row")
     auto_deploy: bool = Field(default=True, description="Whether pushes deploy")
-    on_new_push: OnNewPush = Field(
+    on_new_push: Said[OnNewPush] = Field(
         OnNewPush.WAIT, description="Whether a newer push waits for a running one or replaces it"
     )
     watch_paths: list[Pattern] = Field(
@@ -254,7 +263,7 @@ class AppChange(BaseModel):
         None, min_length=1, max_length=100, description="Instead of the image's own; null: its own"
     )
     pids: int = Field(512, ge=1, le=100_000, description="The container's process limit")
-    capabilities: Capabilities = Field(
+    capabilities: Said[Capabilities] = Field(
         Capabilities.DEFAULT, description="The Linux capabilities the container keeps"
     )
     new_privileges: bool = Field(
@@ -264,7 +273,9 @@ class AppChange(BaseModel):
         default=True,
         description="Docker's init as PID 1; off for an image that brings one, like s6-overlay",
     )
-    restart: Restart = Field(Restart.ALWAYS, description="When the live container is started again")
+    restart: Said[Restart] = Field(
+        Restart.ALWAYS, description="When the live container is started again"
+    )
     stop_signal: Signal = Field("SIGTERM", description="What asks the container to end")
     drain_timeout_s: int = Field(
         30, ge=0, le=3600, description="How long requests may finish before the old one is stopped"
@@ -305,14 +316,18 @@ class AppInput(AppChange):
 Input = TypeVar("Input", bound=BaseModel)
 
 
-def parse_input(wanted: type[Input], data: object) -> Input:
+def parse_input(wanted: type[Input], data: object, *, is_text: bool = False) -> Input:
     """Check what somebody typed.
+
+    Args:
+        is_text: it comes from where everything is text: a form, a query, a command line. Then
+            numbers are read from it; else only a number is one.
 
     Raises:
         ConfigurationError: one sentence per mistake, each beginning with the field's name.
     """
     try:
-        return wanted.model_validate(data)
+        return wanted.model_validate(data, strict=False if is_text else None)
     except ValidationError as exc:
         raise ConfigurationError(*sentences(exc)) from None
 

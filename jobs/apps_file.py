@@ -10,28 +10,27 @@
     API_KEY = { file = "secrets/api-key" }
 
 A secret is never written into the file: it stands in an environment variable or a file of its own
-that is named there. What the file does not name stays as it is.
+that is named there (`jobs.references`). What the file does not name stays as it is.
 """
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
 from jobs.app_input import AppInput, sentences
-from jobs.environment import LARGEST_VALUE, Variable, ensure_variable
+from jobs.environment import Variable, ensure_variable
 from jobs.errors import ConfigurationError
+from jobs.references import HOW_TO_REFER, Surroundings, referred
+from jobs.strict_toml import strict_toml
 
 APPS, ENV, TOKEN = "apps", "env", "token"
 FIELDS = [*(name for name in AppInput.model_fields if name != "name"), ENV]
 PLAIN_FIELDS = frozenset(FIELDS) - {ENV, TOKEN}
-HOW_TO_REFER = '{ env = "NAME" } or { file = "PATH" }'
 # Stands in where an app names none: whether it must depends on which apps there are.
 ANY_REPOSITORY = "any/one"
 
@@ -52,14 +51,6 @@ class Wanted:
     variables: Mapping[str, Variable]
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """Where references lead: the environment, and the folder that paths begin in."""
-
-    environ: Mapping[str, str]
-    folder: Path
-
-
 def read_apps(text: str, around: Surroundings) -> list[Wanted]:
     """Read the apps of a TOML file.
 
@@ -67,9 +58,9 @@ def read_apps(text: str, around: Surroundings) -> list[Wanted]:
         ConfigurationError: one sentence for every mistake in it, each with the path of the key.
     """
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(f"this is not TOML: {exc}") from None
+        data = strict_toml(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"this file cannot be read: {exc}") from None
     mistakes = _unknown("", data, [APPS])
     tables = data.get(APPS, {})
     if not isinstance(tables, dict):
@@ -164,7 +155,7 @@ def _read_variable(name: str, value: object, around: Surroundings) -> Variable:
         variable = Variable(SecretStr(value), is_secret=False)
     elif isinstance(value, dict):
         with _placed(name):
-            variable = Variable(_referred(value, around), is_secret=True)
+            variable = Variable(referred(value, around), is_secret=True)
     else:
         raise ConfigurationError(f"{name[:50]}: write the value in quotes, or {HOW_TO_REFER}")
     ensure_variable(name, variable.value)
@@ -174,7 +165,7 @@ def _read_variable(name: str, value: object, around: Surroundings) -> Variable:
 def _read_token(value: object, around: Surroundings) -> SecretStr:
     if not isinstance(value, dict):
         raise ConfigurationError(f"a secret must not stand in this file; write {HOW_TO_REFER}")
-    return _referred(value, around)
+    return referred(value, around)
 
 
 @contextmanager
@@ -183,27 +174,3 @@ def _placed(name: str) -> Iterator[None]:
         yield
     except ConfigurationError as exc:
         raise ConfigurationError(*(f"{name[:50]}: {problem}" for problem in exc.problems)) from None
-
-
-def _referred(reference: Mapping[str, object], around: Surroundings) -> SecretStr:
-    """Fetch a secret from where the file says it is."""
-    match reference:
-        case {"env": str(name), **others} if not others:
-            if not (value := around.environ.get(name, "")):
-                raise ConfigurationError(f"the environment variable {name[:200]} is not set")
-            return SecretStr(value)
-        case {"file": str(path), **others} if not others:
-            return _content(around.folder / path)
-        case _:
-            raise ConfigurationError(f"write {HOW_TO_REFER}, and nothing else")
-
-
-def _content(path: Path) -> SecretStr:
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_VALUE + 2).decode().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path} cannot be read ({type(exc).__name__})") from exc
-    if not text:
-        raise ConfigurationError(f"{path} is empty")
-    return SecretStr(text)

@@ -5,18 +5,20 @@ ends. SQLite, in WAL mode with `synchronous=FULL`, has BEGIN IMMEDIATE for that:
 is queued, never refused in the middle. On PostgreSQL every writer begins with the same lock.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import URL, Engine, NullPool, event, make_url
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
 
 from jobs.errors import StorageError
+from jobs.sqlite_files import open_without_traces, sqlite_path, state
 from jobs.turns import Turns
 
 # Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s. It
@@ -113,6 +115,7 @@ class Database:
         engine = create_engine(self.url, connect_args={"timeout": self._busy_timeout_ms / 1000})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", self._begin_immediate)
+        event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
         return engine
 
     def _begin_immediate(self, connection: Any) -> None:  # noqa: ANN401
@@ -141,6 +144,58 @@ class Database:
         )
         event.listen(engine, "connect", _prepare_sqlite_reader)
         event.listen(engine, "begin", _begin_deferred)
+        event.listen(engine, "before_cursor_execute", _make_storable, retval=True)
+        return engine
+
+
+class ReadOnlyDatabase(Database):
+    """A database for a command that only reads: it writes nothing, not even a file beside it.
+
+    SQLite makes `-wal` and `-shm` files for whoever opens a database in WAL mode, a reader too,
+    and a reader cannot remove them. Each transaction opens the database anew, in the way that
+    leaves no trace at that moment. For one thread, of a process that does not write meanwhile:
+    SQLite would share the reader's files with the writer.
+    """
+
+    # As SQLite's file was when it was opened without locks; None: with locks, or not yet.
+    _before: tuple[int, ...] | None = None
+
+    @property
+    def writer_engine(self) -> Engine:
+        """There is none.
+
+        Raises:
+            RuntimeError: always; a command that only reads tried to write.
+        """
+        raise RuntimeError("this database is open for reading only")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a transaction that sees one moment and cannot write.
+
+        Raises:
+            StorageError: the database cannot be reached, or changed while it was read.
+        """
+        self._before = None
+        with super().reading() as session:
+            yield session
+        if self._has_changed():
+            raise StorageError("the database was changed while it was read; try again")
+
+    def _has_changed(self) -> bool:
+        """Whether somebody has written to a file that was read without locks."""
+        return self._before is not None and state(sqlite_path(self.url)) != self._before
+
+    def _sqlite_reader(self) -> Engine:
+        path, patience_s = sqlite_path(self.url), self._busy_timeout_ms / 1000
+
+        def connect() -> sqlite3.Connection:
+            connection, self._before = open_without_traces(path, patience_s=patience_s)
+            return connection
+
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+        event.listen(engine, "connect", _prepare_sqlite_reader)
+        event.listen(engine, "begin", _begin_deferred)
         return engine
 
 
@@ -153,6 +208,34 @@ def _translated() -> Iterator[None]:
         raise StorageError(f"the database did not answer: {exc.orig}") from exc
     except PoolTimeoutError as exc:
         raise StorageError("the database did not answer: no connection became free") from exc
+
+
+def storable(text: str) -> str:
+    """Give a text without halves of characters (lone surrogates), which no database can keep.
+
+    They come from undecodable bytes and from JSON. One in a reason must not decide whether the end
+    of a deployment can be recorded.
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _make_storable(
+    _connection: object,
+    _cursor: object,
+    statement: str,
+    parameters: Any,  # noqa: ANN401 — a tuple of values, or a list of them
+    _context: object,
+    _executemany: bool,  # noqa: FBT001 — also true where many rows are one statement's values
+) -> tuple[str, Any]:
+    if isinstance(parameters, list):
+        return statement, [_storable_row(row) for row in parameters]
+    return statement, _storable_row(parameters)
+
+
+def _storable_row(row: Any) -> Any:  # noqa: ANN401
+    if not any(isinstance(value, str) and not value.isascii() for value in row):
+        return row
+    return tuple(storable(value) if isinstance(value, str) else value for value in row)
 
 
 def _server_reader(url: str) -> Engine:
@@ -183,7 +266,7 @@ def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401
         """Text as PostgreSQL takes it: what comes from outside may hold a NUL, as SQLite's may."""
 
         def dump(self, obj: str) -> Any:  # noqa: ANN401
-            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+            return super().dump(storable(obj).replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
     connection.adapters.register_dumper(str, WithoutNul)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jobs.adapters.ports import Commit, Engine
+from jobs.database import Database
 from jobs.errors import (
     CancelledError,
     DeploymentError,
@@ -25,6 +26,7 @@ from jobs.naming import DEPLOYMENT_LABEL
 from jobs.plan import Candidate
 from jobs.reasons import shown_reason
 from jobs.records.deployments import finish, hand_back
+from jobs.records.engine_items import on_record
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
@@ -139,7 +141,7 @@ def leave_nothing(work: Work, state: DeploymentState, reason: str) -> None:
     work.log.write(state, reason)
     work.ensure_ours()
     try:
-        remove_containers(work.tools.engine, work.plan.deployment_id)
+        remove_containers(work.tools.engine, work.database, work.plan.deployment_id)
     except PlatformError as exc:
         # The watcher removes what no deployment owns, as soon as the engine answers again.
         work.log.write(state, f"the container could not be removed now: {exc}")
@@ -161,11 +163,17 @@ def verdict(cause: Exception) -> tuple[DeploymentState, str]:
             return DeploymentState.ERROR, f"Keystone itself failed ({name}); its log has more"
 
 
-def remove_containers(engine: Engine, deployment_id: int) -> None:
+def remove_containers(engine: Engine, database: Database, deployment_id: int) -> None:
     """Remove every container a deployment has made."""
-    for container in engine.containers():
-        if container.labels.get(DEPLOYMENT_LABEL) == str(deployment_id):
-            engine.stop(container.id, grace_s=0)
+    found = [
+        container
+        for container in engine.containers()
+        if container.labels.get(DEPLOYMENT_LABEL) == str(deployment_id)
+    ]
+    with database.reading() as session:
+        made = on_record(session, found)
+    for container in made:
+        engine.stop(container.id, grace_s=0)
 
 
 def clear_away(work: Work, serving: Serving) -> None:

@@ -8,21 +8,24 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.addresses import certificate_views, domain_targets, find_doors
+from jobs.build_check import limits_of_builds
 from jobs.bus import Bus, connect
-from jobs.database import Database
+from jobs.database import ReadOnlyDatabase
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.findings import PATIENCE_S, Finding, Verdict
-from jobs.migrations.apply import HEAD, schema_version
+from jobs.metadata import reach_of_metadata
+from jobs.migrations.apply import HEAD, schema_of
 from jobs.models import AuditEvent, Identity
 from jobs.queue import WorkQueue
 from jobs.records.audit import Tag
@@ -39,6 +42,7 @@ from jobs.safety import known_escapes, users
 from jobs.secrets_check import keys_health, tokens_health
 from jobs.settings import Settings, WorkerSettings
 from jobs.space import MB, describe_data, describe_engine
+from jobs.sqlite_files import is_sqlite, sqlite_path
 from jobs.supervise import is_up
 from jobs.views import CertificateView
 
@@ -59,6 +63,8 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _data_dir(settings.data_dir),
         _disk(settings),
         _engine_space(settings),
+        limits_of_builds(settings, _identity(settings)),
+        reach_of_metadata(settings, _identity(settings)),
         Finding("data space", Verdict.OK, describe_data(settings)),
         _database(settings),
         _backup(settings),
@@ -168,28 +174,35 @@ def _engine_space(settings: WorkerSettings) -> Finding:
 
 def _identity(settings: Settings) -> str:
     """Give the name on what is ours; nothing is, before the first start."""
-    database = Database(settings.effective_database_url)
     try:
-        with database.reading() as session:
+        with _reading(settings) as session:
             row = session.get(Identity, 1)
             return row.name if row else ""
     except (KeystoneError, SQLAlchemyError):
         return ""
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Session]:
+    """Read the database, and leave no trace of it."""
+    database = ReadOnlyDatabase(settings.effective_database_url)
+    try:
+        with database.reading() as session:
+            yield session
     finally:
         database.close()
 
 
 def _database(settings: Settings) -> Finding:
-    if not settings.database_url and not (settings.data_dir / "keystone.db").exists():
+    url = settings.effective_database_url
+    if is_sqlite(url) and not sqlite_path(url).exists():
         return Finding("database", Verdict.IDLE, "none yet: `keystone up` makes it")
-    database = Database(settings.effective_database_url)
     try:
-        version = schema_version(database)
+        with _reading(settings) as session:
+            version = schema_of(session.connection())
     except Exception as exc:  # noqa: BLE001 — each driver has errors of its own
         fix = "start the database, or correct KEYSTONE_DATABASE_URL"
         return Finding("database", Verdict.FAILED, f"cannot be used ({type(exc).__name__})", fix)
-    finally:
-        database.close()
     if version == HEAD:
         return Finding("database", Verdict.OK, f"schema {version}")
     found = f"schema {version or 'missing'}, this version needs {HEAD}"
@@ -198,31 +211,25 @@ def _database(settings: Settings) -> Finding:
 
 def _backup(settings: Settings) -> Finding:
     """Say when the last backup was made; that there is none is nothing that stops Keystone."""
-    database = Database(settings.effective_database_url)
     made = select(AuditEvent).where(AuditEvent.tag == Tag.KEYSTONE_BACKED_UP)
     try:
-        with database.reading() as session:
+        with _reading(settings) as session:
             last = session.exec(made.order_by(col(AuditEvent.id).desc()).limit(1)).first()
     except (KeystoneError, SQLAlchemyError):
         last = None  # of the database itself another finding tells
-    finally:
-        database.close()
     if last is None:
         return Finding("backup", Verdict.IDLE, "none was made yet: `keystone backup FILE`")
     return Finding("backup", Verdict.OK, f"the last one was made {last.at:%Y-%m-%d %H:%M} UTC")
 
 
 def _secrets(settings: Settings) -> list[Finding]:
-    database = Database(settings.effective_database_url)
     try:
-        with database.reading() as session:
+        with _reading(settings) as session:
             told = {"keys": keys_health(session, settings), "tokens": tokens_health(session)}
     except ConfigurationError as exc:
         return [Finding("keys", Verdict.FAILED, "a key is missing or will not do", str(exc))]
     except (KeystoneError, SQLAlchemyError):
         told = {}  # of the database itself another finding tells
-    finally:
-        database.close()
     return [
         Finding(name, Verdict.FAILED if health.fix else Verdict.OK, health.found, health.fix)
         for name, health in told.items()
@@ -320,15 +327,13 @@ def _app_ports(settings: Settings, *, up: bool) -> Finding:
 
 
 def _missed_pushes(settings: Settings) -> Finding:
-    name, database = "missed pushes", Database(settings.effective_database_url)
+    name = "missed pushes"
     try:
-        with database.reading() as session:
+        with _reading(settings) as session:
             health = search_health(session, every_minutes=settings.catch_up_minutes)
     except (KeystoneError, SQLAlchemyError):
         # Of the database itself another finding tells.
         return Finding(name, Verdict.IDLE, "not known")
-    finally:
-        database.close()
     if not health.late:
         return Finding(name, Verdict.OK, health.words)
     fix = "mend the token or the connection; `keystone hook install APP` mends a webhook"
@@ -345,16 +350,13 @@ class _Known:
 
 
 def _domains(settings: Settings, *, up: bool) -> list[Finding]:
-    database = Database(settings.effective_database_url)
     try:
-        with database.reading() as session:
+        with _reading(settings) as session:
             served = find_doors(session).ports
             known = _Known(served, domain_targets(session), certificate_views(session))
     except (KeystoneError, SQLAlchemyError):
         # Of the database itself another finding tells.
         known = _Known()
-    finally:
-        database.close()
     return [_domain_ports(settings, known, up=up), _certificates(known)]
 
 

@@ -1,4 +1,4 @@
-"""What may be an app's domain, and which names cover which. Pure.
+"""What may be an app's domain, which names cover which, and what is a web address. Pure.
 
 A name is kept the way it travels: in lower case, other alphabets as IDNA writes them in ASCII. It
 ends up in the router's maps and commands, so nothing else is let through.
@@ -7,10 +7,45 @@ ends up in the router's maps and commands, so nothing else is let through.
 import ipaddress
 import re
 import socket
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Iterator
 from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
 import idna
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Where clouds hand out credentials: most of them, and AWS to containers and pods, at link-local
+# addresses; Alibaba, Azure, Oracle, AWS and Google by version 6 elsewhere.
+METADATA_ADDRESSES: tuple[Address, ...] = tuple(
+    map(
+        ipaddress.ip_address,
+        (
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+        ),
+    )
+)
+METADATA_NAMES = frozenset(
+    {
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.tencentyun.com",
+    }
+)
+# The last four bytes of these are an address of version 4: NAT64, and the form of old.
+WITH_VERSION_4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253
@@ -39,22 +74,63 @@ def plain_domain(value: str) -> str:
     return f"{WILDCARD}{name}" if is_wildcard else name
 
 
-def is_link_local(host: str) -> bool:
-    """Whether a host is an address of the machine's own network segment only.
+def plain_http_url(value: str) -> str:
+    """Give the address of a web server without a slash at its end.
 
-    No git server has one; clouds answer there with the credentials of their machines. A name is
-    not looked up.
+    Raises:
+        ValueError: it is none, or holds more than may be shown to everybody.
     """
-    plain = host.strip("[]").partition("%")[0].removesuffix(".")
-    with suppress(OSError, UnicodeError):
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises when there is none like that
+    except ValueError:
+        raise ValueError("is not a URL like https://keystone.example.com") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password, since it is shown")
+    if "?" in value or "#" in value:
+        raise ValueError("must not hold a query or a fragment (? or #)")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("holds characters that no URL has")
+    return value.rstrip("/")
+
+
+def is_metadata(host: str) -> bool:
+    """Whether a host is where clouds hand out the credentials of their machines.
+
+    Addresses of the machine's own network segment count, as no git server has one. A name is not
+    looked up: of names, only those that clouds themselves use are known.
+    """
+    plain = _as_libraries_read(host).strip("[]").partition("%")[0].rstrip(".")
+    if plain.lower() in METADATA_NAMES:
+        return True
+    with suppress(OSError, ValueError):
         # As the resolver reads numbers: 2852039166 and 0xa9fea9fe are 169.254.169.254, too.
         plain = socket.inet_ntoa(socket.inet_aton(plain))
     try:
         address = ipaddress.ip_address(plain)
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_link_local
+    return any(
+        found.is_link_local or found in METADATA_ADDRESSES for found in (address, *_inside(address))
+    )
+
+
+def _as_libraries_read(host: str) -> str:
+    """Give a host the way libcurl takes it: decoded, its digits and dots those of ASCII."""
+    plain = unicodedata.normalize("NFKC", unquote(host))
+    return plain.replace("\N{IDEOGRAPHIC FULL STOP}", ".")
+
+
+def _inside(address: Address) -> Iterator[ipaddress.IPv4Address]:
+    """Give the addresses of version 4 that one of version 6 leads to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return
+    found = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
+    yield from filter(None, found)
+    if any(address in network for network in WITH_VERSION_4):
+        yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 def is_plain(value: str) -> bool:

@@ -16,7 +16,9 @@ KeystoneError
 │  ├─ RouterError
 │  │  └─ PortNotServedError
 │  └─ GitHubError
-│     └─ GitHubDeniedError · GitHubTokenError
+│     ├─ GitHubTokenError · GitHubContentError
+│     └─ GitHubDeniedError
+│        └─ GitHubNotFoundError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
 ├─ HandedOverError           the worker is to stop: another one begins the deployment again
@@ -138,8 +140,16 @@ class GitHubDeniedError(GitHubError):
     """The token may not do that, or there is no such thing for it to see."""
 
 
+class GitHubNotFoundError(GitHubDeniedError):
+    """There is no such repository, or none that the token may see: GitHub does not say which."""
+
+
 class GitHubTokenError(GitHubError):
     """GitHub does not take the token: it is wrong, expired or revoked."""
+
+
+class GitHubContentError(GitHubError):
+    """GitHub does not take what it was sent: the same words will never do."""
 
 
 class QueueError(PlatformError):

@@ -1,12 +1,36 @@
 """Folders that hold sockets and generated configuration: Keystone's own, closed to all others."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from jobs.errors import StorageError
 from jobs.part_users import ROOT, family
 
 OTHERS, GROUP = 0o007, 0o070
+
+
+def runtime_dir(uid: int | None = None) -> Path:
+    """Give the folder for sockets and locks that need not outlive a boot.
+
+    It is one where nobody but this user can make anything, so that nobody can take a name before
+    us: /run for root, the user's own folder below it for others. Only where there is none, as for
+    the user of a service without a session, it is the temporary directory.
+
+    Args:
+        uid: whose folder, whoever asks; None: that of the user who asks.
+    """
+    uid = os.getuid() if uid is None else uid
+    own = Path("/run") if uid == ROOT else Path("/run/user", str(uid))
+    # What a service of root's may write to of it can be less than root sees outside of that.
+    if own.is_dir() and own.stat().st_uid == uid:
+        return own
+    return Path(tempfile.gettempdir())
+
+
+def claims_dir(uid: int) -> Path:
+    """Give the folder of the claims by which a user's Keystones notice a copy of themselves."""
+    return runtime_dir(uid) / f"keystone-{uid}-claims"
 
 
 def ensure_private(folder: Path) -> Path:

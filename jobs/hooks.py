@@ -63,7 +63,7 @@ def _wanted(session: Session, runtime: Runtime[Reaching], app_id: int) -> Wanted
             f"{repository.full_name} has no token to ask GitHub with; "
             f"`keystone app set {app.name} --token-stdin` sets one"
         )
-    secrets = webhook_secrets(session, vault).get(app.repository_id)
+    secrets = webhook_secrets(session, app.repository_id, vault)
     if not secrets:
         raise ConflictError(
             f"{repository.full_name} has no webhook secret of its own to sign with; "

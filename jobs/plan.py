@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlmodel import Session
 
 from jobs.adapters.ports import Remote, other_slot
+from jobs.build_limits import Bounds, build_bounds
 from jobs.environment import Environment, Variable, open_environment
-from jobs.models import App, Deployment, Release, Repository
+from jobs.models import App, Deployment, Identity, Release, Repository
 from jobs.records.deployments import Grip
 from jobs.records.environment import open_variables
 from jobs.runtime import Runtime
@@ -183,6 +184,7 @@ class Plan:
     app_id: int
     app: str
     identity: str
+    image_key: SecretStr  # of the tags of images
     remote: Remote
     configuration: int
     build: BuildSettings
@@ -191,6 +193,7 @@ class Plan:
     host_port: int
     app_bind: str
     min_free_disk: int  # bytes
+    bounds: Bounds  # of builds
     live: LiveContainer | None
     earlier: EarlierRelease | None  # what is started again; None: build the commit
     fallback: str | None = None  # the container kept to go back to when the deployment began
@@ -237,6 +240,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         app_id=grip.app_id,
         app=app.name,
         identity=runtime.identity,
+        image_key=SecretStr(session.get_one(Identity, 1).image_key),
         remote=Remote(repository_id=app.repository_id, url=repository.git_url, token=token),
         configuration=app.configuration,
         build=build_settings(app),
@@ -245,6 +249,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         host_port=app.host_port,
         app_bind=settings.app_bind,
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
+        bounds=build_bounds(settings, runtime.identity),
         live=_live(session, app),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,

@@ -24,6 +24,8 @@ LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40
 LONGEST_MESSAGE = 2000
 LONGEST_NAME = 200
+# A repository's, as a regular expression for `fullmatch`.
+FULL_NAME = r"[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}"
 # GitHub lists no more than this: a push that reaches either may have touched anything.
 MOST_COMMITS = 2048
 MOST_FILES = 3000
@@ -57,9 +59,7 @@ def _seconds(value: object) -> object:
 Message = Annotated[str, _text(LONGEST_MESSAGE)]
 Name = Annotated[str, _text(LONGEST_NAME)]
 Sha = Annotated[str, AfterValidator(_sha)]
-FullName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}$")
-]
+FullName = Annotated[str, StringConstraints(pattern=f"^{FULL_NAME}$")]
 # Printable, without spaces: what git allows in a ref, and a little more.
 Ref = Annotated[str, StringConstraints(pattern=r"^refs/[^\x00-\x20\x7f]{1,494}$")]
 Seconds = Annotated[Annotated[int, Field(ge=0, le=LATEST_SECOND)] | None, BeforeValidator(_seconds)]

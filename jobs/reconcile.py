@@ -14,10 +14,12 @@ from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Engine, Route, Router, other_slot
 from jobs.containers import look_at_containers
+from jobs.database import Database
 from jobs.deploy import remove_containers
 from jobs.draining import drain
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.lease import SecondLook, expired, give_back, holder_name, is_free, let_go, take_over
+from jobs.mirrors import sweep_mirrors
 from jobs.models import App, Deployment, Lease, Step, now
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.runtime import Runtime
@@ -96,16 +98,16 @@ def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None
     if deployment.state is not DeploymentState.SUCCESS:
         # First the traffic: the worker may have died just after it had switched.
         _lead_back(tools.router, app)
-        _remove_what_it_made(tools.engine, grip.deployment_id)
+        _remove_what_it_made(tools.engine, runtime.database, grip.deployment_id)
     with runtime.database.writing() as session:
         hold(session, grip)
         _end_or_repeat(session, session.get_one(Deployment, grip.deployment_id))
         give_back(session, grip)
 
 
-def _remove_what_it_made(engine: Engine, deployment_id: int) -> None:
+def _remove_what_it_made(engine: Engine, database: Database, deployment_id: int) -> None:
     try:
-        remove_containers(engine, deployment_id)
+        remove_containers(engine, database, deployment_id)
     except DockerError as exc:
         # An engine that does not answer is waited for. One that does, and cannot remove it, must
         # not keep the app from its next deployment: the sweep will try again and again.
@@ -222,7 +224,7 @@ def live_route(app: App) -> Route | None:
 # --- The rounds ------------------------------------------------------------------------------
 
 # Apart: a container may take its time to end, and no deployment shall wait for it.
-SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images)
+SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images, sweep_mirrors)
 
 
 def repairs() -> tuple[Part, ...]:

@@ -7,6 +7,7 @@ to, and its image is not kept.
 from sqlmodel import Session, col, select
 
 from jobs.models import App, Deployment, Release
+from jobs.naming import shown_tag
 from jobs.states import DeploymentState
 from jobs.views import ReleaseView
 
@@ -71,7 +72,7 @@ def release_views(session: Session, app: App, *, limit: int = 20) -> list[Releas
             number=row.number,
             commit_sha=row.commit_sha,
             commit_message=makers[row.deployment_id].commit_message,
-            image=row.image,
+            image=shown_tag(row.image),
             deployment=row.deployment_id,
             created_at=row.created_at,
             is_live=row.id == app.live_release_id,

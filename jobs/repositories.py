@@ -1,16 +1,17 @@
 """What is known of repositories: where apps come from, how their token and webhook secret stand."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, or_, select
 
 from jobs.errors import NotFoundError
-from jobs.models import App, CatchUp, Repository, RepositorySecret, SecretKind, now
+from jobs.models import App, CatchUp, Delivery, Repository, RepositorySecret, SecretKind, now
 from jobs.states import CatchUpWay
 from jobs.tokens import token_problem
 from jobs.views import CatchUpView, RepositoryView, WebhookSecretView
@@ -31,6 +32,14 @@ def repositories_with_token(session: Session) -> set[int]:
     return set(session.exec(statement).all())
 
 
+def has_token(session: Session, repository: Repository) -> bool:
+    """Whether a repository has a token of its own."""
+    statement = select(RepositorySecret.id).where(
+        RepositorySecret.repository_id == repository.id, RepositorySecret.kind == SecretKind.TOKEN
+    )
+    return session.exec(statement.limit(1)).first() is not None
+
+
 def repository_views(session: Session) -> list[RepositoryView]:
     """Describe every repository, by name."""
     tokens = repositories_with_token(session)
@@ -40,6 +49,7 @@ def repository_views(session: Session) -> list[RepositoryView]:
     apps: dict[int, list[str]] = defaultdict(list)
     for app in session.exec(select(App).order_by(App.name)).all():
         apps[app.repository_id].append(app.name)
+    seen = _webhooks_seen(session)
     looks = {row.repository_id: row for row in session.exec(select(CatchUp)).all()}
     rows = session.exec(select(Repository).order_by(Repository.name_key)).all()
     return [
@@ -48,11 +58,29 @@ def repository_views(session: Session) -> list[RepositoryView]:
             token_set=row.id in tokens,
             token_problem=token_problem(row.token_problem, row.token_expires_at, at=now()),
             webhook_secret=_webhook_secret(secrets[row.id or 0]),
+            webhook_seen_at=seen.get(row.id or 0),
             catch_up=_catch_up(looks.get(row.id or 0) or CatchUp(repository_id=row.id or 0)),
             apps=apps[row.id or 0],
         )
         for row in rows
     ]
+
+
+def _webhooks_seen(session: Session) -> dict[int, datetime]:
+    """Say when a delivery of each repository has arrived last, by the repository's id."""
+    last = (
+        select(Delivery.id)
+        .where(
+            Delivery.repository_id == Repository.id,
+            Delivery.body_sha256 != "",  # a missed push has not arrived, and is on record as well
+        )
+        .order_by(col(Delivery.id).desc())
+        .limit(1)
+        .correlate(Repository)
+        .scalar_subquery()
+    )
+    statement = select(Repository.id, Delivery.received_at).join(Delivery, col(Delivery.id) == last)
+    return {number or 0: at for number, at in session.exec(statement)}
 
 
 def repository_view(session: Session, repository_id: int) -> RepositoryView:
@@ -73,20 +101,70 @@ def find_repository_id(session: Session, full_name: str) -> int:
     return found
 
 
-def valid_webhook_secrets(session: Session) -> list[RepositorySecret]:
-    """Give the webhook secrets of all repositories that verify now, the newest first."""
+def claimed_repositories(
+    session: Session, *, github_id: int | None, full_name: str
+) -> list[Repository]:
+    """Give the repositories that a delivery may be of: the one of that id first, then of that name.
+
+    The id of a row is proven, so it counts more than the name, which may have passed to another.
+    """
+    found = session.exec(select(Repository).where(_is_claimed(github_id, full_name))).all()
+    return sorted(found, key=lambda row: row.github_id != github_id)
+
+
+def _is_claimed(github_id: int | None, full_name: str) -> ColumnElement[bool]:
+    # Whoever claims no id does not mean the rows whose id is not known.
+    of_id = col(Repository.github_id).in_([] if github_id is None else [github_id])
+    return or_(of_id, col(Repository.name_key) == full_name.lower())
+
+
+def claimed_webhook_secrets(
+    session: Session, *, github_id: int | None, full_name: str
+) -> list[tuple[int, bytes]]:
+    """Give the webhook secrets that verify now of `claimed_repositories`: whose, and sealed."""
     statement = (
-        select(RepositorySecret)
-        .where(
-            RepositorySecret.kind == SecretKind.WEBHOOK,
-            or_(
-                col(RepositorySecret.expires_at).is_(None),
-                col(RepositorySecret.expires_at) > now(),
-            ),
-        )
-        .order_by(col(RepositorySecret.id).desc())
+        select(RepositorySecret.repository_id, RepositorySecret.sealed)
+        .join(Repository, col(Repository.id) == col(RepositorySecret.repository_id))
+        .where(_is_claimed(github_id, full_name), *_is_valid_webhook_secret())
     )
-    return list(session.exec(statement).all())
+    return [(owner, sealed) for owner, sealed in session.exec(statement)]
+
+
+def has_webhook_secret(session: Session, repository_id: int) -> bool:
+    """Whether a repository has a webhook secret of its own that verifies now."""
+    return bool(valid_webhook_secrets(session, [repository_id]))
+
+
+def most_webhook_secrets(session: Session) -> int:
+    """Give how many webhook secrets the repository has that has most of them; at least 1."""
+    statement = (
+        select(func.count())
+        .where(*_is_valid_webhook_secret())
+        .group_by(col(RepositorySecret.repository_id))
+        .order_by(func.count().desc())
+        .limit(1)
+    )
+    return session.exec(statement).first() or 1
+
+
+def valid_webhook_secrets(
+    session: Session, repository_ids: Collection[int | None] | None = None
+) -> list[RepositorySecret]:
+    """Give the webhook secrets that verify now, of all repositories or of some, the newest first.
+
+    Args:
+        repository_ids: of which ones; None: of all.
+    """
+    statement = select(RepositorySecret).where(*_is_valid_webhook_secret())
+    if repository_ids is not None:
+        statement = statement.where(col(RepositorySecret.repository_id).in_(repository_ids))
+    return list(session.exec(statement.order_by(col(RepositorySecret.id).desc())).all())
+
+
+def _is_valid_webhook_secret() -> tuple[ColumnElement[bool], ...]:
+    expires_at = col(RepositorySecret.expires_at)
+    is_webhook = col(RepositorySecret.kind) == SecretKind.WEBHOOK
+    return is_webhook, or_(expires_at.is_(None), expires_at > now())
 
 
 def _webhook_secret(rows: list[RepositorySecret]) -> WebhookSecretView:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -24,11 +25,11 @@ from jobs.adapters.haproxy_domains import (
     frontends,
 )
 from jobs.adapters.ports import Route
-from jobs.addresses import domain_targets
+from jobs.addresses import domain_targets, find_doors
 from jobs.certificates import default_bundle, is_loadable
 from jobs.errors import ConfigurationError
 from jobs.folders import ensure_private
-from jobs.models import App, now
+from jobs.models import App, BlockedPort, now
 from jobs.part_users import PartUsers
 from jobs.records.apps import block_ports
 from jobs.records.certificates import open_certificates
@@ -43,6 +44,14 @@ CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
 SILENT_WITHIN_S, POLL_S = 10.0, 0.02
 # Debian keeps it where only root's PATH leads.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
+
+
+@dataclass(frozen=True)
+class _Ports:
+    """Which ports of the range are taken by others, and which ones serve domains, by scheme."""
+
+    taken: Sequence[int]
+    served: Mapping[str, int]
 
 
 def find_haproxy() -> str | None:
@@ -116,41 +125,65 @@ def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | Non
         StorageError: the database or a folder cannot be used.
     """
     settings = runtime.settings
-    taken, served = _found_ports(settings)
+    ports = _found_ports(settings)
     with runtime.database.writing() as session:
-        block_ports(session, taken)
-        note_domain_ports(session, served)
-        apps = session.exec(select(App)).all()
-        routes = live_routes(session)
+        block_ports(session, ports.taken)
+        note_domain_ports(session, ports.served)
+        _complain(session, ports.taken)
+        text = _configuration(session, settings, ports, users)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
-    _complain(apps, taken)
-    text = configuration(
-        bind=settings.app_bind,
-        ports=_offered(settings.port_range, apps, taken),
-        routes=routes,
-        socket=_socket(settings),
-        domains=frontends(DomainDoors(settings.domain_bind, **served)),
-        confinement=_confinement(settings, users),
-    )
+    if not settings.router_socket:
+        # The folder of a socket that somebody chose is theirs to make.
+        ensure_private(settings.socket_dir)
     folder = ensure_private(settings.router_dir)
     write_domain_files(folder, domains, certificates)
     return _write(folder / CONFIGURATION, text)
 
 
-def _found_ports(settings: Settings) -> tuple[list[int], dict[str, int]]:
-    """Give the ports that are taken and those that domains are served on."""
+def show_configuration(runtime: Runtime[OwnSettings]) -> str:
+    """Give the router's configuration, with the ports that the running router was found to offer.
+
+    Nothing is tried out, and nothing is written.
+    """
+    with runtime.database.reading() as session:
+        ports = _known_ports(session, runtime.settings)
+        return _configuration(session, runtime.settings, ports)
+
+
+def _configuration(
+    session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
+) -> str:
+    apps = session.exec(select(App)).all()
+    return configuration(
+        bind=settings.app_bind,
+        ports=_offered(settings.port_range, apps, ports.taken),
+        routes=live_routes(session),
+        socket=settings.effective_router_socket,
+        domains=frontends(DomainDoors(settings.domain_bind, **ports.served)),
+        confinement=_confinement(settings, users),
+    )
+
+
+def _found_ports(settings: Settings) -> _Ports:
+    """Find out which ports can be listened on now. The router must be down."""
     if settings.router_socket:
-        # Somebody else's router may be listening on them already.
-        return [], wanted_ports(settings)
-    return taken_ports(settings.app_bind, settings.port_range), served_ports(settings)
+        return _ports_of_another_router(settings)
+    taken = taken_ports(settings.app_bind, settings.port_range)
+    return _Ports(taken, served_ports(settings))
 
 
-def _socket(settings: Settings) -> Path:
-    # The folder of a socket that somebody chose is theirs to make.
-    if not settings.router_socket:
-        ensure_private(settings.socket_dir)
-    return settings.effective_router_socket
+def _known_ports(session: Session, settings: Settings) -> _Ports:
+    """Give what was found when the router was started last."""
+    if settings.router_socket:
+        return _ports_of_another_router(settings)
+    taken = session.exec(select(BlockedPort.port)).all()
+    return _Ports(taken, find_doors(session).ports)
+
+
+def _ports_of_another_router(settings: Settings) -> _Ports:
+    # It may be listening on them already.
+    return _Ports((), wanted_ports(settings))
 
 
 def write_domain_files(
@@ -260,14 +293,14 @@ def _offered(ports: PortRange, apps: Sequence[App], taken: Sequence[int]) -> set
     return wanted - set(taken)
 
 
-def _complain(apps: Sequence[App], taken: Sequence[int]) -> None:
+def _complain(session: Session, taken: Sequence[int]) -> None:
     if taken:
         logger.info(
             "other programs listen on %d ports of the range; no app is given those",
             len(taken),
             extra={"action": "ports_blocked"},
         )
-    for app in apps:
+    for app in session.exec(select(App)).all():
         if app.host_port in taken:
             logger.error(
                 "port %d of %s is taken by another program: the app cannot be reached until that "

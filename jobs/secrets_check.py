@@ -28,7 +28,7 @@ def keys_health(session: Session, settings: Settings) -> Health:
     ensure_key_is_kept(session, settings)
     if not split_keys(settings.secret_key) and not (settings.data_dir / KEY_FILE).exists():
         return Health("none yet: `keystone up` makes one")
-    vault = Vault.from_settings(settings.secret_key, settings.data_dir)
+    vault = Vault.for_reading(settings.secret_key, settings.data_dir)
     counts, (newest, *older) = count_by_key(session, vault), vault.fingerprints
     told = [f"{newest} seals {counts[newest]}", *(f"{key} (older) {counts[key]}" for key in older)]
     if lost := counts[None]:

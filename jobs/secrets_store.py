@@ -1,13 +1,14 @@
 """Opening the sealed secrets of repositories, at the point where they are used."""
 
+import secrets
 from collections import defaultdict
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
+from jobs import repositories
 from jobs.models import RepositorySecret, SecretKind
-from jobs.naming import github_host
+from jobs.naming import is_on_github
 from jobs.repositories import valid_webhook_secrets
 from jobs.vault import Vault
 
@@ -38,14 +39,38 @@ def git_token(
     """
     if own is not None:
         return own
-    if not fallback.get_secret_value() or urlsplit(git_url).hostname != github_host(api_url):
-        return None
-    return fallback
+    is_meant = bool(fallback.get_secret_value()) and is_on_github(git_url, api_url)
+    return fallback if is_meant else None
 
 
-def webhook_secrets(session: Session, vault: Vault) -> dict[int, list[SecretStr]]:
-    """Give the webhook secrets that verify now, the newest first, by the repository's id."""
+def webhook_secrets(session: Session, repository_id: int, vault: Vault) -> list[SecretStr]:
+    """Give the webhook secrets of a repository that verify now, the newest first."""
+    return [vault.open(row.sealed) for row in valid_webhook_secrets(session, [repository_id])]
+
+
+NOBODY = -1  # owns the secrets that only take time
+
+
+def claimed_webhook_secrets(
+    session: Session, vault: Vault, *, github_id: int | None, full_name: str
+) -> dict[int, list[SecretStr]]:
+    """Give the webhook secrets that a delivery may be signed with, by the repository's id.
+
+    There are always as many, and they cost as much to get, whether such a repository is known or
+    not: an id and a name may be two repositories', and each may have as many secrets as any has.
+    `NOBODY` owns the rest, with which nothing is ever signed.
+    """
+    sealed = repositories.claimed_webhook_secrets(session, github_id=github_id, full_name=full_name)
     found: dict[int, list[SecretStr]] = defaultdict(list)
-    for row in valid_webhook_secrets(session):
-        found[row.repository_id].append(vault.open(row.sealed))
-    return dict(found)
+    for owner, secret in sealed:
+        found[owner].append(vault.open(secret))
+    missing = 2 * repositories.most_webhook_secrets(session) - len(sealed)
+    found[NOBODY] = [_unused(vault) for _ in range(missing)]
+    return found
+
+
+def _unused(vault: Vault) -> SecretStr:
+    """Make a secret that nobody knows, in the time that it takes to open one."""
+    secret = SecretStr(secrets.token_hex(32))
+    vault.seal(secret)
+    return secret

@@ -53,6 +53,12 @@ ROUTER_CAPABILITIES = (
     privileges.CAP_SYS_CHROOT,
     privileges.CAP_SYS_RESOURCE,
 )
+# Of what keeps the packet filter, and opens the database that belongs to another user.
+FIREWALL_CAPABILITIES = (
+    privileges.CAP_DAC_OVERRIDE,
+    privileges.CAP_NET_ADMIN,
+    privileges.CAP_NET_RAW,
+)
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
     rights = {
         "redis": Rights(redis.uid, redis.gid, (work.gid,)),
         "router": Rights(ROOT, ROOT, (), ROUTER_CAPABILITIES),
+        "firewall": Rights(ROOT, ROOT, (), FIREWALL_CAPABILITIES),
         "watcher": workers,
         "worker": workers,
         "web": Rights(web.uid, web.gid, (work.gid,), listens),
@@ -165,6 +172,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
     told = {
         "redis": _person(redis),
         "router": _person(work),
+        "firewall": _person(work),
         "watcher": _person(work) | docker,
         "worker": _person(work) | docker,
         "web": _person(web),

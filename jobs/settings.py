@@ -8,14 +8,12 @@ typing mistake is never silently ignored.
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -28,17 +26,24 @@ from pydantic import (
     field_validator,
 )
 
+from jobs.domain_names import plain_http_url
 from jobs.errors import ConfigurationError
+from jobs.folders import runtime_dir
+from jobs.machine import build_cpus, build_memory_mb, build_pids
+from jobs.passwords import SHORTEST
+from jobs.small_files import read_env_file, read_secret_file
 
 PREFIX = "KEYSTONE_"
 SQLITE = "sqlite:///"
 # What pydantic says of a default that depends on settings of which one is wrong.
 DEPENDS_ON_OTHERS = "default_factory_not_called"
-SHORTEST_KEY, SHORTEST_PASSWORD = 16, 8  # characters
+SHORTEST_KEY = 16  # characters
 # A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
 LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+# Never one that leads upwards.
+CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
 class PortRange(BaseModel):
@@ -108,7 +113,7 @@ class Settings(BaseModel):
     router_socket: str = Field(
         "",
         description="The runtime API's Unix socket of a HAProxy that somebody else runs, with what "
-        "`keystone router --print` gives as its configuration; unset: a private HAProxy child",
+        "`keystone router --write` gives as its configuration; unset: a private HAProxy child",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -155,6 +160,12 @@ class Settings(BaseModel):
         description="How often each repository is asked for pushes that were missed; 0: never",
     )
 
+    block_metadata: bool = Field(
+        default=False,
+        description="Whether containers and builds are kept from the addresses at which clouds "
+        "hand out the machine's own credentials",
+    )
+
     settings_pages: bool = Field(
         default=True, description="Whether admins configure on pages; off: pages and triggers only"
     )
@@ -162,10 +173,7 @@ class Settings(BaseModel):
     @field_validator("public_url", "github_api_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in {"http", "https"} or not parts.netloc):
-            raise ValueError("must be a URL that begins with http:// or https://")
-        return value.rstrip("/")
+        return plain_http_url(value) if value else value
 
     @field_validator("database_url")
     @classmethod
@@ -262,9 +270,8 @@ class Settings(BaseModel):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
         # By the owner of the data directory: the parts of Keystone may run as other users.
-        if (owner := _owner(self.data_dir)) == 0:
-            return Path("/run") / f"keystone-{digest}"
-        return Path(tempfile.gettempdir()) / f"keystone-{owner}-{digest}"
+        owner = _owner(self.data_dir)
+        return runtime_dir(owner) / f"keystone-{owner}-{digest}"
 
     @property
     def redis_dir(self) -> Path:
@@ -330,12 +337,43 @@ class WorkerSettings(Settings):
         ge=0,
         description="Unused build cache past this is removed, whoever made it; 0: never",
     )
+    build_memory_mb: int = Field(
+        default_factory=build_memory_mb,
+        ge=0,
+        description="What all builds together may use of the memory; 0: as much as there is; "
+        "unset: most of it",
+    )
+    build_pids: int = Field(
+        default_factory=build_pids,
+        ge=0,
+        description="How many processes and threads all builds together may have; 0: no limit",
+    )
+    build_cpus: float = Field(
+        default_factory=build_cpus,
+        ge=0,
+        description="How many processors all builds together may use; 0: all; unset: three "
+        "quarters of them",
+    )
+    build_cgroup: str = Field(
+        "",
+        description="The control group that the limits of builds are set on, such as "
+        "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
+        "Keystone's builds alone, which needs Docker Engine 23",
+    )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"
     )
     github_token: SecretStr = Field(
         SecretStr(""), description="The token for repositories without one of their own"
     )
+
+    @field_validator("build_cgroup")
+    @classmethod
+    def _plain_group(cls, value: str) -> str:
+        group = value.strip("/")
+        if value and not CONTROL_GROUP.fullmatch(group):
+            raise ValueError("must be a path below the control groups' root, like docker/buildkit")
+        return group
 
 
 class AllSettings(WebSettings, WorkerSettings):
@@ -348,8 +386,8 @@ class AllSettings(WebSettings, WorkerSettings):
     @field_validator("admin_password")
     @classmethod
     def _long_password(cls, value: SecretStr) -> SecretStr:
-        if 0 < len(value.get_secret_value()) < SHORTEST_PASSWORD:
-            raise ValueError(f"use at least {SHORTEST_PASSWORD} characters")
+        if 0 < len(value.get_secret_value()) < SHORTEST:
+            raise ValueError(f"use at least {SHORTEST} characters")
         return value
 
 
@@ -406,6 +444,22 @@ def unknown_secrets(wanted: type[Settings]) -> list[str]:
     return [f"{PREFIX}{name.upper()}" for name in sorted(SECRETS - set(wanted.model_fields))]
 
 
+def files_of_settings(environ: Mapping[str, str], *, env_file: Path = Path(".env")) -> list[Path]:
+    """List the files that `read_settings` reads: the `.env` file, and those of the secrets."""
+    given = {**_from_file(env_file), **environ}
+    return [
+        env_file,
+        *(Path(given[name]) for name in given if _field_of_file(name) and given[name]),
+    ]
+
+
+def _field_of_file(name: str) -> str:
+    """Give the field whose value stands in the file that a variable names; empty: none does."""
+    field = name.removeprefix(PREFIX).lower().removesuffix("_file")
+    is_known = field in SECRETS | SECRET_URLS and name == f"{PREFIX}{field.upper()}_FILE"
+    return field if is_known else ""
+
+
 def describe_settings(settings: Settings) -> dict[str, str]:
     """Give the effective settings by variable name, secrets as `set` or `not set`."""
     return {
@@ -432,10 +486,11 @@ def _without_passwords(url: str) -> str:
 
 
 def _from_file(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    found = dotenv_values(path, interpolate=False)
-    return {name: value or "" for name, value in found.items() if name.startswith(PREFIX)}
+    try:
+        found = read_env_file(path)
+    except ValueError as exc:
+        raise ConfigurationError(f"{path} {exc}") from None
+    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
 
 
 def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -448,7 +503,7 @@ def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
             # An empty value means "not set", as in most tools that read `.env` files.
             if given[name]:
                 values[field] = given[name]
-        elif field.endswith("_file") and field.removesuffix("_file") in SECRETS | SECRET_URLS:
+        elif _field_of_file(name):
             _read_secret_file(name, given, values, problems)
         else:
             problems.append(f"{name}: no such setting; `keystone config` lists them all")
@@ -465,11 +520,9 @@ def _read_secret_file(
         problems.append(f"{name}: {plain} is set too; keep one of them")
         return
     try:
-        values[plain.removeprefix(PREFIX).lower()] = Path(given[name]).read_text().strip()
-    except OSError as exc:
-        problems.append(f"{name}: its file cannot be read ({exc.strerror})")
-    except UnicodeDecodeError:
-        problems.append(f"{name}: its file holds no text")
+        values[plain.removeprefix(PREFIX).lower()] = read_secret_file(Path(given[name]))
+    except ValueError as exc:
+        problems.append(f"{name}: its file {exc}")
 
 
 def _sentences(exc: ValidationError) -> list[str]:

@@ -1,6 +1,7 @@
 """SQLite's databases as files: copied while they are in use, checked, made whole to be moved."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import make_url
 from jobs.errors import BackupError, ConflictError, StorageError
 
 PATIENCE_S = 10.0
+RETRY_S = 0.01
 # Of SQLite's own instructions, between two looks at how far a copy is.
 LOOK_EVERY = 100_000
 
@@ -37,6 +39,64 @@ def sqlite_url(path: Path) -> str:
 def sqlite_path(url: str) -> Path:
     """Give the file of an SQLite database."""
     return Path(make_url(url).database or "").absolute()
+
+
+def state(path: Path) -> tuple[int, ...]:
+    """Give what changes whenever a file is written; empty when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def open_without_traces(
+    path: Path, *, patience_s: float
+) -> tuple[sqlite3.Connection, tuple[int, ...] | None]:
+    """Open a database so that reading it writes nothing: neither it nor a file beside it.
+
+    Args:
+        patience_s: how long others may keep it locked, or be about to open or close it.
+
+    Returns:
+        The connection; and the file's state when it is read without locks, for the caller to
+        compare afterwards.
+
+    Raises:
+        OperationalError: it cannot be opened.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        before = state(path) if _is_at_rest(path) else None
+        address = _address_without_traces(path, at_rest=before is not None)
+        connection = sqlite3.connect(address, uri=True, timeout=patience_s, isolation_level=None)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()  # only now it is opened
+        except sqlite3.OperationalError:
+            connection.close()
+            # The files beside it come and go as others open and close it.
+            if before == () or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return connection, before
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether nobody has the database open, and all of it is in its one file."""
+    return not any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
+
+
+def _address_without_traces(path: Path, *, at_rest: bool) -> str:
+    """Give the address that makes SQLite open a database without writing.
+
+    Source: https://www.sqlite.org/uri.html (`immutable`) and SQLite's os_unix.c (`readonly_shm`),
+    read 2026-11-30. With the latter, an index that nobody uses is rebuilt in memory and not in its
+    file. It fails where there is no such file, which SQLite must then be allowed to make.
+    """
+    has_index = path.with_name(f"{path.name}-shm").exists()
+    how = "&immutable=1" if at_rest else "&readonly_shm=1" if has_index else ""
+    return f"file:{quote(str(path))}?mode=ro{how}"
 
 
 def copy_database(source: Path, target: Path, *, tick: Tick = _silent) -> None:

@@ -1,5 +1,6 @@
 """The vocabulary of deployments and the one table of their transitions. Pure."""
 
+import unicodedata
 from enum import StrEnum
 from typing import assert_never
 
@@ -157,6 +158,13 @@ class DeliveryOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
+class IdentitySource(StrEnum):
+    """Who said which of GitHub's repositories one is."""
+
+    GITHUB = "github"  # its API
+    OPERATOR = "operator"
+
+
 class CatchUpWay(StrEnum):
     """How it is found out whether a push was missed."""
 
@@ -232,12 +240,35 @@ def github_state(state: DeploymentState) -> GitHubState:
 
 
 GITHUB_DESCRIPTION_LIMIT = 140
+# GitHub answers 422 to any character above this one, an emoji for example.
+HIGHEST_ON_GITHUB = "\uffff"
+# They only choose how the character before them is drawn, and that may be gone.
+VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+LONGEST_QUOTED = 1000  # characters of a reason that are looked at
 
 
 def github_description(number: int, state: DeploymentState, reason: str) -> str:
-    """Say in at most 140 characters which deployment it is and how it stands."""
-    sentence = f"Deployment #{number}: {reason}" if reason else f"Deployment #{number} is {state}"
-    flat = " ".join(sentence.split())
+    """Say in at most 140 characters which deployment it is and how it stands.
+
+    Only characters that GitHub takes and that show: a reason may quote anything.
+    """
+    told = " ".join("".join(map(_on_github, reason[:LONGEST_QUOTED])).split())
+    flat = f"Deployment #{number}: {told}" if told else f"Deployment #{number} is {state}"
     if len(flat) <= GITHUB_DESCRIPTION_LIMIT:
         return flat
     return flat[: GITHUB_DESCRIPTION_LIMIT - 1] + "…"
+
+
+def bare_description(number: int, state: GitHubState) -> str:
+    """Say which deployment it is and how it stands, without a word from outside."""
+    return f"Deployment #{number}: {state}"
+
+
+def _on_github(character: str) -> str:
+    """Give what GitHub is sent for a character: itself, a blank, or nothing."""
+    kind = unicodedata.category(character)
+    if kind == "Cc":
+        return " "
+    # Halves of characters, marks that turn the direction, what has no width or no meaning.
+    is_invisible = kind.startswith("C") or ord(character) in VARIATION_SELECTORS
+    return "" if is_invisible or character > HIGHEST_ON_GITHUB else character

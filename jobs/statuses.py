@@ -1,21 +1,29 @@
 """Sending the outbox of commit statuses to GitHub. A failure here delays a status, nothing else."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import ConfigurationError, GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    ConfigurationError,
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubNotFoundError,
+    GitHubTokenError,
+)
 from jobs.models import App, CommitStatus, Deployment, Repository, TokenUse, now
 from jobs.records.repositories import note_token_refused, note_token_works
+from jobs.records.repository_identity import ask_soon
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN, postpone, settle
 from jobs.runtime import Runtime
 from jobs.secrets_store import api_token, repository_token
 from jobs.settings import WorkerSettings
-from jobs.states import GitHubState
+from jobs.states import GitHubState, bare_description
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +32,8 @@ FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=15)
 # With these delays, about a day.
 MOST_ATTEMPTS = 100
+# After 75 s GitHub has been asked again which repository it is, if it could be.
+DOUBTED_ATTEMPTS = 4
 # What is the token's fault, or would not have happened to another one.
 REFUSALS = (GitHubTokenError, GitHubDeniedError)
 
@@ -39,6 +49,7 @@ class Letter:
     token: SecretStr | None
     problem: str  # why there is no token
     is_overtaken: bool
+    bare: str  # the description without a word from outside
 
 
 def send_due(runtime: Runtime[WorkerSettings], forge: Forge) -> int:
@@ -85,6 +96,7 @@ def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitSt
         token=token,
         problem=problem,
         is_overtaken=_is_overtaken(session, status, deployment),
+        bare=bare_description(deployment.number, status.state),
     )
 
 
@@ -128,7 +140,7 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
             settle(session, letter.status_id, error=OVERTAKEN if letter.token else letter.problem)
         return
     try:
-        expires_at = forge.post_status(letter.post, letter.token)
+        expires_at = _post(forge, letter.post, letter.token, bare=letter.bare)
     except GitHubError as exc:
         logger.warning("a commit status was not posted: %s", exc, extra={"action": "status_failed"})
         with database.writing() as session:
@@ -139,7 +151,23 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
         note_token_works(session, letter.repository_id, TokenUse.API, expires_at=expires_at)
 
 
+def _post(forge: Forge, post: StatusPost, token: SecretStr, *, bare: str) -> datetime | None:
+    """Post a status. Where GitHub does not like its words, the state counts more than they do."""
+    try:
+        return forge.post_status(post, token)
+    except GitHubContentError as exc:
+        logger.warning("a commit status is sent without its reason: %s", exc)
+        return forge.post_status(replace(post, description=bare), token)
+
+
 def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
+    repository = session.get(Repository, letter.repository_id)
+    if repository is not None and _is_doubtful(letter, error):
+        ask_soon(repository)
+        postpone(
+            session, letter.status_id, until=next_attempt(letter.attempts, now()), error=str(error)
+        )
+        return
     if error.permanent or letter.attempts + 1 >= MOST_ATTEMPTS:
         settle(session, letter.status_id, error=str(error))
         if isinstance(error, REFUSALS):
@@ -147,6 +175,13 @@ def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
         return
     until = next_attempt(letter.attempts, now(), retry_after_s=error.retry_after_s)
     postpone(session, letter.status_id, until=until, error=str(error))
+
+
+def _is_doubtful(letter: Letter, error: GitHubError) -> bool:
+    """Whether the repository may have been deleted and made again, so that its id is another."""
+    is_by_id = letter.post.repository.github_id is not None
+    is_new = letter.attempts < DOUBTED_ATTEMPTS
+    return is_by_id and is_new and isinstance(error, GitHubNotFoundError)
 
 
 def next_attempt(

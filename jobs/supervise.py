@@ -7,16 +7,17 @@ accepted, then the running work is made safe, and Redis, which all the others us
 """
 
 import fcntl
+import logging
 import os
 import shlex
-import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from jobs.errors import ConflictError
+from jobs.errors import ConflictError, StorageError
 from jobs.folders import ensure_private
 from jobs.guard import RIGHTS, WITH, WITHOUT
 from jobs.privileges import Rights
@@ -24,8 +25,12 @@ from jobs.separation import Apart, Together
 from jobs.settings import Settings, WebSettings, WorkerSettings, unknown_secrets
 from jobs.watched import ROUTER, Watched
 
+logger = logging.getLogger(__name__)
+
 LOCK_FILE = "up.lock"
 CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must not stay root
+# `is_up` holds the lock for a moment, too: that is nobody who runs.
+ASKERS_GONE_WITHIN_S = 0.5
 # Long enough for a worker to make the step it is at safe, and for the watcher's duties to end.
 WORK_STOP_S = 30
 
@@ -82,11 +87,15 @@ def _programs(settings: Settings) -> list[Program]:
     )
     redis = Program("redis", keystone_command("redis"), 10, untold=knows_none)
     router = Program(ROUTER, keystone_command(ROUTER), 20, untold=knows_none)
+    firewall = Program("firewall", keystone_command("firewall"), 25, untold=knows_none)
+    # Only root may change the packet filter; for others `keystone doctor` says so.
+    blocks = settings.block_metadata and os.geteuid() == 0
     watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
     worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
     return [
         *([] if settings.redis_url else [redis]),
         *([] if settings.router_socket else [router]),
+        *([firewall] if blocks else []),
         replace(watcher, stop_within_s=WORK_STOP_S),
         replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
         Program("web", keystone_command("web"), 50, untold=knows_web),
@@ -148,49 +157,75 @@ def take_over(data_dir: Path) -> TextIO:
 
     Raises:
         ConflictError: another `keystone up` has it.
+        StorageError: nothing can be written there.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = (ensure_private(data_dir / "run") / LOCK_FILE).open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
+    lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE)
+    if lock is None:
         raise ConflictError(
             f"another `keystone up` uses {data_dir}; stop it first, or set KEYSTONE_DATA_DIR"
-        ) from None
+        )
     return lock
 
 
-def claim_identity(identity: str) -> socket.socket:
-    """Be the only Keystone of that identity on this machine, until the socket is closed.
+def claim_identity(identity: str, data_dir: Path) -> TextIO:
+    """Be the only Keystone of that identity on this machine, until the file is closed.
 
     A restored Keystone and the one its backup is of would remove each other's containers.
 
     Raises:
         ConflictError: there is one, with another data directory.
     """
-    # A name without a file: the kernel takes it back, however the process ends.
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        claim.bind(f"\0keystone-{identity}")
-    except OSError as exc:
-        claim.close()
+    claim = _locked(_claims(data_dir) / f"{identity}.lock")
+    if claim is None:
         raise ConflictError(
             f"the Keystone {identity} runs on this machine already, from another data directory; "
             "stop it first: one of them is a copy of the other"
-        ) from exc
+        )
     return claim
+
+
+def _claims(data_dir: Path) -> Path:
+    """Give the folder of the claims, which this user's Keystones share and nobody else can enter.
+
+    Where a stranger has made one of its name, Keystone runs all the same, but will not notice a
+    copy of itself.
+    """
+    try:
+        return ensure_private(claims_dir(os.getuid()))
+    except StorageError as exc:
+        logger.warning("%s", exc, extra={"action": "claims_not_shared"})
+        return ensure_private(data_dir / "run")
+
+
+def _locked(path: Path) -> TextIO | None:
+    """Open a file and lock it; None when another process keeps it locked."""
+    try:
+        file = path.open("a")
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
+    deadline = time.monotonic() + ASKERS_GONE_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                return None
+            time.sleep(0.01)
+        else:
+            return file
 
 
 def is_up(data_dir: Path) -> bool:
     """Whether a `keystone up` has this data directory now."""
     try:
-        lock = (data_dir / "run" / LOCK_FILE).open("a")
+        lock = (data_dir / "run" / LOCK_FILE).open()
     except OSError:
         return False
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
@@ -199,7 +234,7 @@ def is_up(data_dir: Path) -> bool:
 def supervise(
     parts: Sequence[Program],
     data_dir: Path,
-    *claims: TextIO | socket.socket,
+    *claims: TextIO,
     watched: Watched,
 ) -> None:
     """Become the supervisor of these parts. Does not return.

@@ -1,11 +1,13 @@
 """Removing from the engine what nothing owns: containers, images, networks. Only what is ours.
 
 What exists is always listed before the database is asked: what is made in between is not on the
-list, and what is on the list was on record before it was made.
+list, and what is on the list was on record before it was made. A container or network that is not
+on record is somebody else's, whatever its labels say. So is an image without a tag of ours.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
@@ -13,9 +15,16 @@ from sqlmodel import Session, col, select
 from jobs.adapters.ports import Container, Engine, Image, Router, other_slot
 from jobs.errors import DockerError
 from jobs.lease import is_free
-from jobs.models import App, Deployment, Lease, now
-from jobs.naming import APP_LABEL, network_name
+from jobs.models import App, Deployment, ItemKind, Lease, now
+from jobs.naming import APP_LABEL, network_name, tagged_app
 from jobs.queries import OPEN_STATES
+from jobs.records.engine_items import (
+    Found,
+    apps_on_record,
+    needs_settling,
+    on_record,
+    settle,
+)
 from jobs.releases import needed_releases
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -29,13 +38,13 @@ GRACE_S = 10  # of a container whose app is gone
 
 def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """Remove containers that neither serve nor are being deployed, and what removed apps left."""
-    engine = tools.engine
-    containers, images, networks = engine.containers(), engine.images(), engine.networks()
+    found = _find(tools.engine, runtime.identity)
+    _settle(runtime, found)
     with runtime.database.reading() as session:
         apps = {app.name: app for app in session.exec(select(App)).all()}
         unowned = [
             container
-            for container in containers
+            for container in on_record(session, found.containers)
             if not _is_owned(session, tools.router, container, apps.get(_app_of(container)))
         ]
     for container in unowned:
@@ -44,13 +53,40 @@ def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         except DockerError as exc:
             # Tried again in the next round; meanwhile the others go.
             logger.warning("%s", exc, extra={"action": "container_left"})
-    labels = [container.labels for container in containers] + [image.labels for image in images]
-    gone = {found.get(APP_LABEL, "") for found in (*labels, *networks)} - {*apps, ""}
+    _clear_after_removed_apps(runtime, tools.engine, found, apps.keys())
+
+
+def _find(engine: Engine, identity: str) -> Found:
+    containers, images = engine.containers(), engine.images()
+    apps = [labels[APP_LABEL] for labels in engine.networks()]
+    return Found(containers, images, {network_name(identity, app): app for app in apps})
+
+
+def _settle(runtime: Runtime[WorkerSettings], found: Found) -> None:
+    """Bring the records up to date; mostly nothing is to be written, and nobody is kept waiting."""
+    with runtime.database.reading() as session:
+        if not needs_settling(session, found):
+            return
+    with runtime.database.writing() as session:
+        settle(session, found)
+
+
+def _clear_after_removed_apps(
+    runtime: Runtime[WorkerSettings], engine: Engine, found: Found, apps: Collection[str]
+) -> None:
+    with runtime.database.reading() as session:
+        networks = set(apps_on_record(session, ItemKind.NETWORK).values())
+        images = _references(session, runtime.identity, found.images)
+    gone = {*networks, *(image.app for image in images)}.difference(apps)
     for name in gone:
         # The containers may have taken their time to end: one of that name may be there by now.
-        if not _exists(runtime, name):
+        if _exists(runtime, name):
+            continue
+        if name in networks:
             engine.remove_network(network_name(runtime.identity, name))
-            _untag_all(engine, [image for image in images if image.labels.get(APP_LABEL) == name])
+        for image in images:
+            if image.app == name:
+                engine.remove_image(image.reference)
 
 
 def _app_of(container: Container) -> str:
@@ -121,6 +157,26 @@ def _exists(runtime: Runtime[WorkerSettings], name: str) -> bool:
         return session.exec(select(App.id).where(App.name == name)).first() is not None
 
 
+@dataclass(frozen=True)
+class _ImageName:
+    """What an image is removed by: a tag of ours or, when it has no tag at all, its id."""
+
+    app: str
+    reference: str
+    image_id: str
+
+
+def _references(session: Session, identity: str, images: Iterable[Image]) -> list[_ImageName]:
+    """List the tags of ours, and the images without any tag that are on record as ours."""
+    built = apps_on_record(session, ItemKind.IMAGE)
+    found = []
+    for image in images:
+        tags = [(tagged_app(identity, tag), tag) for tag in image.tags]
+        named = tags or [(built.get(image.id), image.id)]
+        found += [_ImageName(app, name, image.id) for app, name in named if app]
+    return found
+
+
 def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     """Remove the images that no release needs: past their keep, or built by who was then killed.
 
@@ -128,23 +184,25 @@ def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     asked for after that look, the image is gone before it is missed: a worker has to take the
     deployment and to fetch the commit before it asks whether there is an image of it.
     """
-    images = tools.engine.images()
+    found = tools.engine.images()
+    with runtime.database.reading() as session:
+        images = _references(session, runtime.identity, found)
     for image in _outdated(runtime, images):
         if _outdated(runtime, [image]):
-            logger.info("removing the image %s", image.id, extra={"action": "image_swept"})
-            _untag_all(tools.engine, [image])
+            logger.info("removing the image %s", image.image_id, extra={"action": "image_swept"})
+            tools.engine.remove_image(image.reference)
 
 
-def _outdated(runtime: Runtime[WorkerSettings], images: Sequence[Image]) -> list[Image]:
+def _outdated(runtime: Runtime[WorkerSettings], images: Sequence[_ImageName]) -> list[_ImageName]:
     """Choose the images that belong to apps with nothing to deploy, and to no release of theirs."""
     with runtime.database.reading() as session:
         kept = {app.name: _kept_images(session, app) for app in _idle_apps(session)}
     return [image for image in images if _is_outdated(image, kept)]
 
 
-def _is_outdated(image: Image, kept: Mapping[str, set[str]]) -> bool:
-    needed = kept.get(image.labels.get(APP_LABEL, ""))
-    return needed is not None and needed.isdisjoint({image.id, *image.tags})
+def _is_outdated(image: _ImageName, kept: Mapping[str, set[str]]) -> bool:
+    needed = kept.get(image.app)
+    return needed is not None and needed.isdisjoint({image.reference, image.image_id})
 
 
 def _idle_apps(session: Session) -> Sequence[App]:
@@ -158,9 +216,3 @@ def _idle_apps(session: Session) -> Sequence[App]:
 def _kept_images(session: Session, app: App) -> set[str]:
     kept = needed_releases(session, app)
     return {release.image for release in kept} | {release.image_id for release in kept}
-
-
-def _untag_all(engine: Engine, images: Iterable[Image]) -> None:
-    for image in images:
-        for tag in image.tags or (image.id,):
-            engine.remove_image(tag)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError, PlatformError
+from jobs.folders import claims_dir
+from jobs.metadata import touches_firewall
 from jobs.part_users import ROOT
 from jobs.settings import Settings
 from jobs.sqlite_files import is_sqlite, sqlite_path
@@ -28,6 +30,9 @@ CAPABILITIES = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_NET_BIND_SERVICE "
     "CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT CAP_SYS_RESOURCE"
 )
+# To put rules into the packet filter, and take them out; there is a lock on it, in some versions.
+FIREWALL_CAPABILITIES = "CAP_NET_ADMIN CAP_NET_RAW"
+FIREWALL_LOCK = "-/run/xtables.lock"
 
 _UNIT = """\
 {mark}
@@ -73,6 +78,15 @@ SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+
+# What Keystone makes below /run, where its service may write to nothing else. It stays after the
+# service is stopped: a command may hold a lock in it.
+_RUNTIME = """\
+RuntimeDirectory={names}
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
 """
 
 
@@ -133,24 +147,27 @@ def unit_text(settings: Settings, folder: Path, environ: Mapping[str, str]) -> s
         ConfigurationError: a path is one that a unit cannot hold.
     """
     owner = _owner(settings.data_dir)
-    long_path = settings.socket_dir != settings.run_dir
-    runtime = f"RuntimeDirectory={settings.socket_dir.name}\n" if long_path and not owner else ""
+    filters = () if owner or not touches_firewall(settings) else (FIREWALL_LOCK,)
+    sockets = [] if settings.socket_dir == settings.run_dir else [settings.socket_dir]
+    made = [path for path in (claims_dir(owner), *sockets) if path.parent == Path("/run")]
     return _UNIT.format(
         mark=MARK,
         user=f"User={pwd.getpwuid(owner).pw_name}\n" if owner else "",
         folder=_line(folder),
         program=_argument(Path(sys.executable).parent / "keystone"),
-        environment="".join(
-            f"Environment={_word(f'{name}={environ[name]}')}\n"
-            for name in DOCKER
-            if name in environ
-        ),
-        writable=" ".join(map(_word, _writable(settings))),
-        runtime=runtime,
+        environment="".join(f"Environment={_word(each)}\n" for each in _of_docker(environ)),
+        writable=" ".join((*map(_word, _writable(settings, owner)), *filters)),
+        runtime=_RUNTIME.format(names=" ".join(path.name for path in made)) if made else "",
         # Its sockets would be hidden from the command line.
-        private_tmp="no" if long_path and owner else "yes",
-        capabilities="" if owner else CAPABILITIES,
+        private_tmp="no" if sockets and owner else "yes",
+        capabilities=_capabilities(owner, is_firewall=bool(filters)),
     )
+
+
+def _capabilities(owner: int, *, is_firewall: bool) -> str:
+    if owner:
+        return ""
+    return f"{CAPABILITIES} {FIREWALL_CAPABILITIES}" if is_firewall else CAPABILITIES
 
 
 def _of_docker(environ: Mapping[str, str]) -> list[str]:
@@ -161,12 +178,13 @@ def _owner(data_dir: Path) -> int:
     return data_dir.stat().st_uid if data_dir.exists() else os.getuid()
 
 
-def _writable(settings: Settings) -> Sequence[Path]:
+def _writable(settings: Settings, owner: int) -> Sequence[str]:
     found = [settings.data_dir]
     if is_sqlite(url := settings.effective_database_url):
         home = sqlite_path(url).parent
         found += [] if home.is_relative_to(settings.data_dir) else [home]
-    return found
+    # Of a user without a session there is none.
+    return [*map(str, found), *([f"-/run/user/{owner}"] if owner else [])]
 
 
 def _line(what: object) -> str:

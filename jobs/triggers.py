@@ -99,8 +99,11 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
 
 
-# Control characters, and marks that turn the direction of what follows: they fool whoever reads.
-TRICKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters but tab and line feed, what nobody sees, and marks that turn the direction of
+# what follows: they fool whoever reads.
+TRICKS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 
 
 def short_ref(ref: str) -> str:

@@ -61,6 +61,23 @@ class Vault:
         vault._file = data_dir / KEY_FILE
         return vault
 
+    @classmethod
+    def for_reading(cls, secret_key: SecretStr, data_dir: Path) -> "Vault":
+        """Open the vault as `from_settings`, where no key may be made.
+
+        Without any key nothing is sealed yet, and there is nothing to open; nobody keeps what is
+        sealed with the key that stands in.
+
+        Raises:
+            ConfigurationError: a key is too short.
+            StorageError: the file cannot be read.
+        """
+        keys = present_keys(secret_key, data_dir)
+        vault = cls(keys or [make_key()])
+        if keys and not split_keys(secret_key):
+            vault._file = data_dir / KEY_FILE
+        return vault
+
     @property
     def is_kept(self) -> bool:
         """Whether the keys are in the file of the data directory, where we may change them."""
@@ -137,8 +154,8 @@ def ensure_key(data_dir: Path) -> SecretStr:
     """
     path = data_dir / KEY_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Written aside and linked: two processes that start at once end up with one key.
             draft = _draft(path, make_key().get_secret_value())
             try:
@@ -150,6 +167,16 @@ def ensure_key(data_dir: Path) -> SecretStr:
         return SecretStr(path.read_text().strip())
     except (OSError, UnicodeDecodeError) as exc:
         raise StorageError(f"{path} cannot be used ({type(exc).__name__})") from exc
+
+
+def present_keys(secret_key: SecretStr, data_dir: Path) -> list[SecretStr]:
+    """Give the keys of the setting or else those kept in the data directory; none is made.
+
+    Raises:
+        StorageError: their file cannot be read.
+    """
+    path = data_dir / KEY_FILE
+    return split_keys(secret_key) or (read_keys(path) if path.exists() else [])
 
 
 def read_keys(path: Path) -> list[SecretStr]:

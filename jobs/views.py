@@ -18,6 +18,7 @@ from jobs.states import (
     DeploymentState,
     GitHubState,
     Health,
+    IdentitySource,
     Kind,
     OnNewPush,
     Restart,
@@ -112,6 +113,19 @@ class AppView(View):
     needs_redeploy: bool
     webhook: WebhookView
     created_at: datetime
+    notes: list[str] = Field(
+        default=[], description="In the answer to a change: what it has brought with it besides"
+    )
+
+
+class RemovedView(View):
+    """What is there no more."""
+
+    removed: str
+    repository_removed: str | None = Field(
+        description="The name of the repository, if it has gone as well: with its last app"
+    )
+    notes: list[str] = Field(description="What went with it, and what is left to do")
 
 
 class StepView(View):
@@ -193,7 +207,9 @@ class ReleaseView(View):
     number: int
     commit_sha: str
     commit_message: str
-    image: str
+    image: str = Field(
+        description="Its tag, without the part by which another app's Dockerfile could name it"
+    )
     deployment: int = Field(description="The id of the deployment that made it")
     created_at: datetime
     is_live: bool
@@ -299,12 +315,20 @@ class RepositoryView(View):
 
     id: int
     full_name: str
-    github_id: int | None
+    github_id: int | None = Field(description="Null: it goes by its name")
+    identity_from: IdentitySource | None = Field(
+        description="Who gave that id: GitHub's API or an operator, never a delivery"
+    )
+    identity_checked_at: datetime | None = Field(
+        description="When GitHub confirmed it last, or the operator gave it"
+    )
+    identity_problem: str | None = Field(description="Why it is not known, or in doubt")
     git_url: str
     token_set: bool
     token_problem: str | None = Field(description=TROUBLE)
     token_expires_at: datetime | None = Field(description=EXPIRY)
     webhook_secret: WebhookSecretView
+    webhook_seen_at: datetime | None = Field(description="When a delivery of it was verified last")
     catch_up: CatchUpView
     apps: list[str]
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobs.adapters.git_source import GitSource
@@ -22,6 +22,8 @@ from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
+from jobs.identify import identify_due
+from jobs.metadata import block_metadata
 from jobs.reconcile import SWEEPS, reconcile, repairs
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
@@ -37,6 +39,8 @@ SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
 NOTE_EVERY_S = 10.0
+BLOCK_EVERY_S = 10.0
+IDENTIFY_EVERY_S = 2.0
 CATCH_UP_EVERY_S = 2.0  # one repository at a time
 ERRAND_WITHIN_S = 12.0
 AFTER_FAILURE_S = 1.0
@@ -55,12 +59,29 @@ class Duty:
 
 def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
     """Watch until SIGTERM or SIGINT, then let each part finish what it is doing."""
+    _run(duties(runtime))
+
+
+def run_firewall(runtime: Runtime[WorkerSettings]) -> None:
+    """Have the rules of the packet filter be there until SIGTERM or SIGINT; they stay after it.
+
+    A process of its own, as it takes root.
+    """
+    runtime.database.close()
+
+    def block() -> None:
+        block_metadata(runtime.settings, runtime.identity)
+
+    _run([Duty("firewall", BLOCK_EVERY_S, block)])
+
+
+def _run(chosen: Sequence[Duty]) -> None:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     threads = [
         threading.Thread(target=keep_doing, args=(duty, over), name=duty.name, daemon=True)
-        for duty in duties(runtime)
+        for duty in chosen
     ]
     for thread in threads:
         thread.start()
@@ -72,6 +93,7 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     """List what there is to do; each has tools of its own, as adapters serve one thread."""
     forge = GitHubForge(runtime.settings.github_api_url)
+    registry = GitHubForge(runtime.settings.github_api_url)
     errands = GitHubForge(runtime.settings.github_api_url, total_timeout_s=ERRAND_WITHIN_S)
     repair, broom, report, answer, tidy, doors, look, ears = (real_tools(runtime) for _ in range(8))
     parts = repairs()
@@ -85,6 +107,7 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
         Duty("docker's events", 0, lambda: follow_containers(runtime, ears)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("errands", 0, lambda: do_next_errand(runtime, errands)),
+        Duty("identities", IDENTIFY_EVERY_S, lambda: identify_due(runtime, registry)),
         Duty("catching up", CATCH_UP_EVERY_S, catching_up(runtime)),
         Duty("housekeeping", TIDY_EVERY_S, lambda: keep_house(runtime, tidy.engine)),
         Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlmodel import Session
@@ -50,8 +51,8 @@ class Work:
     """Everything a step is handed.
 
     Attributes:
-        ended: steps whose end goes on record with whatever is recorded next: mostly the start of
-            the next step, and a transaction waits for the disk.
+        pending: what goes on record with whatever is recorded next: mostly the start of the next
+            step, and a transaction waits for the disk.
     """
 
     plan: Plan
@@ -61,7 +62,7 @@ class Work:
     vault: Vault
     log: DeploymentLog
     stop: StopSignal
-    ended: list[tuple[StepName, StepState, str]] = field(default_factory=list)
+    pending: list[Callable[[Session], object]] = field(default_factory=list)
 
     @property
     def grip(self) -> Grip:
@@ -74,20 +75,20 @@ class Work:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Make one record in a transaction of its own, with the ends of the steps before it.
+        """Make one record in a transaction of its own, with those that are pending.
 
         Raises:
             LeaseLostError: the app is not ours any more.
         """
-        ended = self.ended.copy()
+        pending = self.pending.copy()
         with self.database.writing() as session:
-            for step in ended:
-                end_step(session, self.grip, *step)
+            for write_before in pending:
+                write_before(session)
             made = write(session, self.grip, *args, **kwargs)
-        for step in ended:
+        for done in pending:
             # The thread that renews the lease may have been faster.
             with suppress(ValueError):
-                self.ended.remove(step)
+                self.pending.remove(done)
         return made
 
     def ensure_held(self) -> None:
@@ -142,7 +143,8 @@ class Work:
         self.record(start_step, name)
         record = StepRecord()
         yield record
-        self.ended.append((name, record.state, record.reason))
+        end = partial(end_step, grip=self.grip, name=name, state=record.state, reason=record.reason)
+        self.pending.append(end)
 
     def settle(self) -> None:
         """Put on record what is still to be.
@@ -150,7 +152,7 @@ class Work:
         Raises:
             LeaseLostError: the app is not ours any more.
         """
-        if self.ended:
+        if self.pending:
             self.record(hold)
 
     def say(self, step: StepName, text: str) -> None:

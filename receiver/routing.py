@@ -206,12 +206,13 @@ async def _perform(endpoint: Endpoint, request: Request) -> Response:
     ensure_allowed(request, visitor, endpoint.needs)
     if endpoint.reads_body:
         return await _answer(endpoint, Call(request, visitor, None))
-    csrf_token, data = await _read(endpoint, request)
+    csrf_token, data, is_text = await _read(endpoint, request)
     settings: WebSettings = request.app.state.runtime.settings
     # What anyone may ask for is not done in the visitor's name.
     if isinstance(endpoint.needs, Role):
         ensure_meant(request, visitor, csrf_token, settings)
-    return await _answer(endpoint, Call(request, visitor, parse_input(endpoint.takes, data)))
+    given = parse_input(endpoint.takes, data, is_text=is_text)
+    return await _answer(endpoint, Call(request, visitor, given))
 
 
 async def _answer(endpoint: Endpoint, call: Call[Any]) -> Response:
@@ -237,16 +238,16 @@ def json_response(
     return Response(view.model_dump_json(), status, headers, JSON, background=after)
 
 
-async def _read(endpoint: Endpoint, request: Request) -> tuple[str | None, object]:
-    """Give the CSRF token of the form, if the body is one, and what the endpoint is given."""
+async def _read(endpoint: Endpoint, request: Request) -> tuple[str | None, object, bool]:
+    """Give the CSRF token of a form, what the endpoint is given, and whether all of it is text."""
     if request.method in SAFE_METHODS:
         # Where nothing can be asked for, a query means nothing: monitors like to add one.
-        return None, {} if endpoint.takes is Nothing else dict(request.query_params)
+        return None, {} if endpoint.takes is Nothing else dict(request.query_params), True
     body = await whole_body(request)
     if is_form(request):
         form = _read_form(body)
-        return form.pop(CSRF_FIELD, None), form
-    return None, _read_json(request, body)
+        return form.pop(CSRF_FIELD, None), form, True
+    return None, _read_json(request, body), False
 
 
 async def whole_body(request: Request) -> bytes:

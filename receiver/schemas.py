@@ -9,7 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from jobs.app_input import AppName, Ref, Token
+from jobs.app_input import AppName, Ref, Said, Token
+from jobs.passwords import SHORTEST
+from jobs.pushes import LARGEST_ID as LARGEST_GITHUB_ID
 from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 from jobs.views import TokenView, View
@@ -19,6 +21,7 @@ LARGEST_ID = 2**31 - 1
 LARGEST_OFFSET = 2**40  # larger ones no file system knows
 LARGEST_PEM = 256 * 1024
 YEARS = range(1970, 3000)
+PASSWORD = f"{SHORTEST} characters or more, and not made of common words, names or rows of keys"
 DEPLOYMENT_TEXT = "Some part of the message or the ref, or how the commit's id begins"
 DELIVERY_TEXT = "Some part of ref, sender or reason; how GUID or commit begin"
 
@@ -52,9 +55,9 @@ class LineFormat(StrEnum):
 
 
 class Input(BaseModel):
-    """Something that somebody sends."""
+    """Something that somebody sends; from a form or a query it is read as text."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, strict=True)
 
 
 class DeployInput(Input):
@@ -167,6 +170,14 @@ class CertificateInput(Input):
     key: SecretStr = Field(max_length=LARGEST_PEM, description="Without a passphrase; write-only")
 
 
+class RepositoryChange(Input):
+    """What of a repository can be changed."""
+
+    github_id: Annotated[int, Field(ge=1, le=LARGEST_GITHUB_ID)] | None = Field(
+        description="GitHub's id (`GET /repos/{owner}/{name}` of its API); null: forget it"
+    )
+
+
 class RepositoryTokenInput(Input):
     """A repository's token."""
 
@@ -191,14 +202,14 @@ class UserInput(Input):
     """A new user."""
 
     name: AppName
-    role: Role
-    password: SecretStr = Field(max_length=1000)
+    role: Said[Role]
+    password: SecretStr = Field(max_length=1000, description=PASSWORD.capitalize())
 
 
 class UserChange(Input):
     """What of a user can be changed; a field that is not given stays as it is."""
 
-    role: Role | None = None
+    role: Said[Role] | None = None
     disabled: bool | None = None
     password: SecretStr | None = Field(None, max_length=1000)
 
@@ -207,7 +218,7 @@ class TokenInput(Input):
     """A new API token."""
 
     name: AppName
-    role: Role
+    role: Said[Role]
     expires_in_days: int = Field(
         DEFAULT_DAYS, ge=1, le=LONGEST_DAYS, description="How long it works"
     )
@@ -231,7 +242,7 @@ class PasswordInput(Input):
     """A new password for whoever is logged in."""
 
     present_password: SecretStr = Field(max_length=1000)
-    password: SecretStr = Field(max_length=1000, description="The new one: 8 characters or more")
+    password: SecretStr = Field(max_length=1000, description=f"The new one: {PASSWORD}")
     next: str = Field("/", max_length=2000, description="Where a form goes on: a path of ours")
 
 

@@ -8,12 +8,13 @@ from starlette.responses import RedirectResponse, Response
 from dashboard import app_fields
 from dashboard.forms import Field
 from dashboard.views import app_settings, new_app, people
+from dashboard.views import repositories as repositories_page
 from jobs.app_input import AppChange, AppInput
 from jobs.errors import ConfigurationError
 from jobs.queries import app_view
 from jobs.records.access import find_user, user_view
 from jobs.states import Role
-from jobs.views import AppView, NewWebhookSecretView, UserView
+from jobs.views import AppView, NewWebhookSecretView, RemovedView, UserView
 from receiver.api import (
     account,
     apps,
@@ -30,6 +31,7 @@ from receiver.schemas import (
     CreatedTokenView,
     OverlapInput,
     PasswordInput,
+    RepositoryChange,
     RepositoryTokenInput,
     TokenInput,
     UserChange,
@@ -70,7 +72,7 @@ def _user(call: Call[Any]) -> UserView:
         return user_view(find_user(session, call.name()))
 
 
-def remove_confirmed(call: Call[Any]) -> None:
+def remove_confirmed(call: Call[Any]) -> RemovedView:
     """Remove the app when its name was typed.
 
     Raises:
@@ -78,7 +80,7 @@ def remove_confirmed(call: Call[Any]) -> None:
     """
     if call.request.path_params["confirm"] != call.name():
         raise ConfigurationError(f"confirm: type {call.name()}, the name of the app")
-    apps.delete_app(call)
+    return apps.delete_app(call)
 
 
 # --- What comes after ------------------------------------------------------------------------
@@ -96,8 +98,14 @@ def _new_token(call: Call[Any], made: CreatedTokenView) -> Response:
     return people.show_token(call.request, name=made.name, value=made.token)
 
 
-def _to_overview(_call: Call[Any], _nothing: None) -> Response:
-    return RedirectResponse("/", 303)
+def _to_overview(_call: Call[Any], removed: RemovedView) -> Response:
+    done = "remove-app-last" if removed.repository_removed else "remove-app"
+    return RedirectResponse(f"/?done={done}", 303)
+
+
+def _saved(call: Call[Any], app: AppView) -> Response:
+    done = "save-moved" if app.notes else "save"
+    return RedirectResponse(f"{call.request.url.path}?done={done}", 303)
 
 
 def _back(call: Call[Any], _answer: Response) -> Response:
@@ -121,7 +129,7 @@ APP = (
     page_of_sheets(
         OF_APP,
         app_settings.configuration,
-        {"save": Sheet(save_changes, AppChange, app_fields.CONFIGURATION, kept=_app)},
+        {"save": Sheet(save_changes, AppChange, app_fields.CONFIGURATION, kept=_app, then=_saved)},
     ),
     page_of_sheets(
         f"{OF_APP}/variables",
@@ -163,6 +171,18 @@ APP = (
             "remove-token": Sheet(
                 repositories.put_token, RepositoryTokenInput, places=[ID], fixed={"token": ""}
             ),
+            "set-github-id": Sheet(
+                repositories.change_repository,
+                RepositoryChange,
+                [app_settings.GITHUB_ID],
+                places=[ID],
+            ),
+            "forget-github-id": Sheet(
+                repositories.change_repository,
+                RepositoryChange,
+                places=[ID],
+                fixed={"github_id": None},
+            ),
             "rotate-secret": Sheet(
                 repositories.rotate_secret,
                 OverlapInput,
@@ -189,6 +209,11 @@ APP = (
     ),
 )
 PEOPLE = (
+    page_of_sheets(
+        "/repositories",
+        repositories_page.show,
+        {"remove-repository": Sheet(repositories.delete_repository, places=[ID])},
+    ),
     page_of_sheets(
         "/users",
         people.users,

@@ -137,7 +137,8 @@ class Sheet:
         sent = [one for one in changed if one.name not in self.places]
         problems = not_readable(sent, texts)
         try:
-            given = parse_input(self.takes, {**data_of(sent, texts), **self.fixed})
+            data = {**data_of(sent, texts), **self.fixed}
+            given = parse_input(self.takes, data, is_text=True)
         except ConfigurationError as exc:
             raise ConfigurationError(*problems, *exc.problems) from None
         if problems:

@@ -3,6 +3,8 @@
 import json
 from typing import Any, NoReturn
 
+MOST_DIGITS = 1000
+
 
 def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that JSON can say
     """Read JSON.
@@ -12,7 +14,10 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that 
     """
     try:
         return json.loads(
-            raw.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
+            raw.decode(),
+            object_pairs_hook=_without_doubles,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
         )
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
@@ -46,6 +51,13 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Two readers of the same bytes could each believe the other one's value.
         raise ValueError("an object has the same name twice")
     return found
+
+
+def _whole_number(digits: str) -> int:
+    # Python itself refuses to read more than 4,300, with a sentence for programmers.
+    if len(digits) > MOST_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,22 +1,24 @@
 """POST /webhooks/github: bytes, proof, meaning, in that order; written down before it is answered.
 
+What is not even a signature by its form is refused before the body is read. What may be one is
+tried with few secrets, always as many: those of the repository that the bytes claim, opened afresh
+for every delivery, and the global one. Only a proven body is parsed.
+
 Only the body is signed. So the headers are believed as far as they do no harm: the event must fit
 the body, and the GUID is one of two ways to know a delivery again (the signed body is the other).
-
-The secrets are read and opened afresh for every delivery, so a new app or a changed secret counts
-at once; opening one takes 0.02 ms.
+And a signature proves who sent the body, not what the body says of anybody else: which repository
+it is for is decided among those whose secret has signed it, and neither an id nor a name is learnt
+from it (`jobs.records.repository_identity`).
 """
 
 import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from pydantic import SecretStr
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -25,17 +27,20 @@ from starlette.responses import Response
 from jobs.errors import ConfigurationError, StorageError
 from jobs.models import Repository
 from jobs.records.deliveries import Envelope, Receipt, accept_push, write_down
+from jobs.records.repository_identity import note_claim
+from jobs.repositories import claimed_repositories, has_webhook_secret
 from jobs.runtime import Runtime
-from jobs.secrets_store import webhook_secrets
+from jobs.secrets_store import claimed_webhook_secrets
 from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
 from jobs.triggers import Push
 from receiver.access import address_of
+from receiver.claims import Claim, find_claim
 from receiver.errors import MediaTypeError, PayloadError, SignatureError
 from receiver.payloads import FORM, JSON, Event, Other, Ping, Subject, parse
 from receiver.routing import Call, content_type, json_response, whole_body
 from receiver.schemas import DeliveryAnswer, QueuedView
-from receiver.signature import signers
+from receiver.signature import is_well_formed, signers
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +48,6 @@ EVENT = re.compile(r"[a-z_]{1,50}")
 GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
 # The owner of KEYSTONE_WEBHOOK_SECRET; repositories are named by their ids, which begin at 1.
 GLOBAL = 0
-ATTEMPTS = 2
 # GitHub waits for 10 s and never asks again: what cannot be written down by then gets its 503.
 WRITTEN_WITHIN_S = 9.0
 
@@ -53,28 +57,21 @@ class Sealed:
     """A delivery as it came in: nothing in it is believed yet.
 
     Attributes:
+        signature: by its form it may be one.
         until: when it has to be written down, of `time.monotonic`.
     """
 
     headers: Headers
     content_type: str
+    signature: str
     body: bytes
     address: str
     until: float
 
-
-@dataclass(frozen=True)
-class Proof:
-    """Whose secrets signed a delivery, and who has one."""
-
-    signers: frozenset[int]
-    owners: frozenset[int]
-
-    def covers(self, repository: Repository) -> bool:
-        """Whether the signature may speak for the repository."""
-        if repository.id in self.signers:
-            return True
-        return GLOBAL in self.signers and repository.id not in self.owners
+    @cached_property
+    def claim(self) -> Claim:
+        """The repository that the body says it is of."""
+        return find_claim(self.body, self.headers, is_form=self.content_type == FORM)
 
 
 async def receive_delivery(call: Call[None]) -> Response:
@@ -88,7 +85,9 @@ async def receive_delivery(call: Call[None]) -> Response:
     kind = content_type(request)
     if kind not in {JSON, FORM}:
         raise MediaTypeError(f"send the delivery as {JSON} or {FORM}")
-    sealed = Sealed(request.headers, kind, await whole_body(request), address_of(request), until)
+    signature = _signature(request.headers)
+    body, address = await whole_body(request), address_of(request)
+    sealed = Sealed(request.headers, kind, signature, body, address, until)
     answer = await run_in_threadpool(take, runtime, sealed)
     if answer.status is not DeliveryOutcome.QUEUED:
         return json_response(answer, 200)
@@ -104,12 +103,13 @@ def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
         PayloadError: it is signed but cannot be used.
         StorageError: it could not be written down.
     """
-    proof = _prove(runtime, sealed)
+    signed_by = _prove(runtime, sealed)
     event_name, guid = _read_headers(sealed.headers)
     event = parse(event_name, sealed.content_type, sealed.body)
     digest = hashlib.sha256(sealed.body).hexdigest()
     draft = Envelope(guid, event_name, digest, None, sealed.address)
-    receipt = _keep(runtime, proof, draft, event, until=sealed.until)
+    with runtime.database.writing(until=sealed.until) as session:
+        receipt = _write(session, signed_by, draft, event)
     logger.info(
         "A delivery of %s was %s: %s",
         event_name,
@@ -120,19 +120,34 @@ def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
     return _describe(guid, receipt)
 
 
-def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> Proof:
+def _signature(headers: Headers) -> str:
+    """Give what may be a signature by its form.
+
+    Raises:
+        SignatureError: there is nothing of the kind, or more than one.
+    """
+    header = _only(headers, "x-hub-signature-256")
+    if header is None or not is_well_formed(header):
+        raise SignatureError
+    return header
+
+
+def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> frozenset[int]:
+    """Give the repositories, by their ids, whose own secret has signed the body, and `GLOBAL`."""
+    claim = sealed.claim
     try:
         with runtime.database.reading() as session:
-            secrets = webhook_secrets(session, runtime.vault)
+            secrets = claimed_webhook_secrets(
+                session, runtime.vault, github_id=claim.github_id, full_name=claim.full_name
+            )
     except ConfigurationError as exc:
         # Our own key does not fit: that is not the sender's mistake, and may be put right.
         raise StorageError(f"the webhook secrets cannot be opened: {exc}") from exc
-    ring: Mapping[int, Iterable[SecretStr]] = {**secrets, GLOBAL: [runtime.settings.webhook_secret]}
-    header = _only(sealed.headers, "x-hub-signature-256")
-    found = signers(sealed.body, header, ring)
+    ring = {**secrets, GLOBAL: [runtime.settings.webhook_secret]}
+    found = signers(sealed.body, sealed.signature, ring)
     if not found:
         raise SignatureError
-    return Proof(found, frozenset(secrets))
+    return found
 
 
 def _read_headers(headers: Headers) -> tuple[str, str]:
@@ -149,35 +164,16 @@ def _only(headers: Headers, name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _keep(
-    runtime: Runtime[WebSettings], proof: Proof, draft: Envelope, event: Event, *, until: float
-) -> Receipt:
-    """Write the delivery down, once more when another process wrote the same at the same time."""
-    for _ in range(ATTEMPTS):
-        try:
-            with runtime.database.writing(until=until) as session:
-                return _write(session, proof, draft, event)
-        except IntegrityError:
-            continue
-    raise PayloadError("the repository's id and its name belong to two different repositories")
-
-
-def _write(session: Session, proof: Proof, draft: Envelope, event: Event) -> Receipt:
-    subject = (
-        Subject(event.github_id, event.full_name) if isinstance(event, Push) else event.subject
-    )
-    repository = _find_repository(session, subject) if subject else None
-    if repository is not None and not proof.covers(repository):
-        raise SignatureError
-    if repository is None and subject is not None:
-        return _write_stranger(session, proof, draft, subject)
-    envelope = Envelope(
-        draft.guid,
-        draft.event,
-        draft.body_sha256,
-        repository.id if repository else None,
-        draft.address,
-    )
+def _write(session: Session, signed_by: frozenset[int], draft: Envelope, event: Event) -> Receipt:
+    subject = _subject(event)
+    repository = None
+    if subject is not None:
+        repository = _find_repository(session, signed_by, subject)
+        if repository is None:
+            reason = f"no app deploys {subject.full_name}"
+            return write_down(session, draft, DeliveryOutcome.IGNORED, reason)
+        note_claim(repository, github_id=subject.github_id, full_name=subject.full_name)
+    envelope = replace(draft, repository_id=repository.id if repository else None)
     match event:
         case Push():
             return accept_push(session, envelope, event)
@@ -188,21 +184,35 @@ def _write(session: Session, proof: Proof, draft: Envelope, event: Event) -> Rec
             return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
 
 
-def _find_repository(session: Session, subject: Subject) -> Repository | None:
-    """Find a repository by GitHub's id, or by its name as long as the id is not known."""
-    known = select(Repository).where(Repository.github_id == subject.github_id)
-    unknown = select(Repository).where(
-        Repository.name_key == subject.full_name.lower(), col(Repository.github_id).is_(None)
+def _subject(event: Event) -> Subject | None:
+    return Subject(event.github_id, event.full_name) if isinstance(event, Push) else event.subject
+
+
+def _find_repository(
+    session: Session, signed_by: frozenset[int], subject: Subject
+) -> Repository | None:
+    """Find the repository that a body is of; None: one that nobody has configured.
+
+    Raises:
+        SignatureError: it was signed by nobody who may speak for that repository.
+    """
+    claimed = claimed_repositories(
+        session, github_id=subject.github_id, full_name=subject.full_name
     )
-    return session.exec(known).first() or session.exec(unknown).first()
-
-
-def _write_stranger(session: Session, proof: Proof, draft: Envelope, subject: Subject) -> Receipt:
-    # A repository's own secret says nothing about another repository.
-    if GLOBAL not in proof.signers:
+    for repository in claimed:
+        if _covers(session, signed_by, repository.id or 0):
+            return repository
+    # A repository's own secret says nothing about another one, whether that is known or not.
+    if claimed or GLOBAL not in signed_by:
         raise SignatureError
-    reason = f"no app deploys {subject.full_name}"
-    return write_down(session, draft, DeliveryOutcome.IGNORED, reason)
+    return None
+
+
+def _covers(session: Session, signed_by: frozenset[int], repository_id: int) -> bool:
+    """Whether what was signed may speak for a repository: the global secret where it has none."""
+    if repository_id in signed_by:
+        return True
+    return GLOBAL in signed_by and not has_webhook_secret(session, repository_id)
 
 
 def _describe(guid: str, receipt: Receipt) -> DeliveryAnswer:

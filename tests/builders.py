@@ -2,13 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlencode
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from sqlmodel import select
 
 from jobs.app_input import AppInput, parse_input
@@ -32,6 +33,25 @@ TESTER = Actor("user", "tester")
 REPOSITORY = "octo/web"
 PASSWORD = "correct horse battery"
 SHA_A, SHA_B, SHA_C = "a" * 40, "b" * 40, "c" * 40
+
+
+# --- Fields ----------------------------------------------------------------------------------
+
+
+def fields_of(model: type[BaseModel], *kinds: type) -> list[str]:
+    """Give the fields of a model that hold one of these types, or nothing."""
+    return [
+        name
+        for name, field in model.model_fields.items()
+        if set(kinds) & set(_types_in(field.annotation))
+    ]
+
+
+def _types_in(annotation: object) -> Iterator[object]:
+    yield annotation
+    if get_origin(annotation) in {Annotated, Union, UnionType}:
+        for part in get_args(annotation):
+            yield from _types_in(part)
 
 
 # --- Rows ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class PrivateEngine:
         data_root: where it keeps images; all of the folder's file system is its disk.
     """
 
-    def __init__(self, folder: Path, network: str) -> None:
+    def __init__(self, folder: Path, network: str, options: Sequence[str]) -> None:
         self.data_root = folder / "root"
         self.network = network  # its network namespace
         self.url = f"unix://{folder}/docker.sock"
@@ -44,6 +44,7 @@ class PrivateEngine:
             *("--data-root", str(self.data_root), "--exec-root", str(folder / "exec")),
             *("--pidfile", str(folder / "docker.pid"), "--host", self.url),
             *("--iptables=false", "--ip-masq=false", "--bip", "10.199.0.1/24"),
+            *options,
         ]
         self.start()
 
@@ -78,8 +79,12 @@ class PrivateEngine:
 
 
 @contextmanager
-def private_engine(*, disk_mb: int = 200) -> Iterator[PrivateEngine]:
-    """Run a second engine for the length of the block; nothing of it is left afterwards."""
+def private_engine(*, disk_mb: int = 200, options: Sequence[str] = ()) -> Iterator[PrivateEngine]:
+    """Run a second engine for the length of the block; nothing of it is left afterwards.
+
+    Args:
+        options: more of dockerd's own.
+    """
     if os.geteuid() != 0:
         pytest.skip("a second Docker Engine needs root: run the tests as root to have this one too")
     # Short: the paths of Unix sockets in it have to be.
@@ -88,7 +93,7 @@ def private_engine(*, disk_mb: int = 200) -> Iterator[PrivateEngine]:
     try:
         _run("mount", "-t", "tmpfs", "-o", f"size={disk_mb}m", "tmpfs", str(folder))
         _run("ip", "netns", "add", network)
-        engine = PrivateEngine(folder, network)
+        engine = PrivateEngine(folder, network, options)
         try:
             yield engine
         finally:

@@ -1,5 +1,6 @@
 """What the tests on the real Docker Engine share: a throw-away identity, builds, waiting."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -13,7 +14,15 @@ from tests.images import AppFiles, app_files
 from tests.trees import MemoryTree
 
 IDENTITY = f"t{secrets.token_hex(4)}"
-TAG = f"keystone-{IDENTITY}/web:1"
+
+
+def tag_of(name: str, *, app: str = "web", identity: str = IDENTITY) -> str:
+    """Give a tag as Keystone makes them, another one for each name."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"keystone-{identity}/{app}:{digest[:12]}-{digest[12:24]}"
+
+
+TAG = tag_of("1")
 
 
 def ignore(_line: str) -> None:

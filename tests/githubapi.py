@@ -20,6 +20,7 @@ from tests.recorder import Answer, Fault, RecordingServer, Request
 __all__ = ["Fault", "GitHubApi", "PostedStatus", "refusal"]
 
 LONGEST_DESCRIPTION = 140
+MOST_STATUSES = 1000  # of one commit and context
 STATES = {"error", "failure", "pending", "success"}
 _STATUSES = re.compile(r"/(repos/[^/]+/[^/]+|repositories/\d+)/statuses/([0-9a-f]{40,64})")
 _REPOSITORY = re.compile(r"/(repos/[^/]+/[^/]+|repositories/\d+)")
@@ -41,6 +42,8 @@ class PostedStatus:
 class GitHubApi(RecordingServer):
     """Takes commit statuses, in order, knows webhooks (`hooks`), and answers like GitHub.
 
+    Knob: `most_statuses` of one commit and context.
+
     Args:
         token: the only one that is let in; None: every one.
     """
@@ -50,12 +53,20 @@ class GitHubApi(RecordingServer):
         self.token = token
         self.statuses: list[PostedStatus] = []
         self.hooks = KnownHooks()
+        self.most_statuses = MOST_STATUSES
         self._ids: dict[str, int] = {}
         self._moved: dict[str, int] = {}
+        self._public: set[str] = set()
 
-    def know(self, full_name: str, github_id: int) -> None:
+    def know(self, full_name: str, github_id: int, *, is_public: bool = False) -> None:
         """Have a repository. Statuses of unknown ones are taken too, but they have no id."""
         self._ids[full_name] = github_id
+        if is_public:
+            self._public.add(full_name)
+
+    def delete(self, full_name: str) -> None:
+        """Have it no more."""
+        del self._ids[full_name]
 
     def rename(self, old_name: str, new_name: str) -> None:
         """Rename a repository: the old name redirects, reads with 301 and writes with 307."""
@@ -63,7 +74,11 @@ class GitHubApi(RecordingServer):
 
     def answer(self, request: Request) -> Answer:
         """Answer as GitHub would."""
-        if self.token is not None and not self._is_let_in(request):
+        if request.authorization is None and self.token is not None:
+            # Of what nobody may see without a token, nobody is told that it is there.
+            if request.method != "GET" or self._name(request.path) not in self._public:
+                return refusal(404, "Not Found")
+        elif self.token is not None and not self._is_let_in(request):
             return refusal(401, "Bad credentials")
         moved = self._redirect(request)
         if moved is not None:
@@ -105,11 +120,8 @@ class GitHubApi(RecordingServer):
 
     def _take(self, address: str, sha: str, request: Request) -> Answer:
         body = json.loads(request.body)
-        if body.get("state") not in STATES:
-            return refusal(422, "Validation Failed", errors=[{"message": "state is not known"}])
-        if len(body.get("description") or "") > LONGEST_DESCRIPTION:
-            error = {"message": "description is too long (maximum is 140 characters)"}
-            return refusal(422, "Validation Failed", errors=[error])
+        if problem := self._problem_with(sha, body):
+            return refusal(422, "Validation Failed", errors=[{"message": problem}])
         status = PostedStatus(
             repository=address.split("/", 1)[1],
             sha=sha,
@@ -120,6 +132,24 @@ class GitHubApi(RecordingServer):
         )
         self.statuses.append(status)
         return _json(201, self._status_body(address, status))
+
+    def _problem_with(self, sha: str, body: dict[str, Any]) -> str:
+        """Say what GitHub does not take about a status; empty when it takes it."""
+        description, context = body.get("description") or "", body.get("context") or "default"
+        told = [
+            status for status in self.statuses if (status.sha, status.context) == (sha, context)
+        ]
+        if body.get("state") not in STATES:
+            return "state is not known"
+        if len(description) > LONGEST_DESCRIPTION:
+            return "description is too long (maximum is 140 characters)"
+        if any(
+            character > "\uffff" or "\ud800" <= character <= "\udfff" for character in description
+        ):
+            return "description contains unicode characters above 0xffff"
+        if len(told) >= self.most_statuses:
+            return "This SHA and context has reached the maximum number of statuses."
+        return ""
 
     def _status_body(self, address: str, status: PostedStatus) -> dict[str, Any]:
         return {

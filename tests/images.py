@@ -4,10 +4,13 @@ No image registry is needed, and a whole build takes a fraction of a second.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from jobs.folders import ensure_private
 
 WEB_SOURCE = Path(__file__).parent / "web.c"
 DOCKERFILE = """\
@@ -45,7 +48,12 @@ def compile_web(folder: Path) -> Path:
 
 def web_binary() -> bytes:
     """Give the compiled test web server, from a cache in the temporary directory."""
-    return compile_web(Path(tempfile.gettempdir()) / "keystone-test-images").read_bytes()
+    return compile_web(own_path("images")).read_bytes()
+
+
+def own_path(name: str) -> Path:
+    """Give a path below the temporary directory that stays, and that no other user can reach."""
+    return ensure_private(Path(tempfile.gettempdir()) / f"keystone-tests-{os.getuid()}") / name
 
 
 def app_files(version: str, *, behaviour: str = "", dockerfile: str | None = None) -> AppFiles:

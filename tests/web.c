@@ -7,6 +7,8 @@
  *   web cat FILE         print a file
  *   web write FILE TEXT  make a file
  *   web eat MB           use that much memory, then say so and wait
+ *   web fork N           have N children at once, which live for FORK_SECONDS; say so, and wait for
+ *                        them; when one cannot be had, say so, end the others and exit 1
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
  * GET /health            200, or 503 when told to be unhealthy
@@ -35,10 +37,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { REQUEST_LIMIT = 64 * 1024, STOP_DEADLINE_MS = 60 * 1000 };
+enum { REQUEST_LIMIT = 64 * 1024, STOP_DEADLINE_MS = 60 * 1000, FORK_SECONDS = 10 };
 
 static atomic_int running;   /* requests that are being answered */
 static atomic_int stopping;  /* SIGTERM was received */
@@ -240,11 +243,31 @@ static int list_entry(const char *path, const struct stat *status, int kind, str
     return 0;
 }
 
+static int fork_many(long wanted) {
+    signal(SIGTERM, SIG_IGN); /* for the children only */
+    for (long made = 0; made < wanted; made++) {
+        pid_t child = fork();
+        if (child < 0) {
+            fprintf(stderr, "cannot fork: %s\n", strerror(errno));
+            kill(-1, SIGKILL); /* all that this process namespace has; we are its first process */
+            return 1;
+        }
+        if (!child) { /* each eats the processor as well, and none outlives its time */
+            alarm(FORK_SECONDS);
+            for (;;) {}
+        }
+    }
+    printf("forked %ld\n", wanted);
+    while (wait(NULL) > 0) {}
+    return 0;
+}
+
 static int command(int count, char **words) {
     const char *first = count > 2 ? words[2] : "";
     if (!strcmp(words[1], "sleep")) { signal(SIGUSR1, wake_up); sleep_ms(atol(first) * 1000); return 0; }
     if (!strcmp(words[1], "exit")) { printf("exiting with code %s\n", first); return atoi(first); }
     if (!strcmp(words[1], "eat")) { eat(atol(first)); printf("eaten %s MB\n", first); pause(); return 0; }
+    if (!strcmp(words[1], "fork")) return fork_many(atol(first));
     if (!strcmp(words[1], "say")) { printf("%s\n", first); return 0; }
     if (!strcmp(words[1], "list")) return nftw(first, list_entry, 16, FTW_PHYS) ? 1 : 0;
     if (!strcmp(words[1], "cat")) {

@@ -54,6 +54,12 @@ OVERLAP = Field(
     hint="0: it ends at once, since somebody else knows it",
     start="24",
 )
+GITHUB_ID = Field(
+    "github_id",
+    "GitHub's id",
+    Kind.NUMBER,
+    hint="The `id` of GET /repos/{owner}/{name} of GitHub's API, for where Keystone may not ask it",
+)
 CONFIRM = Field("confirm", "Type the app's name to confirm")
 
 
@@ -101,6 +107,7 @@ def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
         "previous_for": labels.waited(now(), until) if until else "",
         "token_field": TOKEN,
         "overlap_field": OVERLAP,
+        "github_id_field": GITHUB_ID,
         "has_fallback": _has_fallback(pages.settings_of(request)),
     }
     return _draw(request, filled, "repository", app, values)
@@ -114,10 +121,11 @@ def new_secret(request: Request, *, url: str, secret: str) -> Response:
 
 
 def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Ask whether the app is really to go."""
+    """Ask whether the app is really to go, and say what goes with it."""
     with pages.database_of(request).reading() as session:
         app = _app(session, request)
-    return _draw(request, filled, "remove", app, {"confirm": CONFIRM})
+        is_last = repository_view(session, app.repository_id).apps == [app.name]
+    return _draw(request, filled, "remove", app, {"confirm": CONFIRM, "is_last": is_last})
 
 
 def _app(session: Session, request: Request) -> AppView:

@@ -22,6 +22,7 @@ FIELDS: dict[str, Field] = {
         *app_settings.SET_VARIABLE,
         *app_settings.SET_CERTIFICATE,
         app_settings.OVERLAP,
+        app_settings.GITHUB_ID,
         app_settings.CONFIRM,
         *people.NEW_USER,
         *people.NEW_TOKEN,

@@ -84,6 +84,7 @@ def show(request: Request) -> Response:
         counts=_counts(apps),
         cards=cards,
         wanted=wanted,
+        done=pages.done_words(request),
         following=shown[-1].name if shown and shown[-1] is not matching[-1] else "",
         concerns=concerns,
         most_concerns=most,
@@ -118,8 +119,11 @@ def _concerns(
 ) -> list[Concern]:
     at = now()
     tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
+    doubtful = glance.identity_troubles(session)
+    page = "/repositories" if settings.settings_pages else ""
+    unused = glance.unused_repositories(session, page)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
-    return attention.concerns(apps, [*tokens, *missed], machine, at)
+    return attention.concerns(apps, [*tokens, *doubtful, *missed, *unused], machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

@@ -11,6 +11,7 @@ from dashboard import pages
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind
 from jobs import accounts
 from jobs.models import User
+from jobs.passwords import SHORTEST
 from jobs.states import Role, TokenState
 
 ROLES = tuple(
@@ -26,7 +27,7 @@ PASSWORD = Field(
     "password",
     "Password",
     Kind.SECRET,
-    hint="8 characters or more",
+    hint=f"{SHORTEST} characters or more, and no common ones",
     may_be_none=True,
     autocomplete="new-password",
 )
@@ -44,7 +45,7 @@ OWN_PASSWORD = (
         "password",
         "New password",
         Kind.SECRET,
-        hint="8 characters or more; ends your other sessions",
+        hint=f"{SHORTEST} characters or more, and no common ones; ends your other sessions",
         autocomplete="new-password",
     ),
 )

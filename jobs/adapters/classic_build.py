@@ -24,11 +24,12 @@ from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.adapters.buildkit.transport import Address, connected, json_lines, read_refusal
 from jobs.adapters.docker_logins import Login
-from jobs.adapters.ports import BuildSpec, LogLine, Tree
+from jobs.adapters.ports import BuildSpec, Limits, LogLine, Tree
 from jobs.errors import BuildError, KeystoneError
 from jobs.stopping import StopSignal
 
 BAD_REQUEST = 400
+PERIOD_US = 100_000  # over which a share of the processors is measured
 LACKS = (
     "this engine has no BuildKit sessions, so its older builder is used: "
     "no build secrets, no cache mounts, and every file is sent every time"
@@ -97,10 +98,21 @@ def _query(spec: BuildSpec) -> dict[str, str]:
         "labels": json.dumps(dict(spec.labels)),
         "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
         "target": spec.target or "",
+        **_limits(spec.limits),
         # Without both, the containers that steps run in are left behind.
         "rm": "1",
         "forcerm": "1",
     }
+
+
+def _limits(limits: Limits) -> dict[str, str]:
+    """Give the limits that this builder knows, each for a container of a step."""
+    told: dict[str, int] = {}
+    if limits.memory is not None:
+        told |= {"memory": limits.memory, "memswap": limits.memory}
+    if limits.cpus is not None:
+        told |= {"cpuperiod": PERIOD_US, "cpuquota": round(limits.cpus * PERIOD_US)}
+    return {name: str(value) for name, value in told.items()}
 
 
 def registry_config(logins: Mapping[str, Login]) -> str:

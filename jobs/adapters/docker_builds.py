@@ -4,21 +4,29 @@ The logins are read anew for each build, so that a `docker login` takes effect a
 and no reason of a failure carries one.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from jobs.adapters.buildkit.client import BuildKit, NoSessionError
+from jobs.adapters.buildkit.limits import limit_reached
 from jobs.adapters.buildkit.transport import Address
+from jobs.adapters.cgroups import ControlGroup
 from jobs.adapters.classic_build import ClassicBuilder
 from jobs.adapters.docker_logins import LARGEST_CONFIG, Login, Logins, parse_logins
+from jobs.adapters.engine_ping import OLDEST_WITH_BUILD_GROUPS
 from jobs.adapters.ports import BuildSpec, LogLine, Tree
 from jobs.errors import BuildError, ConfigurationError, DockerError
+from jobs.naming import seal_of
 from jobs.redaction import Redactor
 from jobs.stopping import StopSignal
 
 OLDEST_WITH_SESSIONS = (1, 39)  # of the Engine API
+LAST_LINES = 40  # of a build that failed: tools say more after they have said why
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,14 @@ class Builder:
             DockerError: the engine failed.
         """
         logins = read_logins(self.config, log)
-        redact = Redactor(password for _, password in logins.by_key().values())
+        passwords = [password for _, password in logins.by_key().values()]
+        # The builder names the image that it makes: only its own app may know the whole tag.
+        redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
+
+        last: deque[str] = deque(maxlen=LAST_LINES)
 
         def say(line: str) -> None:
+            last.append(line)
             log(redact(line))
 
         def find_login(host: str) -> Login | None:
@@ -54,16 +67,40 @@ class Builder:
             return found.login
 
         with _redacted(redact):
-            if self._has_sessions():
-                with suppress(NoSessionError):
-                    kit = BuildKit(self.address, self.api_version, spec.secrets, find_login)
+            if self._is_from(OLDEST_WITH_SESSIONS):
+                with suppress(NoSessionError), self._limits_told(spec, last):
+                    kit = BuildKit(
+                        self.address,
+                        self.api_version,
+                        spec.secrets,
+                        find_login,
+                        in_cgroup=self._is_from(OLDEST_WITH_BUILD_GROUPS),
+                    )
                     return kit.build(spec, tree, log=say, stop=stop)
             older = ClassicBuilder(self.address, self.api_version, logins.by_key())
             older.build(spec, tree, log=say, stop=stop)
         return None
 
-    def _has_sessions(self) -> bool:
-        return tuple(map(int, self.api_version.split("."))) >= OLDEST_WITH_SESSIONS
+    @contextmanager
+    def _limits_told(self, spec: BuildSpec, last: Iterable[str]) -> Iterator[None]:
+        """Have a build that fails say so when it has run into a limit."""
+        runs_in_it = spec.is_shared_cgroup or self._is_from(OLDEST_WITH_BUILD_GROUPS)
+        if not spec.cgroup or not runs_in_it:
+            yield
+            return
+        group = ControlGroup(spec.cgroup)
+        before = group.killed()
+        try:
+            yield
+        except BuildError as exc:
+            used_up = group.memory_was_used_up(before)
+            told = limit_reached(str(exc), last, spec.limits, memory_was_used_up=used_up)
+            if not told:
+                raise
+            raise BuildError(f"{exc}; {told}") from exc
+
+    def _is_from(self, version: tuple[int, int]) -> bool:
+        return tuple(map(int, self.api_version.split("."))) >= version
 
 
 def read_logins(config: Path | None, log: LogLine) -> Logins:

@@ -1,7 +1,8 @@
 """The Docker Engine: the only file that imports the docker SDK.
 
-Nothing without the label of this Keystone's identity is listed, changed or removed; for whoever
-asks, it is not there. Images are built by `jobs.adapters.docker_builds`.
+Only what has both the labels and the name that this Keystone gives is listed, changed or removed;
+for whoever asks, the rest is not there. Callers remove only what is on record besides. Images are
+built by `jobs.adapters.docker_builds`.
 """
 
 import json
@@ -43,7 +44,7 @@ from jobs.adapters.ports import (
     Usage,
 )
 from jobs.errors import DockerError, StartError
-from jobs.naming import IDENTITY_LABEL
+from jobs.naming import IDENTITY_LABEL, owns_container, owns_network, tagged_app
 from jobs.states import ContainerState, Restart
 from jobs.stopping import StopSignal
 
@@ -132,14 +133,17 @@ class DockerEngine:
         return image_id
 
     def images(self) -> list[Image]:
-        """List every image of this Keystone."""
+        """List every image that has a tag of this Keystone, or our label and no tag at all."""
         with _translated():
-            return [values.read_image(each) for each in self._client.api.images(filters=self._ours)]
+            found = self._client.api.images(filters=self._ours)
+        read = (values.read_image(each, self._identity) for each in found)
+        return [image for image in read if image is not None]
 
     def remove_image(self, reference: str) -> None:
-        """Remove one tag or image id of ours, unless something still uses it."""
+        """Remove one tag of ours, or by its id an image without any tag, unless it is used."""
         with _translated(), _Tolerated(NOT_FOUND, CONFLICT):
-            if self._find_image(reference) is not None:
+            found = self._find_image(reference)
+            if found is not None and (tagged_app(self._identity, reference) or not found.tags):
                 self._client.images.remove(reference, force=False)
 
     # --- Disk --------------------------------------------------------------------------------
@@ -191,7 +195,11 @@ class DockerEngine:
         """List every network of this Keystone by its labels."""
         with _translated():
             found = self._client.api.networks(filters=self._ours)
-        return [network["Labels"] for network in found]
+        return [
+            network["Labels"]
+            for network in found
+            if owns_network(self._identity, network["Name"], network["Labels"])
+        ]
 
     def remove_network(self, name: str) -> None:
         """Remove an app's network, unless a container that is not ours is on it."""
@@ -237,13 +245,17 @@ class DockerEngine:
         with _translated(), api.get(url, params=wanted, stream=True, timeout=patience) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines(chunk_size=None):
-                yield str(json.loads(line)["Actor"]["ID"])
+                actor = json.loads(line)["Actor"]
+                # The engine puts labels and name side by side.
+                told = actor["Attributes"]
+                if owns_container(self._identity, told.get("name", ""), told):
+                    yield str(actor["ID"])
 
     def containers(self) -> list[Container]:
         """List every container of this Keystone, stopped ones too."""
         with _translated():
             found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
-        return [values.read_container(container.attrs) for container in found]
+        return [values.read_container(each.attrs) for each in found if self._owns(each)]
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give the last lines the container wrote, oldest first, at most 5000."""
@@ -307,8 +319,11 @@ class DockerEngine:
     def _find_container(self, name: str) -> DockerContainer | None:
         with _Tolerated(NOT_FOUND):
             found = self._client.containers.get(name)
-            return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
+            return found if self._owns(found) else None
         return None
+
+    def _owns(self, container: DockerContainer) -> bool:
+        return owns_container(self._identity, str(container.name), container.labels)
 
     def _find_image(self, reference: str) -> DockerImage | None:
         with _Tolerated(NOT_FOUND):
@@ -320,7 +335,12 @@ class DockerEngine:
         """Give our networks of that name, the oldest first."""
         # The engine takes the name for a part of one.
         found = self._client.networks.list(names=[name], filters=self._ours)
-        exact = (network for network in found if network.name == name)
+        exact = (
+            network
+            for network in found
+            if network.name == name
+            and owns_network(self._identity, name, network.attrs["Labels"] or {})
+        )
         return sorted(exact, key=lambda network: (network.attrs["Created"], network.id))
 
     # --- Steps of the above ------------------------------------------------------------------
@@ -375,16 +395,6 @@ class DockerEngine:
         return values.read_container(container.attrs)
 
     def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
-        try:
-            return self._create_once(spec, address)
-        except APIError as exc:
-            leftover = self._find_container(spec.name)
-            if exc.status_code != CONFLICT or leftover is None:
-                raise
-            self._remove(leftover)
-        return self._create_once(spec, address)
-
-    def _create_once(self, spec: ContainerSpec, address: str) -> DockerContainer:
         endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
         return self._client.containers.create(
             spec.image,

@@ -10,7 +10,8 @@ from typing import Any
 from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.adapters.ports import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.errors import StartError
-from jobs.naming import IDENTITY_LABEL
+from jobs.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.out_of_memory import FIRST
 from jobs.reasons import LONGEST_QUOTED, one_line
 from jobs.states import Capabilities, ContainerState, Restart
 
@@ -21,6 +22,7 @@ LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses
 NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
 NETWORK_PREFIX = 28
 MOST_SUBNET_TRIES = 256
+PODMANS = "localhost/"  # before the tags of all images that Podman has built
 HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
@@ -46,16 +48,23 @@ def read_container(attributes: Mapping[str, Any]) -> Container:
     )
 
 
-def read_image(attributes: Mapping[str, Any]) -> Image:
-    """Turn an entry of the engine's list of images into ours."""
-    tags = [tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>"]
-    return Image(attributes["Id"], tuple(tags), attributes["Labels"] or {})
+def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
+    """Turn an entry of the engine's list of images into ours; None when it is somebody else's.
+
+    One that has other tags only is: whoever gave them wants it.
+    """
+    named = (tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>")
+    tags = [tag.removeprefix(PODMANS) for tag in named]
+    ours = tuple(tag for tag in tags if tagged_app(identity, tag))
+    if tags and not ours:
+        return None
+    return Image(attributes["Id"], ours, attributes["Labels"] or {})
 
 
 def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
     """Turn the engine's account of its disk into ours."""
-    images = [each for each in found["Images"] or [] if _is_ours(each, identity)]
-    containers = [each for each in found["Containers"] or [] if _is_ours(each, identity)]
+    images = [each for each in found["Images"] or [] if _is_our_image(each, identity)]
+    containers = [each for each in found["Containers"] or [] if _is_our_container(each, identity)]
     # What is shared with an image is counted there.
     cache = [each for each in found["BuildCache"] or [] if not each["Shared"]]
     return Usage(
@@ -83,6 +92,8 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
         limits["nano_cpus"] = round(spec.cpus * 10**9)
     return {
         **limits,
+        # Before Keystone and the engine, without which none would come back.
+        "oom_score_adj": FIRST,
         "cap_drop": ["ALL"],
         "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
         "security_opt": [] if spec.new_privileges else ["no-new-privileges"],
@@ -176,8 +187,15 @@ def start_reason(explanation: str) -> str:
     return one_line(reason)
 
 
-def _is_ours(attributes: Mapping[str, Any], identity: str) -> bool:
-    return (attributes["Labels"] or {}).get(IDENTITY_LABEL) == identity
+def _is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
+    image = read_image(attributes, identity)
+    return image is not None and image.labels.get(IDENTITY_LABEL) == identity and bool(image.tags)
+
+
+def _is_our_container(attributes: Mapping[str, Any], identity: str) -> bool:
+    labels = attributes["Labels"] or {}
+    names = (name.lstrip("/") for name in attributes["Names"])
+    return any(owns_container(identity, name, labels) for name in names)
 
 
 def _state(state: Mapping[str, Any]) -> ContainerState:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, urlsplit
 
 from jobs.adapters.ports import Remote
-from jobs.domain_names import is_link_local
+from jobs.domain_names import is_metadata
 from jobs.errors import CheckoutError
 
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -122,7 +122,7 @@ def _is_usable(parts: SplitResult) -> bool:
     address = parts.netloc.rpartition("@")[2]
     host = address if address.endswith("]") else re.sub(r":\d{1,5}$", "", address)
     # Reading the port makes sure it is one.
-    is_host = _HOST.fullmatch(host) is not None and not is_link_local(host)
+    is_host = _HOST.fullmatch(host) is not None and not is_metadata(host)
     return is_host and parts.port != 0
 
 

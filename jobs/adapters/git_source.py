@@ -8,6 +8,7 @@ commit is there: git writes it last, when everything the commit needs has arrive
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ from jobs.stopping import StopSignal
 LOCK_POLL_S = 0.02
 LONGEST_LISTING = 64 * 1024 * 1024
 LONGEST_COMMIT = 256 * 1024
+# What belongs to a repository: its mirrors, finished or not, and their lock.
+KEPT_FILE = re.compile(r"([1-9][0-9]{0,18})(?:-sha(?:1|256)\.(?:git|new)|\.lock)")
 
 
 class GitSource:
@@ -110,6 +113,29 @@ class GitSource:
         with open_tree(mirror, entries) as tree:
             yield tree
 
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+        with _disk_errors():
+            return {int(found[1]) for _, found in self._kept_files()}
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+        with _disk_errors(), self._lock_file(repository_id).open("wb") as file:
+            if not _try_lock(file):
+                return
+            for path, found in self._kept_files():
+                if int(found[1]) == repository_id and path.is_dir():
+                    shutil.rmtree(path)
+            # Last of all: as long as anything is left, the next try finds it.
+            self._lock_file(repository_id).unlink(missing_ok=True)
+
+    def _kept_files(self) -> list[tuple[Path, re.Match[str]]]:
+        paths = self._mirrors_dir.glob("*")
+        return [(path, found) for path in paths if (found := KEPT_FILE.fullmatch(path.name))]
+
+    def _lock_file(self, repository_id: int) -> Path:
+        return self._mirrors_dir / f"{repository_id}.lock"
+
     def _newest(self, remote: Remote, ref: str, stop: StopSignal) -> str:
         sha = self.head(remote, ref=ref, stop=stop)
         if sha is None:
@@ -162,7 +188,7 @@ class GitSource:
     def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
         """Be the only one that writes to the repository's mirrors, in whatever process."""
         self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._mirrors_dir / f"{remote.repository_id}.lock").open("wb") as file:
+        with self._lock_file(remote.repository_id).open("wb") as file:
             deadline = time.monotonic() + self._timeout_s
             while not _try_lock(file):
                 if time.monotonic() > deadline:

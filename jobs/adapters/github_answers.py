@@ -12,7 +12,13 @@ from http import HTTPStatus
 from typing import Any
 
 from jobs.adapters.ports import ForgeRepository
-from jobs.errors import GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubNotFoundError,
+    GitHubTokenError,
+)
 
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 24 * 3600.0
@@ -71,7 +77,9 @@ def ensure_accepted(answer: Answer, repository: ForgeRepository, what: str = "th
         case 403:
             raise GitHubDeniedError(_forbidden(answer), permanent=True)
         case 404:
-            raise GitHubDeniedError(_missing(answer, repository), permanent=True)
+            raise GitHubNotFoundError(_missing(answer, repository), permanent=True)
+        case 422:
+            raise GitHubContentError(f"GitHub refused {what}: {answer.message}", permanent=True)
         case status if 400 <= status < 500:  # noqa: PLR2004
             raise GitHubError(f"GitHub refused {what}: {answer.message}", permanent=True)
         case status if status >= 500:  # noqa: PLR2004

@@ -5,6 +5,7 @@ status code. Its object layer is not used: it takes a redirected write, and a su
 proxy, for a posted status (PyGithub 2.10).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -41,9 +42,11 @@ from jobs.adapters.ports import (
     HookDelivery,
     HookWish,
     InstalledHook,
+    KnownRepository,
     StatusPost,
 )
 from jobs.errors import GitHubError
+from jobs.pushes import FULL_NAME, LARGEST_ID
 from jobs.redaction import Redactor
 
 TOTAL_TIMEOUT_S = 25.0
@@ -74,6 +77,10 @@ class GitHubForge:
         """Post a commit status with one request, and make sure GitHub took it."""
         return self._within(token, lambda client: _post(client, post))
 
+    def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
+        """Ask which repository an id stands for, or else a name; a name may be an earlier one."""
+        return self._within(token, lambda client: _identify(client, repository, token))
+
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
         """Find the repository's webhook that sends to an address; None when there is none."""
         return self._within(token, lambda client: _find_hook(client, repository, url))
@@ -97,17 +104,18 @@ class GitHubForge:
         """Have exactly one webhook for the wish's address: made, or the one there is changed."""
         return self._within(token, lambda client: _install(client, repository, wish))
 
-    def _within(self, token: SecretStr, call: Callable[[Github], Found]) -> Found:
-        _check_token(token)
+    def _within(self, token: SecretStr | None, call: Callable[[Github], Found]) -> Found:
+        if token is not None:
+            _check_token(token)
         with closing(self._client(token)) as client:
             try:
                 return _within(self._total_timeout_s, lambda: call(client))
             except GitHubError as exc:
                 # GitHub's own words are passed on; whatever answers might repeat what it was sent.
-                exc.args = (Redactor([token])(str(exc)),)
+                exc.args = (Redactor([token] if token else [])(str(exc)),)
                 raise
 
-    def _client(self, token: SecretStr) -> Github:
+    def _client(self, token: SecretStr | None) -> Github:
         # Limits are not slept out here but handed to the outbox, which tries again later.
         retry = Retry(
             total=1,
@@ -118,7 +126,7 @@ class GitHubForge:
             respect_retry_after_header=False,
         )
         return Github(
-            auth=Auth.Token(token.get_secret_value()),
+            auth=Auth.Token(token.get_secret_value()) if token else None,
             base_url=self._api_url,
             lazy=True,
             timeout=self._timeout_s,
@@ -159,6 +167,36 @@ def _ensure_taken(answer: Answer, post: StatusPost) -> None:
     ensure_accepted(answer, post.repository)
     if answer.status != HTTPStatus.CREATED or answer.body.get("state") != post.state:
         raise nonsense(answer)
+
+
+# --- Identity --------------------------------------------------------------------------------
+
+
+def _identify(
+    client: Github, repository: ForgeRepository, token: SecretStr | None
+) -> KnownRepository:
+    answer = _send(client, "GET", _repository_address(repository))
+    known = _known(answer, repository)
+    if repository.github_id not in {None, known.github_id}:
+        raise nonsense(answer)
+    if token is not None:  # of what anybody may ask for, nothing is kept for commit statuses
+        ensure_spare(answer)
+    return known
+
+
+def _known(answer: Answer, repository: ForgeRepository) -> KnownRepository:
+    """Read GitHub's description of a repository; reading has followed a renamed one's redirect."""
+    ensure_accepted(answer, repository, "the question")
+    github_id, full_name = answer.body.get("id"), answer.body.get("full_name")
+    if (
+        answer.status != HTTPStatus.OK
+        or type(github_id) is not int
+        or not isinstance(full_name, str)
+    ):
+        raise nonsense(answer)
+    if not 0 < github_id <= LARGEST_ID or not re.fullmatch(FULL_NAME, full_name):
+        raise nonsense(answer)
+    return KnownRepository(github_id, full_name)
 
 
 # --- Webhooks --------------------------------------------------------------------------------
@@ -238,19 +276,10 @@ def _ask(
     """Send a request about a repository; one that was renamed is addressed by its id then."""
     answer = _send(client, verb, _repository_address(repository) + path, body, parameters)
     if answer.status in REDIRECTS and repository.github_id is None:
-        renamed = _repository_address(_resolve(client, repository))
-        answer = _send(client, verb, renamed + path, body, parameters)
+        known = _known(_send(client, "GET", _repository_address(repository)), repository)
+        by_id = ForgeRepository(known.full_name, known.github_id)
+        answer = _send(client, verb, _repository_address(by_id) + path, body, parameters)
     return answer
-
-
-def _resolve(client: Github, repository: ForgeRepository) -> ForgeRepository:
-    """Ask for the id of a repository that was renamed; reading follows the redirect."""
-    answer = _send(client, "GET", _repository_address(repository))
-    ensure_accepted(answer, repository)
-    found = answer.body.get("id")
-    if not isinstance(found, int):
-        raise nonsense(answer)
-    return ForgeRepository(repository.full_name, github_id=found)
 
 
 def _send(

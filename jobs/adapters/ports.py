@@ -96,8 +96,27 @@ class Source(Protocol):
             CheckoutError: the commit has no such folder.
         """
 
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+
 
 # --- Engine: Docker --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a set of processes may use together; None: as much as there is."""
+
+    memory: int | None = None  # bytes, without swap
+    pids: int | None = None  # processes and threads
+    cpus: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is limited."""
+        return any(value is not None for value in (self.memory, self.pids, self.cpus))
 
 
 @dataclass(frozen=True)
@@ -107,11 +126,14 @@ class BuildSpec:
     tag: str
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
-    cache_key: str = ""  # the same for builds that should reuse each other's context
+    cache_key: str = ""  # the same for builds that should reuse each other's context and caches
     target: str | None = None  # the stage to build; None: the last one
     args: Mapping[str, SecretStr] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
     deadline_s: float = 1800
+    limits: Limits = Limits()  # of all builds together
+    cgroup: str = ""  # the control group that has these limits
+    is_shared_cgroup: bool = False  # the engine runs all builds in it, without being asked
 
 
 @dataclass(frozen=True)
@@ -183,10 +205,10 @@ class OutputLine:
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours."""
+    """An image of ours, or one without any tag that may be."""
 
     id: str
-    tags: tuple[str, ...]
+    tags: tuple[str, ...]  # ours alone; it may have others
     labels: Mapping[str, str]
 
 
@@ -201,7 +223,10 @@ class Usage:
 
 
 class Engine(Protocol):
-    """The Docker Engine, limited to what carries this Keystone's identity label."""
+    """The Docker Engine, limited to what has this Keystone's labels and the names it gives.
+
+    Others can give both. Whoever removes something makes sure that it is on record, too.
+    """
 
     def version(self) -> str:
         """Give the engine's version.
@@ -231,7 +256,8 @@ class Engine(Protocol):
 
         Raises:
             StartError: the image's command cannot be run.
-            DockerError: the engine failed. Nothing is left behind in either case.
+            DockerError: the engine failed, or has a container of that name. Nothing is left behind
+                in either case.
         """
 
     def inspect(self, container_id: str) -> Container:
@@ -280,10 +306,16 @@ class Engine(Protocol):
         """List every container of this Keystone, stopped ones too."""
 
     def images(self) -> list[Image]:
-        """List every image of this Keystone."""
+        """List every image with a tag of ours, and those without any tag that have our label.
+
+        The latter may be others': `docker build` hands the label on to what is made of our image.
+        """
 
     def remove_image(self, reference: str) -> None:
-        """Remove one tag or image id. Missing, or still in use, is fine."""
+        """Remove one tag of ours, or by its id an image that has no tag of anybody's.
+
+        Missing, or still in use, is fine.
+        """
 
     def networks(self) -> list[Mapping[str, str]]:
         """List every network of this Keystone by the labels it was made with."""
@@ -410,6 +442,14 @@ class ForgeRepository:
 
 
 @dataclass(frozen=True)
+class KnownRepository:
+    """A repository as GitHub itself describes it."""
+
+    github_id: int
+    full_name: str
+
+
+@dataclass(frozen=True)
 class StatusPost:
     """One commit status to be posted."""
 
@@ -470,7 +510,8 @@ class Forge(Protocol):
 
     Every method raises GitHubError when GitHub refused (`permanent`), wants a pause
     (`retry_after_s`) or could not be reached; GitHubTokenError when it does not take the token;
-    GitHubDeniedError when the token may not do that, or there is no such thing for it to see.
+    GitHubDeniedError when the token may not do that, or there is no such thing for it to see;
+    GitHubContentError when it does not take what it was sent.
     """
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
@@ -478,6 +519,14 @@ class Forge(Protocol):
 
         Returns:
             When the token expires, if GitHub has said so.
+        """
+
+    def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
+        """Ask which repository an id stands for, or else a name; a name may be an earlier one.
+
+        Args:
+            repository: asked for by its id, if that is known.
+            token: None asks as anybody may, of a public repository.
         """
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:

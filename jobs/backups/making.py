@@ -31,9 +31,10 @@ from jobs.backups.manifest import (
 )
 from jobs.backups.staging import staging
 from jobs.database import Database
-from jobs.errors import ConfigurationError, ConflictError, NotFoundError, StorageError
+from jobs.errors import ConfigurationError, ConflictError, StorageError
 from jobs.models import Identity, now
 from jobs.records.audit import Actor, Tag, note
+from jobs.runtime import find_keystone
 from jobs.settings import Settings
 from jobs.sqlite_files import copy_database, is_sqlite, sqlite_path, sqlite_url
 
@@ -101,6 +102,9 @@ def write_backup(
         ConfigurationError: the database is one that only its own tools can copy.
         StorageError: something cannot be read.
     """
+    if contents.database and not is_sqlite(settings.effective_database_url):
+        raise ConfigurationError(POSTGRESQL)
+    find_keystone(settings)[0].close()
     ring = present_ring(settings) if contents.key else None
     archive, begun = ArchiveWriter(target), now()
     with staging(settings.data_dir) as folder:
@@ -121,12 +125,7 @@ def write_backup(
 
 def _copied(settings: Settings, folder: Path, progress: Progress) -> str:
     """Copy the database as it is at this moment, and give the copy's URL."""
-    url = settings.effective_database_url
-    if not is_sqlite(url):
-        raise ConfigurationError(POSTGRESQL)
-    path = sqlite_path(url)
-    if not path.exists():
-        raise NotFoundError(f"there is no database {path}: nothing to back up")
+    path = sqlite_path(settings.effective_database_url)
     size = path.stat().st_size
     copy_database(
         path, folder / DATABASE, tick=lambda done: progress("copying the database", done, size)

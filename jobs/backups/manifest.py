@@ -21,7 +21,7 @@ LARGEST_LOG = GIB
 class Member(BaseModel):
     """One file in a backup."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     size: int = Field(ge=0)  # bytes
     sha256: str
@@ -30,12 +30,12 @@ class Member(BaseModel):
 class Manifest(BaseModel):
     """What is in a backup; its last file, so that one without it was cut off."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int
     keystone: str  # the version that made it
     made_at: AwareDatetime
-    identity: str
+    identity: str = Field(pattern=r"^[a-z0-9]{0,32}$")  # names a file of ours
     schema_version: str
     files: Mapping[str, Member]
 

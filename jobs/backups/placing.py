@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.adapters.git_source import GitSource
 from jobs.backups.keys import Ring
 from jobs.errors import BackupError, StorageError
 from jobs.logs import FILE_MODE
@@ -31,6 +32,7 @@ class Placing:
         brought: the folder with the database and the logs, as they shall be.
         ring: the keys that open that database.
         kept_logs: of the logs that are here, those that still tell of a deployment in it.
+        kept_mirrors: the repositories in it of which the copies here may stay.
         suffix: what the old files' names get.
         moved: where what was here before is now.
     """
@@ -39,6 +41,7 @@ class Placing:
     brought: Path
     ring: Ring
     kept_logs: Collection[str]
+    kept_mirrors: Collection[int]
     suffix: str
     moved: list[Path] = field(default_factory=list)
 
@@ -49,6 +52,7 @@ class Placing:
             self._add_keys,
             self._exchange_database,
             self._drop_old_keys,
+            self._drop_mirrors,
             self._move_logs,
             self._bring_logs,
         )
@@ -109,6 +113,14 @@ class Placing:
                 if beside.exists():
                     beside.rename(self._old_name(path).with_name(self._old_name(path).name + end))
         self._keep(path)
+
+    # --- Mirrors -----------------------------------------------------------------------------
+
+    def _drop_mirrors(self) -> None:
+        """Drop the copies of other repositories: their ids may be given to new ones here."""
+        source = GitSource(self.settings.mirrors_dir, allowed_schemes=())
+        for repository_id in source.kept().difference(self.kept_mirrors):
+            source.forget(repository_id)
 
     # --- Logs --------------------------------------------------------------------------------
 

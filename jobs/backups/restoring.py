@@ -23,7 +23,7 @@ from jobs.backups.staging import staging
 from jobs.database import Database
 from jobs.errors import BackupError, ConflictError, KeystoneError, StorageError
 from jobs.migrations.apply import ensure_schema
-from jobs.models import Deployment, Identity, now
+from jobs.models import Deployment, Identity, Repository, now
 from jobs.records.audit import Actor
 from jobs.settings import Settings
 from jobs.sqlite_files import ensure_sound, is_sqlite, make_whole, sqlite_path, sqlite_url
@@ -70,15 +70,15 @@ def restore_backup(
         with staging(home) as folder:
             manifest = unpack(source, folder)
             _ensure_fit(manifest, url)
-            with claim_identity(manifest.identity):
+            with claim_identity(manifest.identity, settings.data_dir):
                 ring = ring_for_restore(settings, folder / KEY)
                 with _brought(url, folder, ring) as database:
-                    kept = _kept_logs(database, url)
+                    kept_logs, kept_mirrors = _kept(database, url)
                     with database.writing() as session:
                         containers = look(manifest.identity)
                         revived = revive(session, manifest.made_at, containers, actor)
                 suffix = f".before-{now():%Y%m%d-%H%M%S}"
-                placing = Placing(settings, folder, ring, kept, suffix)
+                placing = Placing(settings, folder, ring, kept_logs, kept_mirrors, suffix)
                 placing.run()
     return Restored(manifest, revived, placing.moved)
 
@@ -131,18 +131,23 @@ def _brought(url: str, folder: Path, ring: Ring) -> Iterator[Database]:
         make_whole(staged)
 
 
-def _kept_logs(database: Database, url: str) -> Collection[str]:
-    """Name the deployments whose logs may stay: those of one that is restored over itself."""
+def _kept(database: Database, url: str) -> tuple[Collection[str], Collection[int]]:
+    """Name the deployments whose logs, and the repositories whose mirrors, may stay.
+
+    Those of a Keystone that is restored over itself: another one has given the same ids to others.
+    """
     here = Database(url)
     try:
         if _identity(here) != _identity(database):
-            return ()
+            return (), ()
     except (KeystoneError, SQLAlchemyError):
-        return ()  # nothing is here, or it is damaged
+        return (), ()  # nothing is here, or it is damaged
     finally:
         here.close()
     with database.reading() as session:
-        return {str(found) for found in session.exec(select(Deployment.id)).all()}
+        deployments = {str(found) for found in session.exec(select(Deployment.id)).all()}
+        repositories = {found or 0 for found in session.exec(select(Repository.id)).all()}
+    return deployments, repositories
 
 
 def _identity(database: Database) -> str:

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, delete, select, text
 
 from jobs.adapters.ports import Container
 from jobs.backups.manifest import moment
-from jobs.models import App, Deployment, Lease, LoginSession, Release, Step, now
+from jobs.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
 from jobs.naming import APP_LABEL, DEPLOYMENT_LABEL
 from jobs.queries import OPEN_STATES
 from jobs.records.audit import Actor, Tag, note
@@ -49,6 +49,7 @@ def revive(
         made_at: when the backup was made.
         containers: those of this Keystone's identity that are on this machine's engine.
     """
+    session.get_one(Identity, 1).adopts_items = True
     session.exec(delete(Lease))
     session.exec(delete(LoginSession))
     _end_deployments(session, made_at)

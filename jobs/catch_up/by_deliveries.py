@@ -14,6 +14,8 @@ from jobs.pushes import read_push
 from jobs.records.catch_up import branch_ref
 from jobs.records.deliveries import Envelope, Receipt, accept_push, on_record, write_down
 from jobs.records.pushes import Missed, rule_of
+from jobs.records.repositories import find_repository
+from jobs.records.repository_identity import note_claim
 from jobs.states import CatchUpWay, DeliveryOutcome
 from jobs.triggers import Deploy, Push, decide
 
@@ -102,9 +104,11 @@ class Taking:
     def _accept(self, one: MissedPush, push: Push | str) -> Receipt:
         envelope = Envelope(one.guid, "push", "", self.look.turn.repository.id)
         with self.look.means.runtime.database.writing() as session:
+            repository = find_repository(session, envelope.repository_id or 0)
             if isinstance(push, str):
                 reason = f"{one.why}; {push}"
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
+            note_claim(repository, github_id=push.github_id, full_name=push.full_name)
             missed = Missed(one.at, one.why, frozenset(self.settled))
             return accept_push(session, envelope, push, missed=missed)
 

@@ -11,7 +11,8 @@ from jobs.cli.console import (
     Removed,
     actor,
     ask_secret,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_json,
     show_table,
@@ -73,8 +74,9 @@ class LoggedOut(BaseModel):
 @user.command("add")
 def add(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
     """Add a user; the password is asked for, or read from standard input."""
+    keystone = open_to_change()
     password = ask_secret("password", confirm=True)
-    with open_keystone().database.writing() as session:
+    with keystone.database.writing() as session:
         made = add_user(session, name=name, role=role, password=password, actor=actor())
         session.flush()
         view = user_view(made)
@@ -84,7 +86,7 @@ def add(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
 @user.command("list")
 def list_users(*, as_json: AsJson = False) -> None:
     """List the users."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = [user_view(row) for row in users(session)]
     if as_json:
         show_json(Page[UserView](items=views))
@@ -96,7 +98,7 @@ def list_users(*, as_json: AsJson = False) -> None:
 @user.command("set-password")
 def change_password(name: Name, *, as_json: AsJson = False) -> None:
     """Change a user's password, asked for or read from standard input, and end all sessions."""
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
         find_user(session, name)
     password = ask_secret("password", confirm=True)
@@ -127,14 +129,14 @@ def enable(name: Name, *, as_json: AsJson = False) -> None:
 
 
 def _change(name: str, *, role: Role | None = None, disabled: bool | None = None) -> UserView:
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         return user_view(change_user(session, name, role=role, disabled=disabled, actor=actor()))
 
 
 @user.command("sessions")
 def list_sessions(name: Name, *, as_json: AsJson = False) -> None:
     """List where a user is logged in."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = [session_view(row) for row in sessions_of(session, find_user(session, name))]
     if as_json:
         show_json(Page[SessionView](items=views))
@@ -146,7 +148,7 @@ def list_sessions(name: Name, *, as_json: AsJson = False) -> None:
 @user.command("log-out")
 def log_out(name: Name, *, as_json: AsJson = False) -> None:
     """End all sessions of a user."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         end_sessions(session, find_user(session, name), actor())
     show_done(f"{name} is logged out everywhere.", LoggedOut(logged_out=name), as_json=as_json)
 
@@ -154,7 +156,7 @@ def log_out(name: Name, *, as_json: AsJson = False) -> None:
 @user.command("remove")
 def remove(name: Name, *, as_json: AsJson = False) -> None:
     """Remove a user."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         remove_user(session, name, actor())
     show_done(f"{name} is removed.", Removed(removed=name), as_json=as_json)
 
@@ -168,7 +170,7 @@ def create(
 ) -> None:
     """Create a token for the API, and show it this once. It ends by itself one day."""
     days = _read_days(expires)
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         made = create_token(session, name=name, role=role, actor=actor(), days=days)
     if as_json:
         show_json(NewToken(token=made.get_secret_value()))
@@ -190,7 +192,7 @@ def _read_days(text: str) -> int:
 @token.command("list")
 def list_tokens(*, as_json: AsJson = False) -> None:
     """List the tokens, newest first, without the secret part."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = [token_view(row) for row in tokens(session)]
     if as_json:
         show_json(Page[TokenView](items=views))
@@ -209,6 +211,6 @@ def _ended(state: TokenState) -> str:
 @token.command("revoke")
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
     """Make a token worthless."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         view = token_view(revoke_token(session, name, actor()))
     show_done(f"{name} is revoked.", view, as_json=as_json)

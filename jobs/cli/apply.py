@@ -2,28 +2,46 @@
 
 import json
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
-from jobs.apps_file import Surroundings, Wanted, read_apps
+from jobs.apps_file import Wanted, read_apps
 from jobs.cli.apps import show_webhook
-from jobs.cli.console import AsJson, actor, confirmed, open_keystone, show_facts
+from jobs.cli.console import (
+    PIPE,
+    AsJson,
+    actor,
+    confirmed,
+    open_to_change,
+    open_to_read,
+    read_text,
+    show_facts,
+    show_notes,
+)
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.queries import app_view, webhook_url
-from jobs.records.apps_file import Action, Difference, Keeper, apply_apps, differences
+from jobs.records.apps_file import (
+    Action,
+    Applied,
+    Difference,
+    Keeper,
+    apply_apps,
+    differences,
+)
+from jobs.records.trial import trial
+from jobs.references import Surroundings
 from jobs.runtime import Runtime
-from jobs.settings import AllSettings
+from jobs.settings import AllSettings, files_of_settings
+from jobs.sqlite_files import is_sqlite, sqlite_path
+from jobs.vault import present_keys
 from jobs.views import WebhookView
 
 commands = typer.Typer(rich_markup_mode=None)
 
-PIPE = "-"
-LARGEST_FILE = 1024 * 1024
 SIGNS = {Action.ADD: "+", Action.CHANGE: "~"}
 
 Keystone = Runtime[AllSettings]
@@ -39,6 +57,10 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the difference, and change nothing.")
     ] = False,
+    files_from: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Take { file = … } from below it, too; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the apps what a file says: show the difference, ask, change all of it or nothing.
@@ -47,30 +69,38 @@ def apply(
     """
     if as_json and not (yes or dry_run):
         raise ConfigurationError("--json asks nobody: say --yes, or --dry-run")
-    folder = Path() if file == PIPE else Path(file).parent
-    wanted = read_apps(_read(file), Surroundings(os.environ, folder))
-    keystone = open_keystone()
+    keystone = open_to_read() if dry_run else open_to_change()
+    wanted = read_apps(read_text(file), _surroundings(keystone.settings, file, files_from or []))
     found = _tried_out(keystone, wanted)
     if not as_json:
         _show(found, file)
-    secrets: Mapping[str, SecretStr] = {}
+    applied = Applied()
     if found and not dry_run:
         confirmed("Apply this?", yes=yes)
-        secrets = _applied(keystone, wanted, found)
+        applied = _applied(keystone, wanted, found)
     if as_json:
-        _show_json(keystone, found, secrets, is_applied=not dry_run)
+        _show_json(keystone, found, applied, is_applied=not dry_run)
     elif found and not dry_run:
-        _show_done(keystone, found, secrets)
+        _show_done(keystone, found, applied.secrets)
+        show_notes(applied.notes)
 
 
-def _read(file: str) -> str:
-    try:
-        if file == PIPE:
-            return sys.stdin.read(LARGEST_FILE)
-        with Path(file).open(encoding="utf-8") as opened:
-            return opened.read(LARGEST_FILE)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{file} cannot be read ({type(exc).__name__})") from exc
+def _surroundings(settings: AllSettings, file: str, others: Sequence[Path]) -> Surroundings:
+    return Surroundings(
+        os.environ,
+        folder=Path() if file == PIPE else Path(file).parent,
+        others=others,
+        own=list(_own_paths(settings)),
+        keys=present_keys(settings.secret_key, settings.data_dir),
+    )
+
+
+def _own_paths(settings: AllSettings) -> Iterator[Path]:
+    """Give the folders and files of Keystone's own."""
+    yield settings.data_dir
+    if is_sqlite(settings.effective_database_url):
+        yield sqlite_path(settings.effective_database_url)
+    yield from files_of_settings(os.environ)
 
 
 def _keeper(keystone: Keystone) -> Keeper:
@@ -80,16 +110,13 @@ def _keeper(keystone: Keystone) -> Keeper:
 def _tried_out(keystone: Keystone, wanted: Sequence[Wanted]) -> list[Difference]:
     """Say what would change. Whatever would be refused is refused here, before anybody is asked."""
     keeper = _keeper(keystone)
-    with keystone.database.writing() as session:
-        found = differences(session, wanted, keeper)
-        apply_apps(session, wanted, keeper)
-        session.rollback()
+    with keystone.database.reading() as session, trial(session) as copy:
+        found = differences(copy, wanted, keeper)
+        apply_apps(copy, wanted, keeper)
     return found
 
 
-def _applied(
-    keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]
-) -> Mapping[str, SecretStr]:
+def _applied(keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Difference]) -> Applied:
     keeper = _keeper(keystone)
     with keystone.database.writing() as session:
         if differences(session, wanted, keeper) != shown:
@@ -124,10 +151,11 @@ def _word(value: object) -> str:
 def _show_json(
     keystone: Keystone,
     found: Sequence[Difference],
-    secrets: Mapping[str, SecretStr],
+    applied: Applied,
     *,
     is_applied: bool,
 ) -> None:
+    secrets = applied.secrets
     told = {
         "items": [
             {
@@ -139,6 +167,7 @@ def _show_json(
             for each in found
         ],
         "applied": is_applied,
+        "notes": applied.notes,
         "webhooks": [
             {
                 "app": each.app,

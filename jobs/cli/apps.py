@@ -8,20 +8,22 @@ import typer
 from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.cli.console import (
     AsJson,
-    Removed,
     actor,
     confirmed,
-    open_keystone,
-    show_done,
+    open_to_change,
+    open_to_read,
     show_facts,
     show_json,
+    show_notes,
+    show_removed,
     show_table,
 )
 from jobs.cli.fields import given_fields, with_app_fields
 from jobs.errors import ConfigurationError
 from jobs.queries import app_view, app_views, find_app
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.views import AppView, Page, WebhookView
+from jobs.repositories import repository_view
+from jobs.views import AppView, Page, RemovedView, RepositoryView, WebhookView
 
 commands = typer.Typer(rich_markup_mode=None)
 app = typer.Typer(no_args_is_help=True)
@@ -40,9 +42,9 @@ def add(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Add an app, and show what to type in at GitHub: that secret is shown this once."""
+    keystone = open_to_change()
     given = {"name": name, "repository": repository, **given_fields(fields)}
-    wanted = parse_input(AppInput, given)
-    keystone = open_keystone()
+    wanted = parse_input(AppInput, given, is_text=True)
     with keystone.database.writing() as session:
         created = add_app(
             session, wanted, actor(), settings=keystone.settings, vault=keystone.vault
@@ -82,7 +84,7 @@ def show_webhook(view: AppView) -> None:
 @app.command("list")
 def list_apps(*, as_json: AsJson = False) -> None:
     """List the apps."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         views = app_views(session, keystone.settings)
     if as_json:
@@ -112,7 +114,7 @@ def show_apps(views: list[AppView]) -> None:
 @app.command("show")
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show an app: how it is configured, and what of it is live."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         view = app_view(session, name, keystone.settings)
     if as_json:
@@ -150,13 +152,13 @@ def change(
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
     """Change an app; an empty value ("") takes one away."""
+    keystone = open_to_change()
     given = given_fields(fields)
     if not given:
         raise ConfigurationError("nothing was given to change; `keystone app set --help`")
-    wanted = parse_input(AppChange, given)
-    keystone = open_keystone()
+    wanted = parse_input(AppChange, given, is_text=True)
     with keystone.database.writing() as session:
-        change_app(
+        changed = change_app(
             session,
             find_app(session, name),
             wanted,
@@ -166,12 +168,13 @@ def change(
         )
         session.flush()
         view = app_view(session, name, keystone.settings)
+    view = view.model_copy(update={"notes": changed.notes})
     if as_json:
         show_json(view)
-    elif view.needs_redeploy:
-        typer.echo(f"{name} is changed; `keystone deploy {name}` puts it into effect.")
-    else:
-        typer.echo(f"{name} is changed.")
+        return
+    effect = f"; `keystone deploy {name}` puts it into effect" if view.needs_redeploy else ""
+    typer.echo(f"{name} is changed{effect}.")
+    show_notes(view.notes)
 
 
 @app.command("remove")
@@ -181,13 +184,32 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove an app: its history, its container and its images."""
+    """Remove an app: its history, its container and its images.
+
+    Its repository goes with it when no other app is deployed from it: token, webhook secret and
+    the copy of its source.
+    """
     if as_json and not yes:
         raise ConfigurationError("--json asks nobody: say --yes")
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
-        find_app(session, name)
-    confirmed(f"Remove {name}, its history, container and images?", yes=yes)
+        repository = repository_view(session, find_app(session, name).repository_id)
+    confirmed(f"Remove {name}, its history, container and images?{_last(repository)}", yes=yes)
     with keystone.database.writing() as session:
-        remove_app(session, find_app(session, name), actor())
-    show_done(f"{name} is removed.", Removed(removed=name), as_json=as_json)
+        removed = remove_app(session, find_app(session, name), actor())
+    view = RemovedView(
+        removed=name,
+        repository_removed=removed.repository,
+        notes=removed.notes(keystone.settings),
+    )
+    show_removed(view, as_json=as_json)
+
+
+def _last(repository: RepositoryView) -> str:
+    """Say what a repository's last app takes along; empty when it has others."""
+    if len(repository.apps) > 1:
+        return ""
+    return (
+        f" {repository.full_name} has no other app: it goes too, with its token, its webhook "
+        "secret and the copy of its source."
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jobs.audit_trail import AuditFilter, audit_page
-from jobs.cli.console import AsJson, open_keystone, show_json, show_table
+from jobs.cli.console import AsJson, open_to_read, show_json, show_table
 from jobs.cli.walking import Limit, newest
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -25,7 +25,7 @@ def audit(
     """Show who did what to which thing, newest first."""
     moment = since.astimezone() if since else None
     wanted = AuditFilter(actor=actor, tag=tag, target=target, since=moment, limit=limit)
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         found = newest(session, audit_page, wanted)
     if as_json:
         show_json(found)

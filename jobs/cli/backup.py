@@ -18,13 +18,12 @@ from jobs.adapters.ports import Container
 from jobs.backups.making import Contents, Progress, note_backup, save_backup, write_backup
 from jobs.backups.manifest import DATABASE, KEY, MIB, Manifest, moment
 from jobs.backups.restoring import Restored, restore_backup
-from jobs.cli.console import AsJson, actor
+from jobs.cli.console import PIPE, AsJson, actor
 from jobs.errors import ConfigurationError, PlatformError, StorageError
 from jobs.settings import AllSettings, read_settings
 
 commands = typer.Typer(rich_markup_mode=None)
 
-PIPE = "-"
 ENGINE_PATIENCE_S = 10
 
 

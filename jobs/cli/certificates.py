@@ -11,7 +11,8 @@ from jobs.cli.console import (
     AsJson,
     Removed,
     actor,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_json,
     show_table,
@@ -20,6 +21,7 @@ from jobs.domain_names import plain_domain
 from jobs.errors import ConfigurationError
 from jobs.models import now
 from jobs.records.certificates import remove_certificate, set_certificate
+from jobs.small_files import read_small
 from jobs.views import CertificateView, Page
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -46,11 +48,11 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Give a domain a certificate, or another one in its place; no request fails."""
+    keystone = open_to_change()
     name = _parsed(domain)
     bundle = read_bundle(
         name, certificate=_read("certificate", certificate), key=_read("key", key), at=now()
     )
-    keystone = open_keystone()
     with keystone.database.writing() as session:
         set_certificate(session, name, bundle, actor(), vault=keystone.vault)
         session.flush()
@@ -72,7 +74,7 @@ def _when_it_is_shown(doors: Doors) -> str:
 @certificate.command("list")
 def list_certificates(*, as_json: AsJson = False) -> None:
     """List the certificates, by domain."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = certificate_views(session)
     if as_json:
         show_json(Page[CertificateView](items=views))
@@ -86,7 +88,7 @@ def list_certificates(*, as_json: AsJson = False) -> None:
 def remove(domain: Domain, *, as_json: AsJson = False) -> None:
     """Take a domain's certificate away; the domain is served by HTTP from then on."""
     name = _parsed(domain)
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         remove_certificate(session, name, actor())
     show_done(f"The certificate of {name} is removed.", Removed(removed=name), as_json=as_json)
 
@@ -100,10 +102,6 @@ def _parsed(domain: str) -> str:
 
 def _read(what: str, file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LONGEST_FILE + 1)
-    except OSError as exc:
-        raise ConfigurationError(f"{what}: {file} cannot be read ({exc.strerror})") from exc
-    if len(content) > LONGEST_FILE:
-        raise ConfigurationError(f"{what}: {file} is too long to be one")
-    return content
+        return read_small(file, LONGEST_FILE)
+    except ValueError as exc:
+        raise ConfigurationError(f"{what}: {file} {exc}") from None

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import runtime
 from jobs.errors import ConfigurationError
 from jobs.logs import clean
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import Runtime
 from jobs.settings import AllSettings, read_settings
+from jobs.small_files import as_text, read_small
+from jobs.views import RemovedView
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+PIPE = "-"
+LARGEST_TEXT = 1024 * 1024  # bytes of a file that somebody names, or of standard input
 FACT_WIDTH = 17
 COLOURS = {
     "running": "green",
@@ -43,9 +49,14 @@ class Removed(BaseModel):
     removed: str
 
 
-def open_keystone() -> Runtime[AllSettings]:
-    """Open the Keystone that the environment speaks of."""
-    return open_runtime(read_settings(AllSettings, os.environ))
+def open_to_read() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that only reads."""
+    return runtime.open_to_read(read_settings(AllSettings, os.environ))
+
+
+def open_to_change() -> Runtime[AllSettings]:
+    """Open the Keystone that the settings name, for a command that changes something in it."""
+    return runtime.open_to_change(read_settings(AllSettings, os.environ))
 
 
 def actor() -> Actor:
@@ -68,6 +79,19 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
         show_json(view)
     else:
         typer.echo(told)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Say what a change has brought with it besides, a sentence a line."""
+    for note in notes:
+        typer.echo(f"{note[:1].upper()}{note[1:]}.")
+
+
+def show_removed(view: RemovedView, *, as_json: bool) -> None:
+    """Say that something is gone, what went with it, and what is left to do."""
+    show_done(f"{view.removed} is removed.", view, as_json=as_json)
+    if not as_json:
+        show_notes(view.notes)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -114,10 +138,34 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
         # Standard output may be a program's, which waits for JSON and nothing else.
         value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
-        value = (sys.stdin.read() if whole else sys.stdin.readline()).rstrip("\r\n")
+        read = sys.stdin.read if whole else sys.stdin.readline
+        value = read(LARGEST_TEXT + 1).rstrip("\r\n")
+    if len(value) > LARGEST_TEXT:
+        raise ConfigurationError(f"{what}: is too long")
     if not value:
         raise ConfigurationError(f"{what}: nothing was given on standard input")
     return SecretStr(value)
+
+
+def read_text(file: str) -> str:
+    """Read a text that somebody names on the command line; `-` is standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no text, or is too long.
+    """
+    try:
+        return as_text(_content(file))
+    except ValueError as exc:
+        raise ConfigurationError(f"{file} {exc}") from None
+
+
+def _content(file: str) -> bytes:
+    if file != PIPE:
+        return read_small(Path(file), LARGEST_TEXT)
+    content = sys.stdin.read(LARGEST_TEXT + 1).encode(errors="surrogateescape")
+    if len(content) > LARGEST_TEXT:
+        raise ValueError(f"is too long: at most {LARGEST_TEXT} bytes")
+    return content
 
 
 def confirmed(question: str, *, yes: bool) -> None:

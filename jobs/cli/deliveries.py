@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.console import AsJson, open_keystone, show_json, show_table
+from jobs.cli.console import AsJson, open_to_read, show_json, show_table
 from jobs.cli.walking import Limit, newest
 from jobs.deliveries import DeliveryFilter, delivery_page
 from jobs.states import DeliveryOutcome
@@ -30,7 +30,7 @@ def deliveries(
     wanted = DeliveryFilter(
         repository=repository, outcome=outcome, event=event, text=text, limit=limit
     )
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         found = newest(session, delivery_page, wanted)
     if as_json:
         show_json(found)

@@ -9,7 +9,8 @@ from jobs.cli.apps import show_app, show_apps
 from jobs.cli.console import (
     AsJson,
     actor,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_json,
     show_table,
 )
@@ -52,7 +53,7 @@ def deploy(
     With --wait the log is shown until the deployment is over, and the exit code is 0 when it is
     live and 1 when it is not.
     """
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.writing() as session:
         found = find_app(session, app)
         wanted = manual_request(ref or found.branch)
@@ -79,7 +80,7 @@ def cancel_deployment(
     as_json: AsJson = False,
 ) -> None:
     """Cancel a deployment that is queued or running."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         cancel(session, find_deployment(session, deployment), actor())
         session.flush()
         view = deployment_view(session, deployment)
@@ -98,7 +99,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how the apps stand, or one app and its deployments."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     if app is not None:
         _one_app(keystone, app, as_json=as_json)
         return
@@ -159,7 +160,7 @@ def logs(
 
     Of an app that was never live, the log of its newest deployment is shown.
     """
-    keystone = open_keystone()
+    keystone = open_to_read()
     deployment = int(of) if of.isdecimal() else _newest_unless_live(keystone, of)
     if deployment is None:
         show_output(keystone, of, tail=tail, following=following)

@@ -1,7 +1,5 @@
 """`keystone env`: the variables an app's container is given."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +10,9 @@ from jobs.cli.console import (
     Removed,
     actor,
     ask_secret,
-    open_keystone,
+    open_to_change,
+    open_to_read,
+    read_text,
     show_done,
     show_json,
     show_table,
@@ -21,6 +21,8 @@ from jobs.environment import Variable, parse_env_file
 from jobs.errors import ConfigurationError
 from jobs.queries import find_app
 from jobs.records.environment import set_variables, unset_variable
+from jobs.runtime import Runtime
+from jobs.settings import AllSettings
 from jobs.views import Page, VariableView
 from jobs.visible import variable_views
 
@@ -49,8 +51,9 @@ def set_variable(
             f"{name}: a secret must not stand on the command line, where every user of this "
             "machine sees it; give its value on standard input"
         )
+    keystone = open_to_change()
     wanted = {name: SecretStr(value) if given else ask_secret(name, whole=True)}
-    views = _set(app, wanted, secret=secret, as_json=as_json)
+    views = _set(keystone, app, wanted, secret=secret, as_json=as_json)
     if as_json:
         show_json(views[0])
         return
@@ -66,21 +69,22 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Set every variable of a `.env` file."""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
-    found = parse_env_file(text)
-    views = _set(app, found, secret=secret, as_json=as_json)
+    keystone = open_to_change()
+    found = parse_env_file(read_text(file))
+    views = _set(keystone, app, found, secret=secret, as_json=as_json)
     told = f"{len(found)} variables are set; `keystone deploy {app}` gives them to it."
     show_done(told, Page[VariableView](items=views), as_json=as_json)
 
 
 def _set(
-    app: str, values: dict[str, SecretStr], *, secret: bool, as_json: bool
+    keystone: Runtime[AllSettings],
+    app: str,
+    values: dict[str, SecretStr],
+    *,
+    secret: bool,
+    as_json: bool,
 ) -> list[VariableView]:
     """Set variables, and give them as a program sees them; none when a person asks."""
-    keystone = open_keystone()
     wanted = {name: Variable(value, secret) for name, value in values.items()}
     with keystone.database.writing() as session:
         found = find_app(session, app)
@@ -101,7 +105,7 @@ def unset(
     as_json: AsJson = False,
 ) -> None:
     """Take a variable away."""
-    with open_keystone().database.writing() as session:
+    with open_to_change().database.writing() as session:
         unset_variable(session, find_app(session, app), name, actor())
     told = f"{name} is gone; `keystone deploy {app}` takes it from the container."
     show_done(told, Removed(removed=name), as_json=as_json)
@@ -110,7 +114,7 @@ def unset(
 @env.command("list")
 def list_variables(app: AppName, *, as_json: AsJson = False) -> None:
     """List an app's variables; secret values are not shown."""
-    keystone = open_keystone()
+    keystone = open_to_read()
     with keystone.database.reading() as session:
         views = variable_views(session, find_app(session, app), keystone.vault)
     if as_json:

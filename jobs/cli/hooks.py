@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.adapters.github_forge import GitHubForge
-from jobs.cli.console import AsJson, actor, open_keystone, show_json
+from jobs.cli.console import AsJson, actor, open_to_change, show_json
 from jobs.hooks import install_hook
 from jobs.queries import find_app
 
@@ -29,7 +29,7 @@ def install(
 
     The repository's token needs Webhooks: read and write (a classic one admin:repo_hook).
     """
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.reading() as session:
         app_id = find_app(session, app).id or 0
     forge = GitHubForge(keystone.settings.github_api_url)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.console import AsJson, actor, open_keystone
+from jobs.cli.console import AsJson, actor, open_to_change
 from jobs.rotation import Rotation, drop_old, rotate
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
@@ -33,7 +33,7 @@ def rotate_key(
     Exits 2 when the keys come from KEYSTONE_SECRET_KEY, and it says what is yours to change; 4 when
     a key cannot be dropped yet or another rotation is under way.
     """
-    keystone = open_keystone()
+    keystone = open_to_change()
     if drop:
         dropped = drop_old(keystone, actor(), wait=_wait)
         typer.echo(json.dumps({"dropped": dropped}) if as_json else _told_of(dropped))

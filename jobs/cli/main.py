@@ -65,6 +65,9 @@ CONTENTS = {
     "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
+    "repository": Entry(
+        "repositories", "List repositories, say which of GitHub's one is, and remove unused ones."
+    ),
     "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
     "deliveries": Entry("deliveries", "Show what GitHub sent and what came of it, newest first."),
     "user": Entry("access", "Add, list, change and remove people who may log in."),
@@ -85,6 +88,9 @@ CONTENTS = {
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
+    "firewall": Entry(
+        "workers", "Keep containers from the cloud's metadata service, alone.", hidden=True
+    ),
     "router": Entry("router", "Run the router alone.", hidden=True),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.console import AsJson, actor, open_keystone, show_json, show_table
+from jobs.cli.console import AsJson, actor, open_to_change, open_to_read, show_json, show_table
 from jobs.cli.following import set_going
 from jobs.errors import ConfigurationError
 from jobs.queries import deployment_view, find_app
@@ -29,7 +29,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Start an earlier release again, as it was, and pause auto-deploy."""
-    keystone = open_keystone()
+    keystone = open_to_change()
     with keystone.database.writing() as session:
         made = roll_back(session, find_app(session, app), release_number(to), actor())
         view = deployment_view(session, made.id or 0)
@@ -57,7 +57,7 @@ def release_number(given: str | None) -> int | None:
 @commands.command()
 def releases(app: AppName, *, as_json: AsJson = False) -> None:
     """List the releases that were live once, newest first."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         views = release_views(session, find_app(session, app))
     if as_json:
         show_json(Page[ReleaseView](items=views))

@@ -14,11 +14,12 @@ from jobs.redaction import Redactor
 from jobs.router_server import (
     confined_router_command,
     router_command,
+    show_configuration,
     wait_for_silence,
     write_configuration,
 )
 from jobs.run_as import run_as
-from jobs.runtime import open_runtime
+from jobs.runtime import open_runtime, open_to_change, open_to_read
 from jobs.settings import Settings, read_settings, split_keys
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -28,7 +29,11 @@ commands = typer.Typer(rich_markup_mode=None)
 def router(
     *,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print the configuration; start nothing.")
+        bool, typer.Option("--print", help="Print the configuration; change nothing.")
+    ] = False,
+    write_only: Annotated[
+        bool,
+        typer.Option("--write", help="Write it and the files it names, for a HAProxy of your own."),
     ] = False,
     confined: Annotated[
         bool, typer.Option("--confined", hidden=True, help="Started by root: do not stay root.")
@@ -36,19 +41,31 @@ def router(
 ) -> None:
     """Run the router alone.
 
-    With --print its configuration is printed, for a HAProxy that somebody else runs.
+    Without an option HAProxy is started. With one of them nothing is started.
     """
     settings = read_settings(Settings, os.environ)
-    set_up_logging(Redactor(split_keys(settings.secret_key)))
     if print_only:
-        typer.echo(write_configuration(open_runtime(settings)).read_text(), nl=False)
-        return
-    wait_for_silence(settings.effective_router_socket)
-    command = _confined_command(settings) if confined else router_command(open_runtime(settings))
-    become(command, without_secrets(os.environ))
+        typer.echo(show_configuration(open_to_read(settings)), nl=False)
+    elif write_only:
+        _write(settings)
+    else:
+        set_up_logging(Redactor(split_keys(settings.secret_key)))
+        wait_for_silence(settings.effective_router_socket)
+        command = _confined(settings) if confined else router_command(open_runtime(settings))
+        become(command, without_secrets(os.environ))
 
 
-def _confined_command(settings: Settings) -> list[str]:
+def _write(settings: Settings) -> None:
+    if not settings.router_socket:
+        raise ConfigurationError(
+            "KEYSTONE_ROUTER_SOCKET is not set: `keystone up` runs a HAProxy of its own, and "
+            "writes its configuration; --print shows it"
+        )
+    path = write_configuration(open_to_change(settings))
+    typer.echo(f"{path} is written: start your HAProxy with it, or have it load it again.")
+
+
+def _confined(settings: Settings) -> list[str]:
     """Have the workers' user write the configuration: root opens no database that others write."""
     users = find_users()
     if users is None:

@@ -7,8 +7,12 @@ from pathlib import Path
 import typer
 from pydantic import SecretStr
 
+from jobs.build_limits import bound_builds
 from jobs.docker_login_copy import sources
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.metadata import unblock_metadata
+from jobs.out_of_memory import go_last
+from jobs.passwords import weakness
 from jobs.queries import webhook_url
 from jobs.records.access import add_user, users
 from jobs.records.audit import KEYSTONE
@@ -39,7 +43,7 @@ def up() -> None:
     lock = take_over(settings.data_dir)
     ensure_port(settings)
     runtime = open_runtime(settings)
-    claim = claim_identity(runtime.identity)
+    claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
     password = ensure_admin(runtime)
     runtime.database.close()
@@ -47,6 +51,7 @@ def up() -> None:
     note_users(settings, users)
     _welcome(settings, password)
     _tell_of_users(users)
+    _prepare_machine(settings, runtime.identity)
     watched = _watched(settings, users)
     watched.login_copy.refresh()
     _tell_parts(settings)
@@ -82,12 +87,18 @@ def ensure_port(settings: AllSettings) -> None:
 
 
 def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
-    """Make the first user unless there are users; give the password if it was made up here."""
+    """Make the first user unless there are users; give the password if it was made up here.
+
+    Raises:
+        ConfigurationError: the password of the settings is needed, and is too easy to guess.
+    """
     given = runtime.settings.admin_password
     password = given if given.get_secret_value() else SecretStr(secrets.token_urlsafe(12))
     with runtime.database.writing() as session:
         if users(session):
             return None
+        if reason := weakness(password.get_secret_value(), [FIRST_ADMIN]):
+            raise ConfigurationError(f"KEYSTONE_ADMIN_PASSWORD: {reason}")
         add_user(session, name=FIRST_ADMIN, role=Role.ADMIN, password=password, actor=KEYSTONE)
     return None if given.get_secret_value() else password
 
@@ -127,3 +138,13 @@ def _tell_parts(settings: AllSettings) -> None:
         del os.environ[name]
     settled = settings.model_copy(update={"admin_password": SecretStr("")})
     os.environ.update(to_environment(settled))
+
+
+def _prepare_machine(settings: AllSettings, identity: str) -> None:
+    """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
+    go_last()
+    for prepare in (bound_builds, *(() if settings.block_metadata else (unblock_metadata,))):
+        try:
+            prepare(settings, identity)
+        except PlatformError as exc:
+            typer.echo(f"keystone: {exc}", err=True)

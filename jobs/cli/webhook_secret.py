@@ -13,7 +13,8 @@ from jobs.cli.console import (
     AsJson,
     actor,
     ask_secret,
-    open_keystone,
+    open_to_change,
+    open_to_read,
     show_done,
     show_facts,
     show_json,
@@ -57,7 +58,7 @@ OverlapHours = Annotated[
 @webhook_secret.command("rotate")
 def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
     """Make another secret and show it, this once; pushes signed with the old one still count."""
-    keystone = open_keystone()
+    keystone = open_to_change()
     secret, view = _rotated(keystone, whose, overlap_hours)
     made = NewWebhookSecretView(
         url=webhook_url(keystone.settings),
@@ -75,8 +76,9 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 @webhook_secret.command("set")
 def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
     """Take a secret of your own, from standard input or a prompt."""
+    keystone = open_to_change()
     secret = ask_secret("webhook secret", confirm=True)
-    _, view = _rotated(open_keystone(), whose, overlap_hours, secret)
+    _, view = _rotated(keystone, whose, overlap_hours, secret)
     told = f"{view.full_name} has it. {_about_older(view.webhook_secret)}"
     show_done(told, view.webhook_secret, as_json=as_json)
 
@@ -84,7 +86,7 @@ def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 @webhook_secret.command("finish")
 def finish(whose: Whose, *, as_json: AsJson = False) -> None:
     """End the time in which older secrets verify as well: GitHub uses the new one."""
-    _, view = _changed(open_keystone(), whose, finish_webhook_rotation)
+    _, view = _changed(open_to_change(), whose, finish_webhook_rotation)
     told = f"Only the newest webhook secret of {view.full_name} verifies now."
     show_done(told, view.webhook_secret, as_json=as_json)
 
@@ -92,7 +94,7 @@ def finish(whose: Whose, *, as_json: AsJson = False) -> None:
 @webhook_secret.command("drop")
 def drop(whose: Whose, *, as_json: AsJson = False) -> None:
     """Take the repository's own secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on."""
-    keystone = open_keystone()
+    keystone = open_to_change()
     drop_own = partial(drop_webhook_secrets, fallback=keystone.settings.webhook_secret)
     _, view = _changed(keystone, whose, drop_own)
     told = f"Only KEYSTONE_WEBHOOK_SECRET verifies deliveries of {view.full_name} now."
@@ -102,7 +104,7 @@ def drop(whose: Whose, *, as_json: AsJson = False) -> None:
 @webhook_secret.command("show")
 def show(whose: Whose, *, as_json: AsJson = False) -> None:
     """Show since when the secret is used, and until when an older one is; never the secret."""
-    with open_keystone().database.reading() as session:
+    with open_to_read().database.reading() as session:
         view = repository_view(session, _id(session, whose))
     if as_json:
         show_json(view.webhook_secret)

@@ -1,4 +1,4 @@
-"""The parts of Keystone that do the work: `worker` and `watcher`."""
+"""The parts of Keystone that do the work: `worker`, `watcher` and `firewall`."""
 
 import os
 
@@ -9,7 +9,7 @@ from jobs.redaction import Redactor
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings, read_settings, split_keys
 from jobs.tasks import opened
-from jobs.watcher import run_watcher
+from jobs.watcher import run_firewall, run_watcher
 from jobs.worker import run_worker
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -25,6 +25,12 @@ def worker() -> None:
 def watcher() -> None:
     """Run the watcher alone."""
     run_watcher(_open())
+
+
+@commands.command(hidden=True)
+def firewall() -> None:
+    """Keep containers from the cloud's metadata service, alone."""
+    run_firewall(_open())
 
 
 def _open() -> Runtime[WorkerSettings]:

@@ -19,7 +19,9 @@ from jobs.demo.traffic import ask
 from jobs.errors import ConfigurationError, PlatformError
 from jobs.folders import ensure_private
 from jobs.naming import network_name
+from jobs.records.engine_items import on_record
 from jobs.router_server import is_free
+from jobs.runtime import OwnSettings, Runtime
 from jobs.settings import PREFIX, AllSettings, read_settings
 from jobs.supervise import keystone_command
 
@@ -133,12 +135,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOPS_WITHIN_S)
 
 
-def clear_engine(identity: str, app: str) -> None:
+def clear_engine(keystone: Runtime[OwnSettings], app: str) -> None:
     """Take off the Docker Engine what the demo has running there; images stay for the next time."""
-    engine = DockerEngine.from_environment(identity)
+    engine = DockerEngine.from_environment(keystone.identity)
     try:
-        for container in engine.containers():
+        found = engine.containers()
+        with keystone.database.reading() as session:
+            made = on_record(session, found)
+        for container in made:
             engine.stop(container.id, grace_s=2)
-        engine.remove_network(network_name(identity, app))
+        engine.remove_network(network_name(keystone.identity, app))
     finally:
         engine.close()

@@ -74,7 +74,7 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
                     threading.Event().wait()
             say("Stopping")
         finally:
-            clear_engine(keystone.identity, APP)
+            clear_engine(keystone, APP)
             keystone.database.close()
     say("Stopped")
 
@@ -101,7 +101,7 @@ def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr,
             app = add_app(
                 session, wanted, ACTOR, settings=keystone.settings, vault=keystone.vault
             ).app
-        secret = webhook_secrets(session, keystone.vault)[app.repository_id][0]
+        secret = webhook_secrets(session, app.repository_id, keystone.vault)[0]
         return secret, app_url(keystone.settings, app.host_port)
 
 

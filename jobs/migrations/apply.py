@@ -2,11 +2,12 @@
 
 import fcntl
 import glob
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
@@ -43,9 +44,14 @@ def _opened(lock_file: Path) -> TextIO:
 def schema_version(database: Database) -> str | None:
     """Give the database's schema version, or None when it is empty."""
     with database.writer_engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return schema_of(connection)
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Give the schema version of an open database, or None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def migrate_to(database: Database, revision: str) -> None:
@@ -64,20 +70,52 @@ def migrate_to(database: Database, revision: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = schema_version(database)
     if version is not None:
-        _ensure_known(version, known)
+        if version not in known:
+            raise newer(version)
         _keep_copy(database, version)
-    with database.writer_engine.connect() as connection:
+    with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        connection.commit()
 
 
-def _ensure_known(version: str, known: Collection[str]) -> None:
-    if version not in known:
-        raise StorageError(
-            f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
-            "install the newer Keystone again, or restore a backup"
-        )
+@contextmanager
+def _tables_rebuilt(database: Database, connection: Connection) -> Iterator[None]:
+    """Do a migration that may rebuild tables, all of it or nothing.
+
+    SQLite changes a table by making another one and dropping the first. With foreign keys enforced
+    that would remove every row that refers to it; so they are checked at the end instead.
+
+    Raises:
+        StorageError: a row would refer to one that is not there.
+
+    Source: https://www.sqlite.org/lang_altertable.html, section 7 (read 2026-11-30).
+    """
+    _enforce_foreign_keys(database, connection, on=False)
+    try:
+        with connection.begin():
+            yield
+            if database.is_sqlite and _has_lost_references(connection):
+                raise StorageError("the database's rows do not fit together; it is not changed")
+    finally:
+        _enforce_foreign_keys(database, connection, on=True)
+
+
+def _has_lost_references(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
+
+
+def _enforce_foreign_keys(database: Database, connection: Connection, *, on: bool) -> None:
+    raw = connection.connection.driver_connection
+    if database.is_sqlite and raw is not None:
+        raw.execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")
+
+
+def newer(version: str) -> StorageError:
+    """Say that this code does not know a database's schema."""
+    return StorageError(
+        f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
+        "install the newer Keystone again, or restore a backup"
+    )
 
 
 def _keep_copy(database: Database, version: str) -> None:

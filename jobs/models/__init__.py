@@ -19,7 +19,7 @@ from jobs.models.apps import (
 )
 from jobs.models.catch_up import BranchHead, CatchUp
 from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
-from jobs.models.keystone import DomainPort, Identity, VaultKey, Vitals
+from jobs.models.keystone import DomainPort, EngineItem, Identity, ItemKind, VaultKey, Vitals
 
 __all__ = [
     "ApiToken",
@@ -34,8 +34,10 @@ __all__ = [
     "Deployment",
     "Domain",
     "DomainPort",
+    "EngineItem",
     "EnvironmentVariable",
     "Identity",
+    "ItemKind",
     "Lease",
     "LoginSession",
     "Release",

@@ -17,6 +17,7 @@ from jobs.states import (
     Capabilities,
     ContainerState,
     Health,
+    IdentitySource,
     OnNewPush,
     Restart,
 )
@@ -34,11 +35,20 @@ class Repository(SQLModel, table=True):
     """A GitHub repository that apps are deployed from."""
 
     __tablename__ = "repositories"
+    # The mirror on disk is named by the id.
+    __table_args__ = (NUMBERS_ONCE,)
 
     id: int | None = Field(default=None, primary_key=True)
-    # Learned from its first delivery.
+    # From GitHub's API or from an operator, never from a delivery.
     github_id: int | None = Field(default=None, unique=True, sa_type=BigInteger)
+    identity_from: IdentitySource | None = Field(default=None, sa_type=WordColumn(IdentitySource))
+    identity_checked_at: datetime | None = None  # when GitHub confirmed it, or an operator gave it
+    identity_due_at: datetime | None = None  # when GitHub is asked next; None: as soon as may be
+    identity_paused_until: datetime | None = None  # until when GitHub is not asked
+    identity_problem: str | None = Field(default=None, max_length=500)
     full_name: str = Field(max_length=200)  # as GitHub spells it
+    # A delivery gave the name to an earlier version, and nobody has confirmed it since.
+    is_name_claimed: bool = False
     name_key: str = Field(max_length=200, unique=True)  # lower case: GitHub ignores case
     git_url: str = Field(max_length=500)
     token_problem: str | None = Field(default=None, max_length=500)  # GitHub's own word

@@ -1,11 +1,21 @@
 """What this Keystone knows of itself."""
 
+import secrets
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import json_column, now
+from jobs.columns import WordColumn, json_column, now
+
+
+class ItemKind(StrEnum):
+    """What a thing on the Docker Engine is."""
+
+    CONTAINER = "container"
+    IMAGE = "image"
+    NETWORK = "network"
 
 
 class DomainPort(SQLModel, table=True):
@@ -24,6 +34,26 @@ class Identity(SQLModel, table=True):
 
     id: int = Field(default=1, primary_key=True)
     name: str = Field(max_length=16)  # six letters, part of every container and image name
+    # Makes the tags of images such that no other app's Dockerfile can guess one.
+    image_key: str = Field(default_factory=lambda: secrets.token_hex(32), max_length=64)
+    # What is on the engine under our names was not all put on record: the sweep does that once.
+    adopts_items: bool = False
+
+
+class EngineItem(SQLModel, table=True):
+    """A thing that Keystone made on the Docker Engine; on record from before it was made.
+
+    A removed app's rows stay, because what they tell of has to be removed yet.
+    """
+
+    __tablename__ = "engine_items"
+
+    kind: ItemKind = Field(primary_key=True, sa_type=WordColumn(ItemKind))
+    name: str = Field(primary_key=True, max_length=200)  # of an image: its id
+    app: str = Field(max_length=63)
+    # Of a container: its id on the engine, as soon as that is known.
+    engine_id: str | None = Field(default=None, max_length=100)
+    made_at: datetime = Field(default_factory=now)
 
 
 class VaultKey(SQLModel, table=True):

@@ -1,5 +1,6 @@
 """Apps and their repositories: made, changed, removed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,16 @@ from jobs.models import (
 )
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.domains import claim_domains, domains_of
-from jobs.records.repositories import make_webhook_secret, set_token
+from jobs.records.repositories import (
+    has_apps,
+    make_webhook_secret,
+    remove_repository,
+    removed_notes,
+    set_token,
+)
+from jobs.records.repository_identity import ask_anew
+from jobs.records.statuses import unsent
+from jobs.repositories import has_token
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.vault import Vault
@@ -48,6 +58,48 @@ class Created:
 
     app: App
     webhook_secret: SecretStr | None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An app that was changed.
+
+    Attributes:
+        lost_token: whether its repository's token stayed behind with the server that it belongs to.
+    """
+
+    app: App
+    lost_token: bool = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What the change has brought with it besides, in sentences."""
+        told = (
+            "the repository is fetched from another server now, so its token was taken away; "
+            f"`keystone app set {self.app.name} --token-stdin` sets another"
+        )
+        return [told] if self.lost_token else []
+
+
+@dataclass(frozen=True)
+class RemovedApp:
+    """An app that is gone.
+
+    Attributes:
+        repository: the name of its repository, if that has gone with it; else None.
+        untold: how many commit statuses GitHub will not be told any more.
+    """
+
+    app: str
+    repository: str | None
+    untold: int
+
+    def notes(self, settings: Settings) -> list[str]:
+        """What went with it, and what is left to do, in sentences."""
+        told = removed_notes(self.repository, settings) if self.repository else []
+        if self.untold:
+            told.append(f"{self.untold} commit statuses were not sent yet, and will not be")
+        return told
 
 
 def add_app(
@@ -91,7 +143,7 @@ def _ensure_room(session: Session, repository: Repository) -> None:
 
 def change_app(
     session: Session, app: App, change: AppChange, actor: Actor, *, settings: Settings, vault: Vault
-) -> App:
+) -> Changed:
     """Change the fields that were given; what the container is made of marks it for a redeploy.
 
     Raises:
@@ -100,11 +152,13 @@ def change_app(
     """
     given = change.given()
     repository = session.get_one(Repository, app.repository_id)
+    lost_token = False
     if git_url := given.pop("git_url", None):
         ensure_scheme(git_url, settings.allowed_git_schemes)
-        _move(session, repository, git_url, actor, vault=vault)
+        lost_token = _move(session, repository, git_url, actor, vault=vault)
     if (token := given.pop("token", None)) is not None:
         set_token(session, repository, token, actor, vault=vault)
+        lost_token = False
     _ensure_kept(given.pop("name", None), app.name, "name", app)
     _ensure_kept(given.pop("repository", None), repository.full_name, "repository", app)
     _ensure_kept(given.pop("host_port", None), app.host_port, "host_port", app)
@@ -117,23 +171,29 @@ def change_app(
         app.configuration += 1
     after = {name: given[name] for name in before}
     note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", before=before, after=after)
-    return app
+    return Changed(app, lost_token)
 
 
 def _move(
     session: Session, repository: Repository, git_url: str, actor: Actor, *, vault: Vault
-) -> None:
+) -> bool:
     """Fetch a repository from elsewhere; its token stays behind when that is another server.
 
     Nobody is shown a token again, so nobody may have it sent to a server of their own either.
+
+    Returns:
+        Whether there was a token, which is gone now.
     """
     before, repository.git_url = repository.git_url, git_url
     if before == git_url:
-        return
+        return False
     target = f"repository:{repository.id}"
     note(session, Tag.REPOSITORY_MOVED, actor, target, before=before, after=git_url)
-    if _origin(before) != _origin(git_url):
-        set_token(session, repository, SecretStr(""), actor, vault=vault)
+    ask_anew(repository)
+    if _origin(before) == _origin(git_url) or not has_token(session, repository):
+        return False
+    set_token(session, repository, SecretStr(""), actor, vault=vault)
+    return True
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -157,8 +217,10 @@ def _assign(session: Session, app: App, values: dict[str, Any]) -> None:
             setattr(app, name, value)
 
 
-def remove_app(session: Session, app: App, actor: Actor) -> None:
+def remove_app(session: Session, app: App, actor: Actor) -> RemovedApp:
     """Forget an app and its history; the watcher removes what it has on the engine.
+
+    A repository goes with its last app, so that no token and no secret stays behind unused.
 
     Raises:
         ConflictError: it is being deployed.
@@ -171,7 +233,14 @@ def remove_app(session: Session, app: App, actor: Actor) -> None:
         raise ConflictError(f"{app.name} is being deployed; cancel #{busy.number} first")
     told = {"port": app.host_port, "before": _shown(session, app)}
     note(session, Tag.APP_REMOVED, actor, f"app:{app.name}", **told)
+    repository = session.get_one(Repository, app.repository_id)
+    untold = unsent(session, app.id or 0)
     session.delete(app)
+    session.flush()
+    if has_apps(session, repository):
+        return RemovedApp(app.name, None, untold)
+    remove_repository(session, repository, actor)
+    return RemovedApp(app.name, repository.full_name, untold)
 
 
 def _shown(session: Session, app: App) -> dict[str, object]:
@@ -182,7 +251,7 @@ def _shown(session: Session, app: App) -> dict[str, object]:
     return {name: value for name, value in known.items() if value != usual[name]}
 
 
-def block_ports(session: Session, ports: list[int]) -> None:
+def block_ports(session: Session, ports: Iterable[int]) -> None:
     """Replace the list of ports that other programs listen on."""
     for row in session.exec(select(BlockedPort)).all():
         session.delete(row)
@@ -222,11 +291,10 @@ def _repository(
     git_url = wanted.git_url or f"https://github.com/{wanted.repository}.git"
     found = session.exec(select(Repository).where(Repository.name_key == key)).first()
     if found is not None:
+        _ensure_same(session, found, wanted)
         if wanted.git_url and wanted.git_url != found.git_url:
-            raise ConflictError(
-                f"git_url: {found.full_name} is fetched from {found.git_url} by its other apps; "
-                "change it there first"
-            )
+            ensure_scheme(git_url, settings.allowed_git_schemes)
+            _move(session, found, git_url, actor, vault=vault)
         return found, None
     ensure_scheme(git_url, settings.allowed_git_schemes)
     repository = Repository(full_name=wanted.repository, name_key=key, git_url=git_url)
@@ -242,3 +310,23 @@ def _repository(
         git_url=git_url,
     )
     return repository, webhook_secret
+
+
+def _ensure_same(session: Session, found: Repository, wanted: AppInput) -> None:
+    """Make sure that the repository here of that name is the one that is meant.
+
+    Raises:
+        ConflictError: it may be another, or is fetched from elsewhere by other apps.
+    """
+    if found.is_name_claimed:
+        raise ConflictError(
+            f"repository: {found.full_name} is a name that a delivery has claimed, and nobody has "
+            f"confirmed: {found.git_url} is behind it; give its GitHub id "
+            f"(`keystone repository set {found.full_name} --github-id N`), or remove its apps"
+        )
+    if not wanted.git_url or wanted.git_url == found.git_url or not has_apps(session, found):
+        return
+    raise ConflictError(
+        f"git_url: {found.full_name} is fetched from {found.git_url} by its other apps; "
+        "change it there first"
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -72,25 +72,33 @@ def differences(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> l
     return [each for each in found if each.fields or each.variables]
 
 
-def apply_apps(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> dict[str, SecretStr]:
-    """Make the apps what the file says; what is so already leaves no trace on record.
+@dataclass
+class Applied:
+    """What applying a file has brought with it.
 
-    Returns:
-        The webhook secrets of repositories that are new, by the app that brought them.
+    Attributes:
+        secrets: the webhook secrets of repositories that are new, by the app that brought them.
+        notes: what else has come of it, in sentences.
+    """
+
+    secrets: dict[str, SecretStr] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def apply_apps(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> Applied:
+    """Make the apps what the file says; what is so already leaves no trace on record.
 
     Raises:
         ConfigurationError: as the single commands would, with the app's place in the file.
         ConflictError: likewise; the transaction must be undone then.
     """
     by_name = {each.name: each for each in wanted}
-    secrets = {}
+    applied = Applied()
     # Whoever takes a domain comes last: another app of the file may be giving it up.
     for difference in sorted(differences(session, wanted, keeper), key=_takes_domains):
         with _placed(difference.app):
-            secret = _apply_one(session, difference, by_name[difference.app], keeper)
-        if secret is not None:
-            secrets[difference.app] = secret
-    return secrets
+            _apply_one(session, difference, by_name[difference.app], keeper, applied)
+    return applied
 
 
 # --- What differs ----------------------------------------------------------------------------
@@ -162,24 +170,29 @@ def _variable(variable: Variable | None, before: Variable | None = None) -> obje
 
 
 def _apply_one(
-    session: Session, difference: Difference, wanted: Wanted, keeper: Keeper
-) -> SecretStr | None:
+    session: Session, difference: Difference, wanted: Wanted, keeper: Keeper, applied: Applied
+) -> None:
     around: dict[str, Any] = {"settings": keeper.settings, "vault": keeper.vault}
-    secret = None
     if difference.action is Action.ADD:
         given = {**wanted.fields, "name": wanted.name, "repository": wanted.repository}
         created = add_app(session, parse_input(AppInput, given), keeper.actor, **around)
-        app, secret = created.app, created.webhook_secret
+        app = created.app
+        if created.webhook_secret is not None:
+            applied.secrets[wanted.name] = created.webhook_secret
     else:
         app = find_app(session, wanted.name)
     if difference.action is Action.CHANGE and difference.fields:
-        given = {name: wanted.fields[name] for name in difference.fields}
-        change_app(session, app, parse_input(AppChange, given), keeper.actor, **around)
+        names = {*difference.fields}
+        if "git_url" in names:
+            # On another server the token that is kept stays behind: the file may name it anew.
+            names |= {TOKEN} & wanted.fields.keys()
+        given = {name: wanted.fields[name] for name in names}
+        changed = change_app(session, app, parse_input(AppChange, given), keeper.actor, **around)
+        applied.notes += changed.notes
     if difference.variables:
         variables = {name: wanted.variables[name] for name in difference.variables}
         set_variables(session, app, variables, keeper.actor, vault=keeper.vault)
     session.flush()
-    return secret
 
 
 def _takes_domains(difference: Difference) -> bool:

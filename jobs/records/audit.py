@@ -15,8 +15,10 @@ class Tag(StrEnum):
     APP_CHANGED = "app.changed"
     APP_REMOVED = "app.removed"
     REPOSITORY_CREATED = "repository.created"
+    REPOSITORY_IDENTIFIED = "repository.identified"
     REPOSITORY_RENAMED = "repository.renamed"
     REPOSITORY_MOVED = "repository.moved"
+    REPOSITORY_REMOVED = "repository.removed"
     REPOSITORY_TOKEN_SET = "repository.token_set"  # noqa: S105
     WEBHOOK_SECRET_ROTATED = "repository.webhook_secret_rotated"  # noqa: S105
     WEBHOOK_SECRET_FINISHED = "repository.webhook_secret_finished"  # noqa: S105

@@ -158,7 +158,9 @@ def _is_known(session: Session, app: App, head: str) -> bool:
 
 
 def note_head(session: Session, app_id: int, ref: str, head: str, *, seen_at: datetime) -> None:
-    """Remember where an app's branch is, whatever was made of it."""
+    """Remember where an app's branch is, whatever was made of it; an app that is gone has none."""
+    if session.get(App, app_id) is None:
+        return
     row = session.get(BranchHead, app_id)
     if row is None:
         session.add(BranchHead(app_id=app_id, ref=ref, commit_sha=head, seen_at=seen_at))

@@ -12,7 +12,6 @@ not known, and is a duplicate.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, or_, select
 
 from jobs.models import App, Delivery, Deployment, Repository
@@ -61,7 +60,6 @@ def accept_push(
     if missed is not None and on_record(session, repository, [envelope.guid]):
         return Receipt(DeliveryOutcome.DUPLICATE, "it has arrived meanwhile")
     actor = CATCHING_UP if missed else Actor("webhook", push.sender, envelope.address)
-    _learn_identity(session, repository, push, actor)
     apps = session.exec(
         select(App).where(App.repository_id == repository.id).order_by(App.name)
     ).all()
@@ -176,35 +174,6 @@ def _queue(
     elif app.on_new_push is OnNewPush.REPLACE:
         replace_running(session, app, deployment)
     return deployment
-
-
-def _learn_identity(session: Session, repository: Repository, push: Push, actor: Actor) -> None:
-    """Keep GitHub's id with the repository, and follow a rename that the id proves.
-
-    What belongs to another repository's row already is left there: the push counts all the same.
-    """
-    key = push.full_name.lower()
-    if repository.github_id is None and repository.name_key == key:
-        is_known = _has_other(session, repository, col(Repository.github_id) == push.github_id)
-        repository.github_id = None if is_known else push.github_id
-    if repository.github_id != push.github_id or repository.full_name == push.full_name:
-        return
-    if not _has_other(session, repository, col(Repository.name_key) == key):
-        note(
-            session,
-            Tag.REPOSITORY_RENAMED,
-            actor,
-            f"repository:{repository.id}",
-            before=repository.full_name,
-            after=push.full_name,
-        )
-        repository.full_name = push.full_name
-        repository.name_key = key
-
-
-def _has_other(session: Session, repository: Repository, condition: ColumnElement[bool]) -> bool:
-    statement = select(Repository.id).where(Repository.id != repository.id, condition)
-    return session.exec(statement).first() is not None
 
 
 def _row(

@@ -4,13 +4,16 @@ import secrets
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
-from sqlmodel import Session, col, delete
+from sqlmodel import Session, col, delete, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
-from jobs.models import Repository, RepositorySecret, SecretKind, TokenUse, now
+from jobs.models import App, Repository, RepositorySecret, SecretKind, TokenUse, now
+from jobs.naming import hooks_page
 from jobs.records.audit import Actor, Tag, note
+from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import tell_again
 from jobs.repositories import valid_webhook_secrets
+from jobs.settings import Settings
 from jobs.vault import Vault
 
 SHORTEST_SECRET = 16
@@ -33,6 +36,42 @@ def find_repository(session: Session, repository_id: int) -> Repository:
     return repository
 
 
+def has_apps(session: Session, repository: Repository) -> bool:
+    """Whether an app is deployed from a repository."""
+    statement = select(App.id).where(App.repository_id == repository.id).limit(1)
+    return session.exec(statement).first() is not None
+
+
+def remove_repository(session: Session, repository: Repository, actor: Actor) -> None:
+    """Forget a repository with its token and secrets; the watcher removes the copy of its source.
+
+    What it has sent and what was done in its name stays on record.
+
+    Raises:
+        ConflictError: an app is deployed from it.
+    """
+    if has_apps(session, repository):
+        raise ConflictError(
+            f"{repository.full_name} has apps; it goes when the last of them is removed"
+        )
+    told = {
+        "full_name": repository.full_name,
+        "git_url": repository.git_url,
+        "github_id": repository.github_id,
+    }
+    note(session, Tag.REPOSITORY_REMOVED, actor, _target(repository), before=told)
+    session.delete(repository)
+
+
+def removed_notes(full_name: str, settings: Settings) -> list[str]:
+    """Say what went with a repository, and what is left to do, in sentences."""
+    page = hooks_page(full_name, settings.github_api_url)
+    return [
+        f"with {full_name} go its token, its webhook secret and the copy of its source",
+        f"remove its webhook on GitHub as well: its deliveries are refused from now on ({page})",
+    ]
+
+
 # --- The token -------------------------------------------------------------------------------
 
 
@@ -51,13 +90,15 @@ def set_token(
         _keep(session, repository, SecretKind.TOKEN, token, vault=vault)
         tell_again(session, repository.id or 0)
     repository.token_problem = repository.token_problem_of = repository.token_expires_at = None
+    ask_anew(repository)
     note(session, Tag.REPOSITORY_TOKEN_SET, actor, _target(repository), set=is_set)
 
 
 def note_token_refused(session: Session, repository_id: int, use: TokenUse, problem: str) -> None:
     """Remember, in its own words, that GitHub or the git server refused a repository's token."""
-    repository = session.get_one(Repository, repository_id)
-    repository.token_problem, repository.token_problem_of = problem[:LONGEST_PROBLEM], use
+    repository = session.get(Repository, repository_id)
+    if repository is not None:  # it may have been removed meanwhile
+        repository.token_problem, repository.token_problem_of = problem[:LONGEST_PROBLEM], use
 
 
 def note_token_works(
@@ -68,7 +109,9 @@ def note_token_works(
     Args:
         expires_at: until when the token works, if GitHub has just said so.
     """
-    repository = session.get_one(Repository, repository_id)
+    repository = session.get(Repository, repository_id)
+    if repository is None:  # it was removed meanwhile
+        return
     if repository.token_problem is not None and repository.token_problem_of in {use, None}:
         repository.token_problem = repository.token_problem_of = None
     if expires_at is not None and repository.token_expires_at != expires_at:
@@ -173,7 +216,7 @@ def forget_expired(session: Session) -> None:
 
 
 def _webhook_secrets(session: Session, repository: Repository) -> list[RepositorySecret]:
-    return [row for row in valid_webhook_secrets(session) if row.repository_id == repository.id]
+    return valid_webhook_secrets(session, [repository.id])
 
 
 def _ensure_fit(secret: SecretStr) -> None:
@@ -183,10 +226,12 @@ def _ensure_fit(secret: SecretStr) -> None:
             f"secret: give at least {SHORTEST_SECRET} characters; whoever guesses it can deploy "
             "what they like"
         )
-    if len(value) > LONGEST_SECRET or not value.isprintable() or value != value.strip():
+    is_plain = value.isascii() and value.isprintable() and value == value.strip()
+    if len(value) > LONGEST_SECRET or not is_plain:
+        # GitHub refuses some characters beyond ASCII, and a form may write others in another way.
         raise ConfigurationError(
-            f"secret: give at most {LONGEST_SECRET} characters on one line, without spaces at its "
-            "ends"
+            f"secret: give at most {LONGEST_SECRET} ASCII characters on one line, without spaces "
+            "at its ends"
         )
 
 

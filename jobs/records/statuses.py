@@ -32,8 +32,10 @@ def announce(session: Session, deployment: Deployment, words: str = "") -> None:
 def settle(
     session: Session, status_id: int, *, posted_at: datetime | None = None, error: str = ""
 ) -> None:
-    """Close a status: it was posted, or it never will be."""
-    status = session.get_one(CommitStatus, status_id)
+    """Close a status: it was posted, or it never will be. One whose app is gone is gone, too."""
+    status = session.get(CommitStatus, status_id)
+    if status is None:
+        return
     status.attempts += 1
     status.posted_at = posted_at
     status.error = error[:500]
@@ -41,11 +43,24 @@ def settle(
 
 
 def postpone(session: Session, status_id: int, *, until: datetime, error: str) -> None:
-    """Have a status tried again later."""
-    status = session.get_one(CommitStatus, status_id)
+    """Have a status tried again later, unless its app is gone."""
+    status = session.get(CommitStatus, status_id)
+    if status is None:
+        return
     status.attempts += 1
     status.error = error[:500]
     status.next_attempt_at = until
+
+
+def unsent(session: Session, app_id: int) -> int:
+    """Count what GitHub has not been told of an app yet."""
+    statement = (
+        select(func.count())
+        .select_from(CommitStatus)
+        .join(Deployment, col(Deployment.id) == CommitStatus.deployment_id)
+        .where(Deployment.app_id == app_id, col(CommitStatus.next_attempt_at).is_not(None))
+    )
+    return session.exec(statement).one()
 
 
 def tell_again(session: Session, repository_id: int) -> None:

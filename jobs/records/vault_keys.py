@@ -66,19 +66,31 @@ def ensure_keys(session: Session, vault: Vault, settings: Settings) -> None:
     Raises:
         ConfigurationError: one is missing; it says which, and how to give it back.
     """
+    used, unused = look_at_keys(session, vault, settings)
+    forget_keys(session, unused)
+    for name in used:
+        remember_key(session, name)
+
+
+def look_at_keys(session: Session, vault: Vault, settings: Settings) -> tuple[set[str], set[str]]:
+    """Make sure that every key is here that rows are sealed with.
+
+    Returns:
+        The fingerprints of the keys to be known by name, and of those that nothing needs any more.
+
+    Raises:
+        ConfigurationError: one is missing; it says which, and how to give it back.
+    """
     ring = vault.fingerprints
     known = set(session.exec(select(VaultKey.fingerprint)).all())
     missing = known.difference(ring)
-    used: set[str | None] = {ring[0]}
+    used = {ring[0]}
     if missing or not known:
         counts = count_by_key(session, vault)
         if counts[None]:
             raise ConfigurationError(complaint(session, counts[None], vault, settings))
-        used |= counts.keys()
-        forget_keys(session, missing)
-    for name in used:
-        if name is not None:
-            remember_key(session, name)
+        used |= {name for name in counts if name is not None}
+    return used, missing
 
 
 def remember_key(session: Session, name: str) -> None:

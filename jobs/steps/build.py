@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jobs.adapters.buildkit.failures import MAKE_ROOM, NO_SPACE
 from jobs.adapters.ports import BuildSpec, Commit, Tree
 from jobs.errors import BuildError, DockerError
-from jobs.naming import COMMIT_LABEL, image_repository, labels
+from jobs.naming import COMMIT_LABEL, image_repository, image_tag, labels
 from jobs.plan import Plan
 from jobs.states import StepName
 from jobs.work import StepRecord, Work
@@ -102,12 +102,16 @@ def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
     repository = image_repository(plan.identity, plan.app)
     recipe = plan.recipe
     return BuildSpec(
-        tag=f"{repository}:{commit.sha[:12]}-{recipe.digest}",
+        tag=image_tag(repository, commit.sha, recipe.digest, plan.image_key),
         dockerfile=recipe.build.dockerfile,
         labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
-        cache_key=repository,
+        # Not by the app's name: another app may get that when this one is removed.
+        cache_key=f"keystone-{plan.identity}-{plan.app_id}",
         target=recipe.build.build_target,
         args=recipe.args,
         secrets=recipe.secrets,
         deadline_s=recipe.build.build_timeout_s,
+        limits=plan.bounds.limits,
+        cgroup=plan.bounds.group,
+        is_shared_cgroup=plan.bounds.is_shared,
     )

@@ -1,10 +1,14 @@
 """release: bind the image to the app's configuration of this moment, under a number of its own."""
 
+from sqlmodel import Session
+
 from jobs.adapters.ports import Commit
 from jobs.environment import seal_environment
 from jobs.models import Release
+from jobs.naming import shown_tag
 from jobs.plan import Candidate, candidate
-from jobs.records.deployments import record_release
+from jobs.records.deployments import Grip, record_release
+from jobs.records.engine_items import note_image
 from jobs.states import StepName
 from jobs.steps.build import BuiltImage
 from jobs.work import Work
@@ -16,7 +20,7 @@ def make_release(work: Work, commit: Commit, image: BuiltImage) -> Candidate:
     """Write down the release; nothing in it ever changes again."""
     plan = work.plan
     release = work.record(
-        record_release,
+        _record,
         Release(
             app_id=plan.app_id,
             number=0,
@@ -29,6 +33,12 @@ def make_release(work: Work, commit: Commit, image: BuiltImage) -> Candidate:
             container=plan.container.model_dump(mode="json"),
             environment=seal_environment(plan.environment, work.vault),
         ),
+        plan.app,
     )
-    work.say(STEP, f"release v{release.number}: image {image.tag}")
+    work.say(STEP, f"release v{release.number}: image {shown_tag(image.tag)}")
     return candidate(release, plan.environment)
+
+
+def _record(session: Session, grip: Grip, release: Release, app: str) -> Release:
+    note_image(session, app, release.image_id)
+    return record_release(session, grip, release)

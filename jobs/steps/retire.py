@@ -2,6 +2,7 @@
 
 from jobs.draining import drain
 from jobs.models import App
+from jobs.naming import shown_tag
 from jobs.plan import LiveContainer
 from jobs.releases import outdated_images
 from jobs.states import StepName
@@ -69,4 +70,4 @@ def _drop_images(work: Work) -> None:
     there = {tag for image in work.tools.engine.images() for tag in image.tags}
     for tag in there.intersection(outdated):
         work.tools.engine.remove_image(tag)
-        work.say(STEP, f"removed the image {tag}")
+        work.say(STEP, f"removed the image {shown_tag(tag)}")

@@ -1,11 +1,17 @@
 """start: run the release's container beside the one that serves."""
 
+from functools import partial
+
 from pydantic import SecretStr
+from sqlmodel import Session
 
 from jobs.adapters.ports import Container, ContainerSpec
+from jobs.errors import DockerError
 from jobs.naming import container_name, labels, network_name, volume_name
 from jobs.plan import Candidate, Plan
-from jobs.states import StepName, Trigger
+from jobs.records.deployments import Grip, hold
+from jobs.records.engine_items import note_made, note_making, on_record
+from jobs.states import ContainerState, StepName, Trigger
 from jobs.work import Work
 
 STEP = StepName.START
@@ -16,7 +22,7 @@ def start(work: Work, candidate: Candidate) -> Container:
 
     Raises:
         StartError: its command cannot be run.
-        DockerError: the engine failed.
+        DockerError: the engine failed, or the container's name is taken.
     """
     work.ensure_held()
     container = _start_kept(work) or _start_new(work, candidate)
@@ -38,8 +44,37 @@ def _start_kept(work: Work) -> Container | None:
 def _start_new(work: Work, candidate: Candidate) -> Container:
     plan, engine = work.plan, work.tools.engine
     spec = container_spec(plan, candidate)
+    _make_way(work, spec.name)
+    work.record(_note_making, plan, spec.name)
     engine.ensure_network(spec.network, labels(plan.identity, plan.app))
-    return engine.start(spec)
+    container = engine.start(spec)
+    work.pending.append(partial(note_made, container=container))
+    return container
+
+
+def _make_way(work: Work, name: str) -> None:
+    """Remove what an earlier attempt at this deployment has left under the container's name.
+
+    Raises:
+        DockerError: it is somebody else's.
+    """
+    engine = work.tools.engine
+    found = engine.inspect(name)
+    if found.state is ContainerState.MISSING:
+        return
+    with work.database.reading() as session:
+        ours = on_record(session, [found])
+    if not ours:
+        raise DockerError(
+            f"there is a container {name} that Keystone did not make; "
+            "rename or remove it, then deploy again"
+        )
+    engine.stop(found.id, grace_s=0)
+
+
+def _note_making(session: Session, grip: Grip, plan: Plan, name: str) -> None:
+    hold(session, grip)
+    note_making(session, plan.identity, plan.app, name)
 
 
 def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:

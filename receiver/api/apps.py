@@ -5,7 +5,7 @@ from starlette.responses import Response
 from jobs.app_input import AppChange, AppInput
 from jobs.queries import app_view, app_views, find_app, webhook_url
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.views import AppView, Page, WebhookView
+from jobs.views import AppView, Page, RemovedView, WebhookView
 from receiver.routing import Call, Nothing, json_response
 
 
@@ -39,21 +39,33 @@ def show_app(call: Call[Nothing]) -> AppView:
 
 
 def update_app(call: Call[AppChange]) -> AppView:
-    """Change the fields that are given; what the container is made of needs a new deployment."""
+    """Change the fields that are given; what the container is made of needs a new deployment.
+
+    A `git_url` on another server takes the repository's token away; `notes` says so.
+    """
     with call.writing() as session:
-        app = find_app(session, call.name())
-        change_app(
+        changed = change_app(
             session,
-            app,
+            find_app(session, call.name()),
             call.given,
             call.actor,
             settings=call.settings,
             vault=call.runtime.vault,
         )
-        return app_view(session, app.name, call.settings)
+        view = app_view(session, changed.app.name, call.settings)
+    return view.model_copy(update={"notes": changed.notes})
 
 
-def delete_app(call: Call[Nothing]) -> None:
-    """Forget an app and its history, and stop what of it runs."""
+def delete_app(call: Call[Nothing]) -> RemovedView:
+    """Forget an app and its history, and stop what of it runs.
+
+    Where it is the last app of its repository, that goes too: with its token, its webhook secret
+    and the copy of its source. Its webhook on GitHub stays, and is yours to remove.
+    """
     with call.writing() as session:
-        remove_app(session, find_app(session, call.name()), call.actor)
+        removed = remove_app(session, find_app(session, call.name()), call.actor)
+    return RemovedView(
+        removed=removed.app,
+        repository_removed=removed.repository,
+        notes=removed.notes(call.settings),
+    )

@@ -11,19 +11,53 @@ from jobs.records.repositories import (
     drop_webhook_secrets,
     find_repository,
     finish_webhook_rotation,
+    remove_repository,
+    removed_notes,
     rotate_webhook_secret,
     set_token,
 )
+from jobs.records.repository_identity import set_github_id
 from jobs.repositories import repository_view, repository_views
-from jobs.views import NewWebhookSecretView, Page, RepositoryView
+from jobs.views import NewWebhookSecretView, Page, RemovedView, RepositoryView
 from receiver.routing import Call, Nothing
-from receiver.schemas import OverlapInput, RepositoryTokenInput, WebhookSecretInput
+from receiver.schemas import (
+    OverlapInput,
+    RepositoryChange,
+    RepositoryTokenInput,
+    WebhookSecretInput,
+)
 
 
 def list_repositories(call: Call[Nothing]) -> Page[RepositoryView]:
     """List the repositories, by name."""
     with call.reading() as session:
         return Page[RepositoryView](items=repository_views(session))
+
+
+def change_repository(call: Call[RepositoryChange]) -> RepositoryView:
+    """Say which of GitHub's repositories it is, by GitHub's id, where Keystone may not ask GitHub.
+
+    Null forgets the id that is known; GitHub is asked for it then. No delivery ever changes it.
+    """
+    with call.writing() as session:
+        repository = find_repository(session, call.id())
+        set_github_id(session, repository, call.given.github_id, call.actor)
+        session.flush()
+        return repository_view(session, call.id())
+
+
+def delete_repository(call: Call[Nothing]) -> RemovedView:
+    """Forget a repository that no app is deployed from, with its token and webhook secret.
+
+    One that has apps goes with the last of them (409).
+    """
+    with call.writing() as session:
+        repository = find_repository(session, call.id())
+        remove_repository(session, repository, call.actor)
+    name = repository.full_name
+    return RemovedView(
+        removed=name, repository_removed=name, notes=removed_notes(name, call.settings)
+    )
 
 
 def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:

@@ -163,6 +163,10 @@ class Keystone:
         self.data_dir = data_dir
         self._environment["KEYSTONE_DATA_DIR"] = str(data_dir)
 
+    def mirrors(self) -> list[str]:
+        """Name the copies of repositories on the disk."""
+        return sorted(path.name for path in (self.data_dir / "mirrors").glob("*.git"))
+
     def log(self) -> str:
         """Give what all of its processes have said."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
@@ -188,6 +192,12 @@ class Keystone:
                 lambda: not belongings.everything(),
                 timeout=CLEARED_WITHIN_S,
                 what=f"removed apps leave nothing on the engine: {belongings.everything()}",
+                pause_s=0.5,
+            )
+            until(
+                lambda: not self.mirrors(),
+                timeout=CLEARED_WITHIN_S,
+                what=f"removed repositories leave no source code: {self.mirrors()}",
                 pause_s=0.5,
             )
         finally:

@@ -87,6 +87,13 @@ BROKEN_BODIES = (
     ),
     b"{" + b",".join(b'"k%d":1' % n for n in range(20_000)) + b"}",
 )
+CLAIMS = (
+    b'{"repository":{"id":1,"full_name":"octo/web"}}',
+    b'"repository":{"full_name":"\\u006f',
+    b"%22repository%22%3A%7B%22id%22%3A",
+    b'"repository" ' + b" " * 30,
+    b'"full_name":"x/y",',
+)
 ODD_VALUES: Sequence[object] = (
     *(None, True, -1, 2**63, 10**400, 1e-320, "", "\0", "\ud800", "\u202eevil", "x" * 2000),
     *("../../etc/passwd", "$(id)", "--upload-pack=id", "http://169.254.169.254/", "https://[x"),
@@ -178,6 +185,17 @@ def _unsigned(rng: Random, known: Known) -> Attack:
     return Attack("mis-signed", _request("POST", "/webhooks/github", headers, body))
 
 
+def _claiming(rng: Random, known: Known) -> Attack:
+    """Claim to be of many repositories, or of a known one, in a body that nobody has signed."""
+    body = rng.choice(CLAIMS) * rng.randrange(1, 20_000)
+    if rng.random() < 0.3:
+        body += known.push
+    kind = rng.choice(("application/json", "application/x-www-form-urlencoded"))
+    signed = {"X-Hub-Signature-256": f"sha256={rng.randrange(16**64):064x}", "Content-Type": kind}
+    raw = _request("POST", "/webhooks/github", {**known.push_headers, **signed}, body)
+    return Attack("claiming", raw)
+
+
 def _replayed(rng: Random, known: Known) -> Attack:
     odd = {
         "X-GitHub-Delivery": f"{rng.randrange(2**32):08x}",
@@ -239,7 +257,7 @@ def _slow(_rng: Random, _known: Known) -> Attack:
 
 
 MAKERS: Sequence[Callable[[Random, Known], Attack]] = (
-    *(_odd_address, _odd_headers, _no_http, _unsigned, _replayed),
+    *(_odd_address, _odd_headers, _no_http, _unsigned, _claiming, _replayed),
     *(_hostile_fields, _form, _compressed, _too_large, _cut, _slow),
 )
-WEIGHTS = (300, 200, 100, 100, 60, 150, 50, 20, 10, 50, 0.3)
+WEIGHTS = (300, 200, 100, 100, 40, 60, 150, 50, 20, 10, 50, 0.3)

@@ -20,6 +20,9 @@ UNAUTHORIZED = 401
 WITHIN_S = 60.0
 
 
+UNSIGNED = "unsigned"
+
+
 class Unsigned(Delivery):
     """A delivery without a signature."""
 
@@ -30,12 +33,16 @@ class Unsigned(Delivery):
 
 
 def kinds(project: Project) -> Mapping[str, Delivery]:
-    """Give one delivery of each kind that is refused; their bodies are of one length."""
+    """Give one delivery of each kind that is refused; their bodies are of one length.
+
+    The first is refused by its form, before its body is read, which tells nobody anything. The
+    others might be signed, and must cost the same.
+    """
     known = project.payload("a" * 40)
     stranger = replace(known, repository_id=known.repository_id + 1)
     body, wrong = encoded(known.to_json()), secrets.token_hex(32)
     return {
-        "unsigned": Unsigned(body, ""),
+        UNSIGNED: Unsigned(body, ""),
         "signed with another secret": Delivery(body, wrong),
         "signed with an empty secret": Delivery(body, ""),
         "of an unknown repository": Delivery(encoded(stranger.to_json()), wrong),
@@ -52,9 +59,12 @@ def run() -> bool:
         ["", "median", "p99"],
         [[name, ms(median(found)), ms(percentile(found, 99))] for name, found in times.items()],
     )
-    slowest, quickest = (pick(map(median, times.values())) for pick in (max, min))
+    medians = {name: median(found) for name, found in times.items()}
+    unsigned = medians.pop(UNSIGNED)
+    slowest, quickest = max(medians.values()), min(medians.values())
     say(f"\n  slowest / quickest: {slowest / quickest:.3f} (goal: at most {1 + APART:.2f})")
-    return slowest / quickest <= 1 + APART
+    say(f"  {UNSIGNED}: {ms(unsigned)} ms (goal: less than the others)")
+    return slowest / quickest <= 1 + APART and unsigned < quickest
 
 
 def measure(

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.naming import labels
-from tests.enginebench import IDENTITY, build, sweep
+from tests.enginebench import IDENTITY, build, sweep, tag_of
 from tests.images import app_files
 
 
@@ -29,7 +29,7 @@ def engine(client: docker.DockerClient) -> DockerEngine:
 @pytest.fixture(scope="module")
 def image(engine: DockerEngine) -> str:
     """A web server that works."""
-    return build(engine, app_files("one"), tag=f"keystone-{IDENTITY}/web:good")
+    return build(engine, app_files("one"), tag=tag_of("good"))
 
 
 @pytest.fixture

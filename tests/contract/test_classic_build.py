@@ -17,14 +17,14 @@ from jobs.adapters.ports import BuildSpec, Tree
 from jobs.errors import BuildError, CancelledError, DockerError, GitError
 from jobs.naming import labels
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, build, dockerfile, long_sleep, sweep, wait_until
+from tests.enginebench import IDENTITY, build, dockerfile, long_sleep, sweep, tag_of, wait_until
 from tests.images import AppFiles, app_files
 from tests.processes import processes_about
 from tests.trees import BrokenTree, MemoryTree
 
 pytestmark = pytest.mark.docker
 
-TAG = f"keystone-{IDENTITY}/web:classic"
+TAG = tag_of("classic")
 SPEC = BuildSpec(TAG, "Dockerfile", labels(IDENTITY, "web"), deadline_s=60)
 
 

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.ports import Container, ContainerSpec
 from jobs.errors import DockerError, StartError
-from jobs.naming import IDENTITY_LABEL, labels
+from jobs.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from jobs.trials import ends_counted
-from tests.enginebench import IDENTITY, build, dockerfile, wait_until
+from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
 from tests.images import app_files
 
 pytestmark = pytest.mark.docker
@@ -30,12 +30,13 @@ pytestmark = pytest.mark.docker
 @pytest.fixture
 def spec(image: str, network: str) -> Iterator[ContainerSpec]:
     """A container that works; stopped when the test ends."""
+    deployment = 1 + secrets.randbelow(10**9)
     spec = ContainerSpec(
-        name=f"keystone-{IDENTITY}-web-{secrets.token_hex(3)}",
+        name=container_name(IDENTITY, "web", deployment),
         image=image,
         network=network,
         port=8100,
-        labels=labels(IDENTITY, "web", 7),
+        labels=labels(IDENTITY, "web", deployment),
         memory_mb=64,
     )
     yield spec
@@ -80,7 +81,7 @@ def test_unknown_image_is_none_and_its_removal_fine(engine: DockerEngine) -> Non
 
 
 def test_removed_tag_is_gone(engine: DockerEngine) -> None:
-    tag = f"keystone-{IDENTITY}/gone:1"
+    tag = tag_of("gone")
     build(engine, dockerfile(), tag=tag)
 
     engine.remove_image(tag)
@@ -132,7 +133,9 @@ def test_container_has_every_limit_and_precaution(
 
 def test_two_containers_of_an_app_run_at_once(engine: DockerEngine, spec: ContainerSpec) -> None:
     first = engine.start(spec)
-    second = engine.start(replace(spec, name=f"{spec.name}-b"))
+    # Ten times the number, and more than any that the fixture gives.
+    ours = labels(IDENTITY, "web", 10**10)
+    second = engine.start(replace(spec, name=container_name(IDENTITY, "web", 10**10), labels=ours))
 
     assert first.ip != second.ip
     assert {first.id, second.id} <= {container.id for container in engine.containers()}
@@ -244,12 +247,15 @@ def test_no_value_is_quoted_for_a_bad_variable(engine: DockerEngine, spec: Conta
     assert "geheim" not in str(failure.value)
 
 
-def test_leftover_of_the_same_name_is_replaced(engine: DockerEngine, spec: ContainerSpec) -> None:
-    leftover = engine.start(spec)
-    started = engine.start(spec)
+def test_name_that_is_taken_is_refused_and_its_owner_left_alone(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    first = engine.start(spec)
 
-    assert started.id != leftover.id
-    assert engine.inspect(leftover.id).state is ContainerState.MISSING
+    with pytest.raises(DockerError, match=f"{spec.name}.* is already in use"):
+        engine.start(spec)
+
+    assert engine.inspect(first.id).state is ContainerState.RUNNING
 
 
 def test_kept_container_is_started_again_by_the_engine(
@@ -343,7 +349,7 @@ def test_volume_outlives_its_container(
 def test_a_volume_without_a_name_goes_with_its_container(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
-    image = build(engine, dockerfile("VOLUME /scratch"), tag=f"keystone-{IDENTITY}/web:volume")
+    image = build(engine, dockerfile("VOLUME /scratch"), tag=tag_of("volume"))
     started = engine.start(replace(spec, image=image, command=("/web",)))
     (mount,) = client.containers.get(started.id).attrs["Mounts"]
 
@@ -438,7 +444,7 @@ def test_usage_counts_what_is_ours_and_all_build_cache(
     engine.start(spec)
     usage = engine.usage()
 
-    assert usage.images == len(engine.images())
+    assert usage.images == len([image for image in engine.images() if image.tags])
     assert usage.containers == len(engine.containers()) >= 1
     assert usage.image_bytes > 500_000  # one web server at least
     assert usage.cache_bytes > 500_000

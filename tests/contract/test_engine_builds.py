@@ -25,6 +25,7 @@ from tests.enginebench import (
     ignore,
     long_sleep,
     printed,
+    tag_of,
     wait_until,
 )
 from tests.images import AppFiles, app_files
@@ -336,7 +337,7 @@ def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngi
 
     def run(name: str) -> None:
         ours = DockerEngine.from_environment(IDENTITY)
-        results[name] = build(ours, app_files(name), tag=f"keystone-{IDENTITY}/{name}:1")
+        results[name] = build(ours, app_files(name), tag=tag_of(name))
         ours.close()
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("left", "right")]
@@ -346,4 +347,4 @@ def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngi
         thread.join(120)
 
     assert results["left"] != results["right"]
-    assert engine.image_id(f"keystone-{IDENTITY}/left:1") == results["left"]
+    assert engine.image_id(tag_of("left")) == results["left"]

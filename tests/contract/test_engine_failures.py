@@ -12,7 +12,7 @@ from jobs.adapters.classic_build import ClassicBuilder
 from jobs.adapters.docker_engine import DockerEngine, engine_address
 from jobs.adapters.ports import BuildSpec, ContainerSpec
 from jobs.errors import DockerError
-from jobs.naming import labels
+from jobs.naming import container_name, labels, network_name
 from jobs.states import ContainerState
 from jobs.stopping import StopSignal
 from tests.dockerd import PrivateEngine, private_engine
@@ -94,8 +94,9 @@ def test_nothing_is_built_or_started_on_a_full_disk_and_nothing_left_behind(
     private: PrivateEngine, engine: DockerEngine
 ) -> None:
     image = build(engine, app_files("one"))
-    engine.ensure_network("keystone-full", LABELS)
-    spec = ContainerSpec("keystone-full", image, "keystone-full", 8000, LABELS)
+    network, name = network_name(IDENTITY, "web"), container_name(IDENTITY, "web", 1)
+    engine.ensure_network(network, labels(IDENTITY, "web"))
+    spec = ContainerSpec(name, image, network, 8000, labels(IDENTITY, "web", 1))
     fill(private)
 
     with pytest.raises(DockerError, match=FULL):
@@ -104,5 +105,5 @@ def test_nothing_is_built_or_started_on_a_full_disk_and_nothing_left_behind(
         build(engine, dockerfile('RUN ["/web", "say", "never"]'))
 
     (private.data_root / "filler").unlink()
-    assert engine.inspect("keystone-full").state is ContainerState.MISSING
+    assert engine.inspect(name).state is ContainerState.MISSING
     assert engine.start(spec).state is ContainerState.RUNNING

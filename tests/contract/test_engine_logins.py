@@ -14,7 +14,7 @@ from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError
 from jobs.naming import labels
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, build
+from tests.enginebench import IDENTITY, build, tag_of
 from tests.images import AppFiles, app_files
 from tests.registry import CONTENT, FILE, PASSWORD, USER, Registry, running_registry
 from tests.trees import MemoryTree
@@ -106,7 +106,7 @@ def test_older_builder_uses_the_login_too(
     file.write_text(json.dumps({"auths": {registry.host: {"auth": registry.auth}}}))
     # A version from before build sessions, as a very old engine would agree on.
     builder = Builder(engine_address(client.api), "1.38", file)
-    tag = f"keystone-{IDENTITY}/older:1"
+    tag = tag_of("older")
     spec = BuildSpec(tag, "Dockerfile", labels(IDENTITY, "web"), deadline_s=60)
     lines: list[str] = []
 

@@ -14,7 +14,7 @@ from jobs.adapters.docker_engine import DockerEngine, engine_address
 from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError, DockerError
 from jobs.stopping import StopSignal
-from tests.enginebench import IDENTITY, build, ignore
+from tests.enginebench import build, ignore, tag_of
 from tests.images import AppFiles
 from tests.trees import MemoryTree
 
@@ -32,7 +32,7 @@ def builder(
     if request.param == "BuildKit":
         return lambda files: build(engine, files)
     older = ClassicBuilder(engine_address(client.api), client.api.api_version)
-    spec = BuildSpec(f"keystone-{IDENTITY}/web:1", "Dockerfile", deadline_s=60)
+    spec = BuildSpec(tag_of("1"), "Dockerfile", deadline_s=60)
     return lambda files: older.build(spec, MemoryTree(files), log=ignore, stop=StopSignal())
 
 

@@ -10,14 +10,14 @@ from docker.transport import UnixHTTPAdapter
 
 from jobs.adapters.docker_engine import DockerEngine
 from jobs.adapters.ports import Container, ContainerSpec
-from jobs.naming import labels
+from jobs.naming import container_name, labels, network_name
 from jobs.states import ContainerState
 from tests.enginebench import IDENTITY, build, sweep, wait_until
 from tests.images import app_files
 
 pytestmark = pytest.mark.docker
 
-NAME = f"keystone-{IDENTITY}-changeless"
+NETWORK = network_name(IDENTITY, "web")
 
 
 class ChangelessEngine(UnixHTTPAdapter):
@@ -43,8 +43,9 @@ def engine() -> Iterator[DockerEngine]:
 
 def start(engine: DockerEngine, *, behaviour: str = "") -> Container:
     image = build(engine, app_files("one", behaviour=behaviour))
-    engine.ensure_network(NAME, labels(IDENTITY, "web"))
-    return engine.start(ContainerSpec(NAME, image, NAME, 8000, labels(IDENTITY, "web")))
+    engine.ensure_network(NETWORK, labels(IDENTITY, "web"))
+    name, ours = container_name(IDENTITY, "web", 1), labels(IDENTITY, "web", 1)
+    return engine.start(ContainerSpec(name, image, NETWORK, 8000, ours))
 
 
 def test_container_is_ended_and_removed(engine: DockerEngine) -> None:

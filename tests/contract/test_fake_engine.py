@@ -6,9 +6,11 @@ can show has files of its own.
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from typing import Protocol
 
 import docker
 import pytest
@@ -25,10 +27,10 @@ from jobs.errors import (
     DockerError,
     StartError,
 )
-from jobs.naming import IDENTITY_LABEL, labels
+from jobs.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import ContainerState
 from jobs.stopping import StopSignal
-from tests.enginebench import wait_until
+from tests.enginebench import tag_of, wait_until
 from tests.fakes import (
     Behaviour,
     FakeEngine,
@@ -40,12 +42,86 @@ IDENTITY = f"f{secrets.token_hex(4)}"
 REAL = pytest.param("real", marks=pytest.mark.docker)
 
 
+class Hand(Protocol):
+    """Somebody with a Docker command line."""
+
+    def run(self, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Start a container of an image, and give its id."""
+
+    def is_running(self, container_id: str) -> bool:
+        """Whether a container runs."""
+
+    def tag(self, image: str, tag: str) -> None:
+        """Give an image one more tag."""
+
+    def tags(self, image: str) -> set[str]:
+        """Give the tags of an image."""
+
+
+class RealHand:
+    """Somebody at the real engine."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self._started: list[str] = []
+
+    def run(self, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Start it, with the image's labels besides."""
+        made = self._client.containers.run(image, name=name, labels=dict(labels), detach=True)
+        self._started.append(str(made.id))
+        return self._started[-1]
+
+    def is_running(self, container_id: str) -> bool:
+        """Ask the engine."""
+        return bool(self._client.api.inspect_container(container_id)["State"]["Running"])
+
+    def tag(self, image: str, tag: str) -> None:
+        """Tag it."""
+        repository, _, version = tag.partition(":")
+        self._client.api.tag(image, repository, version)
+
+    def tags(self, image: str) -> set[str]:
+        """Ask for them."""
+        return set(self._client.images.get(image).tags)
+
+    def clear_away(self) -> None:
+        """Remove what was started."""
+        for each in self._started:
+            self._client.api.remove_container(each, force=True)
+
+
+class FakeHand:
+    """Somebody at the fake engine."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def run(self, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Start it, with the image's labels besides."""
+        inherited = self._engine.all_images[image].labels
+        return self._engine.add_container(name, {**inherited, **labels})
+
+    def is_running(self, container_id: str) -> bool:
+        """Look."""
+        return self._engine.all_containers[container_id].about.state is ContainerState.RUNNING
+
+    def tag(self, image: str, tag: str) -> None:
+        """Tag it."""
+        found = self._engine.all_images[image]
+        self._engine.add_image(image, found.labels, *found.tags, tag)
+
+    def tags(self, image: str) -> set[str]:
+        """Look at them."""
+        return set(self._engine.all_images[image].tags)
+
+
 @dataclass
 class EngineBench:
-    """An engine, and how to have an app behave in it."""
+    """An engine, how to have an app behave in it, and what others do there."""
 
     engine: Engine
     prepare: Callable[[Behaviour], None]
+    hand: Hand
 
     def build(
         self,
@@ -56,7 +132,7 @@ class EngineBench:
         app: str = "web",
     ) -> str:
         spec = BuildSpec(
-            tag=f"keystone-{IDENTITY}/{app}:{tag}",
+            tag=tag_of(tag, app=app, identity=IDENTITY),
             dockerfile="Dockerfile",
             labels=labels(IDENTITY, app),
             cache_key=IDENTITY,
@@ -65,15 +141,15 @@ class EngineBench:
         tree = MemoryTree(app_files("one", behaviour=behaviour, dockerfile=dockerfile))
         return self.engine.build(spec, tree, log=_ignore, stop=StopSignal())
 
-    def spec(self, image: str, *, name: str = "one") -> ContainerSpec:
+    def spec(self, image: str, *, deployment: int = 7) -> ContainerSpec:
         network = f"keystone-{IDENTITY}-web"
         self.engine.ensure_network(network, labels(IDENTITY, "web"))
         return ContainerSpec(
-            name=f"keystone-{IDENTITY}-web-{name}",
+            name=container_name(IDENTITY, "web", deployment),
             image=image,
             network=network,
             port=8100,
-            labels=labels(IDENTITY, "web", 7),
+            labels=labels(IDENTITY, "web", deployment),
             memory_mb=64,
         )
 
@@ -112,11 +188,14 @@ def client() -> Iterator[docker.DockerClient]:
 def bench(request: pytest.FixtureRequest) -> Iterator[EngineBench]:
     if request.param == "fake":
         fake = FakeEngine(IDENTITY)
-        yield EngineBench(fake, lambda behaviour: setattr(fake, "behaviour", behaviour))
+        prepare = partial(setattr, fake, "behaviour")
+        yield EngineBench(fake, prepare, FakeHand(fake))
         return
     client: docker.DockerClient = request.getfixturevalue("client")
     engine = DockerEngine(client, IDENTITY)
-    yield EngineBench(engine, lambda _behaviour: None)
+    hand = RealHand(client)
+    yield EngineBench(engine, lambda _behaviour: None, hand)
+    hand.clear_away()
     for container in engine.containers():
         engine.stop(container.id, grace_s=0)
     engine.remove_network(f"keystone-{IDENTITY}-web")
@@ -125,7 +204,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[EngineBench]:
 class TestEngine:
     def test_an_image_is_found_by_its_tag_and_its_id(self, bench: EngineBench) -> None:
         image_id = bench.build()
-        tag = f"keystone-{IDENTITY}/web:1"
+        tag = tag_of("1", identity=IDENTITY)
         assert image_id.startswith("sha256:")
         assert bench.engine.image_id(tag) == bench.engine.image_id(image_id) == image_id
         assert bench.engine.image_id(f"{tag}-none") is None
@@ -137,7 +216,7 @@ class TestEngine:
         assert bench.build() != bench.build(app="api")
 
     def test_without_a_dockerfile_nothing_is_built(self, bench: EngineBench) -> None:
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        spec = BuildSpec(tag=tag_of("none", identity=IDENTITY), dockerfile="Dockerfile")
         with pytest.raises(BuildError, match="Dockerfile"):
             bench.engine.build(spec, MemoryTree({"other": "x"}), log=_ignore, stop=StopSignal())
         assert bench.engine.image_id(spec.tag) is None
@@ -145,7 +224,7 @@ class TestEngine:
     def test_a_build_that_was_stopped_before_it_began(self, bench: EngineBench) -> None:
         stop = StopSignal()
         stop.set(CancelledError("cancelled by user:ada"))
-        spec = BuildSpec(tag=f"keystone-{IDENTITY}/web:none", dockerfile="Dockerfile")
+        spec = BuildSpec(tag=tag_of("none", identity=IDENTITY), dockerfile="Dockerfile")
         with pytest.raises(CancelledError):
             bench.engine.build(spec, MemoryTree(app_files("one")), log=_ignore, stop=stop)
 
@@ -161,17 +240,16 @@ class TestEngine:
     def test_two_have_addresses_of_their_own(self, bench: EngineBench) -> None:
         image = bench.build()
         one = bench.engine.start(bench.spec(image))
-        two = bench.engine.start(bench.spec(image, name="two"))
+        two = bench.engine.start(bench.spec(image, deployment=8))
         assert one.ip != two.ip
         assert {found.id for found in bench.engine.containers()} == {one.id, two.id}
 
-    def test_one_that_is_left_over_makes_way_for_the_next_of_its_name(
-        self, bench: EngineBench
-    ) -> None:
+    def test_a_name_that_is_taken_is_refused(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
-        old, new = bench.engine.start(spec), bench.engine.start(spec)
-        assert bench.engine.inspect(old.id).state is ContainerState.MISSING
-        assert [found.id for found in bench.engine.containers()] == [new.id]
+        first = bench.engine.start(spec)
+        with pytest.raises(DockerError, match="is already in use"):
+            bench.engine.start(spec)
+        assert [found.id for found in bench.engine.containers()] == [first.id]
 
     def test_one_that_ends_tells_its_code_and_its_last_words(self, bench: EngineBench) -> None:
         bench.prepare(Behaviour(exits=3, output=("exits 3",)))
@@ -193,7 +271,7 @@ class TestEngine:
     def test_without_its_image_or_its_network_nothing_starts(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
         for broken in (
-            replace(spec, image=f"keystone-{IDENTITY}/web:none"),
+            replace(spec, image=tag_of("none", identity=IDENTITY)),
             replace(spec, network=f"keystone-{IDENTITY}-none"),
         ):
             with pytest.raises(DockerError):
@@ -245,11 +323,50 @@ class TestEngine:
         image_id = bench.build(tag="used")
         bench.build(tag="spare")
         started = bench.engine.start(bench.spec(image_id))
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        bench.engine.remove_image(f"keystone-{IDENTITY}/web:spare")
-        assert bench.engine.image_id(f"keystone-{IDENTITY}/web:spare") is None
+        bench.engine.remove_image(tag_of("spare", identity=IDENTITY))
+        bench.engine.remove_image(tag_of("spare", identity=IDENTITY))
+        assert bench.engine.image_id(tag_of("spare", identity=IDENTITY)) is None
         assert bench.engine.image_id(image_id) == image_id
         bench.engine.stop(started.id, grace_s=0)
+
+    @pytest.mark.parametrize(
+        ("pattern", "number"), [("by-hand-{}", None), ("by-hand-{}", 9), ("keystone-{}-web-9", 8)]
+    )
+    def test_a_container_with_our_labels_and_another_name_is_not_there_for_us(
+        self, bench: EngineBench, pattern: str, number: int | None
+    ) -> None:
+        name, image = pattern.format(IDENTITY), bench.build()
+        ours = bench.engine.start(bench.spec(image))
+        foreign = bench.hand.run(image, name, labels(IDENTITY, "web", number))
+        assert [found.id for found in bench.engine.containers()] == [ours.id]
+        for reference in (foreign, name):
+            assert bench.engine.inspect(reference).state is ContainerState.MISSING
+            bench.engine.stop(reference, grace_s=0)
+        assert bench.hand.is_running(foreign)
+
+    def test_the_tags_of_others_are_neither_listed_nor_removed(self, bench: EngineBench) -> None:
+        image, own = bench.build(tag="own", behaviour="late 2"), tag_of("own", identity=IDENTITY)
+        theirs = {f"by-hand-{IDENTITY}:1", f"keystone-{IDENTITY}/web:keep"}
+        for tag in theirs:
+            bench.hand.tag(image, tag)
+        (found,) = [each for each in bench.engine.images() if each.id == image]
+        assert found.tags == (own,)
+        for reference in (*theirs, image, own):
+            bench.engine.remove_image(reference)
+        assert bench.hand.tags(image) == theirs
+        assert image not in {each.id for each in bench.engine.images()}
+
+    def test_an_image_without_any_tag_is_listed_and_goes_by_its_id(
+        self, bench: EngineBench
+    ) -> None:
+        first = bench.build(tag="moved", behaviour="late 3")
+        second = bench.build(tag="moved", behaviour="late 4")
+        (found,) = [each for each in bench.engine.images() if each.id == first]
+        assert found.tags == ()
+        for image in (first, second):
+            bench.engine.remove_image(image)
+        assert bench.engine.image_id(first) is None
+        assert bench.engine.image_id(second) == second
 
     def test_networks_are_made_and_removed_without_fuss(self, bench: EngineBench) -> None:
         name = f"keystone-{IDENTITY}-web"

@@ -29,7 +29,7 @@ from jobs.errors import (
     RouterError,
 )
 from jobs.stopping import StopSignal
-from tests.contract.test_fake_engine import EngineBench
+from tests.contract.test_fake_engine import EngineBench, FakeHand
 from tests.fakes import (
     Behaviour,
     FakeEngine,
@@ -264,7 +264,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
             yield ProbeBench(HttpProbe(), LOCALHOST, int(upstream.address.partition(":")[2]))
         return
     engine = FakeEngine(IDENTITY)
-    bench = EngineBench(engine, _ignore_behaviour)
+    bench = EngineBench(engine, _ignore_behaviour, FakeHand(engine))
     started = engine.start(bench.spec(bench.build()))
     yield ProbeBench(FakeProbe(engine, FakeRouter([])), started.ip, 8100)
 

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +15,12 @@ from pydantic import SecretStr
 from jobs.adapters.github_answers import Answer
 from jobs.adapters.github_forge import GitHubForge
 from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
-from jobs.errors import GitHubDeniedError, GitHubError, GitHubTokenError
+from jobs.errors import (
+    GitHubContentError,
+    GitHubDeniedError,
+    GitHubError,
+    GitHubTokenError,
+)
 from jobs.states import GitHubState
 from tests.githubapi import Fault, GitHubApi, PostedStatus, refusal
 
@@ -238,6 +244,25 @@ def test_a_refused_status_is_permanent_with_githubs_words(forge: Forge, api: Git
     error = error_of(forge)
     assert str(error) == f"GitHub refused the status: Validation Failed; {LONG_MESSAGE}; twice"
     assert error.permanent
+
+
+@pytest.mark.parametrize("character", ["\U0001f680", "\ud83d"])
+def test_a_description_with_such_a_character_is_refused_for_its_own_sake(
+    forge: Forge, api: GitHubApi, character: str
+) -> None:
+    with pytest.raises(GitHubContentError, match="characters above 0xffff") as caught:
+        post(forge, replace(status_post(), description=f"lift-off {character}"))
+    assert caught.value.permanent
+    assert api.statuses == []
+
+
+def test_one_status_too_many_is_refused_for_its_own_sake(forge: Forge, api: GitHubApi) -> None:
+    api.most_statuses = 2
+    post(forge)
+    post(forge)
+    error = error_of(forge)
+    assert isinstance(error, GitHubContentError)
+    assert "reached the maximum number of statuses" in str(error)
 
 
 def test_one_failure_is_survived(forge: Forge, api: GitHubApi) -> None:

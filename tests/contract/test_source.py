@@ -1,8 +1,11 @@
 """What every `Source` promises, on a real git server."""
 
+import fcntl
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -433,3 +436,49 @@ def test_files_are_read_from_many_threads_at_once(
     with source.tree(remote, sha, folder=".") as tree, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda path: content(tree, path), files))
     assert found == list(files.values())
+
+
+# --- What is kept ----------------------------------------------------------------------------
+
+
+def test_all_that_is_kept_of_a_repository_is_forgotten(
+    source: Source, repo: Repo, remote: Remote, tmp_path: Path
+) -> None:
+    assert source.kept() == set()
+    fetch(source, remote)
+    fetch(source, replace(remote, repository_id=8))
+    (tmp_path / "mirrors" / "7-sha256.new").mkdir()  # a killed worker's
+    (tmp_path / "mirrors" / "notes.txt").write_text("nobody's business")
+    assert source.kept() == {7, 8}
+    source.forget(7)
+    assert source.kept() == {8}
+    assert sorted(path.name for path in (tmp_path / "mirrors").iterdir()) == [
+        "8-sha1.git",
+        "8.lock",
+        "notes.txt",
+    ]
+    assert fetch(source, remote)
+
+
+def test_one_that_is_being_fetched_stays_until_the_next_time(
+    source: Source, remote: Remote, tmp_path: Path
+) -> None:
+    fetch(source, remote)
+    with (tmp_path / "mirrors" / "7.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        source.forget(7)
+        assert source.kept() == {7}
+    source.forget(7)
+    assert source.kept() == set()
+
+
+def test_what_a_killed_sweep_has_left_is_forgotten_too(
+    source: Source, remote: Remote, tmp_path: Path
+) -> None:
+    fetch(source, remote)
+    mirror = tmp_path / "mirrors" / "7-sha1.git"
+    shutil.rmtree(mirror / "objects")
+    source.forget(7)
+    assert list((tmp_path / "mirrors").iterdir()) == []
+    source.forget(7)
+    assert source.kept() == set()

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from dashboard.attention import Concern, concerns
-from dashboard.glance import Machine, MissedPushes, Queue, Standing, TokenTrouble
+from dashboard.glance import (
+    IdentityTrouble,
+    Machine,
+    MissedPushes,
+    Queue,
+    Standing,
+    TokenTrouble,
+    Unused,
+)
 from jobs.models import Vitals, now
 from jobs.states import AppState
 from jobs.views import CertificateView
@@ -104,6 +112,20 @@ def test_a_token_is_told_before_and_after_its_end(
     (concern,) = concerns([WELL], [trouble], machine(), AT)
     assert told([concern])[0].startswith(words)
     assert concern.href == "/apps/web"
+
+
+def test_an_identity_in_doubt_is_told() -> None:
+    trouble = IdentityTrouble("octo/web", "web", "GitHub says that it is the same as octo/site")
+    (concern,) = concerns([WELL], [trouble], machine(), AT)
+    assert told([concern]) == ["warn: octo/web GitHub says that it is the same as octo/site"]
+    assert (concern.href, concern.app) == ("/apps/web", "web")
+
+
+@pytest.mark.parametrize("page", ["/repositories", ""])
+def test_a_repository_without_an_app_is_told(page: str) -> None:
+    (concern,) = concerns([WELL], [Unused("octo/old", page)], machine(), AT)
+    assert told([concern])[0].startswith("idle: octo/old has no app any more")
+    assert concern.href == page
 
 
 def test_pushes_that_were_missed_lead_to_the_deliveries() -> None:

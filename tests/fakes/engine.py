@@ -16,7 +16,7 @@ from jobs.adapters.ports import (
     Usage,
 )
 from jobs.errors import BuildError, DockerError, StartError
-from jobs.naming import IDENTITY_LABEL
+from jobs.naming import IDENTITY_LABEL, owns_container, owns_network, tagged_app
 from jobs.states import ContainerState, Restart
 from jobs.stopping import StopSignal
 from tests.fakes.scripted import Scripted
@@ -113,18 +113,18 @@ class FakeEngine(Scripted):
         self.all_networks.setdefault(name, labels)
 
     def start(self, spec: ContainerSpec) -> Container:
-        """Start a container that behaves as told; one of ours of the same name makes way."""
+        """Start a container that behaves as told, unless the name is taken."""
         self._called("start", spec.name)
         image = self._find_image(spec.image)
         if image is None:
             raise DockerError(f"there is no image {spec.image}")
         if spec.network not in self.all_networks:
             raise DockerError(f"there is no network {spec.network}")
-        for other in [c for c in self._ours() if c.about.name == spec.name]:
-            del self.all_containers[other.about.id]
+        if spec.name in {other.about.name for other in self.all_containers.values()}:
+            raise DockerError(f"the Docker Engine refused: the name {spec.name} is already in use")
         if self.behaviour.cannot_run:
             raise StartError(f"cannot run {spec.command}: no such file")
-        return self._run(spec)
+        return self._run(spec, {**spec.labels, IDENTITY_LABEL: self.identity})
 
     def inspect(self, container_id: str) -> Container:
         """Describe a container of ours."""
@@ -168,8 +168,8 @@ class FakeEngine(Scripted):
         self._called("stop", container_id)
         self.graces[container_id] = grace_s
         if found := self._find(container_id):
+            self._note_change(found.about)
             del self.all_containers[found.about.id]
-            self.changed.append(found.about.id)
 
     def halt(self, container_id: str, *, grace_s: int) -> None:
         """End it and keep it."""
@@ -199,30 +199,33 @@ class FakeEngine(Scripted):
         return [container.about for container in self._ours()]
 
     def images(self) -> list[Image]:
-        """List ours."""
+        """List those with a tag of ours, and those without any that have our label."""
         self._called("images")
-        return [i for i in self.all_images.values() if self._is_ours(i.labels)]
+        listed = (self._listed(image) for image in self.all_images.values())
+        return [image for image in listed if image is not None]
 
     def remove_image(self, reference: str) -> None:
-        """Remove a tag, or an image that nothing uses."""
+        """Remove a tag of ours, or an image without any that nothing uses."""
         self._called("remove_image", reference)
         image = self._find_image(reference)
         if image is None or (len(image.tags) <= 1 and self._is_used(image)):
             return
-        if reference in image.tags and len(image.tags) > 1:
+        if len(image.tags) > 1 and self._tagged(reference):
             self._untag(reference)
-        else:
+        elif self._tagged(reference) or not image.tags:
             del self.all_images[image.id]
 
     def networks(self) -> list[Mapping[str, str]]:
         """List ours by their labels."""
         self._called("networks")
-        return [labels for labels in self.all_networks.values() if self._is_ours(labels)]
+        found = self.all_networks.items()
+        return [labels for name, labels in found if owns_network(self.identity, name, labels)]
 
     def remove_network(self, name: str) -> None:
         """Remove a network."""
         self._called("remove_network", name)
-        self.all_networks.pop(name, None)
+        if owns_network(self.identity, name, self.all_networks.get(name, {})):
+            del self.all_networks[name]
 
     def free_disk(self) -> int | None:
         """Give what the knob says."""
@@ -248,16 +251,18 @@ class FakeEngine(Scripted):
         """Have a container end, be restarted over and over, or disappear."""
         found = self.all_containers[container_id]
         found.about = replace(found.about, state=state, exit_code=exit_code)
-        self.changed.append(container_id)
+        self._note_change(found.about)
         if state is ContainerState.MISSING:
             del self.all_containers[container_id]
 
     def add_container(self, name: str, labels: Mapping[str, str]) -> str:
-        """Have somebody else start a container, with whatever labels."""
-        spec = ContainerSpec(name=name, image="", network="", port=80, labels={})
-        made = self._run(spec)
-        self.all_containers[made.id].about = replace(made, labels=dict(labels))
-        return made.id
+        """Have somebody start a container, with whatever labels."""
+        spec = ContainerSpec(name=name, image="", network="", port=80, labels=labels)
+        return self._run(spec, labels).id
+
+    def add_image(self, image_id: str, labels: Mapping[str, str], *tags: str) -> None:
+        """Have somebody build an image, with whatever labels."""
+        self.all_images[image_id] = Image(image_id, tags, labels)
 
     def at(self, address: str) -> FakeContainer | None:
         """Find the running container that listens at an address."""
@@ -273,7 +278,7 @@ class FakeEngine(Scripted):
         if self.down:
             raise DockerError("the Docker Engine does not answer")
 
-    def _run(self, spec: ContainerSpec) -> Container:
+    def _run(self, spec: ContainerSpec, labels: Mapping[str, str]) -> Container:
         number, behaviour = next(self._numbers), self.behaviour
         has_ended = behaviour.exits is not None or behaviour.out_of_memory
         about = Container(
@@ -281,29 +286,43 @@ class FakeEngine(Scripted):
             state=ContainerState.EXITED if has_ended else ContainerState.RUNNING,
             name=spec.name,
             ip=f"10.201.{number // 250}.{number % 250 + 2}",
-            labels={**spec.labels, IDENTITY_LABEL: self.identity},
+            labels=labels,
             exit_code=behaviour.exits,
             out_of_memory=behaviour.out_of_memory,
             health=behaviour.docker_health,
             first_health_s=behaviour.first_health_s,
         )
         self.all_containers[about.id] = FakeContainer(about, spec, behaviour)
-        self.changed.append(about.id)
+        self._note_change(about)
         return about
 
-    def _is_ours(self, labels: Mapping[str, str]) -> bool:
-        return labels.get(IDENTITY_LABEL) == self.identity
+    def _note_change(self, about: Container) -> None:
+        if self._owns(about):
+            self.changed.append(about.id)
+
+    def _owns(self, about: Container) -> bool:
+        return owns_container(self.identity, about.name, about.labels)
 
     def _ours(self) -> list[FakeContainer]:
-        return [c for c in self.all_containers.values() if self._is_ours(c.about.labels)]
+        return [c for c in self.all_containers.values() if self._owns(c.about)]
 
     def _find(self, reference: str) -> FakeContainer | None:
         found = (c for c in self._ours() if reference in {c.about.id, c.about.name})
         return next(found, None)
 
     def _find_image(self, reference: str) -> Image | None:
-        ours = (i for i in self.all_images.values() if self._is_ours(i.labels))
+        images = self.all_images.values()
+        ours = (i for i in images if i.labels.get(IDENTITY_LABEL) == self.identity)
         return next((i for i in ours if reference == i.id or reference in i.tags), None)
+
+    def _listed(self, image: Image) -> Image | None:
+        tags = tuple(filter(self._tagged, image.tags))
+        if image.labels.get(IDENTITY_LABEL) != self.identity or (image.tags and not tags):
+            return None
+        return replace(image, tags=tags)
+
+    def _tagged(self, tag: str) -> bool:
+        return tagged_app(self.identity, tag) is not None
 
     def _untag(self, tag: str) -> None:
         for image in list(self.all_images.values()):
@@ -312,4 +331,5 @@ class FakeEngine(Scripted):
                 self.all_images[image.id] = replace(image, tags=rest)
 
     def _is_used(self, image: Image) -> bool:
-        return any(c.spec.image in {image.id, *image.tags} for c in self._ours())
+        used = {container.spec.image for container in self.all_containers.values()}
+        return not used.isdisjoint({image.id, *image.tags})

@@ -13,8 +13,9 @@ from jobs.adapters.ports import (
     HookDelivery,
     HookWish,
     InstalledHook,
+    KnownRepository,
 )
-from jobs.errors import GitHubError
+from jobs.errors import GitHubError, GitHubNotFoundError
 from jobs.models import now
 
 
@@ -27,7 +28,10 @@ class FakeAttempt:
 
 
 class FakeHooks:
-    """Knobs: `hook_errors`, raised one after the other; `hooks` by repository; `is_cut`."""
+    """Knobs: `hook_errors`, raised one after the other; `hooks` by repository; `is_cut`.
+
+    `known` are the repositories there are, by name, with their ids; `moved` earlier names.
+    """
 
     def __init__(self) -> None:
         self.hook_errors: list[GitHubError] = []
@@ -35,6 +39,8 @@ class FakeHooks:
         self.wishes: list[HookWish] = []
         self.attempts: list[FakeAttempt] = []
         self.is_cut = False
+        self.known: dict[str, int] = {}
+        self.moved: dict[str, str] = {}
         self.tokens: list[str] = []
         self._lock = threading.Lock()
 
@@ -46,6 +52,19 @@ class FakeHooks:
         words = f"Invalid HTTP Response: {status_code}" if status_code else "failed to connect"
         about = HookDelivery(number, guid, "push", at or now(), status_code, words)
         self.attempts.append(FakeAttempt(about, payload))
+
+    def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
+        """Give the repository of that id, or else of that name."""
+        self._asked("identify", repository, token)
+        name = self.moved.get(repository.full_name, repository.full_name)
+        for full_name, github_id in self.known.items():
+            is_wanted = full_name.lower() == name.lower()
+            if repository.github_id is not None:
+                is_wanted = github_id == repository.github_id
+            if is_wanted:
+                return KnownRepository(github_id, full_name)
+        told = f"{repository.full_name} does not exist or the token may not see it"
+        raise GitHubNotFoundError(told, permanent=True)
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
         """Give the repository's webhook, if it sends there."""
@@ -81,10 +100,10 @@ class FakeHooks:
         self.hooks[repository.full_name] = made
         return InstalledHook(made.id, is_new=there is None)
 
-    def _asked(self, method: str, repository: ForgeRepository, token: SecretStr) -> None:
+    def _asked(self, method: str, repository: ForgeRepository, token: SecretStr | None) -> None:
         self._called(method, repository.full_name)
         with self._lock:
-            self.tokens.append(token.get_secret_value())
+            self.tokens.append(token.get_secret_value() if token else "")
             if self.hook_errors:
                 raise self.hook_errors.pop(0)
 

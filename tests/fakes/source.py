@@ -39,12 +39,14 @@ class FakeSource(Scripted):
     """Repositories by their URL.
 
     Knobs: `down`, the repositories' `token`, and an act for fetch, head, commit and tree.
+    `mirrored` are the ids of the repositories that were fetched from.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
         super().__init__(journal)
         self.repositories: dict[str, FakeRepository] = {}
         self.down = False
+        self.mirrored: set[int] = set()
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
         """Give the commit's SHA."""
@@ -54,6 +56,7 @@ class FakeSource(Scripted):
         found = sha or repository.refs.get(ref) or (ref if ref in repository.commits else None)
         if found not in repository.commits:
             raise CheckoutError(f"{remote.url} has no {sha or ref}")
+        self.mirrored.add(remote.repository_id)
         return str(found)
 
     def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
@@ -77,6 +80,15 @@ class FakeSource(Scripted):
         if not inside:
             raise CheckoutError(f"the commit has no folder {folder}")
         yield MemoryTree(inside)
+
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories that were fetched from."""
+        return set(self.mirrored)
+
+    def forget(self, repository_id: int) -> None:
+        """Forget that one was."""
+        self._called("forget", repository_id)
+        self.mirrored.discard(repository_id)
 
     def _open(self, remote: Remote) -> FakeRepository:
         if self.down:

@@ -6,11 +6,9 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from tests.faults.burst import ANSWERED_WITHIN_S, burst
 from tests.faults.engine import own_engine
@@ -18,8 +16,8 @@ from tests.faults.house import a_house
 from tests.faults.rounds import Round, draw, play
 from tests.faults.strikes import ENGINE_FAULTS, FAULTS, LONG_FAULTS, Fault
 from tests.faults.table import Table
+from tests.images import own_path
 
-LOG = Path(tempfile.gettempdir()) / "keystone-faults.log"
 # One round in so many is played on an engine that may be broken.
 ENGINE_ONE_IN = 7
 EXAMINED_EVERY = 25  # rounds
@@ -53,7 +51,7 @@ def play_all(faults: Mapping[str, Fault], drawn: Sequence[Round], table: Table) 
     with ExitStack() as stack:
         engine = stack.enter_context(own_engine()) if faults.keys() & ENGINE_FAULTS else None
         house = stack.enter_context(a_house(engine=engine))
-        stack.callback(shutil.copy, house.keystone.log_file, LOG)
+        stack.callback(shutil.copy, house.keystone.log_file, own_path("faults.log"))
         for number, one in enumerate(drawn, 1):
             begun = time.monotonic()
             verdict = play(house, faults[one.fault], one)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from docker.models.containers import Container
 from redis import Redis
 
 from tests.acceptance.keystone import parent_of, until
@@ -30,6 +31,7 @@ MET_WITHIN_S = 45.0  # somebody who hangs gives up after 10 s
 ENDS_WITHIN_S = 60.0
 KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
+SWEPT_WITHIN_S = 8.0  # the watcher does it every five seconds
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
 WITHDRAWN = re.compile("^its container ended .* within 60 s of going live")
@@ -292,15 +294,23 @@ def git_hanging(house: House, moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def stray_container(house: House, moment: Moment) -> Iterator[None]:
-    """Have somebody start a container that carries our label, of a deployment that never was."""
+    """Have somebody start a container from an app's image: its labels are ours, it is not."""
+    started: list[Container] = []
 
     def start() -> None:
-        labels = {"keystone.identity": house.holdings.identity, "keystone.app": moment.app}
         image = house.holdings.images()[0]
-        house.holdings.client.containers.run(image, detach=True, labels=labels)
+        started.append(house.holdings.client.containers.run(image, detach=True))
 
-    with striking(house.records, moment, start):
-        yield
+    try:
+        with striking(house.records, moment, start):
+            yield
+        time.sleep(SWEPT_WITHIN_S)
+        for container in started:
+            container.reload()
+            assert container.status == "running", "Keystone has ended what it did not start"
+    finally:
+        for container in started:
+            container.remove(force=True)
 
 
 @contextmanager

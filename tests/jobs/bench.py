@@ -12,12 +12,14 @@ from jobs.app_input import AppInput
 from jobs.dispatch import dispatch
 from jobs.lease import GIVEN_UP
 from jobs.logs import log_path, read_log
-from jobs.models import App, CommitStatus, Deployment, Lease, Step, now
+from jobs.models import App, CommitStatus, Deployment, Identity, Lease, Step, now
+from jobs.naming import container_name, labels
 from jobs.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.records.apps import add_app
 from jobs.records.audit import Actor
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.deployments import Request, cancel, request
+from jobs.records.engine_items import note_making
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
@@ -209,6 +211,11 @@ class Bench:
         assert part is not None
         return part.text
 
+    def image_key(self) -> SecretStr:
+        """Give the key that this Keystone's image tags are made with."""
+        with self.reading() as session:
+            return SecretStr(session.get_one(Identity, 1).image_key)
+
     def serving(self, app: App) -> str | None:
         """Give the id of the container that the router leads the app's visitors to."""
         route = self.world.router.current.get(app.host_port)
@@ -230,6 +237,14 @@ class Bench:
         ours = self.world.engine.all_containers.values()
         wanted = str(deployment_id)
         return [c.about.id for c in ours if c.about.labels.get("keystone.deployment") == wanted]
+
+    def leave(self, app: str, number: int) -> str:
+        """Leave a container as a killed worker does; give its id."""
+        identity = self.runtime.identity
+        name = container_name(identity, app, number)
+        with self.writing() as session:
+            note_making(session, identity, app, name)
+        return self.world.engine.add_container(name, labels(identity, app, number))
 
 
 def push_of(

@@ -23,6 +23,10 @@ LIVE_CONTAINER = "c" * 64
 Row = Mapping[str, Any]
 
 
+# What an upgrade changes on purpose: an id that a delivery claimed proves nothing.
+CHANGED: Mapping[str, Row] = {"repositories": {"github_id": None}}
+
+
 def rows() -> dict[str, Row]:
     """Give one row of each table, by the table's name."""
     vault = Vault([KEY])
@@ -30,6 +34,12 @@ def rows() -> dict[str, Row]:
         "repositories": {
             "id": 1,
             "github_id": 186_853_002,
+            "identity_from": None,
+            "identity_checked_at": None,
+            "identity_paused_until": None,
+            "identity_due_at": None,
+            "identity_problem": None,
+            "is_name_claimed": False,
             "full_name": "Octo/Web",
             "name_key": "octo/web",
             "git_url": "https://github.com/Octo/Web.git",
@@ -121,7 +131,12 @@ def rows() -> dict[str, Row]:
         },
         "blocked_ports": {"port": 20003, "seen_at": AT},
         "domain_ports": {"scheme": "https", "port": 443},
-        "identity": {"id": 1, "name": "abcdef"},
+        "identity": {
+            "id": 1,
+            "name": "abcdef",
+            "image_key": "f" * 64,
+            "adopts_items": False,
+        },
         "vault_keys": {"fingerprint": fingerprint(KEY), "created_at": AT},
         "vitals": {
             "id": 1,
@@ -229,6 +244,13 @@ def rows() -> dict[str, Row]:
             "next_attempt_at": None,
             "posted_at": AT,
             "error": "",
+        },
+        "engine_items": {
+            "kind": "container",
+            "name": "keystone-abcdef-web-31",
+            "app": "web",
+            "engine_id": LIVE_CONTAINER,
+            "made_at": AT,
         },
         "audit_events": {
             "id": 1,

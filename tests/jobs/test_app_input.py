@@ -1,9 +1,13 @@
 """What an app may be: each field says what it holds, and no more."""
 
+from collections.abc import Callable
+from enum import StrEnum
+
 import pytest
 
-from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input
+from jobs.app_input import AppChange, AppInput, ensure_scheme, parse_input, parse_ref
 from jobs.errors import ConfigurationError
+from tests.builders import fields_of
 
 GOOD = {"name": "web", "repository": "octo/web"}
 
@@ -20,6 +24,8 @@ def test_two_fields_make_an_app() -> None:
     assert (app.container_port, app.host_port, app.keep_releases) == (8000, None, 5)
 
 
+# Whichever there are: a field that is new is held to the same.
+NUMBERS, SWITCHES = fields_of(AppChange, int, float), fields_of(AppChange, bool)
 GOOD_VALUES = [
     ("name", "a"),
     ("name", "0-9"),
@@ -92,6 +98,11 @@ BAD_VALUES = [
     ("git_url", "https://169.254.43518/latest"),
     ("git_url", "https://[::ffff:169.254.169.254]/latest"),
     ("git_url", "https://[fe80::1]/latest"),
+    ("git_url", "https://[fd00:ec2::254]/latest"),
+    ("git_url", "https://metadata.google.internal/computeMetadata/v1"),
+    ("git_url", "https://METADATA.google.internal./computeMetadata/v1"),
+    ("git_url", "https://100.100.100.200/latest"),
+    ("git_url", "https://%31%36%39.254.169.254/latest"),
     ("git_url", "https://[fe80::1]/octo/web"),
     ("memory_mb", 5),
     ("cpus", 0),
@@ -100,6 +111,73 @@ BAD_VALUES = [
     ("keep_releases", 0),
     ("skip_phrases", ["x"]),
 ]
+
+# A value of another type than the field's, which must not be turned into one.
+OTHER_TYPES: list[tuple[str, object]] = [
+    *((name, True) for name in NUMBERS),
+    *((name, "1") for name in NUMBERS),
+    ("container_port", 8000.0),
+    *((name, value) for name in SWITCHES for value in (1, 0, "true", "yes", 1.0)),
+    ("branch", 1),
+    ("dockerfile", True),
+    ("domains", ("a.example.com",)),
+    ("command", "web"),
+    ("labels", [["a", "b"]]),
+    ("labels", {"a": 1}),
+    ("token", 12345678),
+    ("on_new_push", True),
+    ("restart", 1),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), OTHER_TYPES)
+def test_a_value_of_another_type_is_not_turned_into_one(field: str, value: object) -> None:
+    assert problems(**{field: value})[0].startswith(f"{field}")
+
+
+READ_BY_PEOPLE: dict[str, Callable[[str], object]] = {
+    "branch": lambda trick: f"ma{trick}in",
+    "dockerfile": lambda trick: f"Docker{trick}file",
+    "context": lambda trick: f"a{trick}pi",
+    "git_url": lambda trick: f"https://git.example.org/o{trick}cto/web.git",
+    "watch_paths": lambda trick: [f"api/{trick}**"],
+    "tag_pattern": lambda trick: f"v{trick}*",
+    "skip_phrases": lambda trick: [f"[skip {trick}ci]"],
+    "command": lambda trick: ["./web", f"--{trick}safe"],
+    "volumes": lambda trick: [f"data:/var/{trick}lib"],
+    "labels": lambda trick: {"team": f"bl{trick}ue"},
+}
+
+
+@pytest.mark.parametrize(
+    "trick",
+    ["\u202e", "\u2066", "\u200b", "\u200f", "\ufeff", "\xad", "\x1b", "\x9b", "\r", "\u2028"],
+)
+@pytest.mark.parametrize("field", READ_BY_PEOPLE)
+def test_what_people_read_holds_nothing_that_fools_them(field: str, trick: str) -> None:
+    assert getattr(parse_input(AppInput, {**GOOD, field: READ_BY_PEOPLE[field]("é")}), field)
+    (problem,) = problems(**{field: READ_BY_PEOPLE[field](trick)})
+    assert problem.startswith(field)
+    assert trick not in problem
+
+
+def test_a_ref_that_is_to_be_deployed_is_held_to_the_same() -> None:
+    with pytest.raises(ConfigurationError, match=r"^ref: .*characters that nobody sees"):
+        parse_ref("ma\u202ein")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_where_everything_is_text_numbers_are_read_from_it(name: str) -> None:
+    usual = getattr(AppChange(), name) or 1
+    found = parse_input(AppChange, {name: str(usual)}, is_text=True)
+    assert getattr(found, name) == usual
+
+
+@pytest.mark.parametrize("name", fields_of(AppChange, *StrEnum.__subclasses__()))
+def test_one_of_some_words_is_always_given_as_text(name: str) -> None:
+    usual = getattr(AppChange(), name)
+    for is_text in (False, True):
+        assert getattr(parse_input(AppChange, {name: str(usual)}, is_text=is_text), name) is usual
 
 
 @pytest.mark.parametrize(("field", "value"), GOOD_VALUES)

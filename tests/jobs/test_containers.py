@@ -18,7 +18,7 @@ from jobs.containers import (
     note_container,
 )
 from jobs.models import App, now
-from jobs.naming import labels
+from jobs.naming import container_name, labels, network_name
 from jobs.queries import app_view
 from jobs.states import AppState, ContainerState, Restart
 from tests.enginebench import IDENTITY, build, dockerfile, sweep, wait_until
@@ -26,7 +26,7 @@ from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 
 HOUR = timedelta(hours=1)
-NETWORK = f"keystone-{IDENTITY}-loop"
+NETWORK = network_name(IDENTITY, "web")
 
 
 @pytest.fixture
@@ -178,7 +178,8 @@ def test_a_real_container_that_ends_soon_after_each_start_is_seen_to_loop() -> N
     try:
         image = build(engine, dockerfile('CMD ["/web", "sleep", "1"]'))
         engine.ensure_network(NETWORK, labels(IDENTITY, "web"))
-        spec = ContainerSpec(NETWORK, image, NETWORK, 8000, labels(IDENTITY, "web"))
+        name, ours = container_name(IDENTITY, "web", 1), labels(IDENTITY, "web", 1)
+        spec = ContainerSpec(name, image, NETWORK, 8000, ours)
         started = engine.start(spec)
         engine.keep_running(started.id)
         wait_until(lambda: engine.inspect(started.id).restarts >= FEWEST_RESTARTS)

@@ -3,22 +3,25 @@
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlmodel import Session, select
 
 from jobs.app_input import AppInput
-from jobs.database import Database
+from jobs.database import Database, ReadOnlyDatabase
 from jobs.errors import StorageError
 from jobs.models import App, Identity, Repository
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
 from jobs.settings import Settings
+from jobs.sqlite_files import sqlite_url
 from jobs.vault import Vault
 from tests.jobs.bench import Bench
 
@@ -242,3 +245,118 @@ def test_the_id_of_what_was_removed_is_never_given_again(bench: Bench) -> None:
     again = bench.app()
     assert (again.id or 0) > (app.id or 0)
     assert bench.ask(again) > first
+
+
+class TestReadingWithoutATrace:
+    """What a command sees while others open, write and close the same SQLite file."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "some name.db"
+        with closing(Database(sqlite_url(path))) as database, database.writing() as session:
+            session.execute(text("CREATE TABLE counts (value INTEGER)"))
+            session.execute(text("INSERT INTO counts VALUES (0), (0)"))
+        return path
+
+    def test_of_a_file_that_nobody_has_open(self, path: Path) -> None:
+        before = path.read_bytes()
+        assert counts(ReadOnlyDatabase(sqlite_url(path))) == [0, 0]
+        assert list(path.parent.iterdir()) == [path]
+        assert path.read_bytes() == before
+
+    def test_what_another_has_not_yet_moved_into_the_file_is_seen(self, path: Path) -> None:
+        with closing(Database(sqlite_url(path))) as database:
+            count_on(database)
+            assert counts(ReadOnlyDatabase(sqlite_url(path))) == [1, 1]
+
+    def test_each_transaction_sees_what_is_by_then(self, path: Path) -> None:
+        reader = ReadOnlyDatabase(sqlite_url(path))
+        seen = [counts(reader)]
+        with closing(Database(sqlite_url(path))) as database:
+            count_on(database)
+            seen.append(counts(reader))
+        seen.append(counts(reader))
+        assert seen == [[0, 0], [1, 1], [1, 1]]
+
+    def test_a_file_that_changed_under_it_is_not_believed(self, path: Path) -> None:
+        with ExitStack() as stack:
+            session = stack.enter_context(ReadOnlyDatabase(sqlite_url(path)).reading())
+            session.execute(text("SELECT value FROM counts")).all()
+            with closing(Database(sqlite_url(path))) as database:
+                count_on(database)
+            with pytest.raises(StorageError, match="changed while it was read"):
+                stack.close()
+
+    def test_what_was_read_before_says_nothing_of_a_transaction_that_reads_nothing(
+        self, path: Path
+    ) -> None:
+        reader = ReadOnlyDatabase(sqlite_url(path))
+        counts(reader)
+        with closing(Database(sqlite_url(path))) as database:
+            count_on(database)
+        with reader.reading():
+            pass
+
+    def test_it_cannot_write(self, path: Path) -> None:
+        reader = ReadOnlyDatabase(sqlite_url(path))
+        with pytest.raises(RuntimeError, match="reading only"), reader.writing():
+            pass
+        with pytest.raises(StorageError, match="readonly"), reader.reading() as session:
+            session.execute(text("DELETE FROM counts"))
+
+    def test_a_file_that_is_not_there_is_not_made(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match="unable to open"):
+            counts(ReadOnlyDatabase(sqlite_url(tmp_path / "none.db")))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_while_others_come_and_go(self, path: Path) -> None:
+        """Half a transaction is never seen, and nobody is told that the file cannot be opened."""
+        context = multiprocessing.get_context("spawn")
+        is_over = context.Event()
+        other = context.Process(target=come_and_go, args=(path, is_over))
+        other.start()
+        try:
+            seen = look_until(path, lambda values: values[0] > 200)
+        finally:
+            is_over.set()
+            other.join()
+        assert all(first == second for first, second in seen)
+        assert seen == sorted(seen)
+
+
+def come_and_go(path: Path, is_over: Event) -> None:
+    """Open, write and close a database again and again."""
+    while not is_over.is_set():
+        with closing(Database(sqlite_url(path))) as database:
+            count_on(database)
+
+
+def look_until(path: Path, is_enough: Callable[[list[int]], bool]) -> list[list[int]]:
+    """Read a database again and again; give all that was seen, and believed."""
+    seen = [[0, 0]]
+    deadline = time.monotonic() + 200
+    while not is_enough(seen[-1]):
+        assert time.monotonic() < deadline
+        with suppress_only("changed while it was read"):
+            seen.append(counts(ReadOnlyDatabase(sqlite_url(path))))
+    return seen
+
+
+@contextmanager
+def suppress_only(sentence: str) -> Iterator[None]:
+    """Go on after what the database says when it was changed, and after nothing else."""
+    try:
+        yield
+    except StorageError as exc:
+        if sentence not in str(exc):
+            raise
+
+
+def counts(database: Database) -> list[int]:
+    with database.reading() as session:
+        return list(session.execute(text("SELECT value FROM counts")).scalars())
+
+
+def count_on(database: Database) -> None:
+    with database.writing() as session:
+        session.execute(text("UPDATE counts SET value = value + 1"))

@@ -1,10 +1,20 @@
 """What may be a domain, and how it is kept."""
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.domain_names import is_covered, is_plain, plain_domain, wildcard_of
+from jobs.domain_names import (
+    METADATA_ADDRESSES,
+    METADATA_NAMES,
+    is_covered,
+    is_metadata,
+    is_plain,
+    plain_domain,
+    wildcard_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +85,81 @@ def test_a_wildcard_covers_one_label() -> None:
     assert is_covered("app.example.com", {"app.example.com"})
     assert not is_covered("example.com", {"*.example.com"})
     assert not is_covered("a.app.example.com", {"*.example.com"})
+
+
+# --- Where clouds hand out the credentials of their machines ---------------------------------
+
+
+def spellings(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[str]:
+    """Give ways to write an address that some library takes for it."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return [f"[{address}]", f"[{address.exploded}]", f"[{address.exploded.upper()}]"]
+    parts, number = str(address).split("."), int(address)
+    a, b, c, d = map(int, parts)
+    return [
+        str(address),
+        f"{address}.",
+        str(number),
+        hex(number),
+        f"0{number:o}",
+        ".".join(f"0{int(part):o}" for part in parts),
+        ".".join(hex(int(part)) for part in parts),
+        f"{a}.{b}.{c << 8 | d}",
+        f"{a}.0x{b << 16 | c << 8 | d:X}",
+        "".join(f"%{ord(mark):02x}" for mark in str(address)),
+        str(address).translate({ord("0") + n: 0xFF10 + n for n in range(10)}),
+        str(address).replace(".", "\N{IDEOGRAPHIC FULL STOP}"),
+        str(address).replace(".", "\N{FULLWIDTH FULL STOP}"),
+        f"[::ffff:{address}]",
+        f"[::ffff:{number >> 16:x}:{number & 0xFFFF:x}]",
+        f"[::{address}]",
+        f"[64:ff9b::{address}]",
+        f"[2002:{number >> 16:x}:{number & 0xFFFF:x}::1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    "host", [host for address in METADATA_ADDRESSES for host in spellings(address)]
+)
+def test_the_address_of_metadata_is_known_however_it_is_written(host: str) -> None:
+    assert is_metadata(host)
+
+
+@pytest.mark.parametrize("name", sorted(METADATA_NAMES))
+def test_so_are_its_names(name: str) -> None:
+    for host in (name, name.upper(), f"{name}.", f"{name}.."):
+        assert is_metadata(host)
+
+
+@pytest.mark.parametrize("host", ["169.254.0.1", "169.254.170.99", "[fe80::1]", "[fe80::1%eth0]"])
+def test_so_are_all_that_reach_no_further_than_the_next_machine(host: str) -> None:
+    assert is_metadata(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "github.com",
+        "git.corp.internal",
+        "metadata.example.com",
+        "my-metadata",
+        "10.0.0.5",
+        "192.168.1.7",
+        "127.0.0.1",
+        "100.100.100.201",
+        "[::1]",
+        "[fd00::5]",
+        "[2606:4700::1111]",
+        "[64:ff9b::8.8.8.8]",
+        "",
+        "%",
+        "[",
+    ],
+)
+def test_other_hosts_are_not(host: str) -> None:
+    assert not is_metadata(host)
+
+
+@given(host=st.text(max_size=40))
+def test_no_host_is_an_error(host: str) -> None:
+    is_metadata(host)

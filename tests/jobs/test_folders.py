@@ -1,12 +1,13 @@
 """Folders that only we can enter."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import StorageError
-from jobs.folders import ensure_private
+from jobs.folders import ensure_private, runtime_dir
 from jobs.part_users import PartUser, PartUsers
 from tests.apart import only_root
 
@@ -45,6 +46,20 @@ def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="Not a directory"):
         ensure_private(tmp_path / "file" / "folder")
+
+
+def test_sockets_and_locks_lie_where_nobody_else_can_make_anything() -> None:
+    found = runtime_dir()
+    if os.getuid() == 0:
+        assert found == Path("/run")
+    assert found.stat().st_uid in {os.getuid(), 0}
+
+
+def test_without_a_folder_of_its_own_a_user_has_the_temporary_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert runtime_dir() == Path(tempfile.gettempdir())
 
 
 @only_root

@@ -36,7 +36,7 @@ def test_it_is_made_with_the_repositorys_token_and_secret(bench: Bench, app: App
     assert (view.repository, view.url, view.is_new) == ("octo/web", URL, True)
     (wish,) = forge.wishes
     with bench.reading() as session:
-        assert wish.secret == webhook_secrets(session, bench.runtime.vault)[app.repository_id][0]
+        assert wish.secret == webhook_secrets(session, app.repository_id, bench.runtime.vault)[0]
     assert (wish.url, forge.tokens) == (URL, ["ghp_own"])
     (event,) = events(bench)
     assert (event.actor, event.target) == ("user:ada", f"repository:{app.repository_id}")

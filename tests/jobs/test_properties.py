@@ -18,9 +18,10 @@ from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.github_answers import read_answer, token_expiry
 from jobs.adapters.github_hooks import CURSOR, is_same_address, next_cursor
 from jobs.app_input import MOST_SENTENCES, AppInput, parse_input
-from jobs.apps_file import Surroundings, read_apps
+from jobs.apps_file import read_apps
 from jobs.certificates import read_bundle
 from jobs.errors import BuildError, ConfigurationError
+from jobs.references import Surroundings
 from tests.certificates import NOW, Authority, Issued
 
 # As many as say something and take no time.

@@ -12,6 +12,7 @@ from jobs.models import App, Deployment, now
 from jobs.naming import labels, network_name
 from jobs.queries import app_view
 from jobs.records.apps import remove_app
+from jobs.records.engine_items import note_making
 from jobs.states import AppState, ContainerState, DeploymentState, StepName, StepState
 from tests.fakes import Behaviour
 from tests.jobs.bench import TESTER, Bench, kill
@@ -281,7 +282,7 @@ class TestTheSweep:
         engine = bench.world.engine
         foreign = engine.add_container("nginx", {})
         other = engine.add_container("keystone-other-web-1", labels("otherx", "web", 1))
-        orphan = engine.add_container("orphan", labels(bench.runtime.identity, app.name, 99))
+        orphan = bench.leave(app.name, 99)
         bench.deploy(app)
         bench.reconcile()
         assert foreign in engine.all_containers
@@ -311,6 +312,8 @@ class TestTheSweep:
     def test_so_does_a_network_that_is_all_there_is_of_it(self, bench: Bench) -> None:
         identity, engine = bench.runtime.identity, bench.world.engine
         engine.ensure_network(network_name(identity, "gone"), labels(identity, "gone"))
+        with bench.writing() as session:
+            note_making(session, identity, "gone", "keystone-gone-1")
         bench.reconcile()
         assert engine.all_networks == {}
 
@@ -319,7 +322,7 @@ class TestTheSweep:
     ) -> None:
         bench.deploy(app)
         engine = bench.world.engine
-        engine.add_container("orphan", labels(bench.runtime.identity, app.name, 99))
+        bench.leave(app.name, 99)
 
         def somebody_adds_an_app(_container: str) -> None:
             engine.heal()

@@ -5,13 +5,15 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from jobs.addresses import find_doors
-from jobs.app_input import AppInput
+from jobs.app_input import AppInput, parse_input
 from jobs.errors import ConfigurationError
 from jobs.models import App, BlockedPort
 from jobs.queries import find_app
@@ -21,6 +23,7 @@ from jobs.router_server import (
     find_haproxy,
     is_free,
     router_command,
+    show_configuration,
     taken_ports,
     write_configuration,
 )
@@ -57,7 +60,7 @@ def stranger(ports: PortRange) -> Iterator[int]:
 
 def make_app(runtime: Runtime[Settings], name: str, **fields: object) -> App:
     """Make an app."""
-    wanted = AppInput(name=name, repository=f"octo/{name}", **fields)
+    wanted = parse_input(AppInput, {"name": name, "repository": f"octo/{name}", **fields})
     with runtime.database.writing() as session:
         return add_app(
             session, wanted, KEYSTONE, settings=runtime.settings, vault=runtime.vault
@@ -241,3 +244,44 @@ def test_a_router_that_somebody_else_runs_is_told_of_every_port(
     assert f"{settings.port_range}" in text
     assert str(theirs) in text
     assert not blocked(runtime, stranger)
+
+
+# --- Shown only ------------------------------------------------------------------------------
+
+
+def everything_on_record(runtime: Runtime[Settings]) -> tuple[list[int], Mapping[str, int]]:
+    with runtime.database.reading() as session:
+        return list(session.exec(select(BlockedPort.port)).all()), find_doors(session).ports
+
+
+def test_what_is_shown_is_what_the_running_router_was_told(
+    runtime: Runtime[Settings], ports: PortRange, stranger: int
+) -> None:
+    http_port, https_port = free_ports(2)
+    keystone = with_doors(runtime, http_port=http_port, https_port=https_port)
+    make_app(runtime, "web")
+    text = config_of(router_command(keystone))
+    before = everything_on_record(runtime)
+    assert before == ([stranger], {"http": http_port, "https": https_port})
+    with ExitStack() as stack:  # the router itself, by now
+        for port in {*range(ports.first, ports.last + 1), http_port, https_port} - {stranger}:
+            stack.enter_context(socket.create_server((HOST, port)))
+        assert show_configuration(keystone) == text
+    assert everything_on_record(runtime) == before
+
+
+def test_showing_writes_nothing(runtime: Runtime[Settings], ports: PortRange) -> None:
+    text = show_configuration(runtime)
+    assert f"port_{ports.first} " in text
+    assert not runtime.settings.router_dir.exists()
+    assert not runtime.settings.socket_dir.exists()
+    assert everything_on_record(runtime) == ([], {})
+
+
+def test_for_somebody_elses_router_the_ports_of_the_settings_are_shown(
+    runtime: Runtime[Settings], tmp_path: Path
+) -> None:
+    keystone = with_doors(
+        runtime, http_port=8080, https_port=8443, router_socket=str(tmp_path / "theirs.sock")
+    )
+    assert show_configuration(keystone) == write_configuration(keystone).read_text()

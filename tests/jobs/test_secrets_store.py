@@ -2,11 +2,20 @@
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 
-from jobs.models import App, Repository
+from jobs.errors import ConfigurationError
+from jobs.models import App, Repository, RepositorySecret
 from jobs.naming import github_host
-from jobs.records.repositories import set_token
-from jobs.secrets_store import api_token, git_token, repository_token, webhook_secrets
+from jobs.records.repositories import rotate_webhook_secret, set_token
+from jobs.secrets_store import (
+    NOBODY,
+    api_token,
+    claimed_webhook_secrets,
+    git_token,
+    repository_token,
+    webhook_secrets,
+)
 from jobs.vault import Vault
 from tests.jobs.bench import TESTER, Bench
 
@@ -68,11 +77,56 @@ def test_tokens_and_webhook_secrets_come_back_apart(bench: Bench) -> None:
         assert token is not None
         assert token.get_secret_value() == "ghp_one"
         assert repository_token(session, second.repository_id, vault) is None
-        found = webhook_secrets(session, vault)
-    assert set(found) == {first.repository_id, second.repository_id}
-    values = {secret.get_secret_value() for secrets in found.values() for secret in secrets}
+        found = [webhook_secrets(session, app.repository_id, vault) for app in (first, second)]
+    values = {secret.get_secret_value() for secrets in found for secret in secrets}
     assert len(values) == 2
     assert "ghp_one" not in values
+
+
+class TestClaimed:
+    """The secrets that a delivery is tried with: few, and as many whatever it claims."""
+
+    def found(self, bench: Bench, github_id: int | None, full_name: str) -> dict[int, int]:
+        with bench.reading() as session:
+            found = claimed_webhook_secrets(
+                session, bench.runtime.vault, github_id=github_id, full_name=full_name
+            )
+        return {owner: len(secrets) for owner, secrets in found.items()}
+
+    def test_of_the_id_and_of_the_name_and_of_nobody_else(self, bench: Bench) -> None:
+        for name in ("web", "api", "other"):
+            bench.app(name, repository=f"octo/{name}")
+        with bench.writing() as session:
+            session.get_one(Repository, 2).github_id = 7
+        assert self.found(bench, 7, "Octo/WEB") == {1: 1, 2: 1, NOBODY: 0}
+        assert self.found(bench, 7, "octo/api") == {2: 1, NOBODY: 1}
+        assert self.found(bench, None, "octo/api") == {2: 1, NOBODY: 1}
+        assert self.found(bench, 8, "octo/unknown") == {NOBODY: 2}
+        assert self.found(bench, None, "") == {NOBODY: 2}
+
+    def test_as_many_for_everybody_while_somebody_has_several(self, bench: Bench) -> None:
+        app = bench.app("web", repository="octo/web")
+        bench.app("api", repository="octo/api")
+        with bench.writing() as session:
+            repository = session.get_one(Repository, app.repository_id)
+            for _ in range(2):
+                rotate_webhook_secret(session, repository, TESTER, vault=bench.runtime.vault)
+        assert self.found(bench, None, "octo/web") == {1: 3, NOBODY: 3}
+        assert self.found(bench, None, "octo/api") == {2: 1, NOBODY: 5}
+        assert self.found(bench, None, "octo/unknown") == {NOBODY: 6}
+
+    def test_without_any_repository(self, bench: Bench) -> None:
+        assert self.found(bench, 7, "octo/web") == {NOBODY: 2}
+
+    def test_a_secret_that_cannot_be_opened_is_nobody_elses_trouble(self, bench: Bench) -> None:
+        bench.app("web", repository="octo/web")
+        bench.app("api", repository="octo/api")
+        with bench.writing() as session:
+            of_web = select(RepositorySecret).where(RepositorySecret.repository_id == 1)
+            session.exec(of_web).one().sealed = b"sealed by somebody else"
+        assert self.found(bench, None, "octo/api") == {2: 1, NOBODY: 1}
+        with pytest.raises(ConfigurationError):
+            self.found(bench, None, "octo/web")
 
 
 def test_a_new_token_takes_the_old_ones_place_and_an_empty_one_takes_it_away(

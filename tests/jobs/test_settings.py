@@ -17,6 +17,7 @@ from jobs.settings import (
     WebSettings,
     WorkerSettings,
     describe_settings,
+    files_of_settings,
     read_settings,
     to_environment,
     unknown_secrets,
@@ -170,8 +171,10 @@ class TestFiles:
         ("content", "reason"),
         [
             (None, "its file cannot be read (No such file or directory)"),
-            (b"\xff\xfe\x00", "its file holds no text"),
+            (b"\xff\xfe\x00", "its file holds no text in UTF-8"),
+            (b"x" * (64 * 1024 + 1), "its file is too long: at most 65536 bytes"),
         ],
+        ids=["none", "bytes", "long"],
     )
     def test_a_file_that_is_no_use_is_a_mistake_like_any_other(
         self, tmp_path: Path, content: bytes | None, reason: str
@@ -181,6 +184,67 @@ class TestFiles:
         found = problems(KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path / "token"), KEYSTONE_PORT="x")
         assert f"KEYSTONE_GITHUB_TOKEN_FILE: {reason}" in found
         assert len(found) == 2
+
+    def test_a_pipe_is_refused_and_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert problems(KEYSTONE_GITHUB_TOKEN_FILE=str(tmp_path / "pipe")) == (
+            "KEYSTONE_GITHUB_TOKEN_FILE: its file is not an ordinary file",
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"KEYSTONE_PORT=8000 # \xe9t\xe9", "holds no text"),
+            (b"\n" * 2**20 + b"\n", "is too long"),
+        ],
+        ids=["another encoding", "long"],
+    )
+    def test_an_env_file_that_is_no_use_is_told(
+        self, tmp_path: Path, content: bytes, reason: str
+    ) -> None:
+        (tmp_path / ".env").write_bytes(content)
+        (problem,) = problems_with(tmp_path / ".env", {})
+        assert problem.startswith(f"{tmp_path}/.env {reason}")
+
+    def test_the_files_are_known_by_name(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("KEYSTONE_SECRET_KEY_FILE=/srv/key\nKEYSTONE_PORT_FILE=/x\n")
+        environ = {"KEYSTONE_DATABASE_URL_FILE": "/srv/url", "OTHER_FILE": "/y"}
+        assert files_of_settings(environ, env_file=tmp_path / ".env") == [
+            tmp_path / ".env",
+            Path("/srv/key"),
+            Path("/srv/url"),
+        ]
+
+
+class TestAddresses:
+    @pytest.mark.parametrize("name", ["KEYSTONE_PUBLIC_URL", "KEYSTONE_GITHUB_API_URL"])
+    @pytest.mark.parametrize(
+        ("value", "reason"),
+        [
+            ("https://ada:hunter2@ks.example.com", "must not hold a user name or a password"),
+            ("https://hunter2@ks.example.com/x", "must not hold a user name or a password"),
+            ("https://ks.example.com/?token=hunter2", "must not hold a query or a fragment"),
+            ("https://ks.example.com#hunter2", "must not hold a query or a fragment"),
+            ("https://ks.example.com?", "must not hold a query or a fragment"),
+            ("ftp://hunter2", "must be a URL that begins with http:// or https://"),
+            ("hunter2", "must be a URL that begins with http:// or https://"),
+            ("https://:443", "must be a URL that begins with http:// or https://"),
+            ("https://ks.example.com:hunter2", "is not a URL like"),
+            ("https://[hunter2", "is not a URL like"),
+            ("https://ks.example.com/\u202ehunter2", "holds characters that no URL has"),
+            ("https://ks.exam\nple.com", "holds characters that no URL has"),
+        ],
+    )
+    def test_what_must_not_be_shown_is_refused_and_not_quoted(
+        self, name: str, value: str, reason: str
+    ) -> None:
+        (problem,) = problems(**{name: value})
+        assert problem.startswith(f"{name}: {reason}")
+        assert "hunter2" not in problem
+
+    def test_others_are_kept_without_a_slash_at_the_end(self) -> None:
+        for value in ("https://ks.example.com", "http://[::1]:8000", "https://ks.example.com/ks"):
+            assert read(KEYSTONE_PUBLIC_URL=f"{value}/").effective_public_url == value
 
 
 class TestShowing:

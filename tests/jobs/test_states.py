@@ -13,6 +13,7 @@ from jobs.states import (
     GitHubState,
     Role,
     StepState,
+    bare_description,
     ensure_transition,
     github_description,
     github_state,
@@ -73,13 +74,41 @@ def test_a_deployment_can_close_its_steps_with_its_own_state(state: DeploymentSt
     assert StepState(state).value == state.value
 
 
+# Every character there is, halves of characters among them, which Hypothesis leaves out by itself.
+ANYTHING = st.text(st.characters(), max_size=3000) | st.text(
+    st.sampled_from("a \n\x00\x1b\u200b\u200d\u202e\u2066\ufeff\ufe0f\ud83d\ude80\U0001f680\u00e9")
+)
+
+
 class TestDescriptions:
-    @given(number=st.integers(1, 10**9), state=st.sampled_from(S), reason=st.text(max_size=3000))
+    @given(number=st.integers(1, 10**9), state=st.sampled_from(S), reason=ANYTHING)
     def test_github_takes_every_one(self, number: int, state: DeploymentState, reason: str) -> None:
         said = github_description(number, state, reason)
         assert 0 < len(said) <= 140
         assert said == " ".join(said.split())
         assert said.startswith(f"Deployment #{number}")
+        assert all(each.isprintable() and each <= "\uffff" for each in said)
+
+    @pytest.mark.parametrize(
+        ("reason", "told"),
+        [
+            ("\U0001f680 lift-off \U0001f469\u200d\U0001f4bb\ufe0f failed", "lift-off failed"),
+            ("\u26a0\ufe0f gr\u00fc\u00dfe \u4e16\u754c", "\u26a0 gr\u00fc\u00dfe \u4e16\u754c"),
+            ("half \ud83d of it", "half of it"),
+            ("\u202etxt.exe\u200b\ufeff", "txt.exe"),
+            ("one\x00two\x1b[31mthree", "one two [31mthree"),
+            ("line\u2028 end", "line end"),
+        ],
+    )
+    def test_what_github_refuses_or_nobody_sees_is_left_out(self, reason: str, told: str) -> None:
+        assert github_description(5, S.FAILURE, reason) == f"Deployment #5: {told}"
+
+    def test_a_reason_of_nothing_else_leaves_the_state(self) -> None:
+        said = github_description(5, S.FAILURE, "\U0001f680\u200b" * 600)
+        assert said == "Deployment #5 is failure"
+
+    def test_the_bare_one_holds_nothing_from_outside(self) -> None:
+        assert bare_description(5, GitHubState.FAILURE) == "Deployment #5: failure"
 
     def test_a_short_reason_is_told_whole(self) -> None:
         said = github_description(7, S.FAILURE, "the build\nfailed")

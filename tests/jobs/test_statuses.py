@@ -5,14 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import select
+from sqlmodel import col, select
 
-from jobs.errors import GitHubError, GitHubTokenError
+from jobs.errors import (
+    GitHubContentError,
+    GitHubError,
+    GitHubNotFoundError,
+    GitHubTokenError,
+)
+from jobs.identify import identify_due
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
 from jobs.records.repositories import set_token
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
-from jobs.states import GitHubState
+from jobs.states import GitHubState, IdentitySource
 from jobs.statuses import (
+    DOUBTED_ATTEMPTS,
     LONGEST_DELAY,
     MOST_ATTEMPTS,
     next_attempt,
@@ -45,6 +52,8 @@ def send(bench: Bench) -> list[str]:
 
 
 def test_a_deployment_is_told_from_its_beginning_to_its_end(bench: Bench, app: App) -> None:
+    with bench.writing() as session:
+        session.get_one(Repository, app.repository_id).github_id = 99
     deployment = bench.push(app)
     assert send(bench) == ["pending"]
     bench.run(deployment)
@@ -161,6 +170,72 @@ def test_a_status_that_is_refused_for_its_own_sake_says_nothing_of_the_token(
     send(bench)
     assert bench.statuses(deployment)[0].error == "GitHub refused the status"
     assert problem(bench, app) is None
+
+
+def test_a_description_that_github_refuses_is_sent_once_more_without_the_reason(
+    bench: Bench, app: App
+) -> None:
+    bench.world.engine.behaviour = Behaviour(exits=3)
+    deployment = bench.push(app)
+    send(bench)
+    bench.run(deployment)
+    send_due(bench.runtime, bench.world.forge)
+    bench.world.forge.posts.clear()
+    bench.world.forge.errors = [GitHubContentError("description is not good", permanent=True)]
+    with bench.writing() as session:
+        last = session.exec(select(CommitStatus).order_by(col(CommitStatus.id).desc())).first()
+        assert last is not None
+        last.next_attempt_at = now()
+    assert send(bench) == ["failure"]
+    assert bench.world.forge.posts[0].description == "Deployment #1: failure"
+    assert bench.statuses(deployment)[-1].posted_at is not None
+    assert problem(bench, app) is None
+
+
+def test_what_github_refuses_twice_is_given_up_in_its_words(bench: Bench, app: App) -> None:
+    deployment = bench.push(app)
+    limit = "This SHA and context has reached the maximum number of statuses."
+    forge = bench.world.forge
+    forge.errors = [GitHubContentError(limit, permanent=True) for _ in range(3)]
+    assert send(bench) == []
+    assert len(forge.errors) == 1
+    (status,) = bench.statuses(deployment)
+    assert (status.error, status.next_attempt_at, status.posted_at) == (limit, None, None)
+    assert problem(bench, app) is None
+
+
+@pytest.mark.usefixtures("delay")
+def test_a_repository_that_was_made_again_hears_of_it_by_its_new_id(bench: Bench, app: App) -> None:
+    forge = bench.world.forge
+    with bench.writing() as session:
+        row = session.get_one(Repository, app.repository_id)
+        row.github_id, row.identity_from = 99, IdentitySource.GITHUB
+        row.identity_due_at = now() + timedelta(hours=12)
+    forge.known["octo/web"] = 100
+    deployment = bench.push(app)
+    gone = GitHubNotFoundError("octo/web does not exist", permanent=True)
+    forge.errors = [gone]
+    assert send(bench) == []
+    assert bench.statuses(deployment)[0].next_attempt_at is not None
+    assert problem(bench, app) is None
+    assert identify_due(bench.runtime, forge) == 1
+    make_due(bench)
+    assert send(bench) == ["pending"]
+    assert forge.posts[-1].repository.github_id == 100
+
+
+def test_one_that_stays_away_is_given_up_with_its_token_flagged(bench: Bench, app: App) -> None:
+    with bench.writing() as session:
+        session.get_one(Repository, app.repository_id).github_id = 99
+    deployment = bench.push(app)
+    gone = GitHubNotFoundError("octo/web does not exist", permanent=True)
+    bench.world.forge.errors = [gone] * (DOUBTED_ATTEMPTS + 1)
+    for _ in range(DOUBTED_ATTEMPTS + 1):
+        make_due(bench)
+        send(bench)
+    (status,) = bench.statuses(deployment)
+    assert (status.next_attempt_at, status.error) == (None, "octo/web does not exist")
+    assert problem(bench, app) == "octo/web does not exist"
 
 
 def test_until_when_the_token_works_is_kept(bench: Bench, app: App) -> None:

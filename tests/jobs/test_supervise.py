@@ -1,10 +1,14 @@
 """The supervisor with real processes: what it starts, restarts and stops, and what it leaves."""
 
+import fcntl
 import os
+import secrets
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,11 +19,21 @@ import pytest
 from supervisor.states import ProcessStates
 
 from jobs.errors import ConflictError
+from jobs.folders import claims_dir
 from jobs.part_users import PartUser, PartUsers
 from jobs.privileges import Rights
 from jobs.separation import Apart, Together
 from jobs.settings import Settings
-from jobs.supervise import Program, configuration, is_up, programs, take_over
+from jobs.supervise import (
+    ASKERS_GONE_WITHIN_S,
+    LOCK_FILE,
+    Program,
+    claim_identity,
+    configuration,
+    is_up,
+    programs,
+    take_over,
+)
 from jobs.supervisor import LONGEST_PAUSE_S, Options, Part
 from tests.apart import NOBODY, only_root
 from tests.processes import processes_about
@@ -189,6 +203,72 @@ def test_one_data_directory_belongs_to_one_keystone_at_a_time(tmp_path: Path) ->
 def test_asking_whether_a_keystone_is_up_makes_nothing(tmp_path: Path) -> None:
     assert not is_up(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "run").mkdir(mode=0o700)
+    assert not is_up(tmp_path)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_somebody_who_only_asks_keeps_none_from_starting(tmp_path: Path) -> None:
+    take_over(tmp_path).close()
+    asking = (tmp_path / "run" / LOCK_FILE).open()
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    timer = threading.Timer(ASKERS_GONE_WITHIN_S / 5, asking.close)
+    timer.start()
+    take_over(tmp_path).close()
+    timer.join()
+
+
+# --- One of an identity ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def identity() -> Iterator[str]:
+    """An identity that no Keystone on this machine has."""
+    name = secrets.token_hex(10)
+    yield name
+    for claim in claims_dir(os.getuid()).glob(f"{name}*"):
+        claim.unlink()
+
+
+def test_one_identity_belongs_to_one_keystone_on_the_machine(tmp_path: Path, identity: str) -> None:
+    with claim_identity(identity, tmp_path / "a"):
+        with pytest.raises(ConflictError, match="one of them is a copy of the other"):
+            claim_identity(identity, tmp_path / "b")
+        claim_identity(identity + "x", tmp_path / "b").close()
+    claim_identity(identity, tmp_path / "b").close()
+
+
+def test_an_abstract_socket_of_a_stranger_is_in_nobodys_way(tmp_path: Path, identity: str) -> None:
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(f"\0keystone-{identity}")
+        claim_identity(identity, tmp_path).close()
+
+
+@pytest.mark.parametrize("taken_by", ["file", "link", "folder of another user"])
+def test_a_stranger_who_was_there_first_keeps_none_from_starting(
+    tmp_path: Path, identity: str, monkeypatch: pytest.MonkeyPatch, taken_by: str
+) -> None:
+    monkeypatch.setattr("jobs.folders.runtime_dir", lambda _uid: tmp_path)
+    theirs = tmp_path / f"keystone-{os.getuid()}-claims"
+    if taken_by == "file":
+        theirs.touch()
+    elif taken_by == "link":
+        theirs.symlink_to("/")
+    else:
+        theirs.mkdir(mode=0o777)
+        if os.getuid() == 0:
+            os.chown(theirs, 12345, 12345)
+    claim = claim_identity(identity, tmp_path / "data")
+    # Two with one data directory are still told apart.
+    with claim, pytest.raises(ConflictError):
+        claim_identity(identity, tmp_path / "data")
+
+
+def test_nobody_but_this_user_can_reach_the_claims(tmp_path: Path, identity: str) -> None:
+    with claim_identity(identity, tmp_path) as claim:
+        file = Path(claim.name)
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert file.parent.stat().st_uid == os.getuid()
 
 
 # --- While it runs ---------------------------------------------------------------------------

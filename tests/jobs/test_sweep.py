@@ -10,7 +10,7 @@ from sqlmodel import col, delete, select
 from jobs.errors import DockerError, StorageError
 from jobs.lease import take
 from jobs.models import App, Deployment, Release, now
-from jobs.naming import APP_LABEL, IDENTITY_LABEL, labels, network_name
+from jobs.naming import network_name
 from jobs.states import DeploymentState
 from jobs.sweep import sweep_containers
 from tests.jobs.bench import Bench, kill
@@ -75,7 +75,7 @@ class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
         """One of each app, in the order in which they are removed."""
         for each in (app, other):
             bench.run(bench.ask(each, sha=bench.commit()))
-        return [leftover(bench, each) for each in (app, other)]
+        return [bench.leave(each.name, 99) for each in (app, other)]
 
     def test_a_slot_that_has_become_the_live_one_is_not_released(
         self, bench: Bench, other: App, leftovers: list[str]
@@ -126,12 +126,6 @@ class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
         assert len(refused) == len(leftovers)
 
 
-def leftover(bench: Bench, app: App) -> str:
-    """A container of the app that nothing owns."""
-    labels = {IDENTITY_LABEL: bench.runtime.identity, APP_LABEL: app.name}
-    return bench.world.engine.add_container(f"left-by-{app.name}", labels)
-
-
 def once(do: Callable[[], object]) -> Callable[[str], None]:
     """Do something in the middle of the first such call."""
     left = [do]
@@ -152,10 +146,7 @@ def take_app(bench: Bench, app: App) -> None:
 
 def test_a_container_that_cannot_be_removed_holds_up_no_other(bench: Bench, app: App) -> None:
     engine = bench.world.engine
-    stuck, other = (
-        engine.add_container(f"left-{number}", labels(bench.runtime.identity, app.name, number))
-        for number in (97, 98)
-    )
+    stuck, other = (bench.leave(app.name, number) for number in (97, 98))
 
     def refuse(about: str) -> None:
         if about == stuck:

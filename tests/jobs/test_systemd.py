@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError, PlatformError
+from jobs.metadata import MARK
 from jobs.privileges import Rights
 from jobs.run_as import run_as
 from jobs.separation import ROUTER_CAPABILITIES
@@ -104,10 +105,30 @@ class TestTheUnit:
         unit = lines(unit_text(settings, tmp_path, {}))
         assert unit["ReadWritePaths"] == f"{tmp_path}/data {tmp_path}/elsewhere"
 
-    def test_has_the_sockets_of_a_long_path_made(self, tmp_path: Path) -> None:
-        settings = Settings(data_dir=tmp_path / ("x" * 80))
-        unit = lines(unit_text(settings, tmp_path, {}))
-        assert f"/run/{unit['RuntimeDirectory']}" == str(settings.socket_dir)
+    @only_root
+    def test_has_the_folders_below_run_made(self, tmp_path: Path) -> None:
+        short = Settings(data_dir=tmp_path / "data")
+        assert lines(unit_text(short, tmp_path, {}))["RuntimeDirectory"] == "keystone-0-claims"
+        long = Settings(data_dir=tmp_path / ("x" * 80))
+        names = lines(unit_text(long, tmp_path, {}))["RuntimeDirectory"].split()
+        assert [f"/run/{name}" for name in names] == [
+            "/run/keystone-0-claims",
+            str(long.socket_dir),
+        ]
+
+    @only_root
+    def test_may_touch_the_packet_filter_only_if_there_are_rules_of_ours(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        assert "CAP_NET_ADMIN" not in unit_text(settings, tmp_path, {})
+        blocking = settings.model_copy(update={"block_metadata": True})
+        unit = lines(unit_text(blocking, tmp_path, {}))
+        assert {"CAP_NET_ADMIN", "CAP_NET_RAW"} <= set(unit["CapabilityBoundingSet"].split())
+        assert unit["ReadWritePaths"].endswith(" -/run/xtables.lock")
+        settings.run_dir.mkdir(parents=True)
+        (settings.run_dir / MARK).touch()
+        # They are yet to be taken out.
+        assert "CAP_NET_ADMIN" in unit_text(settings, tmp_path, {})
 
     @only_root
     def test_of_another_user_runs_as_that_user_and_has_no_rights_of_roots(

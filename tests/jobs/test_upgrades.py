@@ -1,6 +1,9 @@
 """Every schema that was released leads to the present one, with the rows that are in it."""
 
+import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,15 +13,16 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import MetaData, text
-from sqlmodel import select
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.exc import OperationalError
+from sqlmodel import col, select
 
 from jobs.audit_trail import AuditFilter, audit_page
 from jobs.database import Database
 from jobs.deliveries import DeliveryFilter, delivery_page
 from jobs.errors import StorageError
 from jobs.migrations.apply import HEAD, migrate_to, schema_version
-from jobs.models import User
+from jobs.models import Identity, Repository, User
 from jobs.plan import container_settings, settings_of
 from jobs.queries import (
     DeploymentFilter,
@@ -36,7 +40,7 @@ from jobs.secrets_store import repository_token
 from jobs.settings import Settings
 from jobs.states import Trigger
 from tests.haproxy import free_ports
-from tests.jobs.released_rows import KEY, LIVE_CONTAINER, SHA, TOKEN, Row, fill
+from tests.jobs.released_rows import AT, CHANGED, KEY, LIVE_CONTAINER, SHA, TOKEN, Row, fill
 
 # One line for each schema that was in a release: what people may have.
 RELEASED = ("0001", "0002")
@@ -84,7 +88,8 @@ def test_every_row_is_still_there(upgraded: Runtime[Settings], put: dict[str, Ro
             name: connection.execute(tables.tables[name].select()).mappings().one() for name in put
         }
     for name, row in put.items():
-        assert {column: _aware(found[name][column]) for column in row} == dict(row), name
+        expected = {**row, **CHANGED.get(name, {})}
+        assert {column: _aware(found[name][column]) for column in row} == expected, name
 
 
 def _aware(value: object) -> object:
@@ -122,6 +127,13 @@ def test_secrets_are_opened_and_people_are_known(upgraded: Runtime[Settings]) ->
     assert (user.name, user.role) == ("ada", "admin")
 
 
+def test_what_is_on_the_engine_already_is_to_be_put_on_record(upgraded: Runtime[Settings]) -> None:
+    with upgraded.database.reading() as session:
+        identity = session.get_one(Identity, 1)
+    assert identity.adopts_items
+    assert re.fullmatch(r"[0-9a-f]{64}", identity.image_key)
+
+
 def test_work_goes_on(upgraded: Runtime[Settings]) -> None:
     with upgraded.database.writing() as session:
         app = find_app(session, "web")
@@ -132,6 +144,100 @@ def test_work_goes_on(upgraded: Runtime[Settings]) -> None:
     assert made.id is not None
     assert made.id > 31
     assert release.number == 9
+
+
+# --- What deliveries have claimed ------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Database]:
+    """A database without any schema."""
+    with closing(Database(f"sqlite:///{tmp_path}/keystone.db")) as database:
+        yield database
+
+
+def test_what_deliveries_have_claimed_is_taken_back(empty: Database) -> None:
+    """Before 0005 a signed body gave a repository its id, and another name."""
+    names = ["octo/kept", "corp/secret", "octo/site", "Octo/Case", "octo/new"]
+    added = {2: "octo/a", 3: "octo/new", 4: "octo/case"}
+    migrate_to(empty, "0004")
+    with empty.writer_engine.begin() as connection:
+        for number, name in enumerate(names, start=1):
+            _put_repository(connection, number, name)
+        # The second was renamed twice, and the first name is the one an operator gave.
+        for number, before, after in [(2, "octo/a", "octo/b"), (2, "octo/b", "corp/secret")]:
+            _put_rename(connection, number, before, after)
+        for number in (3, 4):
+            _put_rename(connection, number, added[number], names[number - 1])
+    migrate_to(empty, HEAD)
+    with empty.reading() as session:
+        rows = session.exec(select(Repository).order_by(col(Repository.id))).all()
+    assert {row.github_id for row in rows} == {None}
+    assert [row.full_name for row in rows] == [
+        "octo/kept",
+        "octo/a",
+        "octo/site",  # another repository has the name that it was added with
+        "Octo/Case",
+        "octo/new",
+    ]
+    assert [row.name_key for row in rows] == [row.full_name.lower() for row in rows]
+    assert [row.id for row in rows if row.is_name_claimed] == [3]
+    assert [row.id for row in rows if row.identity_problem] == [3]
+
+
+def _put_repository(connection: Connection, number: int, name: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO repositories (id, github_id, full_name, name_key, git_url, created_at) "
+            "VALUES (:id, :github_id, :name, :key, 'https://github.com/x/y.git', :at)"
+        ),
+        {
+            "id": number,
+            "github_id": 100 + number,
+            "name": name,
+            "key": name.lower(),
+            "at": AT.isoformat(),
+        },
+    )
+
+
+def _put_rename(connection: Connection, number: int, before: str, after: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO audit_events (at, tag, actor, target, address, details) "
+            "VALUES (:at, 'repository.renamed', 'webhook:octocat', :target, '', :details)"
+        ),
+        {
+            "at": AT.isoformat(),
+            "target": f"repository:{number}",
+            "details": json.dumps({"before": before, "after": after}),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "in_the_way",
+    [
+        "CREATE TABLE _alembic_tmp_repositories (id integer)",
+        "UPDATE repository_secrets SET repository_id = 4711",
+    ],
+    ids=["a table", "a row that refers to nothing"],
+)
+def test_a_migration_that_breaks_off_changes_nothing_and_leaves_foreign_keys_in_force(
+    tmp_path: Path, in_the_way: str
+) -> None:
+    database, put = database_at(tmp_path, RELEASED[0])
+    with closing(sqlite3.connect(tmp_path / "keystone.db")) as raw:  # it enforces no foreign keys
+        raw.execute(in_the_way)
+        raw.commit()
+    with closing(database):
+        with pytest.raises((StorageError, OperationalError)):
+            migrate_to(database, HEAD)
+        assert schema_version(database) == RELEASED[0]
+        with database.writer_engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+            count = connection.execute(text("SELECT count(*) FROM repository_secrets")).scalar()
+    assert count == len([put["repository_secrets"]])
 
 
 def test_statuses_that_nobody_chose_depend_on_the_path_from_now_on(

@@ -15,10 +15,10 @@ from sqlalchemy.exc import ProgrammingError
 from sqlmodel import SQLModel
 
 from jobs.database import Database
-from jobs.errors import StorageError
+from jobs.errors import NotFoundError, StorageError
 from jobs.migrations.apply import HEAD, ensure_schema, migrate_to, schema_version
 from jobs.records.audit import Tag, note
-from jobs.runtime import Runtime, open_runtime
+from jobs.runtime import Runtime, open_runtime, open_to_change, open_to_read
 from jobs.settings import Settings
 from tests.jobs.bench import TESTER, Bench
 from tests.jobs.released_rows import KEY, Row, fill
@@ -26,6 +26,7 @@ from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixt
     revision,
     test_every_row_is_still_there,
     test_secrets_are_opened_and_people_are_known,
+    test_what_deliveries_have_claimed_is_taken_back,
     test_what_is_known_is_shown,
     test_work_goes_on,
 )
@@ -42,6 +43,12 @@ def bare(bare_url: str) -> Iterator[Database]:
     """A database without any schema."""
     with closing(Database(bare_url)) as database:
         yield database
+
+
+@pytest.fixture
+def empty(bare: Database) -> Database:
+    """A database without any schema."""
+    return bare
 
 
 @pytest.fixture
@@ -129,3 +136,35 @@ def test_the_audit_trail_is_kept_even_from_the_databases_own_user(
             connection.execute(statement.encode())
         kept = connection.execute("SELECT actor FROM audit_events").fetchall()
     assert kept == [(str(TESTER),)]
+
+
+class TestOpeningForACommand:
+    def test_an_empty_database_is_no_keystone_and_stays_empty(
+        self, bare: Database, tmp_path: Path
+    ) -> None:
+        settings = Settings(data_dir=tmp_path / "none", secret_key=KEY, database_url=bare.url)
+        for opening in (open_to_read, open_to_change):
+            with pytest.raises(NotFoundError, match="in the database that KEYSTONE_DATABASE_URL"):
+                opening(settings)
+        assert schema_version(bare) is None
+        assert not settings.data_dir.exists()
+
+    def test_from_any_folder_it_is_opened_with_the_key_of_the_settings(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        known = bench.runtime.settings
+        settings = known.model_copy(update={"data_dir": tmp_path / "none"})
+        for opening in (open_to_read, open_to_change):
+            runtime = opening(settings)
+            assert runtime.identity == bench.runtime.identity
+            runtime.database.close()
+        assert not settings.data_dir.exists()
+
+    def test_it_is_read_by_transactions_that_cannot_write(self, bench: Bench) -> None:
+        runtime = open_to_read(bench.runtime.settings)
+        with (
+            closing(runtime.database),
+            pytest.raises(StorageError, match="read-only"),
+            runtime.database.reading() as session,
+        ):
+            session.execute(text("DELETE FROM users"))

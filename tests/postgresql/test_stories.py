@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.models import App, AuditEvent, CatchUp, Deployment, Step, now
+from jobs.models import App, AuditEvent, CatchUp, Deployment, Repository, Step, now
 from jobs.queries import app_view
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
@@ -18,8 +18,12 @@ from tests.conftest import SECRET_KEY
 from tests.jobs.bench import TESTER, Bench, kill
 from tests.jobs.catch_up.test_duty import TEN
 from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, with our fixtures
-    TestRenaming,
+    TestClaiming,
     push,
+)
+from tests.jobs.records.test_hostile_words import (  # noqa: F401
+    test_a_deployment_ends_and_github_hears_of_it,
+    test_one_that_is_ended_from_outside_ends_too,
 )
 from tests.jobs.test_claims import (  # noqa: F401
     test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it,
@@ -35,7 +39,7 @@ NEW_KEY = SecretStr("the key that takes its place")
 
 @pytest.fixture
 def app(bench: Bench) -> App:
-    return bench.app()
+    return bench.app(token="ghp_own")
 
 
 def test_the_whole_story(bench: Bench) -> None:
@@ -88,8 +92,11 @@ def test_a_removed_app_takes_its_history_with_it_and_leaves_the_audit_trail(
     with bench.reading() as session:
         assert session.exec(select(Deployment)).all() == []
         assert session.exec(select(Step)).all() == []
-        assert len(session.exec(select(AuditEvent)).all()) == before + 1
+        assert session.exec(select(Repository)).all() == []
+        # Of the app and of its repository, whose last it was.
+        assert len(session.exec(select(AuditEvent)).all()) == before + 2
     assert bench.world.engine.containers() == []
+    assert bench.world.source.mirrored == set()
 
 
 def test_the_id_of_what_was_removed_is_never_given_again(bench: Bench, app: App) -> None:

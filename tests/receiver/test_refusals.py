@@ -24,9 +24,11 @@ from tests.builders import (
     webhook_secret,
 )
 from tests.receiver.asking import Answered, Asked, ask
+from tests.receiver.live import connected, head, read_answer, serving
 
 SIGNATURE = "X-Hub-Signature-256"
 OTHERS = "the secret of somebody else"
+NO_SIGNATURE = {"unsigned", "an empty signature", "no signature at all", "an old signature"}
 Refused = dict[str, SignedRequest]
 
 
@@ -65,6 +67,19 @@ def deliver(client: TestClient, request: SignedRequest) -> Answered:
     return ask(client, Asked("POST", "/webhooks/github", raw, body=request.body))
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give the lengths of the bodies that signatures are made of, as they are made."""
+    made: list[int] = []
+    really: Callable[..., Any] = hmac.new
+
+    def counting(key: bytes, body: bytes, digest: Any) -> Any:  # noqa: ANN401
+        made.append(len(body))
+        return really(key, body, digest)
+
+    monkeypatch.setattr(hmac, "new", counting)
+    return made
+
+
 def test_every_refusal_is_the_same_bytes(client: TestClient, refused: Refused) -> None:
     answers = {what: deliver(client, request) for what, request in refused.items()}
     assert {what: answer.status for what, answer in answers.items()} == dict.fromkeys(refused, 401)
@@ -84,18 +99,63 @@ def test_without_a_global_secret_too(runtime: WebRuntime, refused: Refused) -> N
 def test_every_refusal_costs_the_same_signatures(
     client: TestClient, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[int] = []
-    really: Callable[..., Any] = hmac.new
-
-    def counting(key: bytes, body: bytes, digest: Any) -> Any:  # noqa: ANN401
-        made.append(len(body))
-        return really(key, body, digest)
-
-    monkeypatch.setattr(hmac, "new", counting)
+    made = counted(monkeypatch)
     work = {}
     for what, request in refused.items():
         made.clear()
         deliver(client, request)
         work[what] = (len(made), sum(made) // len(request.body))
-    # Two repositories' secrets and the global one, over the whole body each.
-    assert work == dict.fromkeys(refused, (3, 3))
+    # As many secrets as two repositories may have, and the global one, over the whole body each;
+    # what is no signature by its form is not worth one.
+    assert {what: done for what, done in work.items() if what not in NO_SIGNATURE} == dict.fromkeys(
+        refused.keys() - NO_SIGNATURE, (3, 3)
+    )
+    assert {work[what] for what in NO_SIGNATURE} == {(0, 0)}
+
+
+def test_a_hundred_repositories_cost_no_more_than_one(
+    client: TestClient, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = webhook_secret(make_app(runtime))
+    for number in range(100):
+        make_app(runtime, name=f"app-{number}", repository=f"octo/app-{number}")
+    made = counted(monkeypatch)
+    deliver(client, signed_push(own))
+    deliver(client, signed_push(SecretStr(OTHERS)))
+    # 3 for each, and one that signed each of them.
+    assert len(made) == 2 * 4
+
+
+def test_while_one_has_several_secrets_everybody_is_tried_as_often(
+    client: TestClient, admin: TestClient, runtime: WebRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = webhook_secret(make_app(runtime))
+    make_app(runtime, name="api", repository="octo/api")
+    assert admin.post("/api/repositories/2/webhook-secret", json={}).status_code == 201
+    known = signed_push(SecretStr(OTHERS))
+    unknown = signed(SecretStr(OTHERS), payload("push", repository__full_name="octo/wob"))
+    turning = signed(SecretStr(OTHERS), payload("push", repository__full_name="octo/api"))
+    right = signed_push(own)
+    made = counted(monkeypatch)
+    work = []
+    for request in (known, unknown, turning, right):
+        made.clear()
+        deliver(client, request)
+        work.append(len(made))
+    assert work == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("signature", [None, "", "sha1=" + "0" * 40, "sha256=" + "0" * 63])
+def test_a_body_without_a_signature_is_not_waited_for(
+    runtime: WebRuntime, signature: str | None
+) -> None:
+    """It is refused by its head alone; whoever sends the rest all the same is heard afterwards."""
+    length = 1024 * 1024
+    told = {"Content_Type": "application/json", "Content_Length": str(length)}
+    if signature is not None:
+        told["X_Hub_Signature_256"] = signature
+    with serving(create_app(runtime)) as port, connected(port) as connection:
+        connection.sendall(head("POST", "/webhooks/github", **told))
+        assert read_answer(connection).status == 401
+        connection.sendall(b" " * length + head("GET", "/healthz"))
+        assert read_answer(connection).status == 200

@@ -204,7 +204,10 @@ def test_an_app_goes_only_when_its_name_is_typed(
     made = make_deployment(runtime)
     assert f"#{made.number}" in ada.refused(address, "remove-app", 409, confirm="web")
     ada.client.post(f"/api/deployments/{made.id}/cancel", headers={"x-csrf-token": ada.csrf_token})
-    assert ada.send(address, "remove-app", confirm="web").headers["location"] == "/"
+    assert (
+        ada.send(address, "remove-app", confirm="web").headers["location"]
+        == "/?done=remove-app-last"
+    )
     assert "Not found" in ada.page(SETTINGS, 404)
 
 
@@ -330,6 +333,65 @@ def test_a_hook_that_cannot_be_installed_now_says_so(
     monkeypatch.setattr("receiver.api.questions.MOST_WAITING", -MOST_AT_ONCE)
     html = ada.refused(f"{SETTINGS}/repository", "install-hook", 503)
     assert "Too many are asking the watcher at once" in html
+
+
+# --- Repositories ----------------------------------------------------------------------------
+
+
+def test_githubs_id_of_a_repository_is_given_and_forgotten(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    address = f"{SETTINGS}/repository"
+    repository = {"id": str(view(runtime).repository_id)}
+    assert "s id is not known: deliveries" in ada.page(address)
+    html = ada.refused(address, "set-github-id", **repository, github_id="many")
+    assert "valid integer" in problem(html, "github_id")
+    html = ada.done(address, "set-github-id", **repository, github_id="186853002")
+    assert "<code>186853002</code>, given by an operator" in html
+    html = ada.done(address, "forget-github-id", **repository)
+    assert "s id is not known: deliveries" in html
+    assert "Forget the id</button>" not in html
+    assert tags(runtime).count("repository.identified") == 2
+
+
+def test_the_page_says_what_the_last_app_takes_along(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    make_app(runtime, name="api")
+    assert "octo/web stays with its token and webhook" in ada.page(f"{SETTINGS}/remove")
+    html = ada.done(f"{SETTINGS}/remove", "remove-app", confirm="web")
+    assert "The app is gone." in html
+    last = "/apps/api/settings/remove"
+    assert "octo/web has no other app: it goes too" in ada.page(last)
+    html = ada.done(last, "remove-app", confirm="api")
+    assert "its repository with it: remove its webhook on GitHub" in html
+
+
+def test_that_a_token_stays_behind_is_said(ada: Browser, runtime: WebRuntime) -> None:
+    make_app(runtime, token="ghp_own")
+    assert "On another server the token is taken away" in ada.page(SETTINGS)
+    elsewhere = {"git_url": "https://git.example/octo/web.git"}
+    html = ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)) | elsewhere)
+    assert "its token was taken away" in html
+    assert "token was taken away" not in ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)))
+
+
+def test_repositories_are_listed_and_what_is_left_over_is_removed(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    make_app(runtime, name="api", repository="octo/api")
+    html = ada.page("/repositories")
+    assert '<a class="tag" href="/apps/web/settings/repository">web</a>' in html
+    assert "Remove octo/web</button>" not in html
+    repository = {"id": str(view(runtime).repository_id)}
+    assert "has apps" in ada.refused("/repositories", "remove-repository", 409, **repository)
+    with runtime.database.writing() as session:
+        session.delete(find_app(session, "web"))
+    assert "octo/web</b> <span" in ada.page("/repositories")
+    assert "has no app any more" in ada.page("/")
+    html = ada.done("/repositories", "remove-repository", **repository)
+    assert "octo/web" not in html
+    assert "has no app any more" not in ada.page("/")
 
 
 # --- People ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from jobs.views import AppView
 from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.browser import chromium
-from tests.builders import WebRuntime, make_app, make_session
+from tests.builders import WebRuntime, change_app_row, make_app, make_session
 from tests.receiver.live import serving
 
 pytestmark = pytest.mark.browser
@@ -22,18 +22,17 @@ SETTINGS = "/apps/web/settings"
 ODD: dict[str, Any] = {
     "command": [
         "\nlead",
-        "a\rb",
-        "c\r\nd",
+        "c\n\nd",
         " ",
         "",
         '"q"',
         "t\tt",
-        "x\x0cy\x85z\u2028w",
+        "x\u3000y\xa0z\u2003",
         "é'<&>\\n",
     ],
-    "labels": {"a": "x\ny=1 ", "b": " 1", "c": "\x7f"},
+    "labels": {"a": "x\ny=1 ", "b": " 1", "c": "\xa0"},
     "skip_phrases": ["wip ", "\u3000ab"],
-    "tag_pattern": "a\nb",
+    "tag_pattern": "a\n\r\x0c\x85\u2028b\x7f",  # as earlier versions have taken it
     "context": " d ",
 }
 
@@ -41,7 +40,8 @@ ODD: dict[str, Any] = {
 @pytest.fixture
 def form(runtime: WebRuntime) -> Iterator[Page]:
     """The configuration of an app whose every text is odd, as an admin has it open."""
-    make_app(runtime, **ODD)
+    make_app(runtime)
+    change_app_row(runtime, "web", **ODD)
     with serving(create_app(runtime)) as port, chromium() as browser:
         address = f"http://127.0.0.1:{port}"
         context = browser.new_context(base_url=address)

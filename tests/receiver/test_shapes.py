@@ -1,6 +1,7 @@
 """The shapes that others have built upon: a field may come, none may go or change its name."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.errors import ConfigurationError
 from jobs.states import StepName, StepState
 from receiver.table import ENDPOINTS
-from tests.builders import WebRuntime, make_app, make_live
+from tests.builders import WebRuntime, fields_of, make_app, make_live
 
 CONFIGURED = {
     "branch",
@@ -160,6 +161,47 @@ INPUTS = list(dict.fromkeys(each.takes for each in ENDPOINTS))
 def test_a_field_that_nobody_knows_is_refused(model: type[BaseModel]) -> None:
     with pytest.raises(ConfigurationError, match="surprise: there is no such field"):
         parse_input(model, {"surprise": 1})
+
+
+BODIES = list(dict.fromkeys(each.takes for each in ENDPOINTS if each.method != "GET"))
+OF_NUMBERS = [(model, name) for model in BODIES for name in fields_of(model, int, float)]
+OF_SWITCHES = [(model, name) for model in BODIES for name in fields_of(model, bool)]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        *((model, name, value) for model, name in OF_NUMBERS for value in (True, "1")),
+        *((model, name, value) for model, name in OF_SWITCHES for value in (1, "true")),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    model: type[BaseModel], name: str, value: object
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"(?m)^{name}: Input should be a valid"):
+        parse_input(model, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(model, name) for model in BODIES for name in fields_of(model, *StrEnum.__subclasses__())],
+)
+def test_one_of_some_words_is_given_as_text(model: type[BaseModel], name: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_input(model, {name: "nonsense"})
+    told = next(line for line in refused.value.problems if line.startswith(f"{name}: "))
+    assert "Input should be '" in told  # and not: an instance of a class
+
+
+def test_a_number_is_no_switch_at_the_door_and_a_form_may_say_it_in_text(
+    admin: TestClient,
+) -> None:
+    app = {"name": "web", "repository": "octo/web"}
+    refused = admin.post("/api/apps", json={**app, "container_port": True})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].startswith("container_port: ")
+    assert admin.post("/api/apps", json={**app, "container_port": "80"}).status_code == 400
+    assert admin.post("/api/apps", data={**app, "container_port": "80"}).status_code == 201
 
 
 def test_it_is_refused_at_the_door_too(admin: TestClient) -> None:

@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from starlette.testclient import TestClient
 
 from jobs.models import AuditEvent, Deployment
+from jobs.queries import find_app
 from jobs.states import DeploymentState
 from jobs.views import AuditEventView
 from receiver.access import CSRF_HEADER, SAFE_METHODS
@@ -53,6 +54,12 @@ def nothing_open(runtime: WebRuntime) -> None:
         set_state(runtime, deployment_id or 0, DeploymentState.CANCELLED)
 
 
+def no_app(runtime: WebRuntime) -> None:
+    """Have the app be gone as an earlier version left it: without its repository."""
+    with runtime.database.writing() as session:
+        session.delete(find_app(session, "web"))
+
+
 @dataclass(frozen=True)
 class Change:
     """One change: where, what is sent, and what the audit trail must say of it."""
@@ -86,6 +93,7 @@ STORY = (
         {"certificate": ISSUED.certificate.decode(), "key": ISSUED.key.decode()},
     ),
     Change("DELETE", "/api/certificates/{domain}", "certificate.removed"),
+    Change("PATCH", "/api/repositories/{id}", "repository.identified", {"github_id": 186853002}),
     Change("PUT", "/api/repositories/{id}/token", "repository.token_set", {"token": PAT}),
     Change("POST", "/api/repositories/{id}/webhook-secret", "repository.", {}),
     Change("DELETE", "/api/repositories/{id}/webhook-secret/previous", "repository."),
@@ -113,6 +121,8 @@ STORY = (
     Change("DELETE", "/api/users/{name}", "user.removed"),
     Change("POST", "/api/tokens", "token.created", {"name": "bob", "role": "viewer"}),
     Change("DELETE", "/api/tokens/{name}", "token.revoked"),
+    Change("DELETE", "/api/repositories/{id}", "repository.removed", prepare=no_app),
+    Change("POST", "/api/apps", "app.created", {"name": "web", "repository": "octo/web"}),
     Change("DELETE", "/api/apps/{app}", "app.removed", prepare=nothing_open),
 )
 PLACES = {"app": "web", "id": "1", "domain": DOMAIN, "variable": "GREETING", "name": "bob"}

@@ -1,11 +1,13 @@
 """POST /webhooks/github from the outside: who is believed, what is answered, what is kept."""
 
+import json
 import sqlite3
 import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,9 +19,9 @@ from starlette.testclient import TestClient
 
 from jobs.bus import Bus, connect
 from jobs.database import Database
-from jobs.models import AuditEvent, Delivery, Deployment, Repository, RepositorySecret
+from jobs.models import AuditEvent, Delivery, Deployment, Repository, RepositorySecret, now
 from jobs.queue import WorkQueue
-from jobs.states import DeliveryOutcome, DeploymentState
+from jobs.states import DeliveryOutcome, DeploymentState, IdentitySource
 from receiver.app import create_app
 from receiver.signature import sign
 from tests.builders import (
@@ -309,34 +311,185 @@ def test_either_of_two_secrets_is_good_while_one_replaces_the_other(
     assert deliver(client, signed_push(secret)).json()["status"] == "duplicate"
 
 
-def test_a_renamed_repository_is_known_by_its_id(
-    client: TestClient, runtime: WebRuntime, secret: SecretStr
-) -> None:
-    deliver(client, signed_push(secret))
-    renamed = signed_push(secret, repository__full_name="octo/site", after=SHA_C)
-    assert deliver(client, renamed).status_code == 202
+# --- Which repository it is for --------------------------------------------------------------
+
+
+def repository(runtime: WebRuntime, number: int = 1) -> Repository:
+    """Read a repository's row."""
     with runtime.database.reading() as session:
-        assert session.exec(select(Repository.full_name)).all() == ["octo/site"]
+        return session.get_one(Repository, number)
 
 
-def test_a_known_repositorys_name_under_another_id_is_a_stranger(
+def set_row(runtime: WebRuntime, number: int = 1, **columns: object) -> None:
+    """Set columns of a repository's row."""
+    with runtime.database.writing() as session:
+        row = session.get_one(Repository, number)
+        for name, value in columns.items():
+            setattr(row, name, value)
+
+
+def proven(runtime: WebRuntime, github_id: int, number: int = 1) -> None:
+    """Have GitHub have said which repository one is, a while ago."""
+    set_row(
+        runtime,
+        number,
+        github_id=github_id,
+        identity_from=IdentitySource.GITHUB,
+        identity_due_at=now() + timedelta(hours=12),
+    )
+
+
+def is_asked_soon(runtime: WebRuntime, number: int = 1) -> bool:
+    """Whether GitHub is asked about a repository within a minute or so."""
+    due_at = repository(runtime, number).identity_due_at
+    return due_at is None or due_at - now() < timedelta(minutes=2)
+
+
+def test_nothing_is_learnt_from_a_delivery(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
-    deliver(client, signed_push(secret))
-    impostor = signed_push(secret, repository__id=OTHER_ID, after=SHA_C)
-    assert deliver(client, impostor).status_code == 401
+    set_row(runtime, identity_due_at=now() + timedelta(hours=12))
+    assert deliver(client, signed_push(secret)).status_code == 202
+    row = repository(runtime)
+    assert (row.github_id, row.identity_from, row.full_name) == (None, None, "octo/web")
+    assert is_asked_soon(runtime)
 
 
-def test_a_secrets_owner_cannot_take_over_another_repositorys_name(
+def test_one_repositorys_secret_takes_no_other_ones_identity(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    """The owner of octo/web signs that octo/web has the id of octo/api, which has not pushed."""
+    other = webhook_secret(make_app(runtime, name="api", repository="octo/api"))
+    assert deliver(client, signed_push(secret, repository__id=OTHER_ID)).status_code == 202
+    own: Changes = {"repository__id": OTHER_ID, "repository__full_name": "octo/api"}
+    answer = deliver(client, signed_push(other, **own))
+    assert answer.status_code == 202
+    assert [row["app"] for row in answer.json()["deployments"]] == ["api"]
+    assert [repository(runtime, number).github_id for number in (1, 2)] == [None, None]
+
+
+def test_a_signed_rename_binds_no_other_repository(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    """Whoever holds the secret of octo/web would like to be corp/secret."""
+    proven(runtime, 186853002)
+    renamed: Changes = {"repository__full_name": "corp/secret"}
+    assert deliver(client, signed_push(secret, **renamed)).status_code == 202
+    assert repository(runtime).full_name == "octo/web"
+    created = make_app(runtime, name="secret", repository="corp/secret")
+    assert created.webhook_secret is not None
+    assert created.app.repository_id == 2
+    assert repository(runtime, 2).git_url == "https://github.com/corp/secret.git"
+
+
+def test_a_renamed_repository_is_known_by_its_proven_id(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    proven(runtime, 186853002)
+    renamed: Changes = {"repository__full_name": "octo/site"}
+    answer = deliver(client, signed_push(secret, **renamed))
+    assert answer.status_code == 202
+    assert repository(runtime).full_name == "octo/web"
+    assert is_asked_soon(runtime)
+
+
+def test_one_that_was_deleted_and_made_again_goes_on(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    proven(runtime, OTHER_ID)
+    assert deliver(client, signed_push(secret)).status_code == 202
+    assert repository(runtime).github_id == OTHER_ID
+    assert is_asked_soon(runtime)
+
+
+def test_what_is_as_it_is_known_to_be_asks_nobody(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    proven(runtime, 186853002)
+    assert deliver(client, signed_push(secret)).status_code == 202
+    assert not is_asked_soon(runtime)
+
+
+def test_claims_do_not_shorten_a_pause_that_github_wants(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    until = now() + timedelta(minutes=50)
+    set_row(runtime, identity_due_at=until, identity_paused_until=until)
+    assert deliver(client, signed_push(secret)).status_code == 202
+    assert repository(runtime).identity_due_at == until
+
+
+@pytest.mark.parametrize("spelled", ["OCTO/Web", "octo/WEB"])
+def test_the_case_of_a_name_does_not_matter(
+    client: TestClient, secret: SecretStr, spelled: str
+) -> None:
+    assert deliver(client, signed_push(secret, repository__full_name=spelled)).status_code == 202
+
+
+def test_neither_the_id_nor_the_name_is_a_stranger(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    proven(runtime, 186853002)
+    stranger: Changes = {"repository__id": OTHER_ID, "repository__full_name": "octo/site"}
+    assert deliver(client, signed_push(secret, **stranger)).status_code == 401
+    assert deliveries(runtime) == []
+
+
+def test_the_proven_id_counts_more_than_the_name(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    """Two repositories have swapped their names, and GitHub was not asked since."""
+    other = webhook_secret(make_app(runtime, name="api", repository="octo/api"))
+    proven(runtime, 1001, 1)
+    proven(runtime, 1002, 2)
+    swapped: Changes = {"repository__id": 1001, "repository__full_name": "octo/api"}
+    answer = deliver(client, signed_push(secret, **swapped))
+    assert [row["app"] for row in answer.json()["deployments"]] == ["web"]
+    # The same claim signed with the secret of whoever has the name by now is theirs.
+    answer = deliver(client, signed_push(other, **swapped))
+    assert [row["app"] for row in answer.json()["deployments"]] == ["api"]
+
+
+def test_a_wrong_id_that_an_operator_gave_keeps_nobody_out(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
     make_app(runtime, name="api", repository="octo/api")
-    deliver(client, signed_push(secret))
-    theft = signed_push(secret, repository__full_name="octo/api", after=SHA_C)
-    assert deliver(client, theft).status_code < 500
-    with runtime.database.reading() as session:
-        names = set(session.exec(select(Repository.full_name)).all())
-    assert names == {"octo/web", "octo/api"}
+    set_row(runtime, 2, github_id=186853002, identity_from=IdentitySource.OPERATOR)
+    answer = deliver(client, signed_push(secret))
+    assert [row["app"] for row in answer.json()["deployments"]] == ["web"]
+
+
+def test_the_global_secret_finds_a_repository_by_name_or_proven_id(
+    client: TestClient, admin: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    assert admin.delete(OWN_SECRET).status_code == 200
+    assert deliver(client, signed_push(GLOBAL_SECRET)).status_code == 202
+    proven(runtime, 186853002)
+    renamed: Changes = {"repository__full_name": "octo/site", "after": SHA_C}
+    assert deliver(client, signed_push(GLOBAL_SECRET, **renamed)).status_code == 202
+    stranger: Changes = {"repository__full_name": "octo/site", "repository__id": OTHER_ID}
+    answer = deliver(client, signed_push(GLOBAL_SECRET, **stranger))
+    assert answer.json()["reason"] == "no app deploys octo/site"
+
+
+def test_an_operators_id_is_believed(
+    client: TestClient, admin: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    renamed: Changes = {"repository__full_name": "octo/site"}
+    assert deliver(client, signed_push(secret, **renamed)).status_code == 401
+    admin.patch("/api/repositories/1", json={"github_id": 186853002})
+    assert deliver(client, signed_push(secret, **renamed)).status_code == 202
+
+
+@pytest.mark.parametrize("as_form", [False, True])
+def test_a_body_may_name_its_repository_last_and_in_other_letters(
+    client: TestClient, secret: SecretStr, *, as_form: bool
+) -> None:
+    data = payload("push")
+    data["repository"] = data.pop("repository")
+    data["repository"]["full_name"] = "Octo/Web"
+    body = json.dumps(data).replace("/", "\\/").encode()
+    assert deliver(client, signed(secret, body, as_form=as_form)).status_code == 202
 
 
 # --- What is refused -------------------------------------------------------------------------
@@ -364,24 +517,33 @@ def test_signed_without_a_header_is_400(client: TestClient, secret: SecretStr, n
     assert deliver(client, without(signed_push(secret), name)).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"null",
-        b"[]",
-        b"{",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'{"ref": NaN}',
-        b'{"a": 1, "a": 2}',
-        b'{"repository": {"id": ' + b"9" * 5000 + b"}}",
-    ],
-)
+NONSENSE = [
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"ref": NaN}',
+    b'{"a": 1, "a": 2}',
+    b'{"repository": {"id": ' + b"9" * 5000 + b"}}",
+]
+
+
+@pytest.mark.parametrize("body", NONSENSE)
 def test_signed_nonsense_is_400(client: TestClient, secret: SecretStr, body: bytes) -> None:
-    answer = deliver(client, signed(secret, body))
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "bad_request"
+    named = b'{"repository":{"full_name":"octo/web"}}' + body
+    for request in (signed(GLOBAL_SECRET, body), signed(secret, named)):
+        answer = deliver(client, request)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("body", NONSENSE)
+def test_what_names_no_repository_proves_nothing_by_a_repositorys_own_secret(
+    client: TestClient, secret: SecretStr, body: bytes
+) -> None:
+    assert deliver(client, signed(secret, body)).status_code == 401
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", ""])

@@ -5,6 +5,7 @@ for the files of the context, for secrets and for registry logins. `POST /build`
 and streams the progress back.
 
     client      one build: both connections and what goes over them
+    control     the builder's own service, which takes more than `POST /build` does
     running     its deadline and its cancellation
     transport   HTTP/1.1 to the engine, over a Unix socket, TCP or TLS
     http2       the gRPC server on a turned-around connection
@@ -14,6 +15,7 @@ and streams the progress back.
     trace       progress as the engine encodes it; pure
     progress    progress as people read it; pure
     failures    the sentence a failed build ends with; pure
+    limits      which limit it ran into; pure
     wire        the little of protobuf that all this needs; pure
 
 Source: BuildKit's session, filesync and fsutil packages (github.com/moby/buildkit,

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from jobs.adapters.buildkit.context import Context
+from jobs.adapters.buildkit.control import Control, SolveError, solve_request
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.progress import Progress
@@ -28,11 +29,13 @@ from jobs.adapters.buildkit.transport import (
 )
 from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.ports import BuildSpec, LogLine, Tree
-from jobs.errors import BuildError, DockerError
+from jobs.errors import BuildError, DockerError, KeystoneError
 from jobs.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
 EXPOSE = "X-Docker-Expose-Session-"
+CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"  # what the Dockerfile frontend calls it
+UNKNOWN_FORM = "the Docker Engine reports progress in an unknown form"
 WITHOUT_SESSIONS = frozenset({404, 501})  # Podman, and engines from before BuildKit
 
 
@@ -52,12 +55,14 @@ class BuildKit:
         api_version: the version of the Engine API that was agreed on.
         secrets: what Dockerfiles may mount, by id.
         find_login: asked for user and password by a registry's host, in the thread that builds.
+        in_cgroup: whether the builder puts a build into the control group that it is told.
     """
 
     address: Address
     api_version: str
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     find_login: FindLogin = _no_login
+    in_cgroup: bool = False
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
         """Build an image of the tree, and give its id; `log` is called in this thread.
@@ -111,6 +116,8 @@ class BuildKit:
             raise DockerError(f"the Docker Engine refused a build session ({answer.status})")
 
     async def _request_image(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
+        if self.in_cgroup and spec.cgroup:
+            return await self._solve(spec, session_id, log)
         query = {
             "version": BUILDKIT,
             "remote": "client-session",
@@ -118,7 +125,7 @@ class BuildKit:
             "t": spec.tag,
             "dockerfile": spec.dockerfile,
             "labels": json.dumps(dict(spec.labels)),
-            "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
+            "buildargs": json.dumps(build_args(spec)),
             "target": spec.target or "",
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
@@ -128,6 +135,45 @@ class BuildKit:
             async for message in json_lines(connection.reader, answer):
                 outcome.take(message)
         return outcome.image_id()
+
+    async def _solve(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
+        """Ask the control service, which puts the build's commands into a control group."""
+        ref = uuid.uuid4().hex
+        outcome = _Outcome(Progress(log))
+        request = solve_request(ref, session_id, spec.tag, _attributes(spec))
+        async with connected(self.address) as connection:
+            upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
+            answer = await connection.request(f"/v{self.api_version}/grpc", upgrade)
+            if answer.status != SWITCHING_PROTOCOLS:
+                raise DockerError(f"the Docker Engine refused its builder ({answer.status})")
+            try:
+                return await Control(connection).solve(ref, request, outcome.follow)
+            except SolveError as exc:
+                raise outcome.failure(str(exc)) from None
+            finally:
+                outcome.end()
+
+
+def _attributes(spec: BuildSpec) -> dict[str, str]:
+    """Give what the Dockerfile frontend is told; the same as the engine makes of `POST /build`."""
+    return {
+        **{f"label:{name}": value for name, value in spec.labels.items()},
+        **{f"build-arg:{name}": value for name, value in build_args(spec).items()},
+        **({"target": spec.target} if spec.target else {}),
+        "filename": spec.dockerfile,
+        "image-resolve-mode": "default",
+        "cgroup-parent": f"/{spec.cgroup}",
+    }
+
+
+def build_args(spec: BuildSpec) -> dict[str, str]:
+    """Give the build arguments in clear, and with them the name space of the build's cache mounts.
+
+    Cache mounts (`RUN --mount=type=cache,id=…`) are one pool for all builds of an engine. The
+    name space is put before each id, and ours comes last: an app's own argument cannot replace it.
+    """
+    given = {name: value.get_secret_value() for name, value in spec.args.items()}
+    return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
 
 
 class _Outcome:
@@ -139,23 +185,36 @@ class _Outcome:
 
     def take(self, message: dict[str, Any]) -> None:
         if "error" in message:
-            self._progress.end()
-            raise build_failure(str(message["error"]), self._progress.failed)
+            self.end()
+            raise self.failure(str(message["error"]))
         match message.get("id"), message.get("aux"):
             case "moby.image.id", {"ID": str(image_id)}:
                 self._image_id = image_id
             case "moby.buildkit.trace", str(encoded):
-                self._follow(encoded)
+                self._follow_encoded(encoded)
+
+    def end(self) -> None:
+        self._progress.end()
+
+    def failure(self, message: str) -> KeystoneError:
+        return build_failure(message, self._progress.failed)
 
     def image_id(self) -> str:
-        self._progress.end()
+        self.end()
         if not self._image_id:
             raise DockerError("the Docker Engine went away in the middle of the build")
         return self._image_id
 
-    def _follow(self, encoded: str) -> None:
+    def follow(self, encoded: bytes) -> None:
         try:
-            for event in decode_trace(base64.b64decode(encoded)):
+            for event in decode_trace(encoded):
                 self._progress.feed(event)
-        except (WireError, ValueError) as exc:
-            raise DockerError("the Docker Engine reports progress in an unknown form") from exc
+        except WireError as exc:
+            raise DockerError(UNKNOWN_FORM) from exc
+
+    def _follow_encoded(self, encoded: str) -> None:
+        try:
+            decoded = base64.b64decode(encoded)
+        except ValueError as exc:
+            raise DockerError(UNKNOWN_FORM) from exc
+        self.follow(decoded)

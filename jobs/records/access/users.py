@@ -11,9 +11,9 @@ from sqlmodel import Session, col, select
 from jobs.app_input import NAME
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.models import User, now
+from jobs.passwords import weakness
 from jobs.records.access.logins import drop_sessions
 from jobs.records.audit import Actor, Tag, note
-from jobs.settings import SHORTEST_PASSWORD
 from jobs.states import Role
 
 # argon2id, 64 MiB, three passes: the second of the two that RFC 9106 recommends.
@@ -32,7 +32,7 @@ def add_user(session: Session, *, name: str, role: Role, password: SecretStr, ac
     if not NAME.fullmatch(name):
         raise ConfigurationError("name: use lower-case letters, digits and dashes, at most 63")
     # Takes 0.2 s: done before the first statement, which is what takes SQLite's write lock.
-    password_hash = _hash(password)
+    password_hash = _hash(name, password)
     if session.exec(select(User).where(User.name == name)).first() is not None:
         raise ConflictError(f"there is a user named {name} already")
     user = User(name=name, role=role, password_hash=password_hash)
@@ -53,7 +53,7 @@ def set_password(
         ConfigurationError: the password will not do.
         NotFoundError: there is no such user.
     """
-    password_hash = _hash(password)
+    password_hash = _hash(name, password)
     user = find_user(session, name)
     user.password_hash = password_hash
     ended = drop_sessions(session, user, keep=keep)
@@ -146,7 +146,8 @@ def is_as_it_was(session: Session, user: User) -> bool:
     )
 
 
-def _hash(password: SecretStr) -> str:
-    if len(password.get_secret_value()) < SHORTEST_PASSWORD:
-        raise ConfigurationError(f"password: use at least {SHORTEST_PASSWORD} characters")
-    return _hasher.hash(password.get_secret_value())
+def _hash(name: str, password: SecretStr) -> str:
+    plain = password.get_secret_value()
+    if reason := weakness(plain, [name]):
+        raise ConfigurationError(f"password: {reason}")
+    return _hasher.hash(plain)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -93,8 +94,12 @@ def engine(
             playing.close()
 
 
-def built(kit: BuildKit, *, deadline_s: float = 60, stop: StopSignal | None = None) -> str:
-    spec = BuildSpec("web:1", "Dockerfile", {"a": "b"}, cache_key="web", deadline_s=deadline_s)
+def built(
+    kit: BuildKit, *, deadline_s: float = 60, stop: StopSignal | None = None, cgroup: str = ""
+) -> str:
+    spec = BuildSpec(
+        "web:1", "Dockerfile", {"a": "b"}, cache_key="web", deadline_s=deadline_s, cgroup=cgroup
+    )
     tree = MemoryTree({"Dockerfile": "FROM scratch"})
     return kit.build(spec, tree, log=lambda _line: None, stop=stop or StopSignal())
 
@@ -256,3 +261,55 @@ def test_engine_may_listen_on_tcp_with_or_without_tls(
         assert built(BuildKit(Address(host="127.0.0.1", port=port, tls=trust), "1.41"))
     finally:
         playing.close()
+
+
+# --- The builder's own control service -------------------------------------------------------
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of HTTP/2's settings
+GOODBYE = b"\0\0\x08\7" + bytes(5) + bytes(8)  # the other side ends the connection
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Give a frame of HTTP/2."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "does not speak HTTP|went away"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", r"refused its builder \(404\)"),
+        (UPGRADED, "went away in the middle"),
+        (UPGRADED + SETTINGS, "went away in the middle"),
+        (UPGRADED + SETTINGS + GOODBYE, "went away in the middle"),
+        # Settings of an impossible length.
+        (UPGRADED + b"\0\0\5\4\0\0\0\0\0abcde", "does not speak gRPC"),
+        # Data for a call that we have not made.
+        (UPGRADED + SETTINGS + frame(0, 0, 9, b"x"), "does not speak gRPC"),
+    ],
+)
+def test_control_service_that_does_not_do_its_part(
+    tmp_path: Path, answer: bytes, told: str
+) -> None:
+    stays = "gRPC" in told
+    with (
+        engine(tmp_path, answer, stays=stays) as (seen, kit),
+        pytest.raises(DockerError, match=told),
+    ):
+        built(replace(kit, in_cgroup=True), cgroup="keystone-any")
+    assert seen.requests[-1].startswith(b"POST /v1.41/grpc HTTP/1.1\r\n")
+
+
+def test_control_service_that_refuses_both_calls(tmp_path: Path) -> None:
+    # grpc-status 12, in headers that are the whole answer, written out without compression.
+    fields = ((b":status", b"200"), (b"grpc-status", b"12"), (b"grpc-message", b"not%20today"))
+    head = b"".join(
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields
+    )
+    answer = UPGRADED + SETTINGS + frame(1, 5, 1, head) + frame(1, 5, 3, head)
+    with (
+        engine(tmp_path, answer, stays=True) as (_, kit),
+        pytest.raises(BuildError, match=r"^the build failed: not today$"),
+    ):
+        built(replace(kit, in_cgroup=True), cgroup="keystone-any")

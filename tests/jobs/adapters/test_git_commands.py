@@ -121,6 +121,9 @@ def test_a_usable_url_is_accepted(url: str) -> None:
         "https://0xa9fea9fe/latest",
         "https://[::ffff:a9fe:a9fe]/latest",
         "https://[fe80::1]/octo/web.git",
+        "https://[fd00:ec2::254]/octo/web.git",
+        "https://metadata.google.internal/octo/web.git",
+        "https://168.63.129.16/octo/web.git",
     ],
 )
 def test_an_unusable_url_is_refused(url: str) -> None:

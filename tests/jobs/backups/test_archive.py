@@ -156,6 +156,8 @@ def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
         ({"format": 2}, "in a later format"),
         ({"more": "of it"}, "not one that this Keystone knows"),
         ({"made_at": "yesterday"}, "not one that this Keystone knows"),
+        ({"format": True}, "not one that this Keystone knows"),
+        ({"identity": "../../root"}, "not one that this Keystone knows"),
         ({"files": {}}, "damaged: secret.key is not as it was"),
         ({"files": {"secret.key": {"size": 1, "sha256": "0" * 64}}}, "damaged: secret.key"),
     ],

@@ -122,7 +122,7 @@ def test_nothing_is_left_of_one_that_failed(settings: WorkerSettings, tmp_path: 
 
 def test_where_no_keystone_is_there_is_nothing_to_back_up(settings: WorkerSettings) -> None:
     settings.data_dir.mkdir()
-    with pytest.raises(NotFoundError, match="nothing to back up"):
+    with pytest.raises(NotFoundError, match="there is no Keystone in"):
         backup_of(settings, Contents(key=False))
     assert list(settings.data_dir.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from jobs.vault import KEY_FILE, read_keys
 from tests.jobs.backups.conftest import ADA, elsewhere
 
 OLD, NEW = "before", "after"
-STROKES = 5
+STROKES = 6
 
 
 def keystone_with(settings: WorkerSettings, name: str, template: Path) -> None:
@@ -57,7 +58,7 @@ def placing(settings: WorkerSettings, empty_database: Path) -> Callable[[], Plac
     keystone_with(other, NEW, empty_database)
     make_whole(other.data_dir / "keystone.db")
     ring = Ring(read_keys(other.data_dir / KEY_FILE), "the backup", is_kept=True)
-    return lambda: Placing(settings, other.data_dir, ring, (), ".before-the-test")
+    return lambda: Placing(settings, other.data_dir, ring, (), (), ".before-the-test")
 
 
 @pytest.mark.parametrize("done", range(STROKES + 1))
@@ -95,3 +96,13 @@ def test_in_the_end_only_the_new_keys_are_left(
         "secret.key.before-the-test",
     }
     assert found_in(settings) == NEW
+
+
+def test_mirrors_of_another_keystone_are_dropped(
+    placing: Callable[[], Placing], settings: WorkerSettings
+) -> None:
+    mirrors = settings.mirrors_dir
+    for name in ("1-sha1.git", "2-sha1.git", "2.lock"):
+        (mirrors / name).mkdir(parents=True) if name.endswith("git") else (mirrors / name).touch()
+    replace(placing(), kept_mirrors=[1]).run()
+    assert [path.name for path in mirrors.iterdir()] == ["1-sha1.git"]

@@ -325,7 +325,7 @@ class TestRefusing:
         self, backup: bytes, bench: Bench, settings: WorkerSettings
     ) -> None:
         with (
-            claim_identity(bench.runtime.identity),
+            claim_identity(bench.runtime.identity, bench.runtime.settings.data_dir),
             pytest.raises(ConflictError, match="runs on this machine already"),
         ):
             restore(elsewhere(settings), backup)

@@ -7,11 +7,11 @@ import pytest
 
 from jobs.catch_up.duty import CatchingUp
 from jobs.errors import GitError, GitHubError
-from jobs.models import App, CatchUp, Deployment, now
+from jobs.models import App, CatchUp, Deployment, Repository, now
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from tests.jobs.bench import NOWHERE, TESTER, Bench, push_of
-from tests.jobs.catch_up.scene import MAIN, Scene, payload
+from tests.jobs.catch_up.scene import GITHUB_ID, MAIN, Scene, payload
 
 DAY = timedelta(days=1)
 
@@ -442,10 +442,25 @@ def test_a_payload_that_is_no_push_is_put_aside_once(
 def test_the_push_of_another_repository_of_that_name_is_put_aside(
     bench: Bench, scene: Scene, web: App
 ) -> None:
-    bench.deliver(push_of(bench, bench.commit()))
+    with bench.writing() as session:
+        session.get_one(Repository, web.repository_id).github_id = GITHUB_ID
     scene.miss("guid-a", "7" * 40, repository={"id": 7, "full_name": "octo/web"})
     assert "it is of another repository" in scene.look().found
     assert scene.caught_up(web) == []
+
+
+def test_another_name_is_not_learnt_but_asked_about(bench: Bench, scene: Scene, web: App) -> None:
+    with bench.writing() as session:
+        row = session.get_one(Repository, web.repository_id)
+        row.github_id, row.identity_due_at = GITHUB_ID, now() + DAY
+    scene.miss("guid-a", bench.commit(), repository={"id": GITHUB_ID, "full_name": "octo/site"})
+    scene.look()
+    assert only(scene.caught_up(web)).number == 1
+    with bench.reading() as session:
+        row = session.get_one(Repository, web.repository_id)
+    assert row.full_name == "octo/web"
+    assert row.identity_due_at is not None
+    assert row.identity_due_at <= now()
 
 
 def test_trouble_with_github_is_told_and_tried_again(bench: Bench, scene: Scene, web: App) -> None:

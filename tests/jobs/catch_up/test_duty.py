@@ -10,9 +10,10 @@ from sqlmodel import select
 from jobs.catch_up.duty import CatchingUp
 from jobs.missed import Finding
 from jobs.models import App, CatchUp, Repository, RepositorySecret, now
+from jobs.records.apps import remove_app
 from jobs.records.catch_up import end_turn, take_turn
 from jobs.repositories import repository_views
-from tests.jobs.bench import Bench
+from tests.jobs.bench import TESTER, Bench
 from tests.jobs.catch_up.scene import Scene
 
 TEN = timedelta(minutes=10)
@@ -117,6 +118,25 @@ def test_what_was_found_of_a_removed_repository_is_let_go(bench: Bench) -> None:
     with bench.writing() as session:
         end_turn(session, turn, Finding(None, "nothing was missed"))
     assert rows(bench) == []
+
+
+@pytest.mark.parametrize("call", ["head", "payload"])
+def test_a_repository_that_is_removed_in_the_middle_breaks_nothing(
+    bench: Bench, scene: Scene, web: App, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    def remove(_about: str) -> None:
+        with bench.writing() as session:
+            if (app := session.get(App, web.id)) is not None:
+                remove_app(session, app, TESTER)
+
+    world = bench.world
+    if call == "payload":
+        scene.hooked()
+    scene.miss("guid-a", bench.commit())
+    (world.forge if call == "payload" else world.source).on(call, remove)
+    assert scene.duty()
+    assert rows(bench) == []
+    assert "Traceback" not in caplog.text
 
 
 def test_a_token_that_cannot_be_opened_is_told(bench: Bench, scene: Scene, web: App) -> None:

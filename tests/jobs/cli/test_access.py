@@ -51,6 +51,8 @@ def test_a_password_is_changed(keystone: Commands, inside: Inside) -> None:
     keystone("user", "set-password", "ada", stdin="another long one\n")
     assert knows(inside, "ada", "another long one")
     assert not knows(inside, "ada", PASSWORD)
+    assert "too easy" in keystone("user", "set-password", "ada", stdin="ada-1234", code=2).stderr
+    assert knows(inside, "ada", "another long one")
     keystone("user", "set-password", "bob", stdin=PASSWORD, code=3)
 
 
@@ -64,6 +66,8 @@ def test_no_option_takes_a_password(keystone: Commands) -> None:
     [
         ("Ada", PASSWORD, "name: "),
         ("ada", "short", "password: use at least 8"),
+        ("ada", "password", "password: is too easy to guess"),
+        ("lovelace", "Lovelace1815", "password: is too easy to guess"),
         ("ada", "", "nothing was given"),
     ],
 )

@@ -16,6 +16,7 @@ from tests.jobs.cli.commands import Commands
 Inside = Runtime[AllSettings]
 
 TOKEN = "ghp_a-token-nobody-may-see"
+TOKEN_LINE = '{ env = "WEB_TOKEN" }'
 FILE = """
 [apps.web]
 repository = "octo/web"
@@ -148,6 +149,19 @@ def test_a_program_is_told_the_difference(applied: File, keystone: Commands) -> 
     assert "say --yes, or --dry-run" in keystone("apply", str(applied), "--json", code=2).stderr
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_token_goes_to_another_server_only_if_the_file_names_it(
+    applied: File, keystone: Commands, *, is_named: bool
+) -> None:
+    elsewhere = 'git_url = "https://git.example/octo/web.git"\n'
+    token = 'token = { env = "WEB_TOKEN" }\n'
+    applied.change(token, elsewhere + token if is_named else elsewhere)
+    done = keystone("apply", str(applied), "--yes", "--json").json
+    assert keystone("app", "show", "web", "--json").json["token_set"] is is_named
+    assert len(done["notes"]) == (0 if is_named else 1)
+    assert "Nothing to do" in keystone("apply", str(applied)).stdout
+
+
 def test_a_program_is_given_the_secrets_of_new_webhooks(keystone: Commands, file: File) -> None:
     told = keystone("apply", str(file), "--yes", "--json")
     assert [each["app"] for each in told.json["webhooks"]] == ["web", "api"]
@@ -231,11 +245,14 @@ def test_every_mistake_is_told_with_its_place_and_nothing_is_changed(
     [
         ('repository = "octo/api"', "", "apps.api.repository: is required", 2),
         ("memory_mb = 256", "host_port = 1", "apps.web.host_port: 1 is outside", 2),
+        ("memory_mb = 256", "container_port = true", "apps.web.container_port: Input", 2),
+        ("memory_mb = 256", 'container_port = "80"', "apps.web.container_port: Input", 2),
+        ("memory_mb = 256", "auto_deploy = 1", "apps.web.auto_deploy: Input", 2),
         ('health_path = "/up"', 'domains = ["example.com"]', "belongs to web already", 4),
         ('health_path = "/up"', 'git_url = "http://x/y"', "apps.api.git_url: http is not", 2),
         ("secrets/api-key", "secrets/gone", "apps.web.env.API_KEY: ", 2),
-        ("[apps.api]", "[apps.api", "this is not TOML", 2),
-        ("[apps.api]", "[apps.web]", "this is not TOML", 2),
+        ("[apps.api]", "[apps.api", "it is not TOML", 2),
+        ("[apps.api]", "[apps.web]", "it is not TOML", 2),
     ],
 )
 def test_one_mistake_keeps_all_of_it_from_being_applied(
@@ -264,3 +281,72 @@ def test_it_comes_by_standard_input_too(keystone: Commands, inside: Inside) -> N
     with inside.database.reading() as session:
         assert find_app(session, "web").id
     assert "cannot be read" in keystone("apply", "/nowhere/apps.toml", code=2).stderr
+
+
+class TestWhatAFileMayNotHave:
+    """It may be somebody else's, and whoever applies it is often root."""
+
+    @pytest.mark.parametrize(
+        ("reference", "sentence"),
+        [
+            ('{ file = "/etc/passwd" }', "is not below "),
+            ('{ file = "../elsewhere" }', "is not below "),
+            ('{ file = "data/secret.key" }', "one of Keystone's own files"),
+            ('{ file = ".env" }', "one of Keystone's own files"),
+            ('{ file = "kept-secret" }', "one of Keystone's own files"),
+            ('{ env = "KEYSTONE_ADMIN_PASSWORD_FILE" }', "Keystone's own settings"),
+            ('{ env = "COPIED" }', "Keystone's own key"),
+        ],
+    )
+    def test_it_is_told_where_and_nothing_is_applied(
+        self,
+        keystone: Commands,
+        file: File,
+        monkeypatch: pytest.MonkeyPatch,
+        reference: str,
+        sentence: str,
+    ) -> None:
+        folder = file.path.parent
+        monkeypatch.chdir(folder)
+        (folder / ".env").write_text("KEYSTONE_WORKERS=3")
+        (folder / "kept-secret").write_text("another long password")
+        (folder.parent / "elsewhere").write_text("x")
+        monkeypatch.setenv("KEYSTONE_ADMIN_PASSWORD_FILE", "kept-secret")
+        monkeypatch.setenv("COPIED", (folder / "data" / "secret.key").read_text())
+        for old, place in (('{ file = "secrets/api-key" }', "env.API_KEY"), (TOKEN_LINE, "token")):
+            file.write(FILE.replace(old, reference))
+            refused = keystone("apply", str(file), "--yes", "--files-from", "/usr", code=2)
+            assert refused.stderr.startswith(f"keystone: apps.web.{place}: ")
+            assert sentence in refused.stderr
+        assert keystone("app", "list", "--json").json["items"] == []
+
+    def test_another_folder_can_be_allowed(
+        self, keystone: Commands, file: File, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        (elsewhere / "key").write_text("of another folder")
+        file.change("secrets/api-key", str(elsewhere / "key"))
+        assert "is not below" in keystone("apply", str(file), "--yes", code=2).stderr
+        keystone(
+            "apply", str(file), "--yes", "--files-from", "/usr", "--files-from", str(elsewhere)
+        )
+
+    def test_depth_and_length_end_in_a_sentence(self, keystone: Commands, file: File) -> None:
+        file.write("[" * 20_000)
+        told = keystone("apply", str(file), "--dry-run", code=2).stderr
+        assert told == "keystone: this file cannot be read: it is nested too deeply (at line 1)\n"
+        file.write("# " + "x" * 1024 * 1024)
+        assert "is too long: at most" in keystone("apply", str(file), "--dry-run", code=2).stderr
+        whole = file.path.read_text()
+        assert "is too long" in keystone("apply", "-", "--dry-run", stdin=whole, code=2).stderr
+        file.path.write_bytes(b"\xff")
+        assert "holds no text in UTF-8" in keystone("apply", str(file), "--dry-run", code=2).stderr
+        assert "Is a directory" in keystone("apply", "/", "--dry-run", code=2).stderr
+
+    def test_an_endless_file_ends(self, keystone: Commands) -> None:
+        keystone("app", "add", "web", "--repository", "octo/web")
+        for arguments in (
+            ("apply", "/dev/zero", "--dry-run"),
+            ("env", "import", "web", "/dev/zero"),
+        ):
+            assert "/dev/zero is too long" in keystone(*arguments, code=2).stderr

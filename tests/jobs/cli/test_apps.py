@@ -152,9 +152,34 @@ def test_a_program_that_removes_is_not_asked_and_told_what_is_gone(keystone: Com
     refused = keystone("app", "remove", "web", "--json", code=2)
     assert (refused.stdout, "--json asks nobody" in refused.stderr) == ("", True)
     keystone("app", "show", "web")
-    assert keystone("app", "remove", "web", "--yes", "--json").json == {"removed": "web"}
+    keystone("app", "add", "site", "--repository", "octo/web")
+    gone = keystone("app", "remove", "web", "--yes", "--json").json
+    assert gone == {"removed": "web", "repository_removed": None, "notes": []}
     keystone("app", "show", "web", code=3)
-    assert keystone("app", "remove", "api", "--yes").stdout == "api is removed.\n"
+    gone = keystone("app", "remove", "site", "--yes", "--json").json
+    assert (gone["removed"], gone["repository_removed"]) == ("site", "octo/web")
+
+
+def test_the_last_app_of_a_repository_takes_it_along_and_says_so(keystone: Commands) -> None:
+    for name in ("web", "api"):
+        keystone("app", "add", name, "--repository", "octo/web")
+    assert keystone("app", "remove", "web", "--yes").stdout == "web is removed.\n"
+    told = keystone("app", "remove", "api", "--yes").stdout.splitlines()
+    assert told[0] == "api is removed."
+    assert told[1] == "With octo/web go its token, its webhook secret and the copy of its source."
+    assert "https://github.com/octo/web/settings/hooks" in told[2]
+
+
+def test_a_token_that_stays_behind_with_its_server_is_told(keystone: Commands) -> None:
+    arguments = ("app", "add", "web", "--repository", "octo/web", "--token-stdin")
+    keystone(*arguments, stdin=TOKEN)
+    elsewhere = ("app", "set", "web", "--git-url", "https://git.example/octo/web.git")
+    told = keystone(*elsewhere).stdout.splitlines()
+    assert told[0] == "web is changed."
+    assert "its token was taken away; `keystone app set web --token-stdin` sets another" in told[1]
+    keystone("app", "set", "web", "--token-stdin", stdin=TOKEN)
+    back = keystone("app", "set", "web", "--git-url", "https://github.com/octo/web.git", "--json")
+    assert "its token was taken away" in back.json["notes"][0]
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("set", "--branch", "x"), ("remove", "--yes")])

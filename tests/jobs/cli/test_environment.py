@@ -108,14 +108,18 @@ class TestImporting:
         assert PLAIN not in refused.stderr
         assert kept(inside) == {}
 
-    @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [(None, "cannot be read (No such file"), (b"\xff\xfe", "holds no text in UTF-8")],
+    )
     def test_a_file_that_cannot_be_read_is_said(
-        self, keystone: Commands, tmp_path: Path, content: bytes | None
+        self, keystone: Commands, tmp_path: Path, content: bytes | None, sentence: str
     ) -> None:
         file = tmp_path / "my.env"
         if content is not None:
             file.write_bytes(content)
-        assert "my.env cannot be read" in keystone("env", "import", "web", str(file), code=2).stderr
+        told = keystone("env", "import", "web", str(file), code=2).stderr
+        assert told.startswith(f"keystone: {file} {sentence}")
 
 
 class TestListing:

@@ -24,7 +24,7 @@ def app(keystone: Commands) -> None:
 
 def verifying(inside: Inside) -> list[str]:
     with inside.database.reading() as session:
-        found = webhook_secrets(session, inside.vault).get(1, [])
+        found = webhook_secrets(session, 1, inside.vault)
     return [secret.get_secret_value() for secret in found]
 
 

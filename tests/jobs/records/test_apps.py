@@ -4,17 +4,28 @@ import pytest
 from sqlmodel import select
 
 from jobs.app_input import AppChange
-from jobs.errors import ConfigurationError, ConflictError
-from jobs.models import App, AuditEvent, BlockedPort, Deployment, Repository, RepositorySecret
+from jobs.errors import ConfigurationError, ConflictError, GitHubDeniedError, GitHubError
+from jobs.models import (
+    App,
+    AuditEvent,
+    BlockedPort,
+    Delivery,
+    Deployment,
+    Repository,
+    RepositorySecret,
+)
 from jobs.records.apps import (
+    RemovedApp,
     allocate_port,
     block_ports,
     change_app,
     remove_app,
 )
 from jobs.records.audit import Tag
+from jobs.records.repositories import remove_repository
 from jobs.secrets_store import repository_token
 from jobs.settings import PortRange
+from jobs.watcher import send_all
 from tests.jobs.bench import TESTER, Bench
 
 RANGE = PortRange(first=20000, last=20003)
@@ -25,7 +36,7 @@ def change(bench: Bench, app: App, **fields: object) -> App:
     wanted = AppChange.model_validate(fields)
     with bench.writing() as session:
         row = session.get_one(App, app.id)
-        return change_app(session, row, wanted, TESTER, settings=settings, vault=vault)
+        return change_app(session, row, wanted, TESTER, settings=settings, vault=vault).app
 
 
 def events(bench: Bench, tag: Tag) -> list[AuditEvent]:
@@ -182,6 +193,27 @@ class TestChanging:
         change(bench, app, git_url="https://evil.example/octo/web.git")
         assert own_token(bench, app) is None
 
+    @pytest.mark.parametrize(
+        ("token", "fields", "is_told"),
+        [
+            ("ghp_own", {"git_url": "https://evil.example/octo/web.git"}, True),
+            ("ghp_own", {"git_url": "https://github.com/octo/moved.git"}, False),
+            ("ghp_own", {"git_url": "https://ghe.example/o/w.git", "token": "ghe_new"}, False),
+            (None, {"git_url": "https://evil.example/octo/web.git"}, False),
+        ],
+    )
+    def test_that_a_token_stays_behind_is_told(
+        self, bench: Bench, token: str | None, fields: dict[str, str], *, is_told: bool
+    ) -> None:
+        app = bench.app(token=token)
+        settings, vault = bench.runtime.settings, bench.runtime.vault
+        with bench.writing() as session:
+            row = session.get_one(App, app.id)
+            wanted = AppChange.model_validate(fields)
+            changed = change_app(session, row, wanted, TESTER, settings=settings, vault=vault)
+        assert changed.lost_token is is_told
+        assert bool(changed.notes) is is_told
+
     def test_a_token_that_comes_with_the_new_server_stays(self, bench: Bench) -> None:
         app = bench.app(token="ghp_own")
         change(bench, app, git_url="https://ghe.example/octo/web.git", token="ghe_new")
@@ -189,15 +221,17 @@ class TestChanging:
 
 
 class TestRemoving:
+    def remove(self, bench: Bench, app: App) -> RemovedApp:
+        with bench.writing() as session:
+            return remove_app(session, session.get_one(App, app.id), TESTER)
+
     def test_its_history_goes_with_it(self, bench: Bench) -> None:
         app = bench.app(memory_mb=64)
         deployment = bench.ask(app)
         bench.cancel(deployment)
-        with bench.writing() as session:
-            remove_app(session, session.get_one(App, app.id), TESTER)
+        self.remove(bench, app)
         with bench.reading() as session:
             assert session.get(Deployment, deployment) is None
-            assert session.get(Repository, app.repository_id) is not None
         (event,) = events(bench, Tag.APP_REMOVED)
         assert event.details["port"] == app.host_port
         assert event.details["before"] == {"memory_mb": 64}
@@ -210,3 +244,112 @@ class TestRemoving:
             row = session.get_one(App, app.id)
             with pytest.raises(ConflictError, match="web is being deployed; cancel #1 first"):
                 remove_app(session, row, TESTER)
+
+    def test_the_last_one_takes_its_repository_along(self, bench: Bench) -> None:
+        first, second = bench.app(token="ghp_own"), bench.app("api", auto_deploy=False)
+        bench.deploy(first)
+        removed = self.remove(bench, first)
+        assert (removed.app, removed.repository) == ("web", None)
+        assert own_token(bench, second) == "ghp_own"
+        removed = self.remove(bench, second)
+        assert (removed.app, removed.repository) == ("api", "octo/web")
+        with bench.reading() as session:
+            assert session.exec(select(Repository)).all() == []
+            assert session.exec(select(RepositorySecret)).all() == []
+            # What arrived is on record all the same.
+            assert [row.repository_id for row in session.exec(select(Delivery)).all()] == [None]
+        (event,) = events(bench, Tag.REPOSITORY_REMOVED)
+        assert (event.actor, event.target) == ("user:ada", "repository:1")
+        assert event.details["before"] == {
+            "full_name": "octo/web",
+            "git_url": "https://github.com/octo/web.git",
+            "github_id": None,
+        }
+
+    def test_another_one_of_that_name_begins_anew(self, bench: Bench) -> None:
+        """Neither the old token nor the old mirror is the new one's."""
+        app = bench.app(token="ghp_own")
+        self.remove(bench, app)
+        again = bench.app(git_url="https://other.example/octo/web.git")
+        assert again.repository_id > app.repository_id
+        assert own_token(bench, again) is None
+
+    def test_a_status_that_was_not_sent_yet_is_told_of_and_breaks_nothing(
+        self, bench: Bench
+    ) -> None:
+        app = bench.app(token="ghp_own")
+        deployment = bench.ask(app, sha="a" * 40)
+        removed: list[RemovedApp] = []
+
+        def remove_it(_about: str) -> None:
+            bench.cancel(deployment)
+            removed.append(self.remove(bench, app))
+
+        bench.world.forge.on("post_status", remove_it)
+        send_all(bench.runtime, bench.world.forge)
+        notes = removed[0].notes(bench.runtime.settings)
+        assert notes[-1] == "2 commit statuses were not sent yet, and will not be"
+        assert "https://github.com/octo/web/settings/hooks" in notes[1]
+
+    @pytest.mark.parametrize(
+        "error", [GitHubError("down"), GitHubDeniedError("no", permanent=True)]
+    )
+    def test_nor_does_one_that_could_not_be_sent(self, bench: Bench, error: GitHubError) -> None:
+        app = bench.app(token="ghp_own")
+        deployment = bench.ask(app, sha="a" * 40)
+
+        def remove_it(_about: str) -> None:
+            bench.cancel(deployment)
+            self.remove(bench, app)
+            raise error
+
+        bench.world.forge.on("post_status", remove_it)
+        send_all(bench.runtime, bench.world.forge)
+        assert events(bench, Tag.REPOSITORY_REMOVED)
+
+
+class TestRepositoriesWithoutApps:
+    """Earlier versions left them behind, with token, secret and mirror."""
+
+    @pytest.fixture
+    def left(self, bench: Bench) -> Repository:
+        app = bench.app(token="ghp_own")
+        with bench.writing() as session:
+            session.delete(session.get_one(App, app.id))
+            return session.get_one(Repository, app.repository_id)
+
+    def test_an_app_may_come_back_with_another_address(
+        self, bench: Bench, left: Repository
+    ) -> None:
+        app = bench.app(git_url="https://git.example/octo/web.git")
+        assert app.repository_id == left.id
+        assert own_token(bench, app) is None
+        (event,) = events(bench, Tag.REPOSITORY_MOVED)
+        assert event.details["after"] == "https://git.example/octo/web.git"
+
+    @pytest.mark.usefixtures("left")
+    def test_but_with_none_that_is_not_allowed(self, bench: Bench) -> None:
+        with pytest.raises(ConfigurationError, match="file is not allowed"):
+            bench.app(git_url="file:///srv/web.git")
+
+    def test_one_is_removed(self, bench: Bench, left: Repository) -> None:
+        with bench.writing() as session:
+            remove_repository(session, session.get_one(Repository, left.id), TESTER)
+        with bench.reading() as session:
+            assert session.exec(select(RepositorySecret)).all() == []
+
+    def test_one_with_apps_is_not(self, bench: Bench) -> None:
+        app = bench.app()
+        with bench.writing() as session:
+            row = session.get_one(Repository, app.repository_id)
+            with pytest.raises(ConflictError, match="octo/web has apps"):
+                remove_repository(session, row, TESTER)
+
+
+def test_a_name_that_a_delivery_has_claimed_is_nobodys(bench: Bench) -> None:
+    """Else an app of corp/secret would get the address, token and code of whoever claimed it."""
+    app = bench.app(repository="corp/secret")
+    with bench.writing() as session:
+        session.get_one(Repository, app.repository_id).is_name_claimed = True
+    with pytest.raises(ConflictError, match="is a name that a delivery has claimed"):
+        bench.app("secret", repository="corp/secret")

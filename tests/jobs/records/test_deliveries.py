@@ -157,51 +157,24 @@ class TestComingLate:
         assert bench.states(app) == ["queued", "queued"]
 
 
-class TestRenaming:
-    def repository(self, bench: Bench, number: int = 1) -> Repository:
+class TestClaiming:
+    @pytest.mark.usefixtures("app")
+    def test_neither_an_id_nor_a_name_is_learnt(self, bench: Bench, push: Push) -> None:
+        bench.deliver(push)
+        bench.deliver(replace(push, full_name="corp/secret", commit_sha="b" * 40))
         with bench.reading() as session:
-            return session.get_one(Repository, number)
-
-    @pytest.mark.usefixtures("app")
-    def test_the_id_is_learned_from_the_first_push(self, bench: Bench, push: Push) -> None:
-        bench.deliver(push)
-        assert self.repository(bench).github_id == 99
-
-    @pytest.mark.usefixtures("app")
-    def test_a_rename_is_followed_by_the_id(self, bench: Bench, push: Push) -> None:
-        bench.deliver(push)
-        bench.deliver(replace(push, full_name="New/Home", commit_sha="b" * 40))
-        repository = self.repository(bench)
-        assert (repository.full_name, repository.name_key) == ("New/Home", "new/home")
-        with bench.reading() as session:
-            event = session.exec(
-                select(AuditEvent).where(AuditEvent.tag == Tag.REPOSITORY_RENAMED)
-            ).one()
-        assert event.details == {"before": "octo/web", "after": "New/Home"}
-
-    @pytest.mark.usefixtures("app")
-    def test_another_name_alone_renames_nothing_and_teaches_no_id(
-        self, bench: Bench, push: Push
-    ) -> None:
-        bench.deliver(replace(push, full_name="evil/home"))
-        repository = self.repository(bench)
-        assert (repository.full_name, repository.github_id) == ("octo/web", None)
-
-    @pytest.mark.usefixtures("app")
-    def test_another_id_under_the_same_name_is_not_believed(self, bench: Bench, push: Push) -> None:
-        bench.deliver(push)
-        bench.deliver(replace(push, github_id=666, full_name="evil/home"))
-        repository = self.repository(bench)
-        assert (repository.full_name, repository.github_id) == ("octo/web", 99)
+            row = session.exec(select(Repository)).one()
+            tags = set(session.exec(select(AuditEvent.tag)).all())
+        assert (row.full_name, row.name_key, row.github_id) == ("octo/web", "octo/web", None)
+        assert not tags & {Tag.REPOSITORY_RENAMED, Tag.REPOSITORY_IDENTIFIED}
 
     @pytest.mark.usefixtures("app")
     def test_a_name_or_id_that_another_repository_has_loses_no_push(
         self, bench: Bench, push: Push
     ) -> None:
         bench.app("other", repository="new/home")
-        bench.deliver(push)
+        with bench.writing() as session:
+            session.get_one(Repository, 2).github_id = push.github_id
         renamed = replace(push, full_name="new/home")
         assert bench.deliver(renamed, repository_id=1).outcome is QUEUED
         assert bench.deliver(renamed, repository_id=2).outcome is QUEUED
-        assert self.repository(bench, 1).full_name == "octo/web"
-        assert self.repository(bench, 2).github_id is None

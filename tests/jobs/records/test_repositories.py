@@ -99,7 +99,7 @@ def drop(bench: Bench, app: App, fallback: str = "what verifies instead") -> Non
 
 def verifying(bench: Bench, app: App) -> list[SecretStr]:
     with bench.reading() as session:
-        return webhook_secrets(session, bench.runtime.vault).get(app.repository_id, [])
+        return webhook_secrets(session, app.repository_id, bench.runtime.vault)
 
 
 def until(bench: Bench, app: App) -> datetime | None:

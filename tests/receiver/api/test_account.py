@@ -103,7 +103,7 @@ def test_whoever_found_an_open_browser_cannot_guess_for_long(
     assert statuses == [403] * 5 + [429]
 
 
-@pytest.mark.parametrize("password", ["short", "", None])
+@pytest.mark.parametrize("password", ["short", "password", "ada-ada-1", "", None])
 def test_a_password_that_will_not_do_is_400(
     client: TestClient, ada: dict[str, str], password: str | None
 ) -> None:

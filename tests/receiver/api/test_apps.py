@@ -142,8 +142,31 @@ def test_the_token_is_write_only(admin: TestClient) -> None:
 
 def test_an_app_can_be_removed(admin: TestClient, runtime: WebRuntime) -> None:
     make_app(runtime)
-    assert admin.delete("/api/apps/web").status_code == 204
+    make_app(runtime, name="api")
+    answer = admin.delete("/api/apps/web")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"removed": "web", "repository_removed": None, "notes": []},
+    )
     assert admin.get("/api/apps/web").status_code == 404
+
+
+def test_the_last_app_takes_its_repository_along_and_the_answer_says_so(
+    admin: TestClient, runtime: WebRuntime
+) -> None:
+    make_app(runtime)
+    answer = admin.delete("/api/apps/web").json()
+    assert (answer["removed"], answer["repository_removed"]) == ("web", "octo/web")
+    assert "https://github.com/octo/web/settings/hooks" in answer["notes"][1]
+    assert admin.get("/api/repositories").json()["items"] == []
+
+
+def test_a_change_that_takes_the_token_away_says_so(admin: TestClient) -> None:
+    admin.post("/api/apps", json=NEW | {"token": "ghp_verysecret"})
+    answer = admin.patch("/api/apps/web", json={"git_url": "https://git.example/octo/web.git"})
+    assert answer.json()["token_set"] is False
+    assert "its token was taken away" in answer.json()["notes"][0]
+    assert admin.get("/api/apps/web").json()["notes"] == []
 
 
 def test_an_app_that_is_being_deployed_stays(admin: TestClient, runtime: WebRuntime) -> None:
@@ -151,7 +174,7 @@ def test_an_app_that_is_being_deployed_stays(admin: TestClient, runtime: WebRunt
     deployment = make_deployment(runtime)
     assert admin.delete("/api/apps/web").status_code == 409
     set_state(runtime, deployment.id or 0, DeploymentState.SUCCESS)
-    assert admin.delete("/api/apps/web").status_code == 204
+    assert admin.delete("/api/apps/web").status_code == 200
 
 
 def test_a_change_is_on_record_with_who_made_it(admin: TestClient, runtime: WebRuntime) -> None:

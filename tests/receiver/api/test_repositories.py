@@ -1,5 +1,6 @@
 """/api/repositories: where apps come from, and their tokens."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,7 +9,10 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from jobs.models import now
+from jobs.queries import find_app
+from jobs.records.deliveries import Envelope, write_down
 from jobs.secrets_store import repository_token, webhook_secrets
+from jobs.states import DeliveryOutcome
 from receiver.app import create_app
 from receiver.signature import sign
 from tests.builders import WebRuntime, make_app
@@ -51,12 +55,76 @@ def test_what_is_no_token_is_400(admin: TestClient, body: dict[str, object]) -> 
     assert admin.put("/api/repositories/1/token", json=body).status_code == 400
 
 
+class TestIdentity:
+    PATH = "/api/repositories/1"
+
+    def test_an_admin_gives_githubs_id_and_forgets_it(self, admin: TestClient) -> None:
+        [row] = admin.get("/api/repositories").json()["items"]
+        assert (row["github_id"], row["identity_from"]) == (None, None)
+        given = admin.patch(self.PATH, json={"github_id": 186853002}).json()
+        assert (given["github_id"], given["identity_from"]) == (186853002, "operator")
+        assert given["identity_checked_at"] is not None
+        forgotten = admin.patch(self.PATH, json={"github_id": None}).json()
+        assert (forgotten["github_id"], forgotten["identity_from"]) == (None, None)
+
+    @pytest.mark.parametrize(
+        "body",
+        [{}, {"github_id": 0}, {"github_id": "x"}, {"github_id": 2**63}, {"full_name": "x/y"}],
+    )
+    def test_what_is_no_id_is_400(self, admin: TestClient, body: dict[str, object]) -> None:
+        assert admin.patch(self.PATH, json=body).status_code == 400
+
+    def test_an_id_that_another_one_has_is_409(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        make_app(runtime, name="api", repository="octo/api")
+        admin.patch("/api/repositories/2", json={"github_id": 7})
+        answer = admin.patch(self.PATH, json={"github_id": 7})
+        assert answer.status_code == 409
+        assert "octo/api --forget-github-id" in answer.json()["error"]["message"]
+
+    def test_the_webhook_is_seen_by_what_arrives(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        make_app(runtime, name="api", repository="octo/api")
+        with runtime.database.writing() as session:
+            caught_up = Envelope("guid-1", "push", "", 2)
+            write_down(session, caught_up, DeliveryOutcome.IGNORED, "it was missed")
+            for number in (1, 2):
+                arrived = Envelope(f"guid-{number}", "ping", "b" * 64, 1)
+                write_down(session, arrived, DeliveryOutcome.PONG, "")
+        seen = {
+            row["full_name"]: row["webhook_seen_at"]
+            for row in admin.get("/api/repositories").json()["items"]
+        }
+        assert seen["octo/api"] is None
+        assert datetime.fromisoformat(seen["octo/web"]) <= now()
+
+
+class TestRemoving:
+    def test_one_with_apps_is_409(self, admin: TestClient) -> None:
+        answer = admin.delete("/api/repositories/1")
+        assert answer.status_code == 409
+        assert "octo/web has apps" in answer.json()["error"]["message"]
+
+    def test_one_without_goes_with_its_secrets(
+        self, admin: TestClient, runtime: WebRuntime
+    ) -> None:
+        admin.put("/api/repositories/1/token", json={"token": "ghp_verysecret"})
+        with runtime.database.writing() as session:
+            session.delete(find_app(session, "web"))
+        answer = admin.delete("/api/repositories/1").json()
+        assert (answer["removed"], answer["repository_removed"]) == ("octo/web", "octo/web")
+        assert kept(runtime) is None
+        assert admin.delete("/api/repositories/1").status_code == 404
+
+
 class TestTheWebhookSecret:
     PATH = "/api/repositories/1/webhook-secret"
 
     def verifying(self, runtime: WebRuntime) -> list[str]:
         with runtime.database.reading() as session:
-            found = webhook_secrets(session, runtime.vault).get(1, [])
+            found = webhook_secrets(session, 1, runtime.vault)
         return [secret.get_secret_value() for secret in found]
 
     def test_a_new_one_is_shown_once_and_both_verify_for_a_day(
@@ -125,7 +193,9 @@ class TestTheWebhookSecret:
 
 
 def ping(client: TestClient, secret: str) -> int:
-    body = b'{"zen": "Keep it logically awesome.", "hook_id": 1}'
+    named = {"id": 186853002, "full_name": "octo/web"}
+    told = {"zen": "Keep it logically awesome.", "hook_id": 1, "repository": named}
+    body = json.dumps(told).encode()
     headers = {
         "Content-Type": "application/json",
         "X-GitHub-Event": "ping",

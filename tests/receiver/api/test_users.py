@@ -28,7 +28,14 @@ def test_users_are_listed_without_their_hashes(admin: TestClient, runtime: WebRu
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "Bob!"}, {"role": "king"}, {"password": "short"}, {"password": None}, {"x": 1}],
+    [
+        {"name": "Bob!"},
+        {"role": "king"},
+        {"password": "short"},
+        {"password": "bob12345"},
+        {"password": None},
+        {"x": 1},
+    ],
 )
 def test_a_user_that_will_not_do_is_400(admin: TestClient, change: dict[str, object]) -> None:
     answer = admin.post("/api/users", json=BOB | change)

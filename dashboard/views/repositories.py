@@ -1,0 +1,23 @@
+"""Where apps are deployed from, for admins: every repository, those without an app as well."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import pages
+from dashboard.forms import UNTOUCHED, Filled
+from jobs.repositories import repository_views
+
+
+def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
+    """Show what is known of each repository; one without an app can be removed here."""
+    with pages.database_of(request).reading() as session:
+        found = repository_views(session)
+    return pages.render(
+        request,
+        "settings/repositories.html",
+        title="Repositories",
+        status=filled.status,
+        filled=filled,
+        done=pages.done_words(request),
+        repositories=found,
+    )

@@ -1,0 +1,150 @@
+"""The kernel's control groups, which bound what a set of processes uses together.
+
+Both versions of them: version 2 has one tree, version 1 a tree for each resource. Only root may
+make a group; anybody may read what is in force and how often it was reached.
+
+Source: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ (read 2026-11-30).
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from jobs.adapters.ports import Limits
+from jobs.errors import PlatformError
+
+ROOT = Path("/sys/fs/cgroup")
+PERIOD_US = 100_000  # over which a share of the processors is measured; the kernel's own default
+NONE = "max"
+# Of what is a hundred in version 2, and 1024 in version 1: those outside go first.
+WEIGHT, SHARES = "25", "256"
+
+
+class ControlGroup:
+    """One control group, by its path from the root of the tree: `keystone-abcdef`."""
+
+    def __init__(self, path: str, *, root: Path = ROOT) -> None:
+        self.path = path
+        self._root = root
+        self._is_one_tree = (root / "cgroup.controllers").exists()
+
+    def limit(self, limits: Limits) -> None:
+        """Make the group if it is not there, and have these limits be in force.
+
+        Raises:
+            PlatformError: this process may not, or the kernel does not offer it.
+        """
+        try:
+            if self._is_one_tree:
+                self._limit_in_one_tree(limits)
+            else:
+                self._limit_in_many_trees(limits)
+        except OSError as exc:
+            raise PlatformError(f"{exc.filename}: {exc.strerror}") from exc
+
+    def limits(self) -> Limits | None:
+        """Give what is in force; None when there is no such group."""
+        if not self._folder("memory").is_dir():
+            return None
+        memory = self._number("memory", "memory.max", "memory.limit_in_bytes")
+        # Version 1 has no word for no limit: it is a number near the largest.
+        is_none = memory is None or memory >= 2**62
+        return Limits(
+            memory=None if is_none else memory,
+            pids=self._number("pids", "pids.max", "pids.max"),
+            cpus=self._cpus(),
+        )
+
+    def killed(self) -> int:
+        """Count the processes that were killed because the memory was used up.
+
+        Version 1 does not count what happens in the groups below: there it is always 0.
+        """
+        counts = dict(line.split() for line in self._read("memory", "memory.events").splitlines())
+        return int(counts.get("oom_kill", 0))
+
+    def memory_was_used_up(self, killed_before: int) -> bool:
+        """Whether something may have been killed for the memory since `killed` gave that number.
+
+        Version 1 only tells whether all of it was in use once, which files that were read may be.
+        """
+        if self._is_one_tree:
+            return self.killed() > killed_before
+        limit = self._number("memory", "", "memory.limit_in_bytes")
+        most = self._number("memory", "", "memory.max_usage_in_bytes")
+        return limit is not None and most is not None and most >= limit
+
+    def remove(self) -> None:
+        """Remove the group, unless something runs in it or this process may not."""
+        for resource in ("memory", "pids", "cpu"):
+            with suppress(OSError):
+                self._folder(resource).rmdir()
+
+    def _limit_in_one_tree(self, limits: Limits) -> None:
+        folder = self._root
+        for part in Path(self.path).parts:
+            _write(folder / "cgroup.subtree_control", "+memory +pids +cpu")
+            folder /= part
+            folder.mkdir(exist_ok=True)
+        _write(folder / "memory.max", _told(limits.memory))
+        if (folder / "memory.swap.max").exists():
+            _write(folder / "memory.swap.max", NONE if limits.memory is None else "0")
+        _write(folder / "pids.max", _told(limits.pids))
+        _write(folder / "cpu.max", f"{_told(_quota(limits.cpus))} {PERIOD_US}")
+        _write(folder / "cpu.weight", WEIGHT)
+
+    def _limit_in_many_trees(self, limits: Limits) -> None:
+        for resource in ("memory", "pids", "cpu"):
+            self._folder(resource).mkdir(parents=True, exist_ok=True)
+        memory, cpu = self._folder("memory"), self._folder("cpu")
+        with_swap = memory / "memory.memsw.limit_in_bytes"
+        # The limit with swap may never be below the one without: out of the way first.
+        if with_swap.exists():
+            _write(with_swap, "-1")
+        _write(memory / "memory.limit_in_bytes", _told(limits.memory, none="-1"))
+        if with_swap.exists():
+            _write(with_swap, _told(limits.memory, none="-1"))
+        _write(self._folder("pids") / "pids.max", _told(limits.pids))
+        _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
+        _write(cpu / "cpu.cfs_quota_us", _told(_quota(limits.cpus), none="-1"))
+        _write(cpu / "cpu.shares", SHARES)
+
+    def _folder(self, resource: str) -> Path:
+        tree = self._root if self._is_one_tree else self._root / resource
+        return tree / self.path
+
+    def _read(self, resource: str, name: str) -> str:
+        with suppress(OSError):
+            return (self._folder(resource) / name).read_text()
+        return ""
+
+    def _number(self, resource: str, in_one_tree: str, in_many_trees: str) -> int | None:
+        text = self._read(resource, in_one_tree if self._is_one_tree else in_many_trees).strip()
+        return int(text) if text.isdecimal() else None
+
+    def _cpus(self) -> float | None:
+        if self._is_one_tree:
+            quota, _, period = self._read("cpu", "cpu.max").strip().partition(" ")
+        else:
+            quota = self._read("cpu", "cpu.cfs_quota_us").strip()
+            period = self._read("cpu", "cpu.cfs_period_us").strip()
+        return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else None
+
+
+def _quota(cpus: float | None) -> int | None:
+    return None if cpus is None else round(cpus * PERIOD_US)
+
+
+def _told(value: int | None, *, none: str = NONE) -> str:
+    return none if value is None else str(value)
+
+
+def _write(file: Path, text: str) -> None:
+    # Not by `write_text`: the kernel takes a value in one call, and says so by that one.
+    descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(file)) from exc
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,67 @@
+"""Small files that somebody names, read within bounds; what is wrong with one is a sentence."""
+
+import io
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+LARGEST_ENV_FILE = 1024 * 1024  # bytes
+LARGEST_SECRET_FILE = 64 * 1024
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """Read a file of at most so many bytes; it may be a pipe.
+
+    Raises:
+        ValueError: it cannot be read or is longer; the message goes on after the file's name.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as exc:
+        raise ValueError(f"cannot be read ({exc.strerror})") from None
+    if len(content) > most:
+        raise ValueError(f"is too long: at most {most} bytes")
+    return content
+
+
+def as_text(content: bytes) -> str:
+    """Read bytes as text.
+
+    Raises:
+        ValueError: they are none; the message goes on after the file's name.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("holds no text in UTF-8") from None
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read a `.env` file; nothing when there is none.
+
+    Raises:
+        ValueError: it cannot be read; the message says why and quotes nothing of it.
+    """
+    content = read_small(path, LARGEST_ENV_FILE) if _is_ordinary(path) else b""
+    found = dotenv_values(stream=io.StringIO(as_text(content)), interpolate=False)
+    return {name: value or "" for name, value in found.items()}
+
+
+def read_secret_file(path: Path) -> str:
+    """Read a file that holds a secret and nothing else.
+
+    Raises:
+        ValueError: it cannot be read; the message says why and quotes nothing of it.
+    """
+    if not _is_ordinary(path) and path.exists():
+        # A pipe might never end, and can be read by one process only.
+        raise ValueError("is not an ordinary file")
+    return as_text(read_small(path, LARGEST_SECRET_FILE)).strip()
+
+
+def _is_ordinary(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as exc:  # the folder it may be in is closed to us
+        raise ValueError(f"cannot be read ({exc.strerror})") from None

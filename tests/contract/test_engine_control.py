@@ -1,0 +1,117 @@
+"""Builds by BuildKit's own control service, on the real engine: as by `POST /build`.
+
+The engine here may be too old to put them into a control group; everything else it does.
+"""
+
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import docker
+import pytest
+from pydantic import SecretStr
+
+from jobs.adapters.buildkit.client import BuildKit
+from jobs.adapters.docker_engine import DockerEngine, engine_address
+from jobs.adapters.ports import BuildSpec
+from jobs.errors import BuildError, CancelledError
+from jobs.naming import labels
+from jobs.stopping import StopSignal
+from tests.enginebench import IDENTITY, dockerfile, long_sleep, tag_of, wait_until
+from tests.images import app_files
+from tests.processes import processes_about
+from tests.trees import MemoryTree
+
+pytestmark = pytest.mark.docker
+
+TAG = tag_of("control")
+SPEC = BuildSpec(
+    TAG, "Dockerfile", labels(IDENTITY, "web"), cache_key=IDENTITY, deadline_s=60, cgroup="any"
+)
+
+
+@dataclass
+class ControlBench:
+    """A builder that is spoken to by its control service, and what the last build wrote."""
+
+    client: docker.DockerClient
+    lines: list[str] = field(default_factory=list)
+
+    def build(
+        self,
+        tree: MemoryTree,
+        stop: StopSignal | None = None,
+        secrets: Mapping[str, SecretStr] | None = None,
+        **changes: Any,  # noqa: ANN401
+    ) -> str:
+        """Build, and give the image's id."""
+        self.lines.clear()
+        api = self.client.api
+        kit = BuildKit(engine_address(api), api.api_version, secrets or {}, in_cgroup=True)
+        spec = replace(SPEC, **changes)
+        return kit.build(spec, tree, log=self.lines.append, stop=stop or StopSignal())
+
+
+@pytest.fixture
+def bench(client: docker.DockerClient) -> ControlBench:
+    return ControlBench(client)
+
+
+def test_image_is_built_tagged_labelled_and_told_of(
+    bench: ControlBench, engine: DockerEngine
+) -> None:
+    image = bench.build(MemoryTree(dockerfile('RUN ["/web", "say", "héllo"]')))
+
+    assert engine.image_id(TAG) == image
+    assert bench.client.images.get(TAG).labels == dict(SPEC.labels)
+    number = next(line for line in bench.lines if "héllo" in line).split()[0]
+    assert f"{number} | héllo" in bench.lines
+    assert any(line.startswith(f"{number} DONE ") for line in bench.lines)
+
+
+def test_arguments_secrets_and_target_reach_the_build(bench: ControlBench) -> None:
+    text = """\
+FROM scratch AS wanted
+COPY web /web
+ARG SAID
+LABEL said=${SAID}
+RUN --mount=type=secret,id=key ["/web", "cat", "/run/secrets/key"]
+FROM wanted
+RUN ["/web", "exit", "3"]
+"""
+    # More of it than the engine takes at once.
+    said = "yes" + secrets.token_hex(50_000)
+    tree = MemoryTree(app_files("one", dockerfile=text))
+    key = SecretStr(f"s3cr3t-{secrets.token_hex(4)}")
+    bench.build(tree, secrets={"key": key}, args={"SAID": SecretStr(said)}, target="wanted")
+
+    assert bench.client.images.get(TAG).labels["said"] == said
+    assert any(key.get_secret_value() in line for line in bench.lines)
+
+
+def test_failed_step_is_told_as_by_the_other_way(bench: ControlBench) -> None:
+    with pytest.raises(BuildError, match=r'^the build failed at "RUN .*": exit code 3$'):
+        bench.build(MemoryTree(dockerfile('RUN ["/web", "exit", "3"]')))
+    assert any("exiting with code 3" in line for line in bench.lines)
+
+
+def test_dockerfile_that_cannot_be_read_is_the_apps_fault(bench: ControlBench) -> None:
+    with pytest.raises(BuildError, match=r"^the build failed: .*unknown instruction: NONSENSE"):
+        bench.build(MemoryTree({"Dockerfile": "FROM scratch\nNONSENSE\n"}))
+
+
+def test_a_build_that_is_stopped_ends_in_the_engine(bench: ControlBench) -> None:
+    seconds, stop = long_sleep(), StopSignal()
+
+    def cancel() -> None:
+        wait_until(lambda: bool(processes_about(seconds)))
+        stop.set(CancelledError("cancelled by user:ada"))
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(CancelledError):
+        bench.build(MemoryTree(dockerfile(f'RUN ["/web", "sleep", "{seconds}"]')), stop)
+    canceller.join(60)
+    wait_until(lambda: not processes_about(seconds))

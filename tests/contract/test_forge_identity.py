@@ -1,0 +1,193 @@
+"""What every `Forge` promises of a repository's identity, on the fake and over real HTTP."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from jobs.adapters.github_forge import GitHubForge
+from jobs.adapters.ports import Forge, ForgeRepository, KnownRepository
+from jobs.errors import GitHubError, GitHubNotFoundError, GitHubTokenError
+from tests.fakes import FakeForge
+from tests.githubapi import Fault, GitHubApi, refusal
+
+TOKEN = SecretStr("ghp_IdentityContract0123456789")
+WEB_ID, OTHER_ID = 186853002, 186853003
+WEB = KnownRepository(WEB_ID, "octo/web")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A forge, and the repositories behind it."""
+
+    forge: Forge
+    know: Callable[[str, int], object]
+    delete: Callable[[str], object]
+    rename: Callable[[str, str], object]
+
+
+@pytest.fixture(params=["fake", "real"])
+def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
+    if request.param == "fake":
+        yield _fake()
+        return
+    with GitHubApi(token=TOKEN.get_secret_value()) as api:
+        yield Kept(GitHubForge(api.url, timeout_s=20), api.know, api.delete, api.rename)
+
+
+def _fake() -> Kept:
+    forge = FakeForge()
+
+    def rename(before: str, after: str) -> None:
+        forge.known[after] = forge.known.pop(before)
+        forge.moved[before] = after
+
+    return Kept(forge, forge.known.__setitem__, forge.known.__delitem__, rename)
+
+
+def test_a_name_is_told_with_its_id_and_as_github_spells_it(kept: Kept) -> None:
+    kept.know("octo/web", WEB_ID)
+    kept.know("octo/other", OTHER_ID)
+    assert kept.forge.identify(ForgeRepository("octo/web"), TOKEN) == WEB
+
+
+def test_an_id_is_told_with_its_present_name(kept: Kept) -> None:
+    kept.know("octo/site", WEB_ID)
+    kept.know("octo/web", OTHER_ID)
+    told = kept.forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
+    assert told == KnownRepository(WEB_ID, "octo/site")
+
+
+def test_an_earlier_name_leads_to_the_present_one(kept: Kept) -> None:
+    kept.know("octo/web", WEB_ID)
+    kept.rename("octo/web", "octo/site")
+    told = kept.forge.identify(ForgeRepository("octo/web"), TOKEN)
+    assert told == KnownRepository(WEB_ID, "octo/site")
+
+
+@pytest.mark.parametrize("github_id", [None, WEB_ID])
+def test_what_is_gone_is_not_found(kept: Kept, github_id: int | None) -> None:
+    kept.know("octo/web", WEB_ID)
+    kept.delete("octo/web")
+    with pytest.raises(GitHubNotFoundError, match="octo/web does not exist or") as caught:
+        kept.forge.identify(ForgeRepository("octo/web", github_id), TOKEN)
+    assert caught.value.permanent
+
+
+# --- What only GitHub's own API can show -----------------------------------------------------
+
+
+@pytest.fixture(name="api")
+def fixture_api() -> Iterator[GitHubApi]:
+    with GitHubApi(token=TOKEN.get_secret_value()) as api:
+        api.know("octo/web", WEB_ID)
+        yield api
+
+
+@pytest.fixture(name="forge")
+def fixture_forge(api: GitHubApi) -> Forge:
+    return GitHubForge(api.url, timeout_s=20)
+
+
+def ask(forge: Forge, token: SecretStr | None = TOKEN) -> KnownRepository:
+    return forge.identify(ForgeRepository("octo/web"), token)
+
+
+def test_it_is_one_request(forge: Forge, api: GitHubApi) -> None:
+    ask(forge)
+    forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
+    assert [(each.method, each.path) for each in api.requests] == [
+        ("GET", "/repos/octo/web"),
+        ("GET", f"/repositories/{WEB_ID}"),
+    ]
+
+
+def test_a_public_repository_is_told_without_a_token(forge: Forge, api: GitHubApi) -> None:
+    with pytest.raises(GitHubNotFoundError):
+        ask(forge, None)
+    api.know("octo/web", WEB_ID, is_public=True)
+    assert ask(forge, None) == WEB
+    assert {request.authorization for request in api.requests} == {None}
+
+
+def test_a_token_that_is_wrong_is_no_missing_repository(forge: Forge) -> None:
+    with pytest.raises(GitHubTokenError):
+        ask(forge, SecretStr("ghp_wrong"))
+
+
+def described(**changes: object) -> bytes:
+    return json.dumps({"id": WEB_ID, "full_name": "octo/web", **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>Welcome to the hotel</html>",
+        b"[]",
+        described(id=None),
+        described(id="186853002"),
+        described(id=True),
+        described(id=0),
+        described(id=-1),
+        described(id=2**63),
+        described(id=1.0),
+        described(full_name=None),
+        described(full_name="octo"),
+        described(full_name="octo/web/x"),
+        described(full_name="octo/<b>"),
+        described(full_name="octo/web\n"),
+        described(full_name="octo/" + "w" * 101),
+    ],
+)
+def test_what_is_no_description_is_not_believed(forge: Forge, api: GitHubApi, body: bytes) -> None:
+    api.fail(Fault(200, {}, body))
+    with pytest.raises(GitHubError, match="was not GitHub's API") as caught:
+        ask(forge)
+    assert not caught.value.permanent
+
+
+def test_an_answer_about_another_id_is_not_believed(forge: Forge, api: GitHubApi) -> None:
+    api.fail(Fault(200, {}, described(id=OTHER_ID)))
+    with pytest.raises(GitHubError, match="was not GitHub's API"):
+        forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
+
+
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_another_host_is_not_asked(forge: Forge, api: GitHubApi, status: int) -> None:
+    with GitHubApi() as other:
+        other.know("octo/web", OTHER_ID)
+        api.fail(Fault.redirect(f"{other.url}/repositories/{OTHER_ID}", status))
+        with pytest.raises(GitHubError):
+            ask(forge)
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "pause_s"),
+    [
+        (Fault(status=500), None),
+        (Fault(reset=True), None),
+        (Fault(429, {"Retry-After": "70"}, refusal(429, "Too many requests").body), 70),
+    ],
+)
+def test_trouble_is_worth_another_try(
+    forge: Forge, api: GitHubApi, fault: Fault, pause_s: float | None
+) -> None:
+    api.fail(fault)
+    with pytest.raises(GitHubError) as caught:
+        ask(forge)
+    assert (caught.value.permanent, caught.value.retry_after_s) == (False, pause_s)
+    assert TOKEN.get_secret_value() not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+def test_the_last_requests_are_kept_for_commit_statuses(forge: Forge, api: GitHubApi) -> None:
+    told: dict[str, Any] = {"X-RateLimit-Reset": str(int(time.time()) + 1800)}
+    api.fail(Fault(200, {**told, "X-RateLimit-Remaining": "99"}, described()))
+    with pytest.raises(GitHubError, match="only 99 requests are left"):
+        ask(forge)
+    # Whoever has no token has 60 of them in all, and posts nothing.
+    assert ask(forge, None) == WEB
