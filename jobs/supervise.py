@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from jobs.errors import ConflictError, StorageError
-from jobs.folders import ensure_private
+from jobs.folders import claims_dir, ensure_private
 from jobs.guard import RIGHTS, WITH, WITHOUT
 from jobs.privileges import Rights
 from jobs.separation import Apart, Together

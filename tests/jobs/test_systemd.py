@@ -107,7 +107,7 @@ class TestTheUnit:
 
     @only_root
     def test_has_the_folders_below_run_made(self, tmp_path: Path) -> None:
-        short = Settings(data_dir=tmp_path / "data")
+        short = Settings(data_dir=Path("/opt/keystone/data"))
         assert lines(unit_text(short, tmp_path, {}))["RuntimeDirectory"] == "keystone-0-claims"
         long = Settings(data_dir=tmp_path / ("x" * 80))
         names = lines(unit_text(long, tmp_path, {}))["RuntimeDirectory"].split()
