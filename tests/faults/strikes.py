@@ -224,7 +224,8 @@ def redis_flushed(house: House, moment: Moment) -> Struck:
     """Empty Redis at the moment."""
 
     def flush() -> None:
-        with Redis(unix_socket_path=str(house.keystone.data_dir / "run" / "redis.sock")) as redis:
+        socket = house.keystone.data_dir / "run" / "redis" / "redis.sock"
+        with Redis(unix_socket_path=str(socket)) as redis:
             redis.flushall()
 
     return striking(house.records, moment, flush)
