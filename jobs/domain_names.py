@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Collection
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import idna
 
@@ -55,6 +56,17 @@ def is_link_local(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_link_local
+
+
+def named_host(url: str) -> str:
+    """Give the host name in a URL; empty when it has an address, localhost or nothing there."""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return ""
+    with suppress(ValueError):
+        host = plain_domain(host)
+    return "" if host == "localhost" else host
 
 
 def is_plain(value: str) -> bool:

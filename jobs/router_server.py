@@ -6,8 +6,11 @@ crashed serves again as soon as it is back, whatever else is down.
 
 import errno
 import logging
+import os
+import resource
 import shutil
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,16 +18,13 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.haproxy_config import command, configuration
-from jobs.adapters.haproxy_domains import (
-    CERTIFICATES,
-    DomainDoors,
-    certificate_file,
-    domain_files,
-    frontends,
-)
+from jobs.adapters.haproxy_domains import CERTIFICATES, certificate_file, domain_files
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
+from jobs.adapters.haproxy_shares import most_places
 from jobs.adapters.ports import Route
 from jobs.addresses import domain_targets
 from jobs.certificates import default_bundle, is_loadable
+from jobs.domain_names import is_plain
 from jobs.errors import ConfigurationError
 from jobs.folders import ensure_private
 from jobs.models import App, now
@@ -79,16 +79,31 @@ def write_configuration(runtime: Runtime[OwnSettings]) -> Path:
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
     _complain(apps, taken)
+    ports = _offered(settings.port_range, apps, taken)
     text = configuration(
         bind=settings.app_bind,
-        ports=_offered(settings.port_range, apps, taken),
+        ports=ports,
         routes=routes,
         socket=_socket(settings),
-        domains=frontends(DomainDoors(settings.domain_bind, **served)),
+        doors=DomainDoors(settings.domain_bind, **served),
+        policy=_policy(settings, len(ports)),
     )
     folder = ensure_private(settings.router_dir)
     write_domain_files(folder, domains, certificates)
     return _write(folder / CONFIGURATION, text)
+
+
+def _policy(settings: Settings, ports: int) -> Policy:
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Policy(
+        places=most_places(
+            files=sys.maxsize if most_files == resource.RLIM_INFINITY else most_files,
+            ports=ports,
+            memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        ),
+        trusted=settings.trusted_proxies,
+        dashboard=settings.dashboard_name if is_plain(settings.dashboard_name) else "",
+    )
 
 
 def _found_ports(settings: Settings) -> tuple[list[int], dict[str, int]]:

@@ -120,7 +120,7 @@ def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
         Middleware(Slashes),
         Middleware(BodyLimits),
         Middleware(DeliverySlots),
-        Middleware(Identify, database=runtime.database, settings=runtime.settings),
+        Middleware(Identify, runtime=runtime),
     ]
 
 

@@ -19,8 +19,6 @@ from jobs.adapters.haproxy_config import (
     SLOTS,
     backend_name,
     ensure_slot,
-    join_address,
-    split_address,
 )
 from jobs.adapters.haproxy_domains import (
     CERTIFICATE_LIST,
@@ -34,6 +32,7 @@ from jobs.adapters.haproxy_domains import (
     read_certificates,
     read_map,
 )
+from jobs.adapters.haproxy_syntax import join_address, split_address
 from jobs.adapters.ports import Route, other_slot
 from jobs.errors import PortNotServedError, RouterError
 

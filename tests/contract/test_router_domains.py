@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_domains import DomainDoors
+from jobs.adapters.haproxy_frontends import DomainDoors
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError

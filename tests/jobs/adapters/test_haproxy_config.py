@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_config import command, configuration, join_address, split_address
+from jobs.adapters.haproxy_config import command, configuration
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
+from jobs.adapters.haproxy_syntax import join_address, split_address
 from jobs.adapters.ports import Route
 from jobs.errors import ConfigurationError, RouterError
 
 SOCKET = Path("/data/run/router.sock")
+NOWHERE, POLICY = DomainDoors("0.0.0.0"), Policy(1000)
 
 
 def lines(
@@ -17,8 +20,12 @@ def lines(
     routes: list[Route] | None = None,
     bind: str = "127.0.0.1",
     socket: Path = SOCKET,
+    doors: DomainDoors = NOWHERE,
+    policy: Policy = POLICY,
 ) -> list[str]:
-    text = configuration(bind=bind, ports=ports, routes=routes or [], socket=socket)
+    text = configuration(
+        bind=bind, ports=ports, routes=routes or [], socket=socket, doors=doors, policy=policy
+    )
     return [line.strip() for line in text.splitlines()]
 
 
