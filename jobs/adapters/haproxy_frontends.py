@@ -12,7 +12,7 @@ from jobs.adapters import haproxy_requests as requests
 from jobs.adapters import haproxy_shares as shares
 from jobs.adapters.haproxy_domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
 from jobs.adapters.haproxy_shares import OWN_SOURCE, Shares
-from jobs.adapters.haproxy_syntax import bind_address, join_address, refuse
+from jobs.adapters.haproxy_syntax import bind_address, refuse
 
 APPS, HTTP, HTTPS = "apps", "http_domains", "https_domains"
 STANDARD_HTTPS = 443
@@ -75,12 +75,14 @@ def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Polic
 def _frontends(
     bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy
 ) -> Iterator[str]:
-    host = bind_address(bind, setting="KEYSTONE_APP_BIND")
     taken = shares.connection_rules(policy.shares, doors.ways)
     plain = "    option disable-h2-upgrade\n"
     yield _frontend(
         APPS,
-        binds=[f"{join_address(host, first)}-{last}" for first, last in _ranges(ports)],
+        binds=[
+            _bind(bind, f"{first}-{last}", setting="KEYSTONE_APP_BIND")
+            for first, last in _ranges(ports)
+        ],
         rules=(
             plain,
             policy.acls,
@@ -94,12 +96,12 @@ def _frontends(
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https)
         rules = (plain, policy.acls, taken, requests.request_rules(), lookup, redirect, to_app)
-        yield _frontend(HTTP, binds=[_bind(doors.bind, doors.http)], rules=rules)
+        yield _frontend(HTTP, binds=[_domain_bind(doors.bind, doors.http)], rules=rules)
     if doors.https is not None:
         streams = shares.stream_rules(policy.shares)
         told = "    http-request set-header X-Forwarded-Proto https\n"
         rules = (policy.acls, taken, streams, requests.request_rules(), told, lookup, to_app)
-        yield _frontend(HTTPS, binds=[f"{_bind(doors.bind, doors.https)} {_TLS}"], rules=rules)
+        yield _frontend(HTTPS, binds=[f"{_domain_bind(doors.bind, doors.https)} {_TLS}"], rules=rules)
 
 
 def _frontend(name: str, *, binds: Iterable[str], rules: Iterable[str]) -> str:
@@ -118,9 +120,13 @@ def _ranges(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _bind(bind: str, port: int) -> str:
-    host = bind_address(bind, setting="KEYSTONE_DOMAIN_BIND")
-    return f"{join_address(host, port)}{' v4v6' if host == '::' else ''}"
+def _domain_bind(bind: str, port: int) -> str:
+    return _bind(bind, str(port), setting="KEYSTONE_DOMAIN_BIND")
+
+
+def _bind(bind: str, ports: str, *, setting: str) -> str:
+    host = bind_address(bind, setting=setting)
+    return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
 def _lookup(dashboard: str) -> str:

@@ -6,7 +6,6 @@ import pytest
 
 from jobs.adapters.haproxy_config import command, configuration
 from jobs.adapters.haproxy_frontends import DomainDoors, Policy
-from jobs.adapters.haproxy_syntax import join_address, split_address
 from jobs.adapters.ports import Route
 from jobs.errors import ConfigurationError, RouterError
 
@@ -110,25 +109,6 @@ def test_without_a_single_port_there_is_no_router() -> None:
 def test_a_route_that_makes_no_sense_is_refused(route: Route) -> None:
     with pytest.raises(RouterError):
         lines(ports=[20000], routes=[route])
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("10.201.0.2:8000", ("10.201.0.2", 8000)), ("[fd00::2]:80", ("fd00::2", 80))],
-)
-def test_an_address_comes_apart_and_together_again(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
-    assert join_address(*parts) == address
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["", ":80", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:-1",
-     "10.0.0.1:\u0668", "app:80", "10.0.0.1:80;x", "10.0.0.1:80\n", "fd00::2%eth0;x:80"],
-)  # fmt: skip
-def test_what_cannot_be_dialled_is_refused(address: str) -> None:
-    with pytest.raises(RouterError, match="can dial"):
-        split_address(address)
 
 
 def test_the_router_runs_in_the_foreground() -> None:
