@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from dashboard.glance import Machine, MissedPushes, Standing, TokenTrouble
+from dashboard.glance import Machine, MissedPushes, NameAdvice, Standing, TokenTrouble
 from dashboard.labels import Shape, Tone
 from jobs.models import Vitals
 from jobs.states import AppState
@@ -13,6 +13,7 @@ from jobs.tokens import token_problem
 
 # The watcher looks every 10 s; after three looks that did not happen it is not there.
 SILENT_AFTER = timedelta(seconds=45)
+Trouble = TokenTrouble | MissedPushes | NameAdvice
 WORST_FIRST = (Tone.BAD, Tone.WARN, Tone.IDLE)
 PARTS = {"docker": "Docker", "router": "The router", "redis": "Redis", "disk": "The disk"}
 
@@ -31,7 +32,7 @@ class Concern:
 
 def concerns(
     apps: Sequence[Standing],
-    repositories: Sequence[TokenTrouble | MissedPushes],
+    troubles: Sequence[Trouble],
     machine: Machine,
     at: datetime,
 ) -> list[Concern]:
@@ -39,7 +40,7 @@ def concerns(
     found = [
         *_of_machine(machine.vitals, at),
         *(concern for app in apps for concern in _of_app(app)),
-        *(_of_repository(trouble, at) for trouble in repositories),
+        *(_of_trouble(trouble, at) for trouble in troubles),
         *_of_certificates(machine),
     ]
     return sorted(found, key=lambda concern: WORST_FIRST.index(concern.tone))
@@ -90,8 +91,10 @@ def _of_app(app: Standing) -> Iterator[Concern]:
         yield Concern(Tone.IDLE, Shape.SKIP, words=words, **where)
 
 
-def _of_repository(trouble: TokenTrouble | MissedPushes, at: datetime) -> Concern:
+def _of_trouble(trouble: Trouble, at: datetime) -> Concern:
     match trouble:
+        case NameAdvice(words):
+            return Concern(Tone.IDLE, Shape.ALERT, "The dashboard", words)
         case TokenTrouble():
             return _of_token(trouble, at)
         case MissedPushes(repository, words):

@@ -20,6 +20,7 @@ from dashboard import attention, charts, glance, labels, pages, reads
 from dashboard.attention import Concern
 from dashboard.glance import Standing
 from jobs import queries
+from jobs.dashboard_name import name_advice
 from jobs.models import now
 from jobs.settings import Settings
 from jobs.states import AppState
@@ -119,7 +120,8 @@ def _concerns(
     at = now()
     tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
-    return attention.concerns(apps, [*tokens, *missed], machine, at)
+    advice = [glance.NameAdvice(words)] if (words := name_advice(session, settings)) else []
+    return attention.concerns(apps, [*tokens, *missed, *advice], machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

@@ -101,7 +101,9 @@ def _frontends(
         streams = shares.stream_rules(policy.shares)
         told = "    http-request set-header X-Forwarded-Proto https\n"
         rules = (policy.acls, taken, streams, requests.request_rules(), told, lookup, to_app)
-        yield _frontend(HTTPS, binds=[f"{_domain_bind(doors.bind, doors.https)} {_TLS}"], rules=rules)
+        yield _frontend(
+            HTTPS, binds=[f"{_domain_bind(doors.bind, doors.https)} {_TLS}"], rules=rules
+        )
 
 
 def _frontend(name: str, *, binds: Iterable[str], rules: Iterable[str]) -> str:

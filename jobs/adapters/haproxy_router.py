@@ -45,6 +45,7 @@ LONGEST_ANSWER = 16 * 1024 * 1024
 # Asked last: an answer that does not end with the answer to this was cut off, with the router.
 LAST_WORDS = "show cli level"
 _END = re.compile(r"\n\n\Z")
+_TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 _LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
 
 # The bits of `srv_admin_state`. The last only remembers how the server was declared at start.
@@ -96,8 +97,8 @@ class HAProxyRouter:
         Raises:
             RouterError: no router answers.
         """
-        entries = re.findall(r"^0x\w+: key=(\S+)", self._ask(f"show table {UNBELIEVED}"), re.M)
-        return sorted(entry.removeprefix("::ffff:") for entry in entries)
+        answer = self._ask(f"show table {UNBELIEVED}")
+        return sorted(key.removeprefix("::ffff:") for key in _TABLE_KEY.findall(answer))
 
     def switch(self, route: Route) -> None:
         """Send all new requests of the port to the route's slot and let the other one drain.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dashboard.attention import Concern, concerns
-from dashboard.glance import Machine, MissedPushes, Queue, Standing, TokenTrouble
+from dashboard.glance import Machine, MissedPushes, NameAdvice, Queue, Standing, TokenTrouble
 from jobs.models import Vitals, now
 from jobs.states import AppState
 from jobs.views import CertificateView
@@ -118,3 +118,9 @@ def test_a_certificate_that_ends_is_told() -> None:
     )
     found = concerns([], [], replace(machine(), certificates=[certificate]), AT)
     assert told(found) == ["warn: a.example its certificate expires on 2026-11-28"]
+
+
+def test_a_dashboard_without_a_name_of_its_own_is_told_last() -> None:
+    paused = replace(WELL, is_paused=True)
+    found = concerns([paused], [NameAdvice("has no host name")], machine(), AT)
+    assert told(found)[-1] == "idle: The dashboard has no host name"

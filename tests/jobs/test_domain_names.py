@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.domain_names import is_covered, is_plain, plain_domain, wildcard_of
+from jobs.domain_names import is_covered, is_plain, named_host, plain_domain, wildcard_of
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,22 @@ def test_a_wildcard_covers_one_label() -> None:
     assert is_covered("app.example.com", {"app.example.com"})
     assert not is_covered("example.com", {"*.example.com"})
     assert not is_covered("a.app.example.com", {"*.example.com"})
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://Keystone.Example.com:8443/x", "keystone.example.com"),
+        ("https://keystone.example.com.", "keystone.example.com"),
+        ("https://user:word@keystone.example.com", "keystone.example.com"),
+        ("https://bücher.example", "xn--bcher-kva.example"),
+        ("http://keystone:8000", "keystone"),
+        ("http://keystone_1.example", "keystone_1.example"),
+        ("http://localhost:8000", ""),
+        ("http://127.0.0.1:8000", ""),
+        ("http://[::1]:8000", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_in_a_url_is_no_address(url: str, name: str) -> None:
+    assert named_host(url) == name
