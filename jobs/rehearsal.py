@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 NOBODY = "(rehearsal)"  # no app and no repository could have this name
 NO_COMMIT = "0" * 40
+NO_ROW = -1
 
 
 def rehearse(runtime: Runtime[WorkerSettings]) -> None:
@@ -63,7 +64,7 @@ def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
     record(records.record_commit, grip, sha=NO_COMMIT, message="-", author="-")
     record(records.end_step, grip, StepName.CHECKOUT, StepState.SUCCESS)
     release = record(records.record_release, grip, _release(grip))
-    record(records.go_live, grip, Live(release.id or 0, NOBODY, "", "a"))
+    record(records.go_live, grip, Live(release.id or 0, "-", "", "a"))
     record(let_go, grip)
 
 
@@ -75,7 +76,10 @@ def _queue(session: Session) -> tuple[App, Deployment]:
         name=NOBODY,
         repository_id=repository.id or 0,
         host_port=0,
-        # As after its first deployment: what does not change is in no statement.
+        # The state after a first deployment: SQLAlchemy updates only the columns that change.
+        live_deployment_id=NO_ROW,
+        live_release_id=NO_ROW,
+        live_container_id=NOBODY,
         container_state=ContainerState.RUNNING,
     )
     session.add(app)

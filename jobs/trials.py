@@ -85,11 +85,13 @@ def judge(app: App, container: Container, restart: Restart) -> Verdict:
 
 
 def ends_counted(container: Container) -> int:
-    """Give how often the engine knows a container to have ended since it was told to start it.
+    """Give how often the engine knows a container to have ended by itself.
 
-    While a container waits for its next restart, that end is among the restarts already.
+    Each end is among the restarts as soon as the engine means to start it again. One that it would
+    restart and that is seen to have ended was ended with the engine, or by somebody's hand.
     """
-    return container.restarts + (container.state is ContainerState.EXITED)
+    is_restarted = container.restart == Restart.ALWAYS
+    return container.restarts + (container.state is ContainerState.EXITED and not is_restarted)
 
 
 def is_over_for_good(container: Container, restart: Restart) -> bool:

@@ -106,8 +106,19 @@ class Work:
         Raises:
             LeaseLostError: it is not.
         """
+        with self.reading():
+            pass
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Read while the app is ours: so it is there, and nobody has removed it.
+
+        Raises:
+            LeaseLostError: it is not ours any more.
+        """
         with self.database.reading() as session:
             hold(session, self.grip)
+            yield session
 
     def is_live(self) -> bool:
         """Whether the database says that this deployment is what serves the app.
@@ -116,8 +127,7 @@ class Work:
             LeaseLostError: the app is not ours any more.
             StorageError: the database does not say.
         """
-        with self.database.reading() as session:
-            hold(session, self.grip)
+        with self.reading() as session:
             app = session.get_one(App, self.plan.app_id)
             return app.live_deployment_id == self.plan.deployment_id
 

@@ -53,8 +53,8 @@ def app_files(version: str, *, behaviour: str = "", dockerfile: str | None = Non
 
     Args:
         version: what `GET /version` answers.
-        behaviour: what the app does wrong: "exit N", "mute", "unhealthy", "deaf", "late MS" or
-            "eat MB".
+        behaviour: what the app does wrong: "exit N", "mute", "unhealthy", "deaf", "late MS",
+            "eat MB" or "dies MS".
         dockerfile: another Dockerfile than the one that serves.
     """
     return {

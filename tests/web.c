@@ -20,7 +20,7 @@
  *
  * The file /behaviour says what to do wrong: "exit N", "mute" (accept and never answer),
  * "unhealthy", "deaf" (never listen), "late N" (listen after N milliseconds), "eat N" (use N MB
- * of memory before listening).
+ * of memory before listening), "dies N" (serve, and exit with code 9 after N milliseconds).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -103,6 +103,12 @@ static void echo(int client) {
         length = recv(client, bytes, sizeof bytes, 0);
     }
     shutdown(client, SHUT_RDWR);
+}
+
+static void *die(void *after_ms) {
+    sleep_ms((long)after_ms);
+    fprintf(stderr, "told to die by now\n");
+    exit(9);
 }
 
 static void answer(int client, char *path, int keep_alive) {
@@ -275,6 +281,8 @@ int main(int count, char **words) {
         while (!stopping) pause();
         return 0;
     }
+    pthread_t death;
+    if (!strncmp(behaviour, "dies ", 5)) pthread_create(&death, NULL, die, (void *)atol(behaviour + 5));
     mute = !strncmp(behaviour, "mute", 4);
     unhealthy = !strncmp(behaviour, "unhealthy", 9);
     return serve();

@@ -15,15 +15,16 @@ FORGIVEN_ENDS = 1
 def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
     """Keep what serves as the way back, and begin the trial of the release that takes its place.
 
-    To be called before the app's live release and container are written. A release that has ended
-    during its own trial is nothing to go back to: the one before it stays.
+    To be called before the app's live release and container are written. When several releases
+    come quickly one after the other, the last one that has stood its trial stays the way back.
 
     Args:
         release_id: the new release.
         was_withdrawn: whether what serves now has failed its trial.
     """
-    has_ended = app.trial_ends_at is not None and app.live_ends > 0
-    if not was_withdrawn and not has_ended:
+    is_proven = app.trial_ends_at is None and not was_withdrawn
+    is_all_there_is = app.fallback_release_id is None and app.live_ends == 0 and not was_withdrawn
+    if is_proven or is_all_there_is:
         app.fallback_release_id = app.live_release_id
         app.fallback_container_id = app.live_container_id
     if app.fallback_release_id == release_id:

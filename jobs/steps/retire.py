@@ -49,7 +49,7 @@ def _end(work: Work, old: LiveContainer) -> None:
 
 
 def _is_fallback(work: Work, container_id: str) -> bool:
-    with work.database.reading() as session:
+    with work.reading() as session:
         return session.get_one(App, work.plan.app_id).fallback_container_id == container_id
 
 
@@ -64,7 +64,7 @@ def _drop_fallback(work: Work, serving: Serving) -> None:
 
 def _drop_images(work: Work) -> None:
     """Remove the images of releases that are past their keep; what a rollback needs stays."""
-    with work.database.reading() as session:
+    with work.reading() as session:
         outdated = outdated_images(session, work.plan.app_id)
     there = {tag for image in work.tools.engine.images() for tag in image.tags}
     for tag in there.intersection(outdated):

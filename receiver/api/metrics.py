@@ -18,7 +18,7 @@ from starlette.responses import Response
 from jobs.database import Database
 from jobs.models import CommitStatus, Delivery, Deployment, Step, now
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
-from jobs.states import DeliveryOutcome, DeploymentState
+from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from receiver.routing import Call, Nothing
 
 SECONDS_A_DAY = 86400
@@ -35,6 +35,7 @@ class KeystoneCollector(Collector):
         with self._database.reading() as session:
             yield _deliveries(session)
             yield _deployments(session)
+            yield _recoveries(session)
             yield _steps(session, is_sqlite=self._database.is_sqlite)
             yield from _queue(session)
             yield from _statuses(session)
@@ -58,6 +59,15 @@ def _deployments(session: Session) -> Metric:
     for state in DeploymentState:
         family.add_metric([state], counts.get(state, 0))
     return family
+
+
+def _recoveries(session: Session) -> Metric:
+    statement = select(func.count()).where(Deployment.trigger == Trigger.RECOVERY)
+    return CounterMetricFamily(
+        "keystone_recoveries",
+        "Releases that did not stay up, with one before them to go back to",
+        value=session.exec(statement).one(),
+    )
 
 
 def _steps(session: Session, *, is_sqlite: bool) -> Metric:

@@ -167,9 +167,10 @@ class House:
 
     def _on_engine(self) -> list[str]:
         live = {found.container_id for found in self.records.live().values()}
+        owned = live | self.records.kept()
         found, known = self.holdings.container_ids(), self.records.images()
         return [
-            *(f"the container {each[:12]}, which does not serve" for each in found - live),
+            *(f"the container {each[:12]}, which does not serve" for each in found - owned),
             *(f"no container {each[:12]}, which is to serve" for each in live - found),
             *(f"the image {tag}" for tag in self.holdings.images() if tag not in known),
         ]

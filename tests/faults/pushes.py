@@ -44,11 +44,13 @@ class Pusher:
 
     Attributes:
         slow_at: the step that takes its time in what is pushed, so that it can be met there.
+        behaviour: what is wrong with what is pushed.
     """
 
     projects: Sequence[Project]
     dice: random.Random = field(default_factory=random.SystemRandom)
     slow_at: str = ""
+    behaviour: str = ""
     sent: list[Sent] = field(default_factory=list)
 
     def commit(self, project: Project) -> Sent:
@@ -56,7 +58,7 @@ class Pusher:
         version = f"{self.dice.getrandbits(64):016x}"
         sha = project.commit(
             version,
-            behaviour=f"late {LATE_MS}" if self.slow_at == "health_check" else "",
+            behaviour=self.behaviour or _late(self.slow_at),
             dockerfile=building(("sleep", "1")) if self.slow_at == "build" else None,
         )
         payload = project.payload(sha)
@@ -78,6 +80,10 @@ class Pusher:
         """Deliver all of these at the same time."""
         with ThreadPoolExecutor(len(sent)) as pool:
             list(pool.map(self.deliver, sent))
+
+
+def _late(slow_at: str) -> str:
+    return f"late {LATE_MS}" if slow_at == "health_check" else ""
 
 
 def one_push(pusher: Pusher) -> None:

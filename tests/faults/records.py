@@ -69,6 +69,36 @@ class Records:
         )
         return tuple((str(begun), str(ended)) for begun, ended in found.fetchall())
 
+    def unsettled(self, *, after: int) -> int:
+        """Count what is under way or live of the deployments with higher ids than that.
+
+        A recovery that has succeeded is as things should be.
+        """
+        with self.open() as database:
+            (found,) = database.execute(
+                "SELECT count(*) FROM deployments WHERE id > ? AND (state IN ('queued', 'running') "
+                "OR (state = 'success' AND \"trigger\" <> 'recovery'))",
+                (after,),
+            ).fetchone()
+            return int(found)
+
+    def recoveries(self, *, after: int) -> int:
+        """Count the recoveries with higher ids than that."""
+        with self.open() as database:
+            (found,) = database.execute(
+                "SELECT count(*) FROM deployments WHERE id > ? AND \"trigger\" = 'recovery'",
+                (after,),
+            ).fetchone()
+            return int(found)
+
+    def kept(self) -> set[str]:
+        """Give the containers that are kept, stopped, to go back to."""
+        with self.open() as database:
+            rows = database.execute(
+                "SELECT fallback_container_id FROM apps WHERE fallback_container_id IS NOT NULL"
+            )
+            return {container for (container,) in rows.fetchall()}
+
     def live(self) -> dict[str, Live]:
         """Give what serves, by the app's name."""
         with self.open() as database:

@@ -94,7 +94,12 @@ def _play(house: House, fault: Fault, drawn: Round) -> Verdict:
     house.wait_until_whole()
     begun, before = time.monotonic(), house.records.live()
     dice = random.Random(drawn.seed)  # noqa: S311
-    pusher = Pusher(dice.sample(house.projects, len(house.projects)), dice, slow_at=drawn.step)
+    pusher = Pusher(
+        dice.sample(house.projects, len(house.projects)),
+        dice,
+        slow_at=drawn.step,
+        behaviour=fault.behaviour,
+    )
     app = pusher.projects[0]
     moment = Moment(app.name, drawn.step, house.records.last_deployment(), drawn.delay_s)
     cut: list[str] = []

@@ -32,6 +32,9 @@ KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
+WITHDRAWN = re.compile("^its container ended .* within 60 s of going live")
+WITHDRAWN_WITHIN_S = 150.0
+DIES = "dies 400"  # milliseconds after each start: later than the switch, on most machines
 
 Struck = AbstractContextManager[None]
 Strike = Callable[[House, Moment], Struck]
@@ -47,6 +50,7 @@ class Fault:
         excuse: reasons for which the deployments it strikes may end without success.
         is_slow: a round of it takes half a minute or more.
         cuts_visitors: what is broken is what visitors speak to.
+        behaviour: what is wrong with the apps that are pushed, in the words of `tests/web.c`.
         weight: how often it is drawn, beside the others; one that strikes at a step is drawn often
             enough to strike at every one in 200 rounds.
     """
@@ -55,6 +59,7 @@ class Fault:
     excuse: re.Pattern[str] = NEVER
     is_slow: bool = False
     cuts_visitors: bool = False
+    behaviour: str = ""
     weight: int = 1
 
 
@@ -297,6 +302,29 @@ def stray_container(house: House, moment: Moment) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def dying(house: House, moment: Moment) -> Iterator[None]:
+    """Have what is pushed go live and die, again and again; wait until all of it is taken back."""
+    yield
+    until(
+        lambda: not house.records.unsettled(after=moment.after),
+        timeout=WITHDRAWN_WITHIN_S,
+        what="what dies is withdrawn, and what served before serves again",
+    )
+    if not house.records.recoveries(after=moment.after):
+        raise MissedError("nothing that was pushed went live")
+
+
+@contextmanager
+def dying_unwatched(house: House, moment: Moment) -> Iterator[None]:
+    """The same, with the watcher killed that is to see it."""
+    with (
+        dying(house, moment),
+        signalled(house, moment, part="watcher", number=signal.SIGKILL),
+    ):
+        yield
+
+
 # --- An engine of its own --------------------------------------------------------------------
 
 
@@ -351,6 +379,10 @@ FAULTS: Mapping[str, Fault] = {
     "database locked 8 s": Fault(database_locked, weight=2),
     "disk full": Fault(disk_full, ANY_REASON, weight=2),
     "stray container": Fault(stray_container, weight=2),
+    "release dies": Fault(dying, WITHDRAWN, cuts_visitors=True, behaviour=DIES),
+    "release dies, watcher killed": Fault(
+        dying_unwatched, WITHDRAWN, cuts_visitors=True, behaviour=DIES
+    ),
     **dict(_github(str(status), status=status) for status in (401, 403, 404, 422, 429, 500)),
     **dict([_github("307", status=307, headers={"Location": "http://127.0.0.1:9/"})]),
     **dict([_github("HTML", status=200, headers=HTML, body=b"<html>a proxy</html>")]),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
+from jobs.dispatch import dispatch
 from jobs.environment import Variable
 from jobs.errors import (
     BuildError,
@@ -15,6 +16,7 @@ from jobs.errors import (
     RouterError,
 )
 from jobs.models import App
+from jobs.records.apps import remove_app
 from jobs.records.environment import set_variables
 from jobs.redaction import MASK
 from jobs.states import DeploymentState, Kind, Restart, StepName, StepState
@@ -357,6 +359,7 @@ class TestRetiring:
             bench.repository().commits[commit][1]["more"] = str(number)
             if number < 2:
                 bench.run(last)
+                bench.prove_releases()
         second = last
         getattr(bench.world, fake).fail(call, error)
         done = bench.run(second)
@@ -365,6 +368,38 @@ class TestRetiring:
         assert bench.steps(second)[StepName.RETIRE] is StepState.ERROR
         assert str(error) in bench.log(second)
         assert bench.leases() == []
+
+    @pytest.mark.parametrize(
+        ("fake", "call"),
+        [
+            ("engine", "keep_running"),
+            ("router", "routes"),
+            ("router", "in_flight"),
+            ("router", "release"),
+            ("engine", "halt"),
+            ("engine", "images"),
+        ],
+    )
+    def test_an_app_that_is_removed_meanwhile_leaves_no_traceback(
+        self, bench: Bench, app: App, caplog: pytest.LogCaptureFixture, fake: str, call: str
+    ) -> None:
+        bench.deploy(app)
+        second = bench.push(app)
+        removed: list[str] = []
+
+        def remove(_about: str) -> None:
+            is_live = bench.fresh(app).live_deployment_id == second if not removed else False
+            if is_live:
+                removed.append(call)
+                with bench.writing() as session:
+                    remove_app(session, session.get_one(App, app.id), TESTER)
+
+        getattr(bench.world, fake).on(call, remove)
+        dispatch(bench.runtime, bench.world.tools, second, holder="worker:1")
+        assert removed == [call]
+        assert [record for record in caplog.records if record.exc_info] == []
+        bench.reconcile()
+        assert bench.world.engine.all_containers == {}
 
     def test_a_mistake_of_ours_closes_the_step_too(self, bench: Bench, app: App) -> None:
         def blunder(_about: str) -> None:

@@ -18,7 +18,8 @@ def app(bench: Bench) -> App:
 
 
 def release(bench: Bench, *, works: bool = True, message: str = "Change something") -> Deployment:
-    """Deploy a commit that no other deployment has."""
+    """Deploy a commit that no other deployment has; what is live by then has stood its trial."""
+    bench.prove_releases()
     bench.world.engine.behaviour = Behaviour(exits=None if works else 1)
     files = {**FILES, "number": str(bench.pushed)}
     sha = bench.repository().commit(files, message=message)

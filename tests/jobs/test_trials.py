@@ -28,7 +28,7 @@ from jobs.states import (
     StepName,
     Trigger,
 )
-from jobs.trials import JUDGED_UNTIL, in_words, is_over_for_good
+from jobs.trials import JUDGED_UNTIL, ends_counted, in_words, is_over_for_good
 from tests.fakes import Behaviour
 from tests.jobs.bench import TESTER, Bench, kill, push_of
 
@@ -278,6 +278,23 @@ class TestCounting:
         withdrawn = bench.deployment(done.id or 0)
         assert withdrawn.reason.startswith("its container ended within 60 s of going live: it exit")
 
+    @pytest.mark.parametrize(
+        ("state", "restarts", "restart", "ends"),
+        [
+            (ContainerState.RUNNING, 2, Restart.ALWAYS, 2),
+            (ContainerState.RESTARTING, 2, Restart.ALWAYS, 2),
+            (ContainerState.EXITED, 0, Restart.NEVER, 1),
+            (ContainerState.EXITED, 2, Restart.ON_FAILURE, 3),
+            # With the engine, or by somebody's hand: the engine would have started it again.
+            (ContainerState.EXITED, 1, Restart.ALWAYS, 1),
+            (ContainerState.MISSING, 0, Restart.ALWAYS, 0),
+        ],
+    )
+    def test_ends_that_are_not_the_apps_own_are_not_counted(
+        self, state: ContainerState, restarts: int, restart: Restart, ends: int
+    ) -> None:
+        assert ends_counted(Container("c", state, restarts=restarts, restart=restart)) == ends
+
     def test_words_tell_of_memory(self) -> None:
         container = Container("c", ContainerState.RESTARTING, out_of_memory=True, exit_code=137)
         assert in_words(container, 2).endswith("it was stopped because it was out of memory")
@@ -330,12 +347,19 @@ class TestWhatHappensMeanwhile:
         assert bench.deployment(third.id or 0).state is DeploymentState.FAILURE
         assert bench.serving(app) == bench.container_of(first.id or 0)
 
-    def test_of_several_quick_releases_the_last_good_one_is_kept(
+    def test_of_several_quick_releases_the_last_proven_one_is_kept(
         self, bench: Bench, app: App, first: Deployment, second: Deployment
     ) -> None:
         bench.deploy(app)
-        assert bench.containers_of(first.id or 0) == []
-        assert bench.fresh(app).fallback_container_id == bench.container_of(second.id or 0)
+        assert bench.containers_of(second.id or 0) == []
+        assert bench.fresh(app).fallback_container_id == bench.container_of(first.id or 0)
+
+    def test_where_none_is_proven_one_that_has_not_ended_is_kept(
+        self, bench: Bench, app: App
+    ) -> None:
+        first = bench.deploy(app)
+        bench.deploy(app)
+        assert bench.fresh(app).fallback_container_id == bench.container_of(first.id or 0)
 
     def test_a_recovery_that_does_not_stay_up_either_goes_nowhere(
         self, bench: Bench, app: App, first: Deployment, second: Deployment

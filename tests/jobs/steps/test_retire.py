@@ -8,7 +8,8 @@ from tests.jobs.bench import FILES, Bench, push_of
 
 
 def deploy_another(bench: Bench, *, healthy: bool = True) -> int:
-    """Deploy a commit whose image is like no other."""
+    """Deploy a commit whose image is like no other; what is live by then has stood its trial."""
+    bench.prove_releases()
     bench.world.engine.behaviour = Behaviour(exits=None if healthy else 1)
     sha = bench.repository().commit({**FILES, "number": str(bench.pushed)})
     done = bench.run(bench.deliver(push_of(bench, sha)).deployments[0][0].id or 0)
