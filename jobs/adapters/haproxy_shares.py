@@ -10,7 +10,7 @@ may have much as long as nobody else needs it.
 | all visitors together | three quarters of all places | the same |
 | one way in (the apps' ports, HTTP, HTTPS) | three quarters of that | the same |
 | one app: connections to its port, requests under way | a half | an eighth |
-| one source: connections, requests by HTTP/2 | an eighth | a 64th |
+| one source: connections, requests by HTTP/2 | an eighth | a 32nd |
 
 A source is an IPv4 address, or an IPv6 network of 64 bits: one visitor may have all of those.
 Trusted proxies speak for many visitors and are no source. The last quarter of the places is kept
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 from jobs.adapters.haproxy_syntax import refuse
 
-# 10,000 visitors fit. More places cost more than they are worth on one machine.
-MOST_PLACES, FEWEST_PLACES = 16_384, 512
+# 10,000 visitors fit by one way in, behind 21 addresses or more.
+MOST_PLACES, FEWEST_PLACES = 20_480, 512
 # Two buffers of `tune.bufsize` and what TLS keeps, of a visitor who is just being served.
 BYTES_A_PLACE = 96 * 1024
 MEMORY_SHARE = 4  # at worst a quarter of the machine's memory
@@ -101,7 +101,7 @@ class Shares:
     @property
     def source_when_busy(self) -> int:
         """What one source may hold while the router is busy."""
-        return self.visitors // 64
+        return self.visitors // 32
 
 
 def connection_rules(shares: Shares, ways: Sequence[str]) -> str:

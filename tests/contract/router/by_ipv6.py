@@ -52,7 +52,7 @@ def _come(stack: ExitStack, source: str, port: int, count: int) -> list[socket.s
         with suppress(OSError):
             connection = socket.create_connection(target, 60, (source, 0))
             found.append(stack.enter_context(connection))
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: @\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n")
             connection.recv(1, socket.MSG_PEEK)
     return found
 

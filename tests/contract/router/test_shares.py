@@ -50,7 +50,7 @@ class Crowd:
 
     def idle(self, way: Way, sources: Sequence[str], each: int) -> None:
         """Stay connected: after a request that is refused, or before the handshake."""
-        refused = b"" if way.trust else b"GET / HTTP/1.1\r\nHost: @\r\n\r\n"
+        refused = b"" if way.trust else b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n"
         self._come(replace(way, trust=None), sources, each, refused)
 
     def dawdle(self, way: Way, sources: Sequence[str], each: int) -> None:
@@ -167,8 +167,8 @@ def test_shares_are_smaller_while_the_router_is_busy(small: House, crowd: Crowd)
 
 
 def test_a_busy_router_still_has_room_for_new_sources(small: House, crowd: Crowd) -> None:
-    crowd.idle(small.ways["https"], sources(33), BOUND.source_when_busy)
-    before = 33 * BOUND.source_when_busy
+    crowd.idle(small.ways["https"], sources(17), BOUND.source_when_busy)
+    before = 17 * BOUND.source_when_busy
     assert before > BOUND.busy
     crowd.settle(small, before)
     crowd.idle(small.ways["http"], [SOMEBODY], BOUND.source_when_busy + 5)
