@@ -28,12 +28,14 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from jobs.adapters.haproxy_syntax import HIGHEST_PORT, refuse
+from jobs.domain_names import LONGEST_NAME
 from jobs.naming import SESSION_COOKIE
 
 Network = IPv4Network | IPv6Network
 
 _NAME, _LITERAL = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", r"\[[0-9a-f:.]+\]"
 _AUTHORITY = rf"^({_NAME}|{_LITERAL})(:[1-9][0-9]{{0,4}})?$"
+_LONGEST_HOST = LONGEST_NAME + len(".:65535")
 BAD_HOST = "The Host header must be a name, with a port or without."
 
 _TOLD_BY_PROXIES = "|".join((
@@ -81,6 +83,7 @@ def _host() -> str:
         "    http-request set-var(txn.asked) req.fhdr(Host),lower\n"
         f"    acl is_named var(txn.asked) -m reg '{_AUTHORITY}'\n"
         + refuse(400, BAD_HOST, f"unless is_named || {has_none}")
+        + refuse(400, BAD_HOST, f"if {{ var(txn.asked) -m len gt {_LONGEST_HOST} }}")
         + refuse(400, BAD_HOST, f"if {{ var(txn.asked),port_only gt {HIGHEST_PORT} }}")
         + "    acl ends_with_dot var(txn.asked) -m end .\n"
         "    acl ends_with_dot var(txn.asked) -m sub .:\n"

@@ -3,11 +3,18 @@
 import os
 import re
 import signal
+import socket
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +37,7 @@ MET_WITHIN_S = 45.0  # somebody who hangs gives up after 10 s
 ENDS_WITHIN_S = 60.0
 KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
+STRANGER, CROWD = "127.66.66.66", 1500
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
 WITHDRAWN = re.compile("^its container ended .* within 60 s of going live")
@@ -343,6 +351,27 @@ def _own(house: House) -> OwnEngine:
     return house.engine
 
 
+# --- The router ------------------------------------------------------------------------------
+
+
+@contextmanager
+def router_crowded(house: House, _moment: Moment) -> Iterator[None]:
+    """Hold half-sent requests to every app, of one stranger, for as long as things are pushed."""
+    with ExitStack() as held:
+        for project in house.projects:
+            for _ in range(CROWD):
+                with suppress(OSError):  # there is no more place for this one
+                    held.enter_context(_half_sent(project.port))
+        yield
+
+
+def _half_sent(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), 10, (STRANGER, 0))
+    with suppress(OSError):
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: stranger.example\r\nX-Held: ")
+    return connection
+
+
 # --- All of them -----------------------------------------------------------------------------
 
 
@@ -364,7 +393,7 @@ def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
 
 HTML = {"Content-Type": "text/html"}
 FAULTS: Mapping[str, Fault] = {
-    "none": Fault(lambda _house, _moment: nullcontext()),
+    "none but a crowd at the router": Fault(router_crowded),
     "worker's child killed": Fault(child_killed, WORKER_KILLED, weight=3),
     "worker killed": Fault(
         partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=3

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from jobs.bus import Bus, connect
 from jobs.models import AuditEvent, LoginSession, now
 from jobs.queue import WorkQueue
+from jobs.records.access.digests import digest
 from jobs.states import Role
 from receiver.access import CSRF_HEADER
 from receiver.app import create_app
@@ -20,6 +21,7 @@ from receiver.attempts import LoginGate
 from tests.builders import (
     PASSWORD,
     WebRuntime,
+    change_session_rows,
     change_user_rows,
     cookie_name,
     make_session,
@@ -284,6 +286,39 @@ def test_a_cookie_that_was_planted_is_not_taken_over(
     client.cookies.clear()
     planted = {"Cookie": f"{cookie_name(runtime)}=chosen-by-somebody-else"}
     assert client.get("/api/apps", headers=planted).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "form", ["\xa0{}", "\x85{}", "\x0b{}", "{}\xa0", "{}x", "keystone_session"]
+)
+def test_a_name_that_only_looks_like_the_cookies_own_is_not_believed(
+    client: TestClient, runtime: WebRuntime, form: str
+) -> None:
+    value = make_session(runtime).cookie.get_secret_value()
+    cookie = f"{form.format(cookie_name(runtime))}={value}".encode("latin-1")
+    assert client.get("/api/apps", headers={b"Cookie": cookie}).status_code == 401
+    known = f"a=1; \t{cookie_name(runtime)}={value} ;b".encode()
+    assert client.get("/api/apps", headers={b"Cookie": known}).status_code == 200
+
+
+def test_another_keystone_on_the_host_logs_nobody_out(runtime: WebRuntime, ada: str) -> None:
+    other = replace(runtime, identity="zyxwvu")
+    with TestClient(create_app(runtime), follow_redirects=False) as client:
+        log_in(client, ada)
+        with TestClient(create_app(other), follow_redirects=False) as neighbour:
+            neighbour.cookies = client.cookies
+            log_in(neighbour, ada)
+            client.cookies = neighbour.cookies
+        assert {cookie_name(runtime), cookie_name(other)} <= set(client.cookies)
+        assert client.get("/api/apps").status_code == 200
+
+
+def test_sessions_of_older_versions_are_over(client: TestClient, runtime: WebRuntime) -> None:
+    """Apps may know them: the router passed their cookies on."""
+    value = make_session(runtime).cookie.get_secret_value()
+    change_session_rows(runtime, hashed=digest(value))
+    cookie = {"Cookie": f"{cookie_name(runtime)}={value}"}
+    assert client.get("/api/apps", headers=cookie).status_code == 401
 
 
 def test_logging_out_needs_the_csrf_token(client: TestClient, runtime: WebRuntime) -> None:

@@ -2,11 +2,15 @@
 
 import base64
 import os
+import re
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.naming import session_cookie
+from tests.contract.router.conftest import House
 from tests.contract.router.raw import Http2, Mirror, Way, accepted, status
 
 SECRET = b"s3cret-of-the-dashboard"
@@ -55,6 +59,32 @@ OTHERS = [
 def test_others_pass_byte_for_byte(app: Mirror, way: Way, cookies: bytes) -> None:
     assert status(way.get(b"Cookie: " + cookies)) == 200
     assert app.values(b"cookie") == [cookies.strip(b" ")]
+
+
+ODD_NAMES = st.sampled_from([name.decode() for name in NAMES]) | st.text("aK_-.=\t ", max_size=9)
+VALUES = st.text('ab=" \t,\\%', max_size=9)
+COOKIES = st.lists(st.tuples(ODD_NAMES, st.sampled_from(["=", "", " = "]), VALUES), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cookies=COOKIES, between=st.sampled_from([";", "; ", " ;\t", ";;"]))
+def test_whatever_is_sent_the_others_stay_and_ours_do_not(
+    shared_house: House, cookies: list[tuple[str, str, str]], between: str
+) -> None:
+    app, way = shared_house.app, shared_house.ways["port"]
+    app.seen.clear()
+    sent = between.join("".join(cookie) for cookie in cookies)
+    assert status(way.get(b"Cookie: " + sent.encode())) == 200
+    passed_on = ";".join(value.decode() for value in app.values(b"cookie"))
+    assert pieces(passed_on) == [each for each in pieces(sent) if not IS_OURS.match(each)]
+
+
+IS_OURS = re.compile(r"(__[a-z]+-)?keystone_session", re.IGNORECASE)
+
+
+def pieces(cookies: str) -> list[str]:
+    """Give the cookies of a header, without the spaces around them."""
+    return [each.strip(" \t") for each in cookies.split(";") if each.strip(" \t")]
 
 
 def test_any_number_is_taken_out(app: Mirror, way: Way) -> None:

@@ -175,7 +175,6 @@ class TestBodies:
         (request,) = app.seen
         assert request.startswith(b"POST / ")
 
-
     def test_trailers_are_dropped_by_routers_that_can(
         self, app: Mirror, shared_house: House, way: Way
     ) -> None:

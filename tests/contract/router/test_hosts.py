@@ -19,7 +19,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", BAD)
+@pytest.mark.parametrize("form", [*BAD, "a" * 300 + ".{w}", "a." * 5000 + "{w}"])
 def test_a_host_that_is_no_name_is_refused(app: Mirror, way: Way, form: str) -> None:
     host = form.format(way.host, way.host, w=way.wildcard).encode("latin-1")
     answer = way.get(host=host)
