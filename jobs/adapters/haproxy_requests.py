@@ -12,7 +12,7 @@ ignore ports. They are taken out of requests, and no app's answer can set one.
 `KEYSTONE_TRUSTED_PROXIES` alone, not even of other programs on this machine. Frameworks believe it
 of anybody: Rack and Rails X-Forwarded-*, Forwarded and Client-IP, Gin and chi X-Real-IP and
 True-Client-IP, request-ip and django-ipware nearly every name that ends with -IP, older versions of
-Symfony X-Original-URL and X-Rewrite-URL, CGI programs Proxy (as HTTP_PROXY).
+Symfony X-Original-URL and X-Rewrite-URL. `Proxy` is nobody's: CGI programs read it as HTTP_PROXY.
 
 **Header names** with anything but letters, digits and dashes are taken from everybody. CGI, WSGI,
 Rack and PHP write other characters as underscores, and so read X_Forwarded_For as X-Forwarded-For.
@@ -41,14 +41,13 @@ BAD_HOST = "The Host header must be a name, with a port or without."
 _TOLD_BY_PROXIES = "|".join((
     "(x-)?forwarded.*", ".*-ip", ".*client-?ip",
     "x-original-(url|uri|host|proto|scheme|for|method)", "x-rewrite-ur[il]",
-    "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https", "proxy",
+    "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https",
 ))  # fmt: skip
 
 # The prefix is one that browsers know, like __Host-.
 _OURS = rf"(__[a-z]+-)?{SESSION_COOKIE}"
 # Browsers send one Cookie header, and HAProxy joins those of HTTP/2.
 _MOST_COOKIE_LINES = 4
-
 
 # The proxies that seem to be somebody's own, and are not believed: `keystone doctor` names them.
 UNBELIEVED = "unbelieved_proxies"
@@ -106,7 +105,11 @@ def _target() -> str:
 def _connection() -> str:
     wanted = "if { var(txn.websocket) -m found }"
     return (
-        "    http-request set-var(txn.websocket) bool(1) if { req.fhdr(Upgrade) -i websocket }\n"
+        "    acl may_upgrade req.hdr(Connection) -i upgrade\n"
+        # HTTP/2 has no Connection, and HAProxy itself makes the Upgrade of a WebSocket's CONNECT.
+        "    acl may_upgrade req.ver -m str 2.0\n"
+        "    http-request set-var(txn.websocket) bool(1) "
+        "if may_upgrade { req.fhdr(Upgrade) -i websocket }\n"
         "    http-request del-header Upgrade\n"
         "    http-request del-header HTTP2-Settings\n"
         "    http-request del-header Connection\n"
@@ -138,6 +141,7 @@ def _forwarding() -> str:
     return f"""\
     http-request track-sc2 src table {UNBELIEVED} \
 if !trusted {{ req.hdr(X-Forwarded-For) -m found }} {{ src {_LOCAL_NETWORKS} }}
+    http-request del-header Proxy
     http-request del-header '^({_TOLD_BY_PROXIES})$' -m reg unless trusted
     acl told_proto req.hdr(X-Forwarded-Proto) -m found
     acl told_host req.hdr(X-Forwarded-Host) -m found

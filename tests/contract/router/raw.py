@@ -179,10 +179,10 @@ class Http2:
         pseudo += [(b":authority", named.encode())] if named else []
         return self.send([*pseudo, *headers])
 
-    def send(self, headers: Headers) -> int:
-        """Send exactly these headers, and give the stream."""
+    def send(self, headers: Headers, *, ends: bool = True) -> int:
+        """Send exactly these headers, and give the stream, which ends with them or goes on."""
         stream = self._h2.get_next_available_stream_id()
-        self._h2.send_headers(stream, headers, end_stream=True)
+        self._h2.send_headers(stream, headers, end_stream=ends)
         self._send()
         return stream
 

@@ -210,6 +210,7 @@ class TestTrustedProxies:
         assert behind.app.values(b"x-forwarded-proto") == [b"https"]
         assert behind.app.values(b"x-forwarded-host") == [b"evil.example"]
         assert behind.app.values(b"x-real-ip") == [b"203.0.113.9"]
+        assert behind.app.values(b"proxy") == []  # means a proxy to nobody but CGI programs
 
     def test_what_it_does_not_say_the_router_says(self, behind: House, way: Way) -> None:
         way.get()

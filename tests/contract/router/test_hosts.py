@@ -7,6 +7,7 @@ import pytest
 from jobs.adapters.haproxy_frontends import Policy
 from tests.contract.router.conftest import house
 from tests.contract.router.raw import Http2, Mirror, Way, status
+from tests.contract.router.visits import wait_for
 from tests.haproxy import PLACES
 
 BAD = [
@@ -160,9 +161,18 @@ class TestHttp2:
 
     def test_only_a_websocket_may_be_connected_to(self, app: Mirror, secure_way: Way) -> None:
         named = (b":authority", secure_way.host.encode())
+        connect = [(b":method", b"CONNECT"), named]
         with Http2(secure_way) as browser:
-            assert browser.status(browser.send([(b":method", b"CONNECT"), named])) == 405
+            assert browser.status(browser.send(connect)) == 405
         assert app.seen == []
+        websocket = [(b":protocol", b"websocket"), (b":path", b"/ws"), (b":scheme", b"https")]
+        version = (b"sec-websocket-version", b"13")
+        with Http2(secure_way) as browser:
+            browser.send([*connect, *websocket, version], ends=False)
+            wait_for(lambda: app.seen)
+        assert app.lines()[0] == b"GET /ws HTTP/1.1"
+        assert app.values(b"upgrade") == [b"websocket"]
+        assert app.values(b"connection") == [b"Upgrade"]
 
 
 def test_no_wildcard_covers_the_dashboards_own_name(tmp_path: Path) -> None:
