@@ -9,6 +9,7 @@ from dashboard.glance import (
     IdentityTrouble,
     Machine,
     MissedPushes,
+    NameAdvice,
     Standing,
     TokenTrouble,
     Unused,
@@ -24,7 +25,7 @@ WORST_FIRST = (Tone.BAD, Tone.WARN, Tone.IDLE)
 PARTS = {"docker": "Docker", "router": "The router", "redis": "Redis", "disk": "The disk"}
 
 
-Trouble = TokenTrouble | IdentityTrouble | Unused | MissedPushes
+Trouble = TokenTrouble | IdentityTrouble | Unused | MissedPushes | NameAdvice
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Concern:
 
 def concerns(
     apps: Sequence[Standing],
-    repositories: Sequence[Trouble],
+    troubles: Sequence[Trouble],
     machine: Machine,
     at: datetime,
 ) -> list[Concern]:
@@ -49,7 +50,7 @@ def concerns(
     found = [
         *_of_machine(machine.vitals, at),
         *(concern for app in apps for concern in _of_app(app)),
-        *(_of_repository(trouble, at) for trouble in repositories),
+        *(_of_trouble(trouble, at) for trouble in troubles),
         *_of_certificates(machine),
     ]
     return sorted(found, key=lambda concern: WORST_FIRST.index(concern.tone))
@@ -100,8 +101,10 @@ def _of_app(app: Standing) -> Iterator[Concern]:
         yield Concern(Tone.IDLE, Shape.SKIP, words=words, **where)
 
 
-def _of_repository(trouble: Trouble, at: datetime) -> Concern:
+def _of_trouble(trouble: Trouble, at: datetime) -> Concern:
     match trouble:
+        case NameAdvice(words):
+            return Concern(Tone.IDLE, Shape.ALERT, "The dashboard", words)
         case TokenTrouble():
             return _of_token(trouble, at)
         case IdentityTrouble(repository, app, words):

@@ -80,6 +80,13 @@ class MissedPushes:
 
 
 @dataclass(frozen=True)
+class NameAdvice:
+    """The dashboard shares its host name with apps, or might."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class Machine:
     """What the apps run on, and what stands in line."""
 

@@ -21,6 +21,7 @@ from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.addresses import certificate_views, domain_targets, find_doors
 from jobs.build_check import limits_of_builds
 from jobs.bus import Bus, connect
+from jobs.dashboard_name import name_advice
 from jobs.database import ReadOnlyDatabase
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.findings import PATIENCE_S, Finding, Verdict
@@ -47,6 +48,7 @@ from jobs.supervise import is_up
 from jobs.views import CertificateView
 
 OLDEST_PYTHON = (3, 11)
+REWRITE = "start Keystone again; a HAProxy of your own: `keystone router --write`, then reload it"
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
@@ -71,10 +73,11 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         *_secrets(settings),
         _redis(settings, up=up),
         _workers(settings, up=up),
-        _router(settings, up=up),
+        *_router(settings, up=up),
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *_domains(settings, up=up),
+        _dashboard_name(settings),
         _missed_pushes(settings),
     ]
 
@@ -271,15 +274,44 @@ def _workers(settings: Settings, *, up: bool) -> Finding:
     return Finding(name, Verdict.FAILED, "none was heard of within a minute", fix)
 
 
-def _router(settings: Settings, *, up: bool) -> Finding:
+def _router(settings: Settings, *, up: bool) -> list[Finding]:
+    name, router = "router", HAProxyRouter(settings.effective_router_socket)
     if not up:
-        return Finding("router", Verdict.IDLE, "starts with `keystone up`")
-    router = HAProxyRouter(settings.effective_router_socket)
-    return _asked(
-        "router",
-        lambda: f"HAProxy {router.version()} answers",
-        "see what `keystone up` prints of the router",
+        return [Finding(name, Verdict.IDLE, "starts with `keystone up`")]
+    try:
+        found = f"HAProxy {router.version()} answers"
+        if not router.is_current():
+            return [Finding(name, Verdict.FAILED, f"{found}, set up by an older Keystone", REWRITE)]
+        unbelieved = router.unbelieved_proxies()
+    except KeystoneError as exc:
+        fix = "see what `keystone up` prints of the router"
+        return [Finding(name, Verdict.FAILED, str(exc), fix)]
+    return [Finding(name, Verdict.OK, found), _proxies(settings, unbelieved)]
+
+
+def _proxies(settings: Settings, unbelieved: Sequence[str]) -> Finding:
+    """Say which proxies are believed; somebody else nearby may have sent what one would."""
+    trusted = ", ".join(map(str, settings.trusted_proxies)) or "none"
+    if not unbelieved:
+        return Finding("proxies", Verdict.OK, f"believed: {trusted}")
+    found = (
+        f"X-Forwarded-For of {', '.join(unbelieved)} is not believed: if a proxy of yours is "
+        "there, name it in KEYSTONE_TRUSTED_PROXIES"
     )
+    return Finding("proxies", Verdict.IDLE, found)
+
+
+def _dashboard_name(settings: Settings) -> Finding:
+    name = "dashboard name"
+    try:
+        with _reading(settings) as session:
+            advice = name_advice(session, settings)
+    except (KeystoneError, SQLAlchemyError):
+        # Of the database itself another finding tells.
+        return Finding(name, Verdict.IDLE, "not known")
+    if advice:
+        return Finding(name, Verdict.IDLE, f"the dashboard {advice}")
+    return Finding(name, Verdict.OK, settings.dashboard_name or "none of its own, and none needed")
 
 
 def _asked(name: str, ask: Callable[[], str], fix: str) -> Finding:

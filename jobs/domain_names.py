@@ -133,6 +133,17 @@ def _inside(address: Address) -> Iterator[ipaddress.IPv4Address]:
         yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
+def named_host(url: str) -> str:
+    """Give the host name in a URL; empty when it has an address, localhost or nothing there."""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return ""
+    with suppress(ValueError):
+        host = plain_domain(host)
+    return "" if host == "localhost" else host
+
+
 def is_plain(value: str) -> bool:
     """Whether something is a domain exactly as it is kept."""
     try:

@@ -28,6 +28,9 @@ TAG = re.compile(
     r":[0-9a-f]{12}-[0-9a-f]{12}"
 )
 PART_LENGTH, SEAL_LENGTH = 12, 32
+# How all session cookies of the dashboard begin, those of older versions too. The router keeps
+# cookies that begin like this from apps.
+SESSION_COOKIE = "keystone_session"
 
 
 def container_name(identity: str, app: str, deployment: int) -> str:
@@ -98,6 +101,16 @@ def volume_name(identity: str, app: str, volume: str) -> str:
     """Give one of the app's volumes its name on the engine."""
     # No name holds a dot, so the volume `a-b` of `web` is never the volume `b` of `web-a`.
     return f"keystone-{identity}-{app}.{volume}"
+
+
+def session_cookie(identity: str, *, is_secure: bool) -> str:
+    """Give the dashboard's session cookie its name: other Keystones on the host have other names.
+
+    Args:
+        is_secure: whether browsers come by https. They take a name that begins with `__Host-` only
+            from there and for this one host: no neighbour, and nobody on the line, can plant one.
+    """
+    return f"{'__Host-' if is_secure else ''}{SESSION_COOKIE}_{identity}"
 
 
 def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, str]:

@@ -6,8 +6,11 @@ crashed serves again as soon as it is back, whatever else is down.
 
 import errno
 import logging
+import os
+import resource
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +20,13 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.haproxy_config import Confinement, command, configuration
-from jobs.adapters.haproxy_domains import (
-    CERTIFICATES,
-    DomainDoors,
-    certificate_file,
-    domain_files,
-    frontends,
-)
+from jobs.adapters.haproxy_domains import CERTIFICATES, certificate_file, domain_files
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
+from jobs.adapters.haproxy_shares import most_places
 from jobs.adapters.ports import Route
 from jobs.addresses import domain_targets, find_doors
 from jobs.certificates import default_bundle, is_loadable
+from jobs.domain_names import is_plain
 from jobs.errors import ConfigurationError
 from jobs.folders import ensure_private
 from jobs.models import App, BlockedPort, now
@@ -155,13 +155,28 @@ def _configuration(
     session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
 ) -> str:
     apps = session.exec(select(App)).all()
+    offered = _offered(settings.port_range, apps, ports.taken)
     return configuration(
         bind=settings.app_bind,
-        ports=_offered(settings.port_range, apps, ports.taken),
+        ports=offered,
         routes=live_routes(session),
         socket=settings.effective_router_socket,
-        domains=frontends(DomainDoors(settings.domain_bind, **ports.served)),
+        doors=DomainDoors(settings.domain_bind, **ports.served),
+        policy=_policy(settings, len(offered)),
         confinement=_confinement(settings, users),
+    )
+
+
+def _policy(settings: Settings, ports: int) -> Policy:
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Policy(
+        places=most_places(
+            files=sys.maxsize if most_files == resource.RLIM_INFINITY else most_files,
+            ports=ports,
+            memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        ),
+        trusted=settings.trusted_proxies,
+        dashboard=settings.dashboard_name if is_plain(settings.dashboard_name) else "",
     )
 
 

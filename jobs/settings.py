@@ -26,7 +26,7 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.domain_names import plain_http_url
+from jobs.domain_names import named_host, plain_http_url
 from jobs.errors import ConfigurationError
 from jobs.folders import runtime_dir
 from jobs.machine import build_cpus, build_memory_mb, build_pids
@@ -146,6 +146,11 @@ class Settings(BaseModel):
         "0.0.0.0",  # noqa: S104 — domains are for the world
         description="The address the domains are served on",
     )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split_commas)] = Field(
+        (),
+        description="Addresses and networks of proxies, before the web process or before apps, "
+        "whose X-Forwarded-For and the like are believed",
+    )
     allowed_git_schemes: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = Field(
         ("https",), description="The URL schemes a repository may be fetched by"
     )
@@ -258,6 +263,11 @@ class Settings(BaseModel):
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
+    def dashboard_name(self) -> str:
+        """The host name at which the dashboard is reached; empty when it has none of its own."""
+        return named_host(self.public_url)
+
+    @property
     def run_dir(self) -> Path:
         """Where the supervisor's own files are."""
         return self.data_dir / "run"
@@ -318,11 +328,6 @@ class WebSettings(Settings):
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Verifies deliveries of repositories without a secret of their own",
-    )
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split_commas)] = Field(
-        (),
-        description="Addresses and networks of proxies whose X-Forwarded-For and "
-        "X-Forwarded-Proto are believed",
     )
 
 

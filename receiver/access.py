@@ -19,9 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobs.database import Database
 from jobs.errors import AccessError, StorageError
 from jobs.models import now
+from jobs.naming import session_cookie
 from jobs.records.access import (
     SEEN_RESOLUTION,
     find_session,
@@ -30,17 +30,14 @@ from jobs.records.access import (
     touch_session,
     touch_token,
 )
-from jobs.settings import Settings
+from jobs.runtime import Runtime
+from jobs.settings import Settings, WebSettings
 from jobs.states import Role, TokenState
 from jobs.visitors import Visitor
 from receiver.errors import CsrfError, UnauthenticatedError, answer_error
 
 logger = logging.getLogger(__name__)
 
-COOKIE = "keystone_session"
-# Browsers take a cookie of this name only over https and for this one host: no neighbour's page,
-# and nobody on the line, can plant one.
-SECURE_COOKIE = f"__Host-{COOKIE}"
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -97,10 +94,10 @@ class Identify:
     session that was shown, for whoever holds it.
     """
 
-    def __init__(self, app: ASGIApp, *, database: Database, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, runtime: Runtime[WebSettings]) -> None:
         self.app = app
-        self.database = database
-        self.settings = settings
+        self.runtime = runtime
+        self.database = runtime.database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find out who asks, pass the request on, and remember afterwards that they were here."""
@@ -123,7 +120,7 @@ class Identify:
         if (authorization := connection.headers.get("authorization")) is not None:
             shown = BEARER.fullmatch(authorization.strip())
             return self._by_token(shown[1]) if shown else Arrival()
-        cookie = cookie_of(connection, self.settings)
+        cookie = cookie_of(connection, self.runtime)
         return self._by_cookie(cookie) if cookie else Arrival()
 
     def _by_token(self, token: str) -> Arrival:
@@ -259,12 +256,19 @@ def is_https(connection: HTTPConnection, settings: Settings) -> bool:
     return is_public or connection.scope["scheme"] == "https"
 
 
-def cookie_name(connection: HTTPConnection, settings: Settings) -> str:
+def cookie_name(connection: HTTPConnection, runtime: Runtime[WebSettings]) -> str:
     """Give the name of the session's cookie; behind https no other one is believed."""
-    return SECURE_COOKIE if is_https(connection, settings) else COOKIE
+    return session_cookie(runtime.identity, is_secure=is_https(connection, runtime.settings))
 
 
-def cookie_of(connection: HTTPConnection, settings: Settings) -> str:
-    """Give the value of the session's cookie; empty when there is none that could be ours."""
-    value = connection.cookies.get(cookie_name(connection, settings), "")
-    return value if len(value) <= LONGEST_COOKIE else ""
+def cookie_of(connection: HTTPConnection, runtime: Runtime[WebSettings]) -> str:
+    """Give the value of the session's cookie; empty when there is none that could be ours.
+
+    Names are compared as browsers do: a name that only looks like ours, because of a space that
+    Python knows and browsers do not, was planted.
+    """
+    name = cookie_name(connection, runtime)
+    sent = ";".join(connection.headers.getlist("cookie"))
+    pairs = (part.strip(" \t").partition("=") for part in sent.split(";"))
+    values = [value for key, _, value in pairs if key == name]
+    return values[-1] if values and len(values[-1]) <= LONGEST_COOKIE else ""

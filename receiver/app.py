@@ -132,7 +132,7 @@ def _middleware(runtime: Runtime[WebSettings], refusals: Refusals) -> list[Middl
         Middleware(Slashes),
         Middleware(BodyLimits),
         Middleware(DeliverySlots),
-        Middleware(Identify, database=runtime.database, settings=runtime.settings),
+        Middleware(Identify, runtime=runtime),
     ]
 
 

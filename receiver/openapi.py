@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from jobs.naming import SESSION_COOKIE
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
 from receiver.errors import FORM
@@ -44,8 +45,9 @@ SECURITY: Document = {
     "session": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "keystone_session",
-        "description": "Named `__Host-keystone_session` behind https. Changes need the header "
+        "name": f"{SESSION_COOKIE}_IDENTITY",
+        "description": "IDENTITY stands for the six letters that this Keystone's containers have "
+        "in their names. Behind https the name begins with `__Host-`. Changes need the header "
         "`X-CSRF-Token`, or a form's field `csrf_token`, as well",
     },
     "signature": {

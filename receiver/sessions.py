@@ -54,7 +54,7 @@ async def log_in(call: Call[LoginInput]) -> Response:
     how long.
     """
     ensure_same_origin(call.request, call.settings)
-    attempt = _Attempt(call.given, address_of(call.request), cookie_of(call.request, call.settings))
+    attempt = _Attempt(call.given, address_of(call.request), cookie_of(call.request, call.runtime))
     gate: LoginGate = call.request.app.state.login_gate
     try:
         gate.enter(name=attempt.given.name, address=attempt.address)
@@ -94,7 +94,7 @@ def _welcomed(call: Call[LoginInput], login: _Login) -> Response:
         view = LoggedInView(name=login.user.name, role=login.user.role, csrf_token=csrf_token)
         response = json_response(view, 200)
     response.set_cookie(
-        cookie_name(call.request, call.settings),
+        cookie_name(call.request, call.runtime),
         login.opened.cookie.get_secret_value(),
         max_age=int(SESSION_LONGEST.total_seconds()),
         secure=is_https(call.request, call.settings),
@@ -126,12 +126,12 @@ def log_out(call: Call[LogoutInput]) -> Response:
         if call.given.everywhere and call.visitor is not None and call.visitor.kind == "user":
             end_sessions(session, find_user(session, call.visitor.name), call.actor)
         else:
-            close_session(session, cookie_of(call.request, call.settings), call.actor)
+            close_session(session, cookie_of(call.request, call.runtime), call.actor)
     response = (
         RedirectResponse("/login", 303) if is_form(call.request) else Response(status_code=204)
     )
     response.delete_cookie(
-        cookie_name(call.request, call.settings),
+        cookie_name(call.request, call.runtime),
         secure=is_https(call.request, call.settings),
         httponly=True,
         samesite="lax",

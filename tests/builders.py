@@ -15,6 +15,7 @@ from sqlmodel import select
 from jobs.app_input import AppInput, parse_input
 from jobs.logs import DeploymentLog, log_path
 from jobs.models import App, Deployment, LoginSession, Release, User
+from jobs.naming import session_cookie
 from jobs.queries import find_app
 from jobs.records.access import OpenedSession, add_user, create_token, open_session
 from jobs.records.apps import Created, add_app
@@ -177,6 +178,11 @@ def make_session(
         session.add(user)
         session.flush()
         return open_session(session, user, TESTER)
+
+
+def cookie_name(runtime: Runtime[Any], *, is_secure: bool = False) -> str:
+    """Name the session cookie of a Keystone."""
+    return session_cookie(runtime.identity, is_secure=is_secure)
 
 
 def change_session_rows(runtime: WebRuntime, **columns: object) -> None:

@@ -19,13 +19,14 @@ from random import SystemRandom
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy_config import command, configuration
-from jobs.adapters.haproxy_domains import DomainDoors, frontends
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError
 from jobs.router_server import write_domain_files
 
 START_DEADLINE_S = 60.0
+PLACES = 4096  # enough for any test that is not about them
 PORTS = range(21000, 32000)  # below those of outgoing connections
 LOCALHOST = "127.0.0.1"
 _next = SystemRandom().randrange(len(PORTS))  # other checkouts have tests as well
@@ -39,6 +40,7 @@ class RunningRouter:
     ports: list[int]
     bind: str = LOCALHOST
     doors: DomainDoors = field(default_factory=lambda: DomainDoors(LOCALHOST))
+    policy: Policy = field(default_factory=lambda: Policy(PLACES))
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +69,8 @@ class RunningRouter:
             ports=self.ports,
             routes=routes,
             socket=self.folder / "router.sock",
-            domains=frontends(self.doors),
+            doors=self.doors,
+            policy=self.policy,
         )
         write_domain_files(self.folder, domains or {}, certificates or {})
         file.write_text(text)
@@ -103,10 +106,13 @@ def running_router(
     routes: Iterable[Route] = (),
     bind: str = LOCALHOST,
     doors: DomainDoors | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[RunningRouter]:
     """Run a HAProxy for the length of the block, on four free ports when none are given."""
     wanted = list(free_ports(4) if ports is None else ports)
-    router = RunningRouter(folder, wanted, bind, doors or DomainDoors(LOCALHOST))
+    router = RunningRouter(
+        folder, wanted, bind, doors or DomainDoors(LOCALHOST), policy or Policy(PLACES)
+    )
     try:
         router.start(routes)
         yield router

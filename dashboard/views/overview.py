@@ -21,6 +21,7 @@ from dashboard import attention, charts, glance, labels, pages, reads
 from dashboard.attention import Concern, Trouble
 from dashboard.glance import Standing
 from jobs import queries
+from jobs.dashboard_name import name_advice
 from jobs.models import now
 from jobs.settings import Settings
 from jobs.states import AppState
@@ -127,8 +128,9 @@ def _concerns(
     unused = glance.unused_repositories(session, page)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
     refused = glance.refused_pushes(session, since=at - REFUSED_FOR)
-    of_repositories: list[Trouble] = [*tokens, *doubtful, *refused, *missed, *unused]
-    return attention.concerns(apps, of_repositories, machine, at)
+    advice = [glance.NameAdvice(words)] if (words := name_advice(session, settings)) else []
+    troubles: list[Trouble] = [*tokens, *doubtful, *refused, *missed, *unused, *advice]
+    return attention.concerns(apps, troubles, machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

@@ -12,26 +12,32 @@ The connections to the apps are closed after each answer. Kept alive they are th
 that is on its way at that moment is lost: up to 33 of 1,920 in a test, none this way.
 """
 
-import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.adapters import haproxy_requests as requests
+from jobs.adapters import haproxy_shares as shares
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy, frontends
+from jobs.adapters.haproxy_syntax import join_address, quoted, socket_address, split_address
 from jobs.adapters.ports import Route
 from jobs.errors import ConfigurationError, RouterError
 
 SLOTS = ("a", "b")
-HIGHEST_PORT = 65535
+# What `show info` tells of a router whose configuration this version has made; counted up when an
+# older one lacks something that must not be missing.
+DESCRIPTION = "keystone-router-2"
 
 # One thread carries out a line of commands without any request in between; `noreuseport` makes a
 # port that somebody else listens on an error, where it would be shared otherwise.
 _GLOBAL = """\
 global
     default-path config
+    description {description}
 {confinement}    stats socket {socket} mode 600 {owner}level admin
     nbthread 1
     noreuseport
-    maxconn 4096
+    maxconn {places}
     no strict-limits
     tune.bufsize 32768
 """
@@ -49,37 +55,17 @@ defaults visitors
     mode http
     timeout client 60s
     timeout http-keep-alive 60s
-    timeout http-request 30s
+    timeout http-request 10s
     timeout client-fin 30s
     option http-server-close
     option abortonclose
 {errors}
 """
 
-# Only a proxy on this machine, one that ends TLS, is believed about whom it speaks for.
-FORWARDING = """\
-    acl local src 127.0.0.0/8 ::1
-    http-request del-header X-Forwarded- -m beg unless local
-    http-request del-header X-Real-IP unless local
-    http-request del-header Forwarded unless local
-    http-request del-header Proxy
-    acl told_proto req.hdr(X-Forwarded-Proto) -m found
-    acl told_host req.hdr(X-Forwarded-Host) -m found
-    http-request set-header X-Forwarded-Proto http unless told_proto
-    http-request set-header X-Forwarded-Host %[req.hdr(Host)] unless told_host
-    option forwardfor if-none
-"""
-
-_PORTS = """\
-frontend apps from visitors
-{binds}
-{forwarding}\
-    use_backend port_%[dst_port]
-"""
-
 # Only a connection that could not be made is tried again, on whichever slot is ready then: what
 # the request asked for cannot have happened yet. Three tries, a second apart, also carry a request
-# over the restart of a crashed container.
+# over the restart of a crashed container. Trailers pass the rules for headers, and some servers
+# (uvicorn with httptools) take them for headers; HAProxy can drop them since 3.2.
 _BACKENDS = """\
 defaults slots
     mode http
@@ -90,11 +76,14 @@ defaults slots
     option http-server-close
     option abortonclose
     option redispatch 1
+.if version_atleast(3.2)
+    option http-drop-request-trailers
+.endif
     retries 3
     retry-on conn-failure
     http-request return status 503 content-type text/plain hdr Cache-Control no-store \
-string "No release of this app is live yet.\\n" if { nbsrv eq 0 }
-"""
+string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }}
+{rules}"""
 
 _ERRORS = {
     400: "The request could not be understood.",
@@ -125,13 +114,14 @@ class Confinement:
     admin: str
 
 
-def configuration(
+def configuration(  # noqa: PLR0913 - each is a part of the file
     *,
     bind: str,
     ports: Iterable[int],
     routes: Iterable[Route],
     socket: Path,
-    domains: str = "",
+    doors: DomainDoors,
+    policy: Policy,
     confinement: Confinement | None = None,
 ) -> str:
     """Give the text of the configuration file.
@@ -141,12 +131,13 @@ def configuration(
         ports: every port to listen on; those of other programs must have been left out.
         routes: what is live. A route whose port is not among `ports` is left out.
         socket: where the runtime API will listen, for this user only.
-        domains: the frontends that `haproxy_domains` has made.
+        doors: where domains are served.
+        policy: what visitors are held to.
         confinement: None: it stays the user that starts it.
 
     Raises:
-        ConfigurationError: `bind` is no IP address, there is no port, or the socket's path is one
-            that HAProxy cannot be told.
+        ConfigurationError: an address is none, there is no port, or the socket's path is one that
+            HAProxy cannot be told.
         RouterError: a route's slot or address makes no sense.
     """
     wanted = sorted(set(ports))
@@ -154,13 +145,16 @@ def configuration(
         raise ConfigurationError("KEYSTONE_PORT_RANGE: other programs have taken all of its ports")
     live = {route.port: route for route in routes}
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
+    rules = policy.acls + shares.app_rules(policy.shares, doors.ways)
     return "\n".join(
         (
-            _global(socket, confinement),
+            _global(socket, policy, confinement),
+            # Before any defaults, since these take none.
+            shares.tables(policy.shares),
+            requests.tables(),
             _VISITORS.format(errors=errors),
-            _PORTS.format(binds=_binds(bind, wanted), forwarding=FORWARDING),
-            *([domains] if domains else []),
-            _BACKENDS,
+            frontends(bind, wanted, doors, policy),
+            _BACKENDS.format(rules=rules),
             *(_backend(port, live.get(port)) for port in wanted),
         )
     )
@@ -176,51 +170,24 @@ def command(program: str, file: Path, confinement: Confinement | None = None) ->
     return [program, *processes, "-f", str(file)]
 
 
-def _global(socket: Path, confinement: Confinement | None) -> str:
-    if confinement is None:
-        return _GLOBAL.format(confinement="", socket=_socket(socket), owner="")
+def _global(socket: Path, policy: Policy, confinement: Confinement | None) -> str:
+    limits, owner = "", ""
+    if confinement is not None:
+        folder, user, admin = quoted(confinement.folder), confinement.user, confinement.admin
+        limits = _CONFINEMENT.format(folder=folder, user=user)
+        owner = f"user {admin} group {admin} "
     return _GLOBAL.format(
-        confinement=_CONFINEMENT.format(folder=_quoted(confinement.folder), user=confinement.user),
-        socket=_socket(socket),
-        owner=f"user {confinement.admin} group {confinement.admin} ",
+        description=DESCRIPTION,
+        confinement=limits,
+        socket=socket_address(socket),
+        owner=owner,
+        places=policy.places,
     )
 
 
 def backend_name(port: int) -> str:
     """Give the name of a port's backend."""
     return f"port_{port}"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Take "10.201.0.2:8000" or "[fd00::2]:8000" apart, into what may stand in a command.
-
-    Raises:
-        RouterError: it is not an IP address and a port.
-    """
-    host, _, port = address.rpartition(":")
-    ip = _ip(host.removeprefix("[").removesuffix("]"))
-    if ip is None:
-        raise RouterError(f"{address!r} is not an address the router can dial")
-    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= HIGHEST_PORT:
-        raise RouterError(f"{address!r} has no port the router can dial")
-    return ip, int(port)
-
-
-def bind_address(bind: str, *, setting: str) -> str:
-    """Give the address to listen on in its usual spelling.
-
-    Raises:
-        ConfigurationError: the setting holds something else.
-    """
-    host = _ip(bind)
-    if host is None:
-        raise ConfigurationError(f"{setting}: {bind!r} is not an IP address")
-    return host
-
-
-def join_address(host: str, port: int) -> str:
-    """Put an IP address and a port together."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def ensure_slot(slot: str) -> None:
@@ -231,34 +198,6 @@ def ensure_slot(slot: str) -> None:
     """
     if slot not in SLOTS:
         raise RouterError(f"{slot!r} is not a slot; there are {' and '.join(SLOTS)}")
-
-
-def _binds(bind: str, ports: list[int]) -> str:
-    host = bind_address(bind, setting="KEYSTONE_APP_BIND")
-    runs = [f"{join_address(host, first)}-{last}" for first, last in _ranges(ports)]
-    return "\n".join(f"    bind {run}" for run in runs)
-
-
-def _ip(host: str) -> str | None:
-    """Give an IP address in its usual spelling, or None when it is not one."""
-    # What stands behind a "%" is the name of an interface, and may be any text at all.
-    if "%" in host:
-        return None
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return None
-
-
-def _ranges(ports: list[int]) -> Iterator[tuple[int, int]]:
-    """Give the first and last of each unbroken run of ports."""
-    first = last = ports[0]
-    for port in ports[1:]:
-        if port != last + 1:
-            yield first, last
-            first = port
-        last = port
-    yield first, last
 
 
 def _backend(port: int, route: Route | None) -> str:
@@ -278,20 +217,3 @@ def _error(status: int, text: str) -> str:
         f"    http-error status {status} content-type text/plain hdr Cache-Control no-store "
         f'string "{text}\\n"'
     )
-
-
-def _socket(path: Path) -> str:
-    """Write the socket's path so that HAProxy takes every character as it is.
-
-    In an address it reads `$NAME` and a comma even between quotes; those cannot be written.
-    """
-    if not str(path).isprintable() or set("$,") & set(str(path)):
-        raise ConfigurationError(
-            f"KEYSTONE_DATA_DIR: the router's socket cannot be at {path}; "
-            "use a path without dollar signs, commas and control characters"
-        )
-    return _quoted(f"unix@{path}")
-
-
-def _quoted(text: object) -> str:
-    return "'" + str(text).replace("'", "'\\''") + "'"

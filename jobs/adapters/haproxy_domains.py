@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_config import FORWARDING, bind_address, join_address
 from jobs.domain_names import is_plain
 from jobs.errors import RouterError
 
@@ -29,74 +28,7 @@ DEFAULT = f"{CERTIFICATES}/default.pem"
 # What the default one is listed for, so that nobody is ever shown it.
 NOBODY = "nobody.invalid"
 
-STANDARD_HTTPS = 443
 MOST_CHANGES = 50  # in one line of commands, which may have 32 KiB
-
-# Trailing dots and the port belong to the address, not to the name.
-_LOOKUP = """\
-    http-request set-var(txn.host) req.fhdr(host),host_only,rtrim(.),lower
-    http-request set-var(txn.port) var(txn.host),map(hosts.map)
-    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map(hosts.map) \
-unless { var(txn.port) -m found }
-    http-request return status 421 content-type text/plain hdr Cache-Control no-store \
-string "No app here has this domain.\\n" unless { var(txn.port) -m found }
-"""
-
-# Behind a proxy on this machine that ends TLS the visitor is on HTTPS already.
-_REDIRECT = """\
-    http-request set-var(txn.tls) var(txn.host),map(certified.map)
-    http-request set-var(txn.tls) var(txn.host),regsub(^[^.]+,*),map(certified.map) \
-unless {{ var(txn.tls) -m found }}
-    http-request redirect code 308 location https://%[var(txn.host)]{port}%[pathq] \
-if {{ var(txn.tls) -m found }} !{{ req.hdr(X-Forwarded-Proto) https }}
-"""
-
-_TLS = f"ssl crt-list {CERTIFICATE_LIST} strict-sni alpn h2,http/1.1 ssl-min-ver TLSv1.2"
-
-
-@dataclass(frozen=True)
-class DomainDoors:
-    """Where the router listens for domains; None: not by that scheme."""
-
-    bind: str
-    http: int | None = None
-    https: int | None = None
-
-
-def frontends(doors: DomainDoors) -> str:
-    """Give what of the configuration serves domains; empty when nothing does.
-
-    Raises:
-        ConfigurationError: the address is none.
-    """
-    return "\n".join(_frontends(doors))
-
-
-def _frontends(doors: DomainDoors) -> Iterator[str]:
-    if doors.http is not None:
-        redirect = "" if doors.https is None else _redirect(doors.https)
-        yield (
-            "frontend http_domains from visitors\n"
-            f"    bind {_bind(doors.bind, doors.http)}\n"
-            f"{FORWARDING}{_LOOKUP}{redirect}    use_backend port_%[var(txn.port)]\n"
-        )
-    if doors.https is not None:
-        yield (
-            "frontend https_domains from visitors\n"
-            f"    bind {_bind(doors.bind, doors.https)} {_TLS}\n"
-            f"{FORWARDING}    http-request set-header X-Forwarded-Proto https\n"
-            f"{_LOOKUP}    use_backend port_%[var(txn.port)]\n"
-        )
-
-
-def _bind(bind: str, port: int) -> str:
-    host = bind_address(bind, setting="KEYSTONE_DOMAIN_BIND")
-    return f"{join_address(host, port)}{' v4v6' if host == '::' else ''}"
-
-
-def _redirect(https_port: int) -> str:
-    return _REDIRECT.format(port="" if https_port == STANDARD_HTTPS else f":{https_port}")
-
 
 # --- Files -----------------------------------------------------------------------------------
 

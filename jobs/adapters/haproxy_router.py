@@ -16,11 +16,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy_config import (
+    DESCRIPTION,
     SLOTS,
     backend_name,
     ensure_slot,
-    join_address,
-    split_address,
 )
 from jobs.adapters.haproxy_domains import (
     CERTIFICATE_LIST,
@@ -34,6 +33,8 @@ from jobs.adapters.haproxy_domains import (
     read_certificates,
     read_map,
 )
+from jobs.adapters.haproxy_requests import UNBELIEVED
+from jobs.adapters.haproxy_syntax import join_address, split_address
 from jobs.adapters.ports import Route, other_slot
 from jobs.errors import PortNotServedError, RouterError
 
@@ -44,6 +45,7 @@ LONGEST_ANSWER = 16 * 1024 * 1024
 # Asked last: an answer that does not end with the answer to this was cut off, with the router.
 LAST_WORDS = "show cli level"
 _END = re.compile(r"\n\n\Z")
+_TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 _LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
 
 # The bits of `srv_admin_state`. The last only remembers how the server was declared at start.
@@ -77,11 +79,26 @@ class HAProxyRouter:
         Raises:
             RouterError: no router answers.
         """
-        for line in self._ask("show info").splitlines():
-            name, _, value = line.partition(": ")
-            if name == "Version":
-                return value.strip()
+        if version := self._info().get("Version"):
+            return version
         raise RouterError("the router does not tell its version; is it HAProxy?")
+
+    def is_current(self) -> bool:
+        """Whether its configuration is one that this version of Keystone has made.
+
+        Raises:
+            RouterError: no router answers.
+        """
+        return self._info().get("description") == DESCRIPTION
+
+    def unbelieved_proxies(self) -> list[str]:
+        """List addresses nearby that sent X-Forwarded-For within a day and are not trusted.
+
+        Raises:
+            RouterError: no router answers.
+        """
+        answer = self._ask(f"show table {UNBELIEVED}")
+        return sorted(key.removeprefix("::ffff:") for key in _TABLE_KEY.findall(answer))
 
     def switch(self, route: Route) -> None:
         """Send all new requests of the port to the route's slot and let the other one drain.
@@ -177,6 +194,10 @@ class HAProxyRouter:
         for file in wanted.keys() - loaded.listed.keys():
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
         self._show_only(wanted)
+
+    def _info(self) -> dict[str, str]:
+        lines = (line.partition(": ") for line in self._ask("show info").splitlines())
+        return {name: value.strip() for name, _, value in lines}
 
     def _show_only(self, wanted: Mapping[str, str]) -> None:
         """Bring redirects and the list in line with what could be loaded of what is wanted."""

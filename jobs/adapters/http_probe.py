@@ -10,6 +10,7 @@ import socket
 import time
 from urllib.parse import quote
 
+from jobs.adapters.haproxy_shares import OWN_SOURCE
 from jobs.adapters.ports import ProbeResult
 
 # All that is ever read; the final status must stand within it.
@@ -42,7 +43,7 @@ class HttpProbe:
         deadline = time.monotonic() + timeout_s
         try:
             connect_s = min(timeout_s, LONGEST_CONNECT_S)
-            with socket.create_connection((host, port), timeout=connect_s) as connection:
+            with socket.create_connection((host, port), connect_s, _source(host)) as connection:
                 if path is None:
                     return ProbeResult(healthy=True, seen="accepts connections")
                 connection.settimeout(_left(deadline))
@@ -61,6 +62,22 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _source(host: str) -> tuple[str, int] | None:
+    """Give where to come from: the router on this machine always has a place for `OWN_SOURCE`.
+
+    None: from anywhere, since the host is another one, or this one has no such address.
+    """
+    if ":" in host:
+        return None
+    try:
+        for address in (host, OWN_SOURCE):
+            with socket.socket() as candidate:
+                candidate.bind((address, 0))
+    except OSError:
+        return None
+    return OWN_SOURCE, 0
 
 
 def _request(host: str, port: int, path: str) -> bytes:

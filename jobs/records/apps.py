@@ -1,6 +1,6 @@
 """Apps and their repositories: made, changed, removed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,7 +108,7 @@ def add_app(
     """Make an app, and its repository unless another app has it already.
 
     Raises:
-        ConfigurationError: the git URL is not allowed.
+        ConfigurationError: the git URL is not allowed, or a domain is the dashboard's own.
         ConflictError: the name, the port or a domain is taken, or the repository has another
             git URL, or as many apps as one push may deploy.
     """
@@ -117,6 +117,7 @@ def add_app(
     repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
     _ensure_room(session, repository)
     fields = wanted.model_dump(exclude={"repository", "host_port", "domains", *REPOSITORY_FIELDS})
+    _ensure_not_the_dashboard(wanted.domains, settings)
     app = App(
         **fields,
         repository_id=repository.id or 0,
@@ -147,7 +148,8 @@ def change_app(
     """Change the fields that were given; what the container is made of marks it for a redeploy.
 
     Raises:
-        ConfigurationError: the git URL is not allowed, or what an app keeps is to change.
+        ConfigurationError: the git URL is not allowed, a domain is the dashboard's own, or what an
+            app keeps is to change.
         ConflictError: a domain is taken.
     """
     given = change.given()
@@ -164,6 +166,8 @@ def change_app(
     _ensure_kept(given.pop("host_port", None), app.host_port, "host_port", app)
     known = {**app.model_dump(), "domains": domains_of(session, app)}
     before = {name: known[name] for name in given if known[name] != given[name]}
+    if "domains" in before:
+        _ensure_not_the_dashboard(set(given["domains"]) - set(known["domains"]), settings)
     _assign(session, app, {name: given[name] for name in before})
     if "auto_deploy" in given:
         app.paused_reason = "" if app.auto_deploy else f"switched off by {actor}"
@@ -206,6 +210,16 @@ def _ensure_kept(wanted: str | int | None, kept: str | int, field: str, app: App
     if wanted is not None and str(wanted).lower() != str(kept).lower():
         raise ConfigurationError(
             f"{field}: {app.name} keeps {kept}; add another app to get {wanted}"
+        )
+
+
+def _ensure_not_the_dashboard(domains: Collection[str], settings: Settings) -> None:
+    """Keep the dashboard's name from apps: they could set cookies for it, and look like it."""
+    name = settings.dashboard_name
+    if name and name in domains:
+        raise ConfigurationError(
+            f"domains: {name} is the dashboard's own name (KEYSTONE_PUBLIC_URL); "
+            "give the app another"
         )
 
 

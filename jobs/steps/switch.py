@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 STEP = StepName.SWITCH
 ANSWER_WITHIN_S = 5.0
 PAUSE_S = 0.01
-EVERYWHERE = frozenset({"0.0.0.0", "*", ""})  # noqa: S104 — recognised, not bound
+EVERYWHERE = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 — recognised, not bound
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def show_account(call: Call[Nothing]) -> AccountView:
     visitor = visitor_of(call)
     sessions = []
     if visitor.kind == "user":
-        cookie = cookie_of(call.request, call.settings)
+        cookie = cookie_of(call.request, call.runtime)
         with call.reading() as session:
             rows = sessions_of(session, find_user(session, visitor.name))
         sessions = [session_view(row, cookie=cookie) for row in rows]
@@ -58,7 +58,7 @@ def _change(call: Call[PasswordInput]) -> None:
     with call.reading() as session:
         user = find_user(session, name)
     _ensure_known(call, user)
-    cookie = cookie_of(call.request, call.settings)
+    cookie = cookie_of(call.request, call.runtime)
     password = hash_password(name, call.given.password)
     with call.writing() as session:
         if not is_as_it_was(session, user):

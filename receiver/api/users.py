@@ -67,7 +67,7 @@ def delete_user(call: Call[Nothing]) -> None:
 
 def list_sessions(call: Call[Nothing]) -> Page[SessionView]:
     """List where a user is logged in, the session that was used last first."""
-    cookie = cookie_of(call.request, call.settings)
+    cookie = cookie_of(call.request, call.runtime)
     with call.reading() as session:
         rows = sessions_of(session, find_user(session, call.name()))
     return Page[SessionView](items=[session_view(row, cookie=cookie) for row in rows])

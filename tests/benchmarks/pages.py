@@ -25,10 +25,10 @@ from jobs.redaction import Redactor
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings
 from jobs.states import Role
-from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.benchmarks.crowd import Crowd, fill
 from tests.benchmarks.tables import median, ms, percentile, say, show
+from tests.builders import cookie_name
 
 ROUNDS = 30
 WITHIN_S = 0.060
@@ -167,7 +167,7 @@ def _log_in(runtime: Runtime[WebSettings]) -> str:
         session.add(user)
         session.flush()
         opened = open_session(session, user, Actor("user", user.name))
-    return opened.cookie.get_secret_value()
+    return f"{cookie_name(runtime)}={opened.cookie.get_secret_value()}"
 
 
 async def _ask_all(app: ASGIApp, cookie: str, wanted: Sequence[str], rounds: int) -> list[Seen]:
@@ -182,7 +182,7 @@ async def _ask_all(app: ASGIApp, cookie: str, wanted: Sequence[str], rounds: int
 
 async def _ask(app: ASGIApp, cookie: str, address: str) -> tuple[float, float, int]:
     path, _, query = address.partition("?")
-    headers = [(b"host", b"testserver"), (b"cookie", f"{COOKIE}={cookie}".encode())]
+    headers = [(b"host", b"testserver"), (b"cookie", cookie.encode())]
     scope: Scope = {
         "type": "http",
         "http_version": "1.1",

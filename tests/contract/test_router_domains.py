@@ -10,17 +10,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_domains import DomainDoors
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
 from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.adapters.ports import Route
 from jobs.errors import RouterError
 from tests.certificates import Authority
-from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, running_router
+from tests.haproxy import LOCALHOST, PLACES, RunningRouter, Upstream, free_ports, running_router
 
 Answer = tuple[int, str]
 WEB, SHOP = "web.example.com", "shop.example.com"
@@ -36,7 +37,9 @@ def authority() -> Authority:
 def running(tmp_path: Path) -> Iterator[RunningRouter]:
     http_port, https_port = free_ports(2)
     doors = DomainDoors(LOCALHOST, http=http_port, https=https_port)
-    with running_router(tmp_path, doors=doors) as router:
+    # These visitors may say that they came to a proxy by HTTPS.
+    policy = Policy(PLACES, (ip_network(f"{LOCALHOST}/32"),))
+    with running_router(tmp_path, doors=doors, policy=policy) as router:
         yield router
 
 

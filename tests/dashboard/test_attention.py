@@ -11,6 +11,7 @@ from dashboard.glance import (
     IdentityTrouble,
     Machine,
     MissedPushes,
+    NameAdvice,
     Queue,
     Standing,
     TokenTrouble,
@@ -140,3 +141,9 @@ def test_a_certificate_that_ends_is_told() -> None:
     )
     found = concerns([], [], replace(machine(), certificates=[certificate]), AT)
     assert told(found) == ["warn: a.example its certificate expires on 2026-11-28"]
+
+
+def test_a_dashboard_without_a_name_of_its_own_is_told_last() -> None:
+    paused = replace(WELL, is_paused=True)
+    found = concerns([paused], [NameAdvice("has no host name")], machine(), AT)
+    assert told(found)[-1] == "idle: The dashboard has no host name"

@@ -13,7 +13,6 @@ from contextlib import (
     ExitStack,
     closing,
     contextmanager,
-    nullcontext,
     suppress,
 )
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
 STREAMS, HEADS, BODIES = 799, 830, 300
 SWEPT_WITHIN_S = 8.0  # the watcher does it every five seconds
+STRANGER, CROWD = "127.66.66.66", 1500
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
 WITHDRAWN = re.compile("^its container ended .* within 60 s of going live")
@@ -397,6 +397,27 @@ def _own(house: House) -> OwnEngine:
     return house.engine
 
 
+# --- The router ------------------------------------------------------------------------------
+
+
+@contextmanager
+def router_crowded(house: House, _moment: Moment) -> Iterator[None]:
+    """Hold half-sent requests to every app, of one stranger, for as long as things are pushed."""
+    with ExitStack() as held:
+        for project in house.projects:
+            for _ in range(CROWD):
+                with suppress(OSError):  # there is no more place for this one
+                    held.enter_context(_half_sent(project.port))
+        yield
+
+
+def _half_sent(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), 10, (STRANGER, 0))
+    with suppress(OSError):
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: stranger.example\r\nX-Held: ")
+    return connection
+
+
 # --- All of them -----------------------------------------------------------------------------
 
 
@@ -418,7 +439,7 @@ def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
 
 HTML = {"Content-Type": "text/html"}
 FAULTS: Mapping[str, Fault] = {
-    "none": Fault(lambda _house, _moment: nullcontext()),
+    "none but a crowd at the router": Fault(router_crowded),
     "worker's child killed": Fault(child_killed, WORKER_KILLED, weight=3),
     "worker killed": Fault(
         partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=3

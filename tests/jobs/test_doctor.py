@@ -4,6 +4,7 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
+from jobs.adapters.haproxy_router import HAProxyRouter
 from jobs.app_input import AppInput
 from jobs.certificates import Bundle
 from jobs.cli.up import ensure_able
@@ -26,7 +28,7 @@ from jobs.runtime import Runtime, open_runtime
 from jobs.separation import Together, note_users
 from jobs.settings import AllSettings, PortRange
 from jobs.supervise import take_over
-from tests.haproxy import free_ports
+from tests.haproxy import free_ports, running_router
 from tests.jobs.test_vitals import add_worker
 
 
@@ -231,6 +233,47 @@ def test_a_redis_that_is_down_is_told_once(settings: AllSettings, tmp_path: Path
     assert found["workers"].verdict is Verdict.IDLE
 
 
+# --- The router ------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(settings: AllSettings, tmp_path: Path) -> Iterator[AllSettings]:
+    """Run a router for this Keystone, as `keystone up` would."""
+    open_runtime(settings).database.close()
+    with running_router(tmp_path) as router, take_over(settings.data_dir):
+        yield settings.model_copy(update={"router_socket": str(router.folder / "router.sock")})
+
+
+def test_a_router_that_an_older_keystone_has_set_up_is_told(
+    settings: AllSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings, tmp_path) as up:
+        assert finding(up, "router").verdict is Verdict.OK
+        monkeypatch.setattr("jobs.adapters.haproxy_router.DESCRIPTION", "a newer one")
+        found = finding(up, "router")
+    assert found.verdict is Verdict.FAILED
+    assert "keystone router --print" in found.fix
+
+
+def test_a_proxy_that_is_not_believed_is_told(settings: AllSettings, tmp_path: Path) -> None:
+    with running(settings, tmp_path) as up:
+        found = finding(up, "proxies")
+        assert (found.verdict, found.found) == (Verdict.OK, "believed: none")
+        router = HAProxyRouter(Path(up.router_socket))
+        with socket.create_connection(("127.0.0.1", min(ports_of(router))), 60) as visitor:
+            visitor.sendall(b"GET / HTTP/1.0\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+            visitor.recv(1000)
+        found = finding(up, "proxies")
+    assert found.verdict is Verdict.IDLE
+    assert "of 127.0.0.1 is not believed" in found.found
+
+
+def ports_of(router: HAProxyRouter) -> set[int]:
+    """Give the ports of apps that a router listens on."""
+    rows = router._ask("show servers state").splitlines()
+    return {int(row.split()[1].removeprefix("port_")) for row in rows if " port_" in row}
+
+
 # --- Domains ---------------------------------------------------------------------------------
 
 
@@ -362,3 +405,13 @@ class TestWhomItRunsAs:
             # One that an older Keystone runs has written nothing down.
             (settings.run_dir / "users.json").unlink()
             assert finding(settings, "users").verdict is Verdict.WARNING
+
+
+def test_a_dashboard_without_a_name_of_its_own_is_told_once_an_app_has_a_domain(
+    settings: AllSettings, runtime: Runtime[AllSettings]
+) -> None:
+    assert finding(settings, "dashboard name").verdict is Verdict.OK
+    add_domain(runtime)
+    found = finding(settings, "dashboard name")
+    assert found.verdict is Verdict.IDLE
+    assert "set KEYSTONE_PUBLIC_URL" in found.found

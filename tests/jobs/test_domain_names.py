@@ -12,6 +12,7 @@ from jobs.domain_names import (
     is_covered,
     is_metadata,
     is_plain,
+    named_host,
     plain_domain,
     wildcard_of,
 )
@@ -163,3 +164,22 @@ def test_other_hosts_are_not(host: str) -> None:
 @given(host=st.text(max_size=40))
 def test_no_host_is_an_error(host: str) -> None:
     is_metadata(host)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://Keystone.Example.com:8443/x", "keystone.example.com"),
+        ("https://keystone.example.com.", "keystone.example.com"),
+        ("https://user:word@keystone.example.com", "keystone.example.com"),
+        ("https://bücher.example", "xn--bcher-kva.example"),
+        ("http://keystone:8000", "keystone"),
+        ("http://keystone_1.example", "keystone_1.example"),
+        ("http://localhost:8000", ""),
+        ("http://127.0.0.1:8000", ""),
+        ("http://[::1]:8000", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_in_a_url_is_no_address(url: str, name: str) -> None:
+    assert named_host(url) == name

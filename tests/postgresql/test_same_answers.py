@@ -21,8 +21,8 @@ from jobs.records.access import open_session
 from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings
 from jobs.states import Role
-from receiver.access import COOKIE
 from receiver.app import create_app
+from tests.builders import cookie_name
 from tests.conftest import SECRET_KEY
 from tests.dashboard.scene import Scene, set_scene
 from tests.jobs.bench import TESTER
@@ -174,7 +174,7 @@ def clients(
     found = [
         TestClient(
             create_app(runtime),
-            cookies={COOKIE: cookie.get_secret_value()},
+            cookies={cookie_name(runtime): cookie.get_secret_value()},
             follow_redirects=False,
             raise_server_exceptions=False,
         )

@@ -12,8 +12,7 @@ from jobs.models import App, AuditEvent
 from jobs.queries import app_view
 from jobs.states import Role
 from jobs.views import AppView
-from receiver.access import COOKIE
-from tests.builders import WebRuntime, make_session
+from tests.builders import WebRuntime, cookie_name, make_session
 
 SETTINGS = "/apps/web/settings"
 
@@ -54,7 +53,7 @@ class Browser:
 def browser_of(client: TestClient, runtime: WebRuntime, role: Role) -> Browser:
     """Log somebody in."""
     opened = make_session(runtime, role=role)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
     return Browser(client, opened.csrf_token)
 
 

@@ -21,8 +21,8 @@ from jobs.records.access import (
     revoke_token,
 )
 from jobs.states import Role
-from receiver.access import COOKIE, CSRF_HEADER
-from tests.builders import TESTER, WebRuntime, make_session, make_token
+from receiver.access import CSRF_HEADER
+from tests.builders import TESTER, WebRuntime, cookie_name, make_session, make_token
 
 Headers = dict[str, str]
 MINUTE = timedelta(minutes=1)
@@ -83,7 +83,7 @@ def person(
 
     def arrive(runtime: WebRuntime) -> Headers:
         _, opened = _log_in(runtime, role)
-        headers = {**_browser(opened), **changed}
+        headers = {**_browser(runtime, opened), **changed}
         return {name: value for name, value in headers.items() if value}
 
     return arrive
@@ -99,7 +99,7 @@ def person_whose_session_is(**ages: timedelta) -> Callable[[WebRuntime], Headers
             row = session.exec(select(LoginSession).where(LoginSession.user_id == owner)).one()
             for column, age in ages.items():
                 setattr(row, column, now() - age)
-        return _browser(opened)
+        return _browser(runtime, opened)
 
     return arrive
 
@@ -108,7 +108,12 @@ def person_with_the_csrf_token_of_another(runtime: WebRuntime) -> Headers:
     """Come with one's own session and somebody else's CSRF token."""
     _, other = _log_in(runtime)
     _, opened = _log_in(runtime)
-    return _browser(opened) | {CSRF_HEADER: other.csrf_token}
+    return _browser(runtime, opened) | {CSRF_HEADER: other.csrf_token}
+
+
+def person_with_made_up_session(runtime: WebRuntime) -> Headers:
+    """Come with a session that nobody has opened."""
+    return {"Cookie": f"{cookie_name(runtime)}=made-up"}
 
 
 def person_who_is_disabled(runtime: WebRuntime) -> Headers:
@@ -117,7 +122,7 @@ def person_who_is_disabled(runtime: WebRuntime) -> Headers:
     _log_in(runtime)  # somebody has to stay admin
     with runtime.database.writing() as session:
         change_user(session, name, role=None, disabled=True, actor=TESTER)
-    return _browser(opened)
+    return _browser(runtime, opened)
 
 
 def person_who_was_removed(runtime: WebRuntime) -> Headers:
@@ -126,7 +131,7 @@ def person_who_was_removed(runtime: WebRuntime) -> Headers:
     _log_in(runtime)
     with runtime.database.writing() as session:
         remove_user(session, name, TESTER)
-    return _browser(opened)
+    return _browser(runtime, opened)
 
 
 def person_who_was_demoted(runtime: WebRuntime) -> Headers:
@@ -135,7 +140,7 @@ def person_who_was_demoted(runtime: WebRuntime) -> Headers:
     _log_in(runtime)
     with runtime.database.writing() as session:
         change_user(session, name, role=Role.VIEWER, disabled=None, actor=TESTER)
-    return _browser(opened)
+    return _browser(runtime, opened)
 
 
 def person_who_was_logged_out(runtime: WebRuntime) -> Headers:
@@ -143,7 +148,7 @@ def person_who_was_logged_out(runtime: WebRuntime) -> Headers:
     name, opened = _log_in(runtime)
     with runtime.database.writing() as session:
         end_sessions(session, find_user(session, name), TESTER)
-    return _browser(opened)
+    return _browser(runtime, opened)
 
 
 def _log_in(runtime: WebRuntime, role: Role = Role.ADMIN) -> tuple[str, OpenedSession]:
@@ -151,9 +156,9 @@ def _log_in(runtime: WebRuntime, role: Role = Role.ADMIN) -> tuple[str, OpenedSe
     return name, make_session(runtime, name=name, role=role)
 
 
-def _browser(opened: OpenedSession) -> Headers:
+def _browser(runtime: WebRuntime, opened: OpenedSession) -> Headers:
     return {
-        "cookie": f"{COOKIE}={opened.cookie.get_secret_value()}",
+        "cookie": f"{cookie_name(runtime)}={opened.cookie.get_secret_value()}",
         CSRF_HEADER: opened.csrf_token,
         "origin": "http://testserver",
         "sec-fetch-site": "same-origin",
@@ -172,7 +177,7 @@ OLD_BROWSER = {"origin": "", "sec-fetch-site": ""}
 SITUATIONS: Mapping[str, Situation] = {
     "a stranger": Situation(lambda _runtime: {}),
     "a made-up token": Situation(lambda _runtime: {"Authorization": "Bearer ks_made-up"}),
-    "a made-up session": Situation(lambda _runtime: {"Cookie": f"{COOKIE}=made-up"}),
+    "a made-up session": Situation(person_with_made_up_session),
     "a revoked token": Situation(program_with_revoked_token),
     "an expired token": Situation(program_with_expired_token),
     "an idle session": Situation(person_whose_session_is(last_seen_at=SESSION_IDLE + MINUTE)),

@@ -11,8 +11,15 @@ from starlette.testclient import TestClient
 from jobs.models import ApiToken, now
 from jobs.records.access import OpenedSession, find_session, find_token, revoke_token
 from jobs.states import Role
-from receiver.access import COOKIE, CSRF_HEADER, is_local
-from tests.builders import TESTER, WebRuntime, change_session_rows, make_session, make_token
+from receiver.access import CSRF_HEADER, is_local
+from tests.builders import (
+    TESTER,
+    WebRuntime,
+    change_session_rows,
+    cookie_name,
+    make_session,
+    make_token,
+)
 
 
 class Browse(Protocol):
@@ -30,7 +37,7 @@ def browse(client: TestClient, runtime: WebRuntime) -> Browse:
         opened = make_session(runtime, name=f"user-{next(numbers)}", role=role)
         browser = TestClient(
             client.app,
-            cookies={COOKIE: opened.cookie.get_secret_value()},
+            cookies={cookie_name(runtime): opened.cookie.get_secret_value()},
             follow_redirects=False,
             raise_server_exceptions=False,
         )
@@ -162,8 +169,10 @@ def test_whoever_holds_a_worthless_token_is_told_why(
     assert token not in answer.text
 
 
-def test_whoever_has_an_old_cookie_is_told_to_log_in(client: TestClient) -> None:
-    answer = client.get("/api/apps", headers={"Cookie": f"{COOKIE}=over"})
+def test_whoever_has_an_old_cookie_is_told_to_log_in(
+    client: TestClient, runtime: WebRuntime
+) -> None:
+    answer = client.get("/api/apps", headers={"Cookie": f"{cookie_name(runtime)}=over"})
     assert answer.json()["error"]["message"] == "this session is over; log in again"
 
 

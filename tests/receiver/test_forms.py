@@ -4,8 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.states import Role
-from receiver.access import COOKIE
-from tests.builders import WebRuntime, make_app, make_session
+from tests.builders import WebRuntime, cookie_name, make_app, make_session
 
 BROWSER = {"accept": "text/html,application/xhtml+xml", "referer": "http://testserver/apps/web?a=1"}
 DEPLOY = "/api/apps/web/deployments"
@@ -16,7 +15,7 @@ def form(client: TestClient, runtime: WebRuntime) -> dict[str, str]:
     """What a page of somebody who is logged in puts into its forms."""
     make_app(runtime)
     opened = make_session(runtime, role=Role.DEPLOYER)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
     return {"csrf_token": opened.csrf_token, "ref": "", "after": "0"}
 
 

@@ -24,6 +24,7 @@ from tests.builders import (
     SHA_C,
     WebRuntime,
     change_app_row,
+    cookie_name,
     make_app,
     make_live,
     make_session,
@@ -91,7 +92,7 @@ def test_nobody_is_fooled_by_marks_that_turn_the_text(
     other = {"ref": f"refs/heads/{TURNED}", "after": SHA_C, "head_commit__id": SHA_C}
     assert push(client, secret, **other) == 200
     session = make_session(runtime, name="ada")
-    cookie = {"cookie": f"keystone_session={session.cookie.get_secret_value()}"}
+    cookie = {"cookie": f"{cookie_name(runtime)}={session.cookie.get_secret_value()}"}
     pages = [client.get(path, headers=cookie) for path in ("/apps/web", "/deployments/1")]
     answers = [*pages, viewer.get("/api/deployments")]
     for answer in answers:
@@ -148,7 +149,7 @@ def test_an_address_that_is_none_crashes_nothing(
     headers = {
         "accept": "text/html",
         "content-type": "application/x-www-form-urlencoded",
-        "cookie": f"keystone_session={session.cookie.get_secret_value()}",
+        "cookie": f"{cookie_name(runtime)}={session.cookie.get_secret_value()}",
         "x-csrf-token": session.csrf_token,
         name: value,
     }

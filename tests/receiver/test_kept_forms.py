@@ -11,8 +11,7 @@ from starlette.testclient import TestClient
 from jobs.database import Database
 from jobs.errors import StorageError
 from jobs.queries import app_view
-from receiver.access import COOKIE
-from tests.builders import PASSWORD, WebRuntime, make_app, make_session, make_user
+from tests.builders import PASSWORD, WebRuntime, cookie_name, make_app, make_session, make_user
 
 SECRET = "planted-and-never-to-be-seen-again"
 SETTINGS = "/apps/web/settings"
@@ -35,7 +34,7 @@ def send(client: TestClient, runtime: WebRuntime) -> Send:
 def ada(client: TestClient, runtime: WebRuntime) -> str:
     """An admin who is logged in; gives the session's CSRF token."""
     opened = make_session(runtime)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
     return opened.csrf_token
 
 
@@ -100,8 +99,8 @@ def test_what_another_site_sends_is_shown_to_nobody(
         "origin": "http://evil.example",
         "referer": "http://evil.example/",
     }
-    for cookie in (client.cookies[COOKIE], ""):
-        client.cookies.set(COOKIE, cookie)
+    for cookie in (client.cookies[cookie_name(runtime)], ""):
+        client.cookies.set(cookie_name(runtime), cookie)
         answer = client.post("/users", data=planted, headers=headers)
         assert answer.status_code in {401, 403}
         assert "evil" not in answer.text

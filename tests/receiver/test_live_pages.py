@@ -12,10 +12,16 @@ from sqlmodel import Session, select
 from jobs.logs import log_path
 from jobs.models import CommitStatus, Deployment, LoginSession, Step, now
 from jobs.states import DeploymentState, GitHubState, StepName, StepState
-from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.browser import chromium, complaints_of
-from tests.builders import WebRuntime, make_app, make_deployment, make_session, write_log
+from tests.builders import (
+    WebRuntime,
+    cookie_name,
+    make_app,
+    make_deployment,
+    make_session,
+    write_log,
+)
 from tests.haproxy import free_ports
 from tests.receiver.live import serving
 
@@ -76,7 +82,7 @@ def tab(browser: Browser, runtime: WebRuntime, site: Site) -> Iterator[Page]:
         base_url=address, viewport={"width": 1280, "height": 800}, timezone_id="UTC"
     )
     cookie = make_session(runtime).cookie.get_secret_value()
-    context.add_cookies([{"name": COOKIE, "value": cookie, "url": address}])
+    context.add_cookies([{"name": cookie_name(runtime), "value": cookie, "url": address}])
     yield context.new_page()
     context.close()
 

@@ -12,11 +12,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from jobs.settings import WebSettings
-from receiver.access import SECURE_COOKIE
 from receiver.app import create_app
 from receiver.attempts import LoginGate
 from receiver.proxies import Network, client_behind, read_address
-from tests.builders import PASSWORD, WebRuntime, make_user
+from tests.builders import PASSWORD, WebRuntime, cookie_name, make_user
 from tests.receiver.asking import Answered, Asked, ask
 
 TRUSTED: tuple[Network, ...] = (
@@ -190,4 +189,5 @@ def test_https_is_what_a_trusted_proxy_says(
     answer = ask(client, Asked("POST", "/login", headers, body=body, peer=peer))
     assert answer.status == 200
     cookie = answer.header("set-cookie")
-    assert ("Secure" in cookie, cookie.startswith(SECURE_COOKIE)) == (is_secure, is_secure)
+    assert cookie.startswith(f"{cookie_name(runtime, is_secure=is_secure)}=")
+    assert ("Secure" in cookie) == is_secure

@@ -13,11 +13,20 @@ from starlette.testclient import TestClient
 from jobs.bus import Bus, connect
 from jobs.models import AuditEvent, LoginSession, now
 from jobs.queue import WorkQueue
+from jobs.records.access.digests import digest
 from jobs.states import Role
-from receiver.access import COOKIE, CSRF_HEADER, SECURE_COOKIE
+from receiver.access import CSRF_HEADER
 from receiver.app import create_app
 from receiver.attempts import LoginGate
-from tests.builders import PASSWORD, WebRuntime, change_user_rows, make_session, make_user
+from tests.builders import (
+    PASSWORD,
+    WebRuntime,
+    change_session_rows,
+    change_user_rows,
+    cookie_name,
+    make_session,
+    make_user,
+)
 
 
 @pytest.fixture
@@ -37,9 +46,11 @@ def test_a_person_comes_in_and_is_known(client: TestClient, ada: str) -> None:
     assert client.get("/api/users").json()["items"][0]["name"] == ada
 
 
-def test_the_cookie_is_kept_from_scripts_and_other_sites(client: TestClient, ada: str) -> None:
+def test_the_cookie_is_kept_from_scripts_and_other_sites(
+    client: TestClient, runtime: WebRuntime, ada: str
+) -> None:
     cookie = log_in(client, ada).headers["set-cookie"]
-    assert cookie.startswith(f"{COOKIE}=")
+    assert cookie.startswith(f"{cookie_name(runtime)}=")
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
 
@@ -55,7 +66,7 @@ def test_behind_https_the_cookie_never_travels_in_clear(runtime: WebRuntime, ada
     with behind_https(runtime) as client:
         cookie = log_in(client, ada).headers["set-cookie"]
         assert client.get("/api/apps").status_code == 200
-    assert cookie.startswith(f"{SECURE_COOKIE}=")
+    assert cookie.startswith(f"{cookie_name(runtime, is_secure=True)}=")
     assert {"Secure", "HttpOnly", "Path=/"} <= set(cookie.split("; "))
     assert "domain" not in cookie.lower()
 
@@ -67,7 +78,7 @@ def test_behind_https_no_cookie_is_believed_that_a_neighbour_could_have_set(
     with behind_https(runtime) as client:
         statuses = [
             client.get("/api/apps", headers={"Cookie": f"{name}={value}"}).status_code
-            for name in (COOKIE, SECURE_COOKIE)
+            for name in (cookie_name(runtime), cookie_name(runtime, is_secure=True))
         ]
     assert statuses == [401, 200]
 
@@ -75,18 +86,18 @@ def test_behind_https_no_cookie_is_believed_that_a_neighbour_could_have_set(
 def test_logging_out_behind_https_takes_the_right_cookie_away(runtime: WebRuntime) -> None:
     opened = make_session(runtime)
     headers = {
-        "Cookie": f"{SECURE_COOKIE}={opened.cookie.get_secret_value()}",
+        "Cookie": f"{cookie_name(runtime, is_secure=True)}={opened.cookie.get_secret_value()}",
         CSRF_HEADER: opened.csrf_token,
     }
     with behind_https(runtime) as client:
         answer = client.post("/logout", headers=headers)
         assert client.get("/api/apps", headers=headers).status_code == 401
-    assert answer.headers["set-cookie"].startswith(f'{SECURE_COOKIE}=""')
+    assert answer.headers["set-cookie"].startswith(f'{cookie_name(runtime, is_secure=True)}=""')
 
 
 def test_the_session_is_stored_hashed(client: TestClient, runtime: WebRuntime, ada: str) -> None:
     log_in(client, ada)
-    value = client.cookies[COOKIE]
+    value = client.cookies[cookie_name(runtime)]
     with runtime.database.reading() as session:
         row = session.exec(select(LoginSession)).one()
     assert value not in str(row.model_dump())
@@ -117,7 +128,9 @@ def test_one_goes_on_to_pages_of_ours_only(
     assert log_in(client, ada, next=target).headers["location"] == location
 
 
-def test_a_wrong_password_and_no_such_user_look_the_same(client: TestClient, ada: str) -> None:
+def test_a_wrong_password_and_no_such_user_look_the_same(
+    client: TestClient, runtime: WebRuntime, ada: str
+) -> None:
     answers = [
         log_in(client, ada, "a wrong password", next="/apps/web"),
         log_in(client, "nobody", "a wrong password", next="/apps/web"),
@@ -127,7 +140,7 @@ def test_a_wrong_password_and_no_such_user_look_the_same(client: TestClient, ada
     assert {answer.headers["location"] for answer in answers} == {
         "/login?error=wrong_credentials&next=%2Fapps%2Fweb"
     }
-    assert COOKIE not in client.cookies
+    assert cookie_name(runtime) not in client.cookies
 
 
 def test_a_program_with_a_wrong_password_gets_401(client: TestClient, ada: str) -> None:
@@ -225,11 +238,11 @@ def test_many_logins_at_once_do_not_keep_a_push_waiting(
 def test_logging_out_ends_the_session(client: TestClient, runtime: WebRuntime) -> None:
     opened = make_session(runtime, role=Role.VIEWER)
     value = opened.cookie.get_secret_value()
-    client.cookies.set(COOKIE, value)
+    client.cookies.set(cookie_name(runtime), value)
     answer = client.post("/logout", data={"csrf_token": opened.csrf_token})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-    assert f'{COOKIE}=""' in answer.headers["set-cookie"]
-    again = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={value}"})
+    assert f'{cookie_name(runtime)}=""' in answer.headers["set-cookie"]
+    again = client.get("/api/apps", headers={"Cookie": f"{cookie_name(runtime)}={value}"})
     assert again.status_code == 401
 
 
@@ -238,7 +251,7 @@ def test_logging_out_everywhere_ends_every_session_of_the_user(
 ) -> None:
     other = make_session(runtime, name="bob")
     log_in(client, ada)
-    first = client.cookies[COOKIE]
+    first = client.cookies[cookie_name(runtime)]
     client.cookies.clear()
     token = client.post("/login", json={"name": ada, "password": PASSWORD}).json()["csrf_token"]
     form = {"csrf_token": token, "everywhere": "true"}
@@ -246,34 +259,71 @@ def test_logging_out_everywhere_ends_every_session_of_the_user(
     client.cookies.clear()
     sessions = {first: 401, other.cookie.get_secret_value(): 200}
     for cookie, status in sessions.items():
-        answer = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={cookie}"})
+        answer = client.get("/api/apps", headers={"Cookie": f"{cookie_name(runtime)}={cookie}"})
         assert answer.status_code == status
 
 
 def test_logging_in_again_makes_another_session_and_ends_the_old_one(
-    client: TestClient, ada: str
+    client: TestClient, runtime: WebRuntime, ada: str
 ) -> None:
     log_in(client, ada)
-    old = client.cookies[COOKIE]
+    old = client.cookies[cookie_name(runtime)]
     log_in(client, ada)
-    assert client.cookies[COOKIE] != old
+    assert client.cookies[cookie_name(runtime)] != old
     assert client.get("/api/apps").status_code == 200
     client.cookies.clear()
-    again = client.get("/api/apps", headers={"Cookie": f"{COOKIE}={old}"})
+    again = client.get("/api/apps", headers={"Cookie": f"{cookie_name(runtime)}={old}"})
     assert again.status_code == 401
 
 
-def test_a_cookie_that_was_planted_is_not_taken_over(client: TestClient, ada: str) -> None:
-    client.cookies.set(COOKIE, "chosen-by-somebody-else", domain="testserver.local", path="/")
+def test_a_cookie_that_was_planted_is_not_taken_over(
+    client: TestClient, runtime: WebRuntime, ada: str
+) -> None:
+    client.cookies.set(
+        cookie_name(runtime), "chosen-by-somebody-else", domain="testserver.local", path="/"
+    )
     log_in(client, ada)
     client.cookies.clear()
-    planted = {"Cookie": f"{COOKIE}=chosen-by-somebody-else"}
+    planted = {"Cookie": f"{cookie_name(runtime)}=chosen-by-somebody-else"}
     assert client.get("/api/apps", headers=planted).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "form", ["\xa0{}", "\x85{}", "\x0b{}", "{}\xa0", "{}x", "keystone_session"]
+)
+def test_a_name_that_only_looks_like_the_cookies_own_is_not_believed(
+    client: TestClient, runtime: WebRuntime, form: str
+) -> None:
+    value = make_session(runtime).cookie.get_secret_value()
+    cookie = f"{form.format(cookie_name(runtime))}={value}".encode("latin-1")
+    assert client.get("/api/apps", headers={b"Cookie": cookie}).status_code == 401
+    known = f"a=1; \t{cookie_name(runtime)}={value} ;b".encode()
+    assert client.get("/api/apps", headers={b"Cookie": known}).status_code == 200
+
+
+def test_another_keystone_on_the_host_logs_nobody_out(runtime: WebRuntime, ada: str) -> None:
+    other = replace(runtime, identity="zyxwvu")
+    with TestClient(create_app(runtime), follow_redirects=False) as client:
+        log_in(client, ada)
+        with TestClient(create_app(other), follow_redirects=False) as neighbour:
+            neighbour.cookies = client.cookies
+            log_in(neighbour, ada)
+            client.cookies = neighbour.cookies
+        assert {cookie_name(runtime), cookie_name(other)} <= set(client.cookies)
+        assert client.get("/api/apps").status_code == 200
+
+
+def test_sessions_of_older_versions_are_over(client: TestClient, runtime: WebRuntime) -> None:
+    """Apps may know them: the router passed their cookies on."""
+    value = make_session(runtime).cookie.get_secret_value()
+    change_session_rows(runtime, hashed=digest(value))
+    cookie = {"Cookie": f"{cookie_name(runtime)}={value}"}
+    assert client.get("/api/apps", headers=cookie).status_code == 401
 
 
 def test_logging_out_needs_the_csrf_token(client: TestClient, runtime: WebRuntime) -> None:
     opened = make_session(runtime, role=Role.VIEWER)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
     assert client.post("/logout").status_code == 403
     assert client.get("/api/apps").status_code == 200
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.browser import chromium, complaints_of, overflow_of
-from tests.builders import WebRuntime, make_session
+from tests.builders import WebRuntime, cookie_name, make_session
 from tests.receiver.live import serving
 
 pytestmark = pytest.mark.browser
@@ -28,7 +27,7 @@ def phone(browser: Browser, runtime: WebRuntime) -> Iterator[Page]:
         address = f"http://127.0.0.1:{port}"
         context = browser.new_context(base_url=address, viewport={"width": 360, "height": 740})
         cookie = make_session(runtime).cookie.get_secret_value()
-        context.add_cookies([{"name": COOKIE, "value": cookie, "url": address}])
+        context.add_cookies([{"name": cookie_name(runtime), "value": cookie, "url": address}])
         yield context.new_page()
         context.close()
 

@@ -8,9 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from receiver.access import COOKIE
 from receiver.settings_pages import SETTINGS_PAGES
-from tests.builders import WebRuntime, make_app, make_session
+from tests.builders import WebRuntime, cookie_name, make_app, make_session
 
 FORMS = [
     (endpoint.path.replace("{app}", "web"), do, sheet)
@@ -63,10 +62,13 @@ def _names(sheet: object) -> list[str]:
 
 def _ready(client: TestClient, runtime: WebRuntime) -> str:
     """Have an app, and an admin who is logged in, whatever the example before has removed."""
-    if client.cookies.get(COOKIE) is None or client.get("/account").status_code != 200:
+    if (
+        client.cookies.get(cookie_name(runtime)) is None
+        or client.get("/account").status_code != 200
+    ):
         client.cookies.clear()
         opened = make_session(runtime)
-        client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+        client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
         client.headers["x-csrf"] = opened.csrf_token
     if client.get("/apps/web").status_code != 200:
         make_app(runtime)

@@ -10,10 +10,9 @@ from sqlmodel import select
 from jobs.models import App
 from jobs.queries import app_view
 from jobs.views import AppView
-from receiver.access import COOKIE
 from receiver.app import create_app
 from tests.browser import chromium
-from tests.builders import WebRuntime, change_app_row, make_app, make_session
+from tests.builders import WebRuntime, change_app_row, cookie_name, make_app, make_session
 from tests.receiver.live import serving
 
 pytestmark = pytest.mark.browser
@@ -46,7 +45,7 @@ def form(runtime: WebRuntime) -> Iterator[Page]:
         address = f"http://127.0.0.1:{port}"
         context = browser.new_context(base_url=address)
         cookie = make_session(runtime).cookie.get_secret_value()
-        context.add_cookies([{"name": COOKIE, "value": cookie, "url": address}])
+        context.add_cookies([{"name": cookie_name(runtime), "value": cookie, "url": address}])
         page = context.new_page()
         page.goto(SETTINGS)
         yield page

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from jobs.accounts import is_open
 from jobs.models import LoginSession, User, now
-from jobs.records.access.digests import digest
+from jobs.records.access.digests import session_digest
 from jobs.records.audit import Actor, Tag, note
 
 # One more ends the one that was used least lately.
@@ -38,7 +38,7 @@ def open_session(
     _make_room(session, user)
     cookie = secrets.token_urlsafe(32)
     row = LoginSession(
-        hashed=digest(cookie),
+        hashed=session_digest(cookie),
         user_id=user.id or 0,
         csrf_token=secrets.token_urlsafe(24),
         address=actor.address[:64],
@@ -78,7 +78,8 @@ def find_session(session: Session, cookie: str) -> tuple[LoginSession, User] | N
 
 
 def _session_of_cookie(session: Session, cookie: str) -> LoginSession | None:
-    return session.exec(select(LoginSession).where(LoginSession.hashed == digest(cookie))).first()
+    found = select(LoginSession).where(LoginSession.hashed == session_digest(cookie))
+    return session.exec(found).first()
 
 
 def touch_session(session: Session, session_id: int) -> None:
@@ -108,7 +109,7 @@ def drop_sessions(session: Session, user: User, *, keep: str = "") -> int:
     The caller puts it on record.
     """
     rows = session.exec(select(LoginSession).where(LoginSession.user_id == user.id)).all()
-    ended = [row for row in rows if row.hashed != digest(keep)]
+    ended = [row for row in rows if row.hashed != session_digest(keep)]
     for row in ended:
         session.delete(row)
     return len(ended)

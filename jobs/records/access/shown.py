@@ -1,7 +1,7 @@
 """What may be shown of a session: everything but what it is known by."""
 
 from jobs.models import LoginSession
-from jobs.records.access.digests import digest
+from jobs.records.access.digests import session_digest
 from jobs.views import SessionView
 
 
@@ -12,5 +12,5 @@ def session_view(row: LoginSession, *, cookie: str = "") -> SessionView:
         cookie: that of the browser which asks.
     """
     return SessionView.model_validate(
-        row.model_dump() | {"is_current": row.hashed == digest(cookie)}
+        row.model_dump() | {"is_current": row.hashed == session_digest(cookie)}
     )

@@ -1,12 +1,18 @@
 """A router that runs, and two apps to lead to."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
 from jobs.adapters.haproxy_router import HAProxyRouter
-from tests.haproxy import RunningRouter, Upstream, running_router
+from jobs.adapters.ports import Route
+from tests.certificates import Authority
+from tests.contract.router.raw import Mirror, Way
+from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, running_router
 
 
 @pytest.fixture
@@ -35,3 +41,68 @@ def one() -> Iterator[Upstream]:
 def two() -> Iterator[Upstream]:
     with Upstream("two") as upstream:
         yield upstream
+
+
+@dataclass
+class House:
+    """A router with an app behind each of its ways in, and the way to a second app's port."""
+
+    router: RunningRouter
+    app: Mirror
+    ways: dict[str, Way]
+    other: Way
+
+
+@contextmanager
+def house(folder: Path, *, policy: Policy | None = None) -> Iterator[House]:
+    """Run a router whose every way in leads to one app."""
+    http, https = free_ports(2)
+    doors = DomainDoors(LOCALHOST, http=http, https=https)
+    authority = Authority()
+    certified = authority.issue("app.example.com", "*.example.com").bundle
+    with Mirror() as app, running_router(folder, doors=doors, policy=policy) as running:
+        port, second, *_ = running.ports
+        for each in (port, second):
+            running.adapter.switch(Route(each, "a", app.address))
+        plain, secure = ("app.example.org", "*.example.org"), ("app.example.com", "*.example.com")
+        running.adapter.serve_domains(dict.fromkeys((*plain, *secure), port))
+        running.adapter.serve_certificates(dict.fromkeys(secure, certified))
+        ways = {
+            "port": Way(port, "app.example.net", "example.net"),
+            "http": Way(http, "app.example.org", "example.org"),
+            "https": Way(https, "app.example.com", "example.com", authority.trust),
+        }
+        yield House(running, app, ways, Way(second, "app.example.net", "example.net"))
+
+
+@pytest.fixture(scope="module")
+def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("router")) as found:
+        yield found
+
+
+@pytest.fixture
+def app(shared_house: House) -> Mirror:
+    """The app behind every way in, which has seen nothing yet."""
+    shared_house.app.seen.clear()
+    shared_house.app.adds.clear()
+    shared_house.app.status = b"200 OK"
+    return shared_house.app
+
+
+@pytest.fixture(params=["port", "http", "https"])
+def way(request: pytest.FixtureRequest, shared_house: House) -> Way:
+    """Each way into the router."""
+    return shared_house.ways[request.param]
+
+
+@pytest.fixture
+def secure_way(shared_house: House) -> Way:
+    """The way in by HTTPS."""
+    return shared_house.ways["https"]
+
+
+@pytest.fixture
+def ways(shared_house: House) -> dict[str, Way]:
+    """All ways into the router, by name."""
+    return shared_house.ways

@@ -67,7 +67,7 @@ class TestStarting:
             TemporaryDirectory(prefix='it\'s a "data" dir #1') as folder,
             running_router(Path(folder)) as running,
         ):
-            assert running.adapter.version().startswith("2.")
+            assert running.adapter.version()[0].isdigit()
 
     def test_the_runtime_api_is_for_this_user_only(self, running: RunningRouter) -> None:
         assert (running.folder / "router.sock").stat().st_mode & 0o777 == 0o600

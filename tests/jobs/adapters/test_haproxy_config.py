@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_config import (
-    Confinement,
-    command,
-    configuration,
-    join_address,
-    split_address,
-)
+from jobs.adapters.haproxy_config import Confinement, command, configuration
+from jobs.adapters.haproxy_frontends import DomainDoors, Policy
 from jobs.adapters.ports import Route
 from jobs.errors import ConfigurationError, RouterError
 
 SOCKET = Path("/data/run/router.sock")
+NOWHERE, POLICY = DomainDoors("0.0.0.0"), Policy(1000)
 
 
 def lines(
@@ -23,8 +19,12 @@ def lines(
     routes: list[Route] | None = None,
     bind: str = "127.0.0.1",
     socket: Path = SOCKET,
+    doors: DomainDoors = NOWHERE,
+    policy: Policy = POLICY,
 ) -> list[str]:
-    text = configuration(bind=bind, ports=ports, routes=routes or [], socket=socket)
+    text = configuration(
+        bind=bind, ports=ports, routes=routes or [], socket=socket, doors=doors, policy=policy
+    )
     return [line.strip() for line in text.splitlines()]
 
 
@@ -36,7 +36,13 @@ def servers(port: int, text: list[str]) -> list[str]:
 def test_a_router_that_root_starts_gives_up_what_root_may() -> None:
     confinement = Confinement(Path("/an empty folder"), "keystone-router", "keystone")
     text = configuration(
-        bind="127.0.0.1", ports=[20000], routes=[], socket=SOCKET, confinement=confinement
+        bind="127.0.0.1",
+        ports=[20000],
+        routes=[],
+        socket=SOCKET,
+        doors=NOWHERE,
+        policy=POLICY,
+        confinement=confinement,
     )
     lines = [line.strip() for line in text.splitlines()]
     assert "chroot '/an empty folder'" in lines
@@ -129,25 +135,6 @@ def test_without_a_single_port_there_is_no_router() -> None:
 def test_a_route_that_makes_no_sense_is_refused(route: Route) -> None:
     with pytest.raises(RouterError):
         lines(ports=[20000], routes=[route])
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("10.201.0.2:8000", ("10.201.0.2", 8000)), ("[fd00::2]:80", ("fd00::2", 80))],
-)
-def test_an_address_comes_apart_and_together_again(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
-    assert join_address(*parts) == address
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["", ":80", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:-1",
-     "10.0.0.1:\u0668", "app:80", "10.0.0.1:80;x", "10.0.0.1:80\n", "fd00::2%eth0;x:80"],
-)  # fmt: skip
-def test_what_cannot_be_dialled_is_refused(address: str) -> None:
-    with pytest.raises(RouterError, match="can dial"):
-        split_address(address)
 
 
 def test_the_router_runs_in_the_foreground() -> None:

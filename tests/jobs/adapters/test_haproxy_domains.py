@@ -1,39 +1,16 @@
 """The router's configuration for domains as text, and its answers read back."""
 
-import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy_domains import (
-    DomainDoors,
     certificate_file,
     domain_files,
-    frontends,
     map_changes,
     read_certificates,
     read_map,
 )
-from jobs.errors import ConfigurationError
 
 PEM = SecretStr("pem")
-
-
-def test_without_ports_there_is_nothing() -> None:
-    assert frontends(DomainDoors("0.0.0.0")) == ""
-
-
-def test_on_the_standard_port_nobody_sees_a_number() -> None:
-    text = frontends(DomainDoors("0.0.0.0", http=80, https=443))
-    assert "location https://%[var(txn.host)]%[pathq] " in text
-    assert "bind 0.0.0.0:443 ssl crt-list certificates.list strict-sni " in text
-
-
-def test_only_where_there_is_https_visitors_are_sent_there() -> None:
-    assert "redirect" not in frontends(DomainDoors("0.0.0.0", http=80))
-
-
-def test_what_is_no_address_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="KEYSTONE_DOMAIN_BIND"):
-        frontends(DomainDoors("example.com", http=80))
 
 
 def test_the_files_hold_every_domain_and_certificate() -> None:

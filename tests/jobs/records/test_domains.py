@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,3 +216,30 @@ def test_the_ports_of_an_earlier_start_are_forgotten(bench: Bench) -> None:
     with bench.reading() as session:
         view = app_view(session, app.name, bench.runtime.settings)
     assert view.url == f"http://127.0.0.1:{app.host_port}"
+
+
+class TestTheDashboardsName:
+    """No app may have it: its pages could look like the dashboard, and set cookies for it."""
+
+    @pytest.fixture
+    def named(self, bench: Bench) -> Bench:
+        settings = bench.runtime.settings.model_copy(
+            update={"public_url": "https://Keystone.example.com:8443"}
+        )
+        return replace(bench, runtime=replace(bench.runtime, settings=settings))
+
+    def test_a_new_app_is_not_given_it(self, named: Bench) -> None:
+        for domain in ("keystone.example.com", "KEYSTONE.example.com."):
+            with pytest.raises(ConfigurationError, match="is the dashboard's own name"):
+                named.app(domains=["a.example", domain])
+        assert domains(named, named.app(domains=["*.example.com"])) == ["*.example.com"]
+
+    def test_an_app_is_not_given_it_later(self, named: Bench) -> None:
+        named.app(domains=["a.example"])
+        with pytest.raises(ConfigurationError, match="KEYSTONE_PUBLIC_URL"):
+            change(named, "web", domains=["a.example", "keystone.example.com"])
+
+    def test_who_had_it_before_can_still_change_the_rest(self, bench: Bench, named: Bench) -> None:
+        app = bench.app(domains=["keystone.example.com"])
+        change(named, "web", domains=["keystone.example.com", "a.example"])
+        assert domains(named, app) == ["keystone.example.com", "a.example"]

@@ -8,9 +8,9 @@ from starlette.testclient import TestClient
 
 from jobs.models import AuditEvent
 from jobs.states import Role
-from receiver.access import COOKIE, CSRF_HEADER
+from receiver.access import CSRF_HEADER
 from receiver.attempts import LoginGate
-from tests.builders import PASSWORD, WebRuntime, make_session, make_user
+from tests.builders import PASSWORD, WebRuntime, cookie_name, make_session, make_user
 
 NEW = "a new long password"
 
@@ -53,18 +53,18 @@ def test_a_program_is_told_who(deployer: TestClient) -> None:
 
 
 def test_one_changes_ones_own_password_and_every_other_session_ends(
-    client: TestClient, ada: dict[str, str]
+    client: TestClient, runtime: WebRuntime, ada: dict[str, str]
 ) -> None:
-    mine = client.cookies[COOKIE]
+    mine = client.cookies[cookie_name(runtime)]
     client.cookies.clear()
     client.post("/login", json={"name": "ada", "password": PASSWORD})
-    other = client.cookies[COOKIE]
+    other = client.cookies[cookie_name(runtime)]
     client.cookies.clear()
-    client.cookies.set(COOKIE, mine)
+    client.cookies.set(cookie_name(runtime), mine)
     assert change(client, ada).status_code == 204
     assert client.get("/api/account").status_code == 200
     client.cookies.clear()
-    again = client.get("/api/account", headers={"Cookie": f"{COOKIE}={other}"})
+    again = client.get("/api/account", headers={"Cookie": f"{cookie_name(runtime)}={other}"})
     assert again.status_code == 401
     assert (knows(client, NEW), knows(client, PASSWORD)) == (True, False)
 

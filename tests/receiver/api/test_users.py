@@ -4,8 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.states import Role
-from receiver.access import COOKIE
-from tests.builders import PASSWORD, WebRuntime, make_session, make_user
+from tests.builders import PASSWORD, WebRuntime, cookie_name, make_session, make_user
 
 BOB = {"name": "bob", "role": "viewer", "password": PASSWORD}
 
@@ -58,7 +57,7 @@ def test_shutting_a_user_out_ends_the_sessions_for_good(
     admin: TestClient, client: TestClient, runtime: WebRuntime
 ) -> None:
     opened = make_session(runtime, name="bob", role=Role.VIEWER)
-    client.cookies.set(COOKIE, opened.cookie.get_secret_value())
+    client.cookies.set(cookie_name(runtime), opened.cookie.get_secret_value())
     assert client.get("/api/apps").status_code == 200
     assert admin.patch("/api/users/bob", json={"disabled": True}).json()["disabled"] is True
     assert client.get("/api/apps").status_code == 401
@@ -103,7 +102,7 @@ def test_an_admin_sees_where_a_user_is_logged_in_and_ends_it(
 ) -> None:
     opened = make_session(runtime, name="bob", role=Role.VIEWER)
     cookie = opened.cookie.get_secret_value()
-    client.cookies.set(COOKIE, cookie)
+    client.cookies.set(cookie_name(runtime), cookie)
     client.get("/api/apps")
     answer = admin.get("/api/users/bob/sessions")
     (session,) = answer.json()["items"]

@@ -1,0 +1,81 @@
+"""How addresses, paths and refusals are written in HAProxy's configuration and commands. Pure."""
+
+import ipaddress
+from pathlib import Path
+
+from jobs.errors import ConfigurationError, RouterError
+
+HIGHEST_PORT = 65535
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Take "10.201.0.2:8000" or "[fd00::2]:8000" apart, into what may stand in a command.
+
+    Raises:
+        RouterError: it is not an IP address and a port.
+    """
+    host, _, port = address.rpartition(":")
+    ip = _ip(host.removeprefix("[").removesuffix("]"))
+    if ip is None:
+        raise RouterError(f"{address!r} is not an address the router can dial")
+    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= HIGHEST_PORT:
+        raise RouterError(f"{address!r} has no port the router can dial")
+    return ip, int(port)
+
+
+def bind_address(bind: str, *, setting: str) -> str:
+    """Give the address to listen on in its usual spelling.
+
+    Raises:
+        ConfigurationError: the setting holds something else.
+    """
+    host = _ip(bind)
+    if host is None:
+        raise ConfigurationError(f"{setting}: {bind!r} is not an IP address")
+    return host
+
+
+def join_address(host: str, port: int) -> str:
+    """Put an IP address and a port together."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _ip(host: str) -> str | None:
+    """Give an IP address in its usual spelling, or None when it is not one."""
+    # What stands behind a "%" is the name of an interface, and may be any text at all.
+    if "%" in host:
+        return None
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+
+
+def socket_address(path: Path) -> str:
+    """Write the path of the runtime API's socket so that HAProxy takes every character as it is.
+
+    In an address it reads `$NAME` and a comma even between quotes; those cannot be written.
+
+    Raises:
+        ConfigurationError: the path holds one of them, or a control character.
+    """
+    if not str(path).isprintable() or set("$,") & set(str(path)):
+        raise ConfigurationError(
+            f"KEYSTONE_DATA_DIR: the router's socket cannot be at {path}; "
+            "use a path without dollar signs, commas and control characters"
+        )
+    return quoted(f"unix@{path}")
+
+
+def quoted(text: object) -> str:
+    """Write a word so that HAProxy takes every character as it is."""
+    return "'" + str(text).replace("'", "'\\''") + "'"
+
+
+def refuse(status: int, sentence: str, condition: str, *, retry_after_s: int = 0) -> str:
+    """Give the rule that answers a request with one sentence when the condition holds."""
+    retry = f"hdr Retry-After {retry_after_s} " if retry_after_s else ""
+    return (
+        f"    http-request return status {status} content-type text/plain {retry}"
+        f'hdr Cache-Control no-store string "{sentence}\\n" {condition}\n'
+    )

@@ -1,0 +1,187 @@
+"""Which hosts and targets the router takes, and in which form an app gets them."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.adapters.haproxy_frontends import Policy
+from tests.contract.router.conftest import house
+from tests.contract.router.raw import Http2, Mirror, Way, status
+from tests.contract.router.visits import wait_for
+from tests.haproxy import PLACES
+
+BAD = [
+    "{}:80@evil", "evil@{}", "{}@evil", "evil/.{w}", "evil/{}", "{}/evil", "evil?.{w}", "evil#.{w}",
+    "evil\\.{w}", "{} evil", "{},evil", "{}, {}", "{};evil", '"{}"', "'{}'", "{}:", "{}:0",
+    "{}:65536", "{}:999999", "{}:80:80", "{}:eighty", "{}:-1", "{}:+80", "{}:8 0", ".{}", "..{w}",
+    "a..{w}", "{}..", "%65vil.{w}", "evil%00.{w}", "evil\x00.{w}", "evil\t.{w}", "evil\x7f.{w}",
+    "\xe9vil.{w}", "http://{}", "//{}", "*.{w}", "[::1", "::1", "[evil]", "[::1].{w}",
+    "{}:080", "[fe80::1%25x]", "${{HOST}}.{w}", "<b>.{w}", "evil\r\n .{w}", "", " ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [*BAD, "a" * 300 + ".{w}", "a." * 5000 + "{w}"])
+def test_a_host_that_is_no_name_is_refused(app: Mirror, way: Way, form: str) -> None:
+    host = form.format(way.host, way.host, w=way.wildcard).encode("latin-1")
+    answer = way.get(host=host)
+    assert status(answer) == 400
+    assert b"evil" not in answer
+    assert app.seen == []
+
+
+@pytest.mark.parametrize(
+    ("form", "passed_on"),
+    [
+        ("{}", "{}"),
+        ("APP.{u}", "app.{w}"),
+        ("{}.", "{}"),
+        ("{}:8080", "{}:8080"),
+        ("APP.{u}.:65535", "app.{w}:65535"),
+        ("any-thing.{w}", "any-thing.{w}"),
+        ("Any_Thing.{u}.", "any_thing.{w}"),
+        (" \t{} \t", "{}"),
+    ],
+)
+def test_an_app_gets_the_form_that_was_looked_up(
+    app: Mirror, way: Way, form: str, passed_on: str
+) -> None:
+    names = {"w": way.wildcard, "u": way.wildcard.upper()}
+    assert status(way.get(host=form.format(way.host, **names).encode())) == 200
+    expected = passed_on.format(way.host, **names).encode()
+    assert app.values(b"host") == app.values(b"x-forwarded-host") == [expected]
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"127.0.0.1:20000", b"[::1]:20000", b"[fd00::2]"])
+def test_an_apps_own_port_may_be_reached_by_an_address(
+    app: Mirror, ways: dict[str, Way], host: bytes
+) -> None:
+    assert status(ways["port"].get(host=host)) == 200
+    assert app.values(b"host") == [host]
+    assert {status(ways[name].get(host=host)) for name in ("http", "https")} == {421}
+
+
+def test_two_hosts_are_never_passed_on(app: Mirror, way: Way) -> None:
+    assert status(way.get(b"Host: evil.example", host=way.host.encode())) == 400
+    assert status(way.get(b"host: " + way.host.upper().encode())) in {200, 400}
+    assert all(request.lower().count(b"\r\nhost:") == 1 for request in app.seen)
+
+
+def test_who_names_no_host_gets_no_further_than_an_apps_own_port(
+    app: Mirror, ways: dict[str, Way]
+) -> None:
+    old = b"GET / HTTP/1.0\r\n\r\n"
+    assert [status(way.send(old)) for way in ways.values()] == [200, 400, 400]
+    assert app.values(b"host") == app.values(b"x-forwarded-host") == []
+    new = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+    assert [status(way.send(new)) for way in ways.values()] == [400, 400, 400]
+
+
+@pytest.mark.parametrize(
+    ("target", "passed_on"),
+    [
+        ("http://{}/a?b=c", b"/a?b=c"),
+        ("https://{}/a", b"/a"),
+        ("http://user:word@{}/a", b"/a"),
+        ("http://evil.example/a", None),
+        ("//evil.example/a", b"//evil.example/a"),
+        ("evil", None),
+        ("@evil/", None),
+        ("*", None),
+    ],
+)
+def test_a_target_names_no_other_host(
+    app: Mirror, way: Way, target: str, passed_on: bytes | None
+) -> None:
+    answer = way.get(target=target.format(way.host).encode())
+    if passed_on is None:
+        assert (status(answer), app.seen) == (400, [])
+        return
+    assert status(answer) == 200
+    assert app.lines()[0] == b"GET " + passed_on + b" HTTP/1.1"
+    assert app.values(b"host") == [way.host.encode()]
+
+
+def test_a_host_that_only_the_target_names_is_not_enough(app: Mirror, way: Way) -> None:
+    request = f"GET http://{way.host}/ HTTP/1.1\r\nConnection: close\r\n\r\n"
+    answer = status(way.send(request.encode()))
+    assert answer in {200, 400}  # newer HAProxys make a Host of it
+    assert [b"host: " + way.host.encode() in request for request in app.seen] == (
+        [True] * (answer == 200)
+    )
+
+
+def test_options_may_be_asked_of_the_whole_server(app: Mirror, way: Way) -> None:
+    head = f"OPTIONS * HTTP/1.1\r\nHost: {way.host}\r\nConnection: close\r\n\r\n"
+    assert status(way.send(head.encode())) == 200
+    assert app.lines()[0] == b"OPTIONS * HTTP/1.1"
+
+
+def test_the_router_makes_no_tunnels(app: Mirror, way: Way) -> None:
+    named = f"{way.host}:80"
+    head = f"CONNECT {named} HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n"
+    assert status(way.send(head.encode())) == 405
+    assert app.seen == []
+
+
+def test_a_redirect_leads_to_the_name_that_was_looked_up(ways: dict[str, Way]) -> None:
+    http, https = ways["http"], ways["https"]
+    for host, name in (
+        ("APP.example.com.:80", "app.example.com"),
+        ("Any.Example.com:81", "any.example.com"),
+    ):
+        answer = http.get(host=host.encode(), target=b"//evil.example/a?b")
+        assert status(answer) == 308
+        assert f"\nlocation: https://{name}:{https.port}//evil.example/a?b\r\n".encode() in answer
+    for bad in (b"app.example.com:80@evil", b"evil/.example.com"):
+        assert status(http.get(host=bad)) == 400
+
+
+class TestHttp2:
+    """The authority of HTTP/2 is what Host is elsewhere."""
+
+    @pytest.mark.parametrize(
+        "authority", ["evil@app.example.com", "app.example.com:80@evil", "evil/.example.com", ""]
+    )
+    def test_an_authority_that_is_no_name_is_refused(
+        self, app: Mirror, secure_way: Way, authority: str
+    ) -> None:
+        with Http2(secure_way) as browser:
+            # Newer HAProxys do not even let it come that far.
+            assert browser.status(browser.ask(authority=authority)) in {0, 400}
+        assert app.seen == []
+
+    @pytest.mark.parametrize("host", ["evil.example", "app.example.com", "evil/.example.com"])
+    def test_a_host_beside_the_authority_is_not_passed_on(
+        self, app: Mirror, secure_way: Way, host: str
+    ) -> None:
+        with Http2(secure_way) as browser:
+            stream = browser.ask([(b"host", host.encode())], authority="APP.example.com:8443")
+            browser.status(stream)
+        assert all(app.values(b"host") == [b"app.example.com:8443"] for _ in app.seen)
+
+    def test_only_a_websocket_may_be_connected_to(self, app: Mirror, secure_way: Way) -> None:
+        named = (b":authority", secure_way.host.encode())
+        connect = [(b":method", b"CONNECT"), named]
+        with Http2(secure_way) as browser:
+            assert browser.status(browser.send(connect)) == 405
+        assert app.seen == []
+        websocket = [(b":protocol", b"websocket"), (b":path", b"/ws"), (b":scheme", b"https")]
+        version = (b"sec-websocket-version", b"13")
+        with Http2(secure_way) as browser:
+            browser.send([*connect, *websocket, version], ends=False)
+            wait_for(lambda: app.seen)
+        assert app.lines()[0] == b"GET /ws HTTP/1.1"
+        assert app.values(b"upgrade") == [b"websocket"]
+        assert app.values(b"connection") == [b"Upgrade"]
+
+
+def test_no_wildcard_covers_the_dashboards_own_name(tmp_path: Path) -> None:
+    policy = Policy(PLACES, dashboard="keystone.example.org")
+    with house(tmp_path, policy=policy) as found:
+        way = found.ways["http"]
+        assert status(way.get(host=b"keystone.example.org")) == 421
+        assert status(way.get(host=b"KEYSTONE.example.org.:80")) == 421
+        assert status(way.get(host=b"other.example.org")) == 200
+        # Where somebody has given it to an app before, that goes on.
+        found.router.adapter.serve_domains({"keystone.example.org": found.ways["port"].port})
+        assert status(way.get(host=b"keystone.example.org")) == 200
