@@ -74,7 +74,18 @@ CHANGES: dict[str, list[Arguments]] = {
     "webhook-secret set": [("web",)],
     "router": [("--write",)],
 }
-FOUNDS = ("up", "demo", "migrate", "restore", "web", "worker", "watcher", "router", "redis")
+FOUNDS = (
+    "up",
+    "demo",
+    "migrate",
+    "restore",
+    "web",
+    "worker",
+    "watcher",
+    "firewall",
+    "router",
+    "redis",
+)
 # With an option that makes it another kind.
 OF_TWO_KINDS = {"apply", "router"}
 
