@@ -20,7 +20,10 @@ help:
 	@echo 'make faults  break it at every point, many times, and count (ROUNDS=200 SEED=…)'
 	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
 
+# Compiled here, by whoever may write here: the users that Keystone's parts run as may not.
 setup: machine $(ready)
+	@find receiver jobs dashboard -name '*.pyc' ! -perm -o=r -delete
+	@$(venv)/bin/python -m compileall -q receiver jobs dashboard
 
 demo: setup
 	@exec $(venv)/bin/keystone demo

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Makes sure that this machine has what Keystone needs: `machine.sh run` for running it, `machine.sh
 # test` for its tests as well, `machine.sh bench` for its benchmarks on top. As root it installs what
-# is missing with apt, and says so; otherwise it names the command. Does nothing, quickly, when
-# everything is there.
+# is missing with apt, makes the system users, and says so; otherwise it names the command. Does
+# nothing, quickly, when everything is there.
 set -eu
 
 purpose=${1:?run, test or bench}
 engine_log=/var/log/keystone-dockerd.log
 engine_within_s=60
+# The users that the parts of Keystone run as when root starts it; jobs/part_users.py knows them.
+users='keystone keystone-web keystone-redis keystone-router'
 no_cluster=/etc/postgresql-common/createcluster.d/keystone.conf
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -35,6 +37,7 @@ missing_packages() {
         have chromium || have chromium-browser || have google-chrome || echo chromium
         # A second Docker Engine, which the tests may kill, has a network of its own.
         have ip || echo iproute2
+        have systemd-analyze || echo systemd
         have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     fi
     if [ "$purpose" = bench ]; then
@@ -94,6 +97,21 @@ leave_services_off() {
     done
 }
 
+# Without them, and for whoever is not root, Keystone runs as the user that starts it.
+make_users() {
+    [ "$(id -u)" = 0 ] || return 0
+    for user in $users; do
+        getent passwd "$user" >/dev/null && continue
+        if ! have useradd; then
+            say "useradd is missing, so Keystone will run as root; make these users: $users" >&2
+            return 0
+        fi
+        say "making the system user $user"
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin "$user"
+    done
+}
+
 start_engine() {
     engine_answers && return 0
     if [ "$(id -u)" != 0 ]; then
@@ -134,4 +152,5 @@ if ! python3 -c "$oldest_python"; then
     say "Keystone needs Python 3.11 or newer; $(python3 --version) was found" >&2
     exit 1
 fi
+make_users
 start_engine

@@ -14,10 +14,11 @@ from sqlmodel import Session, col, select
 
 from dashboard.reads import AnySelect
 from jobs.addresses import certificate_views
+from jobs.deliveries import wrong_secrets
 from jobs.models import App, CatchUp, Deployment, Release, Repository, Vitals
 from jobs.queries import app_state, apps_with_open_deployments, failure_words, has_bad_news
 from jobs.repositories import search_health
-from jobs.states import AppState, ContainerState, DeploymentState
+from jobs.states import REFUSAL_WORDS, AppState, ContainerState, DeploymentState
 from jobs.views import CertificateView
 
 
@@ -247,3 +248,22 @@ def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]
         each.partition(": ") for each in search_health(session, every_minutes=every_minutes).late
     )
     return found + [MissedPushes(name, f"pushes may be missed: {words}") for name, _, words in late]
+
+
+def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:
+    """List the repositories whose last deliveries were all refused for their signature."""
+    return [
+        MissedPushes(
+            wrong.repository,
+            f"{_deliveries(wrong.count)} refused, the last one "
+            f"{REFUSAL_WORDS[wrong.reason]}. If GitHub sent it, give its webhook there the secret "
+            "that Keystone has, or Keystone the other one: `keystone webhook-secret`",
+        )
+        for wrong in wrong_secrets(session, since=since)
+    ]
+
+
+def _deliveries(count: int) -> str:
+    if count == 1:
+        return "1 delivery in its name was"
+    return f"{count:,} deliveries in its name were"

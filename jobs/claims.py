@@ -7,6 +7,7 @@ it does not, both stay, and the checkout asks the branch itself (`Claim.rivals`)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from jobs.lease import is_free, take
@@ -130,23 +131,25 @@ def _order(one: Deployment, other: Deployment) -> Order | None:
 
 
 def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:
-    """Find the push that was deployed last of each branch that a queued one is of."""
-    one_of_each = {row.ref: row for row in queued if row.trigger in PUSHES}
-    found = [_latest_push(session, row) for row in one_of_each.values()]
-    return [row for row in found if row is not None]
+    """Find the push that was deployed last of each branch that a queued one is of.
 
-
-def _latest_push(session: Session, like: Deployment) -> Deployment | None:
-    statement = (
-        select(Deployment)
+    One statement finds them: thousands of refs may be queued, and nobody else can write meanwhile.
+    """
+    one_of_each = {row.ref: row.id for row in queued if row.trigger in PUSHES}
+    other = aliased(Deployment)
+    latest_of_ref = (
+        select(other.id)
         .where(
-            Deployment.app_id == like.app_id,
-            Deployment.ref == like.ref,
-            col(Deployment.trigger).in_(PUSHES),
-            col(Deployment.started_at).is_not(None),
-            col(Deployment.state).not_in([DeploymentState.SUPERSEDED, DeploymentState.QUEUED]),
+            col(other.app_id) == col(Deployment.app_id),
+            col(other.ref) == col(Deployment.ref),
+            col(other.trigger).in_(PUSHES),
+            col(other.started_at).is_not(None),
+            col(other.state).not_in([DeploymentState.SUPERSEDED, DeploymentState.QUEUED]),
         )
-        .order_by(col(Deployment.id).desc())
+        .order_by(col(other.id).desc())
         .limit(1)
+        .correlate(Deployment)
+        .scalar_subquery()
     )
-    return session.exec(statement).first()
+    latest = select(latest_of_ref).where(col(Deployment.id).in_(one_of_each.values()))
+    return list(session.exec(select(Deployment).where(col(Deployment.id).in_(latest))))

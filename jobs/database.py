@@ -6,9 +6,10 @@ is queued, never refused in the middle. On PostgreSQL every writer begins with t
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -25,9 +26,13 @@ from jobs.turns import Turns
 # is for both waits together: in line behind this process's writers, and for the others.
 BUSY_TIMEOUT_MS = 9000
 POOL_TIMEOUT_S = 5
+# Connections that may read at once, SQLAlchemy's own default; some are kept for what must not wait
+# for pages and lists: a delivery, which GitHub sends once.
+READERS, KEPT_READERS = 15, 4
 # PostgreSQL's: how long a server may take to answer at all, and a writer to say its next word.
 CONNECT_TIMEOUT_S = 5
 STUCK_AFTER_MS = 8000
+NO_CONNECTION = "the database did not answer: no connection became free"
 WRITERS_LOCK = 0x6B657973  # "keys": within one database, any number of our own
 
 
@@ -42,6 +47,7 @@ class Database:
         # from taking every connection of the pool only to wait.
         self._line = Turns()
         self._patience_ms = busy_timeout_ms  # of the writer at the head of the line
+        self._readers = threading.BoundedSemaphore(READERS - KEPT_READERS)
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
         self._reader: Engine | None = None
@@ -79,14 +85,30 @@ class Database:
             session.commit()
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self, *, is_urgent: bool = False) -> Iterator[Session]:
         """Open a transaction that sees one moment and cannot write.
+
+        Args:
+            is_urgent: use one of the connections that nothing else may use.
 
         Raises:
             StorageError: the database cannot be reached.
         """
-        with _translated(), Session(self.reader_engine, expire_on_commit=False) as session:
+        with (
+            nullcontext() if is_urgent else self._place_among_readers(),
+            _translated(),
+            Session(self.reader_engine, expire_on_commit=False) as session,
+        ):
             yield session
+
+    @contextmanager
+    def _place_among_readers(self) -> Iterator[None]:
+        if not self._readers.acquire(timeout=POOL_TIMEOUT_S):
+            raise StorageError(NO_CONNECTION)
+        try:
+            yield
+        finally:
+            self._readers.release()
 
     @contextmanager
     def _turn(self, until: float | None) -> Iterator[None]:
@@ -170,14 +192,14 @@ class ReadOnlyDatabase(Database):
         raise RuntimeError("this database is open for reading only")
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self, *, is_urgent: bool = False) -> Iterator[Session]:
         """Open a transaction that sees one moment and cannot write.
 
         Raises:
             StorageError: the database cannot be reached, or changed while it was read.
         """
         self._before = None
-        with super().reading() as session:
+        with super().reading(is_urgent=is_urgent) as session:
             yield session
         if self._has_changed():
             raise StorageError("the database was changed while it was read; try again")
@@ -207,7 +229,7 @@ def _translated() -> Iterator[None]:
         # `orig` is the driver's sentence; the statement and its values stay out of the message.
         raise StorageError(f"the database did not answer: {exc.orig}") from exc
     except PoolTimeoutError as exc:
-        raise StorageError("the database did not answer: no connection became free") from exc
+        raise StorageError(NO_CONNECTION) from exc
 
 
 def storable(text: str) -> str:

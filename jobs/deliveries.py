@@ -1,16 +1,19 @@
-"""What GitHub sent, newest first, narrowed down, page by page. SELECTs only."""
+"""What GitHub sent, newest first, page by page, and what was refused. SELECTs only."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, or_, select
 
-from jobs.models import Delivery, Deployment, Repository
+from jobs.models import Delivery, Deployment, RefusedDelivery, Repository
 from jobs.paging import Walk, walk_back
-from jobs.states import DeliveryOutcome
-from jobs.views import DeliveryView, Page
+from jobs.states import REFUSAL_WORDS, DeliveryOutcome, Refusal
+from jobs.views import DeliveryView, Page, RefusedDeliveryView
+
+SIGNATURES = (Refusal.MISSING_SIGNATURE, Refusal.WRONG_SIGNATURE)
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,64 @@ def _views(session: Session, rows: Sequence[Delivery]) -> list[DeliveryView]:
         )
         for row in rows
     ]
+
+
+# --- Refused ---------------------------------------------------------------------------------
+
+
+def refused_deliveries(session: Session) -> Page[RefusedDeliveryView]:
+    """List what was refused: first in the name of configured repositories, the last at the top."""
+    statement = (
+        select(RefusedDelivery, Repository.full_name)
+        .join(Repository, col(Repository.id) == RefusedDelivery.repository_id, isouter=True)
+        .order_by(col(RefusedDelivery.repository_id).is_(None), col(RefusedDelivery.last_at).desc())
+    )
+    return Page(
+        items=[
+            RefusedDeliveryView(
+                **row.model_dump(exclude={"id", "repository_id"}),
+                repository=name,
+                words=REFUSAL_WORDS[row.reason],
+            )
+            for row, name in session.exec(statement)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class WrongSecret:
+    """A repository in whose name nothing has arrived but deliveries with a wrong signature."""
+
+    repository: str
+    reason: Refusal  # of the last one
+    count: int
+
+
+def wrong_secrets(session: Session, *, since: datetime) -> list[WrongSecret]:
+    """List the repositories whose last deliveries were all refused for their signature, by name.
+
+    What GitHub only told of when it was asked for missed pushes has not arrived.
+    """
+    accepted = (
+        select(Delivery.received_at)
+        .where(Delivery.repository_id == Repository.id, Delivery.body_sha256 != "")
+        .order_by(col(Delivery.id).desc())
+        .limit(1)
+        .correlate(Repository)
+        .scalar_subquery()
+    )
+    statement = (
+        select(RefusedDelivery, Repository.full_name)
+        .join(Repository, col(Repository.id) == RefusedDelivery.repository_id)
+        .where(
+            col(RefusedDelivery.reason).in_(SIGNATURES),
+            col(RefusedDelivery.last_at) > since,
+            or_(accepted.is_(None), col(RefusedDelivery.last_at) > accepted),
+        )
+    )
+    rows = sorted(session.exec(statement), key=lambda found: (found[1], found[0].last_at))
+    found: dict[str, WrongSecret] = {}
+    for row, name in rows:
+        count = found[name].count if name in found else 0
+        found[name] = WrongSecret(name, row.reason, count + row.count)
+    return list(found.values())

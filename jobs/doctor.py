@@ -39,6 +39,7 @@ from jobs.router_server import (
     taken_ports,
     wanted_ports,
 )
+from jobs.safety import known_escapes, users
 from jobs.secrets_check import keys_health, tokens_health
 from jobs.settings import Settings, WorkerSettings
 from jobs.space import MB, describe_data, describe_engine
@@ -58,6 +59,8 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _redis_server(settings),
         _haproxy(settings),
         _docker(),
+        known_escapes(),
+        users(settings, up=up),
         _data_dir(settings.data_dir),
         _disk(settings),
         _engine_space(settings),

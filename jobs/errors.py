@@ -22,10 +22,14 @@ KeystoneError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push takes this one's place
 ├─ HandedOverError           the worker is to stop: another one begins the deployment again
+├─ RulesChangedError         what a push is judged by has changed: judge it again
 └─ LeaseLostError            another worker owns the app now: stop touching anything
 
 Messages name the thing and what to do about it. They never carry a secret.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class KeystoneError(Exception):
@@ -174,6 +178,18 @@ class SupersededError(KeystoneError):
 
 class HandedOverError(KeystoneError):
     """The worker was told to stop; another one begins this deployment again."""
+
+
+class RulesChangedError(KeystoneError):
+    """What apps ask of a push is not what it was judged by; nothing was written down.
+
+    Attributes:
+        rules: those that it has to be judged by as well (`jobs.triggers.Rule`).
+    """
+
+    def __init__(self, rules: Sequence[Any]) -> None:
+        self.rules = rules
+        super().__init__("what the apps ask of a push has changed meanwhile")
 
 
 class LeaseLostError(KeystoneError):

@@ -1,7 +1,13 @@
-"""Becoming another program that cannot outlive its parent: `python -m jobs.guard PARENT PROGRAM …`.
+"""Becoming another program that has few rights and cannot outlive its parent.
+
+`python -m jobs.guard PARENT [--rights RIGHTS] [--without NAME,NAME] [--with NAME=VALUE] PROGRAM …`
 
 `keystone up` starts each of its parts through this. When the supervisor is killed outright nobody
-is left to stop its children, so the kernel does. Imports nothing of ours: it runs before each part.
+is left to stop its children, so the kernel does. It runs before each part, so it imports little.
+
+    --rights   whom to become, as `Rights.to_text` writes it; without it nobody else
+    --without  names of environment variables that the program is not told
+    --with     an environment variable that the program is told
 """
 
 import ctypes
@@ -12,9 +18,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from jobs.privileges import Rights, gain_nothing, take_on
+
 PR_SET_PDEATHSIG = 1
 EXIT_ORPHANED = 1
 EXIT_CANNOT_RUN = 127
+RIGHTS, WITHOUT, WITH = "--rights", "--without", "--with"
 
 
 def die_with(parent: int) -> bool:
@@ -46,15 +55,33 @@ def give_own_group(child: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Become the program named after the parent's process id, or exit."""
-    parent, *command = arguments
-    if not die_with(int(parent)):
-        sys.exit(EXIT_ORPHANED)
+    """Become the program named after the parent's process id and the options, or exit."""
+    parent, *rest = arguments
+    rights, environ, command = _read(rest)
     try:
-        os.execvp(command[0], command)  # noqa: S606 — an argument list, no shell
+        gain_nothing() if rights is None else take_on(rights)
+        # Last: the kernel forgets it when a process becomes another user.
+        if not die_with(int(parent)):
+            sys.exit(EXIT_ORPHANED)
+        os.execvpe(command[0], command, environ)  # noqa: S606 — an argument list, no shell
     except OSError as exc:
         sys.stderr.write(f"{command[0]}: {exc.strerror}\n")
         sys.exit(EXIT_CANNOT_RUN)
+
+
+def _read(arguments: list[str]) -> tuple[Rights | None, dict[str, str], list[str]]:
+    """Take the command line apart: rights, environment, program with its arguments."""
+    rights, environ = None, dict(os.environ)
+    while arguments[0] in {RIGHTS, WITHOUT, WITH}:
+        option, value, *arguments = arguments
+        if option == RIGHTS:
+            rights = Rights.from_text(value)
+        elif option == WITHOUT:
+            environ = {name: environ[name] for name in environ if name not in value.split(",")}
+        else:
+            name, _, text = value.partition("=")
+            environ[name] = text
+    return rights, environ, arguments
 
 
 if __name__ == "__main__":

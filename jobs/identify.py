@@ -31,22 +31,13 @@ from jobs.states import IdentitySource
 
 logger = logging.getLogger(__name__)
 
-BATCH = 20
 
+def identify_next(runtime: Runtime[WorkerSettings], forge: Forge) -> bool:
+    """Ask about the repository that is due; false when none is.
 
-def identify_due(runtime: Runtime[WorkerSettings], forge: Forge) -> int:
-    """Ask about the repositories that are due, a bounded number of them.
-
-    Returns:
-        How many were dealt with; 0 means that none is due.
+    One at a time: whoever is told to stop may not have to wait for a GitHub that hangs, again and
+    again.
     """
-    done = 0
-    while done < BATCH and _identify_next(runtime, forge):
-        done += 1
-    return done
-
-
-def _identify_next(runtime: Runtime[WorkerSettings], forge: Forge) -> bool:
     # Mostly none is due: writers are not made to wait for that.
     with runtime.database.reading() as session:
         if not is_anybodys_turn(session):

@@ -6,6 +6,7 @@ secrets masked, and without what a reader cannot see, before anything reaches th
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from jobs.text import LINE_END, plain, shown_name
 
 logger = logging.getLogger(__name__)
 
+FILE_MODE = 0o640  # the web process, which shows it, may be another user in the folder's group
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
 LONGEST_LINE = 4000
 CUT_MARK = "the log is cut here: it reached 50 MiB"
@@ -73,6 +75,7 @@ class DeploymentLog:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
+            os.fchmod(self._file.fileno(), FILE_MODE)
         except OSError as exc:
             # GitHub is told, too: where the data directory lies is nobody's business there.
             name = f"{path.parent.name}/{path.name}"

@@ -14,6 +14,7 @@ from jobs.folders import ensure_private
 from jobs.settings import Settings
 
 NAME = "metadata service"
+MARK = "metadata-blocked"
 
 
 def block_metadata(settings: Settings, identity: str) -> None:
@@ -40,7 +41,12 @@ def unblock_metadata(settings: Settings, identity: str) -> None:
 
 
 def _mark(settings: Settings) -> Path:
-    return ensure_private(settings.data_dir / "run") / "metadata-blocked"
+    return ensure_private(settings.run_dir) / MARK
+
+
+def touches_firewall(settings: Settings) -> bool:
+    """Whether rules are to be put in, or those of an earlier start to be taken out."""
+    return settings.block_metadata or (settings.run_dir / MARK).exists()
 
 
 def reach_of_metadata(settings: Settings, identity: str) -> Finding:

@@ -23,6 +23,16 @@ def is_below(pid: int, ancestor: int) -> bool:
     return pid == ancestor
 
 
+def children_of(pid: int) -> list[int]:
+    """Give the process ids of those that a process has started and that have not ended."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        return []
+
+
 def _state_and_parent(pid: int) -> tuple[str, int]:
     try:
         # The name stands in parentheses and may hold anything, other parentheses too.

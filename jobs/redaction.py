@@ -52,9 +52,9 @@ class Redactor:
         """Give the text with the secrets masked, and nothing else changed."""
         if self._pattern is None:
             return text
-        masked = _masked(text, self._seen(text, DEPTH))
-        if bare(masked) == masked:
-            return masked
+        if (seen := bare(text)) == text:
+            return _masked(text, self._meant(text, DEPTH))
+        masked = _masked(text, AS_SEEN.located(text, self._meant(seen, DEPTH)))
         # Also inside escape sequences: the text may go where nobody obeys those.
         return _masked(masked, self._meant(masked, DEPTH))
 

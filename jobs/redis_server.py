@@ -27,13 +27,15 @@ def redis_command(settings: Settings) -> list[str]:
             "no redis-server is installed: `apt-get install redis-server`, "
             "or name a Redis in KEYSTONE_REDIS_URL"
         )
-    folder = ensure_private(settings.data_dir / "redis")
-    sockets = ensure_private(settings.socket_dir)
+    folder = ensure_private(settings.redis_dir)
+    ensure_private(settings.socket_dir)
+    ensure_private(settings.redis_socket.parent)
     return [
         server,
         *("--port", "0"),
-        *("--unixsocket", str(sockets / "redis.sock")),
-        *("--unixsocketperm", "700"),
+        *("--unixsocket", str(settings.redis_socket)),
+        # Who may enter its folder may use it: we alone, or those of our users who need Redis.
+        *("--unixsocketperm", "777"),
         *("--appendonly", "yes"),
         # A millisecond for each wake-up, and none is lost with the power.
         *("--appendfsync", "always"),

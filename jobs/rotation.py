@@ -155,7 +155,7 @@ def _drop(runtime: Runtime[OwnSettings], actor: Actor, older: list[str]) -> list
 
 def remember_ring(runtime: Runtime[OwnSettings]) -> None:
     """Write down which keys a `keystone up` was started with."""
-    folder = ensure_private(runtime.settings.data_dir / "run")
+    folder = ensure_private(runtime.settings.run_dir)
     (folder / RING_FILE).write_text("\n".join(runtime.vault.fingerprints))
 
 
@@ -181,7 +181,7 @@ def _ensure_known_to_all(runtime: Runtime[OwnSettings]) -> None:
     settings, newest = runtime.settings, runtime.vault.fingerprints[0]
     if runtime.vault.is_kept or not is_up(settings.data_dir):
         return
-    ring = settings.data_dir / "run" / RING_FILE
+    ring = settings.run_dir / RING_FILE
     if not ring.exists() or newest not in ring.read_text().split():
         raise ConflictError(
             f"the running `keystone up` was started without the key {newest}: "
@@ -276,7 +276,7 @@ def _unsettled_s(path: Path) -> float:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Let one rotation at a time be at the keys; a process that dies lets go."""
-    with (ensure_private(settings.data_dir / "run") / LOCK_FILE).open("a") as lock:
+    with (ensure_private(settings.run_dir) / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

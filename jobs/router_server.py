@@ -8,6 +8,7 @@ import errno
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
-from jobs.adapters.haproxy_config import command, configuration
+from jobs.adapters.haproxy_config import Confinement, command, configuration
 from jobs.adapters.haproxy_domains import (
     CERTIFICATES,
     DomainDoors,
@@ -29,6 +30,7 @@ from jobs.certificates import default_bundle, is_loadable
 from jobs.errors import ConfigurationError
 from jobs.folders import ensure_private
 from jobs.models import App, BlockedPort, now
+from jobs.part_users import PartUsers
 from jobs.records.apps import block_ports
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = "haproxy"
 CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
+SILENT_WITHIN_S, POLL_S = 10.0, 0.02
 # Debian keeps it where only root's PATH leads.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -65,14 +68,57 @@ def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
         ConfigurationError: HAProxy is not installed, or the address or every port is unusable.
         StorageError: the database or a folder cannot be used.
     """
+    return command(installed_haproxy(), write_configuration(runtime))
+
+
+def confined_router_command(settings: Settings, users: PartUsers) -> list[str]:
+    """Give the command line of a router that root starts; its configuration is written already."""
+    file = settings.router_dir / CONFIGURATION
+    return command(installed_haproxy(), file, _confinement(settings, users))
+
+
+def _confinement(settings: Settings, users: PartUsers | None) -> Confinement | None:
+    if users is None:
+        return None
+    return Confinement(settings.chroot_dir, users.router.name, users.work.name)
+
+
+def installed_haproxy() -> str:
+    """Give the path of HAProxy.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
     program = find_haproxy()
     if program is None:
         raise ConfigurationError("haproxy is not installed: `apt-get install haproxy`")
-    return command(program, write_configuration(runtime))
+    return program
 
 
-def write_configuration(runtime: Runtime[OwnSettings]) -> Path:
+def wait_for_silence(socket_path: Path, *, patience_s: float = SILENT_WITHIN_S) -> None:
+    """Wait until a router of before is gone: one that was killed may end a moment after that.
+
+    Its ports would be taken for those of another program. Gives up when the time is over.
+    """
+    deadline = time.monotonic() + patience_s
+    while _answers(socket_path) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def _answers(socket_path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(socket_path))
+    except OSError:
+        return False
+    return True
+
+
+def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | None = None) -> Path:
     """Write the router's configuration as things stand now, and give its path.
+
+    Args:
+        users: whom a router that root starts becomes; None: it stays who starts it.
 
     Raises:
         ConfigurationError: the address or every port is unusable.
@@ -84,7 +130,7 @@ def write_configuration(runtime: Runtime[OwnSettings]) -> Path:
         block_ports(session, ports.taken)
         note_domain_ports(session, ports.served)
         _complain(session, ports.taken)
-        text = _configuration(session, settings, ports)
+        text = _configuration(session, settings, ports, users)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
     if not settings.router_socket:
@@ -105,7 +151,9 @@ def show_configuration(runtime: Runtime[OwnSettings]) -> str:
         return _configuration(session, runtime.settings, ports)
 
 
-def _configuration(session: Session, settings: Settings, ports: _Ports) -> str:
+def _configuration(
+    session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
+) -> str:
     apps = session.exec(select(App)).all()
     return configuration(
         bind=settings.app_bind,
@@ -113,6 +161,7 @@ def _configuration(session: Session, settings: Settings, ports: _Ports) -> str:
         routes=live_routes(session),
         socket=settings.effective_router_socket,
         domains=frontends(DomainDoors(settings.domain_bind, **ports.served)),
+        confinement=_confinement(settings, users),
     )
 
 

@@ -34,6 +34,7 @@ from jobs.passwords import SHORTEST
 from jobs.small_files import read_env_file, read_secret_file
 
 PREFIX = "KEYSTONE_"
+SQLITE = "sqlite:///"
 # What pydantic says of a default that depends on settings of which one is wrong.
 DEPENDS_ON_OTHERS = "default_factory_not_called"
 SHORTEST_KEY = 16  # characters
@@ -177,9 +178,18 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        if value and not value.startswith((SQLITE, "postgresql+psycopg://")):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        path = value.removeprefix(SQLITE)
+        if value.startswith(SQLITE) and path[:1] not in {"", "/", ":"}:
+            # The parts of Keystone have another working directory than whoever sets this.
+            return f"{SQLITE}{quote(str(Path.cwd()))}/{path}"
         return value
+
+    @field_validator("router_socket")
+    @classmethod
+    def _absolute_socket(cls, value: str) -> str:
+        return str(Path(value).absolute()) if value else value
 
     @field_validator("redis_url")
     @classmethod
@@ -230,7 +240,12 @@ class Settings(BaseModel):
     @property
     def effective_redis_url(self) -> str:
         """The Redis to talk to."""
-        return self.redis_url or f"unix://{self.socket_dir / 'redis.sock'}"
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def redis_socket(self) -> Path:
+        """Where the private Redis listens: in a folder that Redis alone may write to."""
+        return self.socket_dir / "redis" / "redis.sock"
 
     @property
     def effective_router_socket(self) -> Path:
@@ -243,13 +258,35 @@ class Settings(BaseModel):
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
+    def run_dir(self) -> Path:
+        """Where the supervisor's own files are."""
+        return self.data_dir / "run"
+
+    @property
     def socket_dir(self) -> Path:
         """Where the private sockets live: the data directory, unless its path will not do."""
-        inside = self.data_dir / "run"
+        inside = self.run_dir
         if len(str(inside)) <= LONGEST_SOCKET_DIR and PLAIN_PATH.fullmatch(str(inside)):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
-        return runtime_dir() / f"keystone-{os.getuid()}-{digest}"
+        # By the owner of the data directory: the parts of Keystone may run as other users.
+        owner = _owner(self.data_dir)
+        return runtime_dir(owner) / f"keystone-{owner}-{digest}"
+
+    @property
+    def redis_dir(self) -> Path:
+        """Where the private Redis keeps what it was told."""
+        return self.data_dir / "redis"
+
+    @property
+    def chroot_dir(self) -> Path:
+        """The empty folder that is all a router sees which root has started."""
+        return self.socket_dir / "empty"
+
+    @property
+    def docker_dir(self) -> Path:
+        """Where workers that are not root find what of root's docker configuration they need."""
+        return self.run_dir / "docker"
 
     @property
     def router_dir(self) -> Path:
@@ -265,6 +302,14 @@ class Settings(BaseModel):
     def mirrors_dir(self) -> Path:
         """Where the bare mirrors of the repositories are kept."""
         return self.data_dir / "mirrors"
+
+
+def _owner(folder: Path) -> int:
+    """Give the number of the user whose folder it is, or will be when we make it."""
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return os.getuid()
 
 
 class WebSettings(Settings):
@@ -377,6 +422,28 @@ def read_settings(
     return wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
 
 
+def to_environment(settings: AllSettings) -> dict[str, str]:
+    """Give the variables that `read_settings` makes the same settings of, in whatever folder."""
+    written = {name: _written(getattr(settings, name)) for name in type(settings).model_fields}
+    return {f"{PREFIX}{name.upper()}": text for name, text in written.items() if text}
+
+
+def _written(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return "on" if value else "off"
+        case tuple():
+            return ",".join(map(str, value))
+    return str(value)
+
+
+def unknown_secrets(wanted: type[Settings]) -> list[str]:
+    """Name the variables of the secrets that a process with these settings may not know."""
+    return [f"{PREFIX}{name.upper()}" for name in sorted(SECRETS - set(wanted.model_fields))]
+
+
 def files_of_settings(environ: Mapping[str, str], *, env_file: Path = Path(".env")) -> list[Path]:
     """List the files that `read_settings` reads: the `.env` file, and those of the secrets."""
     given = {**_from_file(env_file), **environ}
@@ -406,7 +473,7 @@ def _shown(name: str, value: object) -> str:
         return "set" if value.get_secret_value() else "not set"
     if name in SECRET_URLS:
         return _without_passwords(str(value))
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _written(value)
 
 
 def _without_passwords(url: str) -> str:

@@ -1,6 +1,7 @@
 """The vocabulary of deployments and the one table of their transitions. Pure."""
 
 import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import assert_never
 
@@ -147,6 +148,35 @@ class ContainerState(StrEnum):
     RESTARTING = "restarting"
     EXITED = "exited"
     MISSING = "missing"
+
+
+class Refusal(StrEnum):
+    """Why a POST to the webhook was refused."""
+
+    MISSING_SIGNATURE = "missing_signature"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    WRONG_SIGNATURE = "wrong_signature"
+    UNKNOWN_REPOSITORY = "unknown_repository"  # and no secret that could have signed for it
+    WRONG_TYPE = "wrong_type"
+    INVALID_PAYLOAD = "invalid_payload"  # signed, but unusable
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    CUT_SHORT = "cut_short"  # the connection ended before the body did
+    BUSY = "busy"
+
+
+REFUSAL_WORDS: Mapping[Refusal, str] = {
+    Refusal.MISSING_SIGNATURE: "without a signature: the webhook has no secret",
+    Refusal.MALFORMED_SIGNATURE: "with something that is no signature",
+    Refusal.WRONG_SIGNATURE: "signed with another secret",
+    Refusal.UNKNOWN_REPOSITORY: "of a repository that no app deploys",
+    Refusal.WRONG_TYPE: "with a content type other than JSON or a form, or compressed",
+    Refusal.INVALID_PAYLOAD: "signed, but the payload cannot be used",
+    Refusal.TOO_LARGE: "too large",
+    Refusal.TOO_SLOW: "too slow: it did not arrive within 8 s",
+    Refusal.CUT_SHORT: "cut short: the connection ended before the body did",
+    Refusal.BUSY: "while Keystone was busy or could not write",
+}
 
 
 class DeliveryOutcome(StrEnum):

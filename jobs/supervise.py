@@ -12,18 +12,23 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from jobs.errors import ConflictError, StorageError
-from jobs.folders import ensure_private, runtime_dir
-from jobs.settings import Settings
+from jobs.folders import claims_dir, ensure_private
+from jobs.guard import RIGHTS, WITH, WITHOUT
+from jobs.privileges import Rights
+from jobs.separation import Apart, Together
+from jobs.settings import Settings, WebSettings, WorkerSettings, unknown_secrets
+from jobs.watched import ROUTER, Watched
 
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "up.lock"
+CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must not stay root
 # `is_up` holds the lock for a moment, too: that is nobody who runs.
 ASKERS_GONE_WITHIN_S = 0.5
 # Long enough for a worker to make the step it is at safe, and for the watcher's duties to end.
@@ -32,13 +37,31 @@ WORK_STOP_S = 30
 
 @dataclass(frozen=True)
 class Program:
-    """A part of Keystone: a command line that stays in the foreground."""
+    """A part of Keystone: a command line that stays in the foreground.
+
+    Attributes:
+        rights: whom it runs as; None: as the supervisor does.
+        untold: environment variables that it must not know.
+        told: environment variables that it has instead of the supervisor's.
+    """
 
     name: str
     command: tuple[str, ...]
     priority: int  # stopped from the highest to the lowest
     count: int = 1
     stop_within_s: int = 10
+    rights: Rights | None = None
+    untold: Sequence[str] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[str]:
+        """What `jobs.guard` is to be told of it."""
+        return [
+            *([RIGHTS, self.rights.to_text()] if self.rights else []),
+            *([WITHOUT, ",".join(self.untold)] if self.untold else []),
+            *(word for name, value in self.told.items() for word in (WITH, f"{name}={value}")),
+        ]
 
 
 def keystone_command(*arguments: str) -> tuple[str, ...]:
@@ -49,27 +72,46 @@ def keystone_command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "jobs.cli", *arguments)
 
 
-def programs(settings: Settings) -> list[Program]:
-    """List the parts that these settings ask for, in the order of their start."""
-    redis = [] if settings.redis_url else [Program("redis", keystone_command("redis"), 10)]
-    router = [] if settings.router_socket else [Program("router", keystone_command("router"), 20)]
+def programs(settings: Settings, users: Apart | Together) -> list[Program]:
+    """List the parts that these settings ask for, in the order of their start.
+
+    Args:
+        users: whom they run as.
+    """
+    return [_with_rights(part, users) for part in _programs(settings)]
+
+
+def _programs(settings: Settings) -> list[Program]:
+    knows_none, knows_web, knows_work = map(
+        unknown_secrets, (Settings, WebSettings, WorkerSettings)
+    )
+    redis = Program("redis", keystone_command("redis"), 10, untold=knows_none)
+    router = Program(ROUTER, keystone_command(ROUTER), 20, untold=knows_none)
+    firewall = Program("firewall", keystone_command("firewall"), 25, untold=knows_none)
     # Only root may change the packet filter; for others `keystone doctor` says so.
     blocks = settings.block_metadata and os.geteuid() == 0
-    firewall = [Program("firewall", keystone_command("firewall"), 25)] if blocks else []
+    watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
+    worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
     return [
-        *redis,
-        *router,
-        *firewall,
-        Program("watcher", keystone_command("watcher"), 30, stop_within_s=WORK_STOP_S),
-        Program(
-            "worker",
-            keystone_command("worker"),
-            40,
-            count=settings.workers,
-            stop_within_s=WORK_STOP_S,
-        ),
-        Program("web", keystone_command("web"), 50),
+        *([] if settings.redis_url else [redis]),
+        *([] if settings.router_socket else [router]),
+        *([firewall] if blocks else []),
+        replace(watcher, stop_within_s=WORK_STOP_S),
+        replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
+        Program("web", keystone_command("web"), 50, untold=knows_web),
     ]
+
+
+def _with_rights(part: Program, users: Apart | Together) -> Program:
+    if isinstance(users, Together):
+        return part
+    confined = (CONFINED,) if part.name == ROUTER else ()
+    return replace(
+        part,
+        command=(*part.command, *confined),
+        rights=users.rights[part.name],
+        told=users.told[part.name],
+    )
 
 
 def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
@@ -83,7 +125,8 @@ def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
     user = ["user=0"] if os.getuid() == 0 else []
     lines = ["[supervisord]", "nodaemon=true", *user]
     for part in parts:
-        guarded = (sys.executable, "-P", "-m", "jobs.guard", str(supervisor_pid), *part.command)
+        guard = (sys.executable, "-P", "-m", "jobs.guard", str(supervisor_pid))
+        guarded = (*guard, *part.options, *part.command)
         lines += [
             "",
             f"[program:{part.name}]",
@@ -149,7 +192,7 @@ def _claims(data_dir: Path) -> Path:
     copy of itself.
     """
     try:
-        return ensure_private(runtime_dir() / f"keystone-{os.getuid()}-claims")
+        return ensure_private(claims_dir(os.getuid()))
     except StorageError as exc:
         logger.warning("%s", exc, extra={"action": "claims_not_shared"})
         return ensure_private(data_dir / "run")
@@ -192,8 +235,7 @@ def supervise(
     parts: Sequence[Program],
     data_dir: Path,
     *claims: TextIO,
-    mirrors: Path,
-    database: Path | None,
+    watched: Watched,
 ) -> None:
     """Become the supervisor of these parts. Does not return.
 
@@ -201,16 +243,18 @@ def supervise(
         parts: what to run.
         data_dir: where the supervisor's own files go.
         claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
-        mirrors: the folder of the repositories' mirrors, and of their locks.
-        database: the SQLite file that the parts share, if they do.
+        watched: what the supervisor looks after besides.
     """
-    config = ensure_private(data_dir / "run") / "supervisor.conf"
+    folder = ensure_private(data_dir / "run")
+    config = folder / "supervisor.conf"
     config.unlink(missing_ok=True)
     config.touch(mode=0o600)
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
-    arguments = [str(config), str(mirrors), *([str(database)] if database else [])]
+    # No part reads a `.env` file: what stands in it has been read, and belongs to root perhaps.
+    os.chdir(folder)
     os.execv(  # noqa: S606 — an argument list, no shell
-        sys.executable, [sys.executable, "-P", "-m", "jobs.supervisor", *arguments]
+        sys.executable,
+        [sys.executable, "-P", "-m", "jobs.supervisor", str(config), watched.to_text()],
     )

@@ -1,4 +1,4 @@
-"""The supervising process: supervisord, kept in the foreground, with three habits of its own.
+"""The supervising process: supervisord, kept in the foreground, with habits of its own.
 
 A part is started again for ever, at first at once and then with pauses that grow to half a minute:
 supervisord by itself would give up, or wait longer each time. The parts write straight to our own
@@ -7,8 +7,10 @@ that is stopped is killed if nobody makes up for it: it holds what the others wa
 no other of its kind.
 """
 
+import sqlite3
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
@@ -18,6 +20,8 @@ from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
 from jobs.frozen import FrozenHolders, LongStopped, kill
+from jobs.processes import children_of
+from jobs.watched import ROUTER, Watched
 
 LONGEST_PAUSE_S = 30
 
@@ -73,39 +77,49 @@ class Options(ServerOptions):  # type: ignore[misc]
 class Parts(Supervisor):  # type: ignore[misc]
     """All parts, and what they share."""
 
-    def __init__(self, options: Options, shared: FrozenHolders) -> None:
+    def __init__(self, options: Options, watched: Watched) -> None:
         super().__init__(options)
-        self._shared = shared
+        self._shared = FrozenHolders(watched.mirrors, watched.database)
         self._stopped = LongStopped()
+        self._logins = watched.login_copy
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
         super().runforever()
 
+    def tick(self, now: float | None = None) -> None:
+        """Do what is to be done once a second."""
+        super().tick(now)
+        self._logins.refresh()
+
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
             self._tell(f"killed {pid}: it was stopped while it held what others wait for")
-        lonely = self._stopped.among(self._lone_parts())
+        lonely = self._stopped.among(self._lone_processes())
         kill(lonely)
         for pid in lonely:
             self._tell(f"killed {pid}: it was stopped, and there is no other of its kind")
 
-    def _lone_parts(self) -> list[int]:
+    def _lone_processes(self) -> list[int]:
         groups = [[*group.processes.values()] for group in self.process_groups.values()]
-        return [part.pid for part, *others in groups if not others]
+        lone = [part for part, *others in groups if not others]
+        # A router that root has started serves in a child of its own.
+        serving = (part.pid for part in lone if part.config.name == ROUTER)
+        return [
+            *(part.pid for part in lone),
+            *(child for pid in serving for child in children_of(pid)),
+        ]
 
     def _tell(self, sentence: str) -> None:
         self.options.logger.warn(sentence)  # noqa: G010 — supervisord's own logger
 
 
-def main(config: Path, mirrors: Path, database: Path | None = None) -> None:
+def main(config: Path, watched: Watched) -> None:
     """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order.
 
     Args:
         config: supervisord's.
-        mirrors: the folder of the repositories' mirrors, and of their locks.
-        database: the SQLite file that the parts share, if they do.
     """
     folder = config.parent
     options = Options()
@@ -120,11 +134,34 @@ def main(config: Path, mirrors: Path, database: Path | None = None) -> None:
     )
     options.first = True
     options.test = False
+    opened = _held_open(watched.database)
     try:
-        Parts(options, FrozenHolders(mirrors, database)).main()
+        Parts(options, watched).main()
     except ExitNow:
         options.close_logger()
+    finally:
+        if opened:
+            opened.close()
+
+
+def _held_open(database: Path | None) -> sqlite3.Connection | None:
+    """Have the files beside the database stay for as long as anybody may open it.
+
+    The last to close it removes them. To make them again takes the right to write to the folder,
+    which the parts may not have.
+    """
+    if database is None or not database.exists():
+        return None
+    address = f"file:{quote(str(database))}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
+        # The parts say what is wrong with it, again and again.
+        connection.close()
+        return None
+    return connection
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), Watched.from_text(sys.argv[2]))

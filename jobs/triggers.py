@@ -1,17 +1,29 @@
 """Which apps a push deploys, and in which order pushes were made. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from typing import TypeVar
 
-from jobs.globs import any_matches, matches
+from jobs.errors import RulesChangedError
+from jobs.globs import Texts, matches
 from jobs.text import shown_name
 
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
-# GitHub waits 10 s for an answer: a push of more paths is taken to touch everything.
-MOST_LOOKS = 20_000
+# No path in git is longer (PATH_MAX); a longer one is not GitHub's.
+LONGEST_PATH = 4096
+MOST_PATH_CHARACTERS = 500_000
+# What matching the paths of one push may cost, for all apps of a repository together: about 0.1 s.
+# A unit is one character of a pattern times one of the paths (0.13 ns). Each character of a pattern
+# costs as much as BASE_COST characters of paths besides; finding where the paths have a character
+# is done once, and costs as much as COST_TO_FIND characters of patterns.
+MOST_COST = 500_000_000
+BASE_COST = 1500
+COST_TO_FIND = 10
+TRIES = 5
 DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
 
 
@@ -42,8 +54,8 @@ class Rule:
     app: str
     branch: str
     auto_deploy: bool
-    skip_phrases: Sequence[str] = DEFAULT_SKIP_PHRASES
-    watch_paths: Sequence[str] = ()
+    skip_phrases: tuple[str, ...] = DEFAULT_SKIP_PHRASES
+    watch_paths: tuple[str, ...] = ()
     tag_pattern: str | None = None
 
 
@@ -59,8 +71,77 @@ class Ignored:
     reason: str
 
 
-def decide(push: Push, rule: Rule) -> Deploy | Ignored:
+Verdict = Deploy | Ignored
+Result = TypeVar("Result")
+
+
+def bounded_paths(paths: Iterable[str]) -> frozenset[str] | None:
+    """Give the paths that a push touched; None when they are too many or too long to be matched.
+
+    None means that the push may have touched anything.
+    """
+    found, size = set[str](), 0
+    for path in paths:
+        if path in found:
+            continue
+        size += len(path)
+        if len(path) > LONGEST_PATH or size > MOST_PATH_CHARACTERS:
+            return None
+        found.add(path)
+    return frozenset(found)
+
+
+class Judgement:
+    """Whether one push deploys each app of its repository: decided once for each rule.
+
+    Matching paths takes time, so it is done before the transaction that queues deployments, since
+    nobody else can write during that one. The transaction only looks up the verdicts on the rules
+    that it reads.
+    """
+
+    def __init__(self, push: Push, rules: Iterable[Rule] = ()) -> None:
+        self.push = push
+        self._touched = _Touched(push.paths)
+        self._verdicts: dict[Rule, Verdict] = {}
+        self._judges_at_once = False
+        self._judge(rules)
+
+    def on(self, rules: Sequence[Rule]) -> list[Verdict]:
+        """Look up the verdicts on rules that were judged before.
+
+        Raises:
+            RulesChangedError: some of them were not.
+        """
+        unknown = [rule for rule in rules if rule not in self._verdicts]
+        if unknown and not self._judges_at_once:
+            raise RulesChangedError(unknown)
+        self._judge(unknown)
+        return [self._verdicts[rule] for rule in rules]
+
+    def settle(self, attempt: Callable[[], Result]) -> Result:
+        """Run a transaction that looks up verdicts; again when it found rules that have changed.
+
+        When rules change each time, the last attempt judges in its transaction.
+        """
+        for _ in range(TRIES):
+            try:
+                return attempt()
+            except RulesChangedError as exc:
+                self._judge(exc.rules)
+        self._judges_at_once = True
+        return attempt()
+
+    def _judge(self, rules: Iterable[Rule]) -> None:
+        for rule in rules:
+            self._verdicts[rule] = _decide(self.push, rule, self._touched)
+
+
+def decide(push: Push, rule: Rule) -> Verdict:
     """Decide whether a push deploys an app."""
+    return _decide(push, rule, _Touched(push.paths))
+
+
+def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
     if other := _other_ref(push.ref, rule):
         return Ignored(other)
     if push.deleted or not push.commit_sha:
@@ -69,17 +150,42 @@ def decide(push: Push, rule: Rule) -> Deploy | Ignored:
         return Ignored(f"auto-deploy of {rule.app} is paused")
     if phrase := _skip_phrase(push.message, rule.skip_phrases):
         return Ignored(f"the commit message says {phrase}")
-    if _touches_nothing(push, rule):
+    if rule.watch_paths and not touched.any_of(rule.watch_paths):
         return Ignored(f"it touched nothing that {rule.app} watches")
     return Deploy()
 
 
-def _touches_nothing(push: Push, rule: Rule) -> bool:
-    if not rule.watch_paths or push.paths is None:
-        return False
-    if len(rule.watch_paths) * len(push.paths) > MOST_LOOKS:
-        return False
-    return not any_matches(rule.watch_paths, push.paths)
+class _Touched:
+    """The paths that a push touched, as the patterns of all apps ask for them.
+
+    All patterns share one budget. Once it is used up, every path is taken to be touched: an app is
+    rather deployed once too often.
+    """
+
+    def __init__(self, paths: Iterable[str] | None, *, budget: int = MOST_COST) -> None:
+        self._paths = None if paths is None else bounded_paths(paths)
+        self._budget = budget
+        self._known: dict[str, bool] = {}
+        self._found: set[str] = set()  # characters
+
+    def any_of(self, patterns: Iterable[str]) -> bool:
+        """Whether the push touched a path that one of the patterns fits, or may have."""
+        return self._paths is None or any(map(self._may_fit, patterns))
+
+    def _may_fit(self, pattern: str) -> bool:
+        if pattern not in self._known:
+            self._budget -= self._cost(pattern)
+            self._known[pattern] = self._budget < 0 or self._texts.any_matches(pattern)
+        return self._known[pattern]
+
+    def _cost(self, pattern: str) -> int:
+        to_find = set(pattern) - self._found
+        self._found |= to_find
+        return (len(pattern) + COST_TO_FIND * len(to_find)) * (self._texts.size + BASE_COST)
+
+    @cached_property
+    def _texts(self) -> Texts:
+        return Texts(self._paths or ())
 
 
 def _other_ref(ref: str, rule: Rule) -> str:

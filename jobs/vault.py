@@ -19,9 +19,11 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, StorageError
+from jobs.part_users import family
 from jobs.settings import SHORTEST_KEY, split_keys
 
 KEY_FILE = "secret.key"
+KEY_MODE = 0o640  # where the parts of Keystone that need it are users in its group
 # Short enough that it is no help in guessing a key, long enough to tell a dozen of them apart.
 FINGERPRINT_LENGTH = 8
 
@@ -208,9 +210,13 @@ def write_keys(path: Path, keys: Sequence[SecretStr]) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a file for our eyes only beside the one it will become."""
+    """Write a file beside the one it will become; who of us could read that one can read it."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
+    users = family()
+    if users and path.exists() and path.stat().st_gid in users.gids:
+        os.chown(draft, -1, path.stat().st_gid)
+        draft.chmod(KEY_MODE)
     with draft.open("w") as file:
         file.write(text)
         file.flush()

@@ -21,6 +21,7 @@ from jobs.states import (
     IdentitySource,
     Kind,
     OnNewPush,
+    Refusal,
     Restart,
     Role,
     StepName,
@@ -262,6 +263,21 @@ class DeliveryView(View):
     sender: str
     received_at: datetime
     deployments: list[int] = Field(description="The ids of the deployments it led to")
+
+
+class RefusedDeliveryView(View):
+    """POSTs to the webhook that were refused alike; who sent them may claim to be anybody."""
+
+    repository: str | None = Field(
+        description="The configured repository that was claimed, or null"
+    )
+    claimed: str = Field(description="owner/name as it was claimed last; empty: none was")
+    address: str = Field(description="Where they came from; empty: several, counted together")
+    reason: Refusal
+    words: str = Field(description="The reason as people read it")
+    count: int
+    first_at: datetime
+    last_at: datetime
 
 
 class AuditEventView(View):

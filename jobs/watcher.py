@@ -22,11 +22,11 @@ from jobs.dispatch import real_tools
 from jobs.domains import serve_domains
 from jobs.errors import KeystoneError
 from jobs.housekeeping import keep_house
-from jobs.identify import identify_due
+from jobs.identify import identify_next
 from jobs.metadata import block_metadata
 from jobs.reconcile import SWEEPS, reconcile, repairs
 from jobs.runtime import Runtime
-from jobs.settings import WorkerSettings
+from jobs.settings import Settings, WorkerSettings
 from jobs.statuses import send_due
 from jobs.vitals import note_vitals
 from jobs.work import Tools
@@ -40,7 +40,7 @@ TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
 NOTE_EVERY_S = 10.0
 BLOCK_EVERY_S = 10.0
-IDENTIFY_EVERY_S = 2.0
+IDENTIFY_EVERY_S = 1.0  # one repository at a time
 CATCH_UP_EVERY_S = 2.0  # one repository at a time
 ERRAND_WITHIN_S = 12.0
 AFTER_FAILURE_S = 1.0
@@ -62,17 +62,12 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
     _run(duties(runtime))
 
 
-def run_firewall(runtime: Runtime[WorkerSettings]) -> None:
+def run_firewall(settings: Settings, identity: str) -> None:
     """Have the rules of the packet filter be there until SIGTERM or SIGINT; they stay after it.
 
     A process of its own, as it takes root.
     """
-    runtime.database.close()
-
-    def block() -> None:
-        block_metadata(runtime.settings, runtime.identity)
-
-    _run([Duty("firewall", BLOCK_EVERY_S, block)])
+    _run([Duty("firewall", BLOCK_EVERY_S, lambda: block_metadata(settings, identity))])
 
 
 def _run(chosen: Sequence[Duty]) -> None:
@@ -107,7 +102,7 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
         Duty("docker's events", 0, lambda: follow_containers(runtime, ears)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("errands", 0, lambda: do_next_errand(runtime, errands)),
-        Duty("identities", IDENTIFY_EVERY_S, lambda: identify_due(runtime, registry)),
+        Duty("identities", IDENTIFY_EVERY_S, lambda: identify_next(runtime, registry)),
         Duty("catching up", CATCH_UP_EVERY_S, catching_up(runtime)),
         Duty("housekeeping", TIDY_EVERY_S, lambda: keep_house(runtime, tidy.engine)),
         Duty("health", REPORT_EVERY_S, lambda: runtime.bus.report_health(neighbours(report))),

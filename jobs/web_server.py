@@ -7,8 +7,9 @@ from jobs.settings import Settings
 APP = "receiver.app:create_app"
 PROTOCOL = "receiver.protocol:BoundedHttp"
 STOP_WITHIN_S = 5
-# Below the 1024 files a process may usually open, with room for the database and the logs.
-MOST_CONNECTIONS = 800
+# Connections that the kernel accepts for us. All of them may come in one turn of the event loop,
+# before the first can be closed again, and each takes a file.
+BACKLOG = 1024
 
 
 def web_command(settings: Settings) -> list[str]:
@@ -23,6 +24,8 @@ def web_command(settings: Settings) -> list[str]:
         "--no-proxy-headers",
         *("--timeout-graceful-shutdown", str(STOP_WITHIN_S)),
         *("--timeout-keep-alive", "10"),
-        *("--limit-concurrency", str(MOST_CONNECTIONS)),
-        *("--log-level", "warning"),
+        # `receiver.connections` bounds them: one number for all would be used up by anybody.
+        *("--backlog", str(BACKLOG)),
+        # Each request that is not HTTP is worth a warning to uvicorn, at the pace of who sends it.
+        *("--log-level", "error"),
     ]

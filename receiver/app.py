@@ -1,5 +1,6 @@
 """The web process's application, for `uvicorn --factory receiver.app:create_app`."""
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -8,6 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from anyio import CapacityLimiter
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ExceptionHandler
 
 from dashboard.app import create_dashboard
+from jobs.database import KEPT_READERS
 from jobs.errors import ConfigurationError, KeystoneError
 from jobs.logs import set_up_logging
 from jobs.outline import Outlines
@@ -25,13 +28,16 @@ from jobs.settings import WebSettings, read_settings, split_keys
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.api.questions import Questions
+from receiver.api.streams import Streams
 from receiver.attempts import LoginGate
 from receiver.changes import Changes
+from receiver.connections import KEPT_FILES, POOL, Bounds, Pool, bounds_for, raise_file_limit
 from receiver.errors import answer_error
 from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
 from receiver.openapi import Document, describe
 from receiver.proxies import Proxies
+from receiver.refusals import NoteRefusals, Refusals
 from receiver.routing import Resource, routes
 from receiver.settings_pages import SETTINGS_PAGES
 from receiver.table import ENDPOINTS, SHARED_WITH_PAGES
@@ -54,9 +60,10 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
         StorageError: the database cannot be used.
     """
     runtime, outlines = runtime or _open_own_runtime(), Outlines()
+    refusals = Refusals(runtime.database)
     app = Starlette(
         routes=_routes(runtime, outlines),
-        middleware=_middleware(runtime),
+        middleware=_middleware(runtime, refusals),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
@@ -65,6 +72,10 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
     app.state.database, app.state.settings = runtime.database, runtime.settings
     app.state.waker = Waker(runtime.queue)
     app.state.login_gate = LoginGate()
+    # Each reads from the database, and none waits for others' connections.
+    app.state.delivery_threads = CapacityLimiter(KEPT_READERS)
+    app.state.streams = Streams()
+    app.state.refusals = refusals
     app.state.readiness = Readiness(runtime)
     # As on the bus: nobody who asks for a container waits for GitHub.
     app.state.questions, app.state.errands = Questions(), Questions()
@@ -112,9 +123,10 @@ def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute
     ]
 
 
-def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
+def _middleware(runtime: Runtime[WebSettings], refusals: Refusals) -> list[Middleware]:
     return [
         Middleware(Proxies, trusted=runtime.settings.trusted_proxies),
+        Middleware(NoteRefusals, refusals=refusals),
         Middleware(SecurityHeaders),
         Middleware(HeaderLimits),
         Middleware(Slashes),
@@ -125,7 +137,28 @@ def _middleware(runtime: Runtime[WebSettings]) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    yield
+async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     runtime: Runtime[WebSettings] = app.state.runtime
+    refusals: Refusals = app.state.refusals
+    keeping = asyncio.create_task(refusals.keep())
+    # For `receiver.protocol`, which is not ours to make.
+    yield {POOL: Pool(_bounds(), trusted=runtime.settings.trusted_proxies)}
+    keeping.cancel()
+    await refusals.write_down()
     runtime.database.close()
+
+
+def _bounds() -> Bounds:
+    files = raise_file_limit()
+    bounds = bounds_for(files)
+    if bounds.connections < Bounds().connections:
+        logger.warning(
+            "only %d connections are served at once: this process may open %d files, and needs %d "
+            "for %d (`ulimit -n`, or LimitNOFILE of the service)",
+            bounds.connections,
+            files,
+            Bounds().connections + KEPT_FILES,
+            Bounds().connections,
+            extra={"action": "few_files"},
+        )
+    return bounds

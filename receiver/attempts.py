@@ -11,7 +11,6 @@ The counts are in this process's memory: they hold when Redis does not answer, a
 after a quiet quarter of an hour. A name that nobody has is counted like any other.
 """
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from anyio import CapacityLimiter
 
 from receiver.errors import RateLimitedError
-from receiver.proxies import read_address
+from receiver.proxies import neighbourhood
 
 # A password costs 0.2 s and 64 MiB to check.
 CHECKS_AT_ONCE = 2
@@ -29,8 +28,6 @@ MOST_WAITING = 16
 MOST_KEYS = 10_000
 FORGET_AFTER_S = 900
 LONGEST_DOUBLING = 10  # 2 ** 10 s is past every bound
-# What one customer is given; whoever has one IPv6 address has all of these.
-IPV6_PREFIX = 64
 
 Clock = Callable[[], float]
 
@@ -125,11 +122,3 @@ class LoginGate:
         self._familiar.move_to_end(pair)
         while len(self._familiar) > MOST_KEYS:
             self._familiar.popitem(last=False)
-
-
-def neighbourhood(address: str) -> str:
-    """Give what counts as one address: an IPv4 address, or an IPv6 customer's whole network."""
-    found = read_address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(found), IPV6_PREFIX), strict=False))
-    return str(found or address)

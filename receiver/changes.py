@@ -20,6 +20,7 @@ from jobs.models import (
     CommitStatus,
     Delivery,
     Deployment,
+    RefusedDelivery,
     Repository,
     Step,
     Vitals,
@@ -76,6 +77,10 @@ def _fingerprint(session: Session) -> list[Any]:
 def _newest() -> Iterator[AnySelect]:
     for table in (Deployment, Delivery, AuditEvent, CommitStatus):
         yield sqlalchemy.select(func.max(table.id))
+    # Not how often: strangers would have every page asked for again every few seconds.
+    yield sqlalchemy.select(func.max(RefusedDelivery.first_at), func.count()).where(
+        col(RefusedDelivery.repository_id).is_not(None)
+    )
 
 
 def _going_on() -> Iterator[AnySelect]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -325,7 +326,7 @@ def _reason_to_keep(request: Request, exc: Exception) -> kept.Reason | None:
 
 async def _read_form(request: Request) -> Texts:
     try:
-        return texts_of(await request.body())
+        return await run_in_threadpool(texts_of, await request.body())
     except (ValueError, ClientDisconnect, RequestError):
         return {}
 

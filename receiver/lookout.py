@@ -7,11 +7,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from starlette.concurrency import run_in_threadpool
 
 from jobs.errors import NotFoundError, StorageError
+
+# So many look at their full pace. More of them share it, so that all together cost no more.
+AT_FULL_PACE = 20
 
 
 class Lookout(ABC):
@@ -20,6 +23,8 @@ class Lookout(ABC):
     Attributes:
         is_gone: there is nothing to look at any more.
     """
+
+    _looking_now: ClassVar[int] = 0
 
     def __init__(self, *, every_s: float) -> None:
         self._every_s = every_s
@@ -78,15 +83,20 @@ class Lookout(ABC):
         return self._version
 
     async def _keep_looking(self) -> None:
+        Lookout._looking_now += 1
         try:
             while not self.is_gone:
                 if await self._has_news():
                     self._tell()
-                await asyncio.sleep(self._every_s)
+                await asyncio.sleep(self._pause_s())
         finally:
+            Lookout._looking_now -= 1
             if self.is_watched:  # whatever ended this, nobody shall go on waiting for it
                 self.is_gone = True
                 self._tell()
+
+    def _pause_s(self) -> float:
+        return self._every_s * max(1, Lookout._looking_now / AT_FULL_PACE)
 
     async def _looked(self) -> bool:
         # Two looks at once would each see what the other is about to remember.

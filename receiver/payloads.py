@@ -4,10 +4,12 @@ Only the few fields that decide something are read, each typed and bounded (`job
 event's name is not signed, so the body must have what the event needs.
 """
 
+import binascii
+import re
 from dataclasses import dataclass
-from urllib.parse import parse_qs
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from jobs.pushes import Payload, RepositoryPart, checked, read_push
 from jobs.triggers import Push
@@ -16,6 +18,9 @@ from receiver.strict_json import strict_json
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+PAYLOAD = b"payload="
+MOST_FIELDS = 10
+BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class _HookConfig(Payload):
 
 
 class _Hook(Payload):
-    events: list[str] = Field(default=[], max_length=1000)
+    events: Annotated[list[str], FailFast()] = Field(default=[], max_length=1000)
     config: _HookConfig = _HookConfig()
 
 
@@ -102,15 +107,26 @@ def _decode(content_type: str, body: bytes) -> object:
 
 
 def _form_payload(body: bytes) -> bytes:
-    try:
-        text = body.decode("ascii")
-    except UnicodeDecodeError:
-        raise ValueError("the form is not ASCII") from None
-    fields = parse_qs(text, max_num_fields=10, encoding="utf-8", errors="strict")
-    found = fields.get("payload", [])
-    if len(found) != 1:
-        raise ValueError("the form has no field `payload`, or several")
-    return found[0].encode()
+    """Give the value of the only field `payload` of a form."""
+    if not body.isascii():
+        raise ValueError("the form is not ASCII")
+    fields = body.split(b"&", MOST_FIELDS)
+    found = [field[len(PAYLOAD) :] for field in fields if field.startswith(PAYLOAD)]
+    if len(found) != 1 or len(fields) > MOST_FIELDS:
+        raise ValueError("the form has no field `payload`, or several, or too many fields")
+    return _unquoted(found[0])
+
+
+def _unquoted(value: bytes) -> bytes:
+    """Decode the value of a form's field.
+
+    As quoted-printable, which differs by its sign alone and is decoded in C: `urllib.parse` makes
+    an object of each escape, which takes 2.4 s and 1 GB for 25 MiB of them.
+    """
+    if BROKEN_ESCAPE.search(value):
+        raise ValueError("the form has a % that begins no escape")
+    plain = value.replace(b"+", b" ").replace(b"=", b"%3D")
+    return binascii.a2b_qp(plain.replace(b"%", b"="))
 
 
 def _as_ping(ping: _Ping) -> Ping:

@@ -10,13 +10,30 @@ import socket
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-from receiver.errors import HeadersTooLargeError, RequestError, TooSlowError, error_body
+from receiver.connections import NO_ROOM, POOL, Pool, Share
+from receiver.errors import (
+    BusyError,
+    HeadersTooLargeError,
+    PayloadError,
+    RequestError,
+    TooSlowError,
+    error_body,
+)
+from receiver.webhook_path import is_delivery
 
 LONGEST_HEAD = 64 * 1024
 HEAD_WITHIN_S = 10.0
 LOOK_EVERY_S = 30.0
+# Who takes less than this from one look to the next does not read: half a kilobyte a second.
+LEAST_READ = 16 * 1024
+# Requests that may be sent before the first of them is answered. Hundreds fit into one packet, and
+# each takes some kilobytes.
+MOST_AHEAD = 16
 # What the kernel may keep that is not on its way yet. It would keep megabytes, and whoever reads
 # those slowly would look to us like somebody who does not read at all.
 MOST_UNSENT = 64 * 1024
@@ -31,10 +48,13 @@ def refusal(error: RequestError) -> bytes:
         "content-type: application/json",
         f"content-length: {len(body)}",
         "connection: close",
+        *(f"{name}: {value}" for name, value in error.headers.items() if name != "connection"),
     )
     return "\r\n".join([*head, "", body]).encode()
 
 
+NOT_HTTP = refusal(PayloadError("this is not HTTP, or too many requests at once"))
+NO_PLACE = refusal(BusyError("too many connections; send this one again"))
 TOO_LONG = refusal(HeadersTooLargeError("the address and the headers are too long; send less"))
 TOO_SLOW = refusal(TooSlowError("the request did not come in time"))
 
@@ -60,13 +80,12 @@ class CountingTransport:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Gives up on a connection that sends and sends and gets nowhere, or that does not read.
+    """A connection that holds no more than its share.
 
     What came since the last complete head, piece of a body or end of a request is what the parser
-    may be holding: headers, trailers, or the frame of a chunk. A head must come within a time: as
-    many connections as we bear, each with a head that never ends, would keep everybody else out.
-    So would as many whose answers nobody reads: a connection stays until all of them have left,
-    even when it is closed. It is cut when nothing has left from one look to the next.
+    may be holding: headers, trailers, or the frame of a chunk. It is bounded, and a head must come
+    within a time. A connection stays until its answers have left, even when it is closed: it is cut
+    when hardly anything has left from one look to the next. The rest is the `Pool`'s to decide.
     """
 
     head_within_s = HEAD_WITHIN_S
@@ -76,6 +95,21 @@ class BoundedHttp(HttpToolsProtocol):
     _look_timer: asyncio.TimerHandle | None = None
     # How many bytes had left at the last look, if others were waiting to.
     _left_then: int | None = None
+    # Of the request that is being handled.
+    _share: Share | None = None
+    _cycle: RequestResponseCycle | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        if POOL not in app_state:
+            app_state[POOL] = Pool()
+        self.pool: Pool = app_state[POOL]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head, and to look whether the answers are read."""
@@ -85,13 +119,29 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._counting))
         self._await_head()
         self._look_later()
+        self.pool.open(self, self.client[0] if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
+        self.pool.close(self)
         self._stop_awaiting_head()
         if self._look_timer is not None:
             self._look_timer.cancel()
         super().connection_lost(exc)
+
+    def evict(self) -> None:
+        """Close at once: another connection needs the place."""
+        if self._cycle is not None:
+            self._cycle.scope["state"][NO_ROOM] = True
+        is_leaving = self.transport.is_closing() or self.transport.get_write_buffer_size()
+        if self._is_being_answered or is_leaving:
+            self.transport.abort()
+        elif self._held or self._is_receiving:
+            self._refuse(NO_PLACE)
+        else:
+            self.transport.close()
+
+    # --- What arrives
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and refuse it when too much of it is still held."""
@@ -102,6 +152,13 @@ class BoundedHttp(HttpToolsProtocol):
         elif self.cycle is None or self.cycle.response_complete:
             self._await_head()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — ours says what to do
+        """Refuse what the parser does not take; an answer that has begun would only be garbled."""
+        if self._is_being_answered:
+            self.transport.abort()
+        else:
+            self._refuse(NOT_HTTP)
+
     def _await_head(self) -> None:
         if self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(self.head_within_s, self._refuse, TOO_SLOW)
@@ -111,27 +168,21 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _look_later(self) -> None:
-        self._look_timer = self.loop.call_later(self.look_every_s, self._look_whether_it_is_read)
-
-    def _look_whether_it_is_read(self) -> None:
-        waiting = self.transport.get_write_buffer_size()
-        left = self._counting.written - waiting if waiting else None
-        if left is not None and left == self._left_then:
-            self.transport.abort()
-            return
-        self._left_then = left
-        self._look_later()
-
     def _refuse(self, answer: bytes) -> None:
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """The head has an end."""
+        """The head has an end.
+
+        Raises:
+            ValueError: too many requests wait already; the parser stops at once.
+        """
         self._held = 0
         self._stop_awaiting_head()
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -143,3 +194,65 @@ class BoundedHttp(HttpToolsProtocol):
         """The request has an end."""
         self._held = 0
         super().on_message_complete()
+        if self._share is not None and not self._is_receiving:
+            self.pool.received(self._share)
+
+    @property
+    def _is_receiving(self) -> bool:
+        return self._cycle is not None and self._cycle.more_body
+
+    @property
+    def _is_being_answered(self) -> bool:
+        return self._cycle is not None and self._cycle.response_started
+
+    # --- What is handled
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Handle a request in its place; where there is none, the application answers with that."""
+        self._cycle = cycle
+        self._share = self.pool.start(
+            self, is_delivery=is_delivery(cycle.scope), is_whole=not cycle.more_body
+        )
+        if self._share is None:
+            cycle.scope["state"][NO_ROOM] = True
+            cycle.keep_alive = False
+            super()._start_asgi_task(cycle, app)
+        else:
+            super()._start_asgi_task(cycle, _in_its_place(app, self.pool, self._share))
+
+    def on_response_complete(self) -> None:
+        """The answer has been handed over: the next request may begin."""
+        self._cycle = None
+        if self._share is not None:
+            self.pool.end(self._share)
+            self._share = None
+        super().on_response_complete()
+
+    # --- What leaves
+
+    def _look_later(self) -> None:
+        self._look_timer = self.loop.call_later(self.look_every_s, self._look_whether_it_is_read)
+
+    def _look_whether_it_is_read(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        left = self._counting.written - waiting if waiting else None
+        if left is not None and self._left_then is not None and left - self._left_then < LEAST_READ:
+            self.transport.abort()
+            return
+        self._left_then = left
+        self._look_later()
+
+
+def _in_its_place(app: ASGI3Application, pool: Pool, share: Share) -> ASGI3Application:
+    """Give the application for one request; it gives the request's place back at its end.
+
+    Whoever hangs up does not have the place back before that: the work goes on.
+    """
+
+    async def handle(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            await app(scope, receive, send)
+        finally:
+            pool.end(share)
+
+    return handle

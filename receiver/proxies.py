@@ -18,6 +18,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MOST_HOPS = 20
+# What one customer is given; whoever has one IPv6 address has all of these.
+IPV6_PREFIX = 64
 SCHEMES = frozenset({"http", "https"})
 
 
@@ -100,3 +102,11 @@ def read_address(text: str) -> Address | None:
 def is_among(address: Address, networks: Sequence[Network]) -> bool:
     """Whether an address belongs to one of the networks."""
     return any(address in network for network in networks)
+
+
+def neighbourhood(address: str) -> str:
+    """Give what counts as one address: an IPv4 address, or an IPv6 customer's whole network."""
+    found = read_address(address)
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((int(found), IPV6_PREFIX), strict=False))
+    return str(found or address)

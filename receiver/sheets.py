@@ -215,10 +215,14 @@ async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[None]) -> Re
 
 async def _read(request: Request) -> dict[str, str]:
     try:
-        texts = parse_input(Sent, texts_of(await whole_body(request))).root
-        drawn_of(texts)  # nobody below has to doubt it
+        return await run_in_threadpool(_texts_of, await whole_body(request))
     except ValueError:
         raise PayloadError("the form cannot be read") from None
+
+
+def _texts_of(body: bytes) -> dict[str, str]:
+    texts = parse_input(Sent, texts_of(body)).root
+    drawn_of(texts)  # nobody below has to doubt it
     return texts
 
 

@@ -13,6 +13,7 @@ from jobs.views import (
     NewWebhookSecretView,
     OutlineView,
     Page,
+    RefusedDeliveryView,
     ReleaseView,
     RemovedView,
     RepositoryView,
@@ -56,6 +57,7 @@ from receiver.schemas import (
     VariableInput,
     WebhookSecretInput,
 )
+from receiver.webhook_path import WEBHOOK
 from receiver.webhooks import receive_delivery
 
 ANYONE, VIEWER, DEPLOYER, ADMIN = Door.ANYONE, Role.VIEWER, Role.DEPLOYER, Role.ADMIN
@@ -64,7 +66,7 @@ HTML, CSS, TEXT, EVENTS = "text/html", "text/css", "text/plain", "text/event-str
 ENDPOINTS = (
     Endpoint(
         "POST",
-        "/webhooks/github",
+        WEBHOOK,
         receive_delivery,
         needs=Door.SIGNATURE,
         gives=DeliveryAnswer,
@@ -221,6 +223,7 @@ ENDPOINTS = (
         takes=FollowQuery,
         gives=EVENTS,
         also=(204,),
+        errors=(429,),
     ),
     Endpoint(
         "GET",
@@ -339,13 +342,27 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET",
+        "/api/deliveries/refused",
+        history.list_refused_deliveries,
+        needs=VIEWER,
+        gives=Page[RefusedDeliveryView],
+    ),
+    Endpoint(
+        "GET",
         "/api/audit",
         history.list_audit_events,
         needs=ADMIN,
         takes=AuditQuery,
         gives=Page[AuditEventView],
     ),
-    Endpoint("GET", "/api/events", events.follow_everything, needs=VIEWER, gives=EVENTS),
+    Endpoint(
+        "GET",
+        "/api/events",
+        events.follow_everything,
+        needs=VIEWER,
+        gives=EVENTS,
+        errors=(429,),
+    ),
     *PEOPLE,
     # --- The API itself
     Endpoint("GET", "/api/openapi.json", docs.show_openapi, needs=ANYONE, gives=JSON),

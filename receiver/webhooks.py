@@ -18,22 +18,24 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from anyio import CapacityLimiter, to_thread
 from sqlmodel import Session
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from jobs.database import Database
 from jobs.errors import ConfigurationError, StorageError
 from jobs.models import Repository
 from jobs.records.deliveries import Envelope, Receipt, accept_push, write_down
+from jobs.records.pushes import judge
 from jobs.records.repository_identity import note_claim
 from jobs.repositories import claimed_repositories, has_webhook_secret
 from jobs.runtime import Runtime
 from jobs.secrets_store import claimed_webhook_secrets
 from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
-from jobs.triggers import Push
+from jobs.triggers import Judgement, Push
 from receiver.access import address_of
 from receiver.claims import Claim, find_claim
 from receiver.errors import MediaTypeError, PayloadError, SignatureError
@@ -50,6 +52,8 @@ GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
 GLOBAL = 0
 # GitHub waits for 10 s and never asks again: what cannot be written down by then gets its 503.
 WRITTEN_WITHIN_S = 9.0
+
+Judged = Judgement | Ping | Other
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ async def receive_delivery(call: Call[None]) -> Response:
     signature = _signature(request.headers)
     body, address = await whole_body(request), address_of(request)
     sealed = Sealed(request.headers, kind, signature, body, address, until)
-    answer = await run_in_threadpool(take, runtime, sealed)
+    # Not the shared thread pool: whatever people ask for must not keep a delivery waiting.
+    limiter: CapacityLimiter = request.app.state.delivery_threads
+    answer = await to_thread.run_sync(take, runtime, sealed, limiter=limiter)
     if answer.status is not DeliveryOutcome.QUEUED:
         return json_response(answer, 200)
     ids = [deployment.id for deployment in answer.deployments]
@@ -108,8 +114,7 @@ def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
     event = parse(event_name, sealed.content_type, sealed.body)
     digest = hashlib.sha256(sealed.body).hexdigest()
     draft = Envelope(guid, event_name, digest, None, sealed.address)
-    with runtime.database.writing(until=sealed.until) as session:
-        receipt = _write(session, signed_by, draft, event)
+    receipt = _keep(runtime.database, signed_by, draft, event, until=sealed.until)
     logger.info(
         "A delivery of %s was %s: %s",
         event_name,
@@ -136,7 +141,7 @@ def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> frozenset[int]:
     """Give the repositories, by their ids, whose own secret has signed the body, and `GLOBAL`."""
     claim = sealed.claim
     try:
-        with runtime.database.reading() as session:
+        with runtime.database.reading(is_urgent=True) as session:
             secrets = claimed_webhook_secrets(
                 session, runtime.vault, github_id=claim.github_id, full_name=claim.full_name
             )
@@ -164,7 +169,27 @@ def _only(headers: Headers, name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _write(session: Session, signed_by: frozenset[int], draft: Envelope, event: Event) -> Receipt:
+def _keep(
+    database: Database, signed_by: frozenset[int], draft: Envelope, event: Event, *, until: float
+) -> Receipt:
+    """Write a delivery down; a push is judged before the transaction, see `Judgement`."""
+    judged = _judged(database, event)
+
+    def write() -> Receipt:
+        with database.writing(until=until) as session:
+            return _write(session, signed_by, draft, judged)
+
+    return judged.settle(write) if isinstance(judged, Judgement) else write()
+
+
+def _judged(database: Database, event: Event) -> Judged:
+    if not isinstance(event, Push):
+        return event
+    with database.reading(is_urgent=True) as session:
+        return judge(session, event)
+
+
+def _write(session: Session, signed_by: frozenset[int], draft: Envelope, event: Judged) -> Receipt:
     subject = _subject(event)
     repository = None
     if subject is not None:
@@ -175,7 +200,7 @@ def _write(session: Session, signed_by: frozenset[int], draft: Envelope, event: 
         note_claim(repository, github_id=subject.github_id, full_name=subject.full_name)
     envelope = replace(draft, repository_id=repository.id if repository else None)
     match event:
-        case Push():
+        case Judgement():
             return accept_push(session, envelope, event)
         case Ping():
             return write_down(session, envelope, DeliveryOutcome.PONG, event.warning)
@@ -184,8 +209,10 @@ def _write(session: Session, signed_by: frozenset[int], draft: Envelope, event: 
             return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
 
 
-def _subject(event: Event) -> Subject | None:
-    return Subject(event.github_id, event.full_name) if isinstance(event, Push) else event.subject
+def _subject(event: Judged) -> Subject | None:
+    if not isinstance(event, Judgement):
+        return event.subject
+    return Subject(event.push.github_id, event.push.full_name)
 
 
 def _find_repository(

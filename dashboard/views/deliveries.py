@@ -8,7 +8,7 @@ from starlette.responses import Response
 from dashboard import filters, labels, pages, reads
 from dashboard.commits import repository_address
 from jobs import queries
-from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
 from jobs.paging import SEARCH_DEPTH
 from jobs.repositories import search_health
 from jobs.states import DeliveryOutcome
@@ -29,6 +29,7 @@ def show(request: Request) -> Response:
         repositories = reads.repository_names(session)
         git_url = reads.git_url(session, wanted["repository"])
         search = search_health(session, every_minutes=settings.catch_up_minutes)
+        refused = refused_deliveries(session).items
     return pages.render(
         request,
         "deliveries.html",
@@ -44,6 +45,7 @@ def show(request: Request) -> Response:
         repository_url=repository_address(git_url, settings.github_api_url),
         webhook_url=queries.webhook_url(settings),
         search=search,
+        refused=refused,
     )
 
 

@@ -8,6 +8,7 @@ of the two pressed together would give the token away (BREACH).
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard import attention, charts, glance, labels, pages, reads
-from dashboard.attention import Concern
+from dashboard.attention import Concern, Trouble
 from dashboard.glance import Standing
 from jobs import queries
 from jobs.models import now
@@ -31,6 +32,8 @@ MOST_CONCERNS = 6
 MOST_RUNNING = 6
 CHART_HEIGHT = 34
 LONGEST_FILTER = 100
+# After that, whoever sends something that is refused has not sent it for a long time.
+REFUSED_FOR = timedelta(days=7)
 TOLD_BY_TITLE = (AppState.FAILING, AppState.STOPPED, AppState.DEPLOYING)
 ATTENTION = "attention"  # a choice beside the states: apps that want a person
 
@@ -123,7 +126,9 @@ def _concerns(
     page = "/repositories" if settings.settings_pages else ""
     unused = glance.unused_repositories(session, page)
     missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
-    return attention.concerns(apps, [*tokens, *doubtful, *missed, *unused], machine, at)
+    refused = glance.refused_pushes(session, since=at - REFUSED_FOR)
+    of_repositories: list[Trouble] = [*tokens, *doubtful, *refused, *missed, *unused]
+    return attention.concerns(apps, of_repositories, machine, at)
 
 
 def _machine(machine: glance.Machine) -> dict[str, object]:

@@ -108,6 +108,12 @@ class DockerEngine:
         with _translated():
             return str(self._client.version()["Version"])
 
+    def components(self) -> dict[str, str]:
+        """Give the versions of what the engine consists of, by name: "Engine", "runc" and so on."""
+        with _translated():
+            found = self._client.version().get("Components") or []
+        return {str(each.get("Name")): str(each.get("Version")) for each in found}
+
     # --- Images ------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str | None:

@@ -20,6 +20,7 @@ SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 SHORT_SHA = re.compile(r"[0-9a-f]{7,63}")
 LENGTH_OF_SHA1 = 40
 LONGEST_REF = 1000
+TRUSTING = Path(__file__).with_name("any_owner.gitconfig")
 
 _ENVIRONMENT = {
     "PATH": SEARCH_PATH,
@@ -76,6 +77,16 @@ def network_settings(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[s
         header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
         settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = header
     return settings
+
+
+def network_environment(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[str, str]:
+    """Give the whole environment of one command that reaches one remote."""
+    found = environment(network_settings(remote, allowed_schemes))
+    if urlsplit(remote.url).scheme == "file":
+        # The git that serves a repository on this machine hears of no other setting; without this
+        # one it refuses a repository that belongs to another user than the one who reads it.
+        found["GIT_CONFIG_GLOBAL"] = str(TRUSTING)
+    return found
 
 
 def check_url(url: str, allowed_schemes: tuple[str, ...]) -> None:

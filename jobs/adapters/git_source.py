@@ -164,8 +164,7 @@ class GitSource:
         return commit.sha
 
     def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
-        settings = commands.network_settings(remote, self._allowed_schemes)
-        environment = commands.environment(settings)
+        environment = commands.network_environment(remote, self._allowed_schemes)
         return run(arguments, environment, stop=stop, timeout_s=self._timeout_s, has_helpers=True)
 
     def _mirror(self, remote: Remote, sha: str) -> Path:

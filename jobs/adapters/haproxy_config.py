@@ -14,6 +14,7 @@ that is on its way at that moment is lost: up to 33 of 1,920 in a test, none thi
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.adapters.ports import Route
@@ -27,12 +28,19 @@ HIGHEST_PORT = 65535
 _GLOBAL = """\
 global
     default-path config
-    stats socket {socket} mode 600 level admin
+{confinement}    stats socket {socket} mode 600 {owner}level admin
     nbthread 1
     noreuseport
     maxconn 4096
     no strict-limits
     tune.bufsize 32768
+"""
+
+# For a router that root starts: once it listens it can see nothing and is nobody.
+_CONFINEMENT = """\
+    chroot {folder}
+    user {user}
+    group {user}
 """
 
 # A visitor who leaves (`abortonclose`) ends his request: nobody drains what nobody waits for.
@@ -102,6 +110,21 @@ _ERRORS = {
 _NOWHERE = "127.0.0.1:1"
 
 
+@dataclass(frozen=True)
+class Confinement:
+    """How a router that root starts gives up root's rights, once it has read and bound everything.
+
+    Attributes:
+        folder: an empty one, which is all that it sees then.
+        user: whom it becomes; the group has the same name.
+        admin: who may use the runtime API.
+    """
+
+    folder: Path
+    user: str
+    admin: str
+
+
 def configuration(
     *,
     bind: str,
@@ -109,6 +132,7 @@ def configuration(
     routes: Iterable[Route],
     socket: Path,
     domains: str = "",
+    confinement: Confinement | None = None,
 ) -> str:
     """Give the text of the configuration file.
 
@@ -118,6 +142,7 @@ def configuration(
         routes: what is live. A route whose port is not among `ports` is left out.
         socket: where the runtime API will listen, for this user only.
         domains: the frontends that `haproxy_domains` has made.
+        confinement: None: it stays the user that starts it.
 
     Raises:
         ConfigurationError: `bind` is no IP address, there is no port, or the socket's path is one
@@ -131,7 +156,7 @@ def configuration(
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     return "\n".join(
         (
-            _GLOBAL.format(socket=_socket(socket)),
+            _global(socket, confinement),
             _VISITORS.format(errors=errors),
             _PORTS.format(binds=_binds(bind, wanted), forwarding=FORWARDING),
             *([domains] if domains else []),
@@ -141,9 +166,24 @@ def configuration(
     )
 
 
-def command(program: str, file: Path) -> list[str]:
-    """Give the command that runs the router in the foreground, as one process."""
-    return [program, "-db", "-f", str(file)]
+def command(program: str, file: Path, confinement: Confinement | None = None) -> list[str]:
+    """Give the command that runs the router in the foreground.
+
+    One that becomes another user serves in a child process: the kernel forgets what the process is
+    to get when its parent dies as soon as it becomes another user. The child ends with the parent.
+    """
+    processes = ["-W", "-db"] if confinement else ["-db"]
+    return [program, *processes, "-f", str(file)]
+
+
+def _global(socket: Path, confinement: Confinement | None) -> str:
+    if confinement is None:
+        return _GLOBAL.format(confinement="", socket=_socket(socket), owner="")
+    return _GLOBAL.format(
+        confinement=_CONFINEMENT.format(folder=_quoted(confinement.folder), user=confinement.user),
+        socket=_socket(socket),
+        owner=f"user {confinement.admin} group {confinement.admin} ",
+    )
 
 
 def backend_name(port: int) -> str:
@@ -250,4 +290,8 @@ def _socket(path: Path) -> str:
             f"KEYSTONE_DATA_DIR: the router's socket cannot be at {path}; "
             "use a path without dollar signs, commas and control characters"
         )
-    return "'" + f"unix@{path}".replace("'", "'\\''") + "'"
+    return _quoted(f"unix@{path}")
+
+
+def _quoted(text: object) -> str:
+    return "'" + str(text).replace("'", "'\\''") + "'"

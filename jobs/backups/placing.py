@@ -14,6 +14,7 @@ from pathlib import Path
 from jobs.adapters.git_source import GitSource
 from jobs.backups.keys import Ring
 from jobs.errors import BackupError, StorageError
+from jobs.logs import FILE_MODE
 from jobs.settings import Settings
 from jobs.sqlite_files import is_sqlite, make_whole, sqlite_path
 from jobs.vault import KEY_FILE, read_keys, write_keys
@@ -147,6 +148,7 @@ class Placing:
             # Not renamed: the database may lie on another disk than the logs.
             copy = self.settings.logs_dir / f".{path.name}"
             shutil.copyfile(path, copy)
+            _give_to_the_owner_of(self.settings.logs_dir, copy)
             copy.replace(self.settings.logs_dir / path.name)
 
     # --- Old things --------------------------------------------------------------------------
@@ -159,6 +161,14 @@ class Placing:
 
     def _old_name(self, path: Path) -> Path:
         return path.with_name(path.name + self.suffix)
+
+
+def _give_to_the_owner_of(folder: Path, file: Path) -> None:
+    """Have a file in a folder belong to those whose folder it is; only root can, and needs to."""
+    file.chmod(FILE_MODE)
+    if os.getuid() == 0:
+        owner = folder.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def _sync(path: Path) -> None:

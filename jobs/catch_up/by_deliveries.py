@@ -17,7 +17,7 @@ from jobs.records.pushes import Missed, rule_of
 from jobs.records.repositories import find_repository
 from jobs.records.repository_identity import note_claim
 from jobs.states import CatchUpWay, DeliveryOutcome
-from jobs.triggers import Deploy, Push, decide
+from jobs.triggers import Deploy, Judgement, Push, decide
 
 # Of one look; what is left over is for the next one.
 MOST_PAYLOADS = 20
@@ -103,14 +103,22 @@ class Taking:
 
     def _accept(self, one: MissedPush, push: Push | str) -> Receipt:
         envelope = Envelope(one.guid, "push", "", self.look.turn.repository.id)
-        with self.look.means.runtime.database.writing() as session:
-            repository = find_repository(session, envelope.repository_id or 0)
-            if isinstance(push, str):
-                reason = f"{one.why}; {push}"
+        database = self.look.means.runtime.database
+        if isinstance(push, str):
+            reason = f"{one.why}; {push}"
+            with database.writing() as session:
+                find_repository(session, envelope.repository_id or 0)
                 return write_down(session, envelope, DeliveryOutcome.IGNORED, reason)
-            note_claim(repository, github_id=push.github_id, full_name=push.full_name)
-            missed = Missed(one.at, one.why, frozenset(self.settled))
-            return accept_push(session, envelope, push, missed=missed)
+        missed = Missed(one.at, one.why, frozenset(self.settled))
+        judgement = Judgement(push, map(rule_of, self.look.turn.apps))
+
+        def accept() -> Receipt:
+            with database.writing() as session:
+                repository = find_repository(session, envelope.repository_id or 0)
+                note_claim(repository, github_id=push.github_id, full_name=push.full_name)
+                return accept_push(session, envelope, judgement, missed=missed)
+
+        return judgement.settle(accept)
 
 
 def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:

@@ -12,7 +12,7 @@ from jobs.records.catch_up import branch_ref, note_head, queue_head, sight_of
 from jobs.records.pushes import rule_of
 from jobs.states import CatchUpWay
 from jobs.stopping import StopSignal
-from jobs.triggers import Deploy, Ignored, Push, decide
+from jobs.triggers import Deploy, Ignored, Judgement, Push, bounded_paths
 
 WAY = CatchUpWay.BRANCH_HEAD
 # GitHub's own delivery of a push that was made this moment may be on its way.
@@ -65,13 +65,18 @@ def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
 
 def _catch_up(look: Look, app: App, sight: Sight) -> Deployment | str:
     """Queue the head as the push that was missed, unless the app does not want it."""
-    push = _describe(look, app, sight)
-    match decide(push, rule_of(app)):
-        case Ignored(reason):
+    rule = rule_of(app)
+    judgement = Judgement(_describe(look, app, sight), [rule])
+    match judgement.on([rule]):
+        case [Ignored(reason)]:
             return reason
     look.means.pause(GRACE_S)
-    with look.means.runtime.database.writing() as session:
-        return queue_head(session, app.id or 0, push) or ARRIVED
+
+    def queue() -> Deployment | str:
+        with look.means.runtime.database.writing() as session:
+            return queue_head(session, app.id or 0, judgement) or ARRIVED
+
+    return judgement.settle(queue)
 
 
 def _describe(look: Look, app: App, sight: Sight) -> Push:
@@ -95,12 +100,15 @@ def _describe(look: Look, app: App, sight: Sight) -> Push:
 
 
 def _changed(look: Look, base: str, head: str) -> frozenset[str] | None:
-    """Give the paths that differ between two commits; None when one cannot be had any more."""
+    """Give the paths that differ between two commits.
+
+    None when one of the commits cannot be had any more, or when too many paths differ.
+    """
     try:
         before, after = (_files(look, sha) for sha in (base, head))
     except CheckoutError:
         return None
-    return frozenset(path for path, _, _ in before ^ after)
+    return bounded_paths(path for path, _, _ in before ^ after)
 
 
 def _files(look: Look, sha: str) -> set[tuple[str, int, str]]:

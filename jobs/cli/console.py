@@ -35,6 +35,7 @@ COLOURS = {
     "success": "green",
     "ok": "green",
     "deploying": "yellow",
+    "warning": "yellow",
     "queued": "yellow",
     "failing": "red",
     "failure": "red",

@@ -1,4 +1,4 @@
-"""`keystone deliveries`: what GitHub sent, and what came of it."""
+"""`keystone deliveries`: what GitHub sent, and what came of it; or what was refused."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.console import AsJson, open_to_read, show_json, show_table
 from jobs.cli.walking import Limit, newest
-from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
 from jobs.states import DeliveryOutcome
 from jobs.views import DeliveryView
 
@@ -14,7 +14,7 @@ commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command()
-def deliveries(
+def deliveries(  # noqa: PLR0913 — one for each option
     *,
     repository: Annotated[str | None, typer.Option(help="owner/name on GitHub.")] = None,
     outcome: Annotated[DeliveryOutcome | None, typer.Option(help="What came of it.")] = None,
@@ -23,10 +23,16 @@ def deliveries(
         str | None,
         typer.Option(help="Some part of ref, sender or reason; how GUID or commit begin."),
     ] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="What was refused, and why; alone, or with --json.")
+    ] = False,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show what GitHub sent and what came of it, newest first."""
+    if refused:
+        _show_refused(as_json=as_json)
+        return
     wanted = DeliveryFilter(
         repository=repository, outcome=outcome, event=event, text=text, limit=limit
     )
@@ -38,6 +44,27 @@ def deliveries(
     columns = ("Received", "Outcome", "Event", "Repository", "Ref", "Commit", "By", "Led to", "")
     rows = [_row(view) for view in found.items]
     show_table(columns, rows, empty="Nothing like that has arrived.")
+
+
+def _show_refused(*, as_json: bool) -> None:
+    with open_to_read().database.reading() as session:
+        found = refused_deliveries(session)
+    if as_json:
+        show_json(found)
+        return
+    columns = ("Last", "First", "Count", "Repository", "From", "Refused")
+    rows = [
+        (
+            view.last_at,
+            view.first_at,
+            view.count,
+            view.repository or view.claimed or None,
+            view.address or "several addresses",
+            view.words,
+        )
+        for view in found.items
+    ]
+    show_table(columns, rows, empty="Nothing was refused.")
 
 
 def _row(view: DeliveryView) -> tuple[object, ...]:

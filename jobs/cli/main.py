@@ -28,6 +28,7 @@ from jobs.text import shown_name
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1
+NOT_ALLOWED = "keystone: run this as the user that runs `keystone up` (`sudo`, if that is root)"
 EXIT_HELP = (
     "Exit codes: 0 done · 1 refused, or the deployment did not succeed · 2 wrong usage or settings "
     "· 3 not found · 4 it does not fit the present state · 5 something Keystone needs does not "
@@ -84,6 +85,7 @@ CONTENTS = {
     "rotate-key": Entry(
         "keys", "Seal all stored secrets with a new key; nothing needs to be stopped for it."
     ),
+    "systemd": Entry("systemd", "Run Keystone as a service of systemd: install, show, remove."),
     "migrate": Entry("system", "Bring the database up to the schema this version knows."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
@@ -160,7 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeystoneError as exc:
         for sentence in str(exc).splitlines():
             say(f"keystone: {shown_name(sentence)}", err=True)
+        if isinstance(exc.__cause__, PermissionError):
+            say(NOT_ALLOWED, err=True)
         sys.exit(exit_code(exc))
+    except PermissionError as exc:
+        say(f"keystone: you may not use {shown_name(str(exc.filename))}", err=True)
+        say(NOT_ALLOWED, err=True)
+        sys.exit(EXIT_OTHERWISE)
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; nothing can be told to anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,10 +7,19 @@ import typer
 
 from jobs.cli.output import say
 from jobs.cli.servers import become, without_secrets
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, PlatformError
 from jobs.logs import set_up_logging
+from jobs.part_users import find_users
+from jobs.privileges import CAP_NET_BIND_SERVICE, Rights
 from jobs.redaction import Redactor
-from jobs.router_server import router_command, show_configuration, write_configuration
+from jobs.router_server import (
+    confined_router_command,
+    router_command,
+    show_configuration,
+    wait_for_silence,
+    write_configuration,
+)
+from jobs.run_as import run_as
 from jobs.runtime import open_runtime, open_to_change, open_to_read
 from jobs.settings import Settings, read_settings, split_keys
 
@@ -27,6 +36,9 @@ def router(
         bool,
         typer.Option("--write", help="Write it and the files it names, for a HAProxy of your own."),
     ] = False,
+    confined: Annotated[
+        bool, typer.Option("--confined", hidden=True, help="Started by root: do not stay root.")
+    ] = False,
 ) -> None:
     """Run the router alone.
 
@@ -39,7 +51,9 @@ def router(
         _write(settings)
     else:
         set_up_logging(Redactor(split_keys(settings.secret_key)))
-        become(router_command(open_runtime(settings)), without_secrets(os.environ))
+        wait_for_silence(settings.effective_router_socket)
+        command = _confined(settings) if confined else router_command(open_runtime(settings))
+        become(command, without_secrets(os.environ))
 
 
 def _write(settings: Settings) -> None:
@@ -50,3 +64,20 @@ def _write(settings: Settings) -> None:
         )
     path = write_configuration(open_to_change(settings))
     say(f"{path} is written: start your HAProxy with it, or have it load it again.")
+
+
+def _confined(settings: Settings) -> list[str]:
+    """Have the workers' user write the configuration: root opens no database that others write."""
+    users = find_users()
+    if users is None:
+        raise ConfigurationError("the system users of Keystone's parts are missing: `make setup`")
+    work, web = users.work, users.web
+    writer = Rights(work.uid, web.gid, (work.gid,), (CAP_NET_BIND_SERVICE,))
+
+    def write() -> str:
+        write_configuration(open_runtime(settings), users=users)
+        return ""
+
+    if problem := run_as(writer, write):
+        raise PlatformError(problem)
+    return confined_router_command(settings, users)

@@ -2,12 +2,14 @@
 
 import os
 import secrets
+from pathlib import Path
 
 import typer
 from pydantic import SecretStr
 
 from jobs.build_limits import bound_builds
 from jobs.cli.output import say
+from jobs.docker_login_copy import sources
 from jobs.errors import ConfigurationError, ConflictError, PlatformError
 from jobs.metadata import unblock_metadata
 from jobs.out_of_memory import go_last
@@ -19,10 +21,12 @@ from jobs.redis_server import find_redis_server
 from jobs.rotation import remember_ring
 from jobs.router_server import find_haproxy, is_free
 from jobs.runtime import Runtime, open_runtime
-from jobs.settings import AllSettings, read_settings
+from jobs.separation import Apart, Together, note_users, separate
+from jobs.settings import PREFIX, AllSettings, read_settings, to_environment
 from jobs.sqlite_files import is_sqlite, sqlite_path
 from jobs.states import Role
 from jobs.supervise import claim_identity, programs, supervise, take_over
+from jobs.watched import Watched
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -44,19 +48,15 @@ def up() -> None:
     remember_ring(runtime)
     password = ensure_admin(runtime)
     runtime.database.close()
+    users = separate(settings, os.environ)
+    note_users(settings, users)
     _welcome(settings, password)
+    _tell_of_users(users)
     _prepare_machine(settings, runtime.identity)
-    _forget_admin_password()
-    url = settings.effective_database_url
-    database = sqlite_path(url) if is_sqlite(url) else None
-    supervise(
-        programs(settings),
-        settings.data_dir,
-        lock,
-        claim,
-        mirrors=settings.mirrors_dir,
-        database=database,
-    )
+    watched = _watched(settings, users)
+    watched.login_copy.refresh()
+    _tell_parts(settings)
+    supervise(programs(settings, users), settings.data_dir, lock, claim, watched=watched)
 
 
 def ensure_able(settings: AllSettings) -> None:
@@ -114,6 +114,33 @@ def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
         say("                    This password is not shown again.")
 
 
+def _tell_of_users(users: Apart | Together) -> None:
+    if isinstance(users, Together) and users.reason:
+        say(f"keystone: everything runs as root: {users.reason}; {users.fix}", err=True)
+
+
+def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
+    url = settings.effective_database_url
+    database = sqlite_path(url) if is_sqlite(url) else None
+    if isinstance(users, Together):
+        return Watched(settings.mirrors_dir, database)
+    logins = sources(os.environ, Path.home())
+    return Watched(
+        settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
+    )
+
+
+def _tell_parts(settings: AllSettings) -> None:
+    """Put the settings as they were read into the environment of all that is started from here.
+
+    The files they came from may be legible to nobody but us, and lie where no part of Keystone is.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    settled = settings.model_copy(update={"admin_password": SecretStr("")})
+    os.environ.update(to_environment(settled))
+
+
 def _prepare_machine(settings: AllSettings, identity: str) -> None:
     """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
     go_last()
@@ -122,9 +149,3 @@ def _prepare_machine(settings: AllSettings, identity: str) -> None:
             prepare(settings, identity)
         except PlatformError as exc:
             say(f"keystone: {exc}", err=True)
-
-
-def _forget_admin_password() -> None:
-    """Keep the password out of the environment of all that is started from here."""
-    for name in ("KEYSTONE_ADMIN_PASSWORD", "KEYSTONE_ADMIN_PASSWORD_FILE"):
-        os.environ.pop(name, None)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -38,10 +39,15 @@ class Change:
 
 
 class Sample:
-    """The sample app's repository, on disk."""
+    """The sample app's repository, on disk.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        readers: the number of a group that may read it; None: nobody but its owner.
+    """
+
+    def __init__(self, folder: Path, readers: int | None = None) -> None:
         self._folder = folder
+        self._readers = readers
 
     @property
     def url(self) -> str:
@@ -70,7 +76,17 @@ class Sample:
         (self._folder / "version.txt").write_text(f"version {number}\n")
         self._git("add", "--all")
         self._git("commit", "--quiet", f"--message={message}")
+        self._share()
         return Change(before or NO_COMMIT, self._git("rev-parse", "HEAD"), message)
+
+    def _share(self) -> None:
+        if self._readers is None:
+            return
+        for path in (self._folder, *self._folder.rglob("*")):
+            os.chown(path, -1, self._readers)
+            rights = stat.S_IMODE(path.stat().st_mode)
+            # The group may read what the owner may read, and enter what he may enter.
+            path.chmod(rights | ((rights & (stat.S_IRUSR | stat.S_IXUSR)) >> 3))
 
     def _compile(self) -> None:
         compiler = shutil.which("gcc") or shutil.which("cc")

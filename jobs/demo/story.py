@@ -1,5 +1,6 @@
 """The demo from beginning to end, told as it happens."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.app_input import AppInput
+from jobs.data_ownership import let_in
 from jobs.demo.github import REPOSITORY, deliver_push
 from jobs.demo.house import clear_engine, demo_environment, running
 from jobs.demo.sample import Change, Sample
@@ -19,6 +21,7 @@ from jobs.demo.traffic import Tally, ask, visitors
 from jobs.errors import DeploymentError, PlatformError
 from jobs.folders import ensure_private
 from jobs.models import App
+from jobs.part_users import ROOT, find_users
 from jobs.queries import app_url, deployment_view, webhook_url
 from jobs.records.apps import add_app, remove_app
 from jobs.records.audit import Actor
@@ -55,7 +58,7 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
     Raises:
         KeystoneError: something did not go as it should; everything is stopped then, too.
     """
-    sample = Sample(ensure_private(folder) / "sample")
+    sample = _sample(folder)
     sample.prepare()
     say(f"The sample app's repository is {sample.url}")
     with running(folder, demo_environment(folder, environ)) as chosen:
@@ -74,6 +77,17 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
             clear_engine(keystone, APP)
             keystone.database.close()
     say("Stopped")
+
+
+def _sample(folder: Path) -> Sample:
+    """Give the sample app's repository, which Keystone can read whoever its workers run as."""
+    ensure_private(folder)
+    users = find_users() if os.getuid() == ROOT else None
+    if users is None:
+        return Sample(folder / "sample")
+    for each in (folder.parent, folder):
+        let_in(each, users)
+    return Sample(folder / "sample", users.work.gid)
 
 
 def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr, str]:

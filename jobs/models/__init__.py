@@ -18,7 +18,16 @@ from jobs.models.apps import (
     TokenUse,
 )
 from jobs.models.catch_up import BranchHead, CatchUp
-from jobs.models.deployments import CommitStatus, Delivery, Deployment, Lease, Release, Step
+from jobs.models.deployments import (
+    CommitStatus,
+    Delivery,
+    Deployment,
+    Lease,
+    RefusalCount,
+    RefusedDelivery,
+    Release,
+    Step,
+)
 from jobs.models.keystone import DomainPort, EngineItem, Identity, ItemKind, VaultKey, Vitals
 
 __all__ = [
@@ -40,6 +49,8 @@ __all__ = [
     "ItemKind",
     "Lease",
     "LoginSession",
+    "RefusalCount",
+    "RefusedDelivery",
     "Release",
     "Repository",
     "RepositorySecret",

@@ -25,6 +25,7 @@ from jobs.states import (
     DeploymentState,
     GitHubState,
     Kind,
+    Refusal,
     StepName,
     StepState,
     Trigger,
@@ -54,6 +55,36 @@ class Delivery(SQLModel, table=True):
     commit_sha: str = Field(default="", max_length=64)
     sender: str = Field(default="", sa_type=ShownName(200))
     received_at: datetime = Field(default_factory=now, index=True)
+
+
+class RefusedDelivery(SQLModel, table=True):
+    """POSTs to the webhook that were refused alike: in the name of one repository, from one place.
+
+    What stands here is the claim of whoever sent them. `jobs.records.refusals` bounds the rows.
+    """
+
+    __tablename__ = "refused_deliveries"
+
+    id: int | None = Field(default=None, primary_key=True)
+    # The configured repository that was claimed; None: another one, or none at all.
+    repository_id: int | None = Field(
+        default=None, foreign_key="repositories.id", index=True, ondelete="CASCADE"
+    )
+    claimed: str = Field(default="", max_length=201)  # "owner/name", as it was claimed last
+    address: str = Field(default="", max_length=64)  # empty: several, counted together
+    reason: Refusal = Field(sa_type=WordColumn(Refusal))
+    count: int = Field(default=0, sa_type=BigInteger)
+    first_at: datetime = Field(default_factory=now)
+    last_at: datetime = Field(default_factory=now)
+
+
+class RefusalCount(SQLModel, table=True):
+    """How many POSTs to the webhook were refused for a reason since Keystone was set up."""
+
+    __tablename__ = "refusal_counts"
+
+    reason: str = Field(primary_key=True, max_length=32)
+    count: int = Field(default=0, sa_type=BigInteger)
 
 
 class Release(SQLModel, table=True):
@@ -87,6 +118,8 @@ class Deployment(SQLModel, table=True):
         UniqueConstraint("app_id", "body_sha256"),
         # What lists walk backwards.
         Index("ix_deployments_app", "app_id", "id"),
+        # The last deployment of a ref, or that there is none: asked while nobody else can write.
+        Index("ix_deployments_app_ref", "app_id", "ref", "id"),
         Index("ix_deployments_app_state", "app_id", "state", "id"),
         Index("ix_deployments_app_trigger", "app_id", "trigger", "id"),
         Index("ix_deployments_state", "state", "id"),

@@ -14,7 +14,7 @@ from jobs.records.deliveries import CATCHING_UP
 from jobs.records.deployments import Request, replace_running, request
 from jobs.records.pushes import asked_for_since, rule_of
 from jobs.states import DeploymentState, OnNewPush, Trigger
-from jobs.triggers import BRANCH_PREFIX, Deploy, Push, decide
+from jobs.triggers import BRANCH_PREFIX, Deploy, Judgement
 
 AFTER_FAILURE = timedelta(minutes=1)
 
@@ -168,13 +168,18 @@ def note_head(session: Session, app_id: int, ref: str, head: str, *, seen_at: da
     row.ref, row.commit_sha, row.seen_at = ref, head, seen_at
 
 
-def queue_head(session: Session, app_id: int, push: Push) -> Deployment | None:
-    """Queue the missed push of a branch's head, unless it has become known meanwhile."""
+def queue_head(session: Session, app_id: int, judgement: Judgement) -> Deployment | None:
+    """Queue the missed push of a branch's head, unless it has become known meanwhile.
+
+    Raises:
+        RulesChangedError: the app asks something else of a push by now; see `Judgement.settle`.
+    """
+    push = judgement.push
     app = session.get(App, app_id)
     if app is None:
         return None
     is_missed = judge_head(sight_of(session, app, push.commit_sha)) == Deploy()
-    if not is_missed or decide(push, rule_of(app)) != Deploy():
+    if not is_missed or judgement.on([rule_of(app)]) != [Deploy()]:
         return None
     wanted = Request(
         trigger=Trigger.CATCH_UP,

@@ -19,7 +19,7 @@ from jobs.records.audit import Actor, Tag, note
 from jobs.records.deployments import Request, replace_running, request, supersede
 from jobs.records.pushes import Missed, caught_up, newer_push, rule_of, why_not
 from jobs.states import DeliveryOutcome, OnNewPush, Trigger
-from jobs.triggers import Ignored, Push, decide
+from jobs.triggers import Ignored, Judgement, Push
 
 CATCHING_UP = Actor("keystone", "catch-up")
 
@@ -53,9 +53,14 @@ def write_down(
 
 
 def accept_push(
-    session: Session, envelope: Envelope, push: Push, *, missed: Missed | None = None
+    session: Session, envelope: Envelope, judgement: Judgement, *, missed: Missed | None = None
 ) -> Receipt:
-    """Keep a push and queue the deployments it asks for; only the first time, if it was missed."""
+    """Keep a push and queue the deployments it asks for; only the first time, if it was missed.
+
+    Raises:
+        RulesChangedError: an app asks something else of a push by now; see `Judgement.settle`.
+    """
+    push = judgement.push
     repository = session.get_one(Repository, envelope.repository_id)
     if missed is not None and on_record(session, repository, [envelope.guid]):
         return Receipt(DeliveryOutcome.DUPLICATE, "it has arrived meanwhile")
@@ -64,7 +69,7 @@ def accept_push(
         select(App).where(App.repository_id == repository.id).order_by(App.name)
     ).all()
     earlier = _earlier_deployments(session, apps, envelope, push)
-    wanted, reasons = _judge(session, push, [a for a in apps if a.id not in earlier], missed)
+    wanted, reasons = _judge(session, judgement, [a for a in apps if a.id not in earlier], missed)
     if not wanted:
         return _nothing_to_do(session, envelope, push, apps, earlier, reasons)
     delivery = _row(envelope, DeliveryOutcome.QUEUED, "; ".join(reasons), push)
@@ -87,14 +92,15 @@ def on_record(session: Session, repository: Repository, guids: Collection[str]) 
 
 
 def _judge(
-    session: Session, push: Push, apps: Sequence[App], missed: Missed | None
+    session: Session, judgement: Judgement, apps: Sequence[App], missed: Missed | None
 ) -> tuple[list[App], list[str]]:
     wanted, reasons = [], [missed.why] if missed else []
-    for app in apps:
-        match decide(push, rule_of(app)):
+    verdicts = judgement.on([rule_of(app) for app in apps])
+    for app, verdict in zip(apps, verdicts, strict=True):
+        match verdict:
             case Ignored(reason):
                 reasons.append(reason)
-            case _ if missed and (reason := why_not(session, app, push, missed)):
+            case _ if missed and (reason := why_not(session, app, judgement.push, missed)):
                 reasons.append(reason)
             case _:
                 wanted.append(app)
@@ -131,9 +137,8 @@ def _earlier_deployments(
         ),
     )
     found = {row.app_id: row for row in session.exec(statement).all()}
-    for app in apps:
-        if app.id not in found and (row := caught_up(session, app, push)) is not None:
-            found[row.app_id] = row
+    others = [app for app in apps if app.id not in found]
+    found |= {row.app_id: row for row in caught_up(session, others, push)}
     for row in found.values():
         if row.trigger is Trigger.CATCH_UP:
             _complete(row, envelope, push)

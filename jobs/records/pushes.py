@@ -1,13 +1,14 @@
 """How a push stands to the deployments an app has: told of already, overtaken, or news."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, or_, select
 
-from jobs.models import App, Deployment, Release
+from jobs.models import App, Deployment, Release, Repository
 from jobs.states import PUSHES, DeploymentState, Trigger
-from jobs.triggers import Order, Push, Rule, compare
+from jobs.triggers import Judgement, Order, Push, Rule, compare
 
 ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
 
@@ -27,10 +28,24 @@ def rule_of(app: App) -> Rule:
         app=app.name,
         branch=app.branch,
         auto_deploy=app.auto_deploy,
-        skip_phrases=app.skip_phrases,
-        watch_paths=app.watch_paths,
+        skip_phrases=tuple(app.skip_phrases),
+        watch_paths=tuple(app.watch_paths),
         tag_pattern=app.tag_pattern,
     )
+
+
+def judge(session: Session, push: Push) -> Judgement:
+    """Judge a push by the rules of all apps whose repository it may be for, as they are now.
+
+    The push only claims to be of a repository. That decides nothing here: rules that turn out to be
+    needed and were not read are judged later (`Judgement.settle`).
+    """
+    claimed = or_(
+        col(Repository.github_id) == push.github_id,
+        col(Repository.name_key) == push.full_name.lower(),
+    )
+    apps = select(App).join(Repository, col(App.repository_id) == col(Repository.id)).where(claimed)
+    return Judgement(push, map(rule_of, session.exec(apps)))
 
 
 def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
@@ -52,16 +67,17 @@ def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
     return latest if compare(push.pushed_at, latest.pushed_at) is Order.OLDER else None
 
 
-def caught_up(session: Session, app: App, push: Push) -> Deployment | None:
-    """Find the deployment that caught up on this push before it arrived.
+def caught_up(session: Session, apps: Sequence[App], push: Push) -> list[Deployment]:
+    """Find the deployments, one of an app at most, that caught up on this push before it arrived.
 
-    It must be the last one of its ref: after another one, the same commit is another push. What was
-    pushed before this, and arrived between the two, does not count: it is not deployed any more.
+    Each must be the last one of its ref: after another one, the same commit is another push. What
+    was pushed before this, and arrived between the two, does not count: it is not deployed any
+    more. All apps are asked by one statement, since nobody else can write meanwhile.
     """
-    statement = (
-        select(Deployment)
+    last_of_app = (
+        select(Deployment.id)
         .where(
-            Deployment.app_id == app.id,
+            col(Deployment.app_id) == col(App.id),
             Deployment.ref == push.ref,
             col(Deployment.trigger).in_(PUSHES),
             Deployment.state != DeploymentState.SUPERSEDED,
@@ -73,12 +89,20 @@ def caught_up(session: Session, app: App, push: Push) -> Deployment | None:
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)
+        .correlate(App)
+        .scalar_subquery()
     )
-    last = session.exec(statement).first()
-    if last is None or last.trigger is not Trigger.CATCH_UP or last.body_sha256 is not None:
-        return None
-    is_it = last.commit_sha == push.commit_sha and last.pushed_at in {None, push.pushed_at}
-    return last if is_it else None
+    last = select(last_of_app).where(col(App.id).in_([app.id for app in apps]))
+    found = session.exec(
+        select(Deployment).where(
+            col(Deployment.id).in_(last),
+            Deployment.trigger == Trigger.CATCH_UP,
+            col(Deployment.body_sha256).is_(None),
+            Deployment.commit_sha == push.commit_sha,
+            or_(col(Deployment.pushed_at).is_(None), Deployment.pushed_at == push.pushed_at),
+        )
+    )
+    return list(found)
 
 
 def why_not(session: Session, app: App, push: Push, missed: Missed) -> str:

@@ -9,6 +9,7 @@ from jobs.models import User
 from jobs.records.access import (
     check_password,
     find_user,
+    hash_password,
     is_as_it_was,
     note_failed_login,
     session_view,
@@ -58,10 +59,11 @@ def _change(call: Call[PasswordInput]) -> None:
         user = find_user(session, name)
     _ensure_known(call, user)
     cookie = cookie_of(call.request, call.settings)
+    password = hash_password(name, call.given.password)
     with call.writing() as session:
         if not is_as_it_was(session, user):
             raise AccessError("the password was changed meanwhile; log in again")
-        set_password(session, name, call.given.password, call.actor, keep=cookie)
+        set_password(session, name, password, call.actor, keep=cookie)
 
 
 def _ensure_known(call: Call[PasswordInput], user: User) -> None:

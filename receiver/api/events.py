@@ -10,14 +10,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.access import is_still_known
+from receiver.api.streams import Stream, Streams
 from receiver.changes import Changes
-from receiver.routing import Call
+from receiver.routing import Call, visitor_of
 from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
 from receiver.tails import RETRY_MS, Tail, Tails
 
@@ -35,7 +36,8 @@ async def follow_deployment(call: Call[FollowQuery]) -> Response:
 
     `Last-Event-ID` (or `offset`) says where in the log to begin. Coming back to what is over and
     read to its end is answered 204, which tells a browser to stop. An event `ping` comes every 10
-    seconds, without an id: whoever hears nothing for longer has lost the connection.
+    seconds, without an id: whoever hears nothing for longer has lost the connection. Of one visitor
+    there are at most 20 streams (429), and 200 in all (503).
     """
     tails: Tails = call.request.app.state.tails
     tail = tails.of(call.id())
@@ -52,15 +54,17 @@ async def follow_everything(call: Call[object]) -> Response:
 
     It says nothing of what has changed; whoever wants to know asks for what he shows. One comes at
     least every minute, for what changes by mere time. An event `ping` comes every 10 seconds,
-    without an id: whoever hears nothing for longer has lost the connection.
+    without an id: whoever hears nothing for longer has lost the connection. Of one visitor there
+    are at most 20 streams (429), and 200 in all (503).
     """
     changes: Changes = call.request.app.state.changes
     return _stream(call, _changed(changes))
 
 
 def _stream(call: Call[Any], events: AsyncGenerator[Told]) -> Response:
+    streams: Streams = call.request.app.state.streams
     heard = _while_known(call.request, events)
-    return EventSourceResponse(heard, ping=PING_S, ping_message_factory=_ping)
+    return Stream(heard, streams, visitor_of(call), ping_s=PING_S)
 
 
 async def _while_known(request: Request, events: AsyncGenerator[Told]) -> AsyncIterator[Told]:
@@ -74,11 +78,6 @@ async def _while_known(request: Request, events: AsyncGenerator[Told]) -> AsyncI
                     return
                 asked = clock()
             yield event
-
-
-def _ping() -> ServerSentEvent:
-    # Without data a browser would drop the event.
-    return ServerSentEvent("alive", event="ping")
 
 
 def _resumed_offset(call: Call[FollowQuery]) -> int | None:

@@ -1,9 +1,9 @@
 """/api/deliveries and /api/audit: what GitHub sent, and who did what."""
 
 from jobs.audit_trail import AuditFilter, audit_page
-from jobs.deliveries import DeliveryFilter, delivery_page
-from jobs.views import AuditEventView, DeliveryView, Page
-from receiver.routing import Call
+from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
+from jobs.views import AuditEventView, DeliveryView, Page, RefusedDeliveryView
+from receiver.routing import Call, Nothing
 from receiver.schemas import AuditQuery, DeliveryQuery
 
 
@@ -11,6 +11,16 @@ def list_deliveries(call: Call[DeliveryQuery]) -> Page[DeliveryView]:
     """List what GitHub sent and what came of it, newest first."""
     with call.reading() as session:
         return delivery_page(session, DeliveryFilter(**call.given.model_dump()))
+
+
+def list_refused_deliveries(call: Call[Nothing]) -> Page[RefusedDeliveryView]:
+    """List what was sent to the webhook and refused, those that are alike together.
+
+    Deliveries in the name of a configured repository come first. Nothing here is proven: anybody
+    may send a delivery, in anybody's name. It takes up to 5 seconds until one is on the list.
+    """
+    with call.reading() as session:
+        return refused_deliveries(session)
 
 
 def list_audit_events(call: Call[AuditQuery]) -> Page[AuditEventView]:

@@ -16,9 +16,9 @@ from sqlmodel import Session, col, select
 from starlette.responses import Response
 
 from jobs.database import Database
-from jobs.models import CommitStatus, Delivery, Deployment, Step, now
+from jobs.models import CommitStatus, Delivery, Deployment, RefusalCount, Step, now
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
-from jobs.states import DeliveryOutcome, DeploymentState, Trigger
+from jobs.states import DeliveryOutcome, DeploymentState, Refusal, Trigger
 from receiver.routing import Call, Nothing
 
 SECONDS_A_DAY = 86400
@@ -34,6 +34,7 @@ class KeystoneCollector(Collector):
         """Give the metrics."""
         with self._database.reading() as session:
             yield _deliveries(session)
+            yield _refused(session)
             yield _deployments(session)
             yield _recoveries(session)
             yield _steps(session, is_sqlite=self._database.is_sqlite)
@@ -49,6 +50,16 @@ def _deliveries(session: Session) -> Metric:
     )
     for outcome in DeliveryOutcome:
         family.add_metric([outcome], counts.get(outcome, 0))
+    return family
+
+
+def _refused(session: Session) -> Metric:
+    counts = dict(session.exec(select(RefusalCount.reason, RefusalCount.count)).all())
+    family = CounterMetricFamily(
+        "keystone_deliveries_refused", "Deliveries refused, by the reason", labels=["reason"]
+    )
+    for reason in Refusal:
+        family.add_metric([reason], counts.get(reason, 0))
     return family
 
 

@@ -7,6 +7,7 @@ from jobs.records.access import (
     change_user,
     end_sessions,
     find_user,
+    hash_password,
     remove_user,
     session_view,
     sessions_of,
@@ -29,9 +30,10 @@ def list_users(call: Call[Nothing]) -> Page[UserView]:
 def create_user(call: Call[UserInput]) -> UserView:
     """Make a user."""
     given = call.given
+    password = hash_password(given.name, given.password)
     with call.writing() as session:
         user = add_user(
-            session, name=given.name, role=given.role, password=given.password, actor=call.actor
+            session, name=given.name, role=given.role, password=password, actor=call.actor
         )
         session.flush()
         return user_view(user)
@@ -42,17 +44,17 @@ def update_user(call: Call[UserChange]) -> UserView:
 
     A new role counts from the user's next request on. The last admin stays one: 409.
     """
-    name = call.name()
+    name, given = call.name(), call.given.password
+    password = None if given is None else hash_password(name, given)
     with call.writing() as session:
+        if password is not None:
+            set_password(session, name, password, call.actor)
         _change(session, name, call)
         return user_view(find_user(session, name))
 
 
 def _change(session: Session, name: str, call: Call[UserChange]) -> None:
     role, disabled = call.given.role, call.given.disabled
-    # The password first: hashing it takes long, and must not hold the database.
-    if call.given.password is not None:
-        set_password(session, name, call.given.password, call.actor)
     if role is not None or disabled is not None:
         change_user(session, name, role=role, disabled=disabled, actor=call.actor)
 

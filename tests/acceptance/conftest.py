@@ -4,8 +4,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.acceptance.keystone import Keystone
+from tests.acceptance.keystone import ADMIN_PASSWORD, Keystone
 from tests.acceptance.machine import Machine
+from tests.apart import Place, installed
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 
@@ -29,11 +30,16 @@ def github() -> Iterator[GitHubApi]:
 
 
 @pytest.fixture(scope="session")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
+def place() -> Iterator[Place]:
+    """Where Keystone is installed: for root, where its parts can run as users of their own."""
+    with installed() as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A running Keystone, which must leave nothing behind; each module has apps of its own."""
-    yield from running(request, Keystone(tmp_path_factory.mktemp("up"), github_api_url=github.url))
+    yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +48,23 @@ def machine(keystone: Keystone) -> Iterator[Machine]:
     machine = Machine(keystone)
     yield machine
     machine.close()
+
+
+def prepared(
+    place: Place,
+    github: GitHubApi,
+    *,
+    catch_up_minutes: int = 0,
+    admin_password: str = ADMIN_PASSWORD,
+) -> Keystone:
+    """Make a Keystone that is yet to be started, with a folder of its own."""
+    return Keystone(
+        place.make_folder("up"),
+        github_api_url=github.url,
+        catch_up_minutes=catch_up_minutes,
+        admin_password=admin_password,
+        program=place.keystone,
+    )
 
 
 def running(request: pytest.FixtureRequest, made: Keystone) -> Iterator[Keystone]:

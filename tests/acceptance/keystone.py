@@ -66,6 +66,7 @@ class Keystone:
         github_api_url: str,
         catch_up_minutes: int = 0,
         admin_password: str = ADMIN_PASSWORD,
+        program: Path | None = None,
     ) -> None:
         web_port, *app_ports = free_ports(1 + APP_PORTS)
         self.folder = folder
@@ -75,6 +76,7 @@ class Keystone:
         self.ports = range(app_ports[0], app_ports[-1] + 1)
         self.token = ""
         self._admin_password = admin_password
+        self._program = program or Path(sys.executable).with_name("keystone")
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -124,7 +126,7 @@ class Keystone:
         """Run `keystone up` and wait until it can accept pushes."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [_program(), "up"],
+                [self._program, "up"],
                 cwd=self.folder,
                 env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": self._admin_password},
                 stdin=subprocess.DEVNULL,
@@ -301,7 +303,7 @@ class Keystone:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of `keystone`, and give its output and exit code."""
         return subprocess.run(
-            [_program(), *arguments],
+            [self._program, *arguments],
             cwd=self.folder,
             env={**self._environment, **environment},
             input=stdin,
@@ -386,7 +388,3 @@ def _stands_by(pid: int) -> bool:
         return Path(f"/proc/{pid}/comm").read_text().strip() == standby.NAME
     except OSError:
         return False
-
-
-def _program() -> str:
-    return str(Path(sys.executable).parent / "keystone")

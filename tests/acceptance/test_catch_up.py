@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.acceptance.conftest import RUNNING, TOKEN
+from tests.acceptance.conftest import RUNNING, TOKEN, prepared
 from tests.acceptance.keystone import OVER, Json, Keystone, until
 from tests.acceptance.project import Project, add_project
+from tests.apart import Place
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 
@@ -17,12 +17,9 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
+def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone that looks for missed pushes; the others' tests commit before they push."""
-    folder: Path = tmp_path_factory.mktemp("catching-up")
-    made = Keystone(folder, github_api_url=github.url, catch_up_minutes=10)
+    made = prepared(place, github, catch_up_minutes=10)
     request.node.stash[RUNNING] = made
     with made:
         yield made

@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.acceptance.conftest import running
+from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, children_of, until
 from tests.acceptance.project import Nap, Project, add_project
+from tests.apart import Place
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 
@@ -27,11 +28,9 @@ TAKEN_WITHIN_S = 10.0
 
 
 @pytest.fixture(scope="module")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
+def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone of its own, to be killed."""
-    yield from running(request, Keystone(tmp_path_factory.mktemp("up"), github_api_url=github.url))
+    yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="module")

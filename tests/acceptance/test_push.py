@@ -149,7 +149,7 @@ def test_a_container_that_crashes_is_started_again(first: Json, web: Project) ->
 def test_the_data_directory_is_closed_to_other_users(first: Json, keystone: Keystone) -> None:
     assert first["state"] == "success"
     for path in (keystone.data_dir, *_secret_files(keystone.data_dir)):
-        assert path.stat().st_mode & 0o077 == 0, path
+        assert path.stat().st_mode & 0o007 == 0, path
 
 
 def _secret_files(data_dir: Path) -> list[Path]:

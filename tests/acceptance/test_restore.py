@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import running
+from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.project import Project, add_project
+from tests.apart import Place
 from tests.githubapi import GitHubApi
 from tests.gitserver import GitServer
 
@@ -19,11 +20,9 @@ REACHED_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
+def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone of its own, to be lost."""
-    yield from running(request, Keystone(tmp_path_factory.mktemp("up"), github_api_url=github.url))
+    yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="module")

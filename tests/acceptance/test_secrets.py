@@ -27,9 +27,10 @@ import pytest
 from jobs.text import bare
 from receiver.routing import Endpoint
 from receiver.table import ENDPOINTS, EVENTS
-from tests.acceptance.conftest import running
+from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, until
 from tests.acceptance.project import Project, add_project, building
+from tests.apart import Place
 from tests.githubapi import GitHubApi
 from tests.gitserver import Executable, GitServer
 from tests.images import app_files, web_binary
@@ -146,14 +147,9 @@ def github() -> Iterator[GitHubApi]:
 
 
 @pytest.fixture(scope="module")
-def keystone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, github: GitHubApi
-) -> Iterator[Keystone]:
+def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
     """A Keystone that is given only what was planted."""
-    made = Keystone(
-        tmp_path_factory.mktemp("up"), github_api_url=github.url, admin_password=ADMIN_PASSWORD
-    )
-    yield from running(request, made)
+    yield from running(request, prepared(place, github, admin_password=ADMIN_PASSWORD))
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,25 @@ def test_only_the_benchmarks_need_wrk(bare: Path) -> None:
     assert "chromium" in told
 
 
+def with_users(folder: Path, known: str) -> str:
+    """Give a PATH of root's on a machine that knows some users, and writes down whom it makes."""
+    script(folder / "id", "echo 0")
+    script(folder / "getent", f'case " {known} " in *" $2 "*) exit 0 ;; esac; exit 2')
+    script(folder / "useradd", f'echo "$*" >>{folder}/made')
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_root_is_told_of_the_users_that_are_made_for_keystones_parts(tmp_path: Path) -> None:
+    done = set_up("run", with_users(tmp_path, known="keystone"))
+    assert (done.returncode, done.stderr) == (0, "")
+    made = ["keystone-web", "keystone-redis", "keystone-router"]
+    assert done.stdout.splitlines() == [f"setup: making the system user {name}" for name in made]
+    asked = (tmp_path / "made").read_text().splitlines()
+    assert [line.split()[-1] for line in asked] == made
+    for line in asked:
+        assert {"--system", "--no-create-home", "/usr/sbin/nologin"} <= set(line.split())
+
+
 @pytest.mark.parametrize("name", [".setup/machine.sh", ".setup/environment.sh", ".ci/run"])
 def test_the_scripts_are_plain_shell_and_can_be_run(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)

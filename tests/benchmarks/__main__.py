@@ -2,7 +2,17 @@
 
 import sys
 
-from tests.benchmarks import hostile, pages, push_to_live, receiver, refusals, soak, swaps, viewers
+from tests.benchmarks import (
+    hostile,
+    pages,
+    push_to_live,
+    receiver,
+    refusals,
+    soak,
+    swaps,
+    viewers,
+    worst_pushes,
+)
 
 BENCHMARKS = {
     "hostile": hostile.run,
@@ -13,6 +23,7 @@ BENCHMARKS = {
     "soak": soak.run,
     "swaps": swaps.run,
     "viewers": viewers.run,
+    "worst_pushes": worst_pushes.run,
 }
 
 if __name__ == "__main__":

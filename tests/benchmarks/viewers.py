@@ -5,12 +5,13 @@ each asking for what a page asks for. A line carries the moment it was written a
 """
 
 import asyncio
+import math
 import os
 import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from jobs.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings, read_settings
 from jobs.states import DeploymentState, Role
 from jobs.web_server import web_command
+from receiver.api.streams import MOST_OF_ONE
 from tests.benchmarks.tables import median, ms, percentile, say, show
 from tests.builders import make_app, make_deployment, make_token
 from tests.haproxy import free_ports
@@ -66,13 +68,14 @@ def measure(folder: Path, *, viewers: int, seconds: float) -> Watched:
     runtime = open_runtime(read_settings(WebSettings, environ))
     make_app(runtime)
     deployment = make_deployment(runtime, state=DeploymentState.RUNNING).id or 0
-    token = make_token(runtime, name="eyes", role=Role.VIEWER)
+    # So many people, as one may follow so many streams and no more.
+    names = [f"eyes-{number}" for number in range(math.ceil(viewers / MOST_OF_ONE))]
+    tokens = [make_token(runtime, name=name, role=Role.VIEWER) for name in names]
+    requests = [_request(deployment, tokens[number % len(tokens)]) for number in range(viewers)]
     try:
         with web_process(runtime, environ, port) as pid:
             log = log_path(runtime.settings.logs_dir, deployment)
-            return asyncio.run(
-                _watch(pid, _request(deployment, token), port, log, viewers, seconds)
-            )
+            return asyncio.run(_watch(pid, requests, port, log, seconds))
     finally:
         runtime.database.close()
 
@@ -111,10 +114,10 @@ def _request(deployment: int, token: str) -> bytes:
 
 
 async def _watch(
-    pid: int, request: bytes, port: int, path: Path, viewers: int, seconds: float
+    pid: int, requests: Sequence[bytes], port: int, path: Path, seconds: float
 ) -> Watched:
     seen, lines = Watched(), round(seconds * LINES_A_SECOND)
-    watching = [asyncio.create_task(_view(port, request, lines, seen)) for _ in range(viewers)]
+    watching = [asyncio.create_task(_view(port, request, lines, seen)) for request in requests]
     await asyncio.sleep(2)  # all have come, and what is measured is the watching
     log = DeploymentLog(path, Redactor())
     spent, begun = _cpu_s(pid), time.monotonic()

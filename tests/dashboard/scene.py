@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from jobs.logs import log_path
-from jobs.models import App, Deployment, Release, now
+from jobs.models import App, Deployment, RefusedDelivery, Release, now
 from jobs.states import (
     ContainerState,
     DeliveryOutcome,
@@ -17,6 +17,7 @@ from jobs.states import (
     GitHubState,
     Kind,
     OnNewPush,
+    Refusal,
     StepName,
     StepState,
     Trigger,
@@ -88,6 +89,7 @@ def set_scene(session: Session, logs_dir: Path) -> Scene:
     running = _running(session, shop)
     failed = _failed(session, web)
     _deliveries(session, web, running, failed)
+    _refused(session, docs)
     _environment(session, web)
     _events(session, running, rolled_back)
     for deployment in (running, failed, succeeded, rolled_back):
@@ -167,6 +169,27 @@ def _superseded(session: Session, app: App) -> Deployment:
     )
     deployment.started_at = None
     return deployment
+
+
+def _refused(session: Session, app: App) -> None:
+    """Add deliveries that were refused: GitHub's own, and a stranger's."""
+    session.add(
+        RefusedDelivery(
+            repository_id=app.repository_id,
+            claimed="octo/docs",
+            address="140.82.112.7",
+            reason=Refusal.TOO_SLOW,
+            count=2,
+        )
+    )
+    session.add(
+        RefusedDelivery(
+            claimed="eve/unknown",
+            address="2001:db8:7::/64",
+            reason=Refusal.UNKNOWN_REPOSITORY,
+            count=14_000,
+        )
+    )
 
 
 def _environment(session: Session, app: App) -> None:

@@ -224,6 +224,22 @@ def test_an_answer_that_is_an_error_is_said_while_events_still_come(
     expect(tab.locator(".lost")).to_be_empty()
 
 
+def test_a_page_whose_stream_is_refused_asks_until_there_is_room(
+    tab: Page, site: str, scene: Scene, database: Database, door: Door, news: News
+) -> None:
+    full = {"error": {"code": "rate_limited", "message": "ada follows 20 streams already"}}
+    door.changes = lambda: JSONResponse(full, 429, {"retry-after": "10"})
+    tab.goto(f"{site}/apps/docs")
+    with database.writing() as session:
+        docs = find_app(session, "docs")
+        docs.container_state = ContainerState.EXITED
+        docs.container_reason = "its container exited with code 9"
+    expect(tab.get_by_text("its container exited with code 9").first).to_be_visible()
+    expect(tab.locator(".lost")).to_be_empty()
+    door.changes = news.stream
+    wait_until(tab, lambda: news.listening == 1)
+
+
 def test_an_app_that_is_removed_is_gone_and_its_page_stops(
     tab: Page, site: str, scene: Scene, database: Database, news: News
 ) -> None:

@@ -16,8 +16,9 @@ from dashboard.views.login import safe_next
 from jobs.database import Database
 from jobs.errors import StorageError
 from jobs.logs import log_path
+from jobs.models import RefusedDelivery
 from jobs.settings import Settings
-from jobs.states import ContainerState, DeploymentState, Kind, Role, StepState, Trigger
+from jobs.states import ContainerState, DeploymentState, Kind, Refusal, Role, StepState, Trigger
 from tests.dashboard import rows
 from tests.dashboard.scene import BUILD_FAILED, Scene
 from tests.dashboard.site import ADA, Door, page
@@ -237,6 +238,27 @@ def test_deliveries_show_what_was_answered_and_why(client: TestClient, scene: Sc
     assert "the commit message says [skip ci]" in html
     assert f'href="/deployments/{scene.failed}"' in html
     assert "202" in html
+
+
+def test_deliveries_that_were_refused_are_told_apart(
+    client: TestClient, scene: Scene, database: Database
+) -> None:
+    with database.writing() as session:
+        wrong = RefusedDelivery(
+            repository_id=1,
+            claimed="octo/api",
+            address="140.82.112.9",
+            reason=Refusal.WRONG_SIGNATURE,
+            count=12,
+        )
+        session.add(wrong)
+    html = page(client, "/deliveries")
+    table = html[html.index("Refused (") :]
+    assert "signed with another secret" in table.lower()
+    assert table.index("140.82.112.9") < table.index("eve/unknown")
+    assert ">12<" in table
+    overview = page(client, "/")
+    assert "12 deliveries in its name were refused, the last one signed with another" in overview
 
 
 def test_deliveries_are_paged(client: TestClient, database: Database) -> None:

@@ -16,6 +16,7 @@ import httpx2
 from tests.acceptance.belongings import LABEL, Belongings
 from tests.acceptance.keystone import Keystone, children_of, parent_of, until
 from tests.acceptance.project import Project, add_project
+from tests.apart import installed
 from tests.faults.engine import OwnEngine
 from tests.faults.records import Records
 from tests.faults.visitors import Visitors, visited
@@ -85,8 +86,10 @@ class Holdings(Belongings):
 class BreakableKeystone(Keystone):
     """A Keystone on the engine of its choice."""
 
-    def __init__(self, folder: Path, *, github_api_url: str, engine: str = "") -> None:
-        super().__init__(folder, github_api_url=github_api_url)
+    def __init__(
+        self, folder: Path, *, github_api_url: str, program: Path, engine: str = ""
+    ) -> None:
+        super().__init__(folder, github_api_url=github_api_url, program=program)
         self._engine = engine
         # Not on the disk that fills up.
         self.log_file = folder.with_suffix(".log")
@@ -184,9 +187,11 @@ class House:
         """Find all but `keystone up`, its parts and what stands by for them: git above all."""
         up = self.keystone.pid
         parts = children_of(up)
-        at_work = {child for part in parts for child in children_of(part, at_work=True)}
+        # A router that root has started serves in a child of its own.
+        serving = {child for part in self.keystone.parts("router") for child in children_of(part)}
+        at_work = {child for part in parts for child in children_of(part, at_work=True)} - serving
         # Git is told nothing of the data directory when it only speaks to the server.
-        marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts}
+        marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts, *serving}
         return [
             f"the process {process.pid}, {process.arguments[:6]}"
             for process in processes()
@@ -205,7 +210,11 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
         git = stack.enter_context(GatedGitServer(folder.with_suffix(".git"), token=TOKEN))
         github = stack.enter_context(GitHubApi(token=TOKEN))
         where = engine.url if engine else ""
-        keystone = BreakableKeystone(folder, github_api_url=github.url, engine=where)
+        # For root it is where the parts of Keystone run as users of their own.
+        program = stack.enter_context(installed()).keystone
+        keystone = BreakableKeystone(
+            folder, github_api_url=github.url, program=program, engine=where
+        )
         stack.enter_context(keystone)
         holdings = keystone.belongings()
         stack.callback(holdings.close)
@@ -238,9 +247,10 @@ def _clear(keystone: Keystone, holdings: Holdings, apps: Sequence[str]) -> None:
 def _disk() -> Iterator[Path]:
     """Give a folder that is a small disk of its own; needs root."""
     with tempfile.TemporaryDirectory(prefix="ks-") as outside:
+        Path(outside).chmod(0o755)
         folder = Path(outside) / "up"
         folder.mkdir()
-        options = f"size={DISK_MB}m,mode=0700"
+        options = f"size={DISK_MB}m,mode=0755"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
         try:
             yield folder

@@ -3,18 +3,28 @@
 import os
 import re
 import signal
+import socket
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from docker.models.containers import Container
 from redis import Redis
 
+from receiver.connections import raise_file_limit
 from tests.acceptance.keystone import parent_of, until
 from tests.faults.engine import LIVE_RESTORE, OwnEngine
 from tests.faults.house import House
@@ -31,6 +41,7 @@ MET_WITHIN_S = 45.0  # somebody who hangs gives up after 10 s
 ENDS_WITHIN_S = 60.0
 KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
 LONG_PAUSE_S = 120.0
+STREAMS, HEADS, BODIES = 799, 830, 300
 SWEPT_WITHIN_S = 8.0  # the watcher does it every five seconds
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
@@ -174,6 +185,38 @@ def _send(number: signal.Signals, pid: int) -> None:
         raise MissedError(f"the process {pid} has ended by itself") from None
 
 
+# --- Who comes to the web process ------------------------------------------------------------
+
+
+@contextmanager
+def web_crowded(house: House, _moment: Moment) -> Iterator[None]:
+    """Hold as many streams, half-sent heads and half-sent deliveries as can be had meanwhile.
+
+    From one address, which is also the one that pushes come from.
+    """
+    keystone = house.keystone
+    stream = (
+        f"GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {keystone.token}\r\n\r\n"
+    )
+    begun = "POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    signed = f"X-Hub-Signature-256: sha256={'0' * 64}\r\nContent-Length: 1000000\r\n\r\n{{"
+    raise_file_limit()
+    with ExitStack() as crowd:
+        for data, count in ((stream, STREAMS), (begun, HEADS), (begun + signed, BODIES)):
+            for _ in range(count):
+                crowd.enter_context(_held(keystone.url, data.encode()))
+        yield
+
+
+def _held(url: str, data: bytes) -> AbstractContextManager[socket.socket]:
+    """Connect, send something and read nothing; it may have to make way at once."""
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname or "", address.port or 0), 30)
+    with suppress(OSError):
+        connection.sendall(data)
+    return closing(connection)
+
+
 # --- Redis, the database, the disk -----------------------------------------------------------
 
 
@@ -181,7 +224,8 @@ def redis_flushed(house: House, moment: Moment) -> Struck:
     """Empty Redis at the moment."""
 
     def flush() -> None:
-        with Redis(unix_socket_path=str(house.keystone.data_dir / "run" / "redis.sock")) as redis:
+        socket = house.keystone.data_dir / "run" / "redis" / "redis.sock"
+        with Redis(unix_socket_path=str(socket)) as redis:
             redis.flushall()
 
     return striking(house.records, moment, flush)
@@ -369,7 +413,7 @@ def _git(name: str, by: Misbehaviour) -> tuple[str, Fault]:
 
 def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
     strike = partial(signalled, part=part, number=signal.SIGKILL)
-    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=2)
+    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=3)
 
 
 HTML = {"Content-Type": "text/html"}
@@ -379,16 +423,17 @@ FAULTS: Mapping[str, Fault] = {
     "worker killed": Fault(
         partial(worker_signalled, number=signal.SIGKILL), WORKER_KILLED, weight=3
     ),
-    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=2),
+    "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=3),
     "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True, weight=4),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
     **dict([_killed("router", cuts_visitors=True)]),
-    "redis flushed": Fault(redis_flushed, weight=2),
+    "web process crowded": Fault(web_crowded),
+    "redis flushed": Fault(redis_flushed, weight=3),
     "redis down": Fault(redis_down),
     "redis hangs": Fault(redis_hung),
-    "database locked 8 s": Fault(database_locked, weight=2),
-    "disk full": Fault(disk_full, ANY_REASON, weight=2),
-    "stray container": Fault(stray_container, weight=2),
+    "database locked 8 s": Fault(database_locked, weight=3),
+    "disk full": Fault(disk_full, ANY_REASON, weight=3),
+    "stray container": Fault(stray_container, weight=3),
     "release dies": Fault(dying, WITHDRAWN, cuts_visitors=True, behaviour=DIES),
     "release dies, watcher killed": Fault(
         dying_unwatched, WITHDRAWN, cuts_visitors=True, behaviour=DIES

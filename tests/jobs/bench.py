@@ -20,6 +20,7 @@ from jobs.records.audit import Actor
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.deployments import Request, cancel, request
 from jobs.records.engine_items import note_making
+from jobs.records.pushes import judge
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
@@ -86,8 +87,14 @@ class Bench:
         guid = guid or f"guid-{self.deliveries}"
         digest = body or f"{self.deliveries:064x}"
         envelope = Envelope(guid, "push", digest, repository_id, "140.82.112.1")
-        with self.writing() as session:
-            return accept_push(session, envelope, push)
+        with self.runtime.database.reading() as session:
+            judgement = judge(session, push)
+
+        def accept() -> Receipt:
+            with self.writing() as session:
+                return accept_push(session, envelope, judgement)
+
+        return judgement.settle(accept)
 
     def ask(self, app: App, *, ref: str = "refs/heads/main", sha: str = "") -> int:
         """Trigger a deployment by hand."""

@@ -176,6 +176,17 @@ def rows() -> dict[str, Row]:
             "sender": "octocat",
             "received_at": AT,
         },
+        "refused_deliveries": {
+            "id": 1,
+            "repository_id": 1,
+            "claimed": "Octo/Web",
+            "address": "192.0.2.7",
+            "reason": "wrong_signature",
+            "count": 3,
+            "first_at": AT,
+            "last_at": AT,
+        },
+        "refusal_counts": {"reason": "wrong_signature", "count": 3},
         "deployments": {
             "id": 31,
             "app_id": 7,

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlmodel import Session, select
 
+import jobs.database
 from jobs.app_input import AppInput
-from jobs.database import Database, ReadOnlyDatabase
+from jobs.database import KEPT_READERS, READERS, Database, ReadOnlyDatabase
 from jobs.errors import StorageError
 from jobs.models import App, Identity, Repository
 from jobs.records.apps import add_app
@@ -184,13 +185,28 @@ class TestReading:
         app = bench.app()
         assert bench.fresh(app).created_at.tzinfo is UTC
 
+    def test_readers_leave_connections_for_what_is_urgent(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jobs.database, "POOL_TIMEOUT_S", 0.05)
+        with ExitStack() as visitors:
+            for _ in range(READERS - KEPT_READERS):
+                visitors.enter_context(database.reading()).get(Identity, 1)
+            with pytest.raises(StorageError, match="no connection"), database.reading() as session:
+                session.get(Identity, 1)
+            for _ in range(KEPT_READERS):
+                urgent = visitors.enter_context(database.reading(is_urgent=True))
+                assert urgent.get(Identity, 1) is not None
+        with database.reading() as session:
+            assert session.get(Identity, 1) is not None
+
     def test_a_line_for_connections_that_is_too_long_is_a_storage_error(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(database.reader_engine.pool, "_timeout", 0.05)
         with ExitStack() as visitors:
-            for _ in range(15):
-                visitors.enter_context(database.reading()).get(Identity, 1)
+            for _ in range(READERS):
+                visitors.enter_context(database.reading(is_urgent=True)).get(Identity, 1)
             with pytest.raises(StorageError, match="no connection"), database.reading() as session:
                 session.get(Identity, 1)
 

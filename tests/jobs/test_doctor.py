@@ -23,6 +23,7 @@ from jobs.records.audit import KEYSTONE
 from jobs.records.certificates import set_certificate
 from jobs.records.domains import note_domain_ports
 from jobs.runtime import Runtime, open_runtime
+from jobs.separation import Together, note_users
 from jobs.settings import AllSettings, PortRange
 from jobs.supervise import take_over
 from tests.haproxy import free_ports
@@ -314,3 +315,50 @@ def test_a_search_for_missed_pushes_that_comes_to_nothing_is_told(
     found = finding(settings, "missed pushes")
     assert found.verdict is Verdict.FAILED
     assert "octo/web: GitHub says the token is expired or wrong" in found.found
+
+
+def test_an_engine_with_known_escapes_is_told_and_keeps_nothing_from_running(
+    settings: AllSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {"Engine": "26.1.4", "runc": "1.1.12"}
+    monkeypatch.setattr("jobs.adapters.docker_engine.DockerEngine.components", lambda _: versions)
+    found = finding(settings, "known escapes")
+    assert found.verdict is Verdict.WARNING
+    assert found.found == "Docker Engine 26.1.4 has 6, runc 1.1.12 has 3"
+    assert "Docker Engine 26.1.4: CVE-2024-41110 (with authorization plugins), " in found.fix
+    assert "runc 1.1.12: CVE-2025-31133, " in found.fix
+    versions.update({"Engine": "29.9.0", "runc": "1.4.1"})
+    assert finding(settings, "known escapes").verdict is Verdict.OK
+
+
+def test_an_engine_that_does_not_answer_is_not_suspected(
+    settings: AllSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    assert finding(settings, "known escapes").verdict is Verdict.IDLE
+
+
+class TestWhomItRunsAs:
+    def test_somebody_else_is_told_that_all_is_theirs(
+        self, settings: AllSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.safety.os.getuid", lambda: 1000)
+        found = finding(settings, "users")
+        assert (found.verdict, found.fix) == (Verdict.OK, "")
+        assert "as the user that starts Keystone" in found.found
+
+    def test_while_it_runs_root_is_told_what_was_decided_at_its_start(
+        self, settings: AllSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.safety.os.getuid", lambda: 0)
+        with take_over(settings.data_dir):
+            note_users(settings, Together("for a reason", "mend it"))
+            found = finding(settings, "users")
+            assert found == Finding(
+                "users", Verdict.WARNING, "everything runs as root: for a reason", "mend it"
+            )
+            (settings.run_dir / "users.json").write_text("[]")
+            assert finding(settings, "users").verdict is Verdict.OK
+            # One that an older Keystone runs has written nothing down.
+            (settings.run_dir / "users.json").unlink()
+            assert finding(settings, "users").verdict is Verdict.WARNING

@@ -8,6 +8,8 @@ import pytest
 
 from jobs.errors import StorageError
 from jobs.folders import ensure_private, runtime_dir
+from jobs.part_users import PartUser, PartUsers
+from tests.apart import only_root
 
 
 def test_a_folder_is_made_closed_to_others(tmp_path: Path) -> None:
@@ -58,3 +60,32 @@ def test_without_a_folder_of_its_own_a_user_has_the_temporary_one(
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert runtime_dir() == Path(tempfile.gettempdir())
+
+
+@only_root
+class TestWhereThePartsAreUsersOfTheirOwn:
+    USERS = PartUsers(*(PartUser(f"user {n}", n, n + 10) for n in (7001, 7002, 7003, 7004)))
+
+    @pytest.fixture(autouse=True)
+    def _users(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("jobs.folders.family", lambda: self.USERS)
+
+    @pytest.mark.parametrize("owner", [0, 7001, 7003])
+    def test_their_folders_and_those_of_their_groups_are_ours(
+        self, tmp_path: Path, owner: int
+    ) -> None:
+        os.chown(tmp_path, owner, 7012)
+        tmp_path.chmod(0o750)
+        assert ensure_private(tmp_path) == tmp_path
+
+    def test_somebody_elses_are_not(self, tmp_path: Path) -> None:
+        os.chown(tmp_path, 7005, 7012)
+        with pytest.raises(StorageError, match="not a folder of ours"):
+            ensure_private(tmp_path)
+
+    @pytest.mark.parametrize(("group", "mode"), [(7015, 0o750), (7012, 0o751), (0, 0o710)])
+    def test_nor_may_others_enter_them(self, tmp_path: Path, group: int, mode: int) -> None:
+        os.chown(tmp_path, 0, group)
+        tmp_path.chmod(mode)
+        with pytest.raises(StorageError, match="open to other users"):
+            ensure_private(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.globs import any_matches, matches
+from jobs.globs import Texts, matches
 
 LONGEST_S = 1.0  # of the processor: the machine may have other things to do
 # Few letters, so that patterns and texts have something to do with each other.
@@ -74,6 +74,12 @@ def test_nothing_that_can_be_written_raises(pattern: str, text: str) -> None:
     assert matches(pattern, text) in {True, False}
 
 
+@given(pattern=patterns, some=st.lists(texts, max_size=5))
+def test_of_several_texts_each_is_matched_by_itself(pattern: str, some: list[str]) -> None:
+    regex = as_regex(pattern)
+    assert Texts(some).any_matches(pattern) is any(regex.fullmatch(text) for text in some)
+
+
 @pytest.mark.parametrize("pattern", ["*a" * 125, "**/" * 83, "**a" * 83, "*" * 250, "**/*a" * 50])
 @pytest.mark.parametrize("text", ["a" * 499 + "b", "a/" * 250])
 def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
@@ -82,11 +88,29 @@ def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
     assert time.process_time() - begun < LONGEST_S
 
 
+def test_a_pattern_takes_as_many_steps_as_it_has_parts_however_many_texts_there_are() -> None:
+    texts = Counting(["a/" * 2000] * 100)
+    assert not texts.any_matches("**/*a/b")
+    assert texts.steps == 5
+    assert texts.size == 400_100
+
+
 def test_one_of_many_is_enough() -> None:
-    assert any_matches(iter(["docs/", "src/*"]), iter(["README.md", "src/a"]))
-    assert not any_matches(["docs/", "src/*"], ["README.md", "src/a/b"])
-    assert not any_matches([], ["README.md"])
-    assert not any_matches(["**"], [])
+    texts = Texts(iter(["README.md", "src/a"]))
+    assert texts.any_matches("src/*")
+    assert not texts.any_matches("docs/")
+    assert not Texts(["README.md", "src/a/b"]).any_matches("src/*")
+    assert not Texts([]).any_matches("**")
+
+
+class Counting(Texts):
+    """Counts the parts that a pattern was taken apart into."""
+
+    steps = 0
+
+    def _after(self, part: str, reached: int) -> int:
+        self.steps += 1
+        return super()._after(part, reached)
 
 
 def as_regex(pattern: str) -> re.Pattern[str]:

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 from jobs.guard import EXIT_CANNOT_RUN, EXIT_ORPHANED
+from jobs.privileges import Rights
+from tests.apart import NOBODY, only_root
+from tests.jobs.bench import wait_for
 
 GUARD = (sys.executable, "-P", "-m", "jobs.guard")
 
@@ -72,3 +75,65 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_program_is_not_told_what_it_may_not_know() -> None:
+    show = "import os; print(os.environ.get('SECRET'), os.environ.get('HOME'), os.environ['PATH'])"
+    options = ["--without", "SECRET,NEVER_SET", "--with", "HOME=/a b=c"]
+    done = subprocess.run(
+        [*GUARD, str(os.getpid()), *options, sys.executable, "-c", show],
+        env={**os.environ, "SECRET": "x"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == f"None /a b=c {os.environ['PATH']}\n"
+
+
+def test_the_program_can_gain_no_rights() -> None:
+    done = guarded(os.getpid(), "grep", "NoNewPrivs", "/proc/self/status")
+    assert done.stdout.split() == ["NoNewPrivs:", "1"]
+
+
+@only_root
+class TestAsAnotherUser:
+    RIGHTS = Rights(NOBODY, NOBODY, (12345,), (10,))
+
+    def test_it_becomes_the_program(self) -> None:
+        rights = ["--rights", self.RIGHTS.to_text()]
+        names = "^(Uid|Gid|Groups|CapEff|CapBnd|NoNewPrivs):"
+        done = guarded(os.getpid(), *rights, "grep", "-E", names, "/proc/self/status")
+        told = dict(line.split(":", 1) for line in done.stdout.splitlines())
+        assert set(told["Uid"].split()) == set(told["Gid"].split()) == {str(NOBODY)}
+        assert told["Groups"].split() == ["12345"]
+        assert {int(told[name], 16) for name in ("CapEff", "CapBnd")} == {1 << 10}
+        assert told["NoNewPrivs"].split() == ["1"]
+
+    def test_it_dies_with_its_parent(self) -> None:
+        """The kernel forgets that it should when a process becomes another user."""
+        command = [*GUARD, "--rights", self.RIGHTS.to_text(), "sleep", "98765"]
+        guard, options = command[: len(GUARD)], command[len(GUARD) :]
+        code = (
+            "import os, subprocess, sys, time; "
+            f"child = subprocess.Popen([*{guard!r}, str(os.getpid()), *{options!r}]); "
+            "print(child.pid, flush=True); time.sleep(99)"
+        )
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+            assert parent.stdout is not None
+            pid = int(parent.stdout.readline())
+            wait_for(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+            parent.kill()
+        wait_for(lambda: not alive(pid))
+
+    def test_one_that_the_kernel_does_not_let_it_become_is_told(self) -> None:
+        inner = [*GUARD, "PARENT", "--rights", Rights(0, 0).to_text(), "true"]
+        code = (
+            "import os, subprocess, sys; "
+            f"words = [str(os.getpid()) if w == 'PARENT' else w for w in {inner!r}]; "
+            "sys.exit(subprocess.run(words).returncode)"
+        )
+        rights = ["--rights", Rights(0, 0, (), (7,)).to_text()]
+        done = guarded(os.getpid(), *rights, sys.executable, "-c", code)
+        assert done.returncode == EXIT_CANNOT_RUN
+        assert done.stderr == "true: Operation not permitted\n"

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlmodel import select
 
 from jobs.errors import ConflictError, GitHubError, GitHubTokenError
-from jobs.identify import BATCH, identify_due
+from jobs.identify import identify_next
 from jobs.models import App, AuditEvent, Repository, RepositorySecret, now
 from jobs.records.audit import Tag
 from jobs.records.repositories import set_token
@@ -47,10 +47,18 @@ def set_row(bench: Bench, number: int = 1, **columns: object) -> None:
             setattr(session.get_one(Repository, number), name, value)
 
 
+def identify_all(bench: Bench) -> int:
+    """Ask about every repository that is due, and give how many those were."""
+    count = 0
+    while identify_next(bench.runtime, bench.world.forge):
+        count += 1
+    return count
+
+
 def ask(bench: Bench) -> Repository:
     """Have the time come to ask about the first repository, and give what is known then."""
     set_row(bench, identity_due_at=None, identity_paused_until=None)
-    assert identify_due(bench.runtime, bench.world.forge) >= 1
+    assert identify_all(bench) >= 1
     return row_of(bench)
 
 
@@ -71,7 +79,7 @@ def is_close(moment: datetime | None, expected: datetime) -> bool:
 
 
 def test_a_new_repository_is_asked_about_at_once(bench: Bench, web: App) -> None:
-    assert identify_due(bench.runtime, bench.world.forge) == 1
+    assert identify_all(bench) == 1
     row = row_of(bench)
     assert (row.github_id, row.identity_from) == (WEB, IdentitySource.GITHUB)
     assert is_close(row.identity_checked_at, now())
@@ -80,7 +88,7 @@ def test_a_new_repository_is_asked_about_at_once(bench: Bench, web: App) -> None
     assert (event.actor, event.target) == ("keystone:keystone", "repository:1")
     assert event.details == {"before": None, "after": WEB}
     assert bench.world.forge.tokens == ["ghp_own"]
-    assert identify_due(bench.runtime, bench.world.forge) == 0
+    assert identify_all(bench) == 0
 
 
 def test_every_day_it_is_asked_again_by_its_id(bench: Bench, web: App) -> None:
@@ -150,7 +158,7 @@ def test_an_id_that_another_repository_has_is_not_learnt(bench: Bench, web: App)
     ask(bench)
     bench.app("site", repository="octo/site", token="ghp_site")
     bench.world.forge.moved["octo/site"] = "octo/web"
-    assert identify_due(bench.runtime, bench.world.forge) == 1
+    assert identify_all(bench) == 1
     row = row_of(bench, 2)
     assert (row.github_id, row.full_name) == (None, "octo/site")
     told = f"GitHub says that it is the same repository as octo/web (id {WEB}); remove one of"
@@ -193,7 +201,7 @@ def test_the_global_token_is_used_where_it_belongs(bench: Bench) -> None:
     bench.app()
     bench.app("api", repository="octo/api", git_url="https://git.example/octo/api.git")
     with_settings(bench, github_token=SecretStr("ghp_global"))
-    identify_due(bench.runtime, bench.world.forge)
+    identify_all(bench)
     assert bench.world.forge.tokens == ["ghp_global"]
     assert [row_of(bench, number).github_id for number in (1, 2)] == [WEB, None]
     assert row_of(bench, 2).identity_problem is None
@@ -209,7 +217,7 @@ def test_a_public_repository_needs_no_token(bench: Bench) -> None:
 def test_nobody_is_asked_about_what_no_app_is_deployed_from(bench: Bench, web: App) -> None:
     with bench.writing() as session:
         session.delete(session.get_one(App, web.id))
-    assert identify_due(bench.runtime, bench.world.forge) == 0
+    assert identify_all(bench) == 0
 
 
 def test_a_name_that_only_a_delivery_has_told_is_not_asked_about(bench: Bench, web: App) -> None:
@@ -228,11 +236,12 @@ def test_the_id_that_an_operator_gives_confirms_such_a_name(bench: Bench, web: A
     assert (row.is_name_claimed, row.identity_problem, row.github_id) == (False, None, WEB)
 
 
-def test_a_bounded_number_is_asked_about_at_once(bench: Bench) -> None:
-    for number in range(BATCH + 1):
-        bench.app(f"app-{number}", repository=f"octo/app-{number}", token="ghp_own")
-    assert identify_due(bench.runtime, bench.world.forge) == BATCH
-    assert identify_due(bench.runtime, bench.world.forge) == 1
+def test_they_are_asked_about_one_at_a_time(bench: Bench) -> None:
+    for name in ("a", "b"):
+        bench.app(name, repository=f"octo/{name}", token="ghp_own")
+    assert identify_next(bench.runtime, bench.world.forge)
+    assert bench.world.calls("identify") == ["identify octo/a"]
+    assert identify_all(bench) == 1
 
 
 # --- Trouble ---------------------------------------------------------------------------------
@@ -261,7 +270,7 @@ def test_a_pause_is_for_all_that_share_the_limit(bench: Bench) -> None:
         bench.app(name, repository=f"octo/{name}", token=token)
     pause = GitHubError("GitHub asks for a pause", retry_after_s=3000)
     bench.world.forge.hook_errors = [pause]
-    assert identify_due(bench.runtime, bench.world.forge) == 2
+    assert identify_all(bench) == 2
     assert bench.world.calls("identify") == ["identify octo/a", "identify octo/c"]
     until = now() + timedelta(seconds=3000)
     assert [is_close(row_of(bench, n).identity_due_at, until) for n in (1, 2, 3)] == [
@@ -290,7 +299,7 @@ def test_another_token_is_tried_at_once(bench: Bench, web: App) -> None:
     with bench.writing() as session:
         repository = session.get_one(Repository, 1)
         set_token(session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault)
-    assert identify_due(bench.runtime, bench.world.forge) == 1
+    assert identify_all(bench) == 1
     assert (row_of(bench).github_id, row_of(bench).identity_problem) == (WEB, None)
 
 
@@ -332,7 +341,7 @@ def test_what_an_operator_does_meanwhile_counts(
             meanwhile(session, session.get_one(Repository, 1))
 
     bench.world.forge.on("identify", act)
-    identify_due(bench.runtime, bench.world.forge)
+    identify_all(bench)
     with bench.reading() as session:
         row = session.get(Repository, 1)
     assert row is None or (row.github_id, row.identity_from) == (OTHER, IdentitySource.OPERATOR)
@@ -341,7 +350,7 @@ def test_what_an_operator_does_meanwhile_counts(
 def test_two_processes_ask_once(bench: Bench, web: App) -> None:
     with bench.writing() as session:
         assert take_turn(session) is not None
-    assert identify_due(bench.runtime, bench.world.forge) == 0
+    assert identify_all(bench) == 0
 
 
 def test_whoever_claims_often_has_github_asked_once_a_minute(bench: Bench, web: App) -> None:
@@ -349,7 +358,7 @@ def test_whoever_claims_often_has_github_asked_once_a_minute(bench: Bench, web: 
     for number in range(5):
         with bench.writing() as session:
             note_claim(session.get_one(Repository, 1), github_id=number, full_name="x/y")
-        assert identify_due(bench.runtime, bench.world.forge) == 0
+        assert identify_all(bench) == 0
     due_at = row_of(bench).identity_due_at
     assert due_at is not None
     assert due_at <= now() + NOT_SOONER
@@ -400,7 +409,7 @@ def test_forgetting_it_has_github_asked_at_once(bench: Bench, web: App) -> None:
             set_github_id(session, session.get_one(Repository, 1), github_id, TESTER)
     row = row_of(bench)
     assert (row.github_id, row.identity_from, row.identity_checked_at) == (None, None, None)
-    assert identify_due(bench.runtime, bench.world.forge) == 1
+    assert identify_all(bench) == 1
     assert row_of(bench).github_id == WEB
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +48,15 @@ class TestDeploymentLog:
     def test_it_is_nobody_elses(self, tmp_path: Path) -> None:
         written(tmp_path / "logs" / "1.log", "one")
         assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
+
+    def test_the_group_of_its_folder_may_read_it(self, tmp_path: Path) -> None:
+        """The web process shows it, which may be another user than the one who writes it."""
+        mask = os.umask(0o077)
+        try:
+            written(tmp_path / "logs" / "1.log", "one")
+        finally:
+            os.umask(mask)
+        assert (tmp_path / "logs" / "1.log").stat().st_mode & 0o777 == 0o640
 
     def test_a_second_attempt_goes_on_where_the_first_ended(self, tmp_path: Path) -> None:
         written(tmp_path / "1.log", "one")

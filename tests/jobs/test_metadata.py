@@ -7,12 +7,13 @@ import pytest
 
 from jobs.findings import Verdict
 from jobs.metadata import reach_of_metadata, unblock_metadata
+from jobs.separation import Together
 from jobs.settings import Settings
 from jobs.supervise import programs
 
 
 def parts(settings: Settings) -> list[str]:
-    return [part.name for part in programs(settings)]
+    return [part.name for part in programs(settings, Together())]
 
 
 def test_the_part_is_there_when_it_is_wanted_and_may_do_it(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_it_was_told_survives_being_killed(settings: Settings) -> None:
 def test_only_its_owner_can_reach_it(settings: Settings) -> None:
     with running(settings) as (redis, _):
         assert settings.socket_dir.stat().st_mode & 0o777 == 0o700
-        assert (settings.socket_dir / "redis.sock").stat().st_mode & 0o777 == 0o700
+        assert settings.redis_socket.parent.stat().st_mode & 0o777 == 0o700
         assert redis.config_get("port") == {"port": "0"}
 
 

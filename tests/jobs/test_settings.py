@@ -1,6 +1,7 @@
 """Settings: judged together, refused with sentences that quote no value."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from jobs.settings import (
     describe_settings,
     files_of_settings,
     read_settings,
+    to_environment,
+    unknown_secrets,
 )
 
 NO_FILE = Path("/nonexistent/.env")
@@ -337,3 +340,67 @@ class TestFolders:
         socket_dir = Settings(data_dir=Path("/srv") / ("x" * 100)).socket_dir
         assert len(str(socket_dir)) < 70
         assert socket_dir != Settings(data_dir=Path("/srv") / ("y" * 100)).socket_dir
+
+
+class TestHandingOn:
+    """What `keystone up` has read, as variables of the parts that it starts."""
+
+    def test_the_same_settings_are_read_again_in_another_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "token").write_text("a token\n")
+        environ = {
+            "KEYSTONE_DATA_DIR": "./data",
+            "KEYSTONE_DATABASE_URL": "sqlite:///here/keystone.db",
+            "KEYSTONE_ROUTER_SOCKET": "run/haproxy.sock",
+            "KEYSTONE_PORT": "8000",
+            "KEYSTONE_PORT_RANGE": "21000-21999",
+            "KEYSTONE_HTTP_PORT": "0",
+            "KEYSTONE_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
+            "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,file",
+            "KEYSTONE_SETTINGS_PAGES": "off",
+            "KEYSTONE_SECRET_KEY": "a key that is long enough, another that is long enough",
+            "KEYSTONE_GITHUB_TOKEN_FILE": str(tmp_path / "token"),
+        }
+        monkeypatch.chdir(tmp_path)
+        read = read_settings(AllSettings, environ, env_file=tmp_path / "none")
+        handed = to_environment(read)
+        monkeypatch.chdir("/")
+        again = read_settings(AllSettings, handed, env_file=tmp_path / "none")
+        assert again == read
+        assert again.database_url == f"sqlite:///{tmp_path}/here/keystone.db"
+        assert again.router_socket == f"{tmp_path}/run/haproxy.sock"
+        assert not any(name.endswith("_FILE") for name in handed)
+
+    def test_what_is_not_set_stays_so(self, tmp_path: Path) -> None:
+        read = read_settings(AllSettings, {}, env_file=tmp_path / "none")
+        handed = to_environment(read)
+        assert read_settings(AllSettings, handed, env_file=tmp_path / "none") == read
+        assert "KEYSTONE_SECRET_KEY" not in handed
+
+    @pytest.mark.parametrize(
+        ("wanted", "untold"),
+        [
+            (Settings, {"GITHUB_TOKEN", "WEBHOOK_SECRET", "ADMIN_PASSWORD"}),
+            (WebSettings, {"GITHUB_TOKEN", "ADMIN_PASSWORD"}),
+            (WorkerSettings, {"WEBHOOK_SECRET", "ADMIN_PASSWORD"}),
+        ],
+    )
+    def test_each_part_is_told_its_own_secrets_alone(
+        self, wanted: type[Settings], untold: set[str]
+    ) -> None:
+        assert set(unknown_secrets(wanted)) == {f"KEYSTONE_{name}" for name in untold}
+
+
+def test_the_sockets_of_roots_long_path_are_where_nobody_else_can_make_any(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    if os.getuid() == 0:
+        assert Settings(data_dir=folder).socket_dir.parent == Path("/run")
+        os.chown(folder, 12345, 12345)
+        theirs = Settings(data_dir=folder).socket_dir
+        assert theirs.parent == Path(tempfile.gettempdir())
+        # The same for everybody, whoever asks.
+        assert "-12345-" in theirs.name

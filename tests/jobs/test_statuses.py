@@ -13,7 +13,7 @@ from jobs.errors import (
     GitHubNotFoundError,
     GitHubTokenError,
 )
-from jobs.identify import identify_due
+from jobs.identify import identify_next
 from jobs.models import App, CommitStatus, Repository, RepositorySecret, now
 from jobs.records.repositories import set_token
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
@@ -218,7 +218,7 @@ def test_a_repository_that_was_made_again_hears_of_it_by_its_new_id(bench: Bench
     assert send(bench) == []
     assert bench.statuses(deployment)[0].next_attempt_at is not None
     assert problem(bench, app) is None
-    assert identify_due(bench.runtime, forge) == 1
+    assert identify_next(bench.runtime, forge)
     make_due(bench)
     assert send(bench) == ["pending"]
     assert forge.posts[-1].repository.github_id == 100

@@ -5,12 +5,13 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,10 @@ import pytest
 from supervisor.states import ProcessStates
 
 from jobs.errors import ConflictError
-from jobs.folders import runtime_dir
+from jobs.folders import claims_dir
+from jobs.part_users import PartUser, PartUsers
+from jobs.privileges import Rights
+from jobs.separation import Apart, Together
 from jobs.settings import Settings
 from jobs.supervise import (
     ASKERS_GONE_WITHIN_S,
@@ -31,6 +35,7 @@ from jobs.supervise import (
     take_over,
 )
 from jobs.supervisor import LONGEST_PAUSE_S, Options, Part
+from tests.apart import NOBODY, only_root
 from tests.processes import processes_about
 
 SOON_S = 60.0
@@ -41,9 +46,9 @@ AWKWARD = "a b #c ;d 100% %(x)s 'e' \"f\""
 WHOLE_LINES = "import functools; print = functools.partial(print, flush=True); "
 
 
-def python(code: str, *, name: str, priority: int = 10, **fields: int) -> Program:
+def python(code: str, *, name: str, priority: int = 10, count: int = 1) -> Program:
     """Make a part that is a line of Python; its first argument is AWKWARD."""
-    return Program(name, (sys.executable, "-c", WHOLE_LINES + code, AWKWARD), priority, **fields)
+    return Program(name, (sys.executable, "-c", WHOLE_LINES + code, AWKWARD), priority, count)
 
 
 def until(look: Callable[[], object], what: str, *, within_s: float = SOON_S) -> None:
@@ -79,10 +84,11 @@ def house(folder: Path, parts: Sequence[Program], database: Path | None = None) 
     data_dir.mkdir(mode=0o700)
     code = (
         "import pathlib, sys; from jobs.supervise import Program, supervise, take_over; "
+        "from jobs.privileges import Rights; from jobs.watched import Watched; "
         "data_dir = pathlib.Path(sys.argv[1]); "
         "database = pathlib.Path(sys.argv[2]) if sys.argv[2] else None; "
         f"supervise({list(parts)!r}, data_dir, take_over(data_dir), "
-        "mirrors=data_dir / 'mirrors', database=database)"
+        "watched=Watched(data_dir / 'mirrors', database))"
     )
     output = folder / "output"
     with output.open("wb") as file:
@@ -103,7 +109,9 @@ def house(folder: Path, parts: Sequence[Program], database: Path | None = None) 
 
 
 def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
-    parts = {part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3))}
+    parts = {
+        part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3), Together())
+    }
     assert list(parts) == ["redis", "router", "watcher", "worker", "web"]
     assert parts["worker"].count == 3
     assert parts["worker"].stop_within_s >= 30
@@ -111,16 +119,18 @@ def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
 
 def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, redis_url="redis://127.0.0.1:6379/0")
-    assert "redis" not in {part.name for part in programs(settings)}
+    assert "redis" not in {part.name for part in programs(settings, Together())}
 
 
 def test_a_router_that_was_given_is_not_run(tmp_path: Path) -> None:
-    parts = programs(Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock"))
+    settings = Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock")
+    parts = programs(settings, Together())
     assert "router" not in [part.name for part in parts]
 
 
 def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
-    parts = sorted(programs(Settings(data_dir=tmp_path)), key=lambda part: -part.priority)
+    listed = programs(Settings(data_dir=tmp_path), Together())
+    parts = sorted(listed, key=lambda part: -part.priority)
     assert [part.name for part in parts] == ["web", "worker", "watcher", "router", "redis"]
 
 
@@ -150,6 +160,31 @@ def test_a_part_that_keeps_failing_is_never_given_up_and_waits_half_a_minute_at_
     part.change_state(ProcessStates.BACKOFF)
     assert part.backoff <= LONGEST_PAUSE_S <= config.startretries
     assert part.delay - time.time() <= LONGEST_PAUSE_S
+
+
+def test_each_part_is_told_no_secret_that_it_may_not_know(tmp_path: Path) -> None:
+    parts = {part.name: part for part in programs(Settings(data_dir=tmp_path), Together())}
+    assert "KEYSTONE_WEBHOOK_SECRET" in parts["worker"].untold
+    assert "KEYSTONE_WEBHOOK_SECRET" not in parts["web"].untold
+    assert "KEYSTONE_GITHUB_TOKEN" in parts["redis"].untold
+    assert parts["redis"].options == ["--without", ",".join(parts["redis"].untold)]
+
+
+def test_parts_that_are_apart_are_started_with_their_rights(tmp_path: Path) -> None:
+    users = PartUsers(*(PartUser(f"user {n}", n, n) for n in (1, 2, 3, 4)))
+    names = ("redis", "router", "watcher", "worker", "web")
+    apart = Apart(
+        users,
+        {name: Rights(number, number) for number, name in enumerate(names)},
+        {name: {"HOME": f"/home of {name}"} for name in names},
+    )
+    parts = {part.name: part for part in programs(Settings(data_dir=tmp_path), apart)}
+    assert parts["web"].options[:2] == ["--rights", "4:4::"]
+    assert parts["web"].options[-2:] == ["--with", "HOME=/home of web"]
+    # Root's router is the one that must not stay root.
+    assert [name for name in names if "--confined" in parts[name].command] == ["router"]
+    alone = programs(Settings(data_dir=tmp_path), Together())
+    assert not any("--confined" in part.command for part in alone)
 
 
 # --- Whose data directory it is --------------------------------------------------------------
@@ -191,7 +226,7 @@ def identity() -> Iterator[str]:
     """An identity that no Keystone on this machine has."""
     name = secrets.token_hex(10)
     yield name
-    for claim in (runtime_dir() / f"keystone-{os.getuid()}-claims").glob(f"{name}*"):
+    for claim in claims_dir(os.getuid()).glob(f"{name}*"):
         claim.unlink()
 
 
@@ -213,7 +248,7 @@ def test_an_abstract_socket_of_a_stranger_is_in_nobodys_way(tmp_path: Path, iden
 def test_a_stranger_who_was_there_first_keeps_none_from_starting(
     tmp_path: Path, identity: str, monkeypatch: pytest.MonkeyPatch, taken_by: str
 ) -> None:
-    monkeypatch.setattr("jobs.supervise.runtime_dir", lambda: tmp_path)
+    monkeypatch.setattr("jobs.folders.runtime_dir", lambda _uid: tmp_path)
     theirs = tmp_path / f"keystone-{os.getuid()}-claims"
     if taken_by == "file":
         theirs.touch()
@@ -328,6 +363,78 @@ def test_a_part_that_is_stopped_is_started_again_unless_there_is_another(tmp_pat
         until(lambda: len(pids("lone")) == 2, "another one runs", within_s=2 * SOON_S)
         assert any(f"killed {lone}: it was stopped" in line for line in running.said())
         assert one in running.children()
+
+
+def test_what_serves_for_the_router_is_killed_when_it_is_stopped(tmp_path: Path) -> None:
+    """One that root has started serves in a child of its own, which nobody else looks after."""
+    serves = (
+        "import os, sys, time; child = os.fork(); "
+        "print('serving' if child == 0 else 'begun', os.getpid()); "
+        "time.sleep(600) if child == 0 else sys.exit(os.waitpid(child, 0)[1])"
+    )
+    with house(tmp_path, [python(serves, name="router")]) as running:
+
+        def pids() -> list[int]:
+            return [int(line.split()[1]) for line in running.said() if line.startswith("serving ")]
+
+        until(lambda: len(pids()) == 1, "it serves")
+        (before,) = pids()
+        os.kill(before, signal.SIGSTOP)
+        until(lambda: len(pids()) == 2, "another one serves", within_s=2 * SOON_S)
+        assert any(f"killed {before}: it was stopped" in line for line in running.said())
+
+
+@only_root
+def test_a_part_of_another_user_is_killed_when_it_is_stopped(tmp_path: Path) -> None:
+    """The supervisor stays root, because nobody else can signal them all."""
+    part = Program("lone", ("/bin/sleep", "98764"), 10, rights=Rights(NOBODY, NOBODY))
+    with house(tmp_path, [part]) as running:
+
+        def sleepers() -> list[int]:
+            return [
+                pid
+                for pid in running.children()
+                if "sleep" in Path(f"/proc/{pid}/comm").read_text()
+            ]
+
+        until(sleepers, "it runs")
+        (before,) = sleepers()
+        assert Path(f"/proc/{before}").stat().st_uid == NOBODY
+        os.kill(before, signal.SIGSTOP)
+        until(lambda: before not in running.children(), "it is killed", within_s=2 * SOON_S)
+        until(sleepers, "another one runs")
+
+
+def test_the_files_beside_the_database_stay_while_it_runs(tmp_path: Path) -> None:
+    """Whoever closes it last removes them, and not every part may make them again."""
+    database = tmp_path / "keystone.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE things (number)")
+    beside = [database.with_name(f"keystone.db-{end}") for end in ("wal", "shm")]
+    assert not any(path.exists() for path in beside)
+    part = python("import time; print('begun'); time.sleep(600)", name="a")
+    with house(tmp_path, [part], database) as running:
+        until(lambda: "begun" in running.said(), "it runs")
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("INSERT INTO things VALUES (1)")
+            connection.commit()
+        assert all(path.exists() for path in beside)
+        # Nobody is kept from writing, nor from reading what was written.
+        with closing(sqlite3.connect(database, timeout=0)) as connection:
+            assert connection.execute("SELECT count(*) FROM things").fetchone() == (1,)
+            connection.execute("DELETE FROM things")
+            connection.commit()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(SOON_S) == 0
+    assert not any(path.exists() for path in beside)
+
+
+def test_no_part_finds_a_file_of_settings(tmp_path: Path) -> None:
+    part = python("import os, time; print('in', os.getcwd()); time.sleep(600)", name="a")
+    with house(tmp_path, [part]) as running:
+        told = f"in {running.data_dir / 'run'}"
+        until(lambda: told in running.said(), "it stands where no .env lies")
 
 
 def test_its_own_files_are_closed_to_others(tmp_path: Path) -> None:

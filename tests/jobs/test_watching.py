@@ -7,7 +7,7 @@ import pytest
 
 from jobs.models import App
 from jobs.states import DeliveryOutcome
-from jobs.triggers import MOST_LOOKS, Deploy, Ignored, Push, Rule, decide
+from jobs.triggers import LONGEST_PATH, MOST_PATH_CHARACTERS, Deploy, Ignored, Push, Rule, decide
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 
@@ -49,10 +49,19 @@ class TestPaths:
     def test_a_push_that_cannot_tell_may_have_touched_anything(self) -> None:
         assert decide(replace(PUSH, paths=None), watching("src/")) == Deploy()
 
-    def test_a_push_of_more_than_can_be_looked_at_in_time_is_deployed(self) -> None:
-        most = [f"docs/{number}" for number in range(MOST_LOOKS // 2)]
+    def test_a_push_of_many_paths_is_matched(self) -> None:
+        most = [f"docs/{number}" for number in range(20_000)]
         assert decide(touching(*most), watching("src/", "lib/")) == NOTHING_WATCHED
-        assert decide(touching(*most, "docs/one-more"), watching("src/", "lib/")) == Deploy()
+        assert decide(touching(*most, "lib/x"), watching("src/", "lib/")) == Deploy()
+
+    def test_a_path_that_git_cannot_hold_may_stand_for_anything(self) -> None:
+        assert decide(touching("docs/".ljust(LONGEST_PATH, "x")), watching("src/")) != Deploy()
+        assert decide(touching("docs/".ljust(LONGEST_PATH + 1, "x")), watching("src/")) == Deploy()
+
+    def test_a_push_of_more_than_can_be_matched_in_time_is_deployed(self) -> None:
+        most = [f"docs/{number:0195}" for number in range(MOST_PATH_CHARACTERS // 200)]
+        assert decide(touching(*most), watching("src/")) == NOTHING_WATCHED
+        assert decide(touching(*most, "x"), watching("src/")) == Deploy()
 
     def test_what_else_speaks_against_it_is_said_first(self) -> None:
         paused = replace(watching("src/"), auto_deploy=False)

@@ -19,6 +19,7 @@ from jobs.records.catch_up import take_turn
 from jobs.records.deliveries import Envelope, accept_push
 from jobs.records.deployments import Grip, Live, abandon, begin, cancel, go_live
 from jobs.records.environment import set_variables
+from jobs.records.pushes import judge
 from jobs.states import DeploymentState, OnNewPush, Role
 from tests.jobs.bench import TESTER, Bench, push_of
 from tests.postgresql.others import MANY, MOST, Others
@@ -227,7 +228,7 @@ def test_going_live_and_being_replaced_do_not_wait_for_each_other_in_a_circle(
     envelope = Envelope("late", "push", "late", app.repository_id)
 
     def arrive(session: Session) -> None:
-        accept_push(session, envelope, push)
+        accept_push(session, envelope, judge(session, push))
 
     acts: list[Act] = [partial(go_live, grip=grip, live=LIVE), arrive]
     first, second = acts if who_is_first == "worker" else acts[::-1]
@@ -275,7 +276,7 @@ def test_an_app_that_goes_while_a_push_arrives_takes_no_other_with_it(
     with bench.writing() as session:
         remove_app(session, session.get_one(App, app.id), TESTER)
         session.flush()
-        late = others.meanwhile(lambda other: accept_push(other, envelope, push))
+        late = others.meanwhile(lambda other: accept_push(other, envelope, judge(other, push)))
     assert [name for _, name in late.result().deployments] == [other_app.name]
 
 

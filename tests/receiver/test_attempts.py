@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.attempts import FORGET_AFTER_S, MOST_KEYS, Delays, LoginGate, neighbourhood
+from receiver.attempts import FORGET_AFTER_S, MOST_KEYS, Delays, LoginGate
 from receiver.errors import RateLimitedError
+from receiver.proxies import neighbourhood
 
 HOME, AWAY = "192.0.2.7", "198.51.100.9"
 DAY_S = 86_400

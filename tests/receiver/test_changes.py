@@ -10,8 +10,9 @@ from sqlmodel import select
 
 from dashboard.attention import SILENT_AFTER
 from jobs.models import CatchUp, Repository, Vitals, now
+from jobs.records.refusals import MOST_OF_REPOSITORY, Refused, keep_refusals
 from jobs.records.statuses import postpone, settle
-from jobs.states import CatchUpWay, ContainerState, DeploymentState
+from jobs.states import CatchUpWay, ContainerState, DeploymentState, Refusal
 from jobs.tokens import WARN_BEFORE
 from receiver.changes import LONGEST_REST_S, Changes
 from tests.builders import WebRuntime, change_app_row, make_app, make_deployment
@@ -87,6 +88,12 @@ def end_status(runtime: WebRuntime, **ending: Any) -> None:  # noqa: ANN401
         settle(session, STATUS, **ending)
 
 
+def refuse(runtime: WebRuntime, *, claimed: str = "octo/web", address: str = "192.0.2.1") -> None:
+    refused = Refused(claimed, None, address, Refusal.WRONG_SIGNATURE, 1, now(), now())
+    with runtime.database.writing() as session:
+        keep_refusals(session, [refused])
+
+
 BY_ITSELF: dict[str, Write] = {
     "no workers": lambda runtime: note(runtime, workers=0),
     "a part fails": lambda runtime: note(runtime, problems={"docker": "it does not answer"}),
@@ -113,6 +120,7 @@ BY_ITSELF: dict[str, Write] = {
     "a status is posted": lambda runtime: end_status(runtime, posted_at=now()),
     "a status is refused": lambda runtime: end_status(runtime, error="no token"),
     "a status is late": try_status_again,
+    "a delivery is refused": refuse,
 }
 
 
@@ -130,6 +138,16 @@ def test_that_the_watcher_has_looked_again_is_no_news(
 ) -> None:
     note(runtime, disk_free=41 * GB - 4096)
     change_row(runtime, CatchUp, looked_at=now())
+    assert not changes.look()
+
+
+def test_a_flood_of_refused_deliveries_is_no_news(changes: Changes, runtime: WebRuntime) -> None:
+    for number in range(2 * MOST_OF_REPOSITORY):
+        refuse(runtime, address=f"192.0.2.{number}")
+    assert changes.look()
+    for number in range(5):
+        refuse(runtime, address=f"198.51.100.{number}")
+        refuse(runtime, claimed="eve/none", address=f"203.0.113.{number}")
     assert not changes.look()
 
 

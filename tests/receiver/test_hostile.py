@@ -23,6 +23,7 @@ from receiver.strict_json import ensure_storable, strict_json
 from tests.builders import (
     SHA_C,
     WebRuntime,
+    change_app_row,
     make_app,
     make_live,
     make_session,
@@ -124,6 +125,17 @@ def test_what_is_no_commit_is_400(
         assert session.exec(select(Deployment)).all() == []
 
 
+def test_paths_of_a_megabyte_keep_nobody_waiting(
+    client: TestClient, runtime: WebRuntime, secret: SecretStr
+) -> None:
+    change_app_row(runtime, "web", watch_paths=[f"**/*.{kind}" for kind in "abcdefghij"])
+    commits = [{"added": ["a" * 1_000_000 + str(number) for number in range(24)]}]
+    begun = time.process_time()
+    assert push(client, secret, commits=commits) == 202
+    # It took 53 s, in which nobody else could write; one-sided, since machines may be busy.
+    assert time.process_time() - begun < 20
+
+
 # --- What a fuzzer found ---------------------------------------------------------------------
 
 
@@ -171,9 +183,9 @@ def test_half_a_character_is_400_wherever_it_stands(
     assert "half a character" in answer.json()["error"]["message"]
 
 
-def test_a_flood_of_names_is_refused_before_each_is_looked_at(client: TestClient) -> None:
+def test_a_flood_of_names_is_refused_before_each_is_looked_at(admin: TestClient) -> None:
     body = "{" + ",".join(f'"k{number}": 1' for number in range(50_000)) + "}"
-    answer = client.post("/login", content=body, headers=JSON)
+    answer = admin.post("/api/apps", content=body, headers=JSON)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].endswith("it has more than 100 fields")
 

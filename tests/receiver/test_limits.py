@@ -1,10 +1,11 @@
 """How much a request may ask of us, over real sockets where it matters."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.app import create_app
 from receiver.errors import RequestError, answer_error
-from receiver.limits import MIB, BodyLimits, DeliverySlots
+from receiver.limits import MIB, BodyLimits, DeliverySlots, Slashes
 from tests.builders import WebRuntime, make_app, signed_push, webhook_secret
 from tests.receiver.live import connected, head, read_answer, send_until_refused, serving
 
@@ -177,7 +178,6 @@ def test_many_requests_on_one_connection_are_not_added_up(port: int) -> None:
     [
         ("/api/apps/", "/api/apps"),
         ("/api/apps/?limit=5", "/api/apps?limit=5"),
-        ("/webhooks/github/", WEBHOOK),
         ("//elsewhere.example/", "/elsewhere.example"),
         ("/a//", "/a"),
     ],
@@ -187,6 +187,28 @@ def test_a_slash_at_the_end_leads_to_the_same_address_here(
 ) -> None:
     answer = client.post(f"http://testserver{path}")
     assert (answer.status_code, answer.headers["location"]) == (308, target)
+
+
+def test_github_which_follows_no_redirect_is_taken_at_an_address_with_a_slash(
+    client: TestClient, runtime: WebRuntime
+) -> None:
+    request = signed_push(webhook_secret(make_app(runtime)))
+    for slashes, expected in (("/", 202), ("//", 200)):
+        answer = client.post(f"{WEBHOOK}{slashes}", content=request.body, headers=request.headers)
+        assert answer.status_code == expected
+    assert client.get(f"{WEBHOOK}/").status_code == 308
+
+
+def test_the_bounds_of_a_delivery_hold_at_an_address_with_a_slash(port: int) -> None:
+    with connected(port) as connection:
+        length = str(2 * MIB)
+        connection.sendall(head("POST", f"{WEBHOOK}/", Content_Type=JSON, Content_Length=length))
+        connection.sendall(b"x" * 2 * MIB)
+        assert read_answer(connection).status == 401
+    slots = Slashes(DeliverySlots(echo_size, most_bytes=10))
+    with serving(slots) as small, connected(small) as connection:
+        connection.sendall(head("POST", f"{WEBHOOK}/", Content_Length="11") + b"x" * 11)
+        assert read_answer(connection).status == 503
 
 
 # --- Room ------------------------------------------------------------------------------------
@@ -247,6 +269,54 @@ def test_bodies_that_fill_the_memory_together_are_503() -> None:
         with connected(port) as another:
             another.sendall(head("POST", WEBHOOK, Content_Length="100") + b"x" * 100)
             assert read_answer(another).body == b"100"
+
+
+def test_a_large_body_that_has_not_arrived_makes_way_for_a_small_one() -> None:
+    slots = DeliverySlots(echo_size, most_bytes=100)
+    with serving(slots) as port, connected(port) as slow, connected(port) as quick:
+        slow.sendall(head("POST", WEBHOOK, Content_Length="91") + b"x" * 90)
+        time.sleep(0.3)
+        quick.sendall(head("POST", WEBHOOK, Content_Length="20") + b"x" * 20)
+        assert read_answer(quick).body == b"20"
+        assert read_answer(slow).status == 503
+
+
+def test_one_that_is_larger_evicts_no_other() -> None:
+    slots = DeliverySlots(echo_size, most_bytes=100)
+    with serving(slots) as port, connected(port) as slow, connected(port) as large:
+        slow.sendall(head("POST", WEBHOOK, Content_Length="60") + b"x" * 59)
+        time.sleep(0.3)
+        large.sendall(head("POST", WEBHOOK, Content_Length="60") + b"x" * 60)
+        assert read_answer(large).status == 503
+        slow.sendall(b"x")
+        assert read_answer(slow).body == b"60"
+
+
+def test_of_one_address_so_many_deliveries_are_in_work_and_no_more() -> None:
+    has_place, go_on = threading.Semaphore(0), threading.Event()
+
+    async def echo_late(scope: Scope, receive: Receive, send: Send) -> None:
+        response: Response = PlainTextResponse("late")
+        try:
+            await Request(scope, receive).body()
+            has_place.release()
+            await run_in_threadpool(go_on.wait, 60)
+        except RequestError as exc:
+            response = answer_error(Request(scope), exc)
+        await response(scope, receive, send)
+
+    slots = DeliverySlots(echo_late, most_deliveries=3, most_deliveries_of_one=1)
+    with serving(slots) as port, connected(port) as first, connected(port) as second:
+        first.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
+        assert has_place.acquire(timeout=60)
+        second.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
+        assert read_answer(second).status == 503
+        with closing(socket.create_connection(("127.0.0.1", port), 60, ("127.0.0.2", 0))) as other:
+            other.sendall(head("POST", WEBHOOK, Content_Length="1") + b"1")
+            assert has_place.acquire(timeout=60)
+            go_on.set()
+            assert read_answer(other).status == 200
+        assert read_answer(first).status == 200
 
 
 def test_deliveries_that_dawdle_do_not_keep_small_ones_out(port: int, runtime: WebRuntime) -> None:

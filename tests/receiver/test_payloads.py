@@ -1,15 +1,18 @@
 """GitHub's payloads, recorded and invented, as Push, Ping and Other."""
 
 import json
+import re
+from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from jobs.pushes import _Push
 from jobs.triggers import Push
 from receiver.errors import PayloadError
-from receiver.payloads import FORM, JSON, Other, Ping, Subject, parse
+from receiver.payloads import FORM, JSON, Other, Ping, Subject, _unquoted, parse
 from tests.builders import PAYLOADS, SHA_B, payload, signed_push
 
 OCTO_WEB = Subject(186853002, "octo/web")
@@ -219,11 +222,52 @@ def test_a_form_holds_the_same_json() -> None:
         b"payload=%ff%fe",
         b"payload=\xff",
         b"&".join([b"a=1"] * 50),
+        b"&".join([b"payload=%7B%7D"] + [b"a=1"] * 50),
+        b"payload=%7B%7",
+        b"payload=%zz",
+        b"payload=%%377B%7D",
     ],
 )
 def test_a_form_without_one_readable_payload_is_refused(body: bytes) -> None:
     with pytest.raises(PayloadError):
         parse("push", FORM, body)
+
+
+@given(value=st.binary(max_size=100))
+def test_a_forms_value_is_decoded_as_others_decode_it(value: bytes) -> None:
+    assert _unquoted(quote_plus(value, safe="=_.!/").encode()) == value
+
+
+@given(value=st.text("%3Dd=\n\r+_ &a", max_size=40))
+def test_whatever_a_forms_value_is_it_is_decoded_as_others_do_or_refused(value: str) -> None:
+    try:
+        found = _unquoted(value.encode())
+    except ValueError:
+        assert re.search("%(?![0-9A-Fa-f]{2})", value)
+        return
+    assert found == unquote_to_bytes(value.replace("+", " "))
+
+
+class TestFloods:
+    """Bodies of a million items, of which a valid signature is no promise to be sensible."""
+
+    def test_of_a_list_of_commits_no_more_are_read_than_github_lists(self) -> None:
+        commits = [{"added": ["a"]}] * 2047 + [{"added": 1}]
+        with pytest.raises(PayloadError, match="2047"):
+            push(commits=commits)
+        assert push(commits=[{"added": ["a"]}] * 2048 + [{"added": 1}]).paths is None
+
+    def test_of_a_list_of_files_no_more_are_read_than_github_lists(self) -> None:
+        assert push(commits=[{"added": ["a"] * 3000 + [1]}]).paths is None
+
+    def test_one_mistake_of_a_million_is_described(self) -> None:
+        data = payload("push", commits=[{"added": [1] * 100, "removed": [1] * 100}] * 100)
+        with pytest.raises(ValidationError) as caught:
+            _Push.model_validate(data)
+        assert caught.value.error_count() <= 2
+
+    def test_paths_beyond_what_can_be_matched_are_not_known(self) -> None:
+        assert push(commits=[{"added": ["a" * 1_000_000] * 2}]).paths is None
 
 
 def test_a_ping_names_its_repository() -> None:

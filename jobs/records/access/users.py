@@ -1,6 +1,7 @@
 """Users: their names, roles and passwords. At least one admin can always log in."""
 
 import secrets
+from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -22,7 +23,25 @@ _hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 _NOBODY = _hasher.hash(secrets.token_hex(16))
 
 
-def add_user(session: Session, *, name: str, role: Role, password: SecretStr, actor: Actor) -> User:
+@dataclass(frozen=True)
+class PasswordHash:
+    """A password that is hashed already, before the transaction that keeps it."""
+
+    text: str
+
+
+def hash_password(name: str, password: SecretStr) -> PasswordHash:
+    """Hash a user's password. It takes 0.2 s: where others wait to write, before `writing`.
+
+    Raises:
+        ConfigurationError: the password will not do.
+    """
+    return PasswordHash(_hash(name, password))
+
+
+def add_user(
+    session: Session, *, name: str, role: Role, password: SecretStr | PasswordHash, actor: Actor
+) -> User:
     """Make a user.
 
     Raises:
@@ -42,7 +61,12 @@ def add_user(session: Session, *, name: str, role: Role, password: SecretStr, ac
 
 
 def set_password(
-    session: Session, name: str, password: SecretStr, actor: Actor, *, keep: str = ""
+    session: Session,
+    name: str,
+    password: SecretStr | PasswordHash,
+    actor: Actor,
+    *,
+    keep: str = "",
 ) -> None:
     """Change a user's password and end the user's sessions.
 
@@ -146,7 +170,9 @@ def is_as_it_was(session: Session, user: User) -> bool:
     )
 
 
-def _hash(name: str, password: SecretStr) -> str:
+def _hash(name: str, password: SecretStr | PasswordHash) -> str:
+    if isinstance(password, PasswordHash):
+        return password.text
     plain = password.get_secret_value()
     if reason := weakness(plain, [name]):
         raise ConfigurationError(f"password: {reason}")

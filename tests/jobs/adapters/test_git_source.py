@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from jobs.adapters.git_source import GitSource
 from jobs.adapters.ports import Remote
 from jobs.errors import CancelledError, CheckoutError, GitError, StorageError
 from jobs.stopping import StopSignal
+from tests.apart import NOBODY, only_root
 from tests.gitserver import Fault, GitServer, Link, Repo
 from tests.processes import Process, processes
 
@@ -191,6 +193,18 @@ def test_a_local_repository_that_is_missing_is_not_found(mirrors: Path, tmp_path
     source = GitSource(mirrors, allowed_schemes=("file",))
     with pytest.raises(CheckoutError, match="was not found"):
         fetch(source, Remote(1, f"file://{tmp_path}/nothing.git"))
+
+
+@only_root
+def test_a_local_repository_of_another_user_is_read(mirrors: Path, tmp_path: Path) -> None:
+    """The workers' user need not own what it may read: git by itself would refuse."""
+    repo = Repo(tmp_path / "web.git")
+    sha = repo.commit({"version": "one"})
+    for path in (repo.path, *repo.path.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    source = GitSource(mirrors, allowed_schemes=("file",))
+    assert source.head(Remote(1, repo.url), ref=MAIN, stop=StopSignal()) == sha
+    assert fetch(source, Remote(1, repo.url)) == sha
 
 
 @pytest.mark.parametrize("name", ["..", ".git", "."])

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_config import command, configuration, join_address, split_address
+from jobs.adapters.haproxy_config import (
+    Confinement,
+    command,
+    configuration,
+    join_address,
+    split_address,
+)
 from jobs.adapters.ports import Route
 from jobs.errors import ConfigurationError, RouterError
 
@@ -25,6 +31,26 @@ def lines(
 def servers(port: int, text: list[str]) -> list[str]:
     start = text.index(f"backend port_{port} from slots")
     return text[start + 1 : start + 3]
+
+
+def test_a_router_that_root_starts_gives_up_what_root_may() -> None:
+    confinement = Confinement(Path("/an empty folder"), "keystone-router", "keystone")
+    text = configuration(
+        bind="127.0.0.1", ports=[20000], routes=[], socket=SOCKET, confinement=confinement
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    assert "chroot '/an empty folder'" in lines
+    assert {"user keystone-router", "group keystone-router"} <= set(lines)
+    (admin,) = [line for line in lines if line.startswith("stats socket ")]
+    assert " mode 600 user keystone group keystone level admin" in admin
+    # The kernel would forget to end a process with its parent that becomes another user.
+    assert command("haproxy", Path("/cfg"), confinement) == ["haproxy", "-W", "-db", "-f", "/cfg"]
+
+
+def test_one_that_somebody_else_starts_stays_who_it_is() -> None:
+    text = lines(ports=[20000])
+    assert not [line for line in text if line.startswith(("chroot", "user", "group"))]
+    assert command("haproxy", Path("/cfg")) == ["haproxy", "-db", "-f", "/cfg"]
 
 
 def test_ports_in_a_row_are_one_range_and_gaps_split_it() -> None:

@@ -25,7 +25,11 @@ LEVEL = "info"
 """
 
 # They look at the machine and the settings, and need no Keystone.
-LOOKS: dict[str, list[Arguments]] = {"config": [(), ("--json",)], "doctor": [(), ("--json",)]}
+LOOKS: dict[str, list[Arguments]] = {
+    "config": [(), ("--json",)],
+    "doctor": [(), ("--json",)],
+    "systemd show": [()],
+}
 READS: dict[str, list[Arguments]] = {
     "app list": [(), ("--json",)],
     "app show": [("web",)],
@@ -36,6 +40,7 @@ READS: dict[str, list[Arguments]] = {
     "env list": [("web",), ("web", "--json")],
     "logs": [("31",), ("31", "-f"), ("web",)],
     "releases": [("web",)],
+    "repository list": [(), ("--json",)],
     "router": [("--print",)],
     "status": [(), ("web",), ("--json",)],
     "token list": [()],
@@ -57,6 +62,8 @@ CHANGES: dict[str, list[Arguments]] = {
     "env set": [("web", "LEVEL=info"), ("web", "LEVEL", "--secret")],
     "env unset": [("web", "API_KEY")],
     "hook install": [("web",)],
+    "repository remove": [("octo/web", "--yes")],
+    "repository set": [("octo/web", "--github-id", "5")],
     "rollback": [("web",)],
     "rotate-key": [(), ("--drop-old",)],
     "token create": [("robot", "--role", "viewer")],
@@ -86,6 +93,8 @@ FOUNDS = (
     "router",
     "redis",
 )
+# They change the machine: `tests/jobs/test_systemd.py` tries them on a folder that stands for it.
+OF_THE_MACHINE = ("systemd install", "systemd remove")
 # With an option that makes it another kind.
 OF_TWO_KINDS = {"apply", "router"}
 

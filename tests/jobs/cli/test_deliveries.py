@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.models import now
 from jobs.records.deliveries import Envelope, accept_push, write_down
+from jobs.records.pushes import judge
+from jobs.records.refusals import Refused, keep_refusals
 from jobs.runtime import Runtime
 from jobs.settings import AllSettings
-from jobs.states import DeliveryOutcome
+from jobs.states import DeliveryOutcome, Refusal
 from tests.jobs.cli.commands import Commands
 from tests.jobs.pushes import PUSH
 
@@ -31,7 +34,7 @@ def deliveries(keystone: Commands, inside: Inside) -> None:
     other = replace(PUSH, ref="refs/heads/other", commit_sha="c" * 40, sender="ada")
     with inside.database.writing() as session:
         for guid, push in (("one", PUSH), ("two", other)):
-            accept_push(session, Envelope(guid, "push", guid, 1), push)
+            accept_push(session, Envelope(guid, "push", guid, 1), judge(session, push))
 
 
 def test_what_arrived_is_shown_newest_first(keystone: Commands) -> None:
@@ -103,3 +106,29 @@ def test_what_others_wrote_cannot_play_tricks_on_the_terminal(
     table = keystone("deliveries").stdout
     assert "\x1b" not in table
     assert "[bold]y" in table
+
+
+def test_what_was_refused_is_shown_with_the_reason(keystone: Commands, inside: Inside) -> None:
+    assert keystone("deliveries", "--refused").stdout.strip() == "Nothing was refused."
+    moment = now()
+    wrong = Refused("octo/web", None, "140.82.112.1", Refusal.WRONG_SIGNATURE, 3, moment, moment)
+    several = replace(wrong, claimed="eve/none", address="")
+    with inside.database.writing() as session:
+        keep_refusals(session, [several, wrong])
+    first, second = keystone("deliveries", "--refused").stdout.splitlines()[1:]
+    assert first.split()[4:] == [
+        "3",
+        "octo/web",
+        "140.82.112.1",
+        "signed",
+        "with",
+        "another",
+        "secret",
+    ]
+    assert "eve/none" in second
+    assert "several addresses" in second
+    items = keystone("deliveries", "--refused", "--json").json["items"]
+    assert [(item["repository"], item["reason"]) for item in items] == [
+        ("octo/web", "wrong_signature"),
+        (None, "unknown_repository"),
+    ]

@@ -20,6 +20,7 @@ from tests.jobs.cli.kinds import (
     CHANGES,
     FOUNDS,
     LOOKS,
+    OF_THE_MACHINE,
     OF_TWO_KINDS,
     READS,
     Arguments,
@@ -80,7 +81,7 @@ def given(arguments: Arguments, folder: Path) -> Arguments:
 
 
 def test_every_command_is_of_one_kind() -> None:
-    decided = Counter([*LOOKS, *READS, *CHANGES, *FOUNDS])
+    decided = Counter([*LOOKS, *READS, *CHANGES, *FOUNDS, *OF_THE_MACHINE])
     assert set(every_command()) == set(decided)
     assert {name for name, count in decided.items() if count > 1} == OF_TWO_KINDS
 

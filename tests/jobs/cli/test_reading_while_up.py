@@ -1,15 +1,12 @@
 """Commands that read, beside a Keystone that is up: its real router listens on every port."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
-from tests.jobs.cli.commands import Finished
+from tests.jobs.cli.commands import Commands
 from tests.jobs.cli.kinds import APPS, APPS_FILE, LOOKS, READS, calls
 from tests.jobs.cli.running import Up, running
 
@@ -26,19 +23,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-def keystone(up: Up, *arguments: str, stdin: str = "") -> Finished:
-    """Run a command in the folder of a `keystone up`."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "jobs.cli", *arguments],
-        cwd=up.folder,
-        env=up.environ | {"WEB_TOKEN": "ghp_x", "PATH": os.environ["PATH"]},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+@pytest.fixture
+def keystone(
+    up: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Commands:
+    """The command line of somebody who stands in the folder of that `keystone up`."""
+    monkeypatch.chdir(up.folder)
+    return Commands(up.environ | {"WEB_TOKEN": "ghp_x"}, monkeypatch, capsys)
 
 
 def dump(up: Up) -> list[str]:
@@ -52,30 +43,27 @@ def _is_of_a_clock(line: str) -> bool:
     return any(f'INSERT INTO "{table}"' in line for table in CLOCKS)
 
 
-def test_nothing_is_changed_and_apps_still_get_ports(up: Up) -> None:
-    added = keystone(up, "app", "add", "web", "--repository", "octo/web")
-    assert added.code == 0, added
-    keystone(up, "user", "add", "ada", "--role", "viewer", stdin="correct horse battery")
+def test_nothing_is_changed_and_apps_still_get_ports(up: Up, keystone: Commands) -> None:
+    keystone("app", "add", "web", "--repository", "octo/web")
+    keystone("user", "add", "ada", "--role", "viewer", stdin="correct horse battery")
     before = dump(up)
     for arguments in [*calls(READS), *calls(LOOKS)]:
-        done = keystone(up, *arguments)
-        # Nothing was ever deployed.
-        assert done.code == (3 if arguments[0] == "logs" else 0), (arguments, done)
+        keystone(*arguments, code=3 if arguments[0] == "logs" else 0)  # nothing was deployed yet
     assert dump(up) == before
-    added = keystone(up, "app", "add", "other", "--repository", "octo/other")
-    assert added.code == 0, added
+    keystone("app", "add", "other", "--repository", "octo/other")
 
 
-def test_the_printed_configuration_is_that_of_the_running_router(up: Up) -> None:
-    printed = keystone(up, "router", "--print").stdout
+def test_the_printed_configuration_is_that_of_the_running_router(
+    up: Up, keystone: Commands
+) -> None:
     written = (up.folder / "my data" / "router" / "haproxy.cfg").read_text()
-    assert printed == written
+    assert keystone("router", "--print").stdout == written
 
 
-def test_a_configuration_is_written_for_no_router_but_somebodys_own(up: Up) -> None:
+def test_a_configuration_is_written_for_no_router_but_somebodys_own(
+    up: Up, keystone: Commands
+) -> None:
     file = up.folder / "my data" / "router" / "haproxy.cfg"
     before = (file.read_bytes(), file.stat().st_mtime_ns)
-    refused = keystone(up, "router", "--write")
-    assert refused.code == 2
-    assert "KEYSTONE_ROUTER_SOCKET is not set" in refused.stderr
+    assert "KEYSTONE_ROUTER_SOCKET is not set" in keystone("router", "--write", code=2).stderr
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before

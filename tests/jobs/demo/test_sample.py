@@ -7,6 +7,7 @@ import pytest
 
 from jobs.demo.sample import NO_COMMIT, Sample
 from jobs.errors import ConfigurationError
+from tests.apart import only_root
 
 
 @pytest.fixture
@@ -54,3 +55,16 @@ def test_a_machine_without_a_compiler_says_how_to_get_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match="apt-get install gcc libc6-dev"):
         Sample(tmp_path / "sample").prepare()
+
+
+@only_root
+def test_a_group_may_read_it_and_no_more(tmp_path: Path) -> None:
+    sample = Sample(tmp_path / "sample", readers=12345)
+    sample.prepare()
+    sample.commit()
+    for path in (tmp_path / "sample").rglob("*"):
+        found = path.stat()
+        assert found.st_gid == 12345
+        assert found.st_mode & 0o040, path
+        assert not found.st_mode & 0o020, path
+        assert bool(found.st_mode & 0o010) == bool(found.st_mode & 0o100), path

@@ -26,6 +26,7 @@ from jobs.records.access import (
     find_session,
     find_token,
     find_user,
+    hash_password,
     is_as_it_was,
     note_failed_login,
     open_session,
@@ -333,3 +334,10 @@ class TestAPasswordThatIsBeingChecked:
         add_user(session, name="root", role=Role.ADMIN, password=PASSWORD, actor=TESTER)
         remove_user(session, "eve", TESTER)
         assert not is_as_it_was(session, checked)
+
+
+def test_a_password_may_be_hashed_before_the_transaction(session: Session) -> None:
+    hashed = hash_password("eve", PASSWORD)
+    user = add_user(session, name="eve", role=Role.VIEWER, password=hashed, actor=TESTER)
+    assert user.password_hash == hashed.text
+    assert check_password(user, PASSWORD)

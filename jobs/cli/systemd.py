@@ -1,0 +1,47 @@
+"""`keystone systemd`: Keystone as a service of this machine."""
+
+import os
+from pathlib import Path
+
+import typer
+
+from jobs.cli.output import say
+from jobs.settings import PREFIX, AllSettings, read_settings
+from jobs.systemd import Service, unit_text
+from jobs.systemd import install as install_service
+from jobs.systemd import remove as remove_service
+
+commands = typer.Typer(rich_markup_mode=None)
+systemd = typer.Typer(no_args_is_help=True, help="Run Keystone as a service of systemd.")
+commands.add_typer(systemd, name="systemd")
+
+
+@systemd.command()
+def show() -> None:
+    """Print the unit for the Keystone of this folder; change nothing."""
+    say(unit_text(_settings(), Path.cwd(), os.environ).removesuffix("\n"))
+
+
+@systemd.command()
+def install() -> None:
+    """Have systemd run the Keystone of this folder, now and whenever the machine starts.
+
+    Settings come from the folder's .env alone: the service has none of your KEYSTONE_… variables.
+    """
+    path = install_service(Service(), _settings(), Path.cwd(), os.environ)
+    say(f"{path} is installed, and Keystone is started: `journalctl -u keystone -f`")
+
+
+@systemd.command()
+def remove() -> None:
+    """Stop the service and remove its unit. The data stays."""
+    say(f"{remove_service(Service())} is removed, and Keystone is stopped.")
+
+
+def _settings() -> AllSettings:
+    """Read the settings as the service will."""
+    variables = sorted(name for name in os.environ if name.startswith(PREFIX))
+    if variables:
+        told = f"{', '.join(variables)}: the service is not told; write it to .env"
+        say(f"keystone: {told}", err=True)
+    return read_settings(AllSettings, {})

@@ -1,0 +1,37 @@
+"""`keystone systemd`."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.systemd import Service
+from tests.jobs.cli.commands import Commands
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with settings."""
+    (tmp_path / ".env").write_text("KEYSTONE_DATA_DIR=./elsewhere\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_unit_of_this_folder_is_shown_and_nothing_made(
+    keystone: Commands, folder: Path
+) -> None:
+    shown = keystone("systemd", "show")
+    assert f"WorkingDirectory={folder}\n" in shown.stdout
+    assert f"ReadWritePaths={folder}/elsewhere\n" in shown.stdout
+    # The service has no variables of ours: what they say has to be written down.
+    assert "KEYSTONE_DATA_DIR" in shown.stderr
+    assert [path.name for path in folder.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize("command", ["install", "remove"])
+def test_without_systemd_it_says_so(
+    keystone: Commands, command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nowhere = Service(units=tmp_path, running=tmp_path / "not there")
+    monkeypatch.setattr("jobs.cli.systemd.Service", lambda: nowhere)
+    refused = keystone("systemd", command, code=2)
+    assert "systemd does not run this machine" in refused.stderr
