@@ -27,9 +27,10 @@ from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.findings import PATIENCE_S, Finding, Verdict
 from jobs.metadata import reach_of_metadata
 from jobs.migrations.apply import HEAD, schema_of
-from jobs.models import AuditEvent, Identity
+from jobs.models import AuditEvent
 from jobs.queue import WorkQueue
 from jobs.records.audit import Tag
+from jobs.records.identity import known_identity
 from jobs.redis_server import find_redis_server
 from jobs.repositories import search_health
 from jobs.router_server import (
@@ -179,8 +180,7 @@ def _identity(settings: Settings) -> str:
     """Give the name on what is ours; nothing is, before the first start."""
     try:
         with _reading(settings) as session:
-            row = session.get(Identity, 1)
-            return row.name if row else ""
+            return known_identity(session)
     except (KeystoneError, SQLAlchemyError):
         return ""
 

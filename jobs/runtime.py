@@ -18,9 +18,8 @@ from jobs.bus import WAKE_TIMEOUT_S, Bus, connect
 from jobs.database import Database, ReadOnlyDatabase
 from jobs.errors import ConflictError, NotFoundError, StorageError
 from jobs.migrations.apply import HEAD, ensure_schema, newer, schema_of
-from jobs.models import Identity
 from jobs.queue import WorkQueue
-from jobs.records.identity import ensure_identity
+from jobs.records.identity import ensure_identity, known_identity
 from jobs.records.vault_keys import ensure_key_is_kept, ensure_keys, look_at_keys
 from jobs.settings import Settings, split_keys
 from jobs.sqlite_files import is_sqlite, sqlite_path
@@ -90,13 +89,13 @@ def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
     database, version = find_keystone(settings)
     with _closed_on_error(database), database.reading() as session:
         _ensure_up_to_date(version)
-        identity = session.get(Identity, 1)
-        if identity is None:  # killed while it was founded
+        identity = known_identity(session)
+        if not identity:  # killed while it was founded
             raise NotFoundError(_none_there(settings))
         ensure_key_is_kept(session, settings)
         vault = Vault.for_reading(settings.secret_key, settings.data_dir)
         look_at_keys(session, vault, settings)
-        return _runtime(settings, database, vault, identity.name)
+        return _runtime(settings, database, vault, identity)
 
 
 def find_keystone(settings: Settings) -> tuple[ReadOnlyDatabase, str]:

@@ -26,7 +26,7 @@ from jobs.identify import identify_next
 from jobs.metadata import block_metadata
 from jobs.reconcile import SWEEPS, reconcile, repairs
 from jobs.runtime import Runtime
-from jobs.settings import WorkerSettings
+from jobs.settings import Settings, WorkerSettings
 from jobs.statuses import send_due
 from jobs.vitals import note_vitals
 from jobs.work import Tools
@@ -62,17 +62,12 @@ def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
     _run(duties(runtime))
 
 
-def run_firewall(runtime: Runtime[WorkerSettings]) -> None:
+def run_firewall(settings: Settings, identity: str) -> None:
     """Have the rules of the packet filter be there until SIGTERM or SIGINT; they stay after it.
 
     A process of its own, as it takes root.
     """
-    runtime.database.close()
-
-    def block() -> None:
-        block_metadata(runtime.settings, runtime.identity)
-
-    _run([Duty("firewall", BLOCK_EVERY_S, block)])
+    _run([Duty("firewall", BLOCK_EVERY_S, lambda: block_metadata(settings, identity))])
 
 
 def _run(chosen: Sequence[Duty]) -> None:

@@ -32,8 +32,9 @@ from jobs.backups.manifest import (
 from jobs.backups.staging import staging
 from jobs.database import Database
 from jobs.errors import ConfigurationError, ConflictError, StorageError
-from jobs.models import Identity, now
+from jobs.models import now
 from jobs.records.audit import Actor, Tag, note
+from jobs.records.identity import known_identity
 from jobs.runtime import find_keystone
 from jobs.settings import Settings
 from jobs.sqlite_files import copy_database, is_sqlite, sqlite_path, sqlite_url
@@ -137,7 +138,7 @@ def _about(url: str, begun: datetime) -> Manifest:
     database = Database(url)
     try:
         with database.reading() as session:
-            identity = session.get(Identity, 1)
+            identity = known_identity(session)
             schema = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
     finally:
         database.close()
@@ -145,7 +146,7 @@ def _about(url: str, begun: datetime) -> Manifest:
         format=FORMAT,
         keystone=version("keystone"),
         made_at=begun,
-        identity=identity.name if identity else "",
+        identity=identity,
         schema_version=schema,
         files={},
     )

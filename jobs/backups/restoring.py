@@ -23,8 +23,9 @@ from jobs.backups.staging import staging
 from jobs.database import Database
 from jobs.errors import BackupError, ConflictError, KeystoneError, StorageError
 from jobs.migrations.apply import ensure_schema
-from jobs.models import Deployment, Identity, Repository, now
+from jobs.models import Deployment, Repository, now
 from jobs.records.audit import Actor
+from jobs.records.identity import known_identity
 from jobs.settings import Settings
 from jobs.sqlite_files import ensure_sound, is_sqlite, make_whole, sqlite_path, sqlite_url
 from jobs.supervise import claim_identity, take_over
@@ -152,4 +153,4 @@ def _kept(database: Database, url: str) -> tuple[Collection[str], Collection[int
 
 def _identity(database: Database) -> str:
     with database.reading() as session:
-        return session.get_one(Identity, 1).name
+        return known_identity(session)

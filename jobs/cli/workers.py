@@ -1,13 +1,15 @@
 """The parts of Keystone that do the work: `worker`, `watcher` and `firewall`."""
 
 import os
+from contextlib import closing
 
 import typer
 
 from jobs.logs import set_up_logging
+from jobs.records.identity import known_identity
 from jobs.redaction import Redactor
-from jobs.runtime import Runtime
-from jobs.settings import WorkerSettings, read_settings, split_keys
+from jobs.runtime import Runtime, find_keystone
+from jobs.settings import Settings, WorkerSettings, read_settings, split_keys
 from jobs.tasks import opened
 from jobs.watcher import run_firewall, run_watcher
 from jobs.worker import run_worker
@@ -30,7 +32,13 @@ def watcher() -> None:
 @commands.command(hidden=True)
 def firewall() -> None:
     """Keep containers from the cloud's metadata service, alone."""
-    run_firewall(_open())
+    settings = read_settings(Settings, os.environ)
+    set_up_logging(Redactor())
+    # It is root's, and needs no secret: the vault stays closed.
+    database, _ = find_keystone(settings)
+    with closing(database), database.reading() as session:
+        identity = known_identity(session)
+    run_firewall(settings, identity)
 
 
 def _open() -> Runtime[WorkerSettings]:

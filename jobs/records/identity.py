@@ -3,11 +3,16 @@
 import secrets
 import string
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from jobs.models import Identity
 
 LENGTH = 6
+
+
+def known_identity(session: Session) -> str:
+    """Give this Keystone's identity, "" before its first start; from an older schema, too."""
+    return session.exec(select(Identity.name)).first() or ""
 
 
 def ensure_identity(session: Session) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from jobs.adapters.firewall import engine_group
+from jobs.runtime import open_runtime
+from jobs.settings import Settings
 from jobs.supervise import keystone_command
 from tests.enginebench import wait_until
 
@@ -235,6 +237,7 @@ def test_the_part_of_keystone_puts_them_in_and_a_start_without_it_takes_them_out
 ) -> None:
     environ = {"PATH": os.environ["PATH"], "KEYSTONE_DATA_DIR": str(tmp_path / "data")}
     nsenter = [program("nsenter"), f"--net=/var/run/netns/{network.host}"]
+    open_runtime(Settings(data_dir=tmp_path / "data")).database.close()
     with subprocess.Popen([*nsenter, *keystone_command("firewall")], env=environ) as part:
         wait_until(lambda: not network.reaches(network.app, IPV4), within_s=120)
         network.iptables("-F")

@@ -81,7 +81,18 @@ CHANGES: dict[str, list[Arguments]] = {
     "webhook-secret set": [("web",)],
     "router": [("--write",)],
 }
-FOUNDS = ("up", "demo", "migrate", "restore", "web", "worker", "watcher", "router", "redis")
+FOUNDS = (
+    "up",
+    "demo",
+    "migrate",
+    "restore",
+    "web",
+    "worker",
+    "watcher",
+    "firewall",
+    "router",
+    "redis",
+)
 # They change the machine: `tests/jobs/test_systemd.py` tries them on a folder that stands for it.
 OF_THE_MACHINE = ("systemd install", "systemd remove")
 # With an option that makes it another kind.
