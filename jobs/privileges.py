@@ -28,7 +28,8 @@ class Rights(NamedTuple):
 
     Attributes:
         groups: besides `gid`.
-        capabilities: all that it keeps, also after it has become another program; numbers.
+        capabilities: all that it keeps of those that it has, also after it has become another
+            program; numbers. Root lacks some of them in many containers.
     """
 
     uid: int
@@ -62,9 +63,9 @@ def take_on(rights: Rights) -> None:
     signal afterwards.
 
     Raises:
-        OSError: the kernel refuses, as it does a root who lacks capabilities.
+        OSError: the kernel refuses, as it does a root who may not become another user.
     """
-    kept = rights.capabilities
+    kept = [each for each in rights.capabilities if _prctl(PR_CAPBSET_READ, each)]
     _limit_bounding_set(kept)
     os.setgroups(rights.groups)
     os.setresgid(rights.gid, rights.gid, rights.gid)

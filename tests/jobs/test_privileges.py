@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from jobs.privileges import CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SETUID, Rights
+from jobs.privileges import (
+    CAP_KILL,
+    CAP_NET_BIND_SERVICE,
+    CAP_SETGID,
+    CAP_SETPCAP,
+    CAP_SETUID,
+    Rights,
+    take_on,
+)
 from jobs.run_as import run_as
 from tests.apart import NOBODY, only_root
 from tests.jobs.bench import wait_for
@@ -55,6 +63,18 @@ class TestAnotherUser:
         for name in ("CapEff", "CapPrm", "CapBnd"):
             assert int(found[name], 16) == 1 << CAP_KILL | 1 << CAP_SETUID
         assert found["Groups"] == ""
+
+    def test_that_lacks_a_capability_keeps_the_others(self) -> None:
+        few, more = (CAP_SETGID, CAP_SETUID, CAP_SETPCAP), (CAP_SETUID, CAP_KILL)
+
+        def become_another_who_is_to_have_more() -> str:
+            take_on(Rights(0, 0, (), more))
+            return status()
+
+        lines = run_as(Rights(0, 0, (), few), become_another_who_is_to_have_more).splitlines()
+        found = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        for name in ("CapEff", "CapPrm", "CapBnd"):
+            assert int(found[name], 16) == 1 << CAP_SETUID
 
     def test_cannot_become_root_again(self) -> None:
         def become_root() -> str:
