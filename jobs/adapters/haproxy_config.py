@@ -49,7 +49,8 @@ _CONFINEMENT = """\
     group {user}
 """
 
-# A visitor who leaves (`abortonclose`) ends his request: nobody drains what nobody waits for.
+# A visitor who leaves (`abortonclose`) ends the request: nobody drains what nobody waits for.
+# HTTP/2 comes by TLS only, where its requests are counted.
 _VISITORS = """\
 defaults visitors
     mode http
@@ -59,6 +60,7 @@ defaults visitors
     timeout client-fin 30s
     option http-server-close
     option abortonclose
+    option disable-h2-upgrade
 {errors}
 """
 

@@ -5,7 +5,7 @@ stand in each frontend: HAProxy 2.6 follows `tcp-request` rules of a section of 
 the frontend has some of its own.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.adapters import haproxy_requests as requests
@@ -59,6 +59,16 @@ class Policy:
         return requests.acls(self.trusted, OWN_SOURCE)
 
 
+@dataclass(frozen=True)
+class _Way:
+    """What one way in has of its own, besides the rules for all."""
+
+    name: str
+    binds: Sequence[str]
+    shares: str = ""  # rules about connections and HTTP/2
+    leads: str = ""  # rules that find the app
+
+
 def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> str:
     """Give all frontends.
 
@@ -69,49 +79,44 @@ def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Polic
     Raises:
         ConfigurationError: an address is none.
     """
-    return "\n".join(_frontends(bind, ports, doors, policy))
+    return "\n".join(_frontend(way, doors, policy) for way in _ways(bind, ports, doors, policy))
 
 
-def _frontends(
-    bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy
-) -> Iterator[str]:
-    taken = shares.connection_rules(policy.shares, doors.ways)
-    plain = "    option disable-h2-upgrade\n"
-    yield _frontend(
+def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> Iterator[_Way]:
+    yield _Way(
         APPS,
-        binds=[
-            _bind(bind, f"{first}-{last}", setting="KEYSTONE_APP_BIND")
-            for first, last in _ranges(ports)
-        ],
-        rules=(
-            plain,
-            policy.acls,
-            taken,
-            shares.port_rules(policy.shares),
-            requests.request_rules(),
-            "    use_backend port_%[dst_port]\n",
-        ),
+        [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
+        shares=shares.port_rules(policy.shares),
+        leads="    use_backend port_%[dst_port]\n",
     )
     lookup, to_app = _lookup(policy.dashboard), "    use_backend port_%[var(txn.port)]\n"
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https)
-        rules = (plain, policy.acls, taken, requests.request_rules(), lookup, redirect, to_app)
-        yield _frontend(HTTP, binds=[_domain_bind(doors.bind, doors.http)], rules=rules)
+        yield _Way(HTTP, [_domain_bind(doors.bind, doors.http)], leads=lookup + redirect + to_app)
     if doors.https is not None:
-        streams = shares.stream_rules(policy.shares)
-        told = "    http-request set-header X-Forwarded-Proto https\n"
-        rules = (policy.acls, taken, streams, requests.request_rules(), told, lookup, to_app)
-        yield _frontend(
-            HTTPS, binds=[f"{_domain_bind(doors.bind, doors.https)} {_TLS}"], rules=rules
+        yield _Way(
+            HTTPS,
+            [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
+            shares=shares.stream_rules(policy.shares),
+            leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
         )
 
 
-def _frontend(name: str, *, binds: Iterable[str], rules: Iterable[str]) -> str:
-    listens = "".join(f"    bind {bind}\n" for bind in binds)
-    return f"frontend {name} from visitors\n{listens}{''.join(rules)}"
+def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
+    return "".join(
+        (
+            f"frontend {way.name} from visitors\n",
+            *(f"    bind {bind}\n" for bind in way.binds),
+            policy.acls,
+            shares.connection_rules(policy.shares, doors.ways),
+            way.shares,
+            requests.request_rules(),
+            way.leads,
+        )
+    )
 
 
-def _ranges(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _runs(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Give the first and last of each unbroken run of ports."""
     first = last = ports[0]
     for port in ports[1:]:

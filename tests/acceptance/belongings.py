@@ -17,8 +17,19 @@ class Belongings:
 
     def containers(self, app: str | None = None) -> list[str]:
         """Give the names of all containers, or of one app's, stopped ones too."""
-        found = self._client.api.containers(all=True, filters=self._of(app))
-        return sorted(container["Names"][0].removeprefix("/") for container in found)
+        return self._names(self._of(app))
+
+    def running(self, app: str) -> list[str]:
+        """Give the names of an app's containers that run."""
+        return self._names(self._of(app) | {"status": ["running"]})
+
+    def stopped(self, app: str) -> list[str]:
+        """Give the names of an app's other containers: what it can go back to."""
+        return sorted(set(self.containers(app)) - set(self.running(app)))
+
+    def is_at_rest(self, app: str) -> bool:
+        """Whether one container of an app runs, and nothing is left but what it can go back to."""
+        return len(self.running(app)) == 1 and len(self.containers(app)) <= 2
 
     def networks(self) -> list[str]:
         """Give the names of the networks."""
@@ -67,6 +78,10 @@ class Belongings:
     def close(self) -> None:
         """Close the connection to the engine."""
         self._client.close()
+
+    def _names(self, filters: dict[str, list[str]]) -> list[str]:
+        found = self._client.api.containers(all=True, filters=filters)
+        return sorted(container["Names"][0].removeprefix("/") for container in found)
 
     def _of(self, app: str | None) -> dict[str, list[str]]:
         """Give the filter that finds ours, or one app's."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -37,7 +38,7 @@ def web(live: Project, git_server: GitServer, github: GitHubApi) -> Iterator[Pro
     assert live.answer() == "good"
     belongings = live.keystone.belongings()
     until(
-        lambda: len(belongings.containers("faulty")) == 1,
+        partial(belongings.is_at_rest, "faulty"),
         timeout=SOON_S,
         what="nothing of the failed deployment is left",
     )

@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_a_build_is_cancelled_within_seconds_and_leaves_nothing(
     until(lambda: not nap.sleepers(), timeout=ENDS_WITHIN_S, what="the build has ended")
     assert keystone.ask("POST", f"/api/deployments/{running['id']}/cancel").status_code == 409
     assert web.answer() == served
-    _assert_one_container(keystone)
+    _assert_at_rest(keystone)
     assert web.deploy("after it")["state"] == "success"
     assert web.answer() == "after it"
 
@@ -119,7 +120,7 @@ def test_a_health_check_is_cancelled_within_seconds_and_its_container_is_gone(
     over = _cancelled(keystone, running)
     assert over["steps"][-1]["state"] == "cancelled"
     assert web.answer() == served
-    _assert_one_container(keystone)
+    _assert_at_rest(keystone)
 
 
 def test_a_queued_deployment_is_cancelled_at_once(keystone: Keystone, web: Project) -> None:
@@ -139,11 +140,11 @@ def _cancelled(keystone: Keystone, deployment: Json) -> Json:
     return over
 
 
-def _assert_one_container(keystone: Keystone) -> None:
+def _assert_at_rest(keystone: Keystone) -> None:
     belongings = keystone.belongings()
     until(
-        lambda: len(belongings.containers("hasty")) == 1,
+        partial(belongings.is_at_rest, "hasty"),
         timeout=ENDS_WITHIN_S,
-        what="one container is left",
+        what="one container runs",
     )
     belongings.close()

@@ -1,6 +1,7 @@
 """What Keystone is for: a push to a private repository becomes a container that answers."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,11 +133,13 @@ def test_no_request_fails_while_pushes_change_what_answers(
             assert web.answer() == version
             traffic.wait_for(version)
         traffic.wait_for("done\n")
+        belongings = keystone.belongings()
         until(
-            lambda: len(_containers(keystone, "web")) == 1,
+            partial(belongings.is_at_rest, "web"),
             timeout=SOON_S,
             what="the old containers have ended",
         )
+        belongings.close()
     assert traffic.failures == []
 
 
@@ -154,11 +157,3 @@ def test_the_data_directory_is_closed_to_other_users(first: Json, keystone: Keys
 
 def _secret_files(data_dir: Path) -> list[Path]:
     return [data_dir / "secret.key", data_dir / "keystone.db", data_dir / "run", data_dir / "logs"]
-
-
-def _containers(keystone: Keystone, app: str) -> list[str]:
-    belongings = keystone.belongings()
-    try:
-        return belongings.containers(app)
-    finally:
-        belongings.close()

@@ -229,7 +229,8 @@ def test_settings_of_roots_reach_those_who_may_know_them(keystone: Keystone) -> 
         for pid in keystone.parts(part):
             told = Path(f"/proc/{pid}/environ").read_text()
             assert GLOBAL_SECRET not in told
-            assert "KEYSTONE_PORT_RANGE" in told
+            # Redis writes its title over its environment.
+            assert "KEYSTONE_PORT_RANGE" in told or part == "redis"
             assert "KEYSTONE_ADMIN_PASSWORD" not in told
 
 

@@ -152,6 +152,10 @@ def test_engine_that_keeps_nothing_says_so_with_nothing() -> None:
 
 def test_shared_cache_is_counted_once() -> None:
     cache = [{"Size": 5, "Shared": False}, {"Size": 7, "Shared": True}]
-    found = {"Images": [{"Labels": None, "Size": 3}], "Containers": None, "BuildCache": cache}
+    found = {
+        "Images": [{"Id": "i", "Labels": None, "RepoTags": None, "Size": 3}],
+        "Containers": None,
+        "BuildCache": cache,
+    }
 
     assert values.read_usage(found, "ident") == Usage(0, 0, 0, 5)
