@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlmodel import Session
 
+from jobs.adapters.ports import Container
 from jobs.claims import claim_next
 from jobs.errors import LeaseLostError
 from jobs.lease import let_go
@@ -19,6 +20,7 @@ from jobs.plan import read_plan
 from jobs.records import deployments as records
 from jobs.records.audit import KEYSTONE
 from jobs.records.deployments import Grip, Live, Request
+from jobs.records.engine_items import note_image, note_made, note_making
 from jobs.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, StepName, StepState, Trigger
@@ -63,7 +65,12 @@ def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
     record(records.start_step, grip, StepName.CHECKOUT)
     record(records.record_commit, grip, sha=NO_COMMIT, message="-", author="-")
     record(records.end_step, grip, StepName.CHECKOUT, StepState.SUCCESS)
+    record(note_image, NOBODY, NOBODY)
     release = record(records.record_release, grip, _release(grip))
+    for _ in ("network is new", "network is on record"):
+        record(note_making, NOBODY, NOBODY, NOBODY)
+    record(note_made, Container(NOBODY, ContainerState.RUNNING, NOBODY))
+    record(Session.get, Release, release.id)
     record(records.go_live, grip, Live(release.id or 0, "-", "", "a"))
     record(let_go, grip)
 

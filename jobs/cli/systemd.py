@@ -12,7 +12,9 @@ from jobs.systemd import install as install_service
 from jobs.systemd import remove as remove_service
 
 commands = typer.Typer(rich_markup_mode=None)
-systemd = typer.Typer(no_args_is_help=True, help="Run Keystone as a service of systemd.")
+systemd = typer.Typer(
+    no_args_is_help=True, help="Run Keystone as a service of systemd: install, show, remove."
+)
 commands.add_typer(systemd, name="systemd")
 
 

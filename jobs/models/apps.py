@@ -45,7 +45,7 @@ class Repository(SQLModel, table=True):
     identity_checked_at: datetime | None = None  # when GitHub confirmed it, or an operator gave it
     identity_due_at: datetime | None = None  # when GitHub is asked next; None: as soon as may be
     identity_paused_until: datetime | None = None  # until when GitHub is not asked
-    identity_problem: str | None = Field(default=None, max_length=500)
+    identity_problem: str | None = Field(default=None, sa_type=OneLine(500))
     full_name: str = Field(max_length=200)  # as GitHub spells it
     # A delivery gave the name to an earlier version, and nobody has confirmed it since.
     is_name_claimed: bool = False

@@ -137,7 +137,7 @@ def test_the_page_says_where_a_refused_delivery_is_to_be_found(
     client: TestClient, scene: Scene
 ) -> None:
     html = page(client, "/deliveries?repository=octo/web")
-    assert "answered 401" in html
+    assert "It was refused" in html
     assert 'href="https://github.com/octo/web/settings/hooks"' in html
     assert "settings/hooks" not in page(client, "/deliveries?repository=octo/none")
 

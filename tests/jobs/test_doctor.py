@@ -252,7 +252,7 @@ def test_a_router_that_an_older_keystone_has_set_up_is_told(
         monkeypatch.setattr("jobs.adapters.haproxy_router.DESCRIPTION", "a newer one")
         found = finding(up, "router")
     assert found.verdict is Verdict.FAILED
-    assert "keystone router --print" in found.fix
+    assert "keystone router --write" in found.fix
 
 
 def test_a_proxy_that_is_not_believed_is_told(settings: AllSettings, tmp_path: Path) -> None:

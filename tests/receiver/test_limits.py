@@ -90,7 +90,8 @@ def test_elsewhere_the_limit_is_one_mebibyte(admin: TestClient) -> None:
 def test_a_delivery_that_dawdles_is_given_up_after_eight_seconds(port: int) -> None:
     with connected(port) as connection:
         began = time.monotonic()
-        connection.sendall(head("POST", WEBHOOK, Content_Type=JSON, Content_Length="100"))
+        signed = {"Content_Type": JSON, "X_Hub_Signature_256": SIGNATURE}
+        connection.sendall(head("POST", WEBHOOK, Content_Length="100", **signed))
         connection.sendall(b"{")
         answer = read_answer(connection)
         took = time.monotonic() - began

@@ -202,7 +202,7 @@ class TestReading:
 
         monkeypatch.setattr(Path, "exists", refuse)
         told = command_line("status", code=5).stderr
-        assert told == f"keystone: {data}/keystone.db cannot be read: Permission denied\n"
+        assert told.startswith(f"keystone: {data}/keystone.db cannot be read: Permission denied\n")
 
     def test_the_dry_run_refuses_what_would_be_refused(
         self, command_line: Commands, folder: Path, data: Path

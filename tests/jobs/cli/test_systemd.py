@@ -17,9 +17,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_unit_of_this_folder_is_shown_and_nothing_made(
-    keystone: Commands, folder: Path
+    unfounded: Commands, folder: Path
 ) -> None:
-    shown = keystone("systemd", "show")
+    shown = unfounded("systemd", "show")
     assert f"WorkingDirectory={folder}\n" in shown.stdout
     assert f"ReadWritePaths={folder}/elsewhere\n" in shown.stdout
     # The service has no variables of ours: what they say has to be written down.
