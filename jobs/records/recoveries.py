@@ -17,6 +17,7 @@ from jobs.records.deployments import (
     supersede,
     withdraw,
 )
+from jobs.records.trials import way_back
 from jobs.states import DeploymentState, Trigger
 
 RECOVERY = Actor("keystone", "recovery")
@@ -35,7 +36,8 @@ def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment 
         The recovery; None when no release was live before: then the status is corrected only.
     """
     failed = session.get_one(Deployment, app.live_deployment_id)
-    release = session.get(Release, app.fallback_release_id) if app.fallback_release_id else None
+    earlier = way_back(app)
+    release = None if earlier is None else session.get(Release, earlier)
     app.trial_ends_at = None
     told = f"; its last line: {last_line}" if last_line else ""
     if release is None:

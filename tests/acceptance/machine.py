@@ -28,15 +28,15 @@ class Machine:
         self.client.close()
 
     def container(self, app: str) -> Container:
-        """Give the app's one container, once those before it have ended."""
+        """Give the app's one container that runs, once those before it have ended."""
 
         def alone() -> list[Container]:
             found: list[Container] = self.client.containers.list(
-                all=True, filters=self._of(app), ignore_removed=True
+                filters=self._of(app), ignore_removed=True
             )
             return found if len(found) == 1 else []
 
-        (container,) = until(alone, timeout=ANSWER_WITHIN_S, what=f"{app} has one container")
+        (container,) = until(alone, timeout=ANSWER_WITHIN_S, what=f"one container of {app} runs")
         return container
 
     def run_inside(self, app: str, *command: str) -> str:

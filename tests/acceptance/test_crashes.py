@@ -236,15 +236,16 @@ def _is_alive(keystone: Keystone) -> bool:
 
 
 def _assert_nothing_is_left(keystone: Keystone, *projects: Project) -> None:
-    """One container an app is left, and it is the one that serves."""
-    wanted = len(projects)
+    """One container an app runs, and it is the one that serves."""
     belongings = keystone.belongings()
     until(
-        lambda: len(belongings.containers()) == wanted,
+        lambda: all(belongings.is_at_rest(project.name) for project in projects),
         timeout=MENDED_WITHIN_S,
         what="one container an app",
     )
+    apps = [belongings.containers(project.name) for project in projects]
+    assert sorted(name for names in apps for name in names) == belongings.containers()
     for project in projects:
-        (name,) = belongings.containers(project.name)
+        (name,) = belongings.running(project.name)
         assert name.endswith(f"-{project.view()['live_deployment']}")
     belongings.close()
