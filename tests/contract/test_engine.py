@@ -361,13 +361,14 @@ def test_a_volume_without_a_name_goes_with_its_container(
 
 def test_ends_are_counted_as_a_trial_counts_them(engine: DockerEngine, network: str) -> None:
     """Two ends are two, whether the engine waits for the next start or has just made it."""
+    deployment = 1 + secrets.randbelow(10**9)
     files = app_files("one", dockerfile='FROM scratch\nCOPY web /web\nCMD ["/web", "exit", "3"]\n')
     spec = ContainerSpec(
-        name=f"keystone-{IDENTITY}-web-{secrets.token_hex(3)}",
+        name=container_name(IDENTITY, "web", deployment),
         image=build(engine, files, tag=f"keystone-{IDENTITY}/web:ends"),
         network=network,
         port=8100,
-        labels=labels(IDENTITY, "web", 7),
+        labels=labels(IDENTITY, "web", deployment),
         memory_mb=64,
     )
     started = engine.start(spec)
