@@ -106,6 +106,10 @@ def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
         assert roll_back(keystone, 2)["state"] == "success"
     (first,) = [r for r in releases(keystone) if r["number"] == 1]
     machine.container("returning")
+    belongings = keystone.belongings()
+    for kept in belongings.stopped("returning"):  # which use their image
+        belongings.remove_container(kept)
+    belongings.close()
     (tag,) = [tag for tag in machine.image_tags("returning") if shown_tag(tag) == first["image"]]
     machine.client.images.remove(tag)
     over = roll_back(keystone, 1)
