@@ -1,8 +1,10 @@
 """What a Keystone has on the Docker Engine, found by its label from outside."""
 
 import json
+from contextlib import suppress
 
 import docker
+import docker.errors
 
 LABEL = "keystone.identity"
 
@@ -65,6 +67,15 @@ class Belongings:
     def remove_container(self, name: str) -> None:
         """Remove one container, running or not."""
         self._client.api.remove_container(name, force=True)
+
+    def remove_stopped(self, app: str) -> bool:
+        """Remove what an app could go back to; say whether nothing is left of it."""
+        stopped = self.stopped(app)
+        for name in stopped:
+            # Keystone may be at it already.
+            with suppress(docker.errors.APIError):
+                self.remove_container(name)
+        return not stopped
 
     def remove(self) -> None:
         """Remove all there is."""

@@ -1,11 +1,12 @@
 """The way back: an earlier release as it was, at once, and no push until a person wants one."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from jobs.naming import shown_tag
-from tests.acceptance.keystone import Json, Keystone
+from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.machine import Machine
 from tests.acceptance.project import Project, add_project
 from tests.acceptance.traffic import Traffic, steady_traffic
@@ -14,6 +15,7 @@ from tests.gitserver import GitServer
 pytestmark = pytest.mark.docker
 
 MIB = 1024 * 1024
+REMOVED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,11 @@ def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
     (first,) = [r for r in releases(keystone) if r["number"] == 1]
     machine.container("returning")
     belongings = keystone.belongings()
-    for kept in belongings.stopped("returning"):  # which use their image
-        belongings.remove_container(kept)
+    until(
+        partial(belongings.remove_stopped, "returning"),  # which use their image
+        timeout=REMOVED_WITHIN_S,
+        what="no container is kept",
+    )
     belongings.close()
     (tag,) = [tag for tag in machine.image_tags("returning") if shown_tag(tag) == first["image"]]
     machine.client.images.remove(tag)

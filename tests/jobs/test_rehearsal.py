@@ -55,6 +55,7 @@ def test_a_deployment_makes_hardly_any_statement_that_was_not_rehearsed(
     monkeypatch.setattr("jobs.dispatch.RENEW_EVERY_S", 3600)
     app = bench.app()
     bench.deploy(app)
+    bench.pass_trial(app)
     with statements(bench) as rehearsed:
         rehearse(bench.runtime)
     asked = bench.ask(app)
