@@ -37,10 +37,9 @@ def restorable_releases(session: Session, app: App) -> list[Release]:
 
 
 def needed_releases(session: Session, app: App) -> list[Release]:
-    """List the releases whose images must stay: those kept, and those to go back to by itself."""
+    """List the releases whose images must stay: those kept, and the one to go back to by itself."""
     needed = restorable_releases(session, app)
-    ways_back = {app.fallback_release_id, app.proven_release_id}
-    ids = ways_back - {None, *(row.id for row in needed)}
+    ids = {app.fallback_release_id} - {None, *(row.id for row in needed)}
     return [*needed, *(session.get_one(Release, each) for each in ids)]
 
 

@@ -148,7 +148,6 @@ class App(SQLModel, table=True):
     live_restarts: int = 0  # which of them the engine counted at the last look
     fallback_release_id: int | None = None
     fallback_container_id: str | None = Field(default=None, max_length=64)
-    proven_release_id: int | None = None  # the last before the live one that stood its trial
 
     # What Docker last said of the live container.
     container_state: ContainerState | None = Field(

@@ -17,7 +17,7 @@ from jobs.records.deployments import (
     supersede,
     withdraw,
 )
-from jobs.records.trials import way_back
+from jobs.releases import restorable_releases
 from jobs.states import DeploymentState, Trigger
 
 RECOVERY = Actor("keystone", "recovery")
@@ -36,8 +36,7 @@ def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment 
         The recovery; None when no release was live before: then the status is corrected only.
     """
     failed = session.get_one(Deployment, app.live_deployment_id)
-    earlier = way_back(app)
-    release = None if earlier is None else session.get(Release, earlier)
+    release = _way_back(session, app)
     app.trial_ends_at = None
     told = f"; its last line: {last_line}" if last_line else ""
     if release is None:
@@ -74,6 +73,24 @@ def has_open_recovery(session: Session, app: App) -> bool:
         col(Deployment.state).in_([DeploymentState.QUEUED, DeploymentState.RUNNING]),
     )
     return session.exec(statement.limit(1)).first() is not None
+
+
+def _way_back(session: Session, app: App) -> Release | None:
+    """Choose the release before the live one; where that has failed, the newest that never has.
+
+    Each that does not stay up is passed over from then on, so this comes to an end.
+    """
+    if app.fallback_release_id is not None:
+        return session.get(Release, app.fallback_release_id)
+    failed = session.exec(
+        select(Deployment.release_id).where(
+            Deployment.app_id == app.id, Deployment.state == DeploymentState.FAILURE
+        )
+    ).all()
+    passed_over = {app.live_release_id, *failed}
+    return next(
+        (row for row in restorable_releases(session, app) if row.id not in passed_over), None
+    )
 
 
 def _queue(

@@ -2,7 +2,6 @@
 
 For its first minute a live release is on trial: its container may end once. Until the trial is over
 the release that served before is kept to go back to, with its container stopped and ready to start.
-Should that one not stay up either, the last one that has stood its trial is still there.
 """
 
 from datetime import timedelta
@@ -25,8 +24,6 @@ def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
     """
     is_proven = app.trial_ends_at is None and not was_withdrawn
     has_not_ended = app.live_ends == 0 and not was_withdrawn
-    if is_proven:
-        app.proven_release_id = app.live_release_id
     if is_proven or has_not_ended:
         app.fallback_release_id = app.live_release_id
         app.fallback_container_id = app.live_container_id
@@ -38,15 +35,8 @@ def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
 
 def end_trial(app: App) -> None:
     """Let the live release stand for good; what served before it is not needed any more."""
-    app.trial_ends_at = app.proven_release_id = None
+    app.trial_ends_at = None
     forget_fallback(app)
-
-
-def way_back(app: App) -> int | None:
-    """Give the release to go back to when the live one does not stay up; None: there is none."""
-    if app.fallback_release_id is not None:
-        return app.fallback_release_id
-    return app.proven_release_id if app.proven_release_id != app.live_release_id else None
 
 
 def forget_fallback(app: App) -> None:

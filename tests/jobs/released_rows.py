@@ -110,7 +110,6 @@ def rows() -> dict[str, Row]:
             "live_restarts": 1,
             "fallback_release_id": None,
             "fallback_container_id": None,
-            "proven_release_id": None,
             "container_state": "running",
             "container_reason": "",
         },

@@ -354,11 +354,9 @@ class TestWhatHappensMeanwhile:
         assert bench.containers_of(first.id or 0) == []
         assert bench.fresh(app).fallback_container_id == bench.container_of(second.id or 0)
 
-    def test_where_that_one_does_not_stay_up_either_the_last_proven_one_serves(
+    def test_where_that_one_does_not_stay_up_either_the_one_before_it_serves(
         self, bench: Bench, app: App, first: Deployment, second: Deployment
     ) -> None:
-        with bench.writing() as session:
-            session.get_one(App, app.id).keep_releases = 1
         bench.deploy(app)
         for back_to in (second, first):
             end_twice(bench, app)
@@ -369,13 +367,6 @@ class TestWhatHappensMeanwhile:
         assert bench.serving(app) == bench.container_of(recovery.id or 0)
         end_twice(bench, app)
         assert bench.states(app)[-1] == "failure", "and then there is nothing left to go back to"
-
-    def test_what_has_stood_its_trial_needs_nothing_from_before(
-        self, bench: Bench, app: App, second: Deployment
-    ) -> None:
-        assert bench.fresh(app).proven_release_id != second.release_id
-        bench.pass_trial(app)
-        assert bench.fresh(app).proven_release_id is None
 
     def test_where_none_is_proven_one_that_has_not_ended_is_kept(
         self, bench: Bench, app: App

@@ -15,7 +15,6 @@ APP_COLUMNS: tuple[sa.Column[Any], ...] = (
     sa.Column("live_restarts", sa.Integer(), nullable=False, server_default="0"),
     sa.Column("fallback_release_id", sa.Integer(), nullable=True),
     sa.Column("fallback_container_id", sa.String(length=64), nullable=True),
-    sa.Column("proven_release_id", sa.Integer(), nullable=True),
 )
 DEPLOYMENT_COLUMNS: tuple[sa.Column[Any], ...] = (
     sa.Column("recovers_id", sa.Integer(), nullable=True),
