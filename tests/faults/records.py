@@ -20,6 +20,7 @@ class Row:
     commit_sha: str
     attempts: int
     spans: tuple[tuple[str, str], ...]  # when its steps began and ended; "" has not ended
+    trigger: str = "push"
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Records:
         """List the deployments with higher ids than that, oldest first."""
         with self.open() as database:
             rows = database.execute(
-                "SELECT d.id, a.name, d.state, d.reason, d.commit_sha, d.attempts "
+                'SELECT d.id, a.name, d.state, d.reason, d.commit_sha, d.attempts, d."trigger" '
                 "FROM deployments d JOIN apps a ON a.id = d.app_id WHERE d.id > ? ORDER BY d.id",
                 (after,),
             ).fetchall()
             return [
-                Row(number, app, state, reason, sha, attempts, self._spans(database, number))
-                for number, app, state, reason, sha, attempts in rows
+                Row(number, app, state, reason, sha, attempts, self._spans(database, number), why)
+                for number, app, state, reason, sha, attempts, why in rows
             ]
 
     def _spans(self, database: sqlite3.Connection, deployment: int) -> tuple[tuple[str, str], ...]:
@@ -72,12 +73,14 @@ class Records:
     def unsettled(self, *, after: int) -> int:
         """Count what is under way or live of the deployments with higher ids than that.
 
-        A recovery that has succeeded is as things should be.
+        A recovery that has succeeded is as things should be; and so is what another release has
+        taken the place of before it could fail.
         """
         with self.open() as database:
             (found,) = database.execute(
-                "SELECT count(*) FROM deployments WHERE id > ? AND (state IN ('queued', 'running') "
-                "OR (state = 'success' AND \"trigger\" <> 'recovery'))",
+                "SELECT count(*) FROM deployments d JOIN apps a ON a.id = d.app_id "
+                "WHERE d.id > ? AND (d.state IN ('queued', 'running') "
+                "OR (a.live_deployment_id = d.id AND d.\"trigger\" <> 'recovery'))",
                 (after,),
             ).fetchone()
             return int(found)

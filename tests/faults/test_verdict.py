@@ -36,6 +36,16 @@ def test_what_is_right_is_left_in_peace() -> None:
     assert judge(GOOD).problems == []
 
 
+def test_going_back_deploys_nothing_twice() -> None:
+    rows = [
+        replace(row(7, NEW, "failure", "did not stay up"), spans=()),
+        replace(row(8, OLD), trigger="recovery"),
+        replace(row(9, OLD), trigger="recovery", spans=LATER),
+    ]
+    went_back = replace(GOOD, rows=rows, live=GOOD.before, excuse=re.compile("stay up"))
+    assert judge(went_back).problems == []
+
+
 def test_a_push_that_was_refused_is_nobodys_loss() -> None:
     refused = replace(GOOD, sent=[*GOOD.sent, sent(NEWER, 2)])
     assert judge(refused).problems == []

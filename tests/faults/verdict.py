@@ -8,6 +8,7 @@ from itertools import pairwise
 from tests.faults.pushes import Sent
 from tests.faults.records import Live, Row
 
+RECOVERY = "recovery"
 OPEN = {"queued", "running"}
 NEVER = re.compile(r"(?!)")
 MOST_ATTEMPTS = 2
@@ -87,7 +88,8 @@ def _without_end(evidence: Evidence) -> Iterator[str]:
 
 def _not_on_newest(evidence: Evidence) -> Iterator[str]:
     for app in {row.app for row in evidence.rows}:
-        rows = {row.commit_sha: row for row in evidence.rows if row.app == app}
+        pushed = [row for row in evidence.rows if row.app == app and row.trigger != RECOVERY]
+        rows = {row.commit_sha: row for row in pushed}
         known = [sent for sent in evidence.sent if sent.app == app and sent.commit_sha in rows]
         newest = max(known, key=lambda sent: sent.pushed_at, default=None)
         if newest is None:
@@ -110,7 +112,9 @@ def _is_of_round(evidence: Evidence, app: str, live: Live | None) -> bool:
 def _repeated(evidence: Evidence) -> Iterator[str]:
     counted: dict[tuple[str, str], list[int]] = {}
     for row in evidence.rows:
-        counted.setdefault((row.app, row.commit_sha), []).append(row.id)
+        # Going back deploys an earlier push once more, and is meant to.
+        if row.trigger != RECOVERY:
+            counted.setdefault((row.app, row.commit_sha), []).append(row.id)
         if row.attempts > MOST_ATTEMPTS:
             yield f"deployment {row.id} was begun {row.attempts} times"
     for (app, sha), ids in counted.items():
