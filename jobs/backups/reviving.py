@@ -19,8 +19,9 @@ from jobs.backups.manifest import moment
 from jobs.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
 from jobs.naming import APP_LABEL, DEPLOYMENT_LABEL
 from jobs.queries import OPEN_STATES
+from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import Request, abandon, request
+from jobs.records.deployments import abandon, request
 from jobs.records.trials import end_trial
 from jobs.states import ContainerState, StepState, Trigger
 
@@ -131,17 +132,4 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
 def _redeploy(session: Session, app: App, actor: Actor) -> None:
     """Queue the live release again; no rollback, as nothing is taken back and pushes go on."""
     release = session.get_one(Release, app.live_release_id)
-    maker = session.get(Deployment, release.deployment_id)
-    request(
-        session,
-        app,
-        Request(
-            trigger=Trigger.MANUAL,
-            ref=release.commit_sha,
-            commit_sha=release.commit_sha,
-            commit_message=maker.commit_message if maker else "",
-            author=maker.author if maker else "",
-            release_id=release.id,
-        ),
-        actor,
-    )
+    request(session, app, again(session, release, Trigger.MANUAL), actor)

@@ -5,13 +5,14 @@ deployment is no success any more, GitHub is told so, and the way back waits lik
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlmodel import Session, col, select
 
 from jobs.models import App, Deployment, Release
+from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.deployments import (
-    Request,
     has_begun_to_switch,
     request,
     supersede,
@@ -96,17 +97,8 @@ def _way_back(session: Session, app: App) -> Release | None:
 def _queue(
     session: Session, app: App, failed: Deployment, release: Release, reason: str
 ) -> Deployment:
-    maker = session.get(Deployment, release.deployment_id)
-    wanted = Request(
-        trigger=Trigger.RECOVERY,
-        ref=release.commit_sha,
-        commit_sha=release.commit_sha,
-        commit_message=maker.commit_message if maker else "",
-        author=maker.author if maker else "",
-        release_id=release.id,
-        recovers_id=failed.id,
-        reason=reason,
-    )
+    wanted = again(session, release, Trigger.RECOVERY)
+    wanted = replace(wanted, recovers_id=failed.id, reason=reason)
     return request(session, app, wanted, RECOVERY)
 
 

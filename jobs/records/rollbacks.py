@@ -1,11 +1,14 @@
 """Asking for an earlier release: it is queued, and pushes stop until a person wants them again."""
 
+from dataclasses import replace
+
 from sqlmodel import Session, col, select
 
 from jobs.errors import NoReleaseError
 from jobs.models import App, Deployment, Release
+from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import Request, app_now, request, supersede
+from jobs.records.deployments import app_now, request, supersede
 from jobs.records.once import asked_before, key_of
 from jobs.releases import restorable_releases
 from jobs.states import DeploymentState, Trigger
@@ -28,7 +31,6 @@ def roll_back(
     if (earlier := asked_before(session, app, key)) is not None:
         return earlier
     release = choose(app.live_release_id, restorable_releases(session, app), number)
-    maker = session.get(Deployment, release.deployment_id)
     if app.auto_deploy:
         told = {"before": {"auto_deploy": True}, "after": {"auto_deploy": False}}
         note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", **told)
@@ -36,20 +38,8 @@ def roll_back(
     app.paused_reason = f"rolled back to v{release.number} by {actor}"
     for queued in _queued(session, app):
         supersede(session, queued, app.paused_reason)
-    return request(
-        session,
-        app,
-        Request(
-            trigger=Trigger.ROLLBACK,
-            ref=release.commit_sha,
-            commit_sha=release.commit_sha,
-            commit_message=maker.commit_message if maker else "",
-            author=maker.author if maker else "",
-            release_id=release.id,
-            guid=key,
-        ),
-        actor,
-    )
+    wanted = replace(again(session, release, Trigger.ROLLBACK), guid=key)
+    return request(session, app, wanted, actor)
 
 
 def choose(live_id: int | None, restorable: list[Release], number: int | None) -> Release:

@@ -16,9 +16,9 @@ from jobs.privileges import (
     take_on,
 )
 from jobs.run_as import run_as
+from tests.acceptance.keystone import children_of
 from tests.apart import NOBODY, only_root
 from tests.jobs.bench import wait_for
-from tests.processes import processes
 
 SOMEBODY = Rights(12345, 23456, (34567,))
 
@@ -98,9 +98,9 @@ class TestDoingOneThing:
             time.sleep(600)
             return "slept"
 
-        before = children()
+        before = set(children_of(os.getpid()))
         assert run_as(SOMEBODY, sleep, patience_s=0.2) == "there was no answer within 0.2 s"
-        wait_for(lambda: children() <= before)
+        wait_for(lambda: set(children_of(os.getpid())) <= before)
 
     def test_that_ends_without_an_answer_is_no_answer(self) -> None:
         def end() -> str:
@@ -111,19 +111,6 @@ class TestDoingOneThing:
     def test_whose_answer_is_long_is_cut(self) -> None:
         told = run_as(SOMEBODY, lambda: "x" * 1_000_000)
         assert 10_000 < len(told) < 100_000
-
-
-def children() -> set[int]:
-    """Give the processes that this one has forked."""
-    return {process.pid for process in processes() if _is_child(process.pid)}
-
-
-def _is_child(pid: int) -> bool:
-    try:
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-    except OSError:
-        return False
-    return int(parent) == os.getpid()
 
 
 @only_root

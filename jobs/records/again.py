@@ -1,0 +1,20 @@
+"""Asking for a release once more, in the words of the commit that it was made of."""
+
+from sqlmodel import Session
+
+from jobs.models import Deployment, Release
+from jobs.records.deployments import Request
+from jobs.states import Trigger
+
+
+def again(session: Session, release: Release, trigger: Trigger) -> Request:
+    """Give the request that starts a release again, exactly as it was."""
+    maker = session.get(Deployment, release.deployment_id)
+    return Request(
+        trigger=trigger,
+        ref=release.commit_sha,
+        commit_sha=release.commit_sha,
+        commit_message=maker.commit_message if maker else "",
+        author=maker.author if maker else "",
+        release_id=release.id,
+    )
