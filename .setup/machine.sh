@@ -8,7 +8,7 @@ set -eu
 purpose=${1:?run, test or bench}
 engine_log=/var/log/keystone-dockerd.log
 engine_within_s=60
-# The users that the parts of Keystone run as when root starts it; jobs/part_users.py knows them.
+# The users that the parts of Keystone run as when root starts it; jobs/system/part_users.py knows them.
 users='keystone keystone-web keystone-redis keystone-router'
 no_cluster=/etc/postgresql-common/createcluster.d/keystone.conf
 

@@ -1,12 +1,12 @@
 """Styles of terminals as HTML. Pure.
 
-A log is hostile text: `jobs.ansi` says what of it is shown, and how; all of it is escaped here.
-`static/ansi.js` does the same for an app's own output; a test holds the two together.
+A log is hostile text: `jobs.rules.ansi` says what of it is shown, and how; all of it is escaped
+here. `static/ansi.js` does the same for an app's own output; a test holds the two together.
 """
 
 from markupsafe import Markup, escape
 
-from jobs.ansi import BRIGHT, Style, spans
+from jobs.rules.ansi import BRIGHT, Style, spans
 
 WEIGHTS = {1: "bold", 2: "dim", 3: "ital", 4: "line"}
 

@@ -20,10 +20,10 @@ from dashboard.views import (
     people,
     repositories,
 )
-from jobs.database import Database
-from jobs.outline import Outlines
+from jobs.reads.log_outline import Outlines
 from jobs.settings import Settings
 from jobs.states import Role
+from jobs.storage.database import Database
 
 STATIC = pages.HERE / "static"
 

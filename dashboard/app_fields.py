@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dashboard.forms import Field, Kind, text_of
-from jobs.app_input import AppChange, AppInput
+from jobs.rules.app_fields import AppChange, AppInput
 from jobs.states import Capabilities, Health, OnNewPush, Restart
 
 # What each word of a choice means, by the field.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from dashboard.glance import (
+from dashboard.labels import Shape, Tone
+from dashboard.overview_reads import (
     IdentityTrouble,
     Machine,
     MissedPushes,
@@ -14,10 +15,9 @@ from dashboard.glance import (
     TokenTrouble,
     Unused,
 )
-from dashboard.labels import Shape, Tone
-from jobs.models import Vitals
+from jobs.rules.token_trouble import token_problem
 from jobs.states import AppState
-from jobs.tokens import token_problem
+from jobs.storage.models import Vitals
 
 # The watcher looks every 10 s; after three looks that did not happen it is not there.
 SILENT_AFTER = timedelta(seconds=45)

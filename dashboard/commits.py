@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
-from jobs.models import Deployment
-from jobs.naming import github_address
+from jobs.reads.views import DeploymentView
+from jobs.rules.naming import github_address
+from jobs.rules.triggers import is_sha
 from jobs.states import DeploymentState
-from jobs.triggers import is_sha
-from jobs.views import DeploymentView
+from jobs.storage.models import Deployment
 
 REPOSITORY = re.compile(r"/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}?)(?:\.git)?/?")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from jobs.rules.triggers import is_sha, short_ref
 from jobs.states import (
     AppState,
     ContainerState,
@@ -19,7 +20,6 @@ from jobs.states import (
     StepState,
     Trigger,
 )
-from jobs.triggers import is_sha, short_ref
 
 MINUTE = 60
 HOUR = 60 * MINUTE

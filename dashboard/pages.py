@@ -19,13 +19,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard import charts, labels
-from jobs.database import Database
 from jobs.errors import NotFoundError, StorageError
-from jobs.models import now
+from jobs.rules.text import shown_name
+from jobs.rules.visitor import Visitor
 from jobs.settings import Settings
 from jobs.states import Role
-from jobs.text import shown_name
-from jobs.visitors import Visitor
+from jobs.storage.database import Database
+from jobs.storage.models import now
 
 logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard import labels
+from jobs.reads.views import DeploymentView, SectionView, StepView
 from jobs.states import Kind, StepName
-from jobs.views import DeploymentView, SectionView, StepView
 
 LEAST_WIDTH = 1.5  # of a hundred, so that the shortest step can be seen
 

@@ -13,7 +13,7 @@ from statistics import median
 from markupsafe import Markup
 
 from dashboard import labels
-from dashboard.reads import Recent
+from dashboard.page_reads import Recent
 from jobs.states import DeploymentState
 
 WEEKS = 12

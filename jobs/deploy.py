@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from jobs.adapters.ports import Commit, Engine
-from jobs.database import Database
+from jobs.adapters.ports import Engine
+from jobs.deployment.plan import Candidate
+from jobs.deployment.work import Work
 from jobs.errors import (
     CancelledError,
     DeploymentError,
@@ -22,11 +23,11 @@ from jobs.errors import (
     StorageError,
     SupersededError,
 )
-from jobs.naming import DEPLOYMENT_LABEL
-from jobs.plan import Candidate
-from jobs.reasons import shown_reason
 from jobs.records.deployments import finish, hand_back
 from jobs.records.engine_items import on_record
+from jobs.rules.naming import DEPLOYMENT_LABEL
+from jobs.rules.reasons import shown_reason
+from jobs.rules.repository_values import Commit
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
@@ -35,7 +36,7 @@ from jobs.steps.release import make_release
 from jobs.steps.retire import retire
 from jobs.steps.start import start
 from jobs.steps.switch import Serving, switch
-from jobs.work import Work
+from jobs.storage.database import Database
 
 logger = logging.getLogger(__name__)
 

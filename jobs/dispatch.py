@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.git_source import GitSource
-from jobs.adapters.haproxy_router import HAProxyRouter
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.git.source import GitSource
+from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.http_probe import HttpProbe
-from jobs.claims import Claim, claim_next
 from jobs.deploy import deploy
-from jobs.environment import secrets_of
+from jobs.deployment.claims import Claim, claim_next
+from jobs.deployment.lease import RENEW_EVERY_S, let_go, renew
+from jobs.deployment.plan import Plan, read_plan
+from jobs.deployment.work import Tools, Work
 from jobs.errors import (
     ConfigurationError,
     HandedOverError,
@@ -22,18 +24,17 @@ from jobs.errors import (
     NotFoundError,
     StorageError,
 )
-from jobs.lease import RENEW_EVERY_S, let_go, renew
-from jobs.logs import DeploymentLog, log_path, masking
-from jobs.models import Deployment
-from jobs.plan import Plan, read_plan
-from jobs.queries import find_deployment
+from jobs.processes.logging import masking
+from jobs.processes.runtime import Runtime
+from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import Grip, begin, finish, has_begun_to_switch, stop_asked
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime
+from jobs.rules.redaction import Redactor
+from jobs.rules.stopping import StopSignal
+from jobs.rules.variables import secrets_of
 from jobs.settings import WorkerSettings
 from jobs.states import DeploymentState, StepName
-from jobs.stopping import StopSignal
-from jobs.work import Tools, Work
+from jobs.storage.deployment_log import DeploymentLog, log_path
+from jobs.storage.models import Deployment
 
 logger = logging.getLogger(__name__)
 

@@ -184,7 +184,7 @@ class RulesChangedError(KeystoneError):
     """What apps ask of a push is not what it was judged by; nothing was written down.
 
     Attributes:
-        rules: those that it has to be judged by as well (`jobs.triggers.Rule`).
+        rules: those that it has to be judged by as well (`jobs.rules.triggers.Rule`).
     """
 
     def __init__(self, rules: Sequence[Any]) -> None:

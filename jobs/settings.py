@@ -21,22 +21,17 @@ from pydantic import (
     Field,
     IPvAnyNetwork,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from jobs.domain_names import named_host, plain_http_url
-from jobs.errors import ConfigurationError
-from jobs.folders import runtime_dir
-from jobs.machine import build_cpus, build_memory_mb, build_pids
-from jobs.passwords import SHORTEST
-from jobs.small_files import read_env_file, read_secret_file
+from jobs.rules.domain_names import named_host, plain_http_url
+from jobs.rules.passwords import SHORTEST
+from jobs.system.machine import build_cpus, build_memory_mb, build_pids
+from jobs.system.private_folder import runtime_dir
 
 PREFIX = "KEYSTONE_"
 SQLITE = "sqlite:///"
-# What pydantic says of a default that depends on settings of which one is wrong.
-DEPENDS_ON_OTHERS = "default_factory_not_called"
 SHORTEST_KEY = 16  # characters
 # A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
 LONGEST_SOCKET_DIR = 70
@@ -400,139 +395,3 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 SECRETS = frozenset(
     name for name, field in AllSettings.model_fields.items() if field.annotation is SecretStr
 )
-# Addresses that may hold a password.
-SECRET_URLS = frozenset({"database_url", "redis_url"})
-
-
-def read_settings(
-    wanted: type[AnySettings], environ: Mapping[str, str], *, env_file: Path = Path(".env")
-) -> AnySettings:
-    """Read the settings of one process.
-
-    Args:
-        wanted: the class of settings this process may know; the others' values are checked too.
-        environ: usually `os.environ`; wins over the file.
-
-    Raises:
-        ConfigurationError: with one sentence for every mistake found; no value is quoted.
-    """
-    given = {**_from_file(env_file), **{k: v for k, v in environ.items() if k.startswith(PREFIX)}}
-    values, problems = _gather(given)
-    try:
-        everything = AllSettings.model_validate(values)
-    except ValidationError as exc:
-        raise ConfigurationError(*problems, *_sentences(exc)) from None
-    if problems:
-        raise ConfigurationError(*problems)
-    return wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
-
-
-def to_environment(settings: AllSettings) -> dict[str, str]:
-    """Give the variables that `read_settings` makes the same settings of, in whatever folder."""
-    written = {name: _written(getattr(settings, name)) for name in type(settings).model_fields}
-    return {f"{PREFIX}{name.upper()}": text for name, text in written.items() if text}
-
-
-def _written(value: object) -> str:
-    match value:
-        case SecretStr():
-            return value.get_secret_value()
-        case bool():
-            return "on" if value else "off"
-        case tuple():
-            return ",".join(map(str, value))
-    return str(value)
-
-
-def unknown_secrets(wanted: type[Settings]) -> list[str]:
-    """Name the variables of the secrets that a process with these settings may not know."""
-    return [f"{PREFIX}{name.upper()}" for name in sorted(SECRETS - set(wanted.model_fields))]
-
-
-def files_of_settings(environ: Mapping[str, str], *, env_file: Path = Path(".env")) -> list[Path]:
-    """List the files that `read_settings` reads: the `.env` file, and those of the secrets."""
-    given = {**_from_file(env_file), **environ}
-    return [
-        env_file,
-        *(Path(given[name]) for name in given if _field_of_file(name) and given[name]),
-    ]
-
-
-def _field_of_file(name: str) -> str:
-    """Give the field whose value stands in the file that a variable names; empty: none does."""
-    field = name.removeprefix(PREFIX).lower().removesuffix("_file")
-    is_known = field in SECRETS | SECRET_URLS and name == f"{PREFIX}{field.upper()}_FILE"
-    return field if is_known else ""
-
-
-def describe_settings(settings: Settings) -> dict[str, str]:
-    """Give the effective settings by variable name, secrets as `set` or `not set`."""
-    return {
-        f"{PREFIX}{name.upper()}": _shown(name, getattr(settings, name))
-        for name in type(settings).model_fields
-    }
-
-
-def _shown(name: str, value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "set" if value.get_secret_value() else "not set"
-    if name in SECRET_URLS:
-        return _without_passwords(str(value))
-    return _written(value)
-
-
-def _without_passwords(url: str) -> str:
-    """Leave out whatever may be a password: what stands before an @, and the values of a query."""
-    scheme, mark, rest = url.partition("://")
-    _, at, where = rest.rpartition("@")
-    address, question, query = where.partition("?")
-    told = re.sub("=[^&]*", "=…", query)
-    return f"{scheme}{mark}{'…' if at else ''}{at}{address}{question}{told}"
-
-
-def _from_file(path: Path) -> dict[str, str]:
-    try:
-        found = read_env_file(path)
-    except ValueError as exc:
-        raise ConfigurationError(f"{path} {exc}") from None
-    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
-
-
-def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Turn `KEYSTONE_…` names into fields, and collect what is wrong with the names."""
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for name in sorted(given):
-        field = name.removeprefix(PREFIX).lower()
-        if field in AllSettings.model_fields:
-            # An empty value means "not set", as in most tools that read `.env` files.
-            if given[name]:
-                values[field] = given[name]
-        elif _field_of_file(name):
-            _read_secret_file(name, given, values, problems)
-        else:
-            problems.append(f"{name}: no such setting; `keystone config` lists them all")
-    return values, problems
-
-
-def _read_secret_file(
-    name: str, given: Mapping[str, str], values: dict[str, Any], problems: list[str]
-) -> None:
-    if not given[name]:
-        return
-    plain = name.removesuffix("_FILE")
-    if given.get(plain):
-        problems.append(f"{name}: {plain} is set too; keep one of them")
-        return
-    try:
-        values[plain.removeprefix(PREFIX).lower()] = read_secret_file(Path(given[name]))
-    except ValueError as exc:
-        problems.append(f"{name}: its file {exc}")
-
-
-def _sentences(exc: ValidationError) -> list[str]:
-    return [
-        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
-        for error in exc.errors(include_input=False, include_url=False)
-        if error["type"] != DEPENDS_ON_OTHERS
-    ]

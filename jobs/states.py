@@ -302,3 +302,9 @@ def _on_github(character: str) -> str:
     # Halves of characters, marks that turn the direction, what has no width or no meaning.
     is_invisible = kind.startswith("C") or ord(character) in VARIATION_SELECTORS
     return "" if is_invisible or character > HIGHEST_ON_GITHUB else character
+
+
+OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
+
+
+FAILED_STATES = (DeploymentState.FAILURE, DeploymentState.ERROR)

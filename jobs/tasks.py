@@ -4,11 +4,12 @@ import os
 import threading
 from functools import cache
 
+from jobs.deployment.lease import holder_name
+from jobs.deployment.work import Tools
 from jobs.dispatch import dispatch, real_tools
-from jobs.lease import holder_name
-from jobs.runtime import Runtime, open_runtime
-from jobs.settings import WorkerSettings, read_settings
-from jobs.work import Tools
+from jobs.processes.configuration import read_settings
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.settings import WorkerSettings
 
 # A deployment does not fail for a router that `keystone up` is about to start again.
 ROUTER_BACK_WITHIN_S = 20.0

@@ -11,25 +11,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.git_source import GitSource
-from jobs.adapters.github_forge import GitHubForge
+from jobs.adapters.git.source import GitSource
+from jobs.adapters.github.forge import GitHubForge
 from jobs.adapters.ports import Forge
-from jobs.answers import answer_next, do_next_errand
-from jobs.catch_up.duty import CatchingUp
-from jobs.catch_up.look import Means
-from jobs.containers import follow_containers
+from jobs.deployment.work import Tools
 from jobs.dispatch import real_tools
-from jobs.domains import serve_domains
+from jobs.duties.answers import answer_next, do_next_errand
+from jobs.duties.catch_up.duty import CatchingUp
+from jobs.duties.catch_up.look import Means
+from jobs.duties.containers import follow_containers
+from jobs.duties.housekeeping import keep_house
+from jobs.duties.identify import identify_next
+from jobs.duties.note_health import note_vitals
+from jobs.duties.reconcile import SWEEPS, reconcile, repairs
+from jobs.duties.send_statuses import send_due
+from jobs.duties.serve_domains import serve_domains
 from jobs.errors import KeystoneError
-from jobs.housekeeping import keep_house
-from jobs.identify import identify_next
-from jobs.metadata import block_metadata
-from jobs.reconcile import SWEEPS, reconcile, repairs
-from jobs.runtime import Runtime
+from jobs.processes.metadata import block_metadata
+from jobs.processes.runtime import Runtime
 from jobs.settings import Settings, WorkerSettings
-from jobs.statuses import send_due
-from jobs.vitals import note_vitals
-from jobs.work import Tools
 
 logger = logging.getLogger(__name__)
 

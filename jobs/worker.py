@@ -25,16 +25,16 @@ from rq.job import Job
 from rq.worker import WorkerStatus
 
 from jobs import tasks
-from jobs.claims import has_work
+from jobs.deployment.claims import has_work
+from jobs.deployment.lease import SecondLook, expire, holder_name, is_overdue
+from jobs.deployment.ready_child import Standby
+from jobs.deployment.warm_up import rehearse
 from jobs.errors import PlatformError, StorageError
-from jobs.frozen import LongStopped
-from jobs.guard import die_with, give_own_group
-from jobs.lease import SecondLook, expire, holder_name, is_overdue
-from jobs.queue import TASK
-from jobs.rehearsal import rehearse
-from jobs.runtime import Runtime
+from jobs.processes.queue import TASK
+from jobs.processes.runtime import Runtime
 from jobs.settings import WorkerSettings
-from jobs.standby import Standby
+from jobs.system.die_with_parent import die_with, give_own_group
+from jobs.system.stopped import LongStopped
 
 logger = logging.getLogger(__name__)
 

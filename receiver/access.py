@@ -20,20 +20,15 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.errors import AccessError, StorageError
-from jobs.models import now
-from jobs.naming import session_cookie
-from jobs.records.access import (
-    SEEN_RESOLUTION,
-    find_session,
-    find_token,
-    token_state,
-    touch_session,
-    touch_token,
-)
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.reads.people import token_state
+from jobs.records.logins import SEEN_RESOLUTION, find_session, touch_session
+from jobs.records.tokens import find_token, touch_token
+from jobs.rules.naming import session_cookie
+from jobs.rules.visitor import Visitor
 from jobs.settings import Settings, WebSettings
 from jobs.states import Role, TokenState
-from jobs.visitors import Visitor
+from jobs.storage.models import now
 from receiver.errors import CsrfError, UnauthenticatedError, answer_error
 
 logger = logging.getLogger(__name__)

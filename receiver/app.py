@@ -18,31 +18,32 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ExceptionHandler
 
 from dashboard.app import create_dashboard
-from jobs.database import KEPT_READERS
 from jobs.errors import ConfigurationError, KeystoneError
-from jobs.logs import set_up_logging
-from jobs.outline import Outlines
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime, open_runtime
-from jobs.settings import WebSettings, read_settings, split_keys
+from jobs.processes.configuration import read_settings
+from jobs.processes.logging import set_up_logging
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.reads.log_outline import Outlines
+from jobs.rules.redaction import Redactor
+from jobs.settings import WebSettings, split_keys
+from jobs.storage.database import KEPT_READERS
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.api.questions import Questions
 from receiver.api.streams import Streams
-from receiver.attempts import LoginGate
-from receiver.changes import Changes
 from receiver.connections import KEPT_FILES, POOL, Bounds, Pool, bounds_for, raise_file_limit
+from receiver.endpoints import ENDPOINTS, SHARED_WITH_PAGES
 from receiver.errors import answer_error
+from receiver.follow_changes import Changes
+from receiver.follow_deployment import Tails
 from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
+from receiver.login_limits import LoginGate
 from receiver.openapi import Document, describe
 from receiver.proxies import Proxies
 from receiver.refusals import NoteRefusals, Refusals
 from receiver.routing import Resource, routes
 from receiver.settings_pages import SETTINGS_PAGES
-from receiver.table import ENDPOINTS, SHARED_WITH_PAGES
-from receiver.tails import Tails
-from receiver.waking import Waker
+from receiver.wake_up import Waker
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from jobs.pushes import FULL_NAME, LARGEST_ID
+from jobs.rules.push_payload import FULL_NAME, LARGEST_ID
 
 TARGET_TYPE = "x-github-hook-installation-target-type"
 TARGET_ID = "x-github-hook-installation-target-id"

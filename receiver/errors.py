@@ -37,7 +37,7 @@ from jobs.errors import (
     QueueError,
     StorageError,
 )
-from jobs.text import plain
+from jobs.rules.text import plain
 from receiver.headers import SECURITY_HEADERS
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from jobs.naming import SESSION_COOKIE
+from jobs.rules.naming import SESSION_COOKIE
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
 from receiver.errors import FORM

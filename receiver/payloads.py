@@ -1,7 +1,8 @@
 """What a verified delivery says: GitHub's JSON as Push | Ping | Other, or PayloadError. Pure.
 
-Only the few fields that decide something are read, each typed and bounded (`jobs.pushes`). The
-event's name is not signed, so the body must have what the event needs.
+Only the few fields that decide something are read, each typed and bounded
+(`jobs.rules.push_payload`). The event's name is not signed, so the body must have what the event
+needs.
 """
 
 import binascii
@@ -11,8 +12,8 @@ from typing import Annotated
 
 from pydantic import FailFast, Field
 
-from jobs.pushes import Payload, RepositoryPart, checked, read_push
-from jobs.triggers import Push
+from jobs.rules.push_payload import Payload, RepositoryPart, checked, read_push
+from jobs.rules.triggers import Push
 from receiver.errors import PayloadError
 from receiver.strict_json import strict_json
 

@@ -1,7 +1,7 @@
 """The addresses of people and programs themselves: coming in, accounts, users and tokens."""
 
+from jobs.reads.views import AccountView, Page, SessionView, TokenView, UserView
 from jobs.states import Role
-from jobs.views import AccountView, Page, SessionView, TokenView, UserView
 from receiver.access import Door
 from receiver.api import account, tokens, users
 from receiver.routing import Endpoint

@@ -21,11 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.database import Database
 from jobs.errors import StorageError
-from jobs.models import now
 from jobs.records.refusals import Refused, configured_names, keep_refusals
 from jobs.states import REFUSAL_WORDS, Refusal
+from jobs.storage.database import Database
+from jobs.storage.models import now
 from receiver.claims import find_claim
 from receiver.connections import NO_ROOM
 from receiver.errors import FORM

@@ -21,13 +21,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dashboard.forms import texts_of
-from jobs.app_input import NAME, parse_input
 from jobs.errors import NotFoundError
+from jobs.processes.runtime import Runtime
 from jobs.records.audit import Actor, stranger
-from jobs.runtime import Runtime
+from jobs.rules.app_fields import NAME, parse_input
+from jobs.rules.visitor import Visitor
 from jobs.settings import WebSettings
 from jobs.states import Role
-from jobs.visitors import Visitor
 from receiver.access import (
     CSRF_FIELD,
     HOW_TO_COME_IN,
@@ -41,7 +41,7 @@ from receiver.errors import FORM, MediaTypeError, PayloadError, UnauthenticatedE
 from receiver.forms import led_back
 from receiver.schemas import LARGEST_ID
 from receiver.strict_json import ensure_storable, strict_json
-from receiver.waking import Waker
+from receiver.wake_up import Waker
 
 JSON = "application/json"
 MOST_FIELDS = 100

@@ -1,4 +1,4 @@
-"""What the API takes, where `jobs.app_input` does not say it already, and the small answers.
+"""What the API takes, where `jobs.rules.app_fields` does not say it already, and the small answers.
 
 Every field is typed and bounded; a field nobody knows is refused.
 """
@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from jobs.app_input import AppName, Ref, Said, Token
-from jobs.passwords import SHORTEST
-from jobs.pushes import LARGEST_ID as LARGEST_GITHUB_ID
-from jobs.records.access import DEFAULT_DAYS, LONGEST_DAYS
+from jobs.reads.views import TokenView, View
+from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS
+from jobs.rules.app_fields import AppName, Ref, Said, Token
+from jobs.rules.passwords import SHORTEST
+from jobs.rules.push_payload import LARGEST_ID as LARGEST_GITHUB_ID
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
-from jobs.views import TokenView, View
 
 # The largest id that an integer column of every database can be asked for.
 LARGEST_ID = 2**31 - 1

@@ -8,25 +8,23 @@ from sqlmodel import Session, select
 from starlette.responses import RedirectResponse, Response
 
 from dashboard.views.login import login_page, safe_next
-from jobs.app_input import NAME
-from jobs.models import User
-from jobs.records.access import (
-    SESSION_LONGEST,
+from jobs.processes.runtime import Runtime
+from jobs.reads.people import SESSION_LONGEST
+from jobs.records.audit import Actor, stranger
+from jobs.records.logins import (
     OpenedSession,
-    check_password,
     close_session,
     end_sessions,
-    find_user,
-    is_as_it_was,
     note_failed_login,
     open_session,
 )
-from jobs.records.audit import Actor, stranger
-from jobs.runtime import Runtime
+from jobs.records.users import check_password, find_user, is_as_it_was
+from jobs.rules.app_fields import NAME
 from jobs.settings import WebSettings
+from jobs.storage.models import User
 from receiver.access import address_of, cookie_name, cookie_of, ensure_same_origin, is_https
-from receiver.attempts import LoginGate
 from receiver.errors import RateLimitedError, UnauthenticatedError
+from receiver.login_limits import LoginGate
 from receiver.routing import Call, is_form, json_response
 from receiver.schemas import LoggedInView, LoginInput, LogoutInput
 

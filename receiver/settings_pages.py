@@ -9,12 +9,13 @@ from dashboard import app_fields
 from dashboard.forms import Field
 from dashboard.views import app_settings, new_app, people
 from dashboard.views import repositories as repositories_page
-from jobs.app_input import AppChange, AppInput
 from jobs.errors import ConfigurationError
-from jobs.queries import app_view
-from jobs.records.access import find_user, user_view
+from jobs.reads.apps import app_view
+from jobs.reads.people import user_view
+from jobs.reads.views import AppView, NewWebhookSecretView, RemovedView, UserView
+from jobs.records.users import find_user
+from jobs.rules.app_fields import AppChange, AppInput
 from jobs.states import Role
-from jobs.views import AppView, NewWebhookSecretView, RemovedView, UserView
 from receiver.api import (
     account,
     apps,
@@ -25,6 +26,7 @@ from receiver.api import (
     tokens,
     users,
 )
+from receiver.page_forms import Sheet, page_of_sheets
 from receiver.routing import Call, Handler, Nothing
 from receiver.schemas import (
     CertificateInput,
@@ -38,7 +40,6 @@ from receiver.schemas import (
     UserInput,
     VariableInput,
 )
-from receiver.sheets import Sheet, page_of_sheets
 
 OF_APP = "/apps/{app}/settings"
 NAME, ID, DOMAIN, VARIABLE = "name", "id", "domain", "variable"

@@ -24,18 +24,18 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from jobs.database import Database
 from jobs.errors import ConfigurationError, StorageError
-from jobs.models import Repository
+from jobs.processes.runtime import Runtime
+from jobs.reads.repositories import claimed_repositories, has_webhook_secret
+from jobs.reads.secrets import claimed_webhook_secrets
 from jobs.records.deliveries import Envelope, Receipt, accept_push, write_down
 from jobs.records.pushes import judge
 from jobs.records.repository_identity import note_claim
-from jobs.repositories import claimed_repositories, has_webhook_secret
-from jobs.runtime import Runtime
-from jobs.secrets_store import claimed_webhook_secrets
+from jobs.rules.triggers import Judgement, Push
 from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
-from jobs.triggers import Judgement, Push
+from jobs.storage.database import Database
+from jobs.storage.models import Repository
 from receiver.access import address_of
 from receiver.claims import Claim, find_claim
 from receiver.errors import MediaTypeError, PayloadError, SignatureError

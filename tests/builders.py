@@ -12,19 +12,21 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, SecretStr
 from sqlmodel import select
 
-from jobs.app_input import AppInput, parse_input
-from jobs.logs import DeploymentLog, log_path
-from jobs.models import App, Deployment, LoginSession, Release, User
-from jobs.naming import session_cookie
-from jobs.queries import find_app
-from jobs.records.access import OpenedSession, add_user, create_token, open_session
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
 from jobs.records.apps import Created, add_app
 from jobs.records.audit import Actor
-from jobs.records.deployments import Request, request
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime
+from jobs.records.logins import OpenedSession, open_session
+from jobs.records.requests import Request, request
+from jobs.records.tokens import create_token
+from jobs.records.users import add_user
+from jobs.rules.app_fields import AppInput, parse_input
+from jobs.rules.naming import session_cookie
+from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
 from jobs.states import DeploymentState, Role, Trigger
+from jobs.storage.deployment_log import DeploymentLog, log_path
+from jobs.storage.models import App, Deployment, LoginSession, Release, User
 from receiver.signature import sign
 
 WebRuntime = Runtime[WebSettings]

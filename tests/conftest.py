@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from starlette.testclient import TestClient
 
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import WebSettings
 from jobs.states import Role
 from receiver.app import create_app

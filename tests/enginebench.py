@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import docker
 
-from jobs.adapters.ports import BuildSpec, Engine
-from jobs.naming import IDENTITY_LABEL, labels
-from jobs.stopping import StopSignal
+from jobs.adapters.ports import Engine
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import IDENTITY_LABEL, labels
+from jobs.rules.stopping import StopSignal
 from tests.images import AppFiles, app_files
 from tests.trees import MemoryTree
 

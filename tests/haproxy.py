@@ -18,12 +18,12 @@ from random import SystemRandom
 
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_config import command, configuration
-from jobs.adapters.haproxy_frontends import DomainDoors, Policy
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.config import command, configuration
+from jobs.adapters.haproxy.frontends import DomainDoors, Policy
+from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
-from jobs.router_server import write_domain_files
+from jobs.processes.router_server import write_domain_files
+from jobs.rules.container_values import Route
 
 START_DEADLINE_S = 60.0
 PLACES = 4096  # enough for any test that is not about them

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from jobs.folders import ensure_private
+from jobs.system.private_folder import ensure_private
 
 WEB_SOURCE = Path(__file__).parent / "web.c"
 DOCKERFILE = """\

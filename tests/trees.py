@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 
-from jobs.adapters.ports import TreeEntry
 from jobs.errors import KeystoneError
+from jobs.rules.repository_values import TreeEntry
 
 FILE, EXECUTABLE, LINK = 0o100644, 0o100755, 0o120000
 PIECE = 64 * 1024

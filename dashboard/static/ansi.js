@@ -1,4 +1,4 @@
-// Styles of an app's own output, as jobs/ansi.py writes them: each sequence says a whole style.
+// Styles of an app's own output, as jobs/rules/ansi.py writes them: each sequence says a whole style.
 const WEIGHTS = ["bold", "dim", "ital", "line"];
 
 function classOf(code) {

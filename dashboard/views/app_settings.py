@@ -10,14 +10,14 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import labels, pages, reads
+from dashboard import labels, page_reads, pages
 from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
-from jobs import queries
-from jobs.models import now
-from jobs.repositories import repository_view
+from jobs.reads import apps
+from jobs.reads.repositories import repository_view
+from jobs.reads.views import AppView
 from jobs.settings import Settings, WebSettings
-from jobs.views import AppView
+from jobs.storage.models import now
 
 PARTS = (
     ("", "Configuration"),
@@ -77,7 +77,7 @@ def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the names of the app's variables; values come in here, and never out."""
     with pages.database_of(request).reading() as session:
         app = _app(session, request)
-        names = reads.variable_names(session, app.id)
+        names = page_reads.variable_names(session, app.id)
     return _draw(request, filled, "variables", app, {"variables": names, "fields": SET_VARIABLE})
 
 
@@ -85,7 +85,7 @@ def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the app's domains, and which certificates prove them until when."""
     with pages.database_of(request).reading() as session:
         app = _app(session, request)
-        served = reads.served_domains(session, app)
+        served = page_reads.served_domains(session, app)
     values = {
         "domains_field": DOMAINS,
         "present": text_of(app.domains),
@@ -129,7 +129,7 @@ def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def _app(session: Session, request: Request) -> AppView:
-    return queries.app_view(session, request.path_params["app"], pages.settings_of(request))
+    return apps.app_view(session, request.path_params["app"], pages.settings_of(request))
 
 
 def _has_fallback(settings: Settings) -> bool:

@@ -8,16 +8,16 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import filters, labels, pages, reads, summary
+from dashboard import app_facts, filters, labels, page_reads, pages
 from dashboard.trends import trends
 from dashboard.views.overview import history_chart
-from jobs import queries
-from jobs.deliveries import DeliveryFilter, delivery_page
-from jobs.models import App, Deployment, now
-from jobs.paging import SEARCH_DEPTH
-from jobs.releases import release_views
+from jobs.reads import apps, deployments
+from jobs.reads.deliveries import DeliveryFilter, delivery_page
+from jobs.reads.paging import SEARCH_DEPTH
+from jobs.reads.releases import release_views
+from jobs.reads.views import AppView, ReleaseView
 from jobs.states import DeploymentState, Trigger
-from jobs.views import AppView, ReleaseView
+from jobs.storage.models import App, Deployment, now
 
 PAGE = 20
 RECENT_DELIVERIES = 5
@@ -54,15 +54,15 @@ def show(request: Request) -> Response:
     """
     name = request.path_params["app"]
     with pages.database_of(request).reading() as session:
-        row = queries.find_app(session, name)
-        app = queries.app_view(session, name, pages.settings_of(request))
+        row = apps.find_app(session, name)
+        app = apps.app_view(session, name, pages.settings_of(request))
         values: dict[str, Any] = {
             **_standing(session, row),
             **_releases(session, row, app),
             "history": _history(session, app, request),
             "deliveries": _deliveries(session, app),
-            "variables": reads.variable_names(session, app.id),
-            "domains": reads.served_domains(session, app),
+            "variables": page_reads.variable_names(session, app.id),
+            "domains": page_reads.served_domains(session, app),
         }
     look = labels.APP_LOOKS[app.state]
     return pages.render(
@@ -72,7 +72,7 @@ def show(request: Request) -> Response:
         tone=look.tone,
         app=app,
         look=look,
-        facts=summary.facts(app),
+        facts=app_facts.facts(app),
         states=[(state, found.word) for state, found in labels.DEPLOYMENT_LOOKS.items()],
         triggers=list(labels.TRIGGER_WORDS.items()),
         search_depth=SEARCH_DEPTH,
@@ -82,11 +82,11 @@ def show(request: Request) -> Response:
 
 def _standing(session: Session, row: App) -> Mapping[str, object]:
     app_id = row.id or 0
-    past = reads.recent_deployments(session, [app_id], most=reads.PAST).get(app_id, [])
+    past = page_reads.recent_deployments(session, [app_id], most=page_reads.PAST).get(app_id, [])
     return {
-        "live": reads.live_commits(session, [app_id]).get(app_id),
-        "work": reads.work_now(session, [app_id]).get(app_id),
-        "chart": history_chart(past[-reads.RECENT :], height=CHART_HEIGHT, app=row.name),
+        "live": page_reads.live_commits(session, [app_id]).get(app_id),
+        "work": page_reads.work_now(session, [app_id]).get(app_id),
+        "chart": history_chart(past[-page_reads.RECENT :], height=CHART_HEIGHT, app=row.name),
         "trends": trends(past, now()),
         "last_number": row.last_deployment,
         "container": labels.container_look(row.container_state, row.container_reason),
@@ -110,7 +110,7 @@ def earlier_release(releases: Sequence[ReleaseView], live: int | None) -> Releas
 
 def _history(session: Session, app: AppView, request: Request) -> History:
     given, before = filters.filters_of(request, FILTERS), pages.cursor_of(request)
-    wanted = queries.DeploymentFilter(
+    wanted = deployments.DeploymentFilter(
         app=app.name,
         state=filters.word_of(DeploymentState, given["state"]),
         trigger=filters.word_of(Trigger, given["trigger"]),
@@ -119,8 +119,8 @@ def _history(session: Session, app: AppView, request: Request) -> History:
         limit=PAGE,
         before=before,
     )
-    rows, following = queries.deployment_rows(session, wanted)
-    timed = [(row, queries.duration_s(row.started_at, row.ended_at)) for row in rows]
+    rows, following = deployments.deployment_rows(session, wanted)
+    timed = [(row, deployments.duration_s(row.started_at, row.ended_at)) for row in rows]
     return History(timed, before, following, given)
 
 

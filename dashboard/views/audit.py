@@ -8,10 +8,10 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import filters, pages, reads
-from jobs.audit_trail import AuditFilter, audit_page
-from jobs.text import shown_name
-from jobs.views import AuditEventView
+from dashboard import filters, page_reads, pages
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.views import AuditEventView
+from jobs.rules.text import shown_name
 
 PAGE = 50
 FILTERS = ("tag", "actor", "target", "since", "until")
@@ -64,12 +64,12 @@ def _filter(wanted: Mapping[str, str], before: int | None) -> AuditFilter:
 def _entries(session: Session, events: Sequence[AuditEventView]) -> list[Entry]:
     targets = [event.target.partition(":") for event in events]
     ids = {int(key) for kind, _, key in targets if kind == DEPLOYMENT and pages.is_id(key)}
-    names = reads.deployment_names(session, ids)
-    apps = reads.existing_apps(session, {key for kind, _, key in targets if kind == APP})
+    names = page_reads.deployment_names(session, ids)
+    apps = page_reads.existing_apps(session, {key for kind, _, key in targets if kind == APP})
     return [_entry(event, names, apps) for event in events]
 
 
-def _entry(event: AuditEventView, names: dict[int, reads.Name], apps: set[str]) -> Entry:
+def _entry(event: AuditEventView, names: dict[int, page_reads.Name], apps: set[str]) -> Entry:
     thing, href = event.target, ""
     kind, _, key = event.target.partition(":")
     if kind == APP and key in apps:

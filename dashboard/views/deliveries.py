@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import filters, labels, pages, reads
+from dashboard import filters, labels, page_reads, pages
 from dashboard.commits import repository_address
-from jobs import queries
-from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
-from jobs.paging import SEARCH_DEPTH
-from jobs.repositories import search_health
+from jobs.reads import apps
+from jobs.reads.deliveries import DeliveryFilter, delivery_page, refused_deliveries
+from jobs.reads.paging import SEARCH_DEPTH
+from jobs.reads.repositories import search_health
 from jobs.states import DeliveryOutcome
 
 PAGE = 50
@@ -23,11 +23,11 @@ def show(request: Request) -> Response:
     wanted = filters.filters_of(request, FILTERS)
     with pages.database_of(request).reading() as session:
         page = delivery_page(session, _filter(wanted, before))
-        names = reads.deployment_names(
+        names = page_reads.deployment_names(
             session, {found for row in page.items for found in row.deployments}
         )
-        repositories = reads.repository_names(session)
-        git_url = reads.git_url(session, wanted["repository"])
+        repositories = page_reads.repository_names(session)
+        git_url = page_reads.git_url(session, wanted["repository"])
         search = search_health(session, every_minutes=settings.catch_up_minutes)
         refused = refused_deliveries(session).items
     return pages.render(
@@ -43,7 +43,7 @@ def show(request: Request) -> Response:
         outcomes=[(outcome, look.word) for outcome, look in labels.DELIVERY_LOOKS.items()],
         search_depth=SEARCH_DEPTH,
         repository_url=repository_address(git_url, settings.github_api_url),
-        webhook_url=queries.webhook_url(settings),
+        webhook_url=apps.webhook_url(settings),
         search=search,
         refused=refused,
     )

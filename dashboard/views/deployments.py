@@ -6,16 +6,16 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from dashboard import commits, labels, pages, reads, transcript
-from dashboard.buildtable import draw_build
+from dashboard import commits, labels, log_lines, page_reads, pages
+from dashboard.build_steps import draw_build
 from dashboard.timeline import timeline
-from jobs import queries
 from jobs.errors import NotFoundError
-from jobs.logs import log_path
-from jobs.models import now
-from jobs.outline import Outline, Outlines
+from jobs.reads import apps, deployments
+from jobs.reads.log_outline import Outline, Outlines
+from jobs.reads.views import AppView, DeploymentView
 from jobs.states import DeploymentState, Kind, StepName, StepState
-from jobs.views import AppView, DeploymentView
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import now
 
 FAILED = frozenset({DeploymentState.FAILURE, DeploymentState.ERROR})
 CANCELLING = labels.Look("Being cancelled", labels.Tone.WARN, labels.Shape.SPIN)
@@ -32,9 +32,9 @@ def show(request: Request) -> Response:
     """
     settings = pages.settings_of(request)
     with pages.database_of(request).reading() as session:
-        deployment = queries.deployment_view(session, _wanted(request))
-        app = queries.app_view(session, deployment.app, settings)
-        last_number = queries.find_app(session, deployment.app).last_deployment
+        deployment = deployments.deployment_view(session, _wanted(request))
+        app = apps.app_view(session, deployment.app, settings)
+        last_number = apps.find_app(session, deployment.app).last_deployment
         maker = maker_of(session, deployment, app.id)
         base = commits.commit_before(session, app.id, deployment)
     outline = _outline(request)
@@ -65,9 +65,9 @@ def show_lines(request: Request) -> Response:
     outline = _found_outline(request)
     found = outline.view()
     first, most = (_number(request, name) for name in ("first", "most"))
-    lines = transcript.read_lines(outline, max(first, 1), most or transcript.MOST_LINES)
+    lines = log_lines.read_lines(outline, max(first, 1), most or log_lines.MOST_LINES)
     is_end = not lines or lines[-1].number >= found.lines
-    html = transcript.draw(lines, found.sections)
+    html = log_lines.draw(lines, found.sections)
     headers = {NEXT_OFFSET: str(found.size if is_end else 0)}
     return HTMLResponse(html, headers={**pages.HEADERS, **headers, "Cache-Control": "no-store"})
 
@@ -86,11 +86,11 @@ def find_text(request: Request) -> Response:
     return JSONResponse({"total": total, "lines": lines}, headers=headers)
 
 
-def maker_of(session: Session, deployment: DeploymentView, app_id: int) -> reads.Maker | None:
+def maker_of(session: Session, deployment: DeploymentView, app_id: int) -> page_reads.Maker | None:
     """Give the deployment that made the release which a rollback starts again."""
     if deployment.kind is not Kind.ROLLBACK or deployment.release is None:
         return None
-    return reads.maker_of(session, app_id, deployment.release)
+    return page_reads.maker_of(session, app_id, deployment.release)
 
 
 def is_done(deployment: DeploymentView) -> bool:
@@ -126,14 +126,14 @@ def _log(request: Request, deployment: DeploymentView, outline: Outline) -> dict
     # What failed is read from its end, what runs is followed, what went well is read in order.
     from_end = deployment.state in FAILED or not is_done(deployment)
     without = request.query_params.get("lines") == "0"
-    log = transcript.EMPTY if without else transcript.read_transcript(outline, from_end=from_end)
-    last_lines = transcript.excerpt(outline) if deployment.state in FAILED else []
+    log = log_lines.EMPTY if without else log_lines.read_transcript(outline, from_end=from_end)
+    last_lines = log_lines.excerpt(outline) if deployment.state in FAILED else []
     return {"log": log, "excerpt": last_lines}
 
 
 def _found_outline(request: Request) -> Outline:
     with pages.database_of(request).reading() as session:
-        queries.find_deployment(session, _wanted(request))
+        deployments.find_deployment(session, _wanted(request))
     return _outline(request)
 
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from dashboard import pages
 from dashboard.app_fields import FIRST, REST
 from dashboard.forms import UNTOUCHED, Filled
-from jobs.views import AppView
+from jobs.reads.views import AppView
 
 
 def show(request: Request, filled: Filled = UNTOUCHED) -> Response:

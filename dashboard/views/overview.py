@@ -17,16 +17,16 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import attention, charts, glance, labels, pages, reads
+from dashboard import attention, charts, labels, overview_reads, page_reads, pages
 from dashboard.attention import Concern, Trouble
-from dashboard.glance import Standing
-from jobs import queries
-from jobs.dashboard_name import name_advice
-from jobs.models import now
+from dashboard.overview_reads import Standing
+from jobs.reads.apps import app_views, webhook_url
+from jobs.reads.dashboard_name import name_advice
+from jobs.reads.views import AppView
+from jobs.rules.token_trouble import WARN_BEFORE
 from jobs.settings import Settings
 from jobs.states import AppState
-from jobs.tokens import WARN_BEFORE
-from jobs.views import AppView
+from jobs.storage.models import now
 
 PAGE = 20
 MOST_CONCERNS = 6
@@ -45,8 +45,8 @@ class Card:
 
     app: AppView
     look: labels.Look
-    live: reads.LiveCommit | None
-    work: reads.Work | None
+    live: page_reads.LiveCommit | None
+    work: page_reads.Work | None
     chart: Markup
 
 
@@ -69,13 +69,13 @@ def show(request: Request) -> Response:
     """Show the apps; `?q=` and `?state=` narrow them down, `?after=` goes on in the list."""
     settings, wanted = pages.settings_of(request), wanted_of(request)
     with pages.database_of(request).reading() as session:
-        apps = glance.standings(session)
-        machine = glance.machine(session)
+        apps = overview_reads.standings(session)
+        machine = overview_reads.machine(session)
         concerns = _concerns(session, apps, machine, settings)
         matching = narrow(apps, wanted, {concern.app for concern in concerns})
         shown = [app for app in matching if app.name > wanted.after][:PAGE]
         cards = _cards(session, shown, settings)
-        running = reads.running_now(session, limit=MOST_RUNNING)
+        running = page_reads.running_now(session, limit=MOST_RUNNING)
     # Not every concern is about an app, so that the cards of that choice do not tell them all.
     most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)
@@ -94,7 +94,7 @@ def show(request: Request) -> Response:
         most_concerns=most,
         running=running,
         **values,
-        webhook_url=queries.webhook_url(settings),
+        webhook_url=webhook_url(settings),
     )
 
 
@@ -119,21 +119,21 @@ def narrow(apps: Sequence[Standing], wanted: Wanted, wanting: set[str]) -> list[
 
 
 def _concerns(
-    session: Session, apps: Sequence[Standing], machine: glance.Machine, settings: Settings
+    session: Session, apps: Sequence[Standing], machine: overview_reads.Machine, settings: Settings
 ) -> list[Concern]:
     at = now()
-    tokens = glance.token_troubles(session, before=at + WARN_BEFORE)
-    doubtful = glance.identity_troubles(session)
+    tokens = overview_reads.token_troubles(session, before=at + WARN_BEFORE)
+    doubtful = overview_reads.identity_troubles(session)
     page = "/repositories" if settings.settings_pages else ""
-    unused = glance.unused_repositories(session, page)
-    missed = glance.missed_pushes(session, every_minutes=settings.catch_up_minutes)
-    refused = glance.refused_pushes(session, since=at - REFUSED_FOR)
-    advice = [glance.NameAdvice(words)] if (words := name_advice(session, settings)) else []
+    unused = overview_reads.unused_repositories(session, page)
+    missed = overview_reads.missed_pushes(session, every_minutes=settings.catch_up_minutes)
+    refused = overview_reads.refused_pushes(session, since=at - REFUSED_FOR)
+    advice = [overview_reads.NameAdvice(words)] if (words := name_advice(session, settings)) else []
     troubles: list[Trouble] = [*tokens, *doubtful, *refused, *missed, *unused, *advice]
     return attention.concerns(apps, troubles, machine, at)
 
 
-def _machine(machine: glance.Machine) -> dict[str, object]:
+def _machine(machine: overview_reads.Machine) -> dict[str, object]:
     vitals, at = machine.vitals, now()
     return {
         "queue": machine.queue,
@@ -145,10 +145,10 @@ def _machine(machine: glance.Machine) -> dict[str, object]:
 
 def _cards(session: Session, shown: Sequence[Standing], settings: Settings) -> list[Card]:
     ids = [app.id for app in shown]
-    apps = queries.app_views(session, settings, [app.name for app in shown])
-    live = reads.live_commits(session, ids)
-    work = reads.work_now(session, ids)
-    recent = reads.recent_deployments(session, ids)
+    apps = app_views(session, settings, [app.name for app in shown])
+    live = page_reads.live_commits(session, ids)
+    work = page_reads.work_now(session, ids)
+    recent = page_reads.recent_deployments(session, ids)
     return [
         Card(
             app,
@@ -161,7 +161,9 @@ def _cards(session: Session, shown: Sequence[Standing], settings: Settings) -> l
     ]
 
 
-def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | None = None) -> Markup:
+def history_chart(
+    recent: Sequence[page_reads.Recent], *, height: int, app: str | None = None
+) -> Markup:
     """Draw an app's last deployments; with the app's name each bar leads to its deployment."""
     looks = [labels.DEPLOYMENT_LOOKS[row.state] for row in recent]
     bars = [
@@ -177,7 +179,10 @@ def history_chart(recent: Sequence[reads.Recent], *, height: int, app: str | Non
     words = Counter(look.word.lower() for look in looks)
     summary = ", ".join(f"{count} {word}" for word, count in words.most_common())
     return charts.history(
-        bars, slots=reads.RECENT, height=height, summary=f"Last deployments: {summary or 'none'}"
+        bars,
+        slots=page_reads.RECENT,
+        height=height,
+        summary=f"Last deployments: {summary or 'none'}",
     )
 
 

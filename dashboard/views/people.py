@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from dashboard import pages
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind
-from jobs import accounts
-from jobs.models import User
-from jobs.passwords import SHORTEST
+from jobs.reads import people
+from jobs.rules.passwords import SHORTEST
 from jobs.states import Role, TokenState
+from jobs.storage.models import User
 
 ROLES = tuple(
     zip(
@@ -59,7 +59,7 @@ TOKEN_LOOKS = {
 def users(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show who may log in, and what each may do."""
     with pages.database_of(request).reading() as session:
-        found = [accounts.user_view(row) for row in accounts.users(session)]
+        found = [people.user_view(row) for row in people.users(session)]
     fields = {"new": NEW_USER, "role_field": ROLE, "password_field": PASSWORD}
     return _draw(request, filled, "users", "Users", {"users": found, **fields})
 
@@ -76,7 +76,7 @@ def show_token(request: Request, *, name: str, value: str) -> Response:
 
 def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> Response:
     with pages.database_of(request).reading() as session:
-        found = [accounts.token_view(row) for row in accounts.tokens(session)]
+        found = [people.token_view(row) for row in people.tokens(session)]
     values = {"tokens": found, "new": NEW_TOKEN, "looks": TOKEN_LOOKS, "made": made}
     return _draw(request, filled, "tokens", "Tokens", values)
 
@@ -87,7 +87,7 @@ def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
     name = visitor.name if visitor and visitor.kind == "user" else ""
     with pages.database_of(request).reading() as session:
         user = session.exec(select(User).where(User.name == name)).first()
-        sessions = accounts.sessions_of(session, user) if user else []
+        sessions = people.sessions_of(session, user) if user else []
     values = {"sessions": sessions, "user": user, "fields": OWN_PASSWORD}
     return _draw(request, filled, "account", "Account", values)
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from dashboard import pages
 from dashboard.forms import UNTOUCHED, Filled
-from jobs.repositories import repository_views
+from jobs.reads.repositories import repository_views
 
 
 def show(request: Request, filled: Filled = UNTOUCHED) -> Response:

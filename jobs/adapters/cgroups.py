@@ -10,8 +10,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from jobs.adapters.ports import Limits
 from jobs.errors import PlatformError
+from jobs.rules.container_values import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000  # over which a share of the processors is measured; the kernel's own default

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.domain_names import METADATA_ADDRESSES
 from jobs.errors import PlatformError
+from jobs.rules.domain_names import METADATA_ADDRESSES
 
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"

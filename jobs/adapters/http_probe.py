@@ -10,8 +10,8 @@ import socket
 import time
 from urllib.parse import quote
 
-from jobs.adapters.haproxy_shares import OWN_SOURCE
-from jobs.adapters.ports import ProbeResult
+from jobs.adapters.haproxy.shares import OWN_SOURCE
+from jobs.rules.container_values import ProbeResult
 
 # All that is ever read; the final status must stand within it.
 LONGEST_READ = 8192

@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.database import Database
 from jobs.errors import ConfigurationError, NotFoundError
 from jobs.records.vault_keys import sealed_columns
 from jobs.settings import Settings, split_keys
-from jobs.vault import KEY_FILE, Vault, read_keys
+from jobs.storage.database import Database
+from jobs.storage.vault import KEY_FILE, Vault, read_keys
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ from jobs.backups.manifest import (
     Manifest,
 )
 from jobs.backups.staging import staging
-from jobs.database import Database
 from jobs.errors import ConfigurationError, ConflictError, StorageError
-from jobs.models import now
+from jobs.processes.runtime import find_keystone
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.identity import known_identity
-from jobs.runtime import find_keystone
 from jobs.settings import Settings
-from jobs.sqlite_files import copy_database, is_sqlite, sqlite_path, sqlite_url
+from jobs.storage.database import Database
+from jobs.storage.models import now
+from jobs.storage.sqlite_files import copy_database, is_sqlite, sqlite_path, sqlite_url
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.adapters.git_source import GitSource
+from jobs.adapters.git.source import GitSource
 from jobs.backups.keys import Ring
 from jobs.errors import BackupError, StorageError
-from jobs.logs import FILE_MODE
 from jobs.settings import Settings
-from jobs.sqlite_files import is_sqlite, make_whole, sqlite_path
-from jobs.vault import KEY_FILE, read_keys, write_keys
+from jobs.storage.deployment_log import FILE_MODE
+from jobs.storage.sqlite_files import is_sqlite, make_whole, sqlite_path
+from jobs.storage.vault import KEY_FILE, read_keys, write_keys
 
 BESIDE = ("-wal", "-shm", "-journal")
 

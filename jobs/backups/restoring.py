@@ -13,22 +13,22 @@ from typing import BinaryIO
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
-from jobs.adapters.ports import Container
 from jobs.backups.archive import unpack
 from jobs.backups.keys import Ring, ensure_opens, ring_for_restore
 from jobs.backups.manifest import DATABASE, KEY, Manifest
 from jobs.backups.placing import Placing
 from jobs.backups.reviving import Revived, revive
 from jobs.backups.staging import staging
-from jobs.database import Database
 from jobs.errors import BackupError, ConflictError, KeystoneError, StorageError
-from jobs.migrations.apply import ensure_schema
-from jobs.models import Deployment, Repository, now
+from jobs.processes.supervise import claim_identity, take_over
 from jobs.records.audit import Actor
 from jobs.records.identity import known_identity
+from jobs.rules.container_values import Container
 from jobs.settings import Settings
-from jobs.sqlite_files import ensure_sound, is_sqlite, make_whole, sqlite_path, sqlite_url
-from jobs.supervise import claim_identity, take_over
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import ensure_schema
+from jobs.storage.models import Deployment, Repository, now
+from jobs.storage.sqlite_files import ensure_sound, is_sqlite, make_whole, sqlite_path, sqlite_url
 
 # Gives the containers of an identity that are on this machine's engine.
 Look = Callable[[str], Sequence[Container]]

@@ -14,16 +14,16 @@ from datetime import datetime
 
 from sqlmodel import Session, col, delete, select, text
 
-from jobs.adapters.ports import Container
 from jobs.backups.manifest import moment
-from jobs.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
-from jobs.naming import APP_LABEL, DEPLOYMENT_LABEL
-from jobs.queries import OPEN_STATES
 from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import abandon, request
+from jobs.records.deployments import abandon
+from jobs.records.requests import request
 from jobs.records.trials import end_trial
-from jobs.states import ContainerState, StepState, Trigger
+from jobs.rules.container_values import Container
+from jobs.rules.naming import APP_LABEL, DEPLOYMENT_LABEL
+from jobs.states import OPEN_STATES, ContainerState, StepState, Trigger
+from jobs.storage.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
 
 SLOT = "a"
 

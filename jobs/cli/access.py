@@ -19,26 +19,12 @@ from jobs.cli.console import (
 )
 from jobs.cli.output import say
 from jobs.errors import ConfigurationError
-from jobs.records.access import (
-    DEFAULT_DAYS,
-    LONGEST_DAYS,
-    add_user,
-    change_user,
-    create_token,
-    end_sessions,
-    find_user,
-    remove_user,
-    revoke_token,
-    session_view,
-    sessions_of,
-    set_password,
-    token_view,
-    tokens,
-    user_view,
-    users,
-)
+from jobs.reads.people import sessions_of, token_view, tokens, user_view, users
+from jobs.reads.views import Page, SessionView, TokenView, UserView
+from jobs.records.logins import end_sessions, session_view
+from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS, create_token, revoke_token
+from jobs.records.users import add_user, change_user, find_user, remove_user, set_password
 from jobs.states import Role, TokenState
-from jobs.views import Page, SessionView, TokenView, UserView
 
 commands = typer.Typer(rich_markup_mode=None)
 user = typer.Typer(no_args_is_help=True)

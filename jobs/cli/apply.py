@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
-from jobs.apps_file import Wanted, read_apps
+from jobs.adapters.secret_references import Surroundings, find_secret
 from jobs.cli.apps import show_webhook
 from jobs.cli.console import (
     PIPE,
@@ -24,7 +25,10 @@ from jobs.cli.console import (
 )
 from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, ConflictError
-from jobs.queries import app_view, webhook_url
+from jobs.processes.configuration import files_of_settings
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import app_view, webhook_url
+from jobs.reads.views import WebhookView
 from jobs.records.apps_file import (
     Action,
     Applied,
@@ -33,13 +37,11 @@ from jobs.records.apps_file import (
     apply_apps,
     differences,
 )
-from jobs.records.trial import trial
-from jobs.references import Surroundings
-from jobs.runtime import Runtime
-from jobs.settings import AllSettings, files_of_settings
-from jobs.sqlite_files import is_sqlite, sqlite_path
-from jobs.vault import present_keys
-from jobs.views import WebhookView
+from jobs.records.dry_run import trial
+from jobs.rules.apps_file import Wanted, read_apps
+from jobs.settings import AllSettings
+from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+from jobs.storage.vault import present_keys
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -71,7 +73,8 @@ def apply(
     if as_json and not (yes or dry_run):
         raise ConfigurationError("--json asks nobody: say --yes, or --dry-run")
     keystone = open_to_read() if dry_run else open_to_change()
-    wanted = read_apps(read_text(file), _surroundings(keystone.settings, file, files_from or []))
+    around = _surroundings(keystone.settings, file, files_from or [])
+    wanted = read_apps(read_text(file), partial(find_secret, around))
     found = _tried_out(keystone, wanted)
     if not as_json:
         _show(found, file)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.cli.console import (
     AsJson,
     actor,
@@ -21,10 +20,11 @@ from jobs.cli.console import (
 from jobs.cli.fields import given_fields, with_app_fields
 from jobs.cli.output import say
 from jobs.errors import ConfigurationError
-from jobs.queries import app_view, app_views, find_app
+from jobs.reads.apps import app_view, app_views, find_app
+from jobs.reads.repositories import repository_view
+from jobs.reads.views import AppView, Page, RemovedView, RepositoryView, WebhookView
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.repositories import repository_view
-from jobs.views import AppView, Page, RemovedView, RepositoryView, WebhookView
+from jobs.rules.app_fields import AppChange, AppInput, parse_input
 
 commands = typer.Typer(rich_markup_mode=None)
 app = typer.Typer(no_args_is_help=True)

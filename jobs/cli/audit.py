@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.audit_trail import AuditFilter, audit_page
 from jobs.cli.console import AsJson, open_to_read, show_json, show_table
 from jobs.cli.walking import Limit, newest
+from jobs.reads.audit import AuditFilter, audit_page
 
 commands = typer.Typer(rich_markup_mode=None)
 

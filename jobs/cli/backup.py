@@ -13,15 +13,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import Container
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.backups.making import Contents, Progress, note_backup, save_backup, write_backup
 from jobs.backups.manifest import DATABASE, KEY, MIB, Manifest, moment
 from jobs.backups.restoring import Restored, restore_backup
 from jobs.cli.console import PIPE, AsJson, actor
 from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, PlatformError, StorageError
-from jobs.settings import AllSettings, read_settings
+from jobs.processes.configuration import read_settings
+from jobs.rules.container_values import Container
+from jobs.settings import AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from jobs.addresses import Doors, certificate_views, find_doors
-from jobs.certificates import read_bundle
 from jobs.cli.console import (
     AsJson,
     Removed,
@@ -17,12 +15,14 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
-from jobs.domain_names import plain_domain
 from jobs.errors import ConfigurationError
-from jobs.models import now
+from jobs.reads.domains import Doors, certificate_views, find_doors
+from jobs.reads.views import CertificateView, Page
 from jobs.records.certificates import remove_certificate, set_certificate
-from jobs.small_files import read_small
-from jobs.views import CertificateView, Page
+from jobs.rules.certificates import read_bundle
+from jobs.rules.domain_names import plain_domain
+from jobs.storage.models import now
+from jobs.system.small_files import read_small
 
 commands = typer.Typer(rich_markup_mode=None)
 certificate = typer.Typer(no_args_is_help=True)

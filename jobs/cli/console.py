@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs import runtime
 from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError
+from jobs.processes import runtime
+from jobs.processes.configuration import read_settings
+from jobs.processes.runtime import Runtime
+from jobs.reads.views import RemovedView
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime
-from jobs.settings import AllSettings, read_settings
-from jobs.small_files import as_text, read_small
-from jobs.text import is_printable, shown_name
-from jobs.views import RemovedView
+from jobs.rules.text import is_printable, shown_name
+from jobs.settings import AllSettings
+from jobs.system.small_files import as_text, read_small
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

@@ -6,9 +6,9 @@ import typer
 
 from jobs.cli.console import AsJson, open_to_read, show_json, show_table
 from jobs.cli.walking import Limit, newest
-from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
+from jobs.reads.deliveries import DeliveryFilter, delivery_page, refused_deliveries
+from jobs.reads.views import DeliveryView
 from jobs.states import DeliveryOutcome
-from jobs.views import DeliveryView
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -9,7 +9,8 @@ import typer
 
 from jobs.cli import output
 from jobs.demo.story import run_demo
-from jobs.settings import AllSettings, read_settings
+from jobs.processes.configuration import read_settings
+from jobs.settings import AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)
 

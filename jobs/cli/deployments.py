@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from jobs.app_input import parse_ref
 from jobs.cli.apps import show_app, show_apps
 from jobs.cli.console import (
     AsJson,
@@ -17,21 +16,21 @@ from jobs.cli.console import (
 from jobs.cli.following import follow, print_log, set_going, show_output
 from jobs.cli.output import say
 from jobs.errors import NotFoundError
-from jobs.queries import (
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import app_view, app_views, find_app
+from jobs.reads.deployments import (
     DeploymentFilter,
-    app_view,
-    app_views,
     deployment_page,
     deployment_view,
-    find_app,
     find_deployment,
 )
-from jobs.records.deployments import Request, cancel, request
-from jobs.runtime import Runtime
+from jobs.reads.views import AppView, DeploymentView, Page
+from jobs.records.deployments import cancel
+from jobs.records.requests import Request, request
+from jobs.rules.app_fields import parse_ref
+from jobs.rules.triggers import is_sha
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState, Trigger
-from jobs.triggers import is_sha
-from jobs.views import AppView, DeploymentView, Page
 
 commands = typer.Typer(rich_markup_mode=None)
 

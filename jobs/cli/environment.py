@@ -18,14 +18,14 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.cli.output import say
-from jobs.environment import Variable, parse_env_file
 from jobs.errors import ConfigurationError
-from jobs.queries import find_app
-from jobs.records.environment import set_variables, unset_variable
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.variables import variable_views
+from jobs.reads.views import Page, VariableView
+from jobs.records.variables import set_variables, unset_variable
+from jobs.rules.variables import Variable, parse_env_file
 from jobs.settings import AllSettings
-from jobs.views import Page, VariableView
-from jobs.visible import variable_views
 
 commands = typer.Typer(rich_markup_mode=None)
 env = typer.Typer(no_args_is_help=True)

@@ -1,7 +1,7 @@
 """An option for every field of an app, made from the fields themselves: both doors take the same.
 
-Values are handed on as they were typed; `jobs.app_input` says what they must be, for the command
-line as for the API.
+Values are handed on as they were typed; `jobs.rules.app_fields` says what they must be, for the
+command line as for the API.
 """
 
 import inspect
@@ -13,9 +13,9 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from jobs.app_input import AppChange
 from jobs.cli.console import ask_secret
 from jobs.errors import ConfigurationError
+from jobs.rules.app_fields import AppChange
 
 TOKEN = "token"  # noqa: S105 — the name of a field
 COMMAND = "command"

@@ -7,13 +7,14 @@ import typer
 from jobs.cli.console import show_json
 from jobs.cli.output import say, say_log
 from jobs.errors import NotFoundError, PlatformError
-from jobs.logs import log_path, read_log
-from jobs.queries import deployment_view, find_app
-from jobs.queue import JOB_TIMEOUT_S
-from jobs.runtime import Runtime
+from jobs.processes.queue import JOB_TIMEOUT_S
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.deployments import deployment_view
+from jobs.reads.views import DeploymentView
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState
-from jobs.views import DeploymentView
+from jobs.storage.deployment_log import log_path, read_log
 
 LOOK_EVERY_S = 0.2
 OUTPUT_EVERY_S = 0.5

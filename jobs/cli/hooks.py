@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.adapters.github_forge import GitHubForge
+from jobs.adapters.github.forge import GitHubForge
 from jobs.cli.console import AsJson, actor, open_to_change, show_json
 from jobs.cli.output import say
-from jobs.hooks import install_hook
-from jobs.queries import find_app
+from jobs.duties.install_hook import install_hook
+from jobs.reads.apps import find_app
 
 commands = typer.Typer(rich_markup_mode=None)
 hook = typer.Typer(no_args_is_help=True)

@@ -10,8 +10,8 @@ import typer
 
 from jobs.cli.console import AsJson, actor, open_to_change
 from jobs.cli.output import say, say_json
-from jobs.rotation import Rotation, drop_old, rotate
-from jobs.runtime import Runtime
+from jobs.processes.rotation import Rotation, drop_old, rotate
+from jobs.processes.runtime import Runtime
 from jobs.settings import AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)

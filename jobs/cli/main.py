@@ -24,7 +24,7 @@ from jobs.errors import (
     NotFoundError,
     PlatformError,
 )
-from jobs.text import shown_name
+from jobs.rules.text import shown_name
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1

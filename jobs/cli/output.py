@@ -9,8 +9,8 @@ import sys
 
 import typer
 
-from jobs.ansi import clean
-from jobs.text import plain, safe_json
+from jobs.rules.ansi import clean
+from jobs.rules.text import plain, safe_json
 
 
 def say(text: str = "", *, err: bool = False) -> None:

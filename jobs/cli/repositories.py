@@ -16,11 +16,11 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.errors import ConfigurationError
-from jobs.pushes import LARGEST_ID
+from jobs.reads.repositories import find_repository_id, repository_view, repository_views
+from jobs.reads.views import Page, RemovedView, RepositoryView
 from jobs.records.repositories import find_repository, remove_repository, removed_notes
 from jobs.records.repository_identity import set_github_id
-from jobs.repositories import find_repository_id, repository_view, repository_views
-from jobs.views import Page, RemovedView, RepositoryView
+from jobs.rules.push_payload import LARGEST_ID
 
 commands = typer.Typer(rich_markup_mode=None)
 repository = typer.Typer(no_args_is_help=True)

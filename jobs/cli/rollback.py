@@ -8,10 +8,11 @@ import typer
 from jobs.cli.console import AsJson, actor, open_to_change, open_to_read, show_json, show_table
 from jobs.cli.following import set_going
 from jobs.errors import ConfigurationError
-from jobs.queries import deployment_view, find_app
+from jobs.reads.apps import find_app
+from jobs.reads.deployments import deployment_view
+from jobs.reads.releases import release_views
+from jobs.reads.views import Page, ReleaseView
 from jobs.records.rollbacks import roll_back
-from jobs.releases import release_views
-from jobs.views import Page, ReleaseView
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -8,20 +8,21 @@ import typer
 from jobs.cli.output import say
 from jobs.cli.servers import become, without_secrets
 from jobs.errors import ConfigurationError, PlatformError
-from jobs.logs import set_up_logging
-from jobs.part_users import find_users
-from jobs.privileges import CAP_NET_BIND_SERVICE, Rights
-from jobs.redaction import Redactor
-from jobs.router_server import (
+from jobs.processes.configuration import read_settings
+from jobs.processes.logging import set_up_logging
+from jobs.processes.router_server import (
     confined_router_command,
     router_command,
     show_configuration,
     wait_for_silence,
     write_configuration,
 )
-from jobs.run_as import run_as
-from jobs.runtime import open_runtime, open_to_change, open_to_read
-from jobs.settings import Settings, read_settings, split_keys
+from jobs.processes.runtime import open_runtime, open_to_change, open_to_read
+from jobs.rules.redaction import Redactor
+from jobs.settings import Settings, split_keys
+from jobs.system.part_users import find_users
+from jobs.system.privileges import CAP_NET_BIND_SERVICE, Rights
+from jobs.system.run_as import run_as
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -9,9 +9,10 @@ from typing import NoReturn
 
 import typer
 
-from jobs.redis_server import redis_command
-from jobs.settings import PREFIX, SECRETS, Settings, WebSettings, read_settings
-from jobs.web_server import web_command
+from jobs.processes.configuration import read_settings
+from jobs.processes.redis_server import redis_command
+from jobs.processes.web_server import web_command
+from jobs.settings import PREFIX, SECRETS, Settings, WebSettings
 
 commands = typer.Typer(rich_markup_mode=None)
 

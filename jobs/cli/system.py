@@ -7,11 +7,12 @@ import typer
 
 from jobs.cli.console import AsJson, show_table
 from jobs.cli.output import say, say_json
-from jobs.doctor import examine
-from jobs.findings import Verdict
-from jobs.migrations.apply import HEAD
-from jobs.runtime import open_runtime
-from jobs.settings import AllSettings, describe_settings, read_settings
+from jobs.doctor.checks import examine
+from jobs.processes.configuration import describe_settings, read_settings
+from jobs.processes.runtime import open_runtime
+from jobs.rules.findings import Verdict
+from jobs.settings import AllSettings
+from jobs.storage.migrations.apply import HEAD
 
 commands = typer.Typer(rich_markup_mode=None)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import typer
 
 from jobs.cli.output import say
-from jobs.settings import PREFIX, AllSettings, read_settings
-from jobs.systemd import Service, unit_text
-from jobs.systemd import install as install_service
-from jobs.systemd import remove as remove_service
+from jobs.cli.systemd_unit import Service, unit_text
+from jobs.cli.systemd_unit import install as install_service
+from jobs.cli.systemd_unit import remove as remove_service
+from jobs.processes.configuration import read_settings
+from jobs.settings import PREFIX, AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)
 systemd = typer.Typer(

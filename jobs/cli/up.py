@@ -7,26 +7,28 @@ from pathlib import Path
 import typer
 from pydantic import SecretStr
 
-from jobs.build_limits import bound_builds
 from jobs.cli.output import say
-from jobs.docker_login_copy import sources
 from jobs.errors import ConfigurationError, ConflictError, PlatformError
-from jobs.metadata import unblock_metadata
-from jobs.out_of_memory import go_last
-from jobs.passwords import weakness
-from jobs.queries import webhook_url
-from jobs.records.access import add_user, users
+from jobs.processes.build_limits import bound_builds
+from jobs.processes.configuration import read_settings, to_environment
+from jobs.processes.docker_login_copy import sources
+from jobs.processes.metadata import unblock_metadata
+from jobs.processes.redis_server import find_redis_server
+from jobs.processes.rotation import remember_ring
+from jobs.processes.router_server import find_haproxy, is_free
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.processes.separation import Apart, Together, note_users, separate
+from jobs.processes.supervise import claim_identity, programs, supervise, take_over
+from jobs.processes.watched import Watched
+from jobs.reads.apps import webhook_url
+from jobs.reads.people import users
 from jobs.records.audit import KEYSTONE
-from jobs.redis_server import find_redis_server
-from jobs.rotation import remember_ring
-from jobs.router_server import find_haproxy, is_free
-from jobs.runtime import Runtime, open_runtime
-from jobs.separation import Apart, Together, note_users, separate
-from jobs.settings import PREFIX, AllSettings, read_settings, to_environment
-from jobs.sqlite_files import is_sqlite, sqlite_path
+from jobs.records.users import add_user
+from jobs.rules.passwords import weakness
+from jobs.settings import PREFIX, AllSettings
 from jobs.states import Role
-from jobs.supervise import claim_identity, programs, supervise, take_over
-from jobs.watched import Watched
+from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+from jobs.system.out_of_memory import go_last
 
 commands = typer.Typer(rich_markup_mode=None)
 

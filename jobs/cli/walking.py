@@ -7,10 +7,10 @@ from typing import Annotated, TypeVar
 import typer
 from sqlmodel import Session
 
-from jobs.audit_trail import AuditFilter
-from jobs.deliveries import DeliveryFilter
-from jobs.paging import LARGEST_PAGE
-from jobs.views import Item, Page
+from jobs.reads.audit import AuditFilter
+from jobs.reads.deliveries import DeliveryFilter
+from jobs.reads.paging import LARGEST_PAGE
+from jobs.reads.views import Item, Page
 
 MOST = 10_000
 

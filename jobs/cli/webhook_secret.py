@@ -20,8 +20,10 @@ from jobs.cli.console import (
     show_json,
 )
 from jobs.cli.output import say
-from jobs.models import Repository
-from jobs.queries import find_app, webhook_url
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app, webhook_url
+from jobs.reads.repositories import find_repository_id, repository_view
+from jobs.reads.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
 from jobs.records.audit import Actor
 from jobs.records.repositories import (
     drop_webhook_secrets,
@@ -29,10 +31,8 @@ from jobs.records.repositories import (
     finish_webhook_rotation,
     rotate_webhook_secret,
 )
-from jobs.repositories import find_repository_id, repository_view
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
-from jobs.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
+from jobs.storage.models import Repository
 
 Made = TypeVar("Made")
 

@@ -5,11 +5,12 @@ from contextlib import closing
 
 import typer
 
-from jobs.logs import set_up_logging
+from jobs.processes.configuration import read_settings
+from jobs.processes.logging import set_up_logging
+from jobs.processes.runtime import Runtime, find_keystone
 from jobs.records.identity import known_identity
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime, find_keystone
-from jobs.settings import Settings, WorkerSettings, read_settings, split_keys
+from jobs.rules.redaction import Redactor
+from jobs.settings import Settings, WorkerSettings, split_keys
 from jobs.tasks import opened
 from jobs.watcher import run_firewall, run_watcher
 from jobs.worker import run_worker

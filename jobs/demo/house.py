@@ -14,16 +14,17 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.demo.traffic import ask
 from jobs.errors import ConfigurationError, PlatformError
-from jobs.folders import ensure_private
-from jobs.naming import network_name
+from jobs.processes.configuration import read_settings
+from jobs.processes.router_server import is_free
+from jobs.processes.runtime import OwnSettings, Runtime
+from jobs.processes.supervise import keystone_command
 from jobs.records.engine_items import on_record
-from jobs.router_server import is_free
-from jobs.runtime import OwnSettings, Runtime
-from jobs.settings import PREFIX, AllSettings, read_settings
-from jobs.supervise import keystone_command
+from jobs.rules.naming import network_name
+from jobs.settings import PREFIX, AllSettings
+from jobs.system.private_folder import ensure_private
 
 HOST = "127.0.0.1"
 PORTS = range(8000, 8100)
@@ -88,7 +89,14 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
     settings = read_settings(AllSettings, environ, env_file=folder / "no.env")
     output = folder / "keystone.log"
     # Guarded, so that nothing is left when the demo itself is killed.
-    command = (sys.executable, "-P", "-m", "jobs.guard", str(os.getpid()), *keystone_command("up"))
+    command = (
+        sys.executable,
+        "-P",
+        "-m",
+        "jobs.system.die_with_parent",
+        str(os.getpid()),
+        *keystone_command("up"),
+    )
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603 — our own command line, no shell
             command,

@@ -12,24 +12,25 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.app_input import AppInput
-from jobs.data_ownership import let_in
 from jobs.demo.github import REPOSITORY, deliver_push
 from jobs.demo.house import clear_engine, demo_environment, running
 from jobs.demo.sample import Change, Sample
 from jobs.demo.traffic import Tally, ask, visitors
 from jobs.errors import DeploymentError, PlatformError
-from jobs.folders import ensure_private
-from jobs.models import App
-from jobs.part_users import ROOT, find_users
-from jobs.queries import app_url, deployment_view, webhook_url
+from jobs.processes.data_ownership import let_in
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.reads.apps import app_url, webhook_url
+from jobs.reads.deployments import deployment_view
+from jobs.reads.secrets import webhook_secrets
+from jobs.reads.views import DeploymentView
 from jobs.records.apps import add_app, remove_app
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime, open_runtime
-from jobs.secrets_store import webhook_secrets
+from jobs.rules.app_fields import AppInput
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState
-from jobs.views import DeploymentView
+from jobs.storage.models import App
+from jobs.system.part_users import ROOT, find_users
+from jobs.system.private_folder import ensure_private
 
 Say = Callable[[str], None]
 

@@ -2,9 +2,9 @@
 
 from sqlmodel import Session
 
-from jobs.models import Deployment, Release
-from jobs.records.deployments import Request
+from jobs.records.requests import Request
 from jobs.states import Trigger
+from jobs.storage.models import Deployment, Release
 
 
 def again(session: Session, release: Release, trigger: Trigger) -> Request:

@@ -8,14 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from sqlmodel import Session, col, func, select
 
-from jobs.app_input import AppChange, AppInput, ensure_scheme
 from jobs.errors import ConfigurationError, ConflictError
-from jobs.models import (
-    App,
-    BlockedPort,
-    Deployment,
-    Repository,
-)
+from jobs.reads.repositories import has_token
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.domains import claim_domains, domains_of
 from jobs.records.repositories import (
@@ -27,10 +21,11 @@ from jobs.records.repositories import (
 )
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import unsent
-from jobs.repositories import has_token
+from jobs.rules.app_fields import AppChange, AppInput, ensure_scheme
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
-from jobs.vault import Vault
+from jobs.storage.models import App, BlockedPort, Deployment, Repository
+from jobs.storage.vault import Vault
 
 # Fields that say when to deploy, not what: changing one leaves the live release up to date.
 POLICY_FIELDS = frozenset(

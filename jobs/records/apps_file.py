@@ -9,19 +9,20 @@ from typing import Any
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.app_input import AppChange, AppInput, parse_input
-from jobs.apps_file import APPS, TOKEN, Wanted
-from jobs.environment import Variable
 from jobs.errors import ConfigurationError, ConflictError
-from jobs.models import App, Repository
-from jobs.queries import find_app
+from jobs.reads.apps import find_app
+from jobs.reads.secrets import repository_token
+from jobs.reads.variables import open_variables
 from jobs.records.apps import add_app, change_app
 from jobs.records.audit import Actor
 from jobs.records.domains import domains_of
-from jobs.records.environment import open_variables, set_variables
-from jobs.secrets_store import repository_token
+from jobs.records.variables import set_variables
+from jobs.rules.app_fields import AppChange, AppInput, parse_input
+from jobs.rules.apps_file import APPS, TOKEN, Wanted
+from jobs.rules.variables import Variable
 from jobs.settings import Settings
-from jobs.vault import Vault
+from jobs.storage.models import App, Repository
+from jobs.storage.vault import Vault
 
 SECRET, OTHER_SECRET = "(secret)", "(another secret)"
 # What an app has anyway: that the file leaves the choice to Keystone changes nothing.

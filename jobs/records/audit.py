@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from sqlmodel import Session
 
-from jobs.models import AuditEvent
+from jobs.storage.models import AuditEvent
 
 
 class Tag(StrEnum):

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
-from jobs.missed import Finding, Sight, judge_head
-from jobs.models import App, BranchHead, CatchUp, Delivery, Deployment, Repository, now
 from jobs.records.audit import Tag, note
 from jobs.records.deliveries import CATCHING_UP
-from jobs.records.deployments import Request, replace_running, request
+from jobs.records.deployments import replace_running
 from jobs.records.pushes import asked_for_since, rule_of
+from jobs.records.requests import Request, request
+from jobs.rules.missed_pushes import Finding, Sight, judge_head
+from jobs.rules.triggers import BRANCH_PREFIX, Deploy, Judgement
 from jobs.states import DeploymentState, OnNewPush, Trigger
-from jobs.triggers import BRANCH_PREFIX, Deploy, Judgement
+from jobs.storage.models import App, BranchHead, CatchUp, Delivery, Deployment, Repository, now
 
 AFTER_FAILURE = timedelta(minutes=1)
 

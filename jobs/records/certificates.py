@@ -5,11 +5,11 @@ import logging
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.certificates import Bundle
 from jobs.errors import ConfigurationError, NotFoundError
-from jobs.models import Certificate, now
 from jobs.records.audit import Actor, Tag, note
-from jobs.vault import Vault
+from jobs.rules.certificates import Bundle
+from jobs.storage.models import Certificate, now
+from jobs.storage.vault import Vault
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ A push deploys an app once: a redelivery repeats GitHub's GUID and a replay repe
 and an app takes each of them only once. What deployed nothing (because the app was paused, say) may
 be sent again and is judged anew.
 
-A push that never arrived is caught up on when it is found out (`jobs.catch_up`). Its deployment
-does not know the signed body, and not always the GUID: the first delivery of that push adds what is
-not known, and is a duplicate.
+A push that never arrived is caught up on when it is found out (`jobs.duties.catch_up`). Its
+deployment does not know the signed body, and not always the GUID: the first delivery of that push
+adds what is not known, and is a duplicate.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, or_, select
 
-from jobs.models import App, Delivery, Deployment, Repository
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import Request, replace_running, request, supersede
+from jobs.records.deployments import replace_running, supersede
 from jobs.records.pushes import Missed, caught_up, newer_push, rule_of, why_not
+from jobs.records.requests import Request, request
+from jobs.rules.triggers import Ignored, Judgement, Push
 from jobs.states import DeliveryOutcome, OnNewPush, Trigger
-from jobs.triggers import Ignored, Judgement, Push
+from jobs.storage.models import App, Delivery, Deployment, Repository
 
 CATCHING_UP = Actor("keystone", "catch-up")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlmodel import Session, col, select
 
 from jobs.errors import ConflictError
-from jobs.models import App, Domain, DomainPort
+from jobs.storage.models import App, Domain, DomainPort
 
 
 def domains_of(session: Session, app: App) -> list[str]:

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from jobs.adapters.ports import Container, Image
-from jobs.models import App, EngineItem, Identity, ItemKind, now
-from jobs.naming import APP_LABEL, network_name
+from jobs.rules.container_values import Container, Image
+from jobs.rules.naming import APP_LABEL, network_name
+from jobs.storage.models import App, EngineItem, Identity, ItemKind, now
 
 # Longer than any call to the engine may take, its own work after we have hung up included.
 KEPT_UNSEEN = timedelta(minutes=15)

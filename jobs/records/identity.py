@@ -5,7 +5,7 @@ import string
 
 from sqlmodel import Session, select
 
-from jobs.models import Identity
+from jobs.storage.models import Identity
 
 LENGTH = 6
 

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from jobs.models import App, Deployment, now
 from jobs.records.audit import Actor
-from jobs.records.deployments import Request, request
+from jobs.records.requests import Request, request
+from jobs.storage.models import App, Deployment, now
 
 # A page that was left open for a day still shows yesterday's number: that is no second click.
 SAME_WITHIN = timedelta(minutes=1)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from sqlmodel import Session, col, or_, select
 
-from jobs.models import App, Deployment, Release, Repository
+from jobs.rules.triggers import Judgement, Order, Push, Rule, compare
 from jobs.states import PUSHES, DeploymentState, Trigger
-from jobs.triggers import Judgement, Order, Push, Rule, compare
+from jobs.storage.models import App, Deployment, Release, Repository
 
 ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
 

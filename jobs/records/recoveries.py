@@ -9,17 +9,13 @@ from dataclasses import replace
 
 from sqlmodel import Session, col, select
 
-from jobs.models import App, Deployment, Release
+from jobs.reads.releases import restorable_releases
 from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import (
-    has_begun_to_switch,
-    request,
-    supersede,
-    withdraw,
-)
-from jobs.releases import restorable_releases
+from jobs.records.deployments import has_begun_to_switch, supersede, withdraw
+from jobs.records.requests import request
 from jobs.states import DeploymentState, Trigger
+from jobs.storage.models import App, Deployment, Release
 
 RECOVERY = Actor("keystone", "recovery")
 

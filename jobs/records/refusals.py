@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, or_, select
 
-from jobs.models import RefusalCount, RefusedDelivery, Repository, now
 from jobs.states import Refusal
+from jobs.storage.models import RefusalCount, RefusedDelivery, Repository, now
 
 MOST_ROWS = 200
 MOST_OF_REPOSITORY = 10

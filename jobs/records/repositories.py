@@ -7,14 +7,14 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, delete, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
-from jobs.models import App, Repository, RepositorySecret, SecretKind, TokenUse, now
-from jobs.naming import hooks_page
+from jobs.reads.repositories import valid_webhook_secrets
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import tell_again
-from jobs.repositories import valid_webhook_secrets
+from jobs.rules.naming import hooks_page
 from jobs.settings import Settings
-from jobs.vault import Vault
+from jobs.storage.models import App, Repository, RepositorySecret, SecretKind, TokenUse, now
+from jobs.storage.vault import Vault
 
 SHORTEST_SECRET = 16
 LONGEST_SECRET = 200

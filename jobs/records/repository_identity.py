@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, or_, select
 
 from jobs.errors import ConflictError
-from jobs.models import App, Repository, RepositorySecret, SecretKind, now
 from jobs.records.audit import KEYSTONE, Actor, Tag, note
 from jobs.records.statuses import tell_again
 from jobs.states import IdentitySource
+from jobs.storage.models import App, Repository, RepositorySecret, SecretKind, now
 
 CHECK_EVERY = timedelta(days=1)
 AFTER_REFUSAL = timedelta(hours=1)

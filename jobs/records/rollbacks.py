@@ -5,13 +5,14 @@ from dataclasses import replace
 from sqlmodel import Session, col, select
 
 from jobs.errors import NoReleaseError
-from jobs.models import App, Deployment, Release
+from jobs.reads.releases import restorable_releases
 from jobs.records.again import again
 from jobs.records.audit import Actor, Tag, note
-from jobs.records.deployments import app_now, request, supersede
+from jobs.records.deployments import app_now, supersede
 from jobs.records.once import asked_before, key_of
-from jobs.releases import restorable_releases
+from jobs.records.requests import request
 from jobs.states import DeploymentState, Trigger
+from jobs.storage.models import App, Deployment, Release
 
 
 def roll_back(

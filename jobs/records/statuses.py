@@ -1,11 +1,14 @@
-"""The outbox of commit statuses: written beside the change they tell, sent by `jobs.statuses`."""
+"""The outbox of commit statuses, written beside the change they report.
+
+`jobs.duties.send_statuses` sends them.
+"""
 
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
-from jobs.models import App, CommitStatus, Deployment, now
 from jobs.states import github_description, github_state
+from jobs.storage.models import App, CommitStatus, Deployment, now
 
 OVERTAKEN = "not sent: a later status of the commit took its place"
 NO_TOKEN = "not configured: the repository has no token"  # noqa: S105

@@ -6,7 +6,7 @@ the release that served before is kept to go back to, with its container stopped
 
 from datetime import timedelta
 
-from jobs.models import App, now
+from jobs.storage.models import App, now
 
 TRIAL = timedelta(seconds=60)
 FORGIVEN_ENDS = 1

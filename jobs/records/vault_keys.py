@@ -14,9 +14,9 @@ from sqlalchemy import Column, LargeBinary, func
 from sqlmodel import Session, SQLModel, select
 
 from jobs.errors import ConfigurationError
-from jobs.models import VaultKey
 from jobs.settings import Settings, split_keys
-from jobs.vault import KEY_FILE, Vault, fingerprint, read_keys
+from jobs.storage.models import VaultKey
+from jobs.storage.vault import KEY_FILE, Vault, fingerprint, read_keys
 
 SETTING = "KEYSTONE_SECRET_KEY"
 ROWS_AT_ONCE = 500

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jobs.adapters.buildkit.failures import MAKE_ROOM, NO_SPACE
-from jobs.adapters.ports import BuildSpec, Commit, Tree
+from jobs.adapters.ports import Tree
+from jobs.deployment.plan import Plan
+from jobs.deployment.work import StepRecord, Work
 from jobs.errors import BuildError, DockerError
-from jobs.naming import COMMIT_LABEL, image_repository, image_tag, labels
-from jobs.plan import Plan
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import COMMIT_LABEL, image_repository, image_tag, labels
+from jobs.rules.repository_values import Commit
 from jobs.states import StepName
-from jobs.work import StepRecord, Work
 
 STEP = StepName.BUILD
 MIB = 1024 * 1024

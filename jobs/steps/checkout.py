@@ -5,15 +5,15 @@ from contextlib import contextmanager
 
 from sqlmodel import Session
 
-from jobs.adapters.ports import Commit
-from jobs.claims import Rival
+from jobs.deployment.claims import Rival
+from jobs.deployment.work import Work
 from jobs.errors import RepositoryDeniedError, SupersededError
-from jobs.models import Deployment, TokenUse
 from jobs.records.deployments import Grip, hold, record_commit, supersede
 from jobs.records.repositories import note_token_refused, note_token_works
+from jobs.rules.repository_values import Commit
+from jobs.rules.triggers import short_ref
 from jobs.states import DeploymentState, StepName
-from jobs.triggers import short_ref
-from jobs.work import Work
+from jobs.storage.models import Deployment, TokenUse
 
 STEP = StepName.CHECKOUT
 

@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Callable
 
-from jobs.adapters.ports import Container, ProbeResult
+from jobs.deployment.plan import ContainerSettings
+from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError
-from jobs.plan import ContainerSettings
+from jobs.rules.container_values import Container, ProbeResult
 from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output
-from jobs.work import Work
 
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from jobs.logs import DeploymentLog, shown
+from jobs.deployment.work import Work
+from jobs.rules.log_lines import shown
+from jobs.rules.text import one_line
 from jobs.states import StepName
-from jobs.text import one_line
-from jobs.work import Work
+from jobs.storage.deployment_log import DeploymentLog
 
 LINES_SHOWN = 50
 LONGEST_QUOTE = 200  # characters

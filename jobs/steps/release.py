@@ -2,16 +2,16 @@
 
 from sqlmodel import Session
 
-from jobs.adapters.ports import Commit
-from jobs.environment import seal_environment
-from jobs.models import Release
-from jobs.naming import shown_tag
-from jobs.plan import Candidate, candidate
+from jobs.deployment.plan import Candidate, candidate
+from jobs.deployment.work import Work
 from jobs.records.deployments import Grip, record_release
 from jobs.records.engine_items import note_image
+from jobs.rules.naming import shown_tag
+from jobs.rules.repository_values import Commit
 from jobs.states import StepName
 from jobs.steps.build import BuiltImage
-from jobs.work import Work
+from jobs.storage.environments import seal_environment
+from jobs.storage.models import Release
 
 STEP = StepName.RELEASE
 

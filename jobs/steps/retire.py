@@ -1,13 +1,13 @@
 """retire: let the old container finish its requests, end it, and drop images nothing needs."""
 
-from jobs.draining import drain
-from jobs.models import App
-from jobs.naming import shown_tag
-from jobs.plan import LiveContainer
-from jobs.releases import outdated_images
+from jobs.deployment.draining import drain
+from jobs.deployment.plan import LiveContainer
+from jobs.deployment.work import Work
+from jobs.reads.releases import outdated_images
+from jobs.rules.naming import shown_tag
 from jobs.states import StepName
 from jobs.steps.switch import Serving
-from jobs.work import Work
+from jobs.storage.models import App
 
 STEP = StepName.RETIRE
 

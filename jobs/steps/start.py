@@ -5,14 +5,14 @@ from functools import partial
 from pydantic import SecretStr
 from sqlmodel import Session
 
-from jobs.adapters.ports import Container, ContainerSpec
+from jobs.deployment.plan import Candidate, Plan
+from jobs.deployment.work import Work
 from jobs.errors import DockerError
-from jobs.naming import container_name, labels, network_name, volume_name
-from jobs.plan import Candidate, Plan
 from jobs.records.deployments import Grip, hold
 from jobs.records.engine_items import note_made, note_making, on_record
+from jobs.rules.container_values import Container, ContainerSpec
+from jobs.rules.naming import container_name, labels, network_name, volume_name
 from jobs.states import ContainerState, StepName, Trigger
-from jobs.work import Work
 
 STEP = StepName.START
 

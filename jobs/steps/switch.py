@@ -4,14 +4,14 @@ import logging
 import time
 from dataclasses import dataclass
 
-from jobs.adapters.ports import Container, Route
-from jobs.draining import drain
+from jobs.deployment.draining import drain
+from jobs.deployment.plan import Candidate, ContainerSettings
+from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
-from jobs.plan import Candidate, ContainerSettings
 from jobs.records.deployments import Live, go_live
+from jobs.rules.container_values import Container, Route
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
-from jobs.work import Work
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""The JSON API, one noun a file: each function answers one endpoint of `receiver.table`."""
+"""The JSON API, one noun a file: each function answers one endpoint of `receiver.endpoints`."""

@@ -5,20 +5,13 @@ from starlette.responses import RedirectResponse, Response
 
 from dashboard.views.login import safe_next
 from jobs.errors import AccessError
-from jobs.models import User
-from jobs.records.access import (
-    check_password,
-    find_user,
-    hash_password,
-    is_as_it_was,
-    note_failed_login,
-    session_view,
-    sessions_of,
-    set_password,
-)
-from jobs.views import AccountView
+from jobs.reads.people import sessions_of
+from jobs.reads.views import AccountView
+from jobs.records.logins import note_failed_login, session_view
+from jobs.records.users import check_password, find_user, hash_password, is_as_it_was, set_password
+from jobs.storage.models import User
 from receiver.access import cookie_of
-from receiver.attempts import LoginGate
+from receiver.login_limits import LoginGate
 from receiver.routing import Call, Nothing, is_form, visitor_of
 from receiver.schemas import PasswordInput
 

@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
-from jobs.app_input import AppChange, AppInput
-from jobs.queries import app_view, app_views, find_app, webhook_url
+from jobs.reads.apps import app_view, app_views, find_app, webhook_url
+from jobs.reads.views import AppView, Page, RemovedView, WebhookView
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.views import AppView, Page, RemovedView, WebhookView
+from jobs.rules.app_fields import AppChange, AppInput
 from receiver.routing import Call, Nothing, json_response
 
 

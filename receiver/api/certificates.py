@@ -1,12 +1,12 @@
 """/api/certificates: what proves to browsers that a domain is ours. Keys are write-only."""
 
-from jobs.addresses import certificate_views
-from jobs.certificates import read_bundle
-from jobs.domain_names import plain_domain
 from jobs.errors import NotFoundError
-from jobs.models import now
+from jobs.reads.domains import certificate_views
+from jobs.reads.views import CertificateView, Page
 from jobs.records.certificates import remove_certificate, set_certificate
-from jobs.views import CertificateView, Page
+from jobs.rules.certificates import read_bundle
+from jobs.rules.domain_names import plain_domain
+from jobs.storage.models import now
 from receiver.routing import Call, Nothing
 from receiver.schemas import CertificateInput
 

@@ -7,9 +7,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
 from jobs.errors import NotFoundError
-from jobs.models import App
-from jobs.queries import find_app
-from jobs.views import ContainerView
+from jobs.reads.apps import find_app
+from jobs.reads.views import ContainerView
+from jobs.storage.models import App
 from receiver.api.questions import Questions
 from receiver.routing import Call, Nothing
 from receiver.schemas import TailQuery

@@ -2,18 +2,19 @@
 
 from starlette.responses import Response
 
-from jobs.queries import (
+from jobs.reads.apps import find_app
+from jobs.reads.deployments import (
     DeploymentFilter,
     deployment_page,
     deployment_view,
-    find_app,
     find_deployment,
 )
-from jobs.records.deployments import Request, cancel
+from jobs.reads.views import DeploymentView, Page
+from jobs.records.deployments import cancel
 from jobs.records.once import key_of, request_once
+from jobs.records.requests import Request
+from jobs.rules.triggers import BRANCH_PREFIX, is_sha
 from jobs.states import Trigger
-from jobs.triggers import BRANCH_PREFIX, is_sha
-from jobs.views import DeploymentView, Page
 from receiver.routing import Call, Nothing, json_response
 from receiver.schemas import DeployInput, DeploymentQuery
 

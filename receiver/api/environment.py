@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jobs.environment import Variable
 from jobs.errors import NotFoundError
-from jobs.queries import find_app
-from jobs.records.environment import set_variables, unset_variable
-from jobs.views import Page, VariableView
-from jobs.visible import variable_views
+from jobs.reads.apps import find_app
+from jobs.reads.variables import variable_views
+from jobs.reads.views import Page, VariableView
+from jobs.records.variables import set_variables, unset_variable
+from jobs.rules.variables import Variable
 from receiver.routing import Call, Nothing
 from receiver.schemas import VariableInput
 

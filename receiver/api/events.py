@@ -17,10 +17,10 @@ from starlette.responses import Response
 
 from receiver.access import is_still_known
 from receiver.api.streams import Stream, Streams
-from receiver.changes import Changes
+from receiver.follow_changes import Changes
+from receiver.follow_deployment import RETRY_MS, Tail, Tails
 from receiver.routing import Call, visitor_of
 from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
-from receiver.tails import RETRY_MS, Tail, Tails
 
 PING_S = 10
 # After this the stream ends and the browser comes back: by then it may not be let in any more.

@@ -8,7 +8,7 @@ from sqlmodel import select
 from starlette.responses import Response
 
 from jobs.errors import KeystoneError
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
 from jobs.settings import WebSettings
 from receiver.routing import Call, Nothing, json_response
 from receiver.schemas import HealthView, ReadinessView

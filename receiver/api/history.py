@@ -1,8 +1,8 @@
 """/api/deliveries and /api/audit: what GitHub sent, and who did what."""
 
-from jobs.audit_trail import AuditFilter, audit_page
-from jobs.deliveries import DeliveryFilter, delivery_page, refused_deliveries
-from jobs.views import AuditEventView, DeliveryView, Page, RefusedDeliveryView
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.deliveries import DeliveryFilter, delivery_page, refused_deliveries
+from jobs.reads.views import AuditEventView, DeliveryView, Page, RefusedDeliveryView
 from receiver.routing import Call, Nothing
 from receiver.schemas import AuditQuery, DeliveryQuery
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from jobs.bus import ERRANDS
-from jobs.queries import find_app
-from jobs.views import HookView
+from jobs.processes.bus import ERRANDS
+from jobs.reads.apps import find_app
+from jobs.reads.views import HookView
 from receiver.api.questions import Questions
 from receiver.routing import Call, Nothing
 

@@ -7,10 +7,10 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from jobs.errors import NotFoundError
-from jobs.logs import log_path, read_log
-from jobs.outline import Outlines
-from jobs.queries import find_deployment
-from jobs.views import OutlineView
+from jobs.reads.deployments import find_deployment
+from jobs.reads.log_outline import Outlines
+from jobs.reads.views import OutlineView
+from jobs.storage.deployment_log import log_path, read_log
 from receiver.routing import Call
 from receiver.schemas import LogQuery
 

@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, extract, func
 from sqlmodel import Session, col, select
 from starlette.responses import Response
 
-from jobs.database import Database
-from jobs.models import CommitStatus, Delivery, Deployment, RefusalCount, Step, now
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
 from jobs.states import DeliveryOutcome, DeploymentState, Refusal, Trigger
+from jobs.storage.database import Database
+from jobs.storage.models import CommitStatus, Delivery, Deployment, RefusalCount, Step, now
 from receiver.routing import Call, Nothing
 
 SECONDS_A_DAY = 86400

@@ -2,10 +2,11 @@
 
 from starlette.responses import Response
 
-from jobs.queries import deployment_view, find_app
+from jobs.reads.apps import find_app
+from jobs.reads.deployments import deployment_view
+from jobs.reads.releases import release_views
+from jobs.reads.views import Page, ReleaseView
 from jobs.records.rollbacks import roll_back
-from jobs.releases import release_views
-from jobs.views import Page, ReleaseView
 from receiver.routing import Call, Nothing, json_response
 from receiver.schemas import RollbackInput
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 from pydantic import SecretStr
 from sqlmodel import Session
 
-from jobs.models import Repository
-from jobs.queries import webhook_url
+from jobs.reads.apps import webhook_url
+from jobs.reads.repositories import repository_view, repository_views
+from jobs.reads.views import NewWebhookSecretView, Page, RemovedView, RepositoryView
 from jobs.records.repositories import (
     drop_webhook_secrets,
     find_repository,
@@ -17,8 +18,7 @@ from jobs.records.repositories import (
     set_token,
 )
 from jobs.records.repository_identity import set_github_id
-from jobs.repositories import repository_view, repository_views
-from jobs.views import NewWebhookSecretView, Page, RemovedView, RepositoryView
+from jobs.storage.models import Repository
 from receiver.routing import Call, Nothing
 from receiver.schemas import (
     OverlapInput,

@@ -7,7 +7,7 @@ from typing import Any
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from jobs.visitors import Visitor
+from jobs.rules.visitor import Visitor
 from receiver.errors import BusyError, RateLimitedError
 
 # A page holds one, and gives it back when nobody looks at the page.

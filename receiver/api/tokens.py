@@ -2,9 +2,10 @@
 
 from sqlmodel import select
 
-from jobs.models import ApiToken
-from jobs.records.access import create_token, revoke_token, token_view, tokens
-from jobs.views import Page, TokenView
+from jobs.reads.people import token_view, tokens
+from jobs.reads.views import Page, TokenView
+from jobs.records.tokens import create_token, revoke_token
+from jobs.storage.models import ApiToken
 from receiver.routing import Call, Nothing
 from receiver.schemas import CreatedTokenView, TokenInput
 

@@ -2,20 +2,17 @@
 
 from sqlmodel import Session
 
-from jobs.records.access import (
+from jobs.reads.people import sessions_of, user_view, users
+from jobs.reads.views import Page, SessionView, UserView
+from jobs.records.logins import end_sessions, session_view
+from jobs.records.users import (
     add_user,
     change_user,
-    end_sessions,
     find_user,
     hash_password,
     remove_user,
-    session_view,
-    sessions_of,
     set_password,
-    user_view,
-    users,
 )
-from jobs.views import Page, SessionView, UserView
 from receiver.access import cookie_of
 from receiver.routing import Call, Nothing
 from receiver.schemas import UserChange, UserInput

@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from jobs import standby
+from jobs.deployment import ready_child
 from tests.acceptance.belongings import Belongings
 from tests.acceptance.payloads import Delivery
 from tests.haproxy import free_ports
@@ -385,6 +385,6 @@ def children_of(pid: int, *, at_work: bool = False) -> list[int]:
 
 def _stands_by(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() == standby.NAME
+        return Path(f"/proc/{pid}/comm").read_text().strip() == ready_child.NAME
     except OSError:
         return False

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from docker.errors import NotFound
 
-from jobs.naming import shown_tag
+from jobs.rules.naming import shown_tag
 from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.machine import Machine
 from tests.acceptance.payloads import NO_COMMIT

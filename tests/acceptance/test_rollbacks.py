@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from jobs.naming import shown_tag
+from jobs.rules.naming import shown_tag
 from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.machine import Machine
 from tests.acceptance.project import Project, add_project

@@ -24,9 +24,9 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from jobs.text import bare
+from jobs.rules.text import bare
+from receiver.endpoints import ENDPOINTS, EVENTS
 from receiver.routing import Endpoint
-from receiver.table import ENDPOINTS, EVENTS
 from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, until
 from tests.acceptance.project import Project, add_project, building

@@ -6,8 +6,8 @@ from pathlib import Path
 from starlette.routing import Route
 
 from dashboard.app import create_dashboard
-from jobs.database import Database
 from jobs.settings import Settings
+from jobs.storage.database import Database
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"receiver", "jobs", "dashboard", "tests"}

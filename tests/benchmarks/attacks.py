@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from receiver.endpoints import ENDPOINTS
 from receiver.routing import Endpoint
-from receiver.table import ENDPOINTS
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW", "get")
 PAGES = ("/", "/apps/{app}", "/deployments/{id}", "/deliveries", "/audit", "/login", "/static/{x}")

@@ -17,14 +17,14 @@ from pathlib import Path
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Scope
 
-from jobs.logs import DeploymentLog, log_path
-from jobs.models import User
-from jobs.records.access import open_session
+from jobs.processes.runtime import Runtime, open_runtime
 from jobs.records.audit import Actor
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime, open_runtime
+from jobs.records.logins import open_session
+from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
 from jobs.states import Role
+from jobs.storage.deployment_log import DeploymentLog, log_path
+from jobs.storage.models import User
 from receiver.app import create_app
 from tests.benchmarks.crowd import Crowd, fill
 from tests.benchmarks.tables import median, ms, percentile, say, show

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.logs import DeploymentLog, log_path
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime, open_runtime
-from jobs.settings import WebSettings, read_settings
+from jobs.processes.configuration import read_settings
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.processes.web_server import web_command
+from jobs.rules.redaction import Redactor
+from jobs.settings import WebSettings
 from jobs.states import DeploymentState, Role
-from jobs.web_server import web_command
+from jobs.storage.deployment_log import DeploymentLog, log_path
 from receiver.api.streams import MOST_OF_ONE
 from tests.benchmarks.tables import median, ms, percentile, say, show
 from tests.builders import make_app, make_deployment, make_token

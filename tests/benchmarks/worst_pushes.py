@@ -11,7 +11,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from jobs.triggers import LONGEST_PATH, MOST_PATH_CHARACTERS, Judgement, Push, Rule, bounded_paths
+from jobs.rules.triggers import (
+    LONGEST_PATH,
+    MOST_PATH_CHARACTERS,
+    Judgement,
+    Push,
+    Rule,
+    bounded_paths,
+)
 from receiver.errors import PayloadError
 from receiver.limits import LARGEST_BODIES
 from receiver.payloads import FORM, JSON, parse

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.naming import labels
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.rules.naming import labels
 from tests.enginebench import IDENTITY, build, sweep, tag_of
 from tests.images import app_files
 

@@ -11,12 +11,14 @@ import docker
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.classic_build import LACKS, ClassicBuilder
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec, Tree
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.classic_build import LACKS, ClassicBuilder
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.ports import Tree
 from jobs.errors import BuildError, CancelledError, DockerError, GitError
-from jobs.naming import labels
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import labels
+from jobs.rules.stopping import StopSignal
 from tests.enginebench import IDENTITY, build, dockerfile, long_sleep, sweep, tag_of, wait_until
 from tests.images import AppFiles, app_files
 from tests.processes import processes_about

@@ -15,12 +15,12 @@ import pytest
 from docker.errors import APIError, NotFound
 from pydantic import SecretStr
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import Container, ContainerSpec
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.duties.trials import ends_counted
 from jobs.errors import DockerError, StartError
-from jobs.naming import IDENTITY_LABEL, container_name, labels
+from jobs.rules.container_values import Container, ContainerSpec
+from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
-from jobs.trials import ends_counted
 from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
 from tests.images import app_files
 

@@ -11,12 +11,13 @@ import docker
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import BuildSpec, TreeEntry
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError, CancelledError, GitError
-from jobs.naming import labels
-from jobs.redaction import Redactor
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import labels
+from jobs.rules.redaction import Redactor
+from jobs.rules.repository_values import TreeEntry
+from jobs.rules.stopping import StopSignal
 from tests.enginebench import (
     IDENTITY,
     TAG,

@@ -14,11 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.buildkit.client import BuildKit
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError, CancelledError
-from jobs.naming import labels
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import labels
+from jobs.rules.stopping import StopSignal
 from tests.enginebench import IDENTITY, dockerfile, long_sleep, tag_of, wait_until
 from tests.images import app_files
 from tests.processes import processes_about

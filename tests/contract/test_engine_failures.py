@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from jobs.adapters.classic_build import ClassicBuilder
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec, ContainerSpec
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.classic_build import ClassicBuilder
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import DockerError
-from jobs.naming import container_name, labels, network_name
+from jobs.rules.container_values import BuildSpec, ContainerSpec
+from jobs.rules.naming import container_name, labels, network_name
+from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState
-from jobs.stopping import StopSignal
 from tests.dockerd import PrivateEngine, private_engine
 from tests.enginebench import IDENTITY, build, dockerfile, ignore, long_sleep, wait_until
 from tests.images import app_files

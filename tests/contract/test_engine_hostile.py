@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError
 from tests.enginebench import IDENTITY, build, dockerfile, printed, sweep
 

@@ -18,12 +18,12 @@ import pytest
 from sqlmodel import text
 
 from jobs.adapters.cgroups import ROOT, ControlGroup
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import BuildSpec, ContainerSpec, Limits
-from jobs.database import Database
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError
-from jobs.naming import container_name, labels
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec, ContainerSpec, Limits
+from jobs.rules.naming import container_name, labels
+from jobs.rules.stopping import StopSignal
+from jobs.storage.database import Database
 from tests.dockerd import private_engine
 from tests.enginebench import IDENTITY, dockerfile, ignore, tag_of, wait_until
 from tests.images import AppFiles

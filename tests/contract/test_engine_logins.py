@@ -8,12 +8,13 @@ from pathlib import Path
 import docker
 import pytest
 
-from jobs.adapters.docker_builds import Builder
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.builds import Builder
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError
-from jobs.naming import labels
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import labels
+from jobs.rules.stopping import StopSignal
 from tests.enginebench import IDENTITY, build, tag_of
 from tests.images import AppFiles, app_files
 from tests.registry import CONTENT, FILE, PASSWORD, USER, Registry, running_registry

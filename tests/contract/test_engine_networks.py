@@ -8,10 +8,10 @@ import pytest
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.docker_values import subnets
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.docker.values import subnets
 from jobs.errors import DockerError
-from jobs.naming import labels
+from jobs.rules.naming import labels
 from tests.enginebench import IDENTITY
 
 pytestmark = pytest.mark.docker

@@ -9,11 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import docker
 import pytest
 
-from jobs.adapters.classic_build import ClassicBuilder
-from jobs.adapters.docker_engine import DockerEngine, engine_address
-from jobs.adapters.ports import BuildSpec
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.classic_build import ClassicBuilder
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError, DockerError
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.stopping import StopSignal
 from tests.enginebench import build, ignore, tag_of
 from tests.images import AppFiles
 from tests.trees import MemoryTree

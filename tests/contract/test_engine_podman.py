@@ -8,9 +8,9 @@ import pytest
 import requests
 from docker.transport import UnixHTTPAdapter
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import Container, ContainerSpec
-from jobs.naming import container_name, labels, network_name
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.rules.container_values import Container, ContainerSpec
+from jobs.rules.naming import container_name, labels, network_name
 from jobs.states import ContainerState
 from tests.enginebench import IDENTITY, build, sweep, wait_until
 from tests.images import app_files

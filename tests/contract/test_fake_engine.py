@@ -15,21 +15,18 @@ from typing import Protocol
 import docker
 import pytest
 
-from jobs.adapters.docker_engine import DockerEngine
-from jobs.adapters.ports import (
-    BuildSpec,
-    ContainerSpec,
-    Engine,
-)
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.ports import Engine
 from jobs.errors import (
     BuildError,
     CancelledError,
     DockerError,
     StartError,
 )
-from jobs.naming import IDENTITY_LABEL, container_name, labels
+from jobs.rules.container_values import BuildSpec, ContainerSpec
+from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
+from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState
-from jobs.stopping import StopSignal
 from tests.enginebench import tag_of, wait_until
 from tests.fakes import (
     Behaviour,

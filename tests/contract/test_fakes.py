@@ -12,23 +12,18 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.git_source import GitSource
+from jobs.adapters.git.source import GitSource
 from jobs.adapters.http_probe import HttpProbe
-from jobs.adapters.ports import (
-    Probe,
-    ProbeResult,
-    Remote,
-    Route,
-    Router,
-    Source,
-)
+from jobs.adapters.ports import Probe, Router, Source
 from jobs.errors import (
     CancelledError,
     CheckoutError,
     GitError,
     RouterError,
 )
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import ProbeResult, Route
+from jobs.rules.repository_values import Remote
+from jobs.rules.stopping import StopSignal
 from tests.contract.test_fake_engine import EngineBench, FakeHand
 from tests.fakes import (
     Behaviour,

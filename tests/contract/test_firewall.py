@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from jobs.adapters.firewall import engine_group
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
+from jobs.processes.supervise import keystone_command
 from jobs.settings import Settings
-from jobs.supervise import keystone_command
 from tests.enginebench import wait_until
 
 pytestmark = [
@@ -54,8 +54,8 @@ print(getattr(firewall, sys.argv[1])())
 UNBLOCK = """
 import sys
 from pathlib import Path
-from jobs.metadata import unblock_metadata
-from jobs.runtime import open_runtime
+from jobs.processes.metadata import unblock_metadata
+from jobs.processes.runtime import open_runtime
 from jobs.settings import Settings
 runtime = open_runtime(Settings(data_dir=Path(sys.argv[1])))
 unblock_metadata(runtime.settings, runtime.identity)

@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from jobs.adapters.github_answers import Answer
-from jobs.adapters.github_forge import GitHubForge
-from jobs.adapters.ports import Forge, ForgeRepository, StatusPost
+from jobs.adapters.github.answers import Answer
+from jobs.adapters.github.forge import GitHubForge
+from jobs.adapters.ports import Forge
 from jobs.errors import (
     GitHubContentError,
     GitHubDeniedError,
     GitHubError,
     GitHubTokenError,
 )
+from jobs.rules.repository_values import ForgeRepository, StatusPost
+from jobs.rules.text import one_line
 from jobs.states import GitHubState
-from jobs.text import one_line
 from tests.githubapi import Fault, GitHubApi, PostedStatus, refusal
 
 TOKEN = "ghp_ForgeContract0123456789"

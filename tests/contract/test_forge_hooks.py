@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.github_forge import GitHubForge
-from jobs.adapters.github_hooks import is_same_address, next_cursor
-from jobs.adapters.ports import Forge, ForgeRepository, Hook, HookWish
+from jobs.adapters.github.forge import GitHubForge
+from jobs.adapters.github.hooks import is_same_address, next_cursor
+from jobs.adapters.ports import Forge
 from jobs.errors import GitHubDeniedError, GitHubError
+from jobs.rules.repository_values import ForgeRepository, Hook, HookWish
 from tests.githubapi import Fault, GitHubApi, refusal
 from tests.githubhooks import KnownHook
 

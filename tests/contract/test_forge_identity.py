@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.github_forge import GitHubForge
-from jobs.adapters.ports import Forge, ForgeRepository, KnownRepository
+from jobs.adapters.github.forge import GitHubForge
+from jobs.adapters.ports import Forge
 from jobs.errors import GitHubError, GitHubNotFoundError, GitHubTokenError
+from jobs.rules.repository_values import ForgeRepository, KnownRepository
 from tests.fakes import FakeForge
 from tests.githubapi import Fault, GitHubApi, refusal
 

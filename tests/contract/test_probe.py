@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from jobs.adapters.http_probe import HttpProbe
-from jobs.adapters.ports import ProbeResult
+from jobs.rules.container_values import ProbeResult
 
 LOCALHOST = "127.0.0.1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_frontends import DomainDoors, Policy
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.frontends import DomainDoors, Policy
+from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
+from jobs.rules.container_values import Route
 from tests.certificates import Authority
 from tests.haproxy import LOCALHOST, PLACES, RunningRouter, Upstream, free_ports, running_router
 

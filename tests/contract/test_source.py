@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.git_source import GitSource
-from jobs.adapters.ports import Remote, Source, Tree, TreeEntry
+from jobs.adapters.git.source import GitSource
+from jobs.adapters.ports import Source, Tree
 from jobs.errors import CancelledError, CheckoutError, GitError, RepositoryDeniedError
-from jobs.stopping import StopSignal
+from jobs.rules.repository_values import Remote, TreeEntry
+from jobs.rules.stopping import StopSignal
 from tests.gitserver import Executable, Fault, GitServer, Link, Removed, Repo, Submodule
 
 TOKEN = "ghp_SourceContract0123456789"

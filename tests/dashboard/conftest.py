@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 from starlette.testclient import TestClient
 
-from jobs.database import Database
 from jobs.settings import Settings
+from jobs.storage.database import Database
 from tests.browser import chromium
 from tests.dashboard.scene import Scene, set_scene
 from tests.dashboard.site import Door, make_site, serving

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from jobs.models import Vitals
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import Settings
+from jobs.storage.models import Vitals
 from tests.browser import chromium
 from tests.dashboard.scene import Scene, set_scene
 from tests.dashboard.site import Door, make_site, serving

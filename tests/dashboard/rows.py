@@ -8,7 +8,16 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from jobs.models import (
+from jobs.states import (
+    DeliveryOutcome,
+    DeploymentState,
+    GitHubState,
+    Kind,
+    StepName,
+    StepState,
+    Trigger,
+)
+from jobs.storage.models import (
     App,
     AuditEvent,
     CommitStatus,
@@ -19,15 +28,6 @@ from jobs.models import (
     Repository,
     Step,
     now,
-)
-from jobs.states import (
-    DeliveryOutcome,
-    DeploymentState,
-    GitHubState,
-    Kind,
-    StepName,
-    StepState,
-    Trigger,
 )
 
 _serial = count(1)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from jobs.logs import log_path
-from jobs.models import App, Deployment, RefusedDelivery, Release, now
 from jobs.states import (
     ContainerState,
     DeliveryOutcome,
@@ -22,6 +20,8 @@ from jobs.states import (
     StepState,
     Trigger,
 )
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import App, Deployment, RefusedDelivery, Release, now
 from tests.dashboard import rows
 
 MESSAGES = (

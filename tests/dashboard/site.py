@@ -22,10 +22,10 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.app import create_dashboard
-from jobs.database import Database
+from jobs.rules.visitor import Visitor
 from jobs.settings import Settings
 from jobs.states import Role
-from jobs.visitors import Visitor
+from jobs.storage.database import Database
 
 CONTAINER: dict[str, object] = {
     "id": "4f1c0ffee",

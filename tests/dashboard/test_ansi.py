@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.ansi import to_html
-from jobs.text import plain
+from jobs.rules.text import plain
 
 CODES = st.lists(st.integers(0, 110), max_size=6).map(lambda n: f"\x1b[{';'.join(map(str, n))}m")
 TEXT = st.lists(st.one_of(st.text(max_size=20), CODES), max_size=8).map("".join)

@@ -8,9 +8,9 @@ from playwright.sync_api import Page, Route, expect
 from sqlmodel import select
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from jobs.database import Database
-from jobs.models import App
 from jobs.states import ContainerState
+from jobs.storage.database import Database
+from jobs.storage.models import App
 from tests.browser import complaints_of, wait_until
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import CONTAINER, Door

@@ -8,9 +8,9 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.database import Database
-from jobs.models import App, Certificate, Deployment, Domain, DomainPort, Repository, now
 from jobs.states import ContainerState, DeploymentState, Role
+from jobs.storage.database import Database
+from jobs.storage.models import App, Certificate, Deployment, Domain, DomainPort, Repository, now
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import ADA, Door, page

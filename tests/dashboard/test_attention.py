@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dashboard.attention import Concern, concerns
-from dashboard.glance import (
+from dashboard.overview_reads import (
     IdentityTrouble,
     Machine,
     MissedPushes,
@@ -17,9 +17,9 @@ from dashboard.glance import (
     TokenTrouble,
     Unused,
 )
-from jobs.models import Vitals, now
+from jobs.reads.views import CertificateView
 from jobs.states import AppState
-from jobs.views import CertificateView
+from jobs.storage.models import Vitals, now
 
 AT = now()
 WELL = Standing(

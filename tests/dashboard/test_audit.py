@@ -7,10 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from dashboard.views.audit import details_of
-from jobs.database import Database
-from jobs.models import now
+from jobs.reads.views import AuditEventView
 from jobs.states import Role
-from jobs.views import AuditEventView
+from jobs.storage.database import Database
+from jobs.storage.models import now
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import ADA, Door, page

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from dashboard import labels
 from dashboard.ansi import to_html
-from jobs.ansi import clean
-from jobs.database import Database
-from jobs.models import Deployment, Step, now
+from jobs.rules.ansi import clean
 from jobs.states import DeploymentState, StepState
+from jobs.storage.database import Database
+from jobs.storage.models import Deployment, Step, now
 from tests.browser import complaints_of, overflow_of, wait_until
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import Door

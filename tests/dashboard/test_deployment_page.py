@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard.buildtable import draw_build
+from dashboard.build_steps import draw_build
 from dashboard.commits import commit_links
 from dashboard.timeline import timeline
-from jobs.database import Database
-from jobs.logs import log_path
-from jobs.models import now
-from jobs.queries import deployment_view
+from jobs.reads.deployments import deployment_view
+from jobs.reads.views import BuildStepView, SectionView
 from jobs.settings import Settings
 from jobs.states import BuildStepState, DeploymentState, StepState
-from jobs.views import BuildStepView, SectionView
+from jobs.storage.database import Database
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import now
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import Door, page

@@ -23,8 +23,8 @@ from dashboard.forms import (
     text_of,
     touched,
 )
-from jobs.app_input import AppChange, parse_input
-from jobs.text import TRICKS
+from jobs.rules.app_fields import AppChange, parse_input
+from jobs.rules.text import TRICKS
 
 FIELDS = (*CONFIGURATION, DOMAINS)
 COMMAND = next(one for one in FIELDS if one.name == "command")

@@ -8,9 +8,9 @@ from playwright.sync_api import Page, Route, expect
 from sqlmodel import Session, select
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from jobs.database import Database
-from jobs.models import App, Deployment, Step, now
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
+from jobs.storage.database import Database
+from jobs.storage.models import App, Deployment, Step, now
 from tests.browser import wait_until
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene

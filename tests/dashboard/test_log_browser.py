@@ -11,12 +11,12 @@ from playwright.sync_api import Page, expect
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dashboard.buildtable import draw_build
-from jobs.database import Database
-from jobs.logs import log_path
+from dashboard.build_steps import draw_build
+from jobs.reads.views import BuildStepView
 from jobs.settings import Settings
 from jobs.states import BuildStepState, DeploymentState
-from jobs.views import BuildStepView
+from jobs.storage.database import Database
+from jobs.storage.deployment_log import log_path
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import LOOK_S, Door

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from starlette.testclient import TestClient
 
-from jobs.database import Database
-from jobs.models import CatchUp, now
 from jobs.states import CatchUpWay
+from jobs.storage.database import Database
+from jobs.storage.models import CatchUp, now
 from tests.dashboard import rows
 
 

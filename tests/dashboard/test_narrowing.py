@@ -7,9 +7,9 @@ from html import unescape
 import pytest
 from starlette.testclient import TestClient
 
-from jobs import paging
-from jobs.database import Database
+from jobs.reads import paging
 from jobs.states import DeliveryOutcome, DeploymentState, Trigger
+from jobs.storage.database import Database
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import page

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.database import Database
-from jobs.missed import in_words
-from jobs.models import CatchUp, Vitals, now
+from jobs.rules.missed_pushes import in_words
 from jobs.states import CatchUpWay, ContainerState, DeploymentState, StepState
+from jobs.storage.database import Database
+from jobs.storage.models import CatchUp, Vitals, now
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import page

@@ -13,12 +13,12 @@ from starlette.testclient import TestClient
 
 from dashboard.app import routes
 from dashboard.views.login import safe_next
-from jobs.database import Database
 from jobs.errors import StorageError
-from jobs.logs import log_path
-from jobs.models import RefusedDelivery
 from jobs.settings import Settings
 from jobs.states import ContainerState, DeploymentState, Kind, Refusal, Role, StepState, Trigger
+from jobs.storage.database import Database
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import RefusedDelivery
 from tests.dashboard import rows
 from tests.dashboard.scene import BUILD_FAILED, Scene
 from tests.dashboard.site import ADA, Door, page

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from jobs.runtime import Runtime, open_runtime
+from jobs.processes.runtime import Runtime, open_runtime
 from jobs.settings import WebSettings
 from tests.benchmarks import pages
 from tests.benchmarks.crowd import Crowd, fill

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 
-from dashboard.reads import Recent
+from dashboard.page_reads import Recent
 from dashboard.trends import WEEKS, trends
 from jobs.states import DeploymentState
 

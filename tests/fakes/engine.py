@@ -5,20 +5,19 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from jobs.adapters.ports import (
+from jobs.adapters.ports import LogLine, Tree
+from jobs.errors import BuildError, DockerError, StartError
+from jobs.rules.container_values import (
     BuildSpec,
     Container,
     ContainerSpec,
     Image,
-    LogLine,
     OutputLine,
-    Tree,
     Usage,
 )
-from jobs.errors import BuildError, DockerError, StartError
-from jobs.naming import IDENTITY_LABEL, owns_container, owns_network, tagged_app
+from jobs.rules.naming import IDENTITY_LABEL, owns_container, owns_network, tagged_app
+from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState, Restart
-from jobs.stopping import StopSignal
 from tests.fakes.scripted import Scripted
 
 MOST_LINES = 5000

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from jobs.adapters.ports import StatusPost
 from jobs.errors import GitHubError
+from jobs.rules.repository_values import StatusPost
 from tests.fakes.hooks import FakeHooks
 from tests.fakes.scripted import Scripted
 

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from jobs.adapters.ports import (
+from jobs.errors import GitHubError, GitHubNotFoundError
+from jobs.rules.repository_values import (
     ForgeRepository,
     Hook,
     HookDeliveries,
@@ -15,8 +16,7 @@ from jobs.adapters.ports import (
     InstalledHook,
     KnownRepository,
 )
-from jobs.errors import GitHubError, GitHubNotFoundError
-from jobs.models import now
+from jobs.storage.models import now
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A probe that looks at the containers of a fake engine."""
 
-from jobs.adapters.ports import ProbeResult
+from jobs.rules.container_values import ProbeResult
 from tests.fakes.engine import FakeEngine
 from tests.fakes.router import FakeRouter
 from tests.fakes.scripted import Scripted

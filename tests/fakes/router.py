@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 
 from pydantic import SecretStr
 
-from jobs.adapters.ports import Route
 from jobs.errors import PortNotServedError, RouterError
+from jobs.rules.container_values import Route
 from tests.fakes.scripted import Scripted
 
 

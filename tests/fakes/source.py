@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from jobs.adapters.ports import Commit, Remote, Tree
+from jobs.adapters.ports import Tree
 from jobs.errors import CheckoutError, GitError, RepositoryDeniedError
-from jobs.stopping import StopSignal
+from jobs.rules.repository_values import Commit, Remote
+from jobs.rules.stopping import StopSignal
 from tests.fakes.scripted import Scripted
 from tests.trees import MemoryTree
 

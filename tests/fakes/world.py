@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from jobs.work import Tools
+from jobs.deployment.work import Tools
 from tests.fakes.engine import FakeEngine
 from tests.fakes.forge import FakeForge
 from tests.fakes.probe import FakeProbe

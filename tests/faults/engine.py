@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.docker_values import subnets
-from jobs.naming import network_name
+from jobs.adapters.docker.values import subnets
+from jobs.rules.naming import network_name
 from tests.dockerd import PrivateEngine, private_engine
 
 DISK_MB = 400

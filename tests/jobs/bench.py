@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 from sqlmodel import Session, col, select, update
 
-from jobs.app_input import AppInput
+from jobs.deployment.lease import GIVEN_UP
 from jobs.dispatch import dispatch
-from jobs.lease import GIVEN_UP
-from jobs.logs import log_path, read_log
-from jobs.models import App, CommitStatus, Deployment, Identity, Lease, Step, now
-from jobs.naming import container_name, labels
-from jobs.reconcile import SWEEPS, Part, reconcile, repairs
+from jobs.duties.reconcile import SWEEPS, Part, reconcile, repairs
+from jobs.processes.runtime import Runtime
 from jobs.records.apps import add_app
 from jobs.records.audit import Actor
 from jobs.records.deliveries import Envelope, Receipt, accept_push
-from jobs.records.deployments import Request, cancel, request
+from jobs.records.deployments import cancel
 from jobs.records.engine_items import note_making
 from jobs.records.pushes import judge
-from jobs.runtime import Runtime
+from jobs.records.requests import Request, request
+from jobs.rules.app_fields import AppInput
+from jobs.rules.naming import container_name, labels
+from jobs.rules.triggers import Push
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
-from jobs.triggers import Push
+from jobs.storage.deployment_log import log_path, read_log
+from jobs.storage.models import App, CommitStatus, Deployment, Identity, Lease, Step, now
 from tests.fakes import FakeRepository, FakeWorld
 
 TESTER = Actor("user", "ada")

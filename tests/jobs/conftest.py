@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from jobs.runtime import Runtime, open_runtime
+from jobs.processes.runtime import Runtime, open_runtime
 from jobs.settings import WorkerSettings
 from tests.fakes import FakeWorld
 from tests.jobs.bench import Bench
@@ -49,7 +49,7 @@ def runtime(
 def lease_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that pass between two looks at leases: a test lets them."""
     passed = [0.0]
-    monkeypatch.setattr("jobs.lease.time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr("jobs.deployment.lease.time", SimpleNamespace(monotonic=lambda: passed[0]))
     return passed
 
 

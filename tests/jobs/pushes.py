@@ -1,6 +1,6 @@
 """A push of the app's branch, and the rule of an app that deploys it: to be changed by tests."""
 
-from jobs.triggers import Push, Rule
+from jobs.rules.triggers import Push, Rule
 
 PUSH = Push(
     github_id=1,

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData, Table
 
-from jobs.environment import Variable, seal_environment
-from jobs.vault import Vault, fingerprint
+from jobs.rules.variables import Variable
+from jobs.storage.environments import seal_environment
+from jobs.storage.vault import Vault, fingerprint
 
 KEY = SecretStr("the key of the Keystone that is upgraded")
 TOKEN = SecretStr("ghp_of-the-repository")

@@ -6,7 +6,6 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.dispatch import dispatch
-from jobs.environment import Variable
 from jobs.errors import (
     BuildError,
     CheckoutError,
@@ -15,11 +14,12 @@ from jobs.errors import (
     KeystoneError,
     RouterError,
 )
-from jobs.models import App
 from jobs.records.apps import remove_app
-from jobs.records.environment import set_variables
-from jobs.redaction import MASK
+from jobs.records.variables import set_variables
+from jobs.rules.redaction import MASK
+from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, Kind, Restart, StepName, StepState
+from jobs.storage.models import App
 from tests.fakes import Behaviour, FakeWorld
 from tests.jobs.bench import TESTER, Bench
 

@@ -9,10 +9,10 @@ import pytest
 from sqlmodel import Session
 
 from jobs import deploy
-from jobs.database import Database
 from jobs.errors import BuildError, HandedOverError, StorageError
-from jobs.models import App
 from jobs.states import DeploymentState
+from jobs.storage.database import Database
+from jobs.storage.models import App
 from tests.jobs.bench import Bench
 from tests.jobs.test_taken_over import steal_app
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from dashboard.ansi import to_html
-from jobs.logs import DeploymentLog, read_log
-from jobs.reasons import quoted, shown_reason
-from jobs.redaction import MASK, Redactor
-from jobs.text import bare, plain
-from tests.jobs.test_text import HIDDEN, SEQUENCES
+from jobs.rules.reasons import quoted, shown_reason
+from jobs.rules.redaction import MASK, Redactor
+from jobs.rules.text import bare, plain
+from jobs.storage.deployment_log import DeploymentLog, read_log
+from tests.jobs.rules.test_text import HIDDEN, SEQUENCES
 
 WIDTH = 500
 SECRETS = st.text(

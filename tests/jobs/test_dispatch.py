@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 
 from jobs import dispatch
-from jobs.logs import RedactingFilter
-from jobs.models import App
-from jobs.redaction import Redactor
+from jobs.processes.logging import RedactingFilter
+from jobs.rules.redaction import Redactor
 from jobs.states import DeploymentState
-from jobs.vault import Vault
+from jobs.storage.models import App
+from jobs.storage.vault import Vault
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench, KilledError, kill, wait_for
 

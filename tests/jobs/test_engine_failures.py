@@ -19,18 +19,19 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.buildkit.failures import DISK_FULL, MAKE_ROOM
-from jobs.adapters.docker_engine import DockerEngine
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.http_probe import HttpProbe
-from jobs.adapters.ports import Engine, Probe, ProbeResult, Router
-from jobs.containers import look_at_containers
+from jobs.adapters.ports import Engine, Probe, Router
+from jobs.deployment.work import Tools
 from jobs.dispatch import dispatch, real_tools
+from jobs.duties.containers import look_at_containers
 from jobs.errors import RouterError
-from jobs.models import App, Deployment
-from jobs.router_server import router_command
-from jobs.runtime import Runtime
+from jobs.processes.router_server import router_command
+from jobs.processes.runtime import Runtime
+from jobs.rules.container_values import ProbeResult
 from jobs.settings import PortRange, WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
-from jobs.work import Tools
+from jobs.storage.models import App, Deployment
 from tests.dockerd import PrivateEngine, private_engine
 from tests.enginebench import dockerfile, long_sleep, sweep, wait_until
 from tests.fakes import FakeWorld

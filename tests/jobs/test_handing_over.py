@@ -7,10 +7,10 @@ import pytest
 from sqlmodel import select
 
 from jobs.dispatch import STOP_SEEN_WITHIN_S
-from jobs.models import App, Deployment, Release
+from jobs.reads.releases import restorable_releases
 from jobs.records.rollbacks import roll_back
-from jobs.releases import restorable_releases
 from jobs.states import DeploymentState, StepName, StepState
+from jobs.storage.models import App, Deployment, Release
 from tests.fakes import Behaviour
 from tests.jobs.bench import TESTER, Bench
 

@@ -7,13 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.database import Database
 from jobs.errors import RulesChangedError
-from jobs.models import App
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.pushes import judge, rule_of
-from jobs.states import DeliveryOutcome
-from jobs.triggers import (
+from jobs.rules.triggers import (
     BASE_COST,
     LONGEST_PATH,
     MOST_COST,
@@ -26,6 +23,9 @@ from jobs.triggers import (
     Rule,
     bounded_paths,
 )
+from jobs.states import DeliveryOutcome
+from jobs.storage.database import Database
+from jobs.storage.models import App
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 

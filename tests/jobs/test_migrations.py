@@ -10,11 +10,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from jobs.database import Database
 from jobs.errors import StorageError
-from jobs.migrations.apply import HEAD, ensure_schema, schema_version
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import Settings
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import HEAD, ensure_schema, schema_version
 
 
 def database_in(folder: Path) -> Database:

@@ -15,19 +15,20 @@ import pytest
 from docker.models.containers import Container as DockerContainer
 from sqlmodel import select
 
-from jobs.adapters.docker_builds import Builder
-from jobs.adapters.docker_engine import DockerEngine, engine_address
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.builds import Builder
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.http_probe import HttpProbe
-from jobs.adapters.ports import BuildSpec, Container, ContainerSpec, ProbeResult
 from jobs.demo.house import clear_engine
+from jobs.deployment.work import Tools
 from jobs.dispatch import dispatch
-from jobs.models import App, Deployment, now
-from jobs.naming import container_name, labels, network_name, tagged_app
-from jobs.reconcile import reconcile
+from jobs.duties.reconcile import reconcile
 from jobs.records.apps import remove_app
+from jobs.rules.container_values import BuildSpec, Container, ContainerSpec, ProbeResult
+from jobs.rules.naming import container_name, labels, network_name, tagged_app
+from jobs.rules.stopping import StopSignal
 from jobs.states import DeploymentState
-from jobs.stopping import StopSignal
-from jobs.work import Tools
+from jobs.storage.models import App, Deployment, now
 from tests.enginebench import ignore, sweep
 from tests.images import AppFiles, app_files
 from tests.jobs.bench import TESTER, Bench, KilledError, push_of

@@ -6,6 +6,7 @@ BuildKit answer), it is not said again here.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,13 @@ from hypothesis import strategies as st
 from jobs.adapters.buildkit.patterns import Patterns
 from jobs.adapters.buildkit.trace import decode_trace
 from jobs.adapters.buildkit.wire import WireError
-from jobs.adapters.github_answers import read_answer, token_expiry
-from jobs.adapters.github_hooks import CURSOR, is_same_address, next_cursor
-from jobs.app_input import MOST_SENTENCES, AppInput, parse_input
-from jobs.apps_file import read_apps
-from jobs.certificates import read_bundle
+from jobs.adapters.github.answers import read_answer, token_expiry
+from jobs.adapters.github.hooks import CURSOR, is_same_address, next_cursor
+from jobs.adapters.secret_references import Surroundings, find_secret
 from jobs.errors import BuildError, ConfigurationError
-from jobs.references import Surroundings
+from jobs.rules.app_fields import MOST_SENTENCES, AppInput, parse_input
+from jobs.rules.apps_file import read_apps
+from jobs.rules.certificates import read_bundle
 from tests.certificates import NOW, Authority, Issued
 
 # As many as say something and take no time.
@@ -124,7 +125,7 @@ def test_any_file_of_apps_is_read_or_refused(text: str) -> None:
     around = Surroundings({}, Path("/nowhere"))
     for written in (text, f"[apps.web]\n{text}", f"[apps.{text}]", f"[apps.web]\nbranch = {text}"):
         try:
-            read_apps(written, around)
+            read_apps(written, partial(find_secret, around))
         except ConfigurationError:
             continue
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.models import App, Deployment
 from jobs.states import DeploymentState, OnNewPush, StepName, StepState
+from jobs.storage.models import App, Deployment
 from tests.jobs.bench import Bench, push_of
 
 

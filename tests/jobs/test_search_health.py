@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import App, CatchUp, now
-from jobs.repositories import SearchHealth, search_health
+from jobs.reads.repositories import SearchHealth, search_health
 from jobs.states import CatchUpWay
+from jobs.storage.models import App, CatchUp, now
 from tests.jobs.bench import Bench
 
 

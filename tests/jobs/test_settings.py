@@ -10,18 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import ConfigurationError
-from jobs.settings import (
-    AllSettings,
-    PortRange,
-    Settings,
-    WebSettings,
-    WorkerSettings,
+from jobs.processes.configuration import (
     describe_settings,
     files_of_settings,
     read_settings,
     to_environment,
     unknown_secrets,
 )
+from jobs.settings import AllSettings, PortRange, Settings, WebSettings, WorkerSettings
 
 NO_FILE = Path("/nonexistent/.env")
 

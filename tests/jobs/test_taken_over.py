@@ -3,10 +3,10 @@
 import pytest
 from sqlmodel import select
 
+from jobs.deployment.lease import take_over
 from jobs.errors import DockerError, KeystoneError, RouterError
-from jobs.lease import take_over
-from jobs.models import App, Lease
 from jobs.states import DeploymentState
+from jobs.storage.models import App, Lease
 from tests.jobs.bench import Bench
 
 

@@ -17,28 +17,24 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
-from jobs.audit_trail import AuditFilter, audit_page
-from jobs.database import Database
-from jobs.deliveries import DeliveryFilter, delivery_page
+from jobs.deployment.plan import container_settings, settings_of
 from jobs.errors import StorageError
-from jobs.migrations.apply import HEAD, migrate_to, schema_version
-from jobs.models import Identity, Repository, User
-from jobs.plan import container_settings, settings_of
-from jobs.queries import (
-    DeploymentFilter,
-    app_view,
-    deployment_page,
-    find_app,
-)
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.reads.apps import app_view, find_app
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.deliveries import DeliveryFilter, delivery_page
+from jobs.reads.deployments import DeploymentFilter, deployment_page
+from jobs.reads.releases import releases_that_were_live
+from jobs.reads.repositories import repository_views
+from jobs.reads.secrets import repository_token
+from jobs.reads.variables import open_variables
 from jobs.records.audit import Actor
-from jobs.records.deployments import Request, request
-from jobs.records.environment import open_variables
-from jobs.releases import releases_that_were_live
-from jobs.repositories import repository_views
-from jobs.runtime import Runtime, open_runtime
-from jobs.secrets_store import repository_token
+from jobs.records.requests import Request, request
 from jobs.settings import Settings
 from jobs.states import Trigger
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import HEAD, migrate_to, schema_version
+from jobs.storage.models import Identity, Repository, User
 from tests.haproxy import free_ports
 from tests.jobs.released_rows import AT, CHANGED, KEY, LIVE_CONTAINER, SHA, TOKEN, Row, fill
 

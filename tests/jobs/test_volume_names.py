@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.naming import volume_name
+from jobs.rules.naming import volume_name
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,5}", fullmatch=True)
 volumes = st.tuples(names, names)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from jobs.bus import Bus
 from jobs.errors import DockerError
-from jobs.runtime import Runtime
+from jobs.processes.bus import Bus
+from jobs.processes.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.watcher import Duty, keep_doing, neighbours
 from tests.jobs.bench import Bench, wait_for
@@ -101,8 +101,9 @@ def test_the_neighbours_say_how_they_are(bench: Bench) -> None:
 
 WATCHER = """
 import os
-from jobs.runtime import open_runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.processes.runtime import open_runtime
+from jobs.settings import WorkerSettings
+from jobs.processes.configuration import read_settings
 from jobs.watcher import run_watcher
 run_watcher(open_runtime(read_settings(WorkerSettings, os.environ)))
 """

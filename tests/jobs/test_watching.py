@@ -5,9 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.models import App
+from jobs.rules.triggers import (
+    LONGEST_PATH,
+    MOST_PATH_CHARACTERS,
+    Deploy,
+    Ignored,
+    Push,
+    Rule,
+    decide,
+)
 from jobs.states import DeliveryOutcome
-from jobs.triggers import LONGEST_PATH, MOST_PATH_CHARACTERS, Deploy, Ignored, Push, Rule, decide
+from jobs.storage.models import App
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 

@@ -21,13 +21,13 @@ from rq.job import Job, JobStatus
 from rq.webhook import Webhook
 from sqlmodel import select
 
-from jobs.claims import claim_next
-from jobs.lease import CHANCE_S, SecondLook, expired, give_back, holder_name
-from jobs.models import Lease, now
-from jobs.processes import is_stopped
-from jobs.queue import TASK, WorkQueue
-from jobs.runtime import Runtime
+from jobs.deployment.claims import claim_next
+from jobs.deployment.lease import CHANCE_S, SecondLook, expired, give_back, holder_name
+from jobs.processes.queue import TASK, WorkQueue
+from jobs.processes.runtime import Runtime
 from jobs.settings import WorkerSettings
+from jobs.storage.models import Lease, now
+from jobs.system.proc import is_stopped
 from jobs.worker import NICENESS, DeploymentJob, DeploymentWorker, is_needless, tell_watcher
 from tests.jobs.bench import Bench, wait_for
 
@@ -38,13 +38,14 @@ WORKER = """
 import os, sys, time
 from datetime import timedelta
 from pathlib import Path
-import jobs.lease, jobs.worker
+import jobs.deployment.lease, jobs.worker
 from jobs import tasks
-from jobs.claims import claim_next
-from jobs.lease import holder_name
-from jobs.models import Deployment
-from jobs.runtime import open_runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.deployment.claims import claim_next
+from jobs.deployment.lease import holder_name
+from jobs.storage.models.deployments import Deployment
+from jobs.processes.runtime import open_runtime
+from jobs.settings import WorkerSettings
+from jobs.processes.configuration import read_settings
 from jobs.worker import run_worker
 
 def deploy(deployment_id):
@@ -60,7 +61,7 @@ def deploy(deployment_id):
         time.sleep(0.02)
 
 tasks.deploy = deploy
-jobs.lease.LEASE = timedelta(minutes=2)  # nobody renews it
+jobs.deployment.lease.LEASE = timedelta(minutes=2)  # nobody renews it
 jobs.worker.MONITORING_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -72,8 +73,9 @@ import os, sys
 from pathlib import Path
 import jobs.worker
 from jobs import tasks
-from jobs.runtime import open_runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.processes.runtime import open_runtime
+from jobs.settings import WorkerSettings
+from jobs.processes.configuration import read_settings
 from jobs.worker import run_worker
 
 def deploy(deployment_id):
@@ -95,13 +97,14 @@ STOPS_IN_A_TRANSACTION = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
-import jobs.lease, jobs.worker
+import jobs.deployment.lease, jobs.worker
 from jobs import tasks
-from jobs.claims import claim_next
-from jobs.lease import holder_name
-from jobs.models import Deployment
-from jobs.runtime import open_runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.deployment.claims import claim_next
+from jobs.deployment.lease import holder_name
+from jobs.storage.models.deployments import Deployment
+from jobs.processes.runtime import open_runtime
+from jobs.settings import WorkerSettings
+from jobs.processes.configuration import read_settings
 from jobs.worker import run_worker
 
 def deploy(deployment_id):
@@ -118,7 +121,7 @@ def deploy(deployment_id):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 tasks.deploy = deploy
-jobs.lease.LEASE = timedelta(seconds=jobs.lease.RENEW_EVERY_S + 5)
+jobs.deployment.lease.LEASE = timedelta(seconds=jobs.deployment.lease.RENEW_EVERY_S + 5)
 jobs.worker.MONITORING_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -128,8 +131,9 @@ WAKES_ITSELF = """
 import os, sys
 from pathlib import Path
 from jobs import tasks
-from jobs.runtime import open_runtime
-from jobs.settings import WorkerSettings, read_settings
+from jobs.processes.runtime import open_runtime
+from jobs.settings import WorkerSettings
+from jobs.processes.configuration import read_settings
 from jobs.worker import run_worker
 
 def deploy(deployment_id):

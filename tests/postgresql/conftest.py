@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-import jobs.database
-from jobs.runtime import Runtime, open_runtime
+import jobs.storage.database
+from jobs.processes.runtime import Runtime, open_runtime
 from jobs.settings import Settings, WorkerSettings
 from tests.conftest import SECRET_KEY
 from tests.fakes import FakeWorld
@@ -39,7 +39,7 @@ def migrated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server may take its time to answer: the machine is busy."""
-    monkeypatch.setattr(jobs.database, "CONNECT_TIMEOUT_S", 60)
+    monkeypatch.setattr(jobs.storage.database, "CONNECT_TIMEOUT_S", 60)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Self, TypeVar
 
 from sqlmodel import Session
 
-from jobs.database import Database
 from jobs.errors import KeystoneError
+from jobs.storage.database import Database
 from tests.jobs.bench import Bench
 
 MANY = 8

@@ -8,19 +8,20 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.claims import claim_next
-from jobs.environment import Variable
+from jobs.deployment.claims import claim_next
+from jobs.deployment.lease import give_back, take_over
 from jobs.errors import CancelledError, ConflictError, LeaseLostError, SupersededError
-from jobs.lease import give_back, take_over
-from jobs.models import App, Deployment, EnvironmentVariable, Lease, Repository, User
-from jobs.records.access import change_user, create_token
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
 from jobs.records.deliveries import Envelope, accept_push
 from jobs.records.deployments import Grip, Live, abandon, begin, cancel, go_live
-from jobs.records.environment import set_variables
 from jobs.records.pushes import judge
+from jobs.records.tokens import create_token
+from jobs.records.users import change_user
+from jobs.records.variables import set_variables
+from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, OnNewPush, Role
+from jobs.storage.models import App, Deployment, EnvironmentVariable, Lease, Repository, User
 from tests.jobs.bench import TESTER, Bench, push_of
 from tests.postgresql.others import MANY, MOST, Others
 

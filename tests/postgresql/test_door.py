@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlmodel import Session
 
-import jobs.database
-from jobs.database import Database
+import jobs.storage.database
 from jobs.errors import StorageError
-from jobs.models import Identity
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import Settings
+from jobs.storage.database import Database
+from jobs.storage.models import Identity
 from tests.jobs.bench import Bench
 from tests.postgresql.others import PATIENCE_MS, Others
 from tests.postgresql.server import Server
@@ -89,7 +89,7 @@ def test_a_writer_that_is_stopped_in_the_middle_loses_its_turn(
     bench: Bench, others: Others, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as hurried:
-        hurried.setattr(jobs.database, "STUCK_AFTER_MS", 200)
+        hurried.setattr(jobs.storage.database, "STUCK_AFTER_MS", 200)
         with pytest.raises(StorageError), others.another().writing() as session:
             stop_while(session, bench)
     with bench.reading() as session:

@@ -15,12 +15,12 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from jobs.database import Database
-from jobs.models import User
-from jobs.records.access import open_session
-from jobs.runtime import Runtime, open_runtime
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.records.logins import open_session
 from jobs.settings import WebSettings
 from jobs.states import Role
+from jobs.storage.database import Database
+from jobs.storage.models import User
 from receiver.app import create_app
 from tests.builders import cookie_name
 from tests.conftest import SECRET_KEY

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlmodel import SQLModel
 
-from jobs.database import Database
 from jobs.errors import NotFoundError, StorageError
-from jobs.migrations.apply import HEAD, ensure_schema, migrate_to, schema_version
+from jobs.processes.runtime import Runtime, open_runtime, open_to_change, open_to_read
 from jobs.records.audit import Tag, note
-from jobs.runtime import Runtime, open_runtime, open_to_change, open_to_read
 from jobs.settings import Settings
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import HEAD, ensure_schema, migrate_to, schema_version
 from tests.jobs.bench import TESTER, Bench
 from tests.jobs.released_rows import KEY, Row, fill
 from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixtures of this file

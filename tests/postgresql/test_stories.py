@@ -4,19 +4,19 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.models import App, AuditEvent, CatchUp, Deployment, Repository, Step, now
-from jobs.queries import app_view
+from jobs.processes.rotation import rotate
+from jobs.processes.runtime import open_runtime
+from jobs.reads.apps import app_view
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
 from jobs.records.rollbacks import roll_back
 from jobs.records.vault_keys import count_by_key
-from jobs.rotation import rotate
-from jobs.runtime import open_runtime
 from jobs.states import DeploymentState, StepName
-from jobs.vault import fingerprint
+from jobs.storage.models import App, AuditEvent, CatchUp, Deployment, Repository, Step, now
+from jobs.storage.vault import fingerprint
 from tests.conftest import SECRET_KEY
 from tests.jobs.bench import TESTER, Bench, kill
-from tests.jobs.catch_up.test_duty import TEN
+from tests.jobs.duties.catch_up.test_duty import TEN
 from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, with our fixtures
     TestClaiming,
     push,
@@ -24,14 +24,6 @@ from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, wit
 from tests.jobs.records.test_hostile_words import (  # noqa: F401
     test_a_deployment_ends_and_github_hears_of_it,
     test_one_that_is_ended_from_outside_ends_too,
-)
-from tests.jobs.test_claims import (  # noqa: F401
-    test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it,
-    test_manual_ones_are_neither_swallowed_nor_swallow,
-)
-from tests.jobs.test_lease import (  # noqa: F401
-    test_renewing_moves_the_end,
-    test_who_lost_the_app_does_not_give_back_the_next_ones_lease,
 )
 
 NEW_KEY = SecretStr("the key that takes its place")

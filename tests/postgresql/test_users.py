@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import separation, separation_checks
-from jobs.part_users import PartUser, PartUsers
-from jobs.separation import Apart, Together, judge
+from jobs.processes import separation, separation_checks
+from jobs.processes.separation import Apart, Together, judge
 from jobs.settings import Settings
+from jobs.system.part_users import PartUser, PartUsers
 from tests.apart import only_root
 from tests.postgresql.server import Server
 

@@ -8,10 +8,10 @@ from httpx2 import Response
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.models import App, AuditEvent
-from jobs.queries import app_view
+from jobs.reads.apps import app_view
+from jobs.reads.views import AppView
 from jobs.states import Role
-from jobs.views import AppView
+from jobs.storage.models import App, AuditEvent
 from tests.builders import WebRuntime, cookie_name, make_session
 
 SETTINGS = "/apps/web/settings"

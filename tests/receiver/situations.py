@@ -8,19 +8,12 @@ from types import MappingProxyType
 
 from sqlmodel import select
 
-from jobs.models import LoginSession, now
-from jobs.records.access import (
-    SESSION_IDLE,
-    SESSION_LONGEST,
-    OpenedSession,
-    change_user,
-    end_sessions,
-    find_token,
-    find_user,
-    remove_user,
-    revoke_token,
-)
+from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST
+from jobs.records.logins import OpenedSession, end_sessions
+from jobs.records.tokens import find_token, revoke_token
+from jobs.records.users import change_user, find_user, remove_user
 from jobs.states import Role
+from jobs.storage.models import LoginSession, now
 from receiver.access import CSRF_HEADER
 from tests.builders import TESTER, WebRuntime, cookie_name, make_session, make_token
 

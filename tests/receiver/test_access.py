@@ -8,9 +8,10 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from jobs.models import ApiToken, now
-from jobs.records.access import OpenedSession, find_session, find_token, revoke_token
+from jobs.records.logins import OpenedSession, find_session
+from jobs.records.tokens import find_token, revoke_token
 from jobs.states import Role
+from jobs.storage.models import ApiToken, now
 from receiver.access import CSRF_HEADER, is_local
 from tests.builders import (
     TESTER,

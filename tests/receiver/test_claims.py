@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from jobs.pushes import FULL_NAME
+from jobs.rules.push_payload import FULL_NAME
 from receiver.claims import (
     MOST_KEYS,
     NOBODY,

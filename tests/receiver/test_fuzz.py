@@ -28,12 +28,12 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from jobs.bus import Bus
 from jobs.errors import ConflictError
+from jobs.processes.bus import Bus
 from jobs.states import Role
 from receiver.app import create_app
+from receiver.endpoints import ENDPOINTS
 from receiver.openapi import Document, describe
-from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime, make_app, make_live, make_token, write_log
 from tests.receiver.asking import Asked, ask
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from dashboard.filters import day_of
 from dashboard.views.login import safe_next
-from jobs.models import Delivery, Deployment, Repository
+from jobs.storage.models import Delivery, Deployment, Repository
 from receiver.access import host_of
 from receiver.protocol import BoundedHttp
 from receiver.strict_json import ensure_storable, strict_json

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.database import Database
 from jobs.errors import StorageError
-from jobs.queries import app_view
+from jobs.reads.apps import app_view
+from jobs.storage.database import Database
 from tests.builders import PASSWORD, WebRuntime, cookie_name, make_app, make_session, make_user
 
 SECRET = "planted-and-never-to-be-seen-again"
@@ -190,7 +190,7 @@ def test_a_database_that_goes_away_meanwhile_loses_nothing(
     def refuse(*_: object) -> None:
         raise StorageError("could not connect to db.internal")
 
-    monkeypatch.setattr("dashboard.views.people.accounts.tokens", refuse)
+    monkeypatch.setattr("dashboard.views.people.people.tokens", refuse)
     answer = send("/tokens", do="add-token", csrf_token=ada, name="ci", role="viewer", token="x y")
     assert answer.status_code == 503
     assert hidden(answer.text) == {"do": "add-token", "name": "ci", "role": "viewer"}

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlmodel import Session, select
 
-from jobs.logs import log_path
-from jobs.models import CommitStatus, Deployment, LoginSession, Step, now
 from jobs.states import DeploymentState, GitHubState, StepName, StepState
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import CommitStatus, Deployment, LoginSession, Step, now
 from receiver.app import create_app
 from tests.browser import chromium, complaints_of
 from tests.builders import (

@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
+from receiver.endpoints import ENDPOINTS
 from receiver.routing import Endpoint
 from receiver.settings_pages import SETTINGS_PAGES
-from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime
 from tests.receiver.asking import Answered, Asked, ask
 from tests.receiver.situations import SITUATIONS, Situation

@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 from jobs.states import Role
 from receiver.access import Door
 from receiver.app import create_app
+from receiver.endpoints import ENDPOINTS
 from receiver.openapi import describe
 from receiver.routing import Endpoint, Nothing
 from receiver.settings_pages import SETTINGS_PAGES
-from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime
 
 DOCUMENT = describe(ENDPOINTS, version="1.2.3")

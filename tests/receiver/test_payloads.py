@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from jobs.pushes import _Push
-from jobs.triggers import Push
+from jobs.rules.push_payload import _Push
+from jobs.rules.triggers import Push
 from receiver.errors import PayloadError
 from receiver.payloads import FORM, JSON, Other, Ping, Subject, _unquoted, parse
 from tests.builders import PAYLOADS, SHA_B, payload, signed_push

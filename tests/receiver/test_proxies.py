@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from jobs.settings import WebSettings
 from receiver.app import create_app
-from receiver.attempts import LoginGate
+from receiver.login_limits import LoginGate
 from receiver.proxies import Network, client_behind, read_address
 from tests.builders import PASSWORD, WebRuntime, cookie_name, make_user
 from tests.receiver.asking import Answered, Asked, ask

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.database import Database
 from jobs.states import Role
+from jobs.storage.database import Database
+from receiver.endpoints import ENDPOINTS
 from receiver.routing import Endpoint
-from receiver.table import ENDPOINTS
 from tests.builders import WebRuntime, make_app, make_deployment, make_live, write_log
 from tests.receiver.asking import Asked, ask
 from tests.receiver.situations import person

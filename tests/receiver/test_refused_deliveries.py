@@ -16,10 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from jobs.database import Database
-from jobs.models import RefusedDelivery, now
 from jobs.records.refusals import Refused
 from jobs.states import Refusal
+from jobs.storage.database import Database
+from jobs.storage.models import RefusedDelivery, now
 from receiver.app import create_app
 from receiver.errors import BusyError, answer_error
 from receiver.limits import MIB, DeliverySlots

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.app_input import full_ref, parse_input
 from jobs.errors import ConfigurationError
+from jobs.rules.app_fields import full_ref, parse_input
 from receiver.schemas import DeployInput, RepositoryTokenInput
 
 

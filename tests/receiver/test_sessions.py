@@ -10,14 +10,14 @@ from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from jobs.bus import Bus, connect
-from jobs.models import AuditEvent, LoginSession, now
-from jobs.queue import WorkQueue
-from jobs.records.access.digests import digest
+from jobs.processes.bus import Bus, connect
+from jobs.processes.queue import WorkQueue
+from jobs.records.tokens import digest
 from jobs.states import Role
+from jobs.storage.models import AuditEvent, LoginSession, now
 from receiver.access import CSRF_HEADER
 from receiver.app import create_app
-from receiver.attempts import LoginGate
+from receiver.login_limits import LoginGate
 from tests.builders import (
     PASSWORD,
     WebRuntime,

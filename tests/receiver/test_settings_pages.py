@@ -11,18 +11,18 @@ from starlette.testclient import TestClient
 
 from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
 from dashboard.forms import Kind
-from jobs.app_input import AppChange
-from jobs.models import AuditEvent, Repository
-from jobs.queries import find_app
-from jobs.records.environment import open_variables
+from jobs.reads.apps import find_app
+from jobs.reads.variables import open_variables
 from jobs.records.repositories import drop_webhook_secrets
+from jobs.rules.app_fields import AppChange
 from jobs.states import Role
+from jobs.storage.models import AuditEvent, Repository
 from receiver.access import SAFE_METHODS
 from receiver.api.questions import MOST_AT_ONCE
 from receiver.app import create_app
+from receiver.endpoints import ENDPOINTS
 from receiver.routing import Endpoint
 from receiver.settings_pages import SETTINGS_PAGES
-from receiver.table import ENDPOINTS
 from tests.builders import (
     TESTER,
     WebRuntime,

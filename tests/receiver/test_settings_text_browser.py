@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlmodel import select
 
-from jobs.models import App
-from jobs.queries import app_view
-from jobs.views import AppView
+from jobs.reads.apps import app_view
+from jobs.reads.views import AppView
+from jobs.storage.models import App
 from receiver.app import create_app
 from tests.browser import chromium
 from tests.builders import WebRuntime, change_app_row, cookie_name, make_app, make_session

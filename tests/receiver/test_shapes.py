@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from jobs.app_input import AppChange, AppInput, parse_input
 from jobs.errors import ConfigurationError
+from jobs.rules.app_fields import AppChange, AppInput, parse_input
 from jobs.states import StepName, StepState
-from receiver.table import ENDPOINTS
+from receiver.endpoints import ENDPOINTS
 from tests.builders import WebRuntime, fields_of, make_app, make_live
 
 CONFIGURED = {

@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobs.database import KEPT_READERS, READERS
+from jobs.processes.web_server import web_command
 from jobs.settings import WebSettings
 from jobs.states import Role
-from jobs.web_server import web_command
+from jobs.storage.database import KEPT_READERS, READERS
 from receiver.api.streams import MOST, MOST_OF_ONE
 from receiver.app import create_app
 from receiver.connections import Bounds, bounds_for, raise_file_limit

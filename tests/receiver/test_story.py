@@ -13,14 +13,14 @@ import pytest
 from sqlmodel import col, select
 from starlette.testclient import TestClient
 
-from jobs.models import AuditEvent, Deployment
-from jobs.queries import find_app
+from jobs.reads.apps import find_app
+from jobs.reads.views import AuditEventView
 from jobs.states import DeploymentState
-from jobs.views import AuditEventView
+from jobs.storage.models import AuditEvent, Deployment
 from receiver.access import CSRF_HEADER, SAFE_METHODS
+from receiver.endpoints import ENDPOINTS
 from receiver.openapi import describe
 from receiver.routing import Endpoint
-from receiver.table import ENDPOINTS
 from tests.builders import PASSWORD, WebRuntime, make_live, payload, set_state, signed
 from tests.certificates import Authority
 

@@ -17,11 +17,11 @@ from redis import Redis
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.bus import Bus, connect
-from jobs.database import Database
-from jobs.models import AuditEvent, Delivery, Deployment, Repository, RepositorySecret, now
-from jobs.queue import WorkQueue
+from jobs.processes.bus import Bus, connect
+from jobs.processes.queue import WorkQueue
 from jobs.states import DeliveryOutcome, DeploymentState, IdentitySource
+from jobs.storage.database import Database
+from jobs.storage.models import AuditEvent, Delivery, Deployment, Repository, RepositorySecret, now
 from receiver.app import create_app
 from receiver.signature import sign
 from tests.builders import (

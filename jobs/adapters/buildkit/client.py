@@ -28,9 +28,10 @@ from jobs.adapters.buildkit.transport import (
     json_lines,
 )
 from jobs.adapters.buildkit.wire import WireError
-from jobs.adapters.ports import BuildSpec, LogLine, Tree
+from jobs.adapters.ports import LogLine, Tree
 from jobs.errors import BuildError, DockerError, KeystoneError
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
 EXPOSE = "X-Docker-Expose-Session-"

@@ -14,8 +14,9 @@ from functools import cached_property
 from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.effort import COMPILING, Effort, never
 from jobs.adapters.buildkit.patterns import Patterns, compile_pattern
-from jobs.adapters.ports import Tree, TreeEntry
+from jobs.adapters.ports import Tree
 from jobs.errors import BuildError
+from jobs.rules.repository_values import TreeEntry
 
 SYMLINK, EXECUTABLE = 0o120000, 0o100755
 # Go's bits for what is no plain file; the rest of a mode is the permissions as everywhere.

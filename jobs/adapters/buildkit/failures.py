@@ -9,7 +9,7 @@ import re
 
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError, KeystoneError
-from jobs.reasons import quoted
+from jobs.rules.reasons import quoted
 
 NO_SPACE = "no space left on device"
 # A build that had no room leaves its unfinished context there, which only this removes.

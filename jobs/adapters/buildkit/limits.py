@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from jobs.adapters.ports import Limits
+from jobs.rules.container_values import Limits
 
 MIB = 1024 * 1024
 # How programs tell that they, or what they had started, were killed.

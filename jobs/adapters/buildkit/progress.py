@@ -9,7 +9,7 @@
 
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import LogLine
-from jobs.reasons import quoted
+from jobs.rules.reasons import quoted
 
 # Of one line. A log shows far less of it, so that no secret is shown that is cut here.
 MOST_HELD_BYTES = 256 * 1024

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from jobs.errors import BuildError, DockerError
-from jobs.stopping import StopSignal
+from jobs.rules.stopping import StopSignal
 
 Built = TypeVar("Built")
 Done = TypeVar("Done")

@@ -10,8 +10,8 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from jobs.adapters.haproxy_frontends import Policy
-from jobs.adapters.haproxy_shares import FEWEST_PLACES, Shares
+from jobs.adapters.haproxy.frontends import Policy
+from jobs.adapters.haproxy.shares import FEWEST_PLACES, Shares
 from tests.contract.router.visits import wait_for
 from tests.haproxy import running_router
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_frontends import DomainDoors, Policy
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.frontends import DomainDoors, Policy
+from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.rules.container_values import Route
 from tests.certificates import Authority
 from tests.contract.router.raw import Mirror, Way
 from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, running_router

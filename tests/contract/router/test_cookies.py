@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.naming import session_cookie
+from jobs.rules.naming import session_cookie
 from tests.contract.router.conftest import House
 from tests.contract.router.raw import Http2, Mirror, Way, accepted, status
 

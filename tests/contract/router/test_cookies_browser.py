@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from jobs.adapters.ports import Route
+from jobs.rules.container_values import Route
 from receiver.app import create_app
 from tests.browser import SEEN_WITHIN_MS, chromium
 from tests.builders import PASSWORD, WebRuntime, cookie_name, make_user

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_frontends import Policy
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.frontends import Policy
+from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.rules.container_values import Route
 from tests.contract.router.conftest import House, house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.haproxy import LOCALHOST, PLACES, running_router

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_frontends import Policy
+from jobs.adapters.haproxy.frontends import Policy
 from tests.contract.router.conftest import house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.contract.router.visits import wait_for

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.rules.container_values import Route
 from tests.contract.router.visits import Connection, wait_for
 from tests.haproxy import LOCALHOST, Upstream
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy_frontends import Policy
-from jobs.adapters.haproxy_shares import FEWEST_PLACES, OWN_SOURCE, SOURCES, Shares
+from jobs.adapters.haproxy.frontends import Policy
+from jobs.adapters.haproxy.shares import FEWEST_PLACES, OWN_SOURCE, SOURCES, Shares
 from jobs.adapters.http_probe import HttpProbe
-from jobs.adapters.ports import Route
+from jobs.rules.container_values import Route
 from tests.contract.router.conftest import House, house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.contract.router.visits import wait_for

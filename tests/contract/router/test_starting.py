@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
+from jobs.rules.container_values import Route
 from tests.contract.router.visits import visit
 from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, running_router
 

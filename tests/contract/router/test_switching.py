@@ -4,8 +4,8 @@ import threading
 import time
 from contextlib import closing
 
-from jobs.adapters.haproxy_router import HAProxyRouter
-from jobs.adapters.ports import Route
+from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.rules.container_values import Route
 from tests.contract.router.visits import Connection, ask, visit, wait_for
 from tests.haproxy import LOCALHOST, RunningRouter, Upstream, deaf_port, websocket
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.adapters.buildkit.limits import limit_reached
-from jobs.adapters.ports import Limits
+from jobs.rules.container_values import Limits
 
 MIB = 1024 * 1024
 LIMITS = Limits(memory=512 * MIB, pids=4096, cpus=1.5)

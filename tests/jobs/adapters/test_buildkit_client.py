@@ -21,9 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from jobs.adapters.buildkit.client import BuildKit, NoSessionError
 from jobs.adapters.buildkit.transport import Address
-from jobs.adapters.ports import BuildSpec
 from jobs.errors import BuildError, CancelledError, DockerError
-from jobs.stopping import StopSignal
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.stopping import StopSignal
 from tests.trees import MemoryTree
 
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs.adapters.buildkit.failures import build_failure
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError
-from jobs.reasons import LONGEST_QUOTED
+from jobs.rules.reasons import LONGEST_QUOTED
 
 
 def step(name: str, error: str) -> Vertex:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.progress import MOST_HELD_BYTES, Lines, Progress
 from jobs.adapters.buildkit.trace import Output, Vertex, decode_trace
-from jobs.reasons import LONGEST_QUOTED
+from jobs.rules.reasons import LONGEST_QUOTED
 
 
 def timestamp(seconds: int, nanoseconds: int = 0) -> bytes:

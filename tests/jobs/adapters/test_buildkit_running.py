@@ -8,7 +8,7 @@ import pytest
 
 from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.errors import BuildError, CancelledError
-from jobs.stopping import StopSignal
+from jobs.rules.stopping import StopSignal
 
 
 class LongWork:

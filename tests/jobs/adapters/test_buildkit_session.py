@@ -15,8 +15,8 @@ from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.services import Method, Packet, Services
-from jobs.adapters.ports import TreeEntry
 from jobs.errors import GitError
+from jobs.rules.repository_values import TreeEntry
 from tests.trees import BrokenTree, MemoryTree
 
 DEADLINE_S = 120

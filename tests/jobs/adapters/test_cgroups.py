@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from jobs.adapters.cgroups import ROOT, ControlGroup
-from jobs.adapters.ports import Limits
 from jobs.errors import PlatformError
+from jobs.rules.container_values import Limits
 from tests.images import compile_web
 
 MIB = 1024 * 1024

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.adapters.ports import Container
 from jobs.backups.making import Contents, write_backup
 from jobs.backups.restoring import Restored, restore_backup
-from jobs.models import App
+from jobs.processes.runtime import Runtime, open_runtime
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime, open_runtime
+from jobs.rules.container_values import Container
 from jobs.settings import WorkerSettings
+from jobs.storage.models import App
 from tests.fakes import FakeWorld
 from tests.jobs.bench import Bench
 

@@ -15,7 +15,7 @@ from jobs.backups import archive
 from jobs.backups.archive import ArchiveWriter, unpack
 from jobs.backups.manifest import GIB, LARGEST_LOG, Manifest
 from jobs.errors import BackupError, StorageError
-from jobs.models import now
+from jobs.storage.models import now
 
 Change = Callable[[tarfile.TarInfo], None]
 

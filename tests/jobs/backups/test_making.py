@@ -11,13 +11,13 @@ from jobs.backups.archive import unpack
 from jobs.backups.keys import Ring
 from jobs.backups.making import Contents, save_backup
 from jobs.backups.manifest import Manifest
-from jobs.database import Database
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError, StorageError
-from jobs.models import App, AuditEvent
 from jobs.records.audit import Tag, note
 from jobs.settings import WorkerSettings
-from jobs.sqlite_files import copy_database, ensure_sound, sqlite_url
-from jobs.vault import KEY_FILE, make_key
+from jobs.storage.database import Database
+from jobs.storage.models import App, AuditEvent
+from jobs.storage.sqlite_files import copy_database, ensure_sound, sqlite_url
+from jobs.storage.vault import KEY_FILE, make_key
 from tests.jobs.backups.conftest import ADA, backup_of, silent
 from tests.jobs.bench import Bench
 

@@ -9,17 +9,18 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.app_input import AppInput
 from jobs.backups.keys import Ring
 from jobs.backups.placing import Placing
-from jobs.environment import Variable
-from jobs.models import App
+from jobs.processes.runtime import open_runtime
+from jobs.reads.variables import open_variables
 from jobs.records.apps import add_app
-from jobs.records.environment import open_variables, set_variables
-from jobs.runtime import open_runtime
+from jobs.records.variables import set_variables
+from jobs.rules.app_fields import AppInput
+from jobs.rules.variables import Variable
 from jobs.settings import WorkerSettings
-from jobs.sqlite_files import make_whole
-from jobs.vault import KEY_FILE, read_keys
+from jobs.storage.models import App
+from jobs.storage.sqlite_files import make_whole
+from jobs.storage.vault import KEY_FILE, read_keys
 from tests.jobs.backups.conftest import ADA, elsewhere
 
 OLD, NEW = "before", "after"

@@ -11,10 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from jobs.audit_trail import AuditFilter, audit_page
 from jobs.backups.making import Contents
-from jobs.database import Database
-from jobs.environment import Variable
 from jobs.errors import (
     BackupError,
     ConfigurationError,
@@ -23,19 +20,23 @@ from jobs.errors import (
     NotFoundError,
     StorageError,
 )
-from jobs.logs import log_path
-from jobs.models import App, Deployment, Lease, LoginSession, Release, Step, User
-from jobs.naming import labels
-from jobs.queries import app_view
-from jobs.records.access import open_session
-from jobs.records.environment import open_variables, set_variables
+from jobs.processes.supervise import claim_identity, take_over
+from jobs.reads.apps import app_view
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.variables import open_variables
+from jobs.reads.views import AppView
+from jobs.records.logins import open_session
 from jobs.records.pushes import asked_for_since
 from jobs.records.rollbacks import roll_back
+from jobs.records.variables import set_variables
+from jobs.rules.naming import labels
+from jobs.rules.variables import Variable
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, DeploymentState, Kind, Role, StepName, StepState, Trigger
-from jobs.supervise import claim_identity, take_over
-from jobs.vault import KEY_FILE
-from jobs.views import AppView
+from jobs.storage.database import Database
+from jobs.storage.deployment_log import log_path
+from jobs.storage.models import App, Deployment, Lease, LoginSession, Release, Step, User
+from jobs.storage.vault import KEY_FILE
 from tests.jobs.backups.conftest import backup_of, elsewhere, restore
 from tests.jobs.bench import TESTER, Bench, KilledError, kill
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from jobs.runtime import Runtime, open_runtime
-from jobs.settings import AllSettings, read_settings
+from jobs.processes.configuration import read_settings
+from jobs.processes.runtime import Runtime, open_runtime
+from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands, Environ
 
 

@@ -93,7 +93,8 @@ FOUNDS = (
     "router",
     "redis",
 )
-# They change the machine: `tests/jobs/test_systemd.py` tries them on a folder that stands for it.
+# They change the machine: `tests/jobs/cli/test_systemd_unit.py` tries them on a folder that stands
+# for it.
 OF_THE_MACHINE = ("systemd install", "systemd remove")
 # With an option that makes it another kind.
 OF_TWO_KINDS = {"apply", "router"}

@@ -3,16 +3,12 @@
 import pytest
 from pydantic import SecretStr
 
-from jobs.records.access import (
-    check_password,
-    find_token,
-    find_user,
-    open_session,
-    sessions_of,
-    token_state,
-)
+from jobs.processes.runtime import Runtime
+from jobs.reads.people import sessions_of, token_state
 from jobs.records.audit import Actor
-from jobs.runtime import Runtime
+from jobs.records.logins import open_session
+from jobs.records.tokens import find_token
+from jobs.records.users import check_password, find_user
 from jobs.settings import AllSettings
 from jobs.states import Role, TokenState
 from tests.jobs.cli.commands import Commands

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.audit_trail import AuditFilter, audit_page
-from jobs.queries import find_app
-from jobs.records.environment import open_variables
-from jobs.runtime import Runtime
-from jobs.secrets_store import repository_token
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.secrets import repository_token
+from jobs.reads.variables import open_variables
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from jobs.app_input import AppChange
-from jobs.audit_trail import AuditFilter, audit_page
-from jobs.queries import find_app
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.audit import AuditFilter, audit_page
+from jobs.reads.views import AuditEventView
+from jobs.rules.app_fields import AppChange
 from jobs.settings import AllSettings
-from jobs.views import AuditEventView
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from jobs.processes.runtime import Runtime
 from jobs.records.audit import Actor, Tag, note
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands
 

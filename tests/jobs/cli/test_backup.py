@@ -9,9 +9,9 @@ from typing import IO
 
 import pytest
 
-from jobs.doctor import examine
-from jobs.findings import Finding, Verdict
-from jobs.runtime import Runtime
+from jobs.doctor.checks import examine
+from jobs.processes.runtime import Runtime
+from jobs.rules.findings import Finding, Verdict
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands, Environ
 

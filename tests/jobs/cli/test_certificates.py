@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.processes.runtime import Runtime
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from tests.certificates import Authority, Issued, key_pem
 from tests.jobs.cli.commands import Commands

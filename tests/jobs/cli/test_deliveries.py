@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.deliveries import DeliveryFilter, delivery_page
-from jobs.models import now
+from jobs.processes.runtime import Runtime
+from jobs.reads.deliveries import DeliveryFilter, delivery_page
 from jobs.records.deliveries import Envelope, accept_push, write_down
 from jobs.records.pushes import judge
 from jobs.records.refusals import Refused, keep_refusals
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.states import DeliveryOutcome, Refusal
+from jobs.storage.models import now
 from tests.jobs.cli.commands import Commands
 from tests.jobs.pushes import PUSH
 

@@ -8,18 +8,18 @@ from functools import partialmethod
 
 import pytest
 
-from jobs.bus import Bus
 from jobs.cli.deployments import manual_request
 from jobs.cli.following import follow, show_output
+from jobs.deployment.lease import give_back, take
 from jobs.errors import ConfigurationError, DockerError, PlatformError
-from jobs.lease import give_back, take
-from jobs.logs import DeploymentLog, log_path
-from jobs.queries import find_deployment
+from jobs.processes.bus import Bus
+from jobs.processes.runtime import Runtime
+from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import begin, finish
-from jobs.redaction import Redactor
-from jobs.runtime import Runtime
+from jobs.rules.redaction import Redactor
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState
+from jobs.storage.deployment_log import DeploymentLog, log_path
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.queries import find_app
-from jobs.records.environment import open_variables, variables
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.variables import open_variables, variables
 from jobs.settings import AllSettings
 from tests.jobs.cli.commands import Commands
 

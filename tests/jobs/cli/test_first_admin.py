@@ -7,8 +7,9 @@ from pydantic import SecretStr
 
 from jobs.cli.up import FIRST_ADMIN, ensure_admin
 from jobs.errors import ConfigurationError
-from jobs.records.access import check_password, find_user, users
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.reads.people import users
+from jobs.records.users import check_password, find_user
 from jobs.settings import AllSettings
 
 Inside = Runtime[AllSettings]

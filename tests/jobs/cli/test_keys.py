@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runtime import Runtime
-from jobs.secrets_check import Health, keys_health
+from jobs.doctor.secrets_check import Health, keys_health
+from jobs.processes.runtime import Runtime
 from jobs.settings import AllSettings
-from jobs.vault import KEY_FILE
+from jobs.storage.vault import KEY_FILE
 from tests.builders import make_app
 from tests.jobs.cli.commands import Commands, Environ
 

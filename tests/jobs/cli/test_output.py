@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 import jobs.cli
-from jobs.logs import DeploymentLog, log_path
-from jobs.redaction import MASK, Redactor
-from jobs.runtime import Runtime
+from jobs.processes.runtime import Runtime
+from jobs.rules.redaction import MASK, Redactor
 from jobs.settings import AllSettings
 from jobs.states import DeliveryOutcome
+from jobs.storage.deployment_log import DeploymentLog, log_path
 from tests.jobs.cli.commands import Commands, Environ
 from tests.terminal import at_terminal, seen
 

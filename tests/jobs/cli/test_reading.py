@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.database import Database
-from jobs.migrations.apply import HEAD, migrate_to
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import Settings
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import HEAD, migrate_to
 from tests.haproxy import free_ports
 from tests.jobs.cli.commands import Commands
 from tests.jobs.cli.kinds import (

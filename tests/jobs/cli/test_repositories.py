@@ -3,11 +3,11 @@
 import pytest
 from sqlmodel import select
 
-from jobs.models import App
+from jobs.processes.runtime import Runtime
 from jobs.records.deliveries import Envelope, write_down
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
 from jobs.states import DeliveryOutcome
+from jobs.storage.models import App
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from jobs.cli.rollback import release_number
+from jobs.deployment.lease import give_back, take
 from jobs.errors import ConfigurationError
-from jobs.lease import give_back, take
-from jobs.models import Release
-from jobs.queries import find_app, find_deployment
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import find_app
+from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import Live, begin, go_live, record_release
-from jobs.runtime import Runtime
 from jobs.settings import AllSettings
+from jobs.storage.models import Release
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.migrations.apply import HEAD
 from jobs.settings import AllSettings
+from jobs.storage.migrations.apply import HEAD
 from tests.haproxy import free_ports
 from tests.jobs.cli.commands import Commands, Environ
 

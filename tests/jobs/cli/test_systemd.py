@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.systemd import Service
+from jobs.cli.systemd_unit import Service
 from tests.jobs.cli.commands import Commands
 
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import Repository, TokenUse, now
+from jobs.processes.runtime import Runtime
+from jobs.reads.secrets import webhook_secrets
 from jobs.records.repositories import note_token_refused
-from jobs.runtime import Runtime
-from jobs.secrets_store import webhook_secrets
 from jobs.settings import AllSettings
+from jobs.storage.models import Repository, TokenUse, now
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]

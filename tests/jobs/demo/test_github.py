@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from jobs.demo.github import REPOSITORY, deliver_push, push_payload
 from jobs.demo.sample import NO_COMMIT, Change
 from jobs.errors import PlatformError
-from jobs.triggers import Push
+from jobs.rules.triggers import Push
 from receiver.payloads import JSON, parse
 from receiver.signature import sign
 from tests.recorder import Answer, Fault, RecordingServer, Request

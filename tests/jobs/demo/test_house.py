@@ -7,8 +7,9 @@ import pytest
 
 from jobs.demo.house import APP_PORTS, HOST, demo_environment, running
 from jobs.errors import PlatformError
-from jobs.router_server import is_free
-from jobs.settings import AllSettings, read_settings
+from jobs.processes.configuration import read_settings
+from jobs.processes.router_server import is_free
+from jobs.settings import AllSettings
 from tests.haproxy import free_ports
 
 

@@ -10,37 +10,38 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
-from jobs.models import ApiToken, AuditEvent, LoginSession, User, now
-from jobs.records.access import (
+from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST, sessions_of, token_state
+from jobs.records.audit import Actor, Tag, stranger
+from jobs.records.logins import (
+    MOST_SESSIONS,
+    close_session,
+    end_sessions,
+    find_session,
+    note_failed_login,
+    open_session,
+    session_view,
+    touch_session,
+)
+from jobs.records.tokens import (
     DEFAULT_DAYS,
     LONGEST_DAYS,
-    MOST_SESSIONS,
-    SESSION_IDLE,
-    SESSION_LONGEST,
+    create_token,
+    find_token,
+    revoke_token,
+    touch_token,
+)
+from jobs.records.users import (
     add_user,
     change_user,
     check_password,
-    close_session,
-    create_token,
-    end_sessions,
-    find_session,
-    find_token,
     find_user,
     hash_password,
     is_as_it_was,
-    note_failed_login,
-    open_session,
     remove_user,
-    revoke_token,
-    session_view,
-    sessions_of,
     set_password,
-    token_state,
-    touch_session,
-    touch_token,
 )
-from jobs.records.audit import Actor, Tag, stranger
 from jobs.states import Role, TokenState
+from jobs.storage.models import ApiToken, AuditEvent, LoginSession, User, now
 from tests.jobs.bench import TESTER, Bench
 
 PASSWORD = SecretStr("correct horse")

@@ -3,17 +3,8 @@
 import pytest
 from sqlmodel import select
 
-from jobs.app_input import AppChange
 from jobs.errors import ConfigurationError, ConflictError, GitHubDeniedError, GitHubError
-from jobs.models import (
-    App,
-    AuditEvent,
-    BlockedPort,
-    Delivery,
-    Deployment,
-    Repository,
-    RepositorySecret,
-)
+from jobs.reads.secrets import repository_token
 from jobs.records.apps import (
     RemovedApp,
     allocate_port,
@@ -23,8 +14,17 @@ from jobs.records.apps import (
 )
 from jobs.records.audit import Tag
 from jobs.records.repositories import remove_repository
-from jobs.secrets_store import repository_token
+from jobs.rules.app_fields import AppChange
 from jobs.settings import PortRange
+from jobs.storage.models import (
+    App,
+    AuditEvent,
+    BlockedPort,
+    Delivery,
+    Deployment,
+    Repository,
+    RepositorySecret,
+)
 from jobs.watcher import send_all
 from tests.jobs.bench import TESTER, Bench
 

@@ -5,8 +5,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
-from jobs.models import AuditEvent
 from jobs.records.audit import KEYSTONE, Actor, Tag, note
+from jobs.storage.models import AuditEvent
 from tests.jobs.bench import Bench
 
 

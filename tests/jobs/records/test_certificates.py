@@ -7,14 +7,14 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.addresses import certificate_views
-from jobs.certificates import Bundle
 from jobs.errors import NotFoundError
-from jobs.models import AuditEvent, Certificate
-from jobs.queries import app_view
+from jobs.reads.apps import app_view
+from jobs.reads.domains import certificate_views
 from jobs.records.certificates import open_certificates, remove_certificate, set_certificate
 from jobs.records.domains import note_domain_ports
-from jobs.vault import Vault
+from jobs.rules.certificates import Bundle
+from jobs.storage.models import AuditEvent, Certificate
+from jobs.storage.vault import Vault
 from tests.certificates import NOW
 from tests.jobs.bench import TESTER, Bench
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from sqlmodel import select
 
-from jobs.models import App, AuditEvent, Delivery, Repository
 from jobs.records.audit import Tag
 from jobs.records.deliveries import Envelope, Receipt, write_down
+from jobs.rules.triggers import Push
 from jobs.states import DeliveryOutcome, DeploymentState
-from jobs.triggers import Push
+from jobs.storage.models import App, AuditEvent, Delivery, Repository
 from tests.jobs.bench import Bench, push_of
 
 SHA = "a" * 40

@@ -3,14 +3,12 @@
 import pytest
 from sqlmodel import select
 
-from jobs.claims import claim_next
+from jobs.deployment.claims import claim_next
 from jobs.errors import BacklogError, CancelledError, ConflictError, InvalidTransitionError
-from jobs.models import App, AuditEvent, Deployment
 from jobs.records.audit import Actor, Tag
 from jobs.records.deployments import (
     Grip,
     Live,
-    Request,
     abandon,
     begin,
     cancel,
@@ -18,11 +16,12 @@ from jobs.records.deployments import (
     finish,
     go_live,
     record_commit,
-    request,
     requeue,
     start_step,
 )
+from jobs.records.requests import Request, request
 from jobs.states import DeploymentState, GitHubState, Kind, StepName, StepState, Trigger
+from jobs.storage.models import App, AuditEvent, Deployment
 from tests.jobs.bench import TESTER, Bench
 
 LIVE = Live(release_id=1, container_id="c" * 64, address="10.201.0.2:8000", slot="a")
@@ -57,7 +56,7 @@ class TestRequesting:
     def test_far_too_many_are_refused_until_some_are_done(
         self, bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("jobs.records.deployments.MOST_QUEUED", 2)
+        monkeypatch.setattr("jobs.records.requests.MOST_QUEUED", 2)
         first, _ = bench.ask(app), bench.ask(app)
         with pytest.raises(BacklogError, match="2 deployments of web wait already"):
             bench.ask(app)

@@ -10,15 +10,15 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
-from jobs.addresses import domain_targets, domains_by_app
-from jobs.app_input import AppChange, parse_input
 from jobs.errors import ConfigurationError, ConflictError
-from jobs.models import App, AuditEvent, Domain
-from jobs.queries import app_view, app_views, find_app
+from jobs.processes.runtime import Runtime
+from jobs.reads.apps import app_view, app_views, find_app
+from jobs.reads.domains import domain_targets, domains_by_app
 from jobs.records.apps import change_app, remove_app
 from jobs.records.domains import domains_of, note_domain_ports
-from jobs.runtime import Runtime
+from jobs.rules.app_fields import AppChange, parse_input
 from jobs.settings import WorkerSettings
+from jobs.storage.models import App, AuditEvent, Domain
 from tests.jobs.bench import TESTER, Bench
 
 

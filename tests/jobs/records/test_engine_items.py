@@ -5,13 +5,13 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
+from jobs.duties.sweep import sweep_containers
 from jobs.errors import DockerError
-from jobs.models import App, EngineItem, Identity, ItemKind, Release, now
-from jobs.naming import container_name, image_tag, labels, network_name
 from jobs.records.apps import remove_app
 from jobs.records.engine_items import KEPT_UNSEEN
+from jobs.rules.naming import container_name, image_tag, labels, network_name
 from jobs.states import ContainerState, DeploymentState
-from jobs.sweep import sweep_containers
+from jobs.storage.models import App, EngineItem, Identity, ItemKind, Release, now
 from tests.fakes import FakeEngine
 from tests.jobs.bench import TESTER, Bench, kill
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from jobs.adapters.github_forge import GitHubForge
+from jobs.adapters.github.forge import GitHubForge
 from jobs.errors import BuildError, GitError
-from jobs.models import App, TokenUse
 from jobs.records.repositories import note_token_refused
 from jobs.states import DeploymentState
+from jobs.storage.models import App, TokenUse
 from jobs.watcher import send_all
 from tests.githubapi import GitHubApi
 from tests.jobs.bench import Bench, push_of

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.models import App, Deployment, now
-from jobs.records.deployments import Request
 from jobs.records.once import key_of, request_once
+from jobs.records.requests import Request
 from jobs.states import DeploymentState, Trigger
+from jobs.storage.models import App, Deployment, now
 from tests.jobs.bench import TESTER, Bench
 
 Ask = Callable[..., int]

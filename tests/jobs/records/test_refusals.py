@@ -7,8 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import Session, select
 
-from jobs.deliveries import refused_deliveries, wrong_secrets
-from jobs.models import Delivery, RefusalCount, RefusedDelivery, Repository, now
+from jobs.reads.deliveries import refused_deliveries, wrong_secrets
 from jobs.records.refusals import (
     KEPT,
     MOST_OF_ADDRESS,
@@ -18,6 +17,7 @@ from jobs.records.refusals import (
     keep_refusals,
 )
 from jobs.states import DeliveryOutcome, Refusal
+from jobs.storage.models import Delivery, RefusalCount, RefusedDelivery, Repository, now
 from tests.jobs.bench import Bench
 
 AT = now()

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
-from jobs.models import App, AuditEvent, Repository, RepositorySecret, TokenUse, now
+from jobs.reads.repositories import repository_view
+from jobs.reads.secrets import repository_token, webhook_secrets
 from jobs.records.repositories import (
     MOST_SECRETS,
     drop_webhook_secrets,
@@ -20,8 +21,7 @@ from jobs.records.repositories import (
     rotate_webhook_secret,
     set_token,
 )
-from jobs.repositories import repository_view
-from jobs.secrets_store import repository_token, webhook_secrets
+from jobs.storage.models import App, AuditEvent, Repository, RepositorySecret, TokenUse, now
 from tests.jobs.bench import TESTER, Bench
 
 API, FETCH = TokenUse.API, TokenUse.FETCH

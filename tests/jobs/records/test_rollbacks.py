@@ -4,12 +4,12 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from jobs.environment import Variable
 from jobs.errors import NoReleaseError
-from jobs.models import App, AuditEvent, Deployment
-from jobs.records.environment import set_variables
 from jobs.records.rollbacks import roll_back
+from jobs.records.variables import set_variables
+from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, Kind, StepName, Trigger
+from jobs.storage.models import App, AuditEvent, Deployment
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, TESTER, Bench, push_of
 

@@ -3,9 +3,9 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from jobs.models import Deployment, now
 from jobs.records.statuses import announce, postpone, settle
 from jobs.states import GitHubState
+from jobs.storage.models import Deployment, now
 from tests.jobs.bench import Bench
 
 

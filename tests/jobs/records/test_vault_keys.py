@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from sqlmodel import delete
 
 from jobs.errors import ConfigurationError
-from jobs.models import RepositorySecret, VaultKey
-from jobs.runtime import open_runtime
+from jobs.processes.runtime import open_runtime
 from jobs.settings import WebSettings
-from jobs.vault import KEY_FILE, fingerprint
+from jobs.storage.models import RepositorySecret, VaultKey
+from jobs.storage.vault import KEY_FILE, fingerprint
 from tests.builders import WebRuntime, make_app
 
 OLD, NEW, OTHER = "the old key of the setting", "the new key of the setting", "a key of nobody's"

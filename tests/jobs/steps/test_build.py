@@ -3,10 +3,10 @@
 import pytest
 
 from jobs.errors import DockerError
-from jobs.models import App, Release
-from jobs.naming import COMMIT_LABEL
+from jobs.rules.naming import COMMIT_LABEL
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import MIB, ensure_disk
+from jobs.storage.models import App, Release
 from tests.jobs.bench import FILES, Bench, push_of
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from jobs.adapters.buildkit.failures import MAKE_ROOM
 from jobs.errors import BuildError, DockerError
-from jobs.models import App
 from jobs.states import DeploymentState, GitHubState
 from jobs.steps.build import AS_GOOD_AS_FULL, LAST_LINES, MIB, ensure_room
+from jobs.storage.models import App
 from tests.jobs.bench import Bench
 
 FAILURE = BuildError('the build failed at "RUN make": exit code 1')

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.models import App, Repository
 from jobs.states import DeploymentState, StepName, StepState
+from jobs.storage.models import App, Repository
 from tests.jobs.bench import FILES, Bench, push_of
 
 

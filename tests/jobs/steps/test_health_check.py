@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.ports import ProbeResult
+from jobs.rules.container_values import ProbeResult
+from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState, DeploymentState
 from jobs.steps.health_check import check_health
-from jobs.stopping import StopSignal
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 

@@ -2,7 +2,7 @@
 
 from sqlmodel import col, select
 
-from jobs.models import App, Release
+from jobs.storage.models import App, Release
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 

@@ -1,8 +1,8 @@
 """retire: requests end before the old container does, and no rollback loses its image."""
 
-from jobs.models import App, Release
-from jobs.releases import outdated_images
+from jobs.reads.releases import outdated_images
 from jobs.states import StepName, StepState
+from jobs.storage.models import App, Release
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, Bench, push_of
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.adapters.ports import ContainerSpec
-from jobs.models import App
+from jobs.rules.container_values import ContainerSpec
+from jobs.storage.models import App
 from tests.jobs.bench import Bench
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from jobs.errors import RouterError, StorageError
-from jobs.models import App
 from jobs.states import DeploymentState, StepName, StepState
+from jobs.storage.models import App
 from tests.jobs.bench import Bench
 
 

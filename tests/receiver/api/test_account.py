@@ -6,10 +6,10 @@ from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from jobs.models import AuditEvent
 from jobs.states import Role
+from jobs.storage.models import AuditEvent
 from receiver.access import CSRF_HEADER
-from receiver.attempts import LoginGate
+from receiver.login_limits import LoginGate
 from tests.builders import PASSWORD, WebRuntime, cookie_name, make_session, make_user
 
 NEW = "a new long password"

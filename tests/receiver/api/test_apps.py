@@ -4,9 +4,9 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.app_input import AppInput
-from jobs.models import AuditEvent
+from jobs.rules.app_fields import AppInput
 from jobs.states import DeploymentState
+from jobs.storage.models import AuditEvent
 from tests.builders import WebRuntime, make_app, make_deployment, set_state
 
 NEW = {"name": "web", "repository": "octo/web"}

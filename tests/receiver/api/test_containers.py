@@ -13,7 +13,7 @@ from httpx2 import Response
 from redis import Redis
 from starlette.testclient import TestClient
 
-from jobs.bus import Bus, Question
+from jobs.processes.bus import Bus, Question
 from receiver.app import create_app
 from tests.builders import WebRuntime, make_app, make_live
 

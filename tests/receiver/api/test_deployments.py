@@ -4,8 +4,8 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.models import Deployment
 from jobs.states import DeploymentState, Trigger
+from jobs.storage.models import Deployment
 from tests.builders import SHA_A, WebRuntime, make_app, make_deployment, set_state
 
 

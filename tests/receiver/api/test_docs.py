@@ -4,7 +4,7 @@ import re
 
 from starlette.testclient import TestClient
 
-from receiver.table import ENDPOINTS
+from receiver.endpoints import ENDPOINTS
 
 
 def test_every_endpoint_is_on_the_page(client: TestClient) -> None:

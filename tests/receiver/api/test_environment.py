@@ -7,7 +7,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from jobs.environment import LARGEST_VALUE
+from jobs.rules.variables import LARGEST_VALUE
 from tests.builders import WebRuntime, make_app, make_live
 
 PLAIN = "hunter2hunter2"

@@ -14,16 +14,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.errors import NotFoundError
-from jobs.models import Step
-from jobs.outline import Outlines
-from jobs.queries import find_app
-from jobs.records.access import revoke_token
+from jobs.reads.apps import find_app
+from jobs.reads.log_outline import Outlines
 from jobs.records.apps import remove_app
+from jobs.records.tokens import revoke_token
 from jobs.states import DeploymentState, Role, StepName, StepState
+from jobs.storage.models import Step
 from receiver.api import events as served
 from receiver.app import create_app
-from receiver.changes import Changes
-from receiver.tails import QUIET_LOOKS, Tail
+from receiver.follow_changes import Changes
+from receiver.follow_deployment import QUIET_LOOKS, Tail
 from tests.builders import (
     TESTER,
     WebRuntime,
@@ -297,7 +297,9 @@ def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> 
 def test_who_comes_tells_those_who_wait_what_is_new(
     runtime: WebRuntime, listen: Listen, deployment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.tails.LOOK_S", 60)  # nobody but the one who comes looks in time
+    monkeypatch.setattr(
+        "receiver.follow_deployment.LOOK_S", 60
+    )  # nobody but the one who comes looks in time
     address = f"/api/deployments/{deployment}/events"
     with listen(address) as waiting:
         assert next(waiting).name == "state"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.bus import Bus, connect
+from jobs.processes.bus import Bus, connect
 from receiver.api import health
 from receiver.app import create_app
 from tests.builders import WebRuntime

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.bus import ERRANDS, Question
+from jobs.processes.bus import ERRANDS, Question
 from tests.builders import WebRuntime, make_app
 
 HOOK = "/api/apps/web/hook"

@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
-from jobs.logs import log_path
+from jobs.storage.deployment_log import log_path
 from receiver.api.logs import FileAsFound
 from tests.builders import WebRuntime, make_app, make_deployment, write_log
 

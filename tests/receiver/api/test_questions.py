@@ -11,8 +11,8 @@ import anyio
 import pytest
 from anyio.to_thread import current_default_thread_limiter
 
-from jobs.bus import Bus, connect
 from jobs.errors import DockerError
+from jobs.processes.bus import Bus, connect
 from jobs.states import Role
 from receiver.api.questions import MOST_AT_ONCE, MOST_WAITING, Questions
 from receiver.app import create_app

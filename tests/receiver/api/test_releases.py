@@ -4,9 +4,9 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from jobs.models import App
-from jobs.queries import find_app
+from jobs.reads.apps import find_app
 from jobs.states import DeploymentState, Trigger
+from jobs.storage.models import App
 from tests.builders import (
     SHA_A,
     SHA_B,

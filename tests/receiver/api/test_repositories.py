@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from jobs.models import now
-from jobs.queries import find_app
+from jobs.reads.apps import find_app
+from jobs.reads.secrets import repository_token, webhook_secrets
 from jobs.records.deliveries import Envelope, write_down
-from jobs.secrets_store import repository_token, webhook_secrets
 from jobs.states import DeliveryOutcome
+from jobs.storage.models import now
 from receiver.app import create_app
 from receiver.signature import sign
 from tests.builders import WebRuntime, make_app

@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from jobs.models import ApiToken, now
+from jobs.storage.models import ApiToken, now
 from tests.builders import WebRuntime
 
 CI = {"name": "ci", "role": "deployer"}

@@ -1,0 +1,277 @@
+"""SELECTs for the overview: how everything stands, in as many statements as there are questions.
+
+It reads every app, so it reads little of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from sqlalchemy import func, or_
+from sqlmodel import Session, col, select
+
+from dashboard.page_reads import AnySelect
+from jobs.reads.apps import app_state, apps_with_open_deployments, has_bad_news
+from jobs.reads.deliveries import wrong_secrets
+from jobs.reads.domains import certificate_views
+from jobs.reads.repositories import search_health
+from jobs.reads.views import CertificateView
+from jobs.rules.reasons import failure_words
+from jobs.states import REFUSAL_WORDS, AppState, ContainerState, DeploymentState
+from jobs.storage.models import App, CatchUp, Deployment, Release, Repository, Vitals
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one app stands."""
+
+    id: int
+    name: str
+    state: AppState
+    reason: str
+    went_back: bool  # its last deployment was a recovery
+    is_paused: bool
+    paused_reason: str
+    needs_redeploy: bool
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What waits for a worker."""
+
+    length: int
+    oldest: datetime | None  # since when the first one waits
+
+
+@dataclass(frozen=True)
+class TokenTrouble:
+    """A repository whose token is refused, or ends."""
+
+    repository: str
+    app: str  # one of the apps it is needed for
+    problem: str | None  # None: it only ends
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class IdentityTrouble:
+    """A repository of which it is not sure which one of GitHub's it is."""
+
+    repository: str
+    app: str  # one of the apps that are deployed from it
+    words: str
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A repository that no app is deployed from."""
+
+    repository: str
+    page: str  # where it can be removed; empty: only by the command
+
+
+@dataclass(frozen=True)
+class MissedPushes:
+    """A repository whose pushes do not all arrive."""
+
+    repository: str
+    words: str
+
+
+@dataclass(frozen=True)
+class NameAdvice:
+    """The dashboard shares its host name with apps, or might."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the apps run on, and what stands in line."""
+
+    queue: Queue
+    busy: int  # deployments that run
+    vitals: Vitals | None  # None: the watcher has never looked
+    certificates: Sequence[CertificateView]
+
+
+def standings(session: Session) -> list[Standing]:
+    """Say how every app stands, by name."""
+    opened = apps_with_open_deployments(session)
+    rows = session.connection().execute(_every_app())
+    return [_standing(_Row(*row), opened) for row in rows]
+
+
+class _Row(NamedTuple):
+    """Of an app what its standing is made of."""
+
+    id: int
+    name: str
+    live_release_id: int | None
+    container_state: ContainerState | None
+    container_reason: str
+    auto_deploy: bool
+    paused_reason: str
+    last_deployment: int
+    ended: DeploymentState | None  # how the last deployment ended, if there is bad news of it
+    failure: str | None  # what the bad news is
+    configuration: int
+    live_configuration: int | None
+
+
+def _every_app() -> AnySelect:
+    # Within the row of its app a deployment is found by its number. A join might begin at the
+    # deployments, all million of them.
+    ended, failure = (
+        sqlalchemy.select(col(column))
+        .where(
+            col(Deployment.app_id) == App.id,
+            col(Deployment.number) == App.last_deployment,
+            has_bad_news(),
+        )
+        .correlate(App)
+        .scalar_subquery()
+        for column in (Deployment.state, Deployment.reason)
+    )
+    columns: list[Any] = [
+        App.id,
+        App.name,
+        App.live_release_id,
+        App.container_state,
+        App.container_reason,
+        App.auto_deploy,
+        App.paused_reason,
+        App.last_deployment,
+        ended,
+        failure,
+        App.configuration,
+        Release.configuration,
+    ]
+    live = col(Release.id) == col(App.live_release_id)
+    return sqlalchemy.select(*columns).join(Release, live, isouter=True).order_by(App.name)
+
+
+def _standing(row: _Row, opened: set[int]) -> Standing:
+    failed = ""
+    if row.ended is not None and row.failure is not None:
+        failed = failure_words(row.last_deployment, row.ended, row.failure)
+    state, reason = app_state(row, failed, is_deploying=row.id in opened)
+    return Standing(
+        name=row.name,
+        id=row.id,
+        state=state,
+        reason=reason,
+        went_back=row.ended is DeploymentState.SUCCESS,
+        is_paused=not row.auto_deploy,
+        paused_reason=row.paused_reason,
+        needs_redeploy=row.live_configuration not in {None, row.configuration},
+    )
+
+
+def machine(session: Session) -> Machine:
+    """Say how the rest stands."""
+    waiting = select(Deployment.queued_at).where(Deployment.state == DeploymentState.QUEUED)
+    return Machine(
+        queue=Queue(
+            length=_count(session, DeploymentState.QUEUED),
+            oldest=session.exec(waiting.order_by(col(Deployment.id)).limit(1)).first(),
+        ),
+        busy=_count(session, DeploymentState.RUNNING),
+        vitals=session.get(Vitals, 1),
+        certificates=certificate_views(session),
+    )
+
+
+def _count(session: Session, state: DeploymentState) -> int:
+    return session.exec(select(func.count()).where(Deployment.state == state)).one()
+
+
+def token_troubles(session: Session, *, before: datetime) -> list[TokenTrouble]:
+    """List the repositories that apps need whose token is refused or ends before a moment."""
+    statement = (
+        select(
+            Repository.full_name,
+            func.min(App.name),
+            Repository.token_problem,
+            Repository.token_expires_at,
+        )
+        .join(App, col(App.repository_id) == col(Repository.id))
+        .where(
+            or_(
+                col(Repository.token_problem).is_not(None),
+                col(Repository.token_expires_at) < before,
+            )
+        )
+        .group_by(col(Repository.id))
+        .order_by(Repository.name_key)
+    )
+    return [TokenTrouble(*row) for row in session.exec(statement)]
+
+
+def identity_troubles(session: Session) -> list[IdentityTrouble]:
+    """List the repositories whose identity is in doubt, but for those whose token is refused."""
+    statement = (
+        select(Repository.full_name, func.min(App.name), Repository.identity_problem)
+        .join(App, col(App.repository_id) == col(Repository.id))
+        .where(
+            col(Repository.identity_problem).is_not(None), col(Repository.token_problem).is_(None)
+        )
+        .group_by(col(Repository.id))
+        .order_by(Repository.name_key)
+    )
+    return [IdentityTrouble(name, app, words or "") for name, app, words in session.exec(statement)]
+
+
+def unused_repositories(session: Session, page: str) -> list[Unused]:
+    """List the repositories without an app; earlier versions left them behind.
+
+    Args:
+        page: where such a repository can be removed; empty when there is no such page.
+    """
+    used = select(App.repository_id)
+    statement = select(Repository.full_name).where(col(Repository.id).not_in(used))
+    return [Unused(name, page) for name in session.exec(statement.order_by(Repository.name_key))]
+
+
+def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]:
+    """List the repositories whose pushes do not all arrive, or may not.
+
+    Args:
+        every_minutes: how often each is asked for what was missed; 0: never.
+    """
+    statement = (
+        select(Repository.full_name, CatchUp.found)
+        .join(CatchUp, col(CatchUp.repository_id) == col(Repository.id))
+        # `jobs.rules.missed_pushes.in_words` begins with how many were missed; else all is well.
+        .where(func.substr(CatchUp.found, 1, 1).between("1", "9"))
+        .order_by(Repository.name_key)
+    )
+    found = [
+        MissedPushes(name, f"pushes did not arrive and were caught up with: {words}")
+        for name, words in session.exec(statement)
+    ]
+    late = (
+        each.partition(": ") for each in search_health(session, every_minutes=every_minutes).late
+    )
+    return found + [MissedPushes(name, f"pushes may be missed: {words}") for name, _, words in late]
+
+
+def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:
+    """List the repositories whose last deliveries were all refused for their signature."""
+    return [
+        MissedPushes(
+            wrong.repository,
+            f"{_deliveries(wrong.count)} refused, the last one "
+            f"{REFUSAL_WORDS[wrong.reason]}. If GitHub sent it, give its webhook there the secret "
+            "that Keystone has, or Keystone the other one: `keystone webhook-secret`",
+        )
+        for wrong in wrong_secrets(session, since=since)
+    ]
+
+
+def _deliveries(count: int) -> str:
+    if count == 1:
+        return "1 delivery in its name was"
+    return f"{count:,} deliveries in its name were"

@@ -1,0 +1,130 @@
+"""An image by the best builder an engine has, with this machine's registry logins.
+
+The logins are read anew for each build, so that a `docker login` takes effect at once. No log line
+and no reason of a failure carries one.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from jobs.adapters.buildkit.client import BuildKit, NoSessionError
+from jobs.adapters.buildkit.limits import limit_reached
+from jobs.adapters.buildkit.transport import Address
+from jobs.adapters.cgroups import ControlGroup
+from jobs.adapters.docker.classic_build import ClassicBuilder
+from jobs.adapters.docker.logins import LARGEST_CONFIG, Login, Logins, parse_logins
+from jobs.adapters.docker.ping import OLDEST_WITH_BUILD_GROUPS
+from jobs.adapters.ports import LogLine, Tree
+from jobs.errors import BuildError, ConfigurationError, DockerError
+from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import seal_of
+from jobs.rules.redaction import Redactor
+from jobs.rules.stopping import StopSignal
+
+OLDEST_WITH_SESSIONS = (1, 39)  # of the Engine API
+LAST_LINES = 40  # of a build that failed: tools say more after they have said why
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds images on one engine.
+
+    Attributes:
+        api_version: the version of the Engine API that was agreed on.
+        config: the docker command line's configuration, with its logins; None: there is none.
+    """
+
+    address: Address
+    api_version: str
+    config: Path | None = None
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str | None:
+        """Build an image and give its id; None when the engine tells nothing but the tag.
+
+        Raises:
+            BuildError: the build failed or took longer than its deadline.
+            DockerError: the engine failed.
+        """
+        logins = read_logins(self.config, log)
+        passwords = [password for _, password in logins.by_key().values()]
+        # The builder names the image that it makes: only its own app may know the whole tag.
+        redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
+
+        last: deque[str] = deque(maxlen=LAST_LINES)
+
+        def say(line: str) -> None:
+            last.append(line)
+            log(redact(line))
+
+        def find_login(host: str) -> Login | None:
+            found = logins.find(host)
+            if found.problem:
+                say(f"the login for {host} {found.problem}")
+            return found.login
+
+        with _redacted(redact):
+            if self._is_from(OLDEST_WITH_SESSIONS):
+                with suppress(NoSessionError), self._limits_told(spec, last):
+                    kit = BuildKit(
+                        self.address,
+                        self.api_version,
+                        spec.secrets,
+                        find_login,
+                        in_cgroup=self._is_from(OLDEST_WITH_BUILD_GROUPS),
+                    )
+                    return kit.build(spec, tree, log=say, stop=stop)
+            older = ClassicBuilder(self.address, self.api_version, logins.by_key())
+            older.build(spec, tree, log=say, stop=stop)
+        return None
+
+    @contextmanager
+    def _limits_told(self, spec: BuildSpec, last: Iterable[str]) -> Iterator[None]:
+        """Have a build that fails say so when it has run into a limit."""
+        runs_in_it = spec.is_shared_cgroup or self._is_from(OLDEST_WITH_BUILD_GROUPS)
+        if not spec.cgroup or not runs_in_it:
+            yield
+            return
+        group = ControlGroup(spec.cgroup)
+        before = group.killed()
+        try:
+            yield
+        except BuildError as exc:
+            used_up = group.memory_was_used_up(before)
+            told = limit_reached(str(exc), last, spec.limits, memory_was_used_up=used_up)
+            if not told:
+                raise
+            raise BuildError(f"{exc}; {told}") from exc
+
+    def _is_from(self, version: tuple[int, int]) -> bool:
+        return tuple(map(int, self.api_version.split("."))) >= version
+
+
+def read_logins(config: Path | None, log: LogLine) -> Logins:
+    """Read the logins; there are none, and the log says why, when the file cannot be used."""
+    try:
+        if config is None or not config.exists():
+            return Logins()
+        with config.open("rb") as file:
+            content = file.read(LARGEST_CONFIG + 1)
+        return parse_logins(content)
+    except OSError as exc:
+        log(f"no registry logins: {config} cannot be read ({exc.strerror})")
+    except ConfigurationError as exc:
+        log(f"no registry logins: {config} cannot be used, {exc}")
+    return Logins()
+
+
+@contextmanager
+def _redacted(redact: Redactor) -> Iterator[None]:
+    try:
+        yield
+    except (BuildError, DockerError) as exc:
+        told = str(exc)
+        if redact(told) == told:
+            raise
+        raise type(exc)(redact(told)) from None

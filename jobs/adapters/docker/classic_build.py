@@ -1,0 +1,201 @@
+"""A build by the engine's older builder, for engines that have no BuildKit sessions.
+
+The whole context goes out as a tar, made on the way from the tree: it is never on disk or in memory
+as a whole. There are no build secrets, no cache mounts, and unchanged files are sent again.
+
+Source: https://docs.docker.com/reference/api/engine/version/v1.41/ "Build an image" (read
+2026-11-23), and observation of Docker Engine 20.10.
+"""
+
+import base64
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from jobs.adapters.buildkit.context import Context, Filters, Node
+from jobs.adapters.buildkit.effort import never
+from jobs.adapters.buildkit.failures import build_failure
+from jobs.adapters.buildkit.progress import Lines
+from jobs.adapters.buildkit.running import aside, run_until_stopped
+from jobs.adapters.buildkit.trace import Vertex
+from jobs.adapters.buildkit.transport import Address, connected, json_lines, read_refusal
+from jobs.adapters.docker.logins import Login
+from jobs.adapters.ports import LogLine, Tree
+from jobs.errors import BuildError, KeystoneError
+from jobs.rules.container_values import BuildSpec, Limits
+from jobs.rules.stopping import StopSignal
+from jobs.rules.text import plain
+
+BAD_REQUEST = 400
+PERIOD_US = 100_000  # over which a share of the processors is measured
+LACKS = (
+    "this engine has no BuildKit sessions, so its older builder is used: "
+    "no build secrets, no cache mounts, and every file is sent every time"
+)
+NO_SECRETS = (
+    "the app has build secrets, and this engine has no BuildKit to give them to the build; "
+    "use a Docker Engine from 18.09 on, or take the secrets away"
+)
+IGNORE_FILE = ".dockerignore"
+_SPECIAL = re.compile(r"([*?\[\\])")
+_STEP = re.compile(r"step \d+/\d+ ?: (.*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ClassicBuilder:
+    """The older builder of one engine.
+
+    Attributes:
+        api_version: the version of the Engine API that was agreed on.
+        logins: user and password, by the names that the docker command line keeps them under.
+    """
+
+    address: Address
+    api_version: str
+    logins: Mapping[str, Login] = field(default_factory=dict)
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> None:
+        """Build an image of the tree, which then has the spec's tag.
+
+        Raises:
+            BuildError: the build failed, took longer than its deadline, or needs build secrets.
+            DockerError: the engine failed.
+        """
+        log(LACKS)
+        if spec.secrets:
+            raise BuildError(NO_SECRETS)
+        context = Context(tree)
+        context.ensure_dockerfile(spec.dockerfile)
+        build = self._build(spec, context, log)
+        run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
+
+    async def _build(self, spec: BuildSpec, context: Context, log: LogLine) -> None:
+        headers: dict[str, str | list[str]] = {
+            "Content-Type": "application/x-tar",
+            "Transfer-Encoding": "chunked",
+            "X-Registry-Config": registry_config(self.logins),
+        }
+        target = f"/v{self.api_version}/build?{urlencode(_query(spec))}"
+        files = await aside(lambda given_up: sent_files(context, spec.dockerfile, given_up))
+        body = tar_of(files, context)
+        async with connected(self.address) as connection:
+            answer = await connection.request(target, headers, body)
+            if answer.status == BAD_REQUEST:
+                reason = await read_refusal(connection.reader, answer)
+                raise build_failure(reason, None)
+            output = _Output(log)
+            async for message in json_lines(connection.reader, answer):
+                output.take(message)
+        output.end()
+
+
+def _query(spec: BuildSpec) -> dict[str, str]:
+    return {
+        "t": spec.tag,
+        "dockerfile": spec.dockerfile,
+        "labels": json.dumps(dict(spec.labels)),
+        "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
+        "target": spec.target or "",
+        **_limits(spec.limits),
+        # Without both, the containers that steps run in are left behind.
+        "rm": "1",
+        "forcerm": "1",
+    }
+
+
+def _limits(limits: Limits) -> dict[str, str]:
+    """Give the limits that this builder knows, each for a container of a step."""
+    told: dict[str, int] = {}
+    if limits.memory is not None:
+        told |= {"memory": limits.memory, "memswap": limits.memory}
+    if limits.cpus is not None:
+        told |= {"cpuperiod": PERIOD_US, "cpuquota": round(limits.cpus * PERIOD_US)}
+    return {name: str(value) for name, value in told.items()}
+
+
+def registry_config(logins: Mapping[str, Login]) -> str:
+    """Give the header that hands registry logins to the engine."""
+    told = {
+        key: {"username": user, "password": password.get_secret_value(), "serveraddress": key}
+        for key, (user, password) in logins.items()
+    }
+    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
+
+
+def sent_files(
+    context: Context, dockerfile: str, given_up: Callable[[], bool] = never
+) -> list[Node]:
+    """Give what goes into the tar: all that .dockerignore lets through, and the Dockerfile.
+
+    Raises:
+        BuildError: a pattern of .dockerignore cannot be used.
+    """
+    content = context.text(f"{dockerfile}{IGNORE_FILE}") or context.text(IGNORE_FILE)
+    lines = content.removeprefix("\ufeff").splitlines()
+    patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+    # The engine reads both, and then leaves out of the image what the patterns say.
+    kept = ("!" + _SPECIAL.sub(r"\\\1", path) for path in (dockerfile, IGNORE_FILE))
+    return context.select(Filters(exclude=(*patterns, *kept)), given_up)
+
+
+def tar_of(nodes: Iterable[Node], context: Context) -> Iterator[bytes]:
+    """Give a tar of these files in pieces; as GNU writes it, which every engine reads."""
+    for node in nodes:
+        info = _described(node)
+        yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+        if node.entry is not None and info.isreg():
+            yield from context.read(node.entry)
+            yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+def _described(node: Node) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(node.path)
+    info.mode = node.permissions
+    if node.entry is None:
+        info.type = tarfile.DIRTYPE
+    elif node.is_link:
+        info.type, info.linkname = tarfile.SYMTYPE, node.target
+    else:
+        info.size, info.mtime = node.entry.size, node.entry.changed_ns // 10**9
+    return info
+
+
+class _Output:
+    """Tells a log what the engine says of a build, and remembers which step it is at."""
+
+    def __init__(self, log: LogLine) -> None:
+        self._log = log
+        self._lines = Lines()
+        self._step = ""
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        match message:
+            case {"error": str(reason)}:
+                self.end()
+                raise self._failure(reason, message.get("errorDetail"))
+            case {"stream": str(text)}:
+                self._say(self._lines.feed(text.encode(errors="replace")))
+            case {"status": str(status)} if not message.get("progressDetail"):
+                self._log(f"{message.get('id', '')} {status}".strip())
+
+    def end(self) -> None:
+        self._say(self._lines.end())
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if found := _STEP.match(line):
+                self._step = found[1].strip()
+            # So would a line of the newer builder begin, and this one only repeats what steps say.
+            self._log(f"| {line}" if plain(line).startswith("#") else line)
+
+    def _failure(self, reason: str, detail: object) -> KeystoneError:
+        if not self._step:
+            return build_failure(reason, None)
+        code = detail.get("code") if isinstance(detail, dict) else None
+        told = f"exit code: {code}" if code else reason
+        return build_failure(reason, Vertex("", self._step, error=told))

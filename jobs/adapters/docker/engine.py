@@ -1,0 +1,378 @@
+"""The Docker Engine: the only file that imports the docker SDK.
+
+Only what has both the labels and the name that this Keystone gives is listed, changed or removed;
+for whoever asks, the rest is not there. Callers remove only what is on record besides. Images are
+built by `jobs.adapters.docker.builds`.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.models.containers import Container as DockerContainer
+from docker.models.images import Image as DockerImage
+from docker.transport import UnixHTTPAdapter
+from docker.types import LogConfig
+
+from jobs.adapters.docker import values
+from jobs.adapters.docker.address import engine_address
+from jobs.adapters.docker.builds import Builder
+from jobs.adapters.docker.failures import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    Tolerated,
+    start_errors,
+    translated,
+)
+from jobs.adapters.docker.logins import config_path
+from jobs.adapters.docker.networks import Networks
+from jobs.adapters.ports import LogLine, Tree
+from jobs.errors import DockerError
+from jobs.rules.container_values import (
+    BuildSpec,
+    Container,
+    ContainerSpec,
+    Image,
+    OutputLine,
+    Usage,
+)
+from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.rules.stopping import StopSignal
+from jobs.states import ContainerState, Restart
+
+TIMEOUT_S = 60
+MOST_ADDRESS_TRIES = 3
+MOST_OUTPUT_LINES = 5000
+# What the engine calls what may change the state of a container.
+CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"]
+LATE_S = 3.0
+REMOVAL_DEADLINE_S = 20
+REMOVAL_POLL_S = 0.1
+ALREADY_COUNTING = "a disk usage operation is already running"
+ASK_AGAIN_S = 0.2
+
+
+class DockerEngine:
+    """The Docker Engine as `jobs.adapters.ports.Engine` describes it."""
+
+    def __init__(
+        self,
+        client: docker.DockerClient | None,
+        identity: str,
+        *,
+        config: Path | None = None,
+        timeout_s: int = TIMEOUT_S,
+    ) -> None:
+        """Prepare to speak to an engine; without a client, to connect at the first call.
+
+        Args:
+            config: of the docker command line; the registry logins in it are used for builds.
+        """
+        self._connected = client
+        self._identity = identity
+        self._config = config
+        self._timeout_s = timeout_s
+        self._disk_root: Path | None = None
+
+    @classmethod
+    def from_environment(cls, identity: str, *, timeout_s: int = TIMEOUT_S) -> "DockerEngine":
+        """Give the engine of this machine, or the one DOCKER_HOST names, whether it is up or not.
+
+        Whoever starts while the engine is down goes on, and fails at what needs it.
+        """
+        return cls(None, identity, config=config_path(os.environ), timeout_s=timeout_s)
+
+    @property
+    def _client(self) -> docker.DockerClient:
+        if self._connected is None:
+            with translated():
+                self._connected = docker.from_env(timeout=self._timeout_s)
+        return self._connected
+
+    @property
+    def _networks(self) -> Networks:
+        return Networks(self._client, self._identity)
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        if self._connected is not None:
+            self._connected.close()
+
+    def version(self) -> str:
+        """Give the engine's version."""
+        with translated():
+            return str(self._client.version()["Version"])
+
+    def components(self) -> dict[str, str]:
+        """Give the versions of what the engine consists of, by name: "Engine", "runc" and so on."""
+        with translated():
+            found = self._client.version().get("Components") or []
+        return {str(each.get("Name")): str(each.get("Version")) for each in found}
+
+    # --- Images ------------------------------------------------------------------------------
+
+    def image_id(self, tag: str) -> str | None:
+        """Give the id of our image with that tag (or id), or None when there is none."""
+        with translated():
+            image = self._find_image(tag)
+            return None if image is None else image.id
+
+    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+        """Build an image that carries our label; its output goes to `log`, in this thread."""
+        api = self._client.api
+        builder = Builder(engine_address(api), api.api_version, self._config)
+        ours = replace(spec, labels=self._labelled(spec.labels))
+        image_id = builder.build(ours, tree, log=log, stop=stop) or self.image_id(spec.tag)
+        if image_id is None:
+            raise DockerError("the Docker Engine has built no image, and does not say why")
+        return image_id
+
+    def images(self) -> list[Image]:
+        """List every image that has a tag of this Keystone, or our label and no tag at all."""
+        with translated():
+            found = self._client.api.images(filters=self._ours)
+        read = (values.read_image(each, self._identity) for each in found)
+        return [image for image in read if image is not None]
+
+    def remove_image(self, reference: str) -> None:
+        """Remove one tag of ours, or by its id an image without any tag, unless it is used."""
+        with translated(), Tolerated(NOT_FOUND, CONFLICT):
+            found = self._find_image(reference)
+            if found is not None and (tagged_app(self._identity, reference) or not found.tags):
+                self._client.images.remove(reference, force=False)
+
+    # --- Disk --------------------------------------------------------------------------------
+
+    def free_disk(self) -> int | None:
+        """Give the bytes free where the engine keeps images; None when it is another machine's."""
+        if not isinstance(self._client.api.get_adapter(self._client.api.base_url), UnixHTTPAdapter):
+            return None
+        if self._disk_root is None:
+            with translated():
+                # Slow: the engine counts everything it has. Where it keeps images does not change.
+                self._disk_root = Path(str(self._client.info()["DockerRootDir"]))
+        return shutil.disk_usage(self._disk_root).free if self._disk_root.is_dir() else None
+
+    def usage(self) -> Usage:
+        """Tell what is kept on the engine's disk."""
+        deadline = time.monotonic() + self._timeout_s
+        with translated():
+            while True:
+                try:
+                    return values.read_usage(self._client.df(), self._identity)
+                except APIError as exc:
+                    # It counts for one who asks at a time, and refuses the others.
+                    if ALREADY_COUNTING not in str(exc) or time.monotonic() > deadline:
+                        raise
+                time.sleep(ASK_AGAIN_S)
+
+    def trim_build_cache(self, keep_bytes: int) -> int:
+        """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
+        with translated():
+            freed = self._client.api.prune_builds(keep_storage=keep_bytes, all=True)
+        return int(freed["SpaceReclaimed"])
+
+    # --- Networks ----------------------------------------------------------------------------
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make the app's own network, unless it is there."""
+        with translated():
+            self._networks.ensure(name, self._labelled(labels))
+
+    def networks(self) -> list[Mapping[str, str]]:
+        """List every network of this Keystone by its labels."""
+        with translated():
+            return self._networks.every()
+
+    def remove_network(self, name: str) -> None:
+        """Remove an app's network, unless a container that is not ours is on it."""
+        with translated():
+            self._networks.remove(name)
+
+    # --- Containers --------------------------------------------------------------------------
+
+    def start(self, spec: ContainerSpec) -> Container:
+        """Create and start a container that is not restarted when it ends."""
+        with translated():
+            self._make_volumes(spec)
+            for address in islice(self._networks.free_addresses(spec.network), MOST_ADDRESS_TRIES):
+                # Forbidden: somebody took the address in the meantime.
+                with Tolerated(FORBIDDEN):
+                    return self._start_at(spec, address)
+        raise DockerError(f"the network {spec.network} has no address left for a container")
+
+    def inspect(self, container_id: str) -> Container:
+        """Describe a container."""
+        with translated():
+            found = self._find_container(container_id)
+        if found is None:
+            return Container(id=container_id, state=ContainerState.MISSING)
+        return values.read_container(found.attrs)
+
+    def changes(self, *, within_s: float) -> Iterator[str]:
+        """Give the id of a container of ours each time something happens to it, for a while."""
+        filters = {"label": [self._ours["label"]], "type": ["container"], "event": CHANGES}
+        begun = time.time()
+        wanted = {
+            # Without it the engine would begin with all that it remembers.
+            "since": f"{begun:.3f}",
+            "until": f"{begun + within_s:.3f}",
+            "filters": json.dumps(filters),
+        }
+        api = self._client.api
+        url = f"{api.base_url}/v{api.api_version}/events"
+        # Not `api.events`, which would wait for ever for an engine that hangs.
+        patience = within_s + LATE_S
+        with translated(), api.get(url, params=wanted, stream=True, timeout=patience) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines(chunk_size=None):
+                actor = json.loads(line)["Actor"]
+                # The engine puts labels and name side by side.
+                told = actor["Attributes"]
+                if owns_container(self._identity, told.get("name", ""), told):
+                    yield str(actor["ID"])
+
+    def containers(self) -> list[Container]:
+        """List every container of this Keystone, stopped ones too."""
+        with translated():
+            found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
+        return [values.read_container(each.attrs) for each in found if self._owns(each)]
+
+    def output(self, container_id: str, *, tail: int) -> list[str]:
+        """Give the last lines the container wrote, oldest first, at most 5000."""
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
+        with translated(), Tolerated(NOT_FOUND):
+            if most and (found := self._find_container(container_id)):
+                return values.read_lines(found.logs(tail=most), most=most)
+        return []
+
+    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines a container wrote with their times, at most 5000."""
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
+        with translated(), Tolerated(NOT_FOUND):
+            if most and (found := self._find_container(container_id)):
+                since = values.whole_seconds(after)
+                output = found.logs(tail=most, timestamps=True, since=since)
+                lines = values.read_timed_lines(output, most=most)
+                return [line for line in lines if line.at > after]
+        return []
+
+    def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
+        """Have the engine restart the container as the app wants it, now if it has ended."""
+        with translated(), Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                self._set_restart(found, restart)
+                if values.is_to_run(found.attrs, restart):
+                    found.start()
+
+    def stop(self, container_id: str, *, grace_s: int) -> None:
+        """End and remove a container; its volumes stay."""
+        with translated(), Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                self._end(found, grace_s)
+                self._remove(found)
+
+    def halt(self, container_id: str, *, grace_s: int) -> None:
+        """End a container and keep it."""
+        with translated(), Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                self._end(found, grace_s)
+
+    def start_again(self, container_id: str) -> Container | None:
+        """Start a container that was halted; it keeps its address."""
+        with translated(), Tolerated(NOT_FOUND):
+            if found := self._find_container(container_id):
+                with start_errors():
+                    found.start()
+                found.reload()
+                return values.read_container(found.attrs)
+        return None
+
+    # --- Only what is ours -------------------------------------------------------------------
+
+    @property
+    def _ours(self) -> dict[str, Any]:
+        return {"label": f"{IDENTITY_LABEL}={self._identity}"}
+
+    def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
+        return {**labels, IDENTITY_LABEL: self._identity}
+
+    def _find_container(self, name: str) -> DockerContainer | None:
+        with Tolerated(NOT_FOUND):
+            found = self._client.containers.get(name)
+            return found if self._owns(found) else None
+        return None
+
+    def _owns(self, container: DockerContainer) -> bool:
+        return owns_container(self._identity, str(container.name), container.labels)
+
+    def _find_image(self, reference: str) -> DockerImage | None:
+        with Tolerated(NOT_FOUND):
+            found = self._client.images.get(reference)
+            return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
+        return None
+
+    # --- Steps of the above ------------------------------------------------------------------
+
+    def _make_volumes(self, spec: ContainerSpec) -> None:
+        # Making one that is there already gives that one back, with its contents.
+        for name in spec.volumes.values():
+            self._client.volumes.create(name, labels=self._labelled(spec.labels))
+
+    def _start_at(self, spec: ContainerSpec, address: str) -> Container:
+        with start_errors():
+            container = self._create(spec, address)
+            with ExitStack() as undo:
+                undo.callback(self._remove, container)
+                container.start()
+                container.reload()
+                undo.pop_all()
+        return values.read_container(container.attrs)
+
+    def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
+        endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
+        return self._client.containers.create(
+            spec.image,
+            None if spec.command is None else list(spec.command),
+            name=spec.name,
+            environment=values.environment(spec),
+            labels=self._labelled(spec.labels),
+            stop_signal=spec.stop_signal,
+            network=spec.network,
+            networking_config={spec.network: endpoint},
+            log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
+            **values.host_options(spec),
+        )
+
+    def _end(self, container: DockerContainer, grace_s: int) -> None:
+        # Conflict: it is being removed already.
+        with Tolerated(CONFLICT):
+            # An engine that restarts in the meantime must not start it again.
+            self._set_restart(container, Restart.NEVER)
+            container.stop(timeout=grace_s)
+
+    def _set_restart(self, container: DockerContainer, restart: Restart) -> None:
+        # Not found: Podman knows no such call. A container that is gone shows at the next call.
+        with Tolerated(NOT_FOUND):
+            container.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
+
+    def _remove(self, container: DockerContainer) -> None:
+        # Conflict: it is being removed already, so that is waited for.
+        with Tolerated(NOT_FOUND, CONFLICT):
+            # Its unnamed volumes with it: only this container knows of them. Named ones stay.
+            container.remove(v=True, force=True)
+        deadline = time.monotonic() + REMOVAL_DEADLINE_S
+        while self._find_container(str(container.id)) is not None:
+            if time.monotonic() > deadline:
+                raise DockerError(f"the container {container.name} could not be removed")
+            time.sleep(REMOVAL_POLL_S)

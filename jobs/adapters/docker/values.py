@@ -1,0 +1,220 @@
+"""What the Docker Engine's JSON means, and what it is told; values only. Pure."""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
+from jobs.errors import StartError
+from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine, Usage
+from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.rules.reasons import LONGEST_QUOTED, quoted
+from jobs.states import Capabilities, ContainerState, Restart
+from jobs.system.out_of_memory import FIRST
+
+# What programs that begin as root need to prepare their files and then change their user.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses numbers
+# Docker's own address pools are used up after 30 networks; a /28 carries 13 containers.
+NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
+NETWORK_PREFIX = 28
+MOST_SUBNET_TRIES = 256
+PODMANS = "localhost/"  # before the tags of all images that Podman has built
+HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
+
+_EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
+
+
+def read_container(attributes: Mapping[str, Any]) -> Container:
+    """Turn the engine's description of a container into ours."""
+    state = attributes["State"]
+    kind = _state(state)
+    return Container(
+        id=attributes["Id"],
+        state=kind,
+        name=attributes["Name"].lstrip("/"),
+        ip=next(_addresses(attributes), ""),
+        labels=attributes["Config"]["Labels"] or {},
+        exit_code=None if kind is ContainerState.RUNNING else state["ExitCode"],
+        out_of_memory=state["OOMKilled"],
+        restarts=attributes["RestartCount"],
+        started_at=state["StartedAt"],
+        health=state.get("Health", {}).get("Status"),
+        first_health_s=_first_health(attributes["Config"]),
+        restart=attributes["HostConfig"]["RestartPolicy"]["Name"],
+    )
+
+
+def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
+    """Turn an entry of the engine's list of images into ours; None when it is somebody else's.
+
+    One that has other tags only is: whoever gave them wants it.
+    """
+    named = (tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>")
+    tags = [tag.removeprefix(PODMANS) for tag in named]
+    ours = tuple(tag for tag in tags if tagged_app(identity, tag))
+    if tags and not ours:
+        return None
+    return Image(attributes["Id"], ours, attributes["Labels"] or {})
+
+
+def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
+    """Turn the engine's account of its disk into ours."""
+    images = [each for each in found["Images"] or [] if _is_our_image(each, identity)]
+    containers = [each for each in found["Containers"] or [] if _is_our_container(each, identity)]
+    # What is shared with an image is counted there.
+    cache = [each for each in found["BuildCache"] or [] if not each["Shared"]]
+    return Usage(
+        images=len(images),
+        image_bytes=sum(each["Size"] for each in images),
+        containers=len(containers),
+        cache_bytes=sum(each["Size"] for each in cache),
+    )
+
+
+def address_on(attributes: Mapping[str, Any], network: str) -> str:
+    """Give the address a container has, or will have again, on a network; "" when none."""
+    endpoint = attributes["NetworkSettings"]["Networks"].get(network)
+    return _address(endpoint) if endpoint else ""
+
+
+def host_options(spec: ContainerSpec) -> dict[str, Any]:
+    """Give the limits and precautions every container of ours has.
+
+    The engine does not restart it: a release that dies must be seen to be dead.
+    """
+    memory = f"{spec.memory_mb}m"
+    limits = {"mem_limit": memory, "memswap_limit": memory, "pids_limit": spec.pids}
+    if spec.cpus is not None:
+        limits["nano_cpus"] = round(spec.cpus * 10**9)
+    return {
+        **limits,
+        # Before Keystone and the engine, without which none would come back.
+        "oom_score_adj": FIRST,
+        "cap_drop": ["ALL"],
+        "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
+        "security_opt": [] if spec.new_privileges else ["no-new-privileges"],
+        # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
+        "init": spec.init,
+        "restart_policy": {"Name": "no"},
+        # Named volumes only: a path of the host can never be meant.
+        "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],
+    }
+
+
+def environment(spec: ContainerSpec) -> dict[str, str]:
+    """Give the variables of a container in clear; PORT is always the one that is probed.
+
+    Raises:
+        StartError: a name cannot be one; no value is quoted.
+    """
+    for name in spec.environment:
+        # The engine would refuse it too, but with the value in its answer.
+        if not name or "=" in name:
+            raise StartError(f"{name!r} cannot be the name of an environment variable")
+    given = {name: value.get_secret_value() for name, value in spec.environment.items()}
+    return {**given, "PORT": str(spec.port)}
+
+
+def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:
+    """Whether a container has ended that the engine, with this policy, would have restarted."""
+    state = attributes["State"]
+    if state["Status"] != "exited" or restart is Restart.NEVER:
+        return False
+    return restart is Restart.ALWAYS or state["ExitCode"] != 0
+
+
+def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
+    """Give the subnets to try for a network, the same ones for the same name."""
+    size = 2 ** (NETWORKS.max_prefixlen - NETWORK_PREFIX)
+    places = NETWORKS.num_addresses // size
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    for offset in range(MOST_SUBNET_TRIES):
+        start = NETWORKS[(first + offset) % places * size]
+        yield ipaddress.IPv4Network((start, NETWORK_PREFIX))
+
+
+def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Iterator[str]:
+    """Give the addresses of a subnet that nobody has; the first one is the gateway's."""
+    _gateway, *hosts = subnet.hosts()
+    return (str(host) for host in hosts if str(host) not in taken)
+
+
+def read_lines(output: bytes, *, most: int) -> list[str]:
+    """Give the last lines of a container's output, each cut to a bounded length."""
+    lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line[:LONGEST_QUOTED] for line in lines[-most:]]
+
+
+def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:
+    """Give the last lines of an output in which each line begins with its time."""
+    pairs = (line.partition(" ") for line in read_lines(output, most=most))
+    return [OutputLine(at, text) for at, _, text in pairs]
+
+
+def whole_seconds(moment: str) -> int | None:
+    """Give the second a time of the engine's is in, since 1970; None when there is no time."""
+    if not moment:
+        return None
+    return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
+
+
+def is_apps_fault(explanation: str) -> bool:
+    """Whether a container could not be started because of what is in its image.
+
+    The engine answers as it does to failures of its own: only the words tell them apart.
+    """
+    return explanation.startswith(("unable to find user ", "unable to find group "))
+
+
+def refusal(explanation: str) -> str:
+    """Say in a sentence what the engine has refused to do, or was unable to."""
+    return DISK_FULL if NO_SPACE in explanation else f"the Docker Engine refused: {explanation}"
+
+
+def start_reason(explanation: str) -> str:
+    """Give what matters of what the engine says when a container cannot be started.
+
+    It is not cut here: it may quote the app's command, and the secrets in that are masked later.
+    """
+    found = _EXEC.search(explanation.strip())
+    reason = f"cannot run {found[1]}" if found else explanation
+    return quoted(reason)
+
+
+def _is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
+    image = read_image(attributes, identity)
+    return image is not None and image.labels.get(IDENTITY_LABEL) == identity and bool(image.tags)
+
+
+def _is_our_container(attributes: Mapping[str, Any], identity: str) -> bool:
+    labels = attributes["Labels"] or {}
+    names = (name.lstrip("/") for name in attributes["Names"])
+    return any(owns_container(identity, name, labels) for name in names)
+
+
+def _state(state: Mapping[str, Any]) -> ContainerState:
+    # A container that waits for its next restart is called both running and restarting.
+    if state["Restarting"]:
+        return ContainerState.RESTARTING
+    return ContainerState.RUNNING if state["Running"] else ContainerState.EXITED
+
+
+def _first_health(config: Mapping[str, Any]) -> float:
+    nanoseconds = (config.get("Healthcheck") or {}).get("Interval", 0)
+    return nanoseconds / 10**9 or HEALTHCHECK_INTERVAL_S
+
+
+def _addresses(attributes: Mapping[str, Any]) -> Iterator[str]:
+    return filter(None, map(_address, attributes["NetworkSettings"]["Networks"].values()))
+
+
+def _address(endpoint: Mapping[str, Any]) -> str:
+    """Give an endpoint's address; a stopped container has only the one it was promised."""
+    promised = (endpoint.get("IPAMConfig") or {}).get("IPv4Address", "")
+    return str(endpoint.get("IPAddress") or promised)

@@ -1,0 +1,103 @@
+"""Reading what git prints: refs, commits, trees. Pure; everything read here is hostile."""
+
+import hashlib
+import re
+
+from jobs.adapters.git.commands import SHA
+from jobs.errors import CheckoutError, GitError
+from jobs.rules.repository_values import Commit, TreeEntry
+from jobs.rules.text import several_lines, shown_name
+
+MOST_ENTRIES = 200_000
+LONGEST_MESSAGE = 2000
+LONGEST_AUTHOR = 200
+LONGEST_PATH = 200  # that an error quotes
+LINK = 0o120000
+EXECUTABLE = 0o100755
+PLAIN = 0o100644
+
+_AUTHOR = re.compile(rb"^author (.*?) ?<[^<>\n]*>", re.MULTILINE)
+_ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", re.DOTALL)
+
+
+def parse_remote_refs(output: bytes, ref: str) -> str | None:
+    """Find the commit of exactly this ref in the answer of `git ls-remote`.
+
+    Of an annotated tag the answer has two lines; the one that ends in `^{}` names the commit.
+    """
+    found: dict[bytes, str] = {}
+    for line in output.splitlines():
+        sha, tab, name = line.partition(b"\t")
+        if tab and SHA.fullmatch(sha.decode("ascii", "replace")):
+            found[name] = sha.decode("ascii")
+    wanted = ref.encode()
+    return found.get(wanted + b"^{}") or found.get(wanted)
+
+
+def object_name(content: bytes, object_format: str) -> str:
+    """Give the SHA of a whole commit: git names what it keeps by a hash of it."""
+    whole = b"commit %d\0%b" % (len(content), content)
+    return hashlib.new(object_format, whole, usedforsecurity=False).hexdigest()
+
+
+def parse_commit(sha: str, content: bytes) -> Commit:
+    """Read a commit as git stores it, which may have been cut off."""
+    head, _, message = content.partition(b"\n\n")
+    author = _AUTHOR.search(head)
+    return Commit(
+        sha=sha,
+        message=several_lines(message.decode("utf-8", "replace"))[:LONGEST_MESSAGE].strip(),
+        author=shown_name(author[1].decode("utf-8", "replace") if author else "")[:LONGEST_AUTHOR],
+    )
+
+
+def parse_tree(output: bytes) -> list[TreeEntry]:
+    """Read the answer of `git ls-tree -r -z -l`; submodules are left out.
+
+    Raises:
+        CheckoutError: more files than Keystone reads, or a name that no file can have.
+        GitError: that is not a listing.
+    """
+    lines = output.split(b"\0")
+    if lines.pop():
+        raise GitError("git's listing of the commit's files breaks off")
+    if len(lines) > MOST_ENTRIES:
+        raise too_many_files()
+    entries = (_parse_entry(line) for line in lines)
+    return sorted((entry for entry in entries if entry), key=lambda entry: entry.path)
+
+
+def too_many_files() -> CheckoutError:
+    """Give the error for a commit with more files than Keystone reads."""
+    return CheckoutError(f"the commit has more files than Keystone reads ({MOST_ENTRIES})")
+
+
+def _parse_entry(line: bytes) -> TreeEntry | None:
+    match = _ENTRY.fullmatch(line)
+    if match is None:
+        raise GitError("git's listing of the commit's files cannot be read")
+    mode, kind, blob, size, path = match.groups()
+    if kind == b"commit":
+        return None
+    return TreeEntry(
+        path=_path(path), mode=_mode(int(mode, 8)), size=int(size), blob=blob.decode("ascii")
+    )
+
+
+def _path(raw: bytes) -> str:
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        shown = shown_name(raw.decode("utf-8", "replace"))[:LONGEST_PATH]
+        raise CheckoutError(f"the file name {shown} is not UTF-8; rename the file") from None
+    if {"", ".", ".."} & set(path.split("/")):
+        raise CheckoutError(
+            f"the commit has a file with an unsafe name: {shown_name(path)[:LONGEST_PATH]}"
+        )
+    return path
+
+
+def _mode(mode: int) -> int:
+    if mode == LINK:
+        return LINK
+    return EXECUTABLE if mode & 0o100 else PLAIN  # old histories have 0o100664 too

@@ -1,0 +1,296 @@
+"""Repositories as bare mirrors, filled by git over HTTPS (implements `Source`).
+
+One mirror per repository holds exactly the commits that were asked for, each under a ref of its
+own, `refs/keystone/SHA`: a commit stays available for rollbacks when its branch was force-pushed,
+and the next fetch only transfers what changed. That ref, and not the object alone, says that a
+commit is there: git writes it last, when everything the commit needs has arrived.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from jobs.adapters.git import commands
+from jobs.adapters.git.commands import SHA
+from jobs.adapters.git.failures import SHOWN_COMPLAINT, Attempt, explain
+from jobs.adapters.git.parsing import (
+    LONGEST_PATH,
+    object_name,
+    parse_commit,
+    parse_remote_refs,
+    parse_tree,
+    too_many_files,
+)
+from jobs.adapters.git.process import Finished, run
+from jobs.adapters.git.times import dated
+from jobs.adapters.git.tree import open_tree
+from jobs.adapters.ports import Tree
+from jobs.errors import CheckoutError, GitError, StorageError
+from jobs.rules.redaction import Redactor
+from jobs.rules.repository_values import Commit, Remote
+from jobs.rules.stopping import StopSignal
+from jobs.rules.text import one_line, shown_name
+
+LOCK_POLL_S = 0.02
+LONGEST_LISTING = 64 * 1024 * 1024
+LONGEST_COMMIT = 256 * 1024
+# What belongs to a repository: its mirrors, finished or not, and their lock.
+KEPT_FILE = re.compile(r"([1-9][0-9]{0,18})(?:-sha(?:1|256)\.(?:git|new)|\.lock)")
+
+
+class GitSource:
+    """Implements `Source` with the git command line. May be used from several threads.
+
+    Args:
+        mirrors_dir: where the mirrors are kept; made when needed.
+        allowed_schemes: the URL schemes a repository may be fetched by.
+        timeout_s: how long one fetch, and the wait for another worker's, may take.
+    """
+
+    def __init__(
+        self, mirrors_dir: Path, *, allowed_schemes: tuple[str, ...], timeout_s: float = 120
+    ) -> None:
+        self._mirrors_dir = mirrors_dir.absolute()
+        self._allowed_schemes = allowed_schemes
+        self._timeout_s = timeout_s
+        self._read_last: tuple[Path, Commit] | None = None  # a kept ref, and its commit
+
+    def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
+        """Make a commit available in the mirror, and give its SHA.
+
+        The server is asked once; for a ref without a SHA twice, because `git fetch` takes
+        `refs/heads/refs/heads/x` for `refs/heads/x` when that is all there is.
+        """
+        wanted = _wanted(ref, sha) or self._newest(remote, ref, stop)
+        kept = self._kept(remote, wanted)
+        if kept is not None:
+            return kept.sha
+        commands.check_url(remote.url, self._allowed_schemes)
+        with _disk_errors(), self._locked(remote, stop):
+            # Another worker may have fetched it while this one waited.
+            kept = self._kept(remote, wanted)
+            return kept.sha if kept else self._fetch(remote, wanted, stop)
+
+    def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
+        """Ask the server which commit a full ref points to now."""
+        commands.check_url(remote.url, self._allowed_schemes)
+        if not commands.is_full_ref(ref):
+            return None
+        finished = self._network(remote, commands.list_remote(remote.url, ref), stop)
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, ref))
+        return parse_remote_refs(finished.output, ref)
+
+    def commit(self, remote: Remote, sha: str) -> Commit:
+        """Describe a commit that was fetched."""
+        kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
+        if kept is None or kept.sha != sha:
+            raise GitError(f"the commit {shown_name(sha)[:64]} has not been fetched")
+        return kept
+
+    @contextmanager
+    def tree(self, remote: Remote, sha: str, *, folder: str) -> Iterator[Tree]:
+        """Open the tree of a fetched commit below `folder`."""
+        clean = commands.clean_folder(folder)
+        self.commit(remote, sha)
+        mirror = self._mirror(remote, sha)
+        finished = run(
+            commands.list_tree(mirror, sha, clean),
+            commands.environment(),
+            most_output=LONGEST_LISTING,
+        )
+        if finished.cut:
+            raise too_many_files()
+        if finished.status != 0 and clean:
+            raise CheckoutError(f"the commit {sha[:7]} has no folder {clean}")
+        if finished.status != 0:
+            raise GitError(f"the mirror could not list the commit {sha}")
+        entries = dated(mirror, clean, parse_tree(finished.output))
+        with open_tree(mirror, entries) as tree:
+            yield tree
+
+    def kept(self) -> set[int]:
+        """Give the ids of the repositories of which something is kept on disk."""
+        with _disk_errors():
+            return {int(found[1]) for _, found in self._kept_files()}
+
+    def forget(self, repository_id: int) -> None:
+        """Remove all that is kept of a repository. One that is being fetched now stays."""
+        with _disk_errors(), self._lock_file(repository_id).open("wb") as file:
+            if not _try_lock(file):
+                return
+            for path, found in self._kept_files():
+                if int(found[1]) == repository_id and path.is_dir():
+                    shutil.rmtree(path)
+            # Last of all: as long as anything is left, the next try finds it.
+            self._lock_file(repository_id).unlink(missing_ok=True)
+
+    def _kept_files(self) -> list[tuple[Path, re.Match[str]]]:
+        paths = self._mirrors_dir.glob("*")
+        return [(path, found) for path in paths if (found := KEPT_FILE.fullmatch(path.name))]
+
+    def _lock_file(self, repository_id: int) -> Path:
+        return self._mirrors_dir / f"{repository_id}.lock"
+
+    def _newest(self, remote: Remote, ref: str, stop: StopSignal) -> str:
+        sha = self.head(remote, ref=ref, stop=stop)
+        if sha is None:
+            raise CheckoutError(_attempt(remote, ref).missing)
+        return sha
+
+    def _fetch(self, remote: Remote, sha: str, stop: StopSignal) -> str:
+        mirror = self._mirror(remote, sha)
+        _make_ready(mirror, commands.object_format(sha))
+        finished = self._network(remote, commands.fetch(mirror, remote.url, sha), stop)
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, sha))
+        return self._keep(remote, sha)
+
+    def _keep(self, remote: Remote, fetched: str) -> str:
+        """Give the commit behind what was fetched, kept under its own SHA too."""
+        commit, mirror = self._kept(remote, fetched), self._mirror(remote, fetched)
+        if commit is None:
+            repository = _attempt(remote, fetched).repository
+            raise CheckoutError(f"{fetched[:7]} of {repository} is not a commit")
+        if fetched != commit.sha:
+            finished = run(commands.keep_commit(mirror, commit.sha), commands.environment())
+            if finished.status != 0:
+                raise StorageError(f"the mirror {mirror} could not keep the commit {commit.sha}")
+        return commit.sha
+
+    def _network(self, remote: Remote, arguments: list[str], stop: StopSignal) -> Finished:
+        environment = commands.network_environment(remote, self._allowed_schemes)
+        return run(arguments, environment, stop=stop, timeout_s=self._timeout_s, has_helpers=True)
+
+    def _mirror(self, remote: Remote, sha: str) -> Path:
+        """Give the mirror a SHA belongs to: a repository has one for each length of SHA."""
+        return self._mirrors_dir / f"{remote.repository_id}-{commands.object_format(sha)}.git"
+
+    def _kept(self, remote: Remote, sha: str) -> Commit | None:
+        """Give the commit a SHA stands for when the mirror has it; a tag's, when it is a tag's."""
+        mirror = self._mirror(remote, sha)
+        # Nothing ever packs a mirror's refs: each is a file, and git need not be asked for none.
+        ref = mirror / commands.kept_ref(sha)
+        if not ref.is_file():
+            return None
+        last = self._read_last
+        if last is not None and last[0] == ref:
+            return last[1]
+        commit = _read(mirror, sha)
+        self._read_last = None if commit is None else (ref, commit)
+        return commit
+
+    @contextmanager
+    def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
+        """Be the only one that writes to the repository's mirrors, in whatever process."""
+        self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock_file(remote.repository_id).open("wb") as file:
+            deadline = time.monotonic() + self._timeout_s
+            while not _try_lock(file):
+                if time.monotonic() > deadline:
+                    raise GitError("another worker has been fetching this repository for too long")
+                stop.wait(LOCK_POLL_S)
+            yield
+
+
+def _wanted(ref: str, sha: str | None) -> str | None:
+    """Give the full SHA that is asked for; None when it is the newest commit of a full ref."""
+    wanted = sha or ref
+    if SHA.fullmatch(wanted.lower()):
+        return wanted.lower()
+    if commands.SHORT_SHA.fullmatch(wanted.lower()):
+        raise CheckoutError(f"{wanted} is not a whole commit SHA; give the full SHA")
+    if sha is not None or not commands.is_full_ref(wanted):
+        raise CheckoutError(
+            f"{shown_name(wanted)[:LONGEST_PATH]} is not a branch, a tag or a commit SHA"
+        )
+    return None
+
+
+def _attempt(remote: Remote, wanted: str) -> Attempt:
+    repository = shown_name(commands.repository_name(remote.url))
+    if SHA.fullmatch(wanted):
+        words = f"commit {wanted[:7]}"
+        missing = f"{words} is not in {repository} (it may have been force-pushed away)"
+    else:
+        words = f"the {_ref_in_words(shown_name(wanted))}"
+        missing = f"{words} does not exist in {repository}"
+    return Attempt(repository, words, missing, has_token=remote.token is not None)
+
+
+def _ref_in_words(ref: str) -> str:
+    for prefix, kind in (("refs/heads/", "branch"), ("refs/tags/", "tag")):
+        if ref.startswith(prefix):
+            return f"{kind} {ref.removeprefix(prefix)}"
+    return f"ref {ref}"
+
+
+def _complaint(finished: Finished, remote: Remote) -> str:
+    secrets = [] if remote.token is None else [remote.token]
+    return Redactor(secrets)(finished.complaint.decode("utf-8", "replace"))
+
+
+def _make_ready(mirror: Path, object_format: str) -> None:
+    """Have an empty mirror there, or clear what a killed fetch left. Needs the lock."""
+    if mirror.exists():
+        for leftover in _leftovers(mirror):
+            leftover.unlink(missing_ok=True)
+        return
+    # Made aside and renamed: a mirror that exists is a whole one.
+    draft = mirror.with_suffix(".new")
+    shutil.rmtree(draft, ignore_errors=True)
+    finished = run(commands.make_mirror(draft, object_format), commands.environment())
+    if finished.status != 0:
+        reason = one_line(finished.complaint.decode("utf-8", "replace"))[:SHOWN_COMPLAINT]
+        raise StorageError(f"the mirror {mirror} could not be made: {reason}")
+    draft.rename(mirror)
+
+
+def _leftovers(mirror: Path) -> Iterator[Path]:
+    yield from mirror.glob("*.lock")
+    yield from (mirror / "refs").rglob("*.lock")
+    yield from (mirror / "objects" / "pack").glob("tmp_*")
+
+
+def _read(mirror: Path, sha: str) -> Commit | None:
+    """Read the commit kept under a SHA; another one when that is an annotated tag's."""
+    arguments = commands.read_commit(mirror, sha)
+    finished = run(arguments, commands.environment(), most_output=LONGEST_COMMIT)
+    if finished.cut:
+        name = _resolve(mirror, sha)
+    elif finished.status == 0:
+        # What git would answer to `rev-parse`, without asking it.
+        name = object_name(finished.output, commands.object_format(sha))
+    else:
+        return None
+    return None if name is None else parse_commit(name, finished.output)
+
+
+def _resolve(mirror: Path, sha: str) -> str | None:
+    """Give the SHA of a commit that is too long to be read whole."""
+    finished = run(commands.resolve_commit(mirror, sha), commands.environment())
+    found = finished.output.decode("ascii", "replace").strip()
+    return found if finished.status == 0 and SHA.fullmatch(found) else None
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else "unknown"
+        raise StorageError(f"the repositories' mirrors cannot be written: {reason}") from exc

@@ -1,0 +1,160 @@
+"""The router's ways in: the apps' own ports, and the ports on which domains are served. Pure.
+
+All of them hold visitors to the same rules, so each is written by the same function. The rules
+stand in each frontend: HAProxy 2.6 follows `tcp-request` rules of a section of defaults only where
+the frontend has some of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.adapters.haproxy import requests, shares
+from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
+from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
+from jobs.adapters.haproxy.syntax import bind_address, refuse
+
+APPS, HTTP, HTTPS = "apps", "http_domains", "https_domains"
+STANDARD_HTTPS = 443
+
+_TLS = f"ssl crt-list {CERTIFICATE_LIST} strict-sni alpn h2,http/1.1 ssl-min-ver TLSv1.2"
+
+
+@dataclass(frozen=True)
+class DomainDoors:
+    """Where the router listens for domains; None: not by that scheme."""
+
+    bind: str
+    http: int | None = None
+    https: int | None = None
+
+    @property
+    def ways(self) -> list[str]:
+        """Name all frontends there are with these doors."""
+        return [APPS, *[HTTP] * (self.http is not None), *[HTTPS] * (self.https is not None)]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What visitors are held to.
+
+    Attributes:
+        places: how many connections the router may hold.
+        trusted: the proxies that are believed, and speak for many visitors.
+        dashboard: the dashboard's own host name, which no app's wildcard covers; empty: none.
+    """
+
+    places: int
+    trusted: Sequence[requests.Network] = ()
+    dashboard: str = ""
+
+    @property
+    def shares(self) -> Shares:
+        """Who may hold how many of the places."""
+        return Shares(self.places)
+
+    @property
+    def acls(self) -> str:
+        """The ACLs `trusted` and `own`, for any section."""
+        return requests.acls(self.trusted, OWN_SOURCE)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What one way in has of its own, besides the rules for all."""
+
+    name: str
+    binds: Sequence[str]
+    shares: str = ""  # rules about connections and HTTP/2
+    leads: str = ""  # rules that find the app
+
+
+def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> str:
+    """Give all frontends.
+
+    Args:
+        bind: the address of the apps' ports.
+        ports: the apps' ports, in ascending order.
+
+    Raises:
+        ConfigurationError: an address is none.
+    """
+    return "\n".join(_frontend(way, doors, policy) for way in _ways(bind, ports, doors, policy))
+
+
+def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> Iterator[_Way]:
+    yield _Way(
+        APPS,
+        [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
+        shares=shares.port_rules(policy.shares),
+        leads="    use_backend port_%[dst_port]\n",
+    )
+    lookup, to_app = _lookup(policy.dashboard), "    use_backend port_%[var(txn.port)]\n"
+    if doors.http is not None:
+        redirect = "" if doors.https is None else _redirect(doors.https)
+        yield _Way(HTTP, [_domain_bind(doors.bind, doors.http)], leads=lookup + redirect + to_app)
+    if doors.https is not None:
+        yield _Way(
+            HTTPS,
+            [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
+            shares=shares.stream_rules(policy.shares),
+            leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
+        )
+
+
+def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
+    return "".join(
+        (
+            f"frontend {way.name} from visitors\n",
+            *(f"    bind {bind}\n" for bind in way.binds),
+            policy.acls,
+            shares.connection_rules(policy.shares, doors.ways),
+            way.shares,
+            requests.request_rules(),
+            way.leads,
+        )
+    )
+
+
+def _runs(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Give the first and last of each unbroken run of ports."""
+    first = last = ports[0]
+    for port in ports[1:]:
+        if port != last + 1:
+            yield first, last
+            first = port
+        last = port
+    yield first, last
+
+
+def _domain_bind(bind: str, port: int) -> str:
+    return _bind(bind, str(port), setting="KEYSTONE_DOMAIN_BIND")
+
+
+def _bind(bind: str, ports: str, *, setting: str) -> str:
+    host = bind_address(bind, setting=setting)
+    return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
+
+
+def _lookup(dashboard: str) -> str:
+    """Give the rules that look a host up: by its name, then with `*` for its first label."""
+    not_ours = f" !{{ var(txn.host) -m str {dashboard} }}" if dashboard else ""
+    return (
+        refuse(400, requests.BAD_HOST, "unless is_named")
+        + "    http-request set-var(txn.host) var(txn.asked),host_only\n"
+        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS})\n"
+        f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS}) "
+        f"if !{{ var(txn.port) -m found }}{not_ours}\n"
+        + refuse(421, "No app here has this domain.", "unless { var(txn.port) -m found }")
+    )
+
+
+def _redirect(https_port: int) -> str:
+    """Give the rules that send visitors to HTTPS who are not on it, maybe by a proxy's word."""
+    port = "" if https_port == STANDARD_HTTPS else f":{https_port}"
+    return (
+        f"    http-request set-var(txn.tls) var(txn.host),map({CERTIFIED})\n"
+        f"    http-request set-var(txn.tls) var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) "
+        "unless { var(txn.tls) -m found }\n"
+        f"    http-request redirect code 308 location https://%[var(txn.host)]{port}%[pathq] "
+        "if { var(txn.tls) -m found } { path_beg / } !{ req.hdr(X-Forwarded-Proto) https }\n"
+    )

@@ -1,0 +1,160 @@
+"""The router's rules for requests: what of them reaches an app, and of its answer a browser. Pure.
+
+Every frontend has all of these rules.
+
+**Host** is refused unless it is `name[:port]`, and is passed on in the form that is looked up:
+lower case, no final dot. An app builds links and redirects from it.
+
+**Keystone's session cookies** would reach every app on the dashboard's host name, since cookies
+ignore ports. They are taken out of requests, and no app's answer can set one.
+
+**What proxies say of a visitor** (address, scheme, host and path) is believed of the proxies in
+`KEYSTONE_TRUSTED_PROXIES` alone, not even of other programs on this machine. Frameworks believe it
+of anybody: Rack and Rails X-Forwarded-*, Forwarded and Client-IP, Gin and chi X-Real-IP and
+True-Client-IP, request-ip and django-ipware nearly every name that ends with -IP, older versions of
+Symfony X-Original-URL and X-Rewrite-URL. `Proxy` is nobody's: CGI programs read it as HTTP_PROXY.
+
+**Header names** with anything but letters, digits and dashes are taken from everybody. CGI, WSGI,
+Rack and PHP write other characters as underscores, and so read X_Forwarded_For as X-Forwarded-For.
+
+**A connection stays HTTP.** CONNECT, and any upgrade but a WebSocket, would lead past these rules.
+`Connection` is written anew, since a header that it names is dropped by a proxy inside the app.
+
+Source: RFC 9110 sections 7.2 and 7.6.1, RFC 6265 section 5.4, RFC 3875 section 4.1.18 (read
+2026-11-30).
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from jobs.adapters.haproxy.syntax import HIGHEST_PORT, refuse
+from jobs.rules.domain_names import LONGEST_NAME
+from jobs.rules.naming import SESSION_COOKIE
+
+Network = IPv4Network | IPv6Network
+
+_NAME, _LITERAL = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", r"\[[0-9a-f:.]+\]"
+_AUTHORITY = rf"^({_NAME}|{_LITERAL})(:[1-9][0-9]{{0,4}})?$"
+_LONGEST_HOST = LONGEST_NAME + len(".:65535")
+BAD_HOST = "The Host header must be a name, with a port or without."
+
+_TOLD_BY_PROXIES = "|".join((
+    "(x-)?forwarded.*", ".*-ip", ".*client-?ip",
+    "x-original-(url|uri|host|proto|scheme|for|method)", "x-rewrite-ur[il]",
+    "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https",
+))  # fmt: skip
+
+# The prefix is one that browsers know, like __Host-.
+_OURS = rf"(__[a-z]+-)?{SESSION_COOKIE}"
+# Browsers send one Cookie header, and HAProxy joins those of HTTP/2.
+_MOST_COOKIE_LINES = 4
+
+# The proxies that seem to be somebody's own, and are not believed: `keystone doctor` names them.
+UNBELIEVED = "unbelieved_proxies"
+_LOCAL_NETWORKS = "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 ::1 fc00::/7"
+
+
+def tables() -> str:
+    """Give the table that request rules fill."""
+    return f"backend {UNBELIEVED}\n    stick-table type ipv6 size 20 expire 24h store conn_cur\n"
+
+
+def acls(trusted: Sequence[Network], own: str) -> str:
+    """Give the ACLs by which rules know who is asking.
+
+    Args:
+        trusted: the proxies that are believed.
+        own: the address from which only Keystone itself comes.
+    """
+    # HAProxy takes 64 words on a line.
+    lines = [f"acl trusted src {network}" for network in trusted] or ["acl trusted always_false"]
+    return "".join(f"    {line}\n" for line in (*lines, f"acl own src {own}"))
+
+
+def request_rules() -> str:
+    """Give the rules for requests and answers; they use the ACL trusted."""
+    return "".join((_host(), _target(), _connection(), _cookies(), _forwarding(), _answers()))
+
+
+def _host() -> str:
+    has_none = "{ req.ver 1.0 } !{ req.fhdr(Host) -m found }"
+    return (
+        "    http-request set-var(txn.asked) req.fhdr(Host),lower\n"
+        f"    acl is_named var(txn.asked) -m reg '{_AUTHORITY}'\n"
+        + refuse(400, BAD_HOST, f"unless is_named || {has_none}")
+        + refuse(400, BAD_HOST, f"if {{ var(txn.asked) -m len gt {_LONGEST_HOST} }}")
+        + refuse(400, BAD_HOST, f"if {{ var(txn.asked),port_only gt {HIGHEST_PORT} }}")
+        + "    acl ends_with_dot var(txn.asked) -m end .\n"
+        "    acl ends_with_dot var(txn.asked) -m sub .:\n"
+        "    http-request set-var(txn.asked) "
+        '\'var(txn.asked),regsub("[.](:|$)","\\1")\' if ends_with_dot\n'
+        "    http-request set-header Host %[var(txn.asked)] if is_named\n"
+    )
+
+
+def _target() -> str:
+    no_path = "unless { path_beg / } || METH_OPTIONS { url -m str * }"
+    return (
+        refuse(405, "The router is no proxy for CONNECT.", "if METH_CONNECT")
+        + refuse(400, "The path of the address must begin with a slash.", no_path)
+        # An absolute address names a host, too.
+        + "    http-request set-uri %[pathq] if { path_beg / } !{ url_beg / }\n"
+    )
+
+
+def _connection() -> str:
+    wanted = "if { var(txn.websocket) -m found }"
+    return (
+        "    acl may_upgrade req.hdr(Connection) -i upgrade\n"
+        # HTTP/2 has no Connection, and HAProxy itself makes the Upgrade of a WebSocket's CONNECT.
+        "    acl may_upgrade req.ver -m str 2.0\n"
+        "    http-request set-var(txn.websocket) bool(1) "
+        "if may_upgrade { req.fhdr(Upgrade) -i websocket }\n"
+        "    http-request del-header Upgrade\n"
+        "    http-request del-header HTTP2-Settings\n"
+        "    http-request del-header Connection\n"
+        f"    http-request set-header Upgrade websocket {wanted}\n"
+        f"    http-request set-header Connection Upgrade {wanted}\n"
+    )
+
+
+def _cookies() -> str:
+    found = "if { var(txn.ours) -m found }"
+    lines = "; ".join(f"%[req.fhdr(Cookie,{line})]" for line in range(1, _MOST_COOKIE_LINES + 1))
+    others = (
+        "%[req.fhdr(Cookie),"
+        f'regsub("(^|;)[[:blank:]]*{_OURS}[^;]*","",gi),'
+        'regsub("^[[:blank:];]+",""),regsub("[[:blank:];]+$","")]'
+    )
+    count = "req.fhdr_cnt(Cookie) gt"
+    return (
+        "    http-request set-var(txn.ours) bool(1) "
+        f"if {{ req.fhdr(Cookie) -m reg -i '(^|;)[[:blank:]]*{_OURS}' }}\n"
+        + refuse(400, "Send one Cookie header.", f"{found} {{ {count} {_MOST_COOKIE_LINES} }}")
+        + f"    http-request set-header Cookie '{lines}' {found} {{ {count} 1 }}\n"
+        f"    http-request set-header Cookie '{others}' {found}\n"
+        f"    http-request del-header Cookie {found} {{ req.fhdr(Cookie) -m len 0 }}\n"
+    )
+
+
+def _forwarding() -> str:
+    return f"""\
+    http-request track-sc2 src table {UNBELIEVED} \
+if !trusted {{ req.hdr(X-Forwarded-For) -m found }} {{ src {_LOCAL_NETWORKS} }}
+    http-request del-header Proxy
+    http-request del-header '^({_TOLD_BY_PROXIES})$' -m reg unless trusted
+    acl told_proto req.hdr(X-Forwarded-Proto) -m found
+    acl told_host req.hdr(X-Forwarded-Host) -m found
+    http-request set-header X-Forwarded-Proto http unless told_proto
+    http-request set-header X-Forwarded-Host %[var(txn.asked)] if is_named !told_host
+    option forwardfor if-none
+    option http-restrict-req-hdr-names delete
+"""
+
+
+def _answers() -> str:
+    # Browsers keep `=name=value` as a cookie without a name, and send it as `name=value`.
+    ours = "".join(f"[{each.upper()}{each}]" if each.isalpha() else each for each in SESSION_COOKIE)
+    # An empty line is no cookie; a single line cannot be removed.
+    planted = f"^[^A-Za-z0-9_]*(__[A-Za-z]+-)?{ours}.*"
+    return f"    http-response replace-header Set-Cookie '{planted}' '%[str()]'\n"

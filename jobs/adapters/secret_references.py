@@ -1,0 +1,120 @@
+"""Where an apps file may take its secrets from: variables and files, but nothing of Keystone's own.
+
+Whoever writes such a file need not be whoever applies it, who is often root: without bounds, a file
+from a repository could hand an app the machine's secrets, or the key that opens all the others.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from jobs.errors import ConfigurationError
+from jobs.rules.apps_file import HOW_TO_REFER
+from jobs.rules.variables import LARGEST_VALUE
+from jobs.settings import PREFIX
+
+LINE_END = 2  # bytes; one at the end of a file is no part of the value
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where references lead.
+
+    Attributes:
+        environ: the variables.
+        folder: what paths begin in; files may lie below it.
+        others: more folders that files may lie below.
+        own: files and folders of Keystone's own.
+        keys: the keys that open what Keystone has sealed.
+    """
+
+    environ: Mapping[str, str]
+    folder: Path
+    others: Sequence[Path] = ()
+    own: Sequence[Path] = ()
+    keys: Sequence[SecretStr] = ()
+
+
+def find_secret(around: Surroundings, reference: Mapping[str, object]) -> SecretStr:
+    """Fetch a secret from where an apps file says it is.
+
+    Raises:
+        ConfigurationError: there is none, or it is not to be had from there.
+    """
+    match reference:
+        case {"env": str(name), **others} if not others:
+            found = _variable(name, around)
+        case {"file": str(path), **others} if not others:
+            found = _content(around.folder / path, around)
+        case _:
+            raise ConfigurationError(f"write {HOW_TO_REFER}, and nothing else")
+    if any(key.get_secret_value() in found for key in around.keys):
+        raise ConfigurationError("it leads to Keystone's own key, which no app is given")
+    return SecretStr(found)
+
+
+def _variable(name: str, around: Surroundings) -> str:
+    if name.startswith(PREFIX):
+        raise ConfigurationError(
+            f"{name[:200]}: {PREFIX}… variables are Keystone's own settings, which no app is "
+            "given; put the value into a variable of another name"
+        )
+    if not (value := around.environ.get(name, "")):
+        raise ConfigurationError(f"the environment variable {name[:200]} is not set")
+    return value
+
+
+def _content(path: Path, around: Surroundings) -> str:
+    try:
+        with _looked_at(path) as descriptor:
+            _ensure_allowed(path, descriptor, around)
+            with Path(_link(descriptor)).open("rb") as file:
+                text = file.read(LARGEST_VALUE + LINE_END + 1).rstrip(b"\r\n").decode()
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(f"{path} cannot be read ({type(exc).__name__})") from exc
+    if not text:
+        raise ConfigurationError(f"{path} is empty")
+    return text
+
+
+@contextmanager
+def _looked_at(path: Path) -> Iterator[int]:
+    """Take hold of a file without opening it, so that it stays the same while it is judged."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _link(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _ensure_allowed(path: Path, descriptor: int, around: Surroundings) -> None:
+    real, found = Path(_link(descriptor)).readlink(), os.fstat(descriptor)
+    allowed = [folder.resolve() for folder in (around.folder, *around.others)]
+    if not any(real.is_relative_to(folder) for folder in allowed):
+        raise ConfigurationError(
+            f"{path} is not below {allowed[0]}, where this file lies; say --files-from DIR to "
+            "allow another folder"
+        )
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path} is not an ordinary file")
+    if found.st_size > LARGEST_VALUE + LINE_END:
+        raise ConfigurationError(f"{path} is too long: at most {LARGEST_VALUE} bytes")
+    if any(_is_of(own, real, found) for own in around.own):
+        raise ConfigurationError(f"{path} is one of Keystone's own files, which no app is given")
+
+
+def _is_of(own: Path, real: Path, found: os.stat_result) -> bool:
+    """Whether a file is one of Keystone's, by a second name too, or lies in its folder."""
+    try:
+        return real.is_relative_to(own.resolve()) or os.path.samestat(own.stat(), found)
+    except OSError:
+        return False

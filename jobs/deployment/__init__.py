@@ -1,0 +1,1 @@
+"""One running deployment: what it is made of while it runs."""

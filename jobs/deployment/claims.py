@@ -1,0 +1,155 @@
+"""Choosing what an app deploys next: the newest push wins, the others end `superseded`.
+
+GitHub delivers in any order. Where its clock tells two pushes apart, the older one ends here; where
+it does not, both stay, and the checkout asks the branch itself (`Claim.rivals`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from jobs.deployment.lease import is_free, take
+from jobs.records.deployments import Grip, supersede
+from jobs.records.recoveries import end_needless
+from jobs.rules.triggers import Order, compare
+from jobs.states import PUSHES, DeploymentState, Trigger
+from jobs.storage.models import App, Deployment, Lease
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another push of the same branch of which nobody knows yet whether it is newer."""
+
+    deployment_id: int
+    number: int
+    commit_sha: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A deployment that is ours to run."""
+
+    grip: Grip
+    rivals: tuple[Rival, ...] = ()
+
+
+def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
+    """Take the app's lease for the deployment that comes next.
+
+    Returns:
+        None when there is nothing to do, or somebody else is at it.
+    """
+    if not is_free(session, app_id):
+        return None
+    queued = list(
+        session.exec(
+            select(Deployment)
+            .where(Deployment.app_id == app_id, Deployment.state == DeploymentState.QUEUED)
+            .order_by(col(Deployment.id))
+        ).all()
+    )
+    for old, new in outdated(queued, [*queued, *_latest_pushes(session, queued)]):
+        supersede(session, old, f"#{new.number} is a newer push")
+    end_needless(session, session.get_one(App, app_id), queued)
+    queued = [row for row in queued if row.state is DeploymentState.QUEUED]
+    if not queued:
+        return None
+    chosen = choose(queued)
+    known = [*queued, *_latest_pushes(session, [chosen])]
+    rivals = [row for row in known if _order(chosen, row) is Order.UNKNOWN]
+    return Claim(
+        take(session, app_id, chosen.id or 0, holder),
+        tuple(Rival(row.id or 0, row.number, row.commit_sha) for row in rivals),
+    )
+
+
+def has_work(session: Session, deployment_id: int) -> bool:
+    """Whether the app of a deployment has something queued, and nobody is at it."""
+    wanted = select(Deployment.app_id).where(Deployment.id == deployment_id).scalar_subquery()
+    statement = (
+        select(Deployment.id)
+        .where(
+            Deployment.app_id == wanted,
+            Deployment.state == DeploymentState.QUEUED,
+            col(Deployment.app_id).not_in(select(Lease.app_id)),
+        )
+        .limit(1)
+    )
+    return session.exec(statement).first() is not None
+
+
+def outdated(
+    queued: Sequence[Deployment], known: Sequence[Deployment]
+) -> list[tuple[Deployment, Deployment]]:
+    """Pair each queued push that is certainly older than another known one with the newest."""
+    newest = _newest_pushes(known)
+    pairs = []
+    for old in queued:
+        newer = [new for new in newest.get(old.ref, ()) if _order(old, new) is Order.OLDER]
+        if newer:
+            pairs.append((old, newer[0]))
+    return pairs
+
+
+def _newest_pushes(known: Sequence[Deployment]) -> dict[str, list[Deployment]]:
+    """Find the newest push of each branch, and the newest of another commit than that.
+
+    All is said by these two: a push that neither of them makes old is made old by none. Thousands
+    may wait, and whoever claims keeps everybody from writing: they are not compared each with each.
+    """
+    pushes = [row for row in known if row.trigger in PUSHES and row.pushed_at is not None]
+    pushes.sort(key=lambda row: row.pushed_at or 0)
+    found: dict[str, dict[str, Deployment]] = {}
+    # Of one second's, the last to arrive comes first.
+    for row in reversed(pushes):
+        found.setdefault(row.ref, {}).setdefault(row.commit_sha, row)
+    return {ref: list(of_commits.values())[:2] for ref, of_commits in found.items()}
+
+
+def choose(queued: Sequence[Deployment]) -> Deployment:
+    """Take what was asked for first; of several pushes of one branch, the last to arrive.
+
+    A recovery comes before everything else: the site may be down.
+    """
+    if (recovery := next((r for r in queued if r.trigger is Trigger.RECOVERY), None)) is not None:
+        return recovery
+    first = queued[0]
+    if first.trigger not in PUSHES:
+        return first
+    return [row for row in queued if row.trigger in PUSHES and row.ref == first.ref][-1]
+
+
+def _order(one: Deployment, other: Deployment) -> Order | None:
+    """Compare two pushes of one branch; None for anything else."""
+    if one is other or one.ref != other.ref or {one.trigger, other.trigger} - PUSHES:
+        return None
+    if one.commit_sha == other.commit_sha:
+        return None
+    return compare(one.pushed_at, other.pushed_at)
+
+
+def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:
+    """Find the push that was deployed last of each branch that a queued one is of.
+
+    One statement finds them: thousands of refs may be queued, and nobody else can write meanwhile.
+    """
+    one_of_each = {row.ref: row.id for row in queued if row.trigger in PUSHES}
+    other = aliased(Deployment)
+    latest_of_ref = (
+        select(other.id)
+        .where(
+            col(other.app_id) == col(Deployment.app_id),
+            col(other.ref) == col(Deployment.ref),
+            col(other.trigger).in_(PUSHES),
+            col(other.started_at).is_not(None),
+            col(other.state).not_in([DeploymentState.SUPERSEDED, DeploymentState.QUEUED]),
+        )
+        .order_by(col(other.id).desc())
+        .limit(1)
+        .correlate(Deployment)
+        .scalar_subquery()
+    )
+    latest = select(latest_of_ref).where(col(Deployment.id).in_(one_of_each.values()))
+    return list(session.exec(select(Deployment).where(col(Deployment.id).in_(latest))))

@@ -1,0 +1,165 @@
+"""One deployment at a time per app: a lease in the database, with a fence that only grows.
+
+Every record a worker writes names its fence (`jobs.records.deployments.hold`), so a worker that was
+paused and wakes up too late is refused, however sure of itself it is.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from jobs.records.deployments import Grip, app_now, hold
+from jobs.states import DeploymentState
+from jobs.storage.models import Deployment, Lease, Step, now
+from jobs.system.proc import is_there
+
+# A worker that misses three renewals, and another one while it could, is taken for dead. Its parent
+# ends it sooner: what it has begun outside shall be over when another takes the app.
+LEASE = timedelta(seconds=15)
+RENEW_EVERY_S = 5.0
+CHANCE_S = RENEW_EVERY_S + 1
+GIVEN_UP = datetime.fromtimestamp(0, UTC)
+
+
+def holder_name(pid: int) -> str:
+    """Name a process of this machine as the holder of a lease."""
+    return f"{_neighbourhood()}:{pid}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether a holder is certainly gone: a process that we would see if it were there.
+
+    Of another machine's processes, and of other containers', nothing is known.
+    """
+    where, _, pid = holder.rpartition(":")
+    return where == _neighbourhood() and pid.isdecimal() and not is_there(int(pid))
+
+
+def _neighbourhood() -> str:
+    """Name those whose process ids mean the same as ours."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux, or no /proc: then nobody is taken for dead before their time
+        namespace = os.getpid()
+    return f"{socket.gethostname()}:{namespace}"
+
+
+def is_free(session: Session, app_id: int) -> bool:
+    """Whether nobody holds the app; an expired lease still has to be cleaned up after."""
+    return session.exec(select(Lease).where(Lease.app_id == app_id)).first() is None
+
+
+def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip:
+    """Hold an app that `is_free`, in the same transaction."""
+    app = app_now(session, app_id)
+    app.last_fence += 1
+    session.add(
+        Lease(
+            app_id=app_id,
+            deployment_id=deployment_id,
+            holder=holder,
+            fence=app.last_fence,
+            expires_at=now() + LEASE,
+        )
+    )
+    return Grip(app_id, deployment_id, app.last_fence)
+
+
+def take_over(session: Session, lease: Lease, holder: str) -> Grip:
+    """Take an expired lease away from its holder, whose writes are refused from now on."""
+    app = app_now(session, lease.app_id)
+    app.last_fence += 1
+    lease.fence = app.last_fence
+    lease.holder = holder
+    lease.expires_at = now() + LEASE
+    session.add(lease)
+    return Grip(lease.app_id, lease.deployment_id, lease.fence)
+
+
+def renew(session: Session, grip: Grip) -> None:
+    """Stay the holder for another while.
+
+    Raises:
+        LeaseLostError: somebody else holds the app.
+    """
+    hold(session, grip)
+    session.get_one(Lease, grip.app_id).expires_at = now() + LEASE
+
+
+def give_back(session: Session, grip: Grip) -> None:
+    """Let go of the app; nothing happens when it was taken away already."""
+    lease = session.get(Lease, grip.app_id)
+    if lease is not None and lease.fence == grip.fence:
+        session.delete(lease)
+
+
+def let_go(session: Session, grip: Grip) -> None:
+    """Give the app back, unless its deployment or a step has no end: the watcher sees to that.
+
+    Without a lease nobody would ever look at a deployment that is still `running`.
+    """
+    lease = session.get(Lease, grip.app_id)
+    if not _is_unfinished(session, grip.deployment_id):
+        give_back(session, grip)
+    elif lease is not None and lease.fence == grip.fence:
+        lease.expires_at = GIVEN_UP
+
+
+def _is_unfinished(session: Session, deployment_id: int) -> bool:
+    deployment = session.get(Deployment, deployment_id)
+    open_step = select(Step).where(
+        Step.deployment_id == deployment_id, col(Step.ended_at).is_(None)
+    )
+    return deployment is not None and (
+        deployment.state is DeploymentState.RUNNING
+        or (deployment.state.is_over and session.exec(open_step).first() is not None)
+    )
+
+
+class SecondLook:
+    """Tells who does not renew a lease from who could not.
+
+    A database that was locked, a machine that slept, a clock that was put forward: all leases run
+    out at once, though their holders live. Within `CHANCE_S` of being able to, those renew them.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, int, datetime], float] = {}
+
+    def confirm(self, late: Iterable[Lease]) -> list[Lease]:
+        """Give those of the late leases that were so, unchanged, at a look `CHANCE_S` ago.
+
+        To be asked in a transaction that writes: then the holders can write, too.
+        """
+        moment = time.monotonic()
+        seen = {(each.app_id, each.fence, each.expires_at): each for each in late}
+        self._first = {lease: self._first.get(lease, moment) for lease in seen}
+        return [seen[lease] for lease, at in self._first.items() if moment - at >= CHANCE_S]
+
+
+def expired(session: Session, second_look: SecondLook) -> list[Lease]:
+    """List the leases whose holders are gone, or have not been heard of for too long."""
+    moment = now()
+    leases = session.exec(select(Lease)).all()
+    gone = [each for each in leases if each.expires_at == GIVEN_UP or is_dead(each.holder)]
+    late = [each for each in leases if each.expires_at < moment and each not in gone]
+    return gone + second_look.confirm(late)
+
+
+def is_overdue(session: Session, holder: str, second_look: SecondLook) -> bool:
+    """Whether a holder has missed two renewals of a lease, and another one while it could."""
+    limit = now() + timedelta(seconds=RENEW_EVERY_S)
+    leases = session.exec(select(Lease).where(Lease.holder == holder)).all()
+    return bool(second_look.confirm(each for each in leases if each.expires_at < limit))
+
+
+def expire(session: Session, holder: str) -> None:
+    """Let the leases of a holder that is known to be dead expire at once."""
+    for lease in session.exec(select(Lease).where(Lease.holder == holder)).all():
+        lease.expires_at = GIVEN_UP
+        session.add(lease)

@@ -1,0 +1,1 @@
+"""`keystone doctor`: looks at everything Keystone needs, and changes nothing."""

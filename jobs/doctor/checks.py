@@ -1,0 +1,342 @@
+"""Looking at everything Keystone needs: what is there, what is not, and how to mend it.
+
+Looks only: nothing is made, migrated or started here.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.doctor.build_check import limits_of_builds
+from jobs.doctor.disk_use import MB, describe_data, describe_engine
+from jobs.doctor.domains import check_domains
+from jobs.doctor.reading import identity_of, reading
+from jobs.doctor.safety import known_escapes, users
+from jobs.doctor.secrets_check import keys_health, tokens_health
+from jobs.errors import ConfigurationError, KeystoneError, QueueError
+from jobs.processes.bus import Bus, connect
+from jobs.processes.metadata import reach_of_metadata
+from jobs.processes.queue import WorkQueue
+from jobs.processes.redis_server import find_redis_server
+from jobs.processes.router_server import find_haproxy, is_free, taken_ports
+from jobs.processes.supervise import is_up
+from jobs.reads.dashboard_name import name_advice
+from jobs.reads.repositories import search_health
+from jobs.records.audit import Tag
+from jobs.rules.findings import PATIENCE_S, Finding, Verdict
+from jobs.settings import Settings, WorkerSettings
+from jobs.storage.migrations.apply import HEAD, schema_of
+from jobs.storage.models import AuditEvent
+from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+
+OLDEST_PYTHON = (3, 11)
+REWRITE = "start Keystone again; a HAProxy of your own: `keystone router --write`, then reload it"
+
+
+def examine(settings: WorkerSettings) -> list[Finding]:
+    """Look at everything. Takes a few seconds at most, whatever is down."""
+    up = is_up(settings.data_dir)
+    return [
+        _python(),
+        _program("git", shutil.which("git"), ["--version"]),
+        _redis_server(settings),
+        _haproxy(settings),
+        _docker(),
+        known_escapes(),
+        users(settings, up=up),
+        _data_dir(settings.data_dir),
+        _disk(settings),
+        _engine_space(settings),
+        limits_of_builds(settings, identity_of(settings)),
+        reach_of_metadata(settings, identity_of(settings)),
+        Finding("data space", Verdict.OK, describe_data(settings)),
+        _database(settings),
+        _backup(settings),
+        *_secrets(settings),
+        _redis(settings, up=up),
+        _workers(settings, up=up),
+        *_router(settings, up=up),
+        _web_port(settings, up=up),
+        _app_ports(settings, up=up),
+        *check_domains(settings, up=up),
+        _dashboard_name(settings),
+        _missed_pushes(settings),
+    ]
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info >= OLDEST_PYTHON:
+        return Finding("python", Verdict.OK, found)
+    return Finding("python", Verdict.FAILED, found, "install Python 3.11 or newer")
+
+
+def _program(name: str, path: str | None, arguments: list[str], package: str = "") -> Finding:
+    fix = f"apt-get install {package or name}"
+    if path is None:
+        return Finding(name, Verdict.FAILED, "is not installed", fix)
+    try:
+        done = subprocess.run(  # noqa: S603 — a program of the machine's own PATH
+            [path, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        return Finding(name, Verdict.FAILED, f"{path} does not run ({type(exc).__name__})", fix)
+    return Finding(name, Verdict.OK, f"{done.stdout.splitlines()[0]} ({path})")
+
+
+def _redis_server(settings: Settings) -> Finding:
+    if settings.redis_url:
+        return Finding("redis-server", Verdict.OK, "not needed: KEYSTONE_REDIS_URL names a Redis")
+    return _program("redis-server", find_redis_server(), ["--version"])
+
+
+def _haproxy(settings: Settings) -> Finding:
+    if settings.router_socket:
+        return Finding("haproxy", Verdict.OK, "not needed: KEYSTONE_ROUTER_SOCKET names a router")
+    return _program("haproxy", find_haproxy(), ["-v"])
+
+
+def _docker() -> Finding:
+    try:
+        # No identity: nothing is touched, only the version is asked.
+        engine = DockerEngine.from_environment("doctor", timeout_s=PATIENCE_S)
+        try:
+            return Finding("docker", Verdict.OK, f"Docker Engine {engine.version()}")
+        finally:
+            engine.close()
+    except KeystoneError as exc:
+        return Finding("docker", Verdict.FAILED, str(exc), _docker_fix())
+
+
+def _docker_fix() -> str:
+    if os.environ.get("DOCKER_HOST"):
+        return "DOCKER_HOST names the engine; start it, or unset that"
+    if shutil.which("dockerd") is None and not Path("/usr/sbin/dockerd").exists():
+        return "apt-get install docker.io"
+    return "start it (systemctl start docker), and be root or in the group docker"
+
+
+def _data_dir(data_dir: Path) -> Finding:
+    if not data_dir.exists():
+        parent = next(folder for folder in data_dir.parents if folder.exists())
+        if parent.is_dir() and os.access(parent, os.W_OK):
+            return Finding("data directory", Verdict.OK, f"{data_dir} will be made")
+        fix = f"give this user the right to write to {parent}, or set KEYSTONE_DATA_DIR"
+        return Finding("data directory", Verdict.FAILED, f"{data_dir} cannot be made", fix)
+    if os.access(data_dir, os.W_OK | os.X_OK):
+        return Finding("data directory", Verdict.OK, str(data_dir))
+    fix = f"give this user the right to write to {data_dir}, or set KEYSTONE_DATA_DIR"
+    return Finding("data directory", Verdict.FAILED, f"{data_dir} is not writable", fix)
+
+
+def _disk(settings: WorkerSettings) -> Finding:
+    data_dir, floor_mb = settings.data_dir, settings.min_free_disk_mb
+    folder = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    free_mb = shutil.disk_usage(folder).free // 1024**2
+    found = f"{free_mb} MB free at {folder}"
+    if free_mb >= floor_mb:
+        return Finding("disk", Verdict.OK, found)
+    fix = f"make room: below {floor_mb} MB nothing is built (KEYSTONE_MIN_FREE_DISK_MB)"
+    return Finding("disk", Verdict.FAILED, found, fix)
+
+
+def _engine_space(settings: WorkerSettings) -> Finding:
+    name, floor = "engine space", settings.min_free_disk_mb * MB
+    engine = DockerEngine.from_environment(identity_of(settings), timeout_s=PATIENCE_S)
+    try:
+        free = engine.free_disk()
+        found = describe_engine(engine.usage(), free)
+    except KeystoneError:
+        # Whether the engine answers at all is another finding.
+        return Finding(name, Verdict.IDLE, f"not known: no answer within {PATIENCE_S} s")
+    finally:
+        engine.close()
+    if free is None or free >= floor:
+        return Finding(name, Verdict.OK, found)
+    fix = f"make room: below {floor // MB} MB nothing is built (KEYSTONE_MIN_FREE_DISK_MB)"
+    return Finding(name, Verdict.FAILED, found, fix)
+
+
+def _database(settings: Settings) -> Finding:
+    url = settings.effective_database_url
+    if is_sqlite(url) and not sqlite_path(url).exists():
+        return Finding("database", Verdict.IDLE, "none yet: `keystone up` makes it")
+    try:
+        with reading(settings) as session:
+            version = schema_of(session.connection())
+    except Exception as exc:  # noqa: BLE001 — each driver has errors of its own
+        fix = "start the database, or correct KEYSTONE_DATABASE_URL"
+        return Finding("database", Verdict.FAILED, f"cannot be used ({type(exc).__name__})", fix)
+    if version == HEAD:
+        return Finding("database", Verdict.OK, f"schema {version}")
+    found = f"schema {version or 'missing'}, this version needs {HEAD}"
+    return Finding("database", Verdict.FAILED, found, "keystone migrate")
+
+
+def _backup(settings: Settings) -> Finding:
+    """Say when the last backup was made; that there is none is nothing that stops Keystone."""
+    made = select(AuditEvent).where(AuditEvent.tag == Tag.KEYSTONE_BACKED_UP)
+    try:
+        with reading(settings) as session:
+            last = session.exec(made.order_by(col(AuditEvent.id).desc()).limit(1)).first()
+    except (KeystoneError, SQLAlchemyError):
+        last = None  # of the database itself another finding tells
+    if last is None:
+        return Finding("backup", Verdict.IDLE, "none was made yet: `keystone backup FILE`")
+    return Finding("backup", Verdict.OK, f"the last one was made {last.at:%Y-%m-%d %H:%M} UTC")
+
+
+def _secrets(settings: Settings) -> list[Finding]:
+    try:
+        with reading(settings) as session:
+            told = {"keys": keys_health(session, settings), "tokens": tokens_health(session)}
+    except ConfigurationError as exc:
+        return [Finding("keys", Verdict.FAILED, "a key is missing or will not do", str(exc))]
+    except (KeystoneError, SQLAlchemyError):
+        told = {}  # of the database itself another finding tells
+    return [
+        Finding(name, Verdict.FAILED if health.fix else Verdict.OK, health.found, health.fix)
+        for name, health in told.items()
+    ]
+
+
+def _redis(settings: Settings, *, up: bool) -> Finding:
+    if not settings.redis_url and not up:
+        return Finding("redis", Verdict.IDLE, "starts with `keystone up`")
+    fix = "correct KEYSTONE_REDIS_URL, or start that Redis"
+    return _asked(
+        "redis",
+        lambda: _pong(settings.effective_redis_url),
+        fix if settings.redis_url else "see what `keystone up` prints of redis",
+    )
+
+
+def _pong(url: str) -> str:
+    Bus(connect(url), "doctor").ping()
+    return "answers"
+
+
+def _workers(settings: Settings, *, up: bool) -> Finding:
+    name = "workers"
+    if not up:
+        return Finding(name, Verdict.IDLE, "start with `keystone up`")
+    identity = identity_of(settings)
+    try:
+        queue = WorkQueue(connect(settings.effective_redis_url), identity)
+        alive = queue.workers_alive() if identity else None
+    except QueueError:
+        alive = None
+    if alive is None:
+        # Of Redis and of the database other findings tell.
+        return Finding(name, Verdict.IDLE, "not known")
+    if alive:
+        return Finding(name, Verdict.OK, f"{alive} heard of within a minute")
+    fix = "see what `keystone up` prints of worker"
+    return Finding(name, Verdict.FAILED, "none was heard of within a minute", fix)
+
+
+def _router(settings: Settings, *, up: bool) -> list[Finding]:
+    name, router = "router", HAProxyRouter(settings.effective_router_socket)
+    if not up:
+        return [Finding(name, Verdict.IDLE, "starts with `keystone up`")]
+    try:
+        found = f"HAProxy {router.version()} answers"
+        if not router.is_current():
+            return [Finding(name, Verdict.FAILED, f"{found}, set up by an older Keystone", REWRITE)]
+        unbelieved = router.unbelieved_proxies()
+    except KeystoneError as exc:
+        fix = "see what `keystone up` prints of the router"
+        return [Finding(name, Verdict.FAILED, str(exc), fix)]
+    return [Finding(name, Verdict.OK, found), _proxies(settings, unbelieved)]
+
+
+def _proxies(settings: Settings, unbelieved: Sequence[str]) -> Finding:
+    """Say which proxies are believed; somebody else nearby may have sent what one would."""
+    trusted = ", ".join(map(str, settings.trusted_proxies)) or "none"
+    if not unbelieved:
+        return Finding("proxies", Verdict.OK, f"believed: {trusted}")
+    found = (
+        f"X-Forwarded-For of {', '.join(unbelieved)} is not believed: if a proxy of yours is "
+        "there, name it in KEYSTONE_TRUSTED_PROXIES"
+    )
+    return Finding("proxies", Verdict.IDLE, found)
+
+
+def _dashboard_name(settings: Settings) -> Finding:
+    name = "dashboard name"
+    try:
+        with reading(settings) as session:
+            advice = name_advice(session, settings)
+    except (KeystoneError, SQLAlchemyError):
+        # Of the database itself another finding tells.
+        return Finding(name, Verdict.IDLE, "not known")
+    if advice:
+        return Finding(name, Verdict.IDLE, f"the dashboard {advice}")
+    return Finding(name, Verdict.OK, settings.dashboard_name or "none of its own, and none needed")
+
+
+def _asked(name: str, ask: Callable[[], str], fix: str) -> Finding:
+    try:
+        return Finding(name, Verdict.OK, ask())
+    except KeystoneError as exc:
+        return Finding(name, Verdict.FAILED, str(exc), fix)
+
+
+def _web_port(settings: Settings, *, up: bool) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    if up:
+        fix = "see what `keystone up` prints of web"
+        return _asked("web", lambda: _reached(settings.host, settings.port), fix)
+    try:
+        if is_free(settings.host, settings.port):
+            return Finding("web", Verdict.IDLE, f"{where} is free; starts with `keystone up`")
+    except KeystoneError as exc:
+        return Finding("web", Verdict.FAILED, str(exc), "correct KEYSTONE_HOST")
+    fix = "stop that program, or set KEYSTONE_PORT"
+    return Finding("web", Verdict.FAILED, f"another program listens on {where}", fix)
+
+
+def _reached(host: str, port: int) -> str:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE_S):
+            return f"listens on {host}:{port}"
+    except OSError as exc:
+        raise KeystoneError(f"{host}:{port} does not answer ({exc.strerror})") from exc
+
+
+def _app_ports(settings: Settings, *, up: bool) -> Finding:
+    if up:
+        # The router itself listens on all that are free, so the question makes no sense now.
+        return Finding("app ports", Verdict.OK, f"{settings.app_bind}, {settings.port_range}")
+    try:
+        taken = taken_ports(settings.app_bind, settings.port_range)
+    except KeystoneError as exc:
+        return Finding("app ports", Verdict.FAILED, str(exc), "correct KEYSTONE_APP_BIND")
+    free = len(settings.port_range) - len(taken)
+    found = f"{free} of {settings.port_range} are free on {settings.app_bind}"
+    if free:
+        return Finding("app ports", Verdict.OK, found)
+    return Finding("app ports", Verdict.FAILED, found, "set another KEYSTONE_PORT_RANGE")
+
+
+def _missed_pushes(settings: Settings) -> Finding:
+    name = "missed pushes"
+    try:
+        with reading(settings) as session:
+            health = search_health(session, every_minutes=settings.catch_up_minutes)
+    except (KeystoneError, SQLAlchemyError):
+        # Of the database itself another finding tells.
+        return Finding(name, Verdict.IDLE, "not known")
+    if not health.late:
+        return Finding(name, Verdict.OK, health.words)
+    fix = "mend the token or the connection; `keystone hook install APP` mends a webhook"
+    return Finding(name, Verdict.FAILED, "; ".join((health.words, *health.late)), fix)

@@ -1,0 +1,1 @@
+"""What the watcher does, one duty a module."""

@@ -1,0 +1,118 @@
+"""Comparing branches with what is known of them, for what GitHub's deliveries do not tell.
+
+It cannot tell when a push was made or what was pushed in between; so a commit that is known in any
+way, however its deployment ended, is left alone.
+"""
+
+from jobs.duties.catch_up.look import Look
+from jobs.errors import CheckoutError, KeystoneError
+from jobs.records.catch_up import branch_ref, note_head, queue_head, sight_of
+from jobs.records.pushes import rule_of
+from jobs.rules.missed_pushes import Finding, Sight, failed, in_words, judge_head
+from jobs.rules.stopping import StopSignal
+from jobs.rules.triggers import Deploy, Ignored, Judgement, Push, bounded_paths
+from jobs.states import CatchUpWay
+from jobs.storage.models import App, Deployment
+
+WAY = CatchUpWay.BRANCH_HEAD
+# GitHub's own delivery of a push that was made this moment may be on its way.
+GRACE_S = 10.0
+ARRIVED = "it has arrived meanwhile"
+
+
+def by_heads(look: Look, why: str) -> Finding:
+    """Queue the head of each app's branch that nobody here knows of.
+
+    Args:
+        look: the repository.
+        why: what is to be told of GitHub's deliveries, of which some or all could not be read.
+    """
+    queued: list[int] = []
+    words: list[str] = []
+    heads: dict[str, str | None] = {}
+    try:
+        for app in look.turn.apps:
+            ref = branch_ref(app)
+            if ref not in heads:
+                heads[ref] = look.head(ref)
+            match _compare(look, app, heads[ref]):
+                case Deployment() as row:
+                    queued.append(row.id or 0)
+                    words.append(f"#{row.number} of {app.name} is queued")
+                case reason:
+                    words.append(reason)
+    except KeystoneError as exc:
+        return failed(WAY, exc, queued=tuple(queued))
+    return Finding(WAY, in_words(len(queued), words), problem=why, queued=tuple(queued))
+
+
+def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
+    """Deploy a branch's head if its push was missed; else say why not, and remember the head."""
+    database = look.means.runtime.database
+    with database.reading() as session:
+        sight = sight_of(session, app, head)
+    outcome: Deployment | str
+    match judge_head(sight):
+        case Ignored(reason):
+            outcome = reason
+        case Deploy():
+            outcome = _catch_up(look, app, sight)
+    if head is not None and isinstance(outcome, str):
+        with database.writing() as session:
+            note_head(session, app.id or 0, sight.ref, head, seen_at=look.turn.began_at)
+    return outcome
+
+
+def _catch_up(look: Look, app: App, sight: Sight) -> Deployment | str:
+    """Queue the head as the push that was missed, unless the app does not want it."""
+    rule = rule_of(app)
+    judgement = Judgement(_describe(look, app, sight), [rule])
+    match judgement.on([rule]):
+        case [Ignored(reason)]:
+            return reason
+    look.means.pause(GRACE_S)
+
+    def queue() -> Deployment | str:
+        with look.means.runtime.database.writing() as session:
+            return queue_head(session, app.id or 0, judgement) or ARRIVED
+
+    return judgement.settle(queue)
+
+
+def _describe(look: Look, app: App, sight: Sight) -> Push:
+    """Put together what a delivery of the push would have said."""
+    source, head = look.means.source, sight.head or ""
+    source.fetch(look.remote, ref=sight.ref, sha=head, stop=StopSignal())
+    commit = source.commit(look.remote, head)
+    return Push(
+        github_id=look.address.github_id or 0,
+        full_name=look.address.full_name,
+        ref=sight.ref,
+        before=sight.base or "",
+        commit_sha=head,
+        deleted=False,
+        message=commit.message,
+        author=commit.author,
+        sender="",
+        pushed_at=None,
+        paths=_changed(look, sight.base, head) if app.watch_paths and sight.base else None,
+    )
+
+
+def _changed(look: Look, base: str, head: str) -> frozenset[str] | None:
+    """Give the paths that differ between two commits.
+
+    None when one of the commits cannot be had any more, or when too many paths differ.
+    """
+    try:
+        before, after = (_files(look, sha) for sha in (base, head))
+    except CheckoutError:
+        return None
+    return bounded_paths(path for path, _, _ in before ^ after)
+
+
+def _files(look: Look, sha: str) -> set[tuple[str, int, str]]:
+    source = look.means.source
+    source.fetch(look.remote, ref=sha, sha=sha, stop=StopSignal())
+    with source.tree(look.remote, sha, folder=".") as tree:
+        return {(entry.path, entry.mode, entry.blob) for entry in tree.entries()}

@@ -1,0 +1,102 @@
+"""Keeping with each app what Docker says of its live container."""
+
+import time
+from datetime import datetime, timedelta
+
+from sqlmodel import col, select
+
+from jobs.deployment.plan import settings_of
+from jobs.deployment.work import Tools
+from jobs.duties.trials import forget_needless_fallbacks, judge_trial
+from jobs.processes.runtime import Runtime
+from jobs.rules.container_values import Container
+from jobs.settings import WorkerSettings
+from jobs.states import ContainerState
+from jobs.storage.models import App, Release, now
+
+# What the watcher is told to stop by shall not wait for long.
+FOLLOWS_S = 2.0
+# One that has ended is started again at once, mostly: nobody is to be told of that half.
+SETTLES_WITHIN_S = 0.3
+# One that ends some seconds after each start is running nearly whenever it is looked at.
+FEWEST_RESTARTS = 3
+STEADY_AFTER_MIN = 3
+
+
+def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Look at every live container, note what has changed, and have the engine keep it running."""
+    with runtime.database.reading() as session:
+        live = session.exec(
+            select(App, Release).join(Release, col(App.live_release_id) == Release.id)
+        ).all()
+    by_id = {container.id: container for container in tools.engine.containers()}
+    for app, release in live:
+        gone = Container(id=app.live_container_id or "", state=ContainerState.MISSING)
+        found = by_id.get(gone.id, gone)
+        note_container(runtime, app, found)
+        judge_trial(runtime, tools, app, found)
+        wanted = settings_of(release).restart
+        # A worker that died right after the switch has not come to it, nor has one whose engine
+        # died: then the container may have ended since, with nobody to start it again.
+        if found.state is not ContainerState.MISSING and found.restart != wanted:
+            tools.engine.keep_running(found.id, wanted)
+    forget_needless_fallbacks(runtime)
+
+
+def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
+    """Look at a live container as soon as something happens to it, for a while."""
+    for container_id in tools.engine.changes(within_s=FOLLOWS_S):
+        with runtime.database.reading() as session:
+            serves = select(App).where(App.live_container_id == container_id)
+            app = session.exec(serves).first()
+        if app is not None:
+            time.sleep(SETTLES_WITHIN_S)
+            found = tools.engine.inspect(container_id)
+            note_container(runtime, app, found)
+            judge_trial(runtime, tools, app, found)
+
+
+def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:
+    """Keep how an app's live container is, unless another one went live meanwhile."""
+    reason = describe(found)
+    if (seen.container_state, seen.container_reason) == (found.state, reason):
+        return
+    with runtime.database.writing() as session:
+        app = session.get(App, seen.id)
+        if app is not None and app.live_container_id == seen.live_container_id:
+            app.container_state = found.state
+            app.container_reason = reason
+
+
+def describe(container: Container, *, at: datetime | None = None) -> str:
+    """Say in a sentence what is wrong with a live container; empty when nothing is.
+
+    Args:
+        container: as the engine describes it.
+        at: the time of that; None: now.
+    """
+    match container.state:
+        case ContainerState.RUNNING if container.health == "unhealthy":
+            return "its container is unhealthy, says the image's own health check"
+        case ContainerState.RUNNING if is_crash_looping(container, at or now()):
+            last = f"the last one less than {STEADY_AFTER_MIN} minutes ago"
+            return f"its container ends again and again ({container.restarts} restarts, {last})"
+        case ContainerState.RUNNING:
+            return ""
+        case ContainerState.MISSING:
+            return "its container does not exist any more; deploy again to replace it"
+        case ContainerState.RESTARTING:
+            return f"its container {container}, again and again ({container.restarts} restarts)"
+        case ContainerState.EXITED:
+            return f"its container {container}"
+
+
+def is_crash_looping(container: Container, at: datetime) -> bool:
+    """Whether the engine has restarted a running container over and over, and just lately.
+
+    One look tells: the engine counts its restarts, and says when the last one was. It counts anew
+    when it was restarted itself, or the container was started by hand.
+    """
+    if container.restarts < FEWEST_RESTARTS or not container.started_at:
+        return False
+    return at - datetime.fromisoformat(container.started_at) < timedelta(minutes=STEADY_AFTER_MIN)

@@ -1,0 +1,51 @@
+"""Removing what is past its keep: logs, sessions that are over and, when asked to, build cache.
+
+Images and containers are removed where they fall out of use: by the step `retire` and by the
+reconciler's sweep.
+"""
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from sqlmodel import Session, col, delete, select
+
+from jobs.adapters.ports import Engine
+from jobs.processes.runtime import Runtime
+from jobs.reads.people import SESSION_LONGEST
+from jobs.records.repositories import forget_expired
+from jobs.settings import WorkerSettings
+from jobs.storage.models import App, LoginSession, now
+
+logger = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+
+
+def keep_house(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
+    """Do one round."""
+    settings = runtime.settings
+    drop_old_logs(runtime, settings.logs_dir, older_than=timedelta(days=settings.keep_logs_days))
+    with runtime.database.writing() as session:
+        drop_ended_sessions(session)
+        forget_expired(session)
+    if settings.build_cache_mb:
+        freed = engine.trim_build_cache(settings.build_cache_mb * MIB)
+        logger.info("freed %d MB of build cache", freed // MIB, extra={"action": "cache_trimmed"})
+
+
+def drop_old_logs(
+    runtime: Runtime[WorkerSettings], logs_dir: Path, *, older_than: timedelta
+) -> None:
+    """Remove the logs that were last written to long ago, but never a live deployment's."""
+    cutoff = (now() - older_than).timestamp()
+    with runtime.database.reading() as session:
+        live = {str(found) for found in session.exec(select(App.live_deployment_id)).all()}
+    for path in logs_dir.glob("*.log"):
+        if path.stem not in live and path.stat().st_mtime < cutoff:
+            path.unlink(missing_ok=True)
+
+
+def drop_ended_sessions(session: Session) -> None:
+    """Forget logins that cannot be used any more."""
+    session.exec(delete(LoginSession).where(col(LoginSession.created_at) < now() - SESSION_LONGEST))

@@ -1,0 +1,1 @@
+"""Keystone's own processes: which there are, and what they hold."""

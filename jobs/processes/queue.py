@@ -1,0 +1,93 @@
+"""The wake-up: RQ jobs that carry a deployment's id and nothing else.
+
+The database holds the truth. A job that is lost is made again by the reconciler, and a job too many
+finds nothing to do.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+
+from jobs.errors import QueueError
+from jobs.storage.columns import now
+
+logger = logging.getLogger(__name__)
+
+TASK = "jobs.tasks.deploy"
+# Above every deadline of a deployment's steps together; each step ends much earlier by its own.
+JOB_TIMEOUT_S = 3 * 3600
+FAILED_JOB_KEPT_S = 3600
+# A worker says that it is alive at least every 30 s, and is forgotten much later.
+ALIVE_FOR = timedelta(seconds=60)
+
+
+def queue_name(identity: str) -> str:
+    """Give the one queue of this Keystone its name; two may share a Redis."""
+    return f"keystone-{identity}"
+
+
+class WorkQueue:
+    """Wakes workers up."""
+
+    def __init__(self, redis: Redis, identity: str) -> None:
+        self.name = queue_name(identity)
+        self._queue = Queue(self.name, connection=redis, serializer="json")
+
+    def wake(self, deployment_ids: Iterable[int]) -> bool:
+        """Have a worker look at these deployments.
+
+        Returns:
+            False when Redis did not take them all: the reconciler will, soon.
+        """
+        try:
+            for deployment_id in deployment_ids:
+                self._queue.enqueue(
+                    TASK,
+                    deployment_id,
+                    # Of its own each time: a deployment may wake up itself, and the end of the
+                    # running job would take away the waiting one of the same name.
+                    job_id=f"{self.name}-{deployment_id}-{secrets.token_hex(4)}",
+                    job_timeout=JOB_TIMEOUT_S,
+                    result_ttl=0,
+                    failure_ttl=FAILED_JOB_KEPT_S,
+                )
+        except RedisError as exc:
+            logger.warning(
+                "Redis did not take a wake-up (%s); the reconciler repeats it",
+                type(exc).__name__,
+                extra={"action": "wake_up_failed"},
+            )
+            return False
+        return True
+
+    def waiting(self) -> set[int]:
+        """Give the ids of the deployments whose wake-up no worker has taken yet.
+
+        Raises:
+            QueueError: Redis does not answer.
+        """
+        try:
+            job_ids = self._queue.job_ids
+        except RedisError as exc:
+            raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
+        found = (job_id.removeprefix(f"{self.name}-").partition("-")[0] for job_id in job_ids)
+        # Redis may hold what is not ours; it must not stop the reconciler.
+        return {int(each) for each in found if each.isdecimal()}
+
+    def workers_alive(self) -> int:
+        """Count the workers that have been heard of within a minute.
+
+        Raises:
+            QueueError: Redis does not answer.
+        """
+        try:
+            workers = Worker.all(queue=self._queue)
+        except RedisError as exc:
+            raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
+        heard = (worker.last_heartbeat for worker in workers)
+        return sum(1 for at in heard if at is not None and now() - at < ALIVE_FOR)

@@ -1,0 +1,333 @@
+"""The router as a child of `keystone up`: its configuration from the database, its own process.
+
+What is live, every domain and every certificate stand in the files it starts with, so a router that
+crashed serves again as soon as it is back, whatever else is down.
+"""
+
+import errno
+import logging
+import os
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, select
+
+from jobs.adapters.haproxy.config import Confinement, command, configuration
+from jobs.adapters.haproxy.domains import CERTIFICATES, certificate_file, domain_files
+from jobs.adapters.haproxy.frontends import DomainDoors, Policy
+from jobs.adapters.haproxy.shares import most_places
+from jobs.errors import ConfigurationError
+from jobs.processes.runtime import OwnSettings, Runtime
+from jobs.reads.domains import domain_targets, find_doors
+from jobs.records.apps import block_ports
+from jobs.records.certificates import open_certificates
+from jobs.records.domains import note_domain_ports
+from jobs.rules.certificates import default_bundle, is_loadable
+from jobs.rules.container_values import Route
+from jobs.rules.domain_names import is_plain
+from jobs.settings import PortRange, Settings
+from jobs.storage.models import App, BlockedPort, now
+from jobs.system.part_users import PartUsers
+from jobs.system.private_folder import ensure_private
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "haproxy"
+CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
+SILENT_WITHIN_S, POLL_S = 10.0, 0.02
+# Debian keeps it where only root's PATH leads.
+ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
+
+
+@dataclass(frozen=True)
+class _Ports:
+    """Which ports of the range are taken by others, and which ones serve domains, by scheme."""
+
+    taken: Sequence[int]
+    served: Mapping[str, int]
+
+
+def find_haproxy() -> str | None:
+    """Give the path of HAProxy, or None."""
+    return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ELSEWHERE)
+
+
+def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
+    """Give the router's command line, with its configuration written as things stand now.
+
+    The ports of the range that other programs listen on are left out and kept from new apps.
+
+    Raises:
+        ConfigurationError: HAProxy is not installed, or the address or every port is unusable.
+        StorageError: the database or a folder cannot be used.
+    """
+    return command(installed_haproxy(), write_configuration(runtime))
+
+
+def confined_router_command(settings: Settings, users: PartUsers) -> list[str]:
+    """Give the command line of a router that root starts; its configuration is written already."""
+    file = settings.router_dir / CONFIGURATION
+    return command(installed_haproxy(), file, _confinement(settings, users))
+
+
+def _confinement(settings: Settings, users: PartUsers | None) -> Confinement | None:
+    if users is None:
+        return None
+    return Confinement(settings.chroot_dir, users.router.name, users.work.name)
+
+
+def installed_haproxy() -> str:
+    """Give the path of HAProxy.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    program = find_haproxy()
+    if program is None:
+        raise ConfigurationError("haproxy is not installed: `apt-get install haproxy`")
+    return program
+
+
+def wait_for_silence(socket_path: Path, *, patience_s: float = SILENT_WITHIN_S) -> None:
+    """Wait until a router of before is gone: one that was killed may end a moment after that.
+
+    Its ports would be taken for those of another program. Gives up when the time is over.
+    """
+    deadline = time.monotonic() + patience_s
+    while _answers(socket_path) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def _answers(socket_path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(socket_path))
+    except OSError:
+        return False
+    return True
+
+
+def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | None = None) -> Path:
+    """Write the router's configuration as things stand now, and give its path.
+
+    Args:
+        users: whom a router that root starts becomes; None: it stays who starts it.
+
+    Raises:
+        ConfigurationError: the address or every port is unusable.
+        StorageError: the database or a folder cannot be used.
+    """
+    settings = runtime.settings
+    ports = _found_ports(settings)
+    with runtime.database.writing() as session:
+        block_ports(session, ports.taken)
+        note_domain_ports(session, ports.served)
+        _complain(session, ports.taken)
+        text = _configuration(session, settings, ports, users)
+        domains = domain_targets(session)
+        certificates = open_certificates(session, runtime.vault)
+    if not settings.router_socket:
+        # The folder of a socket that somebody chose is theirs to make.
+        ensure_private(settings.socket_dir)
+    folder = ensure_private(settings.router_dir)
+    write_domain_files(folder, domains, certificates)
+    return _write(folder / CONFIGURATION, text)
+
+
+def show_configuration(runtime: Runtime[OwnSettings]) -> str:
+    """Give the router's configuration, with the ports that the running router was found to offer.
+
+    Nothing is tried out, and nothing is written.
+    """
+    with runtime.database.reading() as session:
+        ports = _known_ports(session, runtime.settings)
+        return _configuration(session, runtime.settings, ports)
+
+
+def _configuration(
+    session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
+) -> str:
+    apps = session.exec(select(App)).all()
+    offered = _offered(settings.port_range, apps, ports.taken)
+    return configuration(
+        bind=settings.app_bind,
+        ports=offered,
+        routes=live_routes(session),
+        socket=settings.effective_router_socket,
+        doors=DomainDoors(settings.domain_bind, **ports.served),
+        policy=_policy(settings, len(offered)),
+        confinement=_confinement(settings, users),
+    )
+
+
+def _policy(settings: Settings, ports: int) -> Policy:
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Policy(
+        places=most_places(
+            files=sys.maxsize if most_files == resource.RLIM_INFINITY else most_files,
+            ports=ports,
+            memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        ),
+        trusted=settings.trusted_proxies,
+        dashboard=settings.dashboard_name if is_plain(settings.dashboard_name) else "",
+    )
+
+
+def _found_ports(settings: Settings) -> _Ports:
+    """Find out which ports can be listened on now. The router must be down."""
+    if settings.router_socket:
+        return _ports_of_another_router(settings)
+    taken = taken_ports(settings.app_bind, settings.port_range)
+    return _Ports(taken, served_ports(settings))
+
+
+def _known_ports(session: Session, settings: Settings) -> _Ports:
+    """Give what was found when the router was started last."""
+    if settings.router_socket:
+        return _ports_of_another_router(settings)
+    taken = session.exec(select(BlockedPort.port)).all()
+    return _Ports(taken, find_doors(session).ports)
+
+
+def _ports_of_another_router(settings: Settings) -> _Ports:
+    # It may be listening on them already.
+    return _Ports((), wanted_ports(settings))
+
+
+def write_domain_files(
+    folder: Path, domains: Mapping[str, int], certificates: Mapping[str, SecretStr]
+) -> None:
+    """Write what the router must know of domains when it starts, and nothing from before.
+
+    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it at all.
+
+    Raises:
+        StorageError: a folder is not ours alone.
+    """
+    shutil.rmtree(folder / CERTIFICATES, ignore_errors=True)
+    ensure_private(folder / CERTIFICATES)
+    usable = {}
+    for domain, pem in certificates.items():
+        if is_loadable(_write(folder / certificate_file(domain, pem), pem.get_secret_value())):
+            usable[domain] = pem
+        else:
+            logger.error(
+                "the certificate of %s cannot be used; give it anew: `keystone certificate set`",
+                domain,
+                extra={"action": "certificate_unusable"},
+            )
+    for name, content in domain_files(domains, usable, default_bundle(now())).items():
+        _write(folder / name, content.get_secret_value())
+
+
+def wanted_ports(settings: Settings) -> dict[str, int]:
+    """Give the ports on which domains shall be served, by scheme."""
+    ports = {"http": settings.http_port, "https": settings.https_port}
+    return {scheme: port for scheme, port in ports.items() if port}
+
+
+def served_ports(settings: Settings) -> dict[str, int]:
+    """Give those of them that can be listened on now, and name the others in the log.
+
+    Raises:
+        ConfigurationError: the address is not one of this machine.
+    """
+    served = {}
+    for scheme, port in wanted_ports(settings).items():
+        if reason := obstacle(settings.domain_bind, port):
+            logger.warning(
+                "domains are not served by %s: %s",
+                scheme,
+                reason,
+                extra={"action": "port_left_out"},
+            )
+        else:
+            served[scheme] = port
+    return served
+
+
+def taken_ports(bind: str, ports: PortRange) -> list[int]:
+    """Give the ports of the range that some other program listens on. The router must be down.
+
+    Raises:
+        ConfigurationError: the address is not one of this machine.
+    """
+    return [port for port in range(ports.first, ports.last + 1) if not is_free(bind, port)]
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a program could listen there now.
+
+    Raises:
+        ConfigurationError: the host is not an address of this machine.
+    """
+    return not obstacle(host, port)
+
+
+def obstacle(host: str, port: int) -> str:
+    """Say what keeps a program from listening there now; empty when nothing does.
+
+    Raises:
+        ConfigurationError: the host is not an address of this machine.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # Connections of yesterday that linger in TIME_WAIT keep no one from listening.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            return f"another program listens on port {port}"
+        if exc.errno == errno.EACCES:
+            return f"this user may not listen on port {port}"
+        raise ConfigurationError(f"{host!r} is not an address of this machine") from exc
+    return ""
+
+
+def live_routes(session: Session) -> list[Route]:
+    """Give where each app's traffic belongs, of those that have a live release."""
+    apps = session.exec(select(App).where(col(App.live_address).is_not(None))).all()
+    return [
+        Route(port=app.host_port, slot=app.live_slot, address=app.live_address)
+        for app in apps
+        if app.live_slot and app.live_address
+    ]
+
+
+def _offered(ports: PortRange, apps: Sequence[App], taken: Sequence[int]) -> set[int]:
+    """Give the ports to listen on: the range, and those apps kept from an earlier range."""
+    wanted = set(range(ports.first, ports.last + 1)) | {app.host_port for app in apps}
+    return wanted - set(taken)
+
+
+def _complain(session: Session, taken: Sequence[int]) -> None:
+    if taken:
+        logger.info(
+            "other programs listen on %d ports of the range; no app is given those",
+            len(taken),
+            extra={"action": "ports_blocked"},
+        )
+    for app in session.exec(select(App)).all():
+        if app.host_port in taken:
+            logger.error(
+                "port %d of %s is taken by another program: the app cannot be reached until that "
+                "program ends and Keystone is started again",
+                app.host_port,
+                app.name,
+                extra={"action": "port_taken", "app": app.name},
+            )
+
+
+def _write(file: Path, text: str) -> Path:
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return file

@@ -1,0 +1,209 @@
+"""Deciding whether the parts of Keystone can run as users of their own, and with which rights.
+
+They can when root starts it, the users are there, and each of them can reach what it needs: the
+program, the way to the data directory, the engine, the database. Otherwise every part runs as the
+user that starts Keystone, and the reason is told.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jobs.errors import StorageError
+from jobs.processes.data_ownership import hand_out, take_back
+from jobs.processes.docker_login_copy import told_to_workers
+from jobs.processes.separation_checks import (
+    HOME,
+    Check,
+    ask_all,
+    checks_of_data,
+    checks_of_surroundings,
+)
+from jobs.settings import Settings
+from jobs.system import privileges
+from jobs.system.part_users import ROOT, PartUser, PartUsers, find_users
+from jobs.system.privileges import Rights
+from jobs.system.run_as import run_as
+
+NOTE = "users.json"
+UNKNOWN_FIX = "see what the system says of that user"
+DATA_FIX = (
+    "the data directory needs folders of root's own, without links, on a file system that keeps "
+    "owners; start Keystone again then"
+)
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+# Of HAProxy while it starts: to listen, to have as many connections as it is configured for, to
+# read what the workers' user has written, to give away its socket, to shut itself in and become
+# another user; and to end the process that serves.
+ROUTER_CAPABILITIES = (
+    privileges.CAP_CHOWN,
+    privileges.CAP_DAC_READ_SEARCH,
+    privileges.CAP_FOWNER,
+    privileges.CAP_KILL,
+    privileges.CAP_SETGID,
+    privileges.CAP_SETUID,
+    privileges.CAP_SETPCAP,
+    privileges.CAP_NET_BIND_SERVICE,
+    privileges.CAP_SYS_CHROOT,
+    privileges.CAP_SYS_RESOURCE,
+)
+# Of what keeps the packet filter, and opens the database that belongs to another user.
+FIREWALL_CAPABILITIES = (
+    privileges.CAP_DAC_OVERRIDE,
+    privileges.CAP_NET_ADMIN,
+    privileges.CAP_NET_RAW,
+)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Every part runs as the user that starts Keystone.
+
+    Attributes:
+        reason: why root's parts are not apart; empty when it is not root who starts it.
+        fix: what to do about it.
+    """
+
+    reason: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Each part runs as a user of its own.
+
+    Attributes:
+        rights: by the names of the parts.
+        told: environment variables, by the names of the parts.
+    """
+
+    users: PartUsers
+    rights: Mapping[str, Rights]
+    told: Mapping[str, Mapping[str, str]]
+
+
+def separate(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:
+    """Decide, and give the data directory to whom it then belongs. Its database must be closed."""
+    found = judge(settings, environ)
+    if isinstance(found, Apart):
+        try:
+            hand_out(settings, found.users)
+            problem, _ = first_problem(found, checks_of_data(settings))
+        except (OSError, RecursionError, StorageError) as exc:
+            problem = str(exc)
+        found = Together(problem, DATA_FIX) if problem else found
+    users = find_users()
+    if isinstance(found, Together) and users and os.getuid() == ROOT:
+        take_back(settings, users)
+    return found
+
+
+def judge(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:
+    """Decide without changing anything."""
+    if os.getuid() != ROOT:
+        return Together()
+    users = find_users()
+    if users is None:
+        return Together(
+            "the system users that its parts would run as are missing",
+            "run `make setup` as root, and start Keystone again",
+        )
+    apart = _apart(settings, users, environ)
+    checks = checks_of_surroundings(settings, engine_socket(environ))
+    problem, fix = first_problem(apart, checks)
+    return Together(problem, f"{fix}, and start Keystone again") if problem else apart
+
+
+def first_problem(apart: Apart, checks: Mapping[str, Sequence[Check]]) -> tuple[str, str]:
+    """Check as each part's user what it must be able to do; give the first problem, and its fix.
+
+    Args:
+        checks: by the names of parts.
+
+    Returns:
+        twice nothing when there is no problem.
+    """
+    for part, asked in checks.items():
+        if told := run_as(apart.rights[part], partial(ask_all, asked)):
+            problem, _, fix = told.partition("\n")
+            return f"the user {apart.told[part]['USER']} {problem}", fix or UNKNOWN_FIX
+    return "", ""
+
+
+def note_users(settings: Settings, found: Apart | Together) -> None:
+    """Write down what was decided for the Keystone that is about to run, for `noted_users`."""
+    told = [] if isinstance(found, Apart) else [found.reason, found.fix]
+    (settings.run_dir / NOTE).write_text(json.dumps(told))
+
+
+def noted_users(settings: Settings) -> Together | None:
+    """Give why the parts of the Keystone that runs are not apart; None when they are.
+
+    Raises:
+        StorageError: it was not written down.
+    """
+    try:
+        told = json.loads((settings.run_dir / NOTE).read_text())
+    except (OSError, ValueError) as exc:
+        raise StorageError("it is not known whom the parts run as") from exc
+    return Together(*told) if told else None
+
+
+def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> Apart:
+    work, web, redis = users.work, users.web, users.redis
+    # What they make, logs above all, belongs to the group that the web process is in.
+    workers = Rights(work.uid, web.gid, (work.gid, *_engine_groups(environ)))
+    listens = (privileges.CAP_NET_BIND_SERVICE,) if _needs_right(settings.port) else ()
+    rights = {
+        "redis": Rights(redis.uid, redis.gid, (work.gid,)),
+        "router": Rights(ROOT, ROOT, (), ROUTER_CAPABILITIES),
+        "firewall": Rights(ROOT, ROOT, (), FIREWALL_CAPABILITIES),
+        "watcher": workers,
+        "worker": workers,
+        "web": Rights(web.uid, web.gid, (work.gid,), listens),
+    }
+    docker = told_to_workers(environ, settings.docker_dir)
+    told = {
+        "redis": _person(redis),
+        "router": _person(work),
+        "firewall": _person(work),
+        "watcher": _person(work) | docker,
+        "worker": _person(work) | docker,
+        "web": _person(web),
+    }
+    return Apart(users, rights, told)
+
+
+def _person(user: PartUser) -> dict[str, str]:
+    return {"HOME": HOME, "USER": user.name, "LOGNAME": user.name}
+
+
+def _needs_right(port: int) -> bool:
+    try:
+        return port < int(FIRST_FREE_PORT.read_text())
+    except OSError:
+        return True
+
+
+def _engine_groups(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Give the group that may use the engine's socket, if there is such a group."""
+    engine = engine_socket(environ)
+    try:
+        found = engine.stat() if engine else None
+    except OSError:
+        return ()
+    needed = stat.S_IRGRP | stat.S_IWGRP
+    may_use = found is not None and found.st_mode & needed == needed
+    return (found.st_gid,) if found and may_use and found.st_gid != ROOT else ()
+
+
+def engine_socket(environ: Mapping[str, str]) -> Path | None:
+    """Give the engine's Unix socket; None when it is reached in another way."""
+    address = urlsplit(environ.get("DOCKER_HOST") or DEFAULT_ENGINE)
+    return Path(address.path) if address.scheme == "unix" else None

@@ -1,0 +1,261 @@
+"""Which processes one Keystone is made of, and the supervisor that keeps them running.
+
+Every part is a command of `keystone` itself, so the generated configuration names no path that
+somebody chose; the parts read the settings from the environment, as `keystone up` did. They start
+together and stop one after the other, from the highest priority down: first nothing more is
+accepted, then the running work is made safe, and Redis, which all the others use, goes last.
+"""
+
+import fcntl
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+from jobs.errors import ConflictError, StorageError
+from jobs.processes.configuration import unknown_secrets
+from jobs.processes.separation import Apart, Together
+from jobs.processes.watched import ROUTER, Watched
+from jobs.settings import Settings, WebSettings, WorkerSettings
+from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
+from jobs.system.private_folder import claims_dir, ensure_private
+from jobs.system.privileges import Rights
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = "up.lock"
+CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must not stay root
+# `is_up` holds the lock for a moment, too: that is nobody who runs.
+ASKERS_GONE_WITHIN_S = 0.5
+# Long enough for a worker to make the step it is at safe, and for the watcher's duties to end.
+WORK_STOP_S = 30
+
+
+@dataclass(frozen=True)
+class Program:
+    """A part of Keystone: a command line that stays in the foreground.
+
+    Attributes:
+        rights: whom it runs as; None: as the supervisor does.
+        untold: environment variables that it must not know.
+        told: environment variables that it has instead of the supervisor's.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    priority: int  # stopped from the highest to the lowest
+    count: int = 1
+    stop_within_s: int = 10
+    rights: Rights | None = None
+    untold: Sequence[str] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[str]:
+        """What `jobs.system.die_with_parent` is to be told of it."""
+        return [
+            *([RIGHTS, self.rights.to_text()] if self.rights else []),
+            *([WITHOUT, ",".join(self.untold)] if self.untold else []),
+            *(word for name, value in self.told.items() for word in (WITH, f"{name}={value}")),
+        ]
+
+
+def keystone_command(*arguments: str) -> tuple[str, ...]:
+    """Give the command line of one of `keystone`'s own commands.
+
+    With -P a folder named `jobs` that lies where somebody stands is not taken for ours.
+    """
+    return (sys.executable, "-P", "-m", "jobs.cli", *arguments)
+
+
+def programs(settings: Settings, users: Apart | Together) -> list[Program]:
+    """List the parts that these settings ask for, in the order of their start.
+
+    Args:
+        users: whom they run as.
+    """
+    return [_with_rights(part, users) for part in _programs(settings)]
+
+
+def _programs(settings: Settings) -> list[Program]:
+    knows_none, knows_web, knows_work = map(
+        unknown_secrets, (Settings, WebSettings, WorkerSettings)
+    )
+    redis = Program("redis", keystone_command("redis"), 10, untold=knows_none)
+    router = Program(ROUTER, keystone_command(ROUTER), 20, untold=knows_none)
+    firewall = Program("firewall", keystone_command("firewall"), 25, untold=knows_none)
+    # Only root may change the packet filter; for others `keystone doctor` says so.
+    blocks = settings.block_metadata and os.geteuid() == 0
+    watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
+    worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
+    return [
+        *([] if settings.redis_url else [redis]),
+        *([] if settings.router_socket else [router]),
+        *([firewall] if blocks else []),
+        replace(watcher, stop_within_s=WORK_STOP_S),
+        replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
+        Program("web", keystone_command("web"), 50, untold=knows_web),
+    ]
+
+
+def _with_rights(part: Program, users: Apart | Together) -> Program:
+    if isinstance(users, Together):
+        return part
+    confined = (CONFINED,) if part.name == ROUTER else ()
+    return replace(
+        part,
+        command=(*part.command, *confined),
+        rights=users.rights[part.name],
+        told=users.told[part.name],
+    )
+
+
+def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
+    """Write the supervisor's configuration.
+
+    Args:
+        parts: what to run.
+        supervisor_pid: the process id the supervisor will have: no part outlives it.
+    """
+    # Root is named, because otherwise supervisord complains that it was not told to be root.
+    user = ["user=0"] if os.getuid() == 0 else []
+    lines = ["[supervisord]", "nodaemon=true", *user]
+    for part in parts:
+        guard = (sys.executable, "-P", "-m", "jobs.system.die_with_parent", str(supervisor_pid))
+        guarded = (*guard, *part.options, *part.command)
+        lines += [
+            "",
+            f"[program:{part.name}]",
+            f"command={' '.join(_quoted(argument) for argument in guarded)}",
+            f"process_name={'%(program_name)s-%(process_num)d' if part.count > 1 else part.name}",
+            f"numprocs={part.count}",
+            "numprocs_start=1",
+            f"priority={part.priority}",
+            "autorestart=true",
+            "startsecs=3",
+            f"stopwaitsecs={part.stop_within_s}",
+            "killasgroup=true",
+            # Nothing passes through the supervisor: the parts write to its own output themselves.
+            "stdout_logfile=NONE",
+            "stderr_logfile=NONE",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(argument: str) -> str:
+    """Quote for supervisord: its file cuts at ` #` and ` ;`, then expands %, then splits words."""
+    quoted = shlex.quote(argument).replace(" #", " ''#").replace(" ;", " '';")
+    return quoted.replace("%", "%%")
+
+
+def take_over(data_dir: Path) -> TextIO:
+    """Claim a data directory for this process; the claim ends when the file is closed.
+
+    Raises:
+        ConflictError: another `keystone up` has it.
+        StorageError: nothing can be written there.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE)
+    if lock is None:
+        raise ConflictError(
+            f"another `keystone up` uses {data_dir}; stop it first, or set KEYSTONE_DATA_DIR"
+        )
+    return lock
+
+
+def claim_identity(identity: str, data_dir: Path) -> TextIO:
+    """Be the only Keystone of that identity on this machine, until the file is closed.
+
+    A restored Keystone and the one its backup is of would remove each other's containers.
+
+    Raises:
+        ConflictError: there is one, with another data directory.
+    """
+    claim = _locked(_claims(data_dir) / f"{identity}.lock")
+    if claim is None:
+        raise ConflictError(
+            f"the Keystone {identity} runs on this machine already, from another data directory; "
+            "stop it first: one of them is a copy of the other"
+        )
+    return claim
+
+
+def _claims(data_dir: Path) -> Path:
+    """Give the folder of the claims, which this user's Keystones share and nobody else can enter.
+
+    Where a stranger has made one of its name, Keystone runs all the same, but will not notice a
+    copy of itself.
+    """
+    try:
+        return ensure_private(claims_dir(os.getuid()))
+    except StorageError as exc:
+        logger.warning("%s", exc, extra={"action": "claims_not_shared"})
+        return ensure_private(data_dir / "run")
+
+
+def _locked(path: Path) -> TextIO | None:
+    """Open a file and lock it; None when another process keeps it locked."""
+    try:
+        file = path.open("a")
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
+    deadline = time.monotonic() + ASKERS_GONE_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                return None
+            time.sleep(0.01)
+        else:
+            return file
+
+
+def is_up(data_dir: Path) -> bool:
+    """Whether a `keystone up` has this data directory now."""
+    try:
+        lock = (data_dir / "run" / LOCK_FILE).open()
+    except OSError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def supervise(
+    parts: Sequence[Program],
+    data_dir: Path,
+    *claims: TextIO,
+    watched: Watched,
+) -> None:
+    """Become the supervisor of these parts. Does not return.
+
+    Args:
+        parts: what to run.
+        data_dir: where the supervisor's own files go.
+        claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
+        watched: what the supervisor looks after besides.
+    """
+    folder = ensure_private(data_dir / "run")
+    config = folder / "supervisor.conf"
+    config.unlink(missing_ok=True)
+    config.touch(mode=0o600)
+    config.write_text(configuration(parts, supervisor_pid=os.getpid()))
+    for claim in claims:
+        os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
+    # No part reads a `.env` file: what stands in it has been read, and belongs to root perhaps.
+    os.chdir(folder)
+    os.execv(  # noqa: S606 — an argument list, no shell
+        sys.executable,
+        [sys.executable, "-P", "-m", "jobs.processes.supervisor", str(config), watched.to_text()],
+    )

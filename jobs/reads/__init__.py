@@ -1,0 +1,1 @@
+"""SELECTs, one module a noun, and the API shapes they give."""

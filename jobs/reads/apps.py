@@ -1,0 +1,241 @@
+"""SELECTs only: what is known, as the views of `jobs.reads.views`.
+
+Every list is bounded and walks an index, so that a page costs the same with a thousand times the
+rows.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, or_, select
+
+from jobs.errors import NotFoundError
+from jobs.reads.domains import Doors, domains_by_app, find_doors
+from jobs.reads.paging import unindexed
+from jobs.reads.repositories import repositories_with_token
+from jobs.reads.views import AppView, WebhookView
+from jobs.rules.reasons import failure_words
+from jobs.rules.token_trouble import token_problem
+from jobs.settings import Settings
+from jobs.states import (
+    FAILED_STATES,
+    OPEN_STATES,
+    AppState,
+    ContainerState,
+    DeploymentState,
+    Trigger,
+)
+from jobs.storage.models import App, Deployment, Release, Repository, now
+
+
+@dataclass(frozen=True)
+class _LiveRelease:
+    """What an app's view tells of the release that serves."""
+
+    number: int
+    commit_sha: str
+    configuration: int
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What an app's view tells besides the app's own row."""
+
+    repository: Repository
+    token_set: bool
+    release: _LiveRelease | None
+    state: tuple[AppState, str]
+    domains: list[str]
+    doors: Doors
+
+
+# --- Apps ------------------------------------------------------------------------------------
+
+
+def find_app(session: Session, name: str) -> App:
+    """Give the app of that name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    app = session.exec(select(App).where(App.name == name)).first()
+    if app is None:
+        raise NotFoundError(f"there is no app named {name!r}; `keystone app list` shows them")
+    return app
+
+
+def app_view(session: Session, name: str, settings: Settings) -> AppView:
+    """Describe one app.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    return _app_views(session, [find_app(session, name)], settings)[0]
+
+
+def app_views(
+    session: Session, settings: Settings, names: Collection[str] | None = None
+) -> list[AppView]:
+    """Describe every app, or those of these names, in the order of their names."""
+    statement = select(App).order_by(App.name)
+    if names is not None:
+        statement = statement.where(col(App.name).in_(names))
+    return _app_views(session, session.exec(statement).all(), settings)
+
+
+def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> list[AppView]:
+    ids = {app.repository_id for app in apps}
+    repositories = {
+        row.id: row
+        for row in session.exec(select(Repository).where(col(Repository.id).in_(ids))).all()
+    }
+    tokens = repositories_with_token(session)
+    failures = failed_updates(session, [app.id or 0 for app in apps])
+    opened = apps_with_open_deployments(session)
+    releases = _live_releases(session, apps)
+    doors = find_doors(session)
+    domains = domains_by_app(session, [app.id for app in apps])
+    return [
+        _app_view(
+            app,
+            settings,
+            _Surroundings(
+                repository=repositories[app.repository_id],
+                token_set=app.repository_id in tokens,
+                release=releases.get(app.live_release_id),
+                state=app_state(app, failures.get(app.id or 0, ""), is_deploying=app.id in opened),
+                domains=domains[app.id or 0],
+                doors=doors,
+            ),
+        )
+        for app in apps
+    ]
+
+
+def apps_with_open_deployments(session: Session) -> set[int]:
+    """Give the ids of the apps for which something waits or runs."""
+    statement = select(Deployment.app_id).where(col(Deployment.state).in_(OPEN_STATES))
+    return set(session.exec(statement.distinct()).all())
+
+
+def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]:
+    """Say why the last deployment of these apps failed, by app; the others are left out.
+
+    A recovery is told of as well: the deployment before it failed.
+    """
+    statement = (
+        select(Deployment.app_id, Deployment.number, Deployment.state, Deployment.reason)
+        .join(
+            App,
+            (col(App.id) == Deployment.app_id) & (col(App.last_deployment) == Deployment.number),
+        )
+        # The ids have a database begin at the apps, and not read every deployment there ever was;
+        # nor every failure, by the index of the states.
+        .where(col(App.id).in_(app_ids), has_bad_news())
+    )
+    return {
+        app_id: failure_words(number, DeploymentState(state), reason)
+        for app_id, number, state, reason in session.exec(statement).all()
+    }
+
+
+def has_bad_news() -> ColumnElement[bool]:
+    """Choose the deployments that failed, and those that took a failed one's place."""
+    return or_(
+        unindexed(Deployment.state).in_(FAILED_STATES),
+        and_(
+            unindexed(Deployment.state) == DeploymentState.SUCCESS,
+            unindexed(Deployment.trigger) == Trigger.RECOVERY,
+        ),
+    )
+
+
+def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:
+    ids = [app.live_release_id for app in apps if app.live_release_id]
+    # Columns and not rows: a release carries a whole sealed environment.
+    statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
+        col(Release.id).in_(ids)
+    )
+    return {
+        release_id: _LiveRelease(number, commit_sha, configuration)
+        for release_id, number, commit_sha, configuration in session.exec(statement).all()
+    }
+
+
+class Served(Protocol):
+    """What is live of an app, and how its container is."""
+
+    @property
+    def live_release_id(self) -> int | None:
+        """The release that serves."""
+
+    @property
+    def container_state(self) -> ContainerState | None:
+        """What Docker last said."""
+
+    @property
+    def container_reason(self) -> str:
+        """What is wrong with it, in a sentence."""
+
+
+def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState, str]:
+    """Say how an app stands, and why.
+
+    Args:
+        failed: why its last deployment failed; empty when it did not.
+    """
+    if is_deploying:
+        return AppState.DEPLOYING, failed
+    if app.live_release_id is None:
+        return (AppState.FAILING, failed) if failed else (AppState.NEW, "")
+    match app.container_state:
+        case ContainerState.EXITED | ContainerState.MISSING:
+            return AppState.STOPPED, app.container_reason
+        case ContainerState.RESTARTING:
+            return AppState.FAILING, app.container_reason
+        case ContainerState.RUNNING if app.container_reason:
+            return AppState.FAILING, app.container_reason
+        case ContainerState.RUNNING | None:
+            return AppState.RUNNING, failed
+
+
+def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
+    repository, release = around.repository, around.release
+    state, reason = around.state
+    return AppView(
+        **app.model_dump(include=set(AppView.model_fields) & set(App.model_fields)),
+        repository=repository.full_name,
+        git_url=repository.git_url,
+        token_set=around.token_set,
+        token_problem=token_problem(
+            repository.token_problem, repository.token_expires_at, at=now()
+        ),
+        token_expires_at=repository.token_expires_at,
+        domains=around.domains,
+        state=state,
+        state_reason=reason,
+        live_deployment=app.live_deployment_id,
+        live_release=release.number if release else None,
+        live_commit_sha=release.commit_sha if release else None,
+        url=around.doors.url(around.domains) or app_url(settings, app.host_port),
+        needs_redeploy=release is not None and release.configuration != app.configuration,
+        webhook=WebhookView(url=webhook_url(settings)),
+    )
+
+
+def app_url(settings: Settings, host_port: int) -> str:
+    """Give the address at which an app answers on its own port."""
+    host = settings.app_bind
+    if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 — recognised, not bound
+        host = settings.effective_public_url.partition("://")[2].partition(":")[0].partition("/")[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{host_port}"
+
+
+def webhook_url(settings: Settings) -> str:
+    """Give the address that GitHub must send deliveries to."""
+    return f"{settings.effective_public_url}/webhooks/github"
+
+
+# --- Deployments -----------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""Who did what, newest first, narrowed down, page by page. SELECTs only."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, select
+
+from jobs.reads.paging import Walk, unindexed, walk_back
+from jobs.reads.views import AuditEventView, Page
+from jobs.storage.models import AuditEvent
+
+# Transactions overlap, so that a later number may carry an earlier time.
+OVERLAP = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which audit events a list shows; None means any."""
+
+    actor: str | None = None  # "user:ada"
+    tag: str | None = None  # a whole tag, or how it begins: "login.failed", "deployment"
+    target: str | None = None  # "app:web"
+    since: datetime | None = None
+    until: datetime | None = None  # itself not included
+    limit: int = 50
+    before: int | None = None  # the id of the last one already seen
+
+
+def audit_page(session: Session, wanted: AuditFilter) -> Page[AuditEventView]:
+    """List audit events, newest first."""
+    along, narrow = _equal(wanted) + _ids_between(session, wanted), _between(wanted)
+    if wanted.tag and not _is_whole(wanted.tag):
+        narrow.append(col(AuditEvent.tag).startswith(wanted.tag, autoescape=True))
+    walk = Walk(wanted.limit, wanted.before, along, narrow)
+    rows, following = walk_back(session, select(AuditEvent), col(AuditEvent.id), walk)
+    views = [AuditEventView.model_validate(row.model_dump()) for row in rows]
+    return Page(items=views, next=following)
+
+
+def _equal(wanted: AuditFilter) -> list[ColumnElement[bool]]:
+    columns = (
+        (AuditEvent.actor, wanted.actor),
+        (AuditEvent.tag, wanted.tag if _is_whole(wanted.tag or "") else None),
+        (AuditEvent.target, wanted.target),
+    )
+    return [col(column) == value for column, value in columns if value]
+
+
+def _is_whole(tag: str) -> bool:
+    return "." in tag
+
+
+def _between(wanted: AuditFilter) -> list[ColumnElement[bool]]:
+    # By the index of the times all of them would have to be sorted before the first is known.
+    at = unindexed(AuditEvent.at)
+    found = []
+    if wanted.since is not None:
+        found.append(at >= wanted.since)
+    if wanted.until is not None:
+        found.append(at < wanted.until)
+    return found
+
+
+def _ids_between(session: Session, wanted: AuditFilter) -> list[ColumnElement[bool]]:
+    """Give between which ids the times lie: events are numbered as they happen, or nearly so."""
+    found = []
+    if wanted.since is not None:
+        found.append(col(AuditEvent.id) >= _first_id(session, wanted.since - OVERLAP))
+    if wanted.until is not None:
+        found.append(col(AuditEvent.id) < _first_id(session, wanted.until + OVERLAP))
+    return found
+
+
+def _first_id(session: Session, moment: datetime) -> int:
+    """Give the id of the first event since a moment, or of the one to come."""
+    since = select(AuditEvent.id).where(AuditEvent.at >= moment).order_by(col(AuditEvent.at))
+    newest = select(AuditEvent.id).order_by(col(AuditEvent.id).desc())
+    found = session.exec(since.limit(1)).first()
+    return found or (session.exec(newest.limit(1)).first() or 0) + 1

@@ -1,0 +1,77 @@
+"""SELECTs about domains: whose they are, where the router serves them, and their certificates."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from jobs.reads.views import CertificateView
+from jobs.rules.certificates import expiry_problem
+from jobs.rules.domain_names import WILDCARD, is_covered
+from jobs.storage.models import App, Certificate, Domain, DomainPort, now
+
+STANDARD_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where and how the router serves domains."""
+
+    ports: Mapping[str, int]  # by scheme; the ones the router listens on
+    certified: Collection[str]  # the domains with a certificate, some of them wildcards perhaps
+
+    def url(self, domains: Sequence[str]) -> str:
+        """Give the address of the first domain that is one; empty when none is served."""
+        name = next((name for name in domains if not name.startswith(WILDCARD)), None)
+        scheme = "https" if name and is_covered(name, self.certified) else "http"
+        scheme = scheme if scheme in self.ports else "http"
+        if name is None or scheme not in self.ports:
+            return ""
+        port = self.ports[scheme]
+        return (
+            f"{scheme}://{name}" if port == STANDARD_PORTS[scheme] else f"{scheme}://{name}:{port}"
+        )
+
+
+def find_doors(session: Session) -> Doors:
+    """Find where the router serves domains, and which ones by HTTPS."""
+    return Doors(
+        ports={row.scheme: row.port for row in session.exec(select(DomainPort)).all()},
+        certified=set(session.exec(select(Certificate.domain)).all()),
+    )
+
+
+def domains_by_app(session: Session, app_ids: Sequence[int | None]) -> dict[int, list[str]]:
+    """Give the domains of these apps, each app's own address first."""
+    statement = select(Domain.app_id, Domain.name).order_by(col(Domain.id))
+    if len(app_ids) == 1:
+        statement = statement.where(Domain.app_id == app_ids[0])
+    found: dict[int, list[str]] = defaultdict(list)
+    for app_id, name in session.exec(statement).all():
+        found[app_id].append(name)
+    return found
+
+
+def domain_targets(session: Session) -> dict[str, int]:
+    """Give the port of the app that each domain belongs to."""
+    statement = select(Domain.name, App.host_port).join(App, col(App.id) == Domain.app_id)
+    return dict(session.exec(statement).all())
+
+
+def certificate_views(session: Session) -> list[CertificateView]:
+    """Describe every certificate, by domain."""
+    statement = select(Domain.name, App.name).join(App, col(App.id) == Domain.app_id)
+    apps = dict(session.exec(statement).all())
+    columns = (Certificate.domain, Certificate.not_after, Certificate.created_at)
+    rows = session.exec(select(*columns).order_by(Certificate.domain)).all()
+    return [
+        CertificateView(
+            domain=domain,
+            app=apps.get(domain),
+            not_after=not_after,
+            problem=expiry_problem(not_after, now()),
+            created_at=created_at,
+        )
+        for domain, not_after, created_at in rows
+    ]

@@ -1,0 +1,82 @@
+"""Which releases there are, which can be gone back to, and which images nothing needs.
+
+A release counts once it was live: one whose container never became healthy is nothing to go back
+to, and its image is not kept.
+"""
+
+from sqlmodel import Session, col, select
+
+from jobs.reads.views import ReleaseView
+from jobs.rules.naming import shown_tag
+from jobs.states import DeploymentState
+from jobs.storage.models import App, Deployment, Release
+
+# How many past their keep are looked at for images; the ones before were dropped by then.
+PAST_KEEP = 200
+
+
+def releases_that_were_live(session: Session, app: App, *, limit: int) -> list[Release]:
+    """List an app's releases whose deployment succeeded, newest first."""
+    statement = (
+        select(Release)
+        .join(Deployment, col(Deployment.id) == Release.deployment_id)
+        .where(Release.app_id == app.id, Deployment.state == DeploymentState.SUCCESS)
+        .order_by(col(Release.number).desc())
+        .limit(limit)
+    )
+    return list(session.exec(statement).all())
+
+
+def restorable_releases(session: Session, app: App) -> list[Release]:
+    """List the releases that are kept for a rollback and the live one, newest first."""
+    kept = releases_that_were_live(session, app, limit=app.keep_releases)
+    live = session.get(Release, app.live_release_id) if app.live_release_id else None
+    if live is None or live.id in {row.id for row in kept}:
+        return kept
+    return sorted([*kept, live], key=lambda row: row.number, reverse=True)
+
+
+def needed_releases(session: Session, app: App) -> list[Release]:
+    """List the releases whose images must stay: those kept, and the one to go back to by itself."""
+    needed = restorable_releases(session, app)
+    ids = {app.fallback_release_id} - {None, *(row.id for row in needed)}
+    return [*needed, *(session.get_one(Release, each) for each in ids)]
+
+
+def outdated_images(session: Session, app_id: int) -> list[str]:
+    """List the image tags of an app that no kept release needs."""
+    app = session.get_one(App, app_id)
+    needed = {row.image for row in needed_releases(session, app)}
+    statement = (
+        select(Release)
+        .where(Release.app_id == app_id)
+        .order_by(col(Release.number).desc())
+        .limit(app.keep_releases + PAST_KEEP)
+    )
+    return sorted({row.image for row in session.exec(statement).all()} - needed)
+
+
+def release_views(session: Session, app: App, *, limit: int = 20) -> list[ReleaseView]:
+    """Describe the newest releases of an app that were live once."""
+    restorable = {row.id for row in restorable_releases(session, app)}
+    rows = releases_that_were_live(session, app, limit=limit)
+    makers = {
+        row.id: row
+        for row in session.exec(
+            select(Deployment).where(col(Deployment.id).in_([row.deployment_id for row in rows]))
+        ).all()
+    }
+    return [
+        ReleaseView(
+            id=row.id or 0,
+            number=row.number,
+            commit_sha=row.commit_sha,
+            commit_message=makers[row.deployment_id].commit_message,
+            image=shown_tag(row.image),
+            deployment=row.deployment_id,
+            created_at=row.created_at,
+            is_live=row.id == app.live_release_id,
+            is_restorable=row.id in restorable and row.id != app.live_release_id,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,179 @@
+"""Apps as a TOML file says they should be: read, checked, every mistake told with its place.
+
+    [apps.web]
+    repository = "octo/web"
+    domains = ["www.example.com"]
+    token = { env = "WEB_TOKEN" }
+
+    [apps.web.env]
+    LOG_LEVEL = "info"
+    API_KEY = { file = "secrets/api-key" }
+
+A secret is never written into the file: it stands in an environment variable or a file of its own
+that is named there (`jobs.adapters.secret_references`). What the file does not name stays as it is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import SecretStr, ValidationError
+
+from jobs.errors import ConfigurationError
+from jobs.rules.app_fields import AppInput, sentences
+from jobs.rules.strict_toml import strict_toml
+from jobs.rules.variables import Variable, ensure_variable
+
+# Fetches a secret from where `{ env = … }` or `{ file = … }` says it is.
+FindSecret = Callable[[Mapping[str, object]], SecretStr]
+HOW_TO_REFER = '{ env = "NAME" } or { file = "PATH" }'
+
+APPS, ENV, TOKEN = "apps", "env", "token"
+FIELDS = [*(name for name in AppInput.model_fields if name != "name"), ENV]
+PLAIN_FIELDS = frozenset(FIELDS) - {ENV, TOKEN}
+# Stands in where an app names none: whether it must depends on which apps there are.
+ANY_REPOSITORY = "any/one"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One app as the file says it should be.
+
+    Attributes:
+        fields: those that the file names, checked, as `jobs.rules.app_fields` has them.
+        repository: None when the file names none, as it may of an app that is there.
+        variables: the environment variables that it names.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+    repository: str | None
+    variables: Mapping[str, Variable]
+
+
+def read_apps(text: str, find: FindSecret) -> list[Wanted]:
+    """Read the apps of a TOML file.
+
+    Raises:
+        ConfigurationError: one sentence for every mistake in it, each with the path of the key.
+    """
+    try:
+        data = strict_toml(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"this file cannot be read: {exc}") from None
+    mistakes = _unknown("", data, [APPS])
+    tables = data.get(APPS, {})
+    if not isinstance(tables, dict):
+        raise ConfigurationError(*mistakes, f"{APPS}: write each app as [{APPS}.NAME]")
+    found = []
+    for name, table in tables.items():
+        with _collected(mistakes):
+            found.append(_read_app(name, table, find))
+    if mistakes:
+        raise ConfigurationError(*mistakes)
+    return found
+
+
+def _unknown(place: str, table: Mapping[str, object], known: Iterable[str]) -> list[str]:
+    """Say of each key that there is no such, and which one may have been meant."""
+    names = list(known)
+    told = []
+    for key in table:
+        if key not in names:
+            near = get_close_matches(key, names, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            told.append(f"{place}{key[:70]}: there is no such field{hint}")
+    return told
+
+
+@contextmanager
+def _collected(mistakes: list[str], place: str = "") -> Iterator[None]:
+    """Go on after a mistake, which is told with the others."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        mistakes += [f"{place}{problem}" for problem in exc.problems]
+
+
+def _read_app(name: str, table: object, find: FindSecret) -> Wanted:
+    place = f"{APPS}.{name[:70]}"
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{place}: write it as [{place}], with its fields below")
+    mistakes = _unknown(f"{place}.", table, FIELDS)
+    given = {key: _or_none(key, table[key]) for key in table if key in PLAIN_FIELDS}
+    variables: dict[str, Variable] = {}
+    with _collected(mistakes, f"{place}."):
+        variables = _read_variables(table.get(ENV, {}), find)
+    if TOKEN in table:
+        with _collected(mistakes, f"{place}.{TOKEN}: "):
+            given[TOKEN] = _read_token(table[TOKEN], find)
+    fields = _checked(name, given, mistakes)
+    if mistakes:
+        raise ConfigurationError(*mistakes)
+    repository = fields.pop("repository")
+    return Wanted(name, fields, repository if "repository" in given else None, variables)
+
+
+def _checked(name: str, given: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+    """Give an app's fields as they are kept; those that were given, and its repository."""
+    whole = {"repository": ANY_REPOSITORY, **given, "name": name}
+    try:
+        fields = AppInput.model_validate(whole).given()
+    except ValidationError as exc:
+        place = f"{APPS}.{name[:70]}"
+        told = (f"{place}.{sentence}" for sentence in sentences(exc))
+        mistakes += [sentence.replace(f"{place}.name: ", f"{place}: ", 1) for sentence in told]
+        return {}
+    # In the file's order: what is said of them later is said in the same.
+    return {key: fields[key] for key in whole if key != "name"}
+
+
+def _or_none(key: str, value: object) -> object:
+    """Read an empty text as "none", which TOML has no word for, where a field may be none."""
+    is_optional = NoneType in get_args(AppInput.model_fields[key].annotation)
+    return None if value == "" and is_optional else value
+
+
+# --- Variables and secrets -------------------------------------------------------------------
+
+
+def _read_variables(table: object, find: FindSecret) -> dict[str, Variable]:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{ENV}: write the variables below [{APPS}.NAME.{ENV}]")
+    mistakes: list[str] = []
+    found = {}
+    for name, value in table.items():
+        with _collected(mistakes, f"{ENV}."):
+            found[name] = _read_variable(name, value, find)
+    if mistakes:
+        raise ConfigurationError(*mistakes)
+    return found
+
+
+def _read_variable(name: str, value: object, find: FindSecret) -> Variable:
+    if isinstance(value, str):
+        variable = Variable(SecretStr(value), is_secret=False)
+    elif isinstance(value, dict):
+        with _placed(name):
+            variable = Variable(find(value), is_secret=True)
+    else:
+        raise ConfigurationError(f"{name[:50]}: write the value in quotes, or {HOW_TO_REFER}")
+    ensure_variable(name, variable.value)
+    return variable
+
+
+def _read_token(value: object, find: FindSecret) -> SecretStr:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"a secret must not stand in this file; write {HOW_TO_REFER}")
+    return find(value)
+
+
+@contextmanager
+def _placed(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as exc:
+        raise ConfigurationError(*(f"{name[:50]}: {problem}" for problem in exc.problems)) from None

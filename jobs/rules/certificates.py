@@ -1,0 +1,199 @@
+"""What a certificate must be before the router is given it. Pure, but for one file's test.
+
+HAProxy starts with all of its certificates or not at all, so everything that it would refuse is
+refused here, in a sentence, while somebody is there to read it.
+"""
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+
+from jobs.errors import ConfigurationError
+from jobs.rules.domain_names import is_covered, is_plain
+
+# HAProxy's runtime API takes 32 KiB at once.
+LONGEST_BUNDLE = 24 * 1024
+SHORTEST_RSA_BITS = 2048
+CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+WARN_BEFORE = timedelta(days=14)
+DEFAULT_NAME = "nobody.invalid"
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A certificate with its key, checked."""
+
+    pem: SecretStr  # the key, the certificate, then those between it and its authority
+    not_after: datetime
+
+
+def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) -> Bundle:
+    """Check a certificate and its key for a domain.
+
+    Args:
+        domain: what it shall be served for, as `jobs.rules.domain_names` writes it.
+        certificate: PEM; the domain's own first, then those between it and its authority.
+        key: PEM, not encrypted.
+        at: the moment at which it must be valid.
+
+    Raises:
+        ConfigurationError: one sentence for everything that is wrong with it.
+    """
+    chain, private = _read_chain(certificate), _read_key(key)
+    problems = [
+        *_key_problems(chain[0], private),
+        *_name_problems(chain[0], domain),
+        *_date_problems(chain[0], at),
+        *_chain_problems(chain),
+    ]
+    pem = _join(private, chain)
+    if len(pem) > LONGEST_BUNDLE:
+        problems.append(f"certificate: is too long; {LONGEST_BUNDLE // 1024} KiB is the most")
+    if problems:
+        raise ConfigurationError(*problems)
+    return Bundle(SecretStr(pem), chain[0].not_valid_after_utc)
+
+
+def expiry_problem(not_after: datetime, at: datetime) -> str:
+    """Say that a certificate has expired or soon will; empty when neither is so."""
+    left = not_after - at
+    if left < timedelta(0):
+        return f"expired on {not_after:%Y-%m-%d}"
+    return f"expires on {not_after:%Y-%m-%d}" if left < WARN_BEFORE else ""
+
+
+def is_loadable(file: Path) -> bool:
+    """Whether OpenSSL, as this machine has set it up, takes a file with a certificate and key."""
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(file)
+    except (ssl.SSLError, OSError):
+        return False
+    return True
+
+
+def default_bundle(at: datetime) -> SecretStr:
+    """Make a certificate of nobody's: HAProxy wants one to begin with, and never shows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, DEFAULT_NAME)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(at)
+        .not_valid_after(at + timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
+    return SecretStr(_join(key, [made]))
+
+
+def _read_chain(pem: bytes) -> list[x509.Certificate]:
+    try:
+        chain = x509.load_pem_x509_certificates(pem)
+        for each in chain:
+            _read_whole(each)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(
+            "certificate: holds no certificate in PEM, the text that begins with "
+            "-----BEGIN CERTIFICATE-----"
+        ) from None
+    return chain
+
+
+def _read_whole(certificate: x509.Certificate) -> None:
+    """Read the parts that are looked at below: the library reads each when it is asked for."""
+    certificate.public_key()
+    _ = (certificate.issuer, certificate.subject, certificate.signature_hash_algorithm)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def _read_key(pem: bytes) -> PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise ConfigurationError(
+            "key: is locked by a passphrase; `openssl pkey -in KEY -out OPEN_KEY` takes it away"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(
+            "key: holds no private key in PEM, the text that begins with "
+            "-----BEGIN PRIVATE KEY-----"
+        ) from None
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SHORTEST_RSA_BITS:
+        return key
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
+        return key
+    raise ConfigurationError(
+        f"key: is of a kind that browsers refuse; make one with RSA of {SHORTEST_RSA_BITS} bits "
+        "or more, or with ECDSA on P-256"
+    )
+
+
+def _key_problems(leaf: x509.Certificate, key: PrivateKey) -> list[str]:
+    if leaf.public_key() == key.public_key():
+        return []
+    return ["key: does not belong to the certificate, or that is not the first one in its file"]
+
+
+def _name_problems(leaf: x509.Certificate, domain: str) -> list[str]:
+    names = _names(leaf)
+    if domain in names or (not domain.startswith("*.") and is_covered(domain, names)):
+        return []
+    told = ", ".join(sorted(names)[:5]) or "no domain"
+    return [f"certificate: does not name {domain}; it names {told}"]
+
+
+def _names(leaf: x509.Certificate) -> set[str]:
+    """Give the domains that browsers look for, which is not the subject's common name."""
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return set()
+    names = (name.lower() for name in found.value.get_values_for_type(x509.DNSName))
+    return {name for name in names if is_plain(name)}
+
+
+def _date_problems(leaf: x509.Certificate, at: datetime) -> list[str]:
+    if leaf.not_valid_after_utc <= at:
+        return [f"certificate: {expiry_problem(leaf.not_valid_after_utc, at)}"]
+    if leaf.not_valid_before_utc > at:
+        return [f"certificate: is valid only from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"]
+    return []
+
+
+def _chain_problems(chain: Sequence[x509.Certificate]) -> list[str]:
+    for lower, upper in pairwise(chain):
+        try:
+            lower.verify_directly_issued_by(upper)
+        except (ValueError, TypeError, InvalidSignature):
+            return ["certificate: each one in the file must be signed by the one that follows"]
+    # How an authority has signed itself matters to nobody.
+    signed = [each for each in chain if each.issuer != each.subject]
+    if any(isinstance(each.signature_hash_algorithm, WEAK_HASHES) for each in signed):
+        return ["certificate: is signed with a hash that browsers refuse; have it made anew"]
+    return []
+
+
+def _join(key: PrivateKey, chain: Sequence[x509.Certificate]) -> str:
+    """Write key and chain as HAProxy's runtime API needs them: plain PEM, without empty lines."""
+    kept = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    parts = [kept, *(each.public_bytes(serialization.Encoding.PEM) for each in chain)]
+    return "".join(part.decode() for part in parts)

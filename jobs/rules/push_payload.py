@@ -1,0 +1,192 @@
+"""What a `push` of GitHub's says: its JSON as a `Push`, or a sentence of what is wrong. Pure.
+
+GitHub sends it to the webhook, and gives it again when it is asked for a delivery that failed. Only
+the few fields that decide something are read, each typed and bounded; what GitHub adds later is not
+our business.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from jobs.rules.text import several_lines, shown_name
+from jobs.rules.triggers import Push, bounded_paths, is_sha
+
+LARGEST_ID = 2**63 - 1
+LATEST_SECOND = 2**40
+LONGEST_MESSAGE = 2000
+LONGEST_NAME = 200
+# A repository's, as a regular expression for `fullmatch`.
+FULL_NAME = r"[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}"
+# GitHub lists no more than this: a push that reaches either may have touched anything.
+MOST_COMMITS = 2048
+MOST_FILES = 3000
+
+
+def _text(limit: int, shown: Callable[[str], str]) -> BeforeValidator:
+    """Make text storable and showable: cut, without what databases, UTF-8 or readers stumble on."""
+    return BeforeValidator(lambda value: shown(value[:limit]) if isinstance(value, str) else value)
+
+
+def _sha(value: str) -> str:
+    if not is_sha(value):
+        raise ValueError("is not a whole commit id")
+    return value
+
+
+def _seconds(value: object) -> object:
+    # A number in pushes, an ISO 8601 time everywhere else.
+    if not isinstance(value, str):
+        return value
+    moment = datetime.fromisoformat(value)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+Message = Annotated[str, _text(LONGEST_MESSAGE, several_lines)]
+Name = Annotated[str, _text(LONGEST_NAME, shown_name)]
+Sha = Annotated[str, AfterValidator(_sha)]
+FullName = Annotated[str, StringConstraints(pattern=f"^{FULL_NAME}$")]
+# Printable, without spaces: what git allows in a ref, and a little more.
+Ref = Annotated[str, StringConstraints(pattern=r"^refs/[^\x00-\x20\x7f]{1,494}$")]
+Seconds = Annotated[Annotated[int, Field(ge=0, le=LATEST_SECOND)] | None, BeforeValidator(_seconds)]
+
+
+class Payload(BaseModel):
+    """What of a payload is read."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+
+class RepositoryPart(Payload):
+    """The part of every payload that names the repository."""
+
+    id: int = Field(ge=1, le=LARGEST_ID)
+    full_name: FullName
+    pushed_at: Seconds = None
+
+
+class _Author(Payload):
+    name: Name | None = None
+    username: Name | None = None
+
+
+class _Commit(Payload):
+    id: Sha
+    message: Message = ""
+    author: _Author | None = None
+
+
+def _first(most: int) -> BeforeValidator:
+    """Read the first items of a list only: each costs some µs, and a body may hold a million."""
+
+    def cut(value: object) -> object:
+        return value[:most] if isinstance(value, list) else value
+
+    return BeforeValidator(cut)
+
+
+# A list in which one item is wrong is wrong: a million mistakes need not be described.
+Paths = Annotated[list[str], FailFast(), _first(MOST_FILES)]
+
+
+class _Listed(Payload):
+    """A commit of the list, as far as it says which files it touched."""
+
+    added: Paths = []
+    removed: Paths = []
+    modified: Paths = []
+
+    @property
+    def paths(self) -> list[str]:
+        return [*self.added, *self.removed, *self.modified]
+
+
+class _Account(Payload):
+    login: Name | None = None
+    name: Name | None = None
+
+
+class _Push(Payload):
+    ref: Ref
+    before: Sha
+    after: Sha
+    deleted: bool
+    head_commit: _Commit | None
+    repository: RepositoryPart
+    created: bool = False
+    forced: bool = False
+    commits: Annotated[list[_Listed], FailFast(), _first(MOST_COMMITS)] = []
+    sender: _Account | None = None
+    pusher: _Account | None = None
+
+
+Checked = TypeVar("Checked", bound=Payload)
+
+
+def checked(model: type[Checked], data: object) -> Checked:
+    """Read the parts of a payload that a model names.
+
+    Raises:
+        ValueError: one of them is not as GitHub sends it; its value is not quoted.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        error = exc.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, error["loc"])) or "the payload"
+        message = error["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message}") from None
+
+
+def read_push(data: object) -> Push:
+    """Read the payload of a push.
+
+    Raises:
+        ValueError: it is not what a push sends.
+
+    Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads (read 2026-11-23).
+    """
+    push = checked(_Push, data)
+    head = push.head_commit
+    author = head.author if head else None
+    # An annotated tag's `after` is the tag object; the head commit is always a commit.
+    commit = head.id if head else push.after
+    is_gone = push.deleted or set(commit) == {"0"}
+    sender = push.sender.login if push.sender else None
+    pusher = push.pusher.name if push.pusher else None
+    return Push(
+        github_id=push.repository.id,
+        full_name=push.repository.full_name,
+        ref=push.ref,
+        before=push.before,
+        commit_sha="" if is_gone else commit,
+        deleted=push.deleted,
+        message=head.message if head else "",
+        author=(author.name or author.username or "") if author else "",
+        sender=sender or pusher or "unknown",
+        pushed_at=push.repository.pushed_at,
+        paths=_touched(push),
+    )
+
+
+def _touched(push: _Push) -> frozenset[str] | None:
+    """Give every path the push touched, or None when its list of commits does not tell.
+
+    A new or a forced branch differs from what was there before by more than its listed commits.
+    """
+    lists = [commit.paths for commit in push.commits]
+    is_cut = len(lists) >= MOST_COMMITS or any(len(paths) >= MOST_FILES for paths in lists)
+    if push.created or push.forced or is_cut or not lists:
+        return None
+    return bounded_paths(path for paths in lists for path in paths)

@@ -1,0 +1,196 @@
+"""Masking secrets in text, in every form in which programs usually write them. Pure.
+
+What counts is what a reader sees: characters without width and escape sequences inside a secret do
+not hide it. A secret is masked as it is, escaped for URLs, JSON, HTML, programming languages and
+shells (see `jobs.rules.escapes`, also one escape inside another), in hexadecimal, and in base64,
+also where that stands inside a longer text or is wrapped.
+"""
+
+import base64
+import re
+import unicodedata
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cached_property
+from itertools import chain, takewhile
+
+from pydantic import SecretStr
+
+from jobs.rules.escapes import AS_SEEN, CODES, SIGNS, Span
+from jobs.rules.text import LINE_END, STYLE, bare
+
+MASK = "[REDACTED]"
+# Shorter values occur by chance in ordinary text; masking them would hide the log, not the secret.
+SHORTEST_SECRET = 4
+# Of base64 that is wrapped inside a secret: 6 bytes, which no other text has by chance.
+SHORTEST_PIECE = 8
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]+")
+DEPTH = 2  # escapes inside escapes
+# Alternatives inside alternatives, before a pattern becomes a list: its reader has a limit.
+DEEPEST = 30
+
+
+class Redactor:
+    """Replaces every known form of every known secret in text.
+
+    A multi-line secret is masked line by line, because logs are; and whole, where it is encoded.
+    """
+
+    def __init__(self, values: Iterable[SecretStr] = ()) -> None:
+        words: set[str] = set()
+        encoded: set[str] = set()
+        for value in values:
+            secret = value.get_secret_value()
+            words |= _written(secret)
+            encoded |= _base64_of(secret)
+        found = {word for word in words | encoded if len(word) >= SHORTEST_SECRET}
+        self._pattern = re.compile(_any_of(found)) if found else None
+        self._encoded = "\n".join(encoded)
+
+    def __call__(self, text: str) -> str:
+        """Give the text with the secrets masked, and nothing else changed."""
+        if self._pattern is None:
+            return text
+        if (seen := bare(text)) == text:
+            return _masked(text, self._meant(text, DEPTH))
+        masked = _masked(text, AS_SEEN.located(text, self._meant(seen, DEPTH)))
+        # Also inside escape sequences: the text may go where nobody obeys those.
+        return _masked(masked, self._meant(masked, DEPTH))
+
+    def _seen(self, text: str, depth: int) -> list[Span]:
+        """Find secrets in what is seen of a text."""
+        seen = bare(text)
+        spans = self._meant(seen, depth)
+        return spans if seen == text else AS_SEEN.located(text, spans)
+
+    def _meant(self, text: str, depth: int) -> list[Span]:
+        """Find secrets in a text, and in what it means where it has escapes."""
+        spans = self._plain(text) + self._wrapped(text)
+        if depth and SIGNS.search(text):
+            for code in CODES:
+                if (meant := code.read(text)) != text:
+                    inside = self._seen(meant, depth - 1)
+                    # Also what only a program reads that takes the text as it is meant.
+                    also = [] if bare(meant) == meant else self._meant(meant, 0)
+                    spans += code.located(text, inside + also)
+        return spans
+
+    def _plain(self, text: str) -> list[Span]:
+        if self._pattern is None or not self._pattern.search(text):
+            return []
+        # Secrets may overlap: only one of them would be found by going on behind it.
+        return [found.span(1) for found in self._at_any_place.finditer(text)]
+
+    @cached_property
+    def _at_any_place(self) -> re.Pattern[str]:
+        return re.compile(f"(?=({self._pattern.pattern if self._pattern else ''}))")
+
+    def _wrapped(self, text: str) -> list[Span]:
+        """Find what a line of wrapped base64 has of a secret: all of the line, or either end."""
+        word = text.rstrip("= \t").rpartition(" ")[2]
+        if len(word) < SHORTEST_PIECE or not BASE64.fullmatch(word):
+            return []
+        begin = text.rfind(word)
+        end = begin + len(word)
+        head = self._shared(len(word), lambda size: word[:size])
+        tail = self._shared(len(word), lambda size: word[-size:])
+        return [*([(begin, begin + head)] if head else []), *([(end - tail, end)] if tail else [])]
+
+    def _shared(self, most: int, piece: Callable[[int], str]) -> int:
+        """Give how long the longest piece is that secrets have in base64; 0 when it is short."""
+        if piece(SHORTEST_PIECE) not in self._encoded:
+            return 0
+        is_too_long = lambda size: piece(size) not in self._encoded  # noqa: E731
+        return bisect_left(range(most + 1), True, SHORTEST_PIECE, key=is_too_long) - 1  # noqa: FBT003
+
+
+def _masked(text: str, spans: Collection[Span]) -> str:
+    if not spans:
+        return text
+    masked, end = [], 0
+    for begin, stop in _joined(spans):
+        # A style that begins inside a secret goes on behind it.
+        styles = (found[0] for found in STYLE.finditer(text, begin, stop))
+        masked += [text[end:begin], MASK, *styles]
+        end = stop
+    return "".join([*masked, text[end:]])
+
+
+def _joined(spans: Iterable[Span]) -> Iterator[Span]:
+    """Give spans in order, those that overlap as one."""
+    begin = end = -1
+    for start, stop in sorted(spans):
+        if start < end:
+            end = max(end, stop)
+            continue
+        if end >= 0:
+            yield begin, end
+        begin, end = start, stop
+    if end >= 0:
+        yield begin, end
+
+
+# --- Forms of a secret ---------------------------------------------------------------------------
+
+
+def _written(secret: str) -> set[str]:
+    """Give what is seen of a secret that is written as it is, or by its bytes in hexadecimal."""
+    raw = _parts(secret)
+    # As a log has it, and as it is on one line.
+    texts = {bare(text).strip() for part in raw for text in (part, " ".join(part.split()))}
+    texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
+    # As a shell writes a quote inside of quotes.
+    quoted = {text.replace("'", quote) for text in texts for quote in ("'\\''", "'\"'\"'")}
+    digits = {part.encode().hex() for part in raw if len(part) >= SHORTEST_SECRET}
+    return texts | quoted | digits | {text.upper() for text in digits}
+
+
+def _base64_of(secret: str) -> set[str]:
+    """Give a secret in base64; git sends a token as the password of the user that is named here."""
+    forms: set[str] = set()
+    for part in _parts(secret):
+        if len(part) >= SHORTEST_SECRET:
+            forms |= _base64_forms(part.encode())
+            forms |= _base64_forms(f"x-access-token:{part}".encode())
+    return forms
+
+
+def _parts(secret: str) -> set[str]:
+    """Give the lines of a secret, and all of it; the last line end may be missing."""
+    return {secret, secret.rstrip("\r\n"), *(line.strip() for line in LINE_END.split(secret))}
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    """Give the encodings of `raw`, in both alphabets, at each offset inside a longer text.
+
+    The characters at either end that depend on the neighbours are cut off.
+    """
+    forms = set()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        forms.add(encode(raw).decode())
+        for offset, cut in ((0, 0), (1, 2), (2, 3)):
+            encoded = encode(b"\0" * offset + raw).decode().rstrip("=")
+            forms.add(encoded[cut:-1])
+    return forms
+
+
+def _any_of(words: Collection[str], depth: int = 0) -> str:
+    """Give a pattern for words, of two that begin alike the longer one first.
+
+    They are sorted by their beginnings: a list of them would be tried one by one at every place.
+    """
+    first, last = min(words), max(words)
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    length = sum(1 for _ in alike)
+    rests: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        rests[word[length : length + 1]].append(word[length:])
+    ends_here = rests.pop("", None) is not None
+    if not rests:
+        return re.escape(first)
+    if depth == DEEPEST:
+        inner = [*map(re.escape, sorted(chain(*rests.values()), key=len, reverse=True))]
+    else:
+        inner = [_any_of(group, depth + 1) for group in rests.values()]
+    return f"{re.escape(first[:length])}(?:{'|'.join(inner)}){'?' * ends_here}"

@@ -1,0 +1,245 @@
+"""Which apps a push deploys, and in which order pushes were made. Pure."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TypeVar
+
+from jobs.errors import RulesChangedError
+from jobs.rules.globs import Texts, matches
+from jobs.rules.text import shown_name
+
+BRANCH_PREFIX = "refs/heads/"
+TAG_PREFIX = "refs/tags/"
+# No path in git is longer (PATH_MAX); a longer one is not GitHub's.
+LONGEST_PATH = 4096
+MOST_PATH_CHARACTERS = 500_000
+# What matching the paths of one push may cost, for all apps of a repository together: about 0.1 s.
+# A unit is one character of a pattern times one of the paths (0.13 ns). Each character of a pattern
+# costs as much as BASE_COST characters of paths besides; finding where the paths have a character
+# is done once, and costs as much as COST_TO_FIND characters of patterns.
+MOST_COST = 500_000_000
+BASE_COST = 1500
+COST_TO_FIND = 10
+TRIES = 5
+DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a verified `push` delivery says, bounded and typed.
+
+    `commit_sha` is the head commit's own id: `after` may name a tag object instead.
+    """
+
+    github_id: int
+    full_name: str
+    ref: str
+    before: str
+    commit_sha: str  # empty when the ref was deleted
+    deleted: bool
+    message: str
+    author: str
+    sender: str
+    pushed_at: int | None  # seconds; GitHub's clock
+    paths: frozenset[str] | None = None  # what it touched; None: the payload cannot tell
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an app asks of a push before it is deployed."""
+
+    app: str
+    branch: str
+    auto_deploy: bool
+    skip_phrases: tuple[str, ...] = DEFAULT_SKIP_PHRASES
+    watch_paths: tuple[str, ...] = ()
+    tag_pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """The push deploys the app."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """The push does not deploy the app, and why."""
+
+    reason: str
+
+
+Verdict = Deploy | Ignored
+Result = TypeVar("Result")
+
+
+def bounded_paths(paths: Iterable[str]) -> frozenset[str] | None:
+    """Give the paths that a push touched; None when they are too many or too long to be matched.
+
+    None means that the push may have touched anything.
+    """
+    found, size = set[str](), 0
+    for path in paths:
+        if path in found:
+            continue
+        size += len(path)
+        if len(path) > LONGEST_PATH or size > MOST_PATH_CHARACTERS:
+            return None
+        found.add(path)
+    return frozenset(found)
+
+
+class Judgement:
+    """Whether one push deploys each app of its repository: decided once for each rule.
+
+    Matching paths takes time, so it is done before the transaction that queues deployments, since
+    nobody else can write during that one. The transaction only looks up the verdicts on the rules
+    that it reads.
+    """
+
+    def __init__(self, push: Push, rules: Iterable[Rule] = ()) -> None:
+        self.push = push
+        self._touched = _Touched(push.paths)
+        self._verdicts: dict[Rule, Verdict] = {}
+        self._judges_at_once = False
+        self._judge(rules)
+
+    def on(self, rules: Sequence[Rule]) -> list[Verdict]:
+        """Look up the verdicts on rules that were judged before.
+
+        Raises:
+            RulesChangedError: some of them were not.
+        """
+        unknown = [rule for rule in rules if rule not in self._verdicts]
+        if unknown and not self._judges_at_once:
+            raise RulesChangedError(unknown)
+        self._judge(unknown)
+        return [self._verdicts[rule] for rule in rules]
+
+    def settle(self, attempt: Callable[[], Result]) -> Result:
+        """Run a transaction that looks up verdicts; again when it found rules that have changed.
+
+        When rules change each time, the last attempt judges in its transaction.
+        """
+        for _ in range(TRIES):
+            try:
+                return attempt()
+            except RulesChangedError as exc:
+                self._judge(exc.rules)
+        self._judges_at_once = True
+        return attempt()
+
+    def _judge(self, rules: Iterable[Rule]) -> None:
+        for rule in rules:
+            self._verdicts[rule] = _decide(self.push, rule, self._touched)
+
+
+def decide(push: Push, rule: Rule) -> Verdict:
+    """Decide whether a push deploys an app."""
+    return _decide(push, rule, _Touched(push.paths))
+
+
+def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
+    if other := _other_ref(push.ref, rule):
+        return Ignored(other)
+    if push.deleted or not push.commit_sha:
+        return Ignored(f"{short_ref(push.ref)} was deleted")
+    if not rule.auto_deploy:
+        return Ignored(f"auto-deploy of {rule.app} is paused")
+    if phrase := _skip_phrase(push.message, rule.skip_phrases):
+        return Ignored(f"the commit message says {phrase}")
+    if rule.watch_paths and not touched.any_of(rule.watch_paths):
+        return Ignored(f"it touched nothing that {rule.app} watches")
+    return Deploy()
+
+
+class _Touched:
+    """The paths that a push touched, as the patterns of all apps ask for them.
+
+    All patterns share one budget. Once it is used up, every path is taken to be touched: an app is
+    rather deployed once too often.
+    """
+
+    def __init__(self, paths: Iterable[str] | None, *, budget: int = MOST_COST) -> None:
+        self._paths = None if paths is None else bounded_paths(paths)
+        self._budget = budget
+        self._known: dict[str, bool] = {}
+        self._found: set[str] = set()  # characters
+
+    def any_of(self, patterns: Iterable[str]) -> bool:
+        """Whether the push touched a path that one of the patterns fits, or may have."""
+        return self._paths is None or any(map(self._may_fit, patterns))
+
+    def _may_fit(self, pattern: str) -> bool:
+        if pattern not in self._known:
+            self._budget -= self._cost(pattern)
+            self._known[pattern] = self._budget < 0 or self._texts.any_matches(pattern)
+        return self._known[pattern]
+
+    def _cost(self, pattern: str) -> int:
+        to_find = set(pattern) - self._found
+        self._found |= to_find
+        return (len(pattern) + COST_TO_FIND * len(to_find)) * (self._texts.size + BASE_COST)
+
+    @cached_property
+    def _texts(self) -> Texts:
+        return Texts(self._paths or ())
+
+
+def _other_ref(ref: str, rule: Rule) -> str:
+    """Say why a ref is not one the app deploys; empty when it is."""
+    if ref.startswith(TAG_PREFIX):
+        if rule.tag_pattern is None:
+            return f"{rule.app} does not deploy tags"
+        if not matches(rule.tag_pattern, ref.removeprefix(TAG_PREFIX)):
+            return f"{rule.app} deploys tags like {rule.tag_pattern}, not {short_ref(ref)}"
+        return ""
+    if ref != f"{BRANCH_PREFIX}{rule.branch}":
+        return f"{rule.app} deploys {rule.branch}, not {short_ref(ref)}"
+    return ""
+
+
+def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
+    lowered = message.lower()
+    return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
+
+
+def short_ref(ref: str) -> str:
+    """Give a ref the way people write it: `main`, `tag v1`; what would fool them is replaced."""
+    shown = shown_name(ref)
+    if shown.startswith(TAG_PREFIX):
+        return f"tag {shown.removeprefix(TAG_PREFIX)}"
+    return shown.removeprefix(BRANCH_PREFIX)
+
+
+SHA_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_sha(text: str) -> bool:
+    """Whether the text is a whole object id, of SHA-1 or SHA-256."""
+    return SHA_PATTERN.fullmatch(text) is not None
+
+
+class Order(Enum):
+    """How one push stands to another of the same branch."""
+
+    OLDER = "older"
+    NEWER = "newer"
+    UNKNOWN = "unknown"
+
+
+def compare(pushed_at: int | None, other: int | None) -> Order:
+    """Tell whether a push was made before or after another of the same branch.
+
+    GitHub's clock decides. Inside one of its seconds the branch itself must be asked: that a push
+    found the commit which the other left proves nothing, as a branch may go back to where it was.
+
+    Args:
+        pushed_at: when the push was made, in seconds since 1970; None is unknown.
+        other: when the other one was.
+    """
+    if pushed_at is None or other is None or pushed_at == other:
+        return Order.UNKNOWN
+    return Order.OLDER if pushed_at < other else Order.NEWER

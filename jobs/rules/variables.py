@@ -1,0 +1,81 @@
+"""The variables an app is given: their names, `.env` files, and how a release keeps them.
+
+Pure, but for opening what the vault has sealed.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dotenv.parser import Original, parse_stream
+from pydantic import SecretStr
+
+from jobs.errors import ConfigurationError
+from jobs.rules.naming import VARIABLE_NAME
+
+LARGEST_VALUE = 64 * 1024
+MOST_VARIABLES = 500
+# Keystone sets these itself; another value would make it ask at the wrong port, or lie.
+RESERVED = frozenset({"PORT", "KEYSTONE_APP", "KEYSTONE_COMMIT", "KEYSTONE_RELEASE"})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A value, and whether it is ever shown again."""
+
+    value: SecretStr
+    is_secret: bool = True
+
+
+Environment = Mapping[str, Variable]
+
+
+def ensure_variable(name: str, value: SecretStr) -> None:
+    """Refuse what cannot be an environment variable; the value is never quoted.
+
+    Raises:
+        ConfigurationError: the name or the value will not do.
+    """
+    if not VARIABLE_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name[:50]!r}: a variable's name has letters, digits and underscores, "
+            "and does not begin with a digit"
+        )
+    if name in RESERVED:
+        raise ConfigurationError(f"{name}: Keystone sets this one itself")
+    plain = value.get_secret_value()
+    if "\0" in plain:
+        raise ConfigurationError(f"{name}: a value cannot hold a zero byte")
+    if len(plain.encode()) > LARGEST_VALUE:
+        raise ConfigurationError(f"{name}: a value may have at most {LARGEST_VALUE} bytes")
+
+
+def parse_env_file(text: str) -> dict[str, SecretStr]:
+    """Read a `.env` file; nothing in it is expanded.
+
+    Raises:
+        ConfigurationError: a line cannot be read, gives a name without a value, or a name that
+            will not do.
+    """
+    lines = list(parse_stream(io.StringIO(text)))
+    # By their numbers only: what cannot be read may be a secret.
+    if broken := [_line_number(line.original) for line in lines if line.error]:
+        raise ConfigurationError(*(f"line {number}: is not NAME=value" for number in broken))
+    found = {line.key: line.value for line in lines if line.key is not None}
+    if missing := [name for name, value in found.items() if value is None]:
+        raise ConfigurationError(*(f"{name[:50]}: has no value" for name in missing))
+    values = {name: SecretStr(value or "") for name, value in found.items()}
+    for name, value in values.items():
+        ensure_variable(name, value)
+    return values
+
+
+def _line_number(found: Original) -> int:
+    # The empty lines before it are counted as part of it.
+    empty = found.string[: len(found.string) - len(found.string.lstrip())]
+    return found.line + empty.count("\n")
+
+
+def secrets_of(variables: Iterable[Variable]) -> list[SecretStr]:
+    """List the values that no log may show."""
+    return [variable.value for variable in variables if variable.is_secret]

@@ -1,0 +1,1 @@
+"""What Keystone keeps: tables, migrations, the vault, deployment logs."""

@@ -1,0 +1,138 @@
+"""Bringing a database up to the schema this code knows."""
+
+import fcntl
+import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.errors import StorageError
+from jobs.storage.database import Database
+from jobs.storage.sqlite_files import copy_database, sqlite_path
+
+HEAD = "0006"
+FOLDER = Path(__file__).parent
+
+
+def ensure_schema(database: Database, *, lock_file: Path) -> None:
+    """Apply what is missing; does nothing, quickly, when nothing is.
+
+    Raises:
+        StorageError: the database is newer than this code, or cannot be used.
+    """
+    with _opened(lock_file) as lock:
+        # Several processes start at once; the first one migrates and the others find it done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if schema_version(database) != HEAD:
+                migrate_to(database, HEAD)
+        except SQLAlchemyError as exc:
+            raise StorageError(f"the database cannot be used: {type(exc).__name__}") from exc
+
+
+def _opened(lock_file: Path) -> TextIO:
+    try:
+        return lock_file.open("w")
+    except OSError as exc:
+        raise StorageError(f"{lock_file} cannot be written: {exc.strerror}") from exc
+
+
+def schema_version(database: Database) -> str | None:
+    """Give the database's schema version, or None when it is empty."""
+    with database.writer_engine.connect() as connection:
+        return schema_of(connection)
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Give the schema version of an open database, or None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def migrate_to(database: Database, revision: str) -> None:
+    """Bring a database forward to a schema. One that has a schema already is copied before.
+
+    Raises:
+        StorageError: it is newer than this code, or there is no room for the copy.
+    """
+    # Alembic takes most of a second to import, and is seldom needed.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    version = schema_version(database)
+    if version is not None:
+        if version not in known:
+            raise newer(version)
+        _keep_copy(database, version)
+    with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def _tables_rebuilt(database: Database, connection: Connection) -> Iterator[None]:
+    """Do a migration that may rebuild tables, all of it or nothing.
+
+    SQLite changes a table by making another one and dropping the first. With foreign keys enforced
+    that would remove every row that refers to it; so they are checked at the end instead.
+
+    Raises:
+        StorageError: a row would refer to one that is not there.
+
+    Source: https://www.sqlite.org/lang_altertable.html, section 7 (read 2026-11-30).
+    """
+    _enforce_foreign_keys(database, connection, on=False)
+    try:
+        with connection.begin():
+            yield
+            if database.is_sqlite and _has_lost_references(connection):
+                raise StorageError("the database's rows do not fit together; it is not changed")
+    finally:
+        _enforce_foreign_keys(database, connection, on=True)
+
+
+def _has_lost_references(connection: Connection) -> bool:
+    return connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None
+
+
+def _enforce_foreign_keys(database: Database, connection: Connection, *, on: bool) -> None:
+    raw = connection.connection.driver_connection
+    if database.is_sqlite and raw is not None:
+        raw.execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")
+
+
+def newer(version: str) -> StorageError:
+    """Say that this code does not know a database's schema."""
+    return StorageError(
+        f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
+        "install the newer Keystone again, or restore a backup"
+    )
+
+
+def _keep_copy(database: Database, version: str) -> None:
+    """Keep the database as it was, for the way back; only the newest of such copies stays."""
+    if not database.is_sqlite:
+        return
+    path = sqlite_path(database.url)
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.unlink(missing_ok=True)
+        copy_database(path, draft)
+        for older in path.parent.glob(f"{glob.escape(path.name)}.schema-*"):
+            older.unlink()
+        draft.rename(path.with_name(f"{path.name}.schema-{version}"))
+    except OSError as exc:
+        draft.unlink(missing_ok=True)
+        told = f"{exc.filename}: {exc.strerror}"
+        raise StorageError(
+            f"a copy of {path} cannot be kept, so it is not changed: {told}"
+        ) from exc

@@ -1,0 +1,1 @@
+"""The machine Keystone runs on: its files, users, privileges and processes."""

@@ -1,0 +1,253 @@
+"""Forms of the settings pages: read, handed to the API's own functions, drawn again when refused.
+
+A browser can only POST, and sends text. Which of a page's forms it sent stands in the field `do`.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, RootModel
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from dashboard.forms import (
+    DRAWN,
+    Field,
+    Filled,
+    Texts,
+    data_of,
+    drawn_of,
+    has_secrets,
+    not_readable,
+    overtaken,
+    said,
+    said_drawn,
+    sorted_out,
+    text_of,
+    texts_of,
+    touched,
+)
+from dashboard.views import kept
+from jobs.errors import (
+    AccessError,
+    ConfigurationError,
+    ConflictError,
+    GitHubError,
+    KeystoneError,
+    NotFoundError,
+    QueueError,
+    StorageError,
+)
+from jobs.rules.app_fields import parse_input
+from jobs.states import Role
+from receiver.access import CSRF_FIELD, ensure_meant, ensure_same_origin
+from receiver.errors import (
+    UNAVAILABLE,
+    BusyError,
+    CsrfError,
+    PayloadError,
+    status_of,
+)
+from receiver.routing import Call, Endpoint, Handler, Nothing, is_form, whole_body
+
+logger = logging.getLogger(__name__)
+
+# What a person can mend, or wait for; everything else is answered as to anybody.
+TOLD = (
+    AccessError,
+    BusyError,
+    ConfigurationError,
+    ConflictError,
+    CsrfError,
+    GitHubError,
+    NotFoundError,
+    QueueError,
+    StorageError,
+)
+OTHER_SESSION = (
+    "this form was not sent by your present session, so nothing was changed; look it over and "
+    "send it again"
+)
+Draw = Callable[[Request, Filled], Response]
+# Args: the call, and what the API's function gave.
+Then = Callable[[Call[Any], Any], Response]
+
+
+class OvertakenError(ConflictError):
+    """Somebody else has changed meanwhile what somebody changes by an older form.
+
+    Attributes:
+        present: what stands in those fields by now.
+    """
+
+    def __init__(self, fields: Sequence[Field], present: Texts) -> None:
+        self.present = {one.name: present[one.name] for one in fields}
+        super().__init__("\n".join(_overtaken(one, present[one.name]) for one in fields))
+
+
+def _overtaken(one: Field, present: str) -> str:
+    return (
+        f"{one.name}: is {said(one, present)} by now, which somebody else has set meanwhile; "
+        "save again to have it your way"
+    )
+
+
+class Sent(RootModel[dict[str, str]]):
+    """A form as it was sent: text by the names of its fields."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One form of a page.
+
+    Attributes:
+        act: the API's function that does it.
+        takes: what that function takes.
+        fields: what the form has, for what is sent and for the sentences beside them.
+        places: the fields that the API has in its address.
+        fixed: what the form means besides its fields.
+        subject: the field that says which of several alike the form is about.
+        done: the word by which the page says what was done; empty: what the form is called.
+        then: where to go instead of back to the page.
+        kept: what of the fields is kept by now, where the form shows what is.
+    """
+
+    act: Handler
+    takes: type[BaseModel] = Nothing
+    fields: Sequence[Field] = ()
+    places: Sequence[str] = ()
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    subject: str = ""
+    done: str = ""
+    then: Then | None = None
+    kept: Callable[[Call[Any]], BaseModel] | None = None
+
+    def parsed(self, texts: Texts) -> BaseModel:
+        """Give what the API's function takes: of what is shown and kept, only what was changed.
+
+        Raises:
+            ConfigurationError: one sentence per mistake, each beginning with the field's name.
+        """
+        changed = touched(self.fields, texts)
+        sent = [one for one in changed if one.name not in self.places]
+        problems = not_readable(sent, texts)
+        try:
+            data = {**data_of(sent, texts), **self.fixed}
+            given = parse_input(self.takes, data, is_text=True)
+        except ConfigurationError as exc:
+            raise ConfigurationError(*problems, *exc.problems) from None
+        if problems:
+            raise ConfigurationError(*problems)
+        return given
+
+    def ensure_not_overtaken(self, call: Call[Any], texts: Texts) -> None:
+        """Make sure that whoever sent the form has seen what it changes.
+
+        Raises:
+            OvertakenError: somebody else changed it since the form was drawn.
+        """
+        if self.kept is None:
+            return
+        kept = self.kept(call)
+        present = {one.name: text_of(getattr(kept, one.name)) for one in self.fields}
+        if fields := overtaken(self.fields, texts, present):
+            raise OvertakenError(fields, present)
+
+    def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:
+        """Give the form as it is drawn again, with what was typed and what is wrong with it."""
+        problems = sorted_out(_words(exc).split("\n"), self.fields)
+        is_forgetful = has_secrets(self.fields, texts)
+        subject = texts.get(self.subject, "")
+        if isinstance(exc, OvertakenError):
+            # It is said beside the field what it is by now: whoever saves again has seen it.
+            drawn = {**(drawn_of(texts) or {}), **exc.present}
+            texts = {**texts, DRAWN: said_drawn(drawn)}
+        return Filled(do, subject, texts, problems, status_of(exc), is_forgetful)
+
+
+def page_of_sheets(
+    path: str, draw: Draw, sheets: Mapping[str, Sheet], *, needs: Role = Role.ADMIN
+) -> Endpoint:
+    """Make the endpoint that takes every form of a page.
+
+    Args:
+        draw: the dashboard's page, which shows a refused form again.
+        sheets: the forms by their field `do`.
+    """
+    return Endpoint(
+        "POST",
+        path,
+        partial(_take, draw, sheets),
+        needs=needs,
+        takes=Sent,
+        gives="text/html",
+        also=(303,),
+        # A form without the session's CSRF token is drawn again, with what was typed.
+        reads_body=True,
+    )
+
+
+async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[None]) -> Response:
+    # What another site makes a browser send is not even drawn: somebody might send it on.
+    ensure_same_origin(call.request, call.settings)
+    texts = await _read(call.request) if is_form(call.request) else {}
+    csrf_token = texts.pop(CSRF_FIELD, None)
+    do = texts.get("do", "")
+    if (sheet := sheets.get(do)) is None:
+        ensure_meant(call.request, call.visitor, csrf_token, call.settings)
+        raise PayloadError("this form does not say what it wants; load its page again")
+    places = {name: texts.get(name, "").strip() for name in sheet.places}
+    call.request.path_params.update(places)
+    try:
+        ensure_meant(call.request, call.visitor, csrf_token, call.settings)
+        result = await _act(sheet, call, texts)
+    except TOLD as exc:
+        return await _draw_again(draw, call.request, sheet.refused(do, texts, exc))
+    if sheet.then is not None:
+        return await run_in_threadpool(sheet.then, call, result)
+    return RedirectResponse(f"{call.request.url.path}?done={sheet.done or do}", 303)
+
+
+async def _read(request: Request) -> dict[str, str]:
+    try:
+        return await run_in_threadpool(_texts_of, await whole_body(request))
+    except ValueError:
+        raise PayloadError("the form cannot be read") from None
+
+
+def _texts_of(body: bytes) -> dict[str, str]:
+    texts = parse_input(Sent, texts_of(body)).root
+    drawn_of(texts)  # nobody below has to doubt it
+    return texts
+
+
+async def _draw_again(draw: Draw, request: Request, filled: Filled) -> Response:
+    try:
+        return await run_in_threadpool(draw, request, filled)
+    except StorageError:
+        return kept.show(request, {**filled.texts, "do": filled.do}, kept.NO_DATABASE)
+
+
+def _words(exc: KeystoneError) -> str:
+    match exc:
+        case CsrfError():
+            return OTHER_SESSION
+        case StorageError():
+            # The driver's own words may name hosts and files: they are for the log only.
+            logger.error("A form was not taken: %s", exc, extra={"action": "storage_failed"})
+            return UNAVAILABLE
+        case _:
+            return str(exc)
+
+
+async def _act(sheet: Sheet, call: Call[None], texts: Texts) -> object:
+    mine: Call[Any] = replace(call, given=sheet.parsed(texts))  # type: ignore[arg-type]
+    await run_in_threadpool(sheet.ensure_not_overtaken, mine, texts)
+    if inspect.iscoroutinefunction(sheet.act):
+        return await sheet.act(mine)
+    return await run_in_threadpool(sheet.act, mine)

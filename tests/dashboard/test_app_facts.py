@@ -1,0 +1,82 @@
+"""Settings are told when they are an app's own, and left out when they are as they come."""
+
+import pytest
+from sqlmodel import Session
+
+from dashboard import app_facts
+from jobs.reads.apps import app_view
+from jobs.rules.app_fields import AppChange
+from jobs.settings import Settings
+from jobs.states import Capabilities, OnNewPush, Restart
+from jobs.storage.database import Database
+from tests.dashboard import rows
+
+# What is told always, elsewhere on the page, or never.
+ELSEWHERE = {
+    "branch",
+    "dockerfile",
+    "context",
+    "container_port",
+    "host_port",
+    "health",
+    "health_path",
+    "health_timeout_s",
+    "git_url",
+    "token",
+    "auto_deploy",
+}
+
+
+def told(session: Session, settings: Settings, **fields: object) -> dict[str, str]:
+    rows.add_app(session, "web", **fields)
+    session.flush()
+    return {fact.name: fact.words for fact in app_facts.facts(app_view(session, "web", settings))}
+
+
+def test_every_setting_has_its_place() -> None:
+    assert set(AppChange.model_fields) == set(app_facts.CHOICES) | ELSEWHERE
+
+
+def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings) -> None:
+    with database.writing() as session:
+        facts = told(session, settings, host_port=20123)
+    assert list(facts) == [
+        "Repository",
+        "Git URL",
+        "Token",
+        "Branch",
+        "Dockerfile",
+        "Ports",
+        "Health check",
+    ]
+    assert facts["Ports"] == "20123 → 8000"
+    assert facts["Health check"] == "GET /, within 30 s"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name", "words"),
+    [
+        ("on_new_push", OnNewPush.REPLACE, "A newer push", "replaces the running deployment"),
+        ("watch_paths", ["api/**", "go.mod"], "Watched paths", "api/**, go.mod"),
+        ("tag_pattern", "v*", "Tags that deploy", "v*"),
+        ("skip_phrases", [], "Skipped when it says", "none"),
+        ("build_target", "prod", "Build target", "prod"),
+        ("build_timeout_s", 60, "Build timeout", "60 s"),
+        ("health_interval_s", 0.5, "Health interval", "0.5 s"),
+        ("command", ["serve", "a b"], "Command", "serve 'a b'"),
+        ("memory_mb", 1024, "Memory", "1024 MB"),
+        ("cpus", 1.5, "CPUs", "1.5"),
+        ("capabilities", Capabilities.NONE, "Capabilities", "none"),
+        ("new_privileges", True, "Gaining privileges", "allowed"),
+        ("init", False, "Docker's init", "off"),
+        ("restart", Restart.ON_FAILURE, "Restarted", "on-failure"),
+        ("volumes", ["data:/srv"], "Volumes", "data:/srv"),
+        ("labels", {"team": "web"}, "Labels", "team=web"),
+        ("keep_releases", 9, "Releases kept", "9"),
+    ],
+)
+def test_what_an_app_has_chosen_is_told(
+    database: Database, settings: Settings, field: str, value: object, name: str, words: str
+) -> None:
+    with database.writing() as session:
+        assert told(session, settings, **{field: value})[name] == words

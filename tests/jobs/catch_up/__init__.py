@@ -1,1 +1,0 @@
-"""Catching up on missed pushes."""

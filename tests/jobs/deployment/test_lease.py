@@ -1,0 +1,263 @@
+"""One deployment at a time per app, and no record by whoever lost the app."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlmodel import Session, select
+
+from jobs.deployment.claims import Claim, claim_next
+from jobs.deployment.lease import (
+    CHANCE_S,
+    LEASE,
+    SecondLook,
+    expire,
+    expired,
+    give_back,
+    holder_name,
+    is_dead,
+    is_free,
+    is_overdue,
+    let_go,
+    renew,
+    take_over,
+)
+from jobs.errors import LeaseLostError
+from jobs.records.deployments import (
+    Grip,
+    Live,
+    begin,
+    end_step,
+    finish,
+    go_live,
+    record_commit,
+    start_step,
+)
+from jobs.states import DeploymentState, StepName, StepState
+from jobs.storage.models import App, Deployment, Lease, now
+from tests.jobs.bench import Bench
+
+THREADS = 8
+
+
+@pytest.fixture
+def app(bench: Bench) -> App:
+    return bench.app()
+
+
+def claim(bench: Bench, app: App, holder: str = "worker:1") -> Claim:
+    with bench.writing() as session:
+        claim = claim_next(session, app.id or 0, holder)
+    assert claim is not None
+    return claim
+
+
+def test_of_many_threads_one_gets_the_app(bench: Bench, app: App) -> None:
+    for _ in range(THREADS):
+        bench.ask(app)
+    start, claims = threading.Barrier(THREADS), list[Claim | None]()
+
+    def compete(number: int) -> None:
+        start.wait(timeout=60)
+        with bench.writing() as session:
+            claims.append(claim_next(session, app.id or 0, f"worker:{number}"))
+
+    threads = [threading.Thread(target=compete, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(claims) == THREADS
+    assert sum(claim is not None for claim in claims) == 1
+    assert len(bench.leases()) == 1
+
+
+def test_apps_do_not_wait_for_each_other(bench: Bench, app: App) -> None:
+    other = bench.app("other")
+    bench.ask(app)
+    bench.ask(other)
+    claim(bench, app)
+    claim(bench, other)
+    assert {lease.app_id for lease in bench.leases()} == {app.id, other.id}
+
+
+def test_the_fence_only_grows(bench: Bench, app: App) -> None:
+    fences = []
+    for _ in range(3):
+        bench.ask(app)
+        mine = claim(bench, app)
+        fences.append(mine.grip.fence)
+        with bench.writing() as session:
+            give_back(session, mine.grip)
+    assert fences == sorted(set(fences))
+
+
+RECORDS: dict[str, Callable[[Session, Grip], object]] = {
+    "begin": begin,
+    "commit": lambda s, g: record_commit(s, g, sha="a" * 40, message="", author=""),
+    "step started": lambda s, g: start_step(s, g, StepName.BUILD),
+    "step ended": lambda s, g: end_step(s, g, StepName.BUILD, StepState.SUCCESS),
+    "live": lambda s, g: go_live(s, g, Live(1, "c", "10.201.0.2:8000", "a")),
+    "finish": lambda s, g: finish(s, g, DeploymentState.ERROR, "x"),
+    "renew": renew,
+}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
+def test_no_record_is_taken_from_who_lost_the_app(
+    bench: Bench, app: App, record: Callable[[Session, Grip], object]
+) -> None:
+    deployment = bench.ask(app)
+    mine = claim(bench, app)
+    with bench.writing() as session:
+        take_over(session, session.get_one(Lease, app.id), "watcher")
+    with pytest.raises(LeaseLostError, match=f"the lease of deployment {deployment}"):
+        bench_record(bench, mine.grip, record)
+    with bench.writing() as session:
+        session.delete(session.get_one(Lease, app.id))
+    with pytest.raises(LeaseLostError):
+        bench_record(bench, mine.grip, record)
+    assert bench.deployment(deployment).state is DeploymentState.QUEUED
+    assert bench.fresh(app).live_container_id is None
+
+
+def bench_record(bench: Bench, grip: Grip, record: Callable[[Session, Grip], object]) -> None:
+    with bench.writing() as session:
+        record(session, grip)
+
+
+def test_who_lost_the_app_does_not_give_back_the_next_ones_lease(bench: Bench, app: App) -> None:
+    bench.ask(app)
+    mine = claim(bench, app)
+    with bench.writing() as session:
+        take_over(session, session.get_one(Lease, app.id), "watcher")
+    with bench.writing() as session:
+        give_back(session, mine.grip)
+        let_go(session, mine.grip)
+    assert [(lease.holder, lease.expires_at > now()) for lease in bench.leases()] == [
+        ("watcher", True)
+    ]
+
+
+def test_renewing_moves_the_end(bench: Bench, app: App) -> None:
+    bench.ask(app)
+    mine = claim(bench, app)
+    bench.expire_leases()
+    with bench.writing() as session:
+        assert [lease.app_id for lease in expired(session, SecondLook())] == [app.id]
+        renew(session, mine.grip)
+    with bench.reading() as session:
+        assert expired(session, SecondLook()) == []
+    (lease,) = bench.leases()
+    assert timedelta(0) < lease.expires_at - now() <= LEASE
+
+
+def test_an_expired_lease_still_keeps_the_app_until_it_is_cleaned_up(
+    bench: Bench, app: App
+) -> None:
+    bench.ask(app)
+    claim(bench, app)
+    bench.expire_leases()
+    with bench.reading() as session:
+        assert not is_free(session, app.id or 0)
+
+
+def run_out(bench: Bench) -> None:
+    with bench.writing() as session:
+        for lease in session.exec(select(Lease)):
+            lease.expires_at = now() - timedelta(minutes=2)
+
+
+def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
+    bench: Bench, app: App, lease_clock: list[float]
+) -> None:
+    bench.ask(app)
+    claim(bench, app)
+    run_out(bench)
+    second_look, found = SecondLook(), list[int]()
+    with bench.writing() as session:
+        for passed_s in (0, CHANCE_S - 0.1, 0.2):
+            lease_clock[0] += passed_s
+            found.append(len(expired(session, second_look)))
+    assert found == [0, 0, 1]
+
+
+def test_whoever_could_not_renew_a_lease_has_a_chance_to(
+    bench: Bench, app: App, lease_clock: list[float]
+) -> None:
+    bench.ask(app)
+    mine = claim(bench, app)
+    second_look = SecondLook()
+    for _ in range(3):  # the database is locked for two minutes, again and again
+        run_out(bench)
+        with bench.writing() as session:
+            assert expired(session, second_look) == []
+            renew(session, mine.grip)
+        lease_clock[0] += CHANCE_S
+        with bench.writing() as session:
+            assert expired(session, second_look) == []
+
+
+def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
+    bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch, lease_clock: list[float]
+) -> None:
+    second_look = SecondLook()
+    renew_every_s = 60  # and not 5: in those a busy machine may let the lease expire
+    monkeypatch.setattr("jobs.deployment.lease.RENEW_EVERY_S", renew_every_s)
+    monkeypatch.setattr("jobs.deployment.lease.LEASE", timedelta(seconds=4 * renew_every_s))
+    bench.ask(app)
+    mine = claim(bench, app, "host:7")
+    with bench.reading() as session:
+        assert not is_overdue(session, "host:7", second_look)
+    with bench.writing() as session:
+        left = timedelta(seconds=renew_every_s - 0.1)
+        session.get_one(Lease, mine.grip.app_id).expires_at = now() + left
+    with bench.reading() as session:
+        assert not is_overdue(session, "host:7", second_look)
+        lease_clock[0] += CHANCE_S
+        assert is_overdue(session, "host:7", second_look)
+        assert not is_overdue(session, "host:77", second_look)
+        assert expired(session, SecondLook()) == []
+
+
+def test_a_dead_holders_leases_expire_at_once_and_nobody_elses(bench: Bench, app: App) -> None:
+    other = bench.app("other")
+    bench.ask(app)
+    bench.ask(other)
+    claim(bench, app, "host:7")
+    claim(bench, other, "host:77")
+    with bench.writing() as session:
+        expire(session, "host:7")
+    with bench.reading() as session:
+        assert [lease.app_id for lease in expired(session, SecondLook())] == [app.id]
+
+
+def test_a_deployment_without_an_end_is_left_to_the_watcher(bench: Bench, app: App) -> None:
+    deployment = bench.ask(app)
+    mine = claim(bench, app)
+    with bench.writing() as session:
+        session.get_one(Deployment, deployment).state = DeploymentState.RUNNING
+    with bench.writing() as session:
+        let_go(session, mine.grip)
+    with bench.reading() as session:
+        assert [lease.deployment_id for lease in expired(session, SecondLook())] == [deployment]
+
+
+def test_a_process_of_ours_that_is_gone_is_dead_and_of_others_nothing_is_known() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        assert not is_dead(holder_name(os.getpid()))
+    assert is_dead(holder_name(gone.pid))
+    assert not is_dead(f"elsewhere:1:{gone.pid}")
+    assert not is_dead("worker:1")
+
+
+def test_a_dead_holders_lease_need_not_run_out(bench: Bench, app: App) -> None:
+    bench.ask(app)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        claim(bench, app, holder_name(gone.pid))
+    with bench.reading() as session:
+        assert [lease.app_id for lease in expired(session, SecondLook())] == [app.id]

@@ -1,0 +1,121 @@
+"""Patterns for paths and tags: what fits, and that no pattern can keep us busy."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.rules.globs import Texts, matches
+
+LONGEST_S = 1.0  # of the processor: the machine may have other things to do
+# Few letters, so that patterns and texts have something to do with each other.
+patterns = st.text("ab/*?.[", max_size=12)
+texts = st.text("ab/.[\n", max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("Dockerfile", "Dockerfile"),
+        ("src/*.py", "src/app.py"),
+        ("src/*.py", "src/.py"),
+        ("src/", "src/app/main.py"),
+        ("src/**", "src/app/main.py"),
+        ("**/*.py", "main.py"),
+        ("**/*.py", "src/app/main.py"),
+        ("src/**/main.py", "src/main.py"),
+        ("src/**/main.py", "src/a/b/main.py"),
+        ("**", ""),
+        ("*", ""),
+        ("v?.*", "v1.2.3"),
+        ("release-*", "release-"),
+        ("a[1].txt", "a[1].txt"),
+        ("ünïcode/*", "ünïcode/é"),
+        ("*\n*", "a\nb"),
+    ],
+)
+def test_what_fits(pattern: str, text: str) -> None:
+    assert matches(pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("src", "src/app.py"),
+        ("src/*.py", "src/app/main.py"),
+        ("src/*.py", "other/src/app.py"),
+        ("src/", "src"),
+        ("src/", "srcs/app.py"),
+        ("src/**/main.py", "srcs/main.py"),
+        ("src/**/main.py", "src/notmain.py"),
+        ("*", "a/b"),
+        ("v?", "v"),
+        ("v?", "v/"),
+        ("v?", "v12"),
+        ("a[1].txt", "a1.txt"),
+        ("main.py", "main_py"),
+        ("", "a"),
+        ("A", "a"),
+    ],
+)
+def test_what_does_not_fit(pattern: str, text: str) -> None:
+    assert not matches(pattern, text)
+
+
+@given(pattern=patterns, text=texts)
+def test_it_says_what_a_regular_expression_says(pattern: str, text: str) -> None:
+    assert matches(pattern, text) is (as_regex(pattern).fullmatch(text) is not None)
+
+
+@given(pattern=st.text(max_size=250), text=st.text(max_size=100))
+def test_nothing_that_can_be_written_raises(pattern: str, text: str) -> None:
+    assert matches(pattern, text) in {True, False}
+
+
+@given(pattern=patterns, some=st.lists(texts, max_size=5))
+def test_of_several_texts_each_is_matched_by_itself(pattern: str, some: list[str]) -> None:
+    regex = as_regex(pattern)
+    assert Texts(some).any_matches(pattern) is any(regex.fullmatch(text) for text in some)
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 125, "**/" * 83, "**a" * 83, "*" * 250, "**/*a" * 50])
+@pytest.mark.parametrize("text", ["a" * 499 + "b", "a/" * 250])
+def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
+    begun = time.process_time()
+    matches(pattern, text)
+    assert time.process_time() - begun < LONGEST_S
+
+
+def test_a_pattern_takes_as_many_steps_as_it_has_parts_however_many_texts_there_are() -> None:
+    texts = Counting(["a/" * 2000] * 100)
+    assert not texts.any_matches("**/*a/b")
+    assert texts.steps == 5
+    assert texts.size == 400_100
+
+
+def test_one_of_many_is_enough() -> None:
+    texts = Texts(iter(["README.md", "src/a"]))
+    assert texts.any_matches("src/*")
+    assert not texts.any_matches("docs/")
+    assert not Texts(["README.md", "src/a/b"]).any_matches("src/*")
+    assert not Texts([]).any_matches("**")
+
+
+class Counting(Texts):
+    """Counts the parts that a pattern was taken apart into."""
+
+    steps = 0
+
+    def _after(self, part: str, reached: int) -> int:
+        self.steps += 1
+        return super()._after(part, reached)
+
+
+def as_regex(pattern: str) -> re.Pattern[str]:
+    """Say the same in another language; too slow for strangers' patterns."""
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    whole = f"{pattern}**" if pattern.endswith("/") else pattern
+    parts = re.findall(r"\*\*/|\*\*|.", whole, re.DOTALL)
+    return re.compile("".join(words.get(part, re.escape(part)) for part in parts), re.DOTALL)

@@ -1,0 +1,239 @@
+"""What reaches a log: bounded, without tricks, and with no secret in it."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from jobs.processes.logging import JsonFormatter, RedactingFilter, masking
+from jobs.rules.log_lines import LEFT_OUT, LONGEST_LINE, MOST_PIECES
+from jobs.rules.redaction import MASK, Redactor
+from jobs.storage.deployment_log import CUT_MARK, DeploymentLog, LogPart, log_path, read_log
+
+SECRET = SecretStr("s3cr3t/t0ken+value")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+ \| ")
+
+
+def written(path: Path, *texts: str, limit: int = 10**6) -> list[str]:
+    log = DeploymentLog(path, Redactor([SECRET]), limit=limit)
+    for text in texts:
+        log.write("build", text)
+    log.close()
+    return path.read_text().splitlines()
+
+
+class TestDeploymentLog:
+    def test_every_line_says_when_and_in_which_step(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "logs" / "1.log", "one\ntwo", "", "three")
+        assert all(LINE.match(line) for line in lines)
+        assert [line.partition(" | ")[2] for line in lines] == ["one", "two", "", "three"]
+
+    def test_it_is_nobody_elses(self, tmp_path: Path) -> None:
+        written(tmp_path / "logs" / "1.log", "one")
+        assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
+
+    def test_the_group_of_its_folder_may_read_it(self, tmp_path: Path) -> None:
+        """The web process shows it, which may be another user than the one who writes it."""
+        mask = os.umask(0o077)
+        try:
+            written(tmp_path / "logs" / "1.log", "one")
+        finally:
+            os.umask(mask)
+        assert (tmp_path / "logs" / "1.log").stat().st_mode & 0o777 == 0o640
+
+    def test_a_second_attempt_goes_on_where_the_first_ended(self, tmp_path: Path) -> None:
+        written(tmp_path / "1.log", "one")
+        assert len(written(tmp_path / "1.log", "two")) == 2
+
+    def test_it_ends_at_its_limit_and_says_so(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "1.log", *["x" * 100] * 100, limit=2000)
+        assert lines[-1].endswith(CUT_MARK)
+        assert (tmp_path / "1.log").stat().st_size <= 2000 + 200
+        assert sum(CUT_MARK in line for line in lines) == 1
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "s3cr3t/t0ken+value",
+            "https://x-access-token:s3cr3t%2Ft0ken%2Bvalue@github.com/octo/web",
+            "czNjcjN0L3Qwa2VuK3ZhbHVl",
+            "s3cr3t/\x00t0ken\x08+value",
+            "s3cr3t/\x1b[2Jt0ken+value",
+            "s3cr3t/t0ken\u202e+value",
+            "x" * (LONGEST_LINE - 8) + "s3cr3t/t0ken+value",
+        ],
+        ids=["plain", "URL", "base64", "control", "escape", "direction", "at the cut"],
+    )
+    def test_no_secret_reaches_the_disk(self, tmp_path: Path, text: str) -> None:
+        lines = "".join(written(tmp_path / "1.log", text))
+        assert "s3cr3t" not in lines
+        assert "czNjcjN0" not in lines
+        assert "t0ken" not in lines
+
+    def test_long_lines_go_on_in_the_next_one(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "1.log", "x" * 30_000)
+        assert all(len(line) < LONGEST_LINE + 50 for line in lines)
+        assert sum(line.count("x") for line in lines) == 30_000
+
+    def test_a_line_of_a_megabyte_is_left_off_and_says_so(self, tmp_path: Path) -> None:
+        *lines, last = written(tmp_path / "1.log", "\x1b[31mx\x1b[32my" * 500_000)
+        assert (
+            sum(line.count("x") + line.count("y") for line in lines) == MOST_PIECES * LONGEST_LINE
+        )
+        assert last.endswith(LEFT_OUT)
+
+    def test_every_piece_of_a_long_line_says_its_style_and_ends_it(self, tmp_path: Path) -> None:
+        lines = written(tmp_path / "1.log", f"\x1b[31m{'x' * 10_000}")
+        assert len(lines) == 3
+        assert all("\x1b[0;31mx" in line and line.endswith("x\x1b[0m") for line in lines)
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_each_line_of_a_text_is_stamped(self, tmp_path: Path, end: str) -> None:
+        lines = written(tmp_path / "1.log", end.join(["one", "", "two", ""]))
+        assert [line.partition(" | ")[2] for line in lines] == ["one", "", "two"]
+
+    @pytest.mark.parametrize("trick", [*"\v\f\x1c\x1d\x1e\x85\u2028\u2029", "x" * LONGEST_LINE])
+    def test_nothing_that_a_step_says_begins_a_line(self, tmp_path: Path, trick: str) -> None:
+        lines = written(tmp_path / "1.log", f"#4 | {trick}#4 DONE 0.1s")[:2]
+        assert not any("build | #4 DONE" in line for line in lines)
+        assert "".join(lines).endswith("#4 DONE 0.1s")
+
+    def test_what_is_no_text_is_written_all_the_same(self, tmp_path: Path) -> None:
+        (line,) = written(tmp_path / "1.log", "caf\udce9")
+        assert line.endswith("caf")
+
+    def test_threads_do_not_mix_their_lines(self, tmp_path: Path) -> None:
+        log = DeploymentLog(tmp_path / "1.log", Redactor())
+        texts = [letter * 500 for letter in "abcd"]
+
+        def write(text: str) -> None:
+            for _ in range(50):
+                log.write("build", text)
+
+        threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        log.close()
+        lines = (tmp_path / "1.log").read_text().splitlines()
+        assert len(lines) == 200
+        assert {line.partition(" | ")[2] for line in lines} == set(texts)
+
+    def test_a_full_disk_stops_the_log_and_nothing_else(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "1.log").symlink_to("/dev/full")
+        log = DeploymentLog(tmp_path / "1.log", Redactor())
+        for _ in range(3):
+            log.write("build", "one")
+        log.close()
+        assert [record.message for record in caplog.records] == [
+            "a deployment's log cannot be written: No space left on device"
+        ]
+
+
+class TestReading:
+    def test_there_is_none(self, tmp_path: Path) -> None:
+        assert read_log(tmp_path / "1.log") is None
+
+    def test_an_unfinished_line_is_left_for_the_next_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        path.write_bytes(b"one\ntw")
+        assert read_log(path) == LogPart("one\n", 4)
+        path.write_bytes(b"one\ntwo\n")
+        assert read_log(path, offset=4) == LogPart("two\n", 8)
+        assert read_log(path, offset=8) == LogPart("", 8)
+
+    @pytest.mark.parametrize("offset", [-5, 0])
+    def test_it_begins_at_the_beginning(self, tmp_path: Path, offset: int) -> None:
+        (tmp_path / "1.log").write_bytes(b"one\n")
+        assert read_log(tmp_path / "1.log", offset=offset) == LogPart("one\n", 4)
+
+    def test_parts_make_the_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        whole = "".join(f"line {number} é\n" for number in range(200))
+        path.write_text(whole)
+        parts, offset = "", 0
+        while part := read_log(path, offset=offset, limit=100):
+            if not part.text:
+                break
+            parts, offset = parts + part.text, part.next_offset
+        assert parts == whole
+
+    def test_what_an_earlier_version_let_through_is_left_out(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        old = "one \x1b[8mhidden\x1b[5m two\u200b\n\x1b[31mthree\n"
+        path.write_text(old)
+        shown = "one hidden two\n\x1b[0;31mthree\x1b[0m\n"
+        assert read_log(path) == LogPart(shown, len(old.encode()))
+
+    def test_each_deployment_has_its_own(self, tmp_path: Path) -> None:
+        assert log_path(tmp_path, 7) == tmp_path / "7.log"
+
+
+def _fetch(*, fails: bool) -> None:
+    if fails:
+        raise ValueError(f"cannot fetch https://{SECRET.get_secret_value()}@host")
+
+
+class TestProcessLogs:
+    def record(self, message: str, *args: object, failed: bool = False) -> dict[str, object]:
+        record = logging.LogRecord("jobs", logging.ERROR, __file__, 1, message, args, None)
+        try:
+            _fetch(fails=failed)
+        except ValueError:
+            record.exc_info = sys.exc_info()
+        record.deployment = 7
+        assert RedactingFilter(Redactor([SECRET])).filter(record)
+        found: dict[str, object] = json.loads(JsonFormatter().format(record))
+        return found
+
+    def test_a_line_is_json_with_the_extras(self) -> None:
+        found = self.record("deployment %d ended", 7)
+        assert (found["message"], found["level"]) == ("deployment 7 ended", "error")
+        assert found["deployment"] == 7
+        assert "error" not in found
+
+    def test_secrets_in_the_arguments_are_masked(self) -> None:
+        found = self.record("token %s", SECRET.get_secret_value())
+        assert found["message"] == f"token {MASK}"
+
+    def test_it_is_one_line_that_hides_nothing(self) -> None:
+        found = self.record(
+            "the sender \u202eada\n\x1b[8m%s", f"x\x9b2K{SECRET.get_secret_value()}"
+        )
+        assert found["message"] == f"the sender ada\nx{MASK}"
+
+    def test_secrets_of_what_is_being_done_are_masked_while_it_is(self) -> None:
+        with masking(Redactor([SecretStr("of-the-app")])):
+            assert self.record("it is of-the-app")["message"] == f"it is {MASK}"
+        assert self.record("it is of-the-app")["message"] == "it is of-the-app"
+
+    def test_what_ends_a_process_is_masked_too(self) -> None:
+        code = (
+            "from pydantic import SecretStr\n"
+            "from jobs.storage.deployment_log import set_up_logging\n"
+            "from jobs.rules.redaction import Redactor\n"
+            "set_up_logging(Redactor([SecretStr('s3cr3t-value')]))\n"
+            "raise ValueError('s3cr3t' + chr(8203) + '-value')\n"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        )
+        (line,) = ended.stderr.splitlines()
+        assert ended.returncode == 1
+        assert f"ValueError: {MASK}" in json.loads(line)["error"]
+        assert "s3cr3t" not in line.replace("'s3cr3t", "")
+
+    def test_secrets_in_a_traceback_are_masked(self) -> None:
+        found = self.record("it failed", failed=True)
+        assert f"ValueError: cannot fetch https://{MASK}@host" in str(found["error"])
+        assert "s3cr3t" not in json.dumps(found)
