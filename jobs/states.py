@@ -305,6 +305,4 @@ def _on_github(character: str) -> str:
 
 
 OPEN_STATES = (DeploymentState.QUEUED, DeploymentState.RUNNING)
-
-
 FAILED_STATES = (DeploymentState.FAILURE, DeploymentState.ERROR)

@@ -16,8 +16,6 @@ from jobs.system.small_files import read_env_file, read_secret_file
 
 # What pydantic says of a default that depends on settings of which one is wrong.
 DEPENDS_ON_OTHERS = "default_factory_not_called"
-
-
 # Addresses that may hold a password.
 SECRET_URLS = frozenset({"database_url", "redis_url"})
 

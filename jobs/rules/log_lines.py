@@ -5,14 +5,8 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.text import LINE_END
 
 LONGEST_LINE = 4000
-
-
 MOST_PIECES = 8  # of one line: a tool that writes a megabyte on a line wrote no log
-
-
 LEFT_OUT = "… the rest of this line is left out"
-
-
 GOES_ON = "… "  # before each piece but the first of a line that is too long
 
 

@@ -73,7 +73,7 @@ def running(
 
     Must be left by the thread that entered it: the kernel ends git with the thread that began it.
     """
-    with subprocess.Popen(  # noqa: S603 - an argument list made by `git_commands`, no shell
+    with subprocess.Popen(  # noqa: S603 - an argument list made by `commands`, no shell
         [*(_launcher() if has_helpers else (_git(),)), *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,

@@ -51,7 +51,7 @@ Row = dict[str, str]
 
 
 class HAProxyRouter:
-    """A running HAProxy whose configuration `haproxy_config` has made.
+    """A running HAProxy whose configuration `jobs.adapters.haproxy.config` has made.
 
     Holds no connection, so that any thread or process may use one.
 

@@ -38,7 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def users(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the users there, with numbers that nobody has."""
-    for module in ("separation", "part_users"):
+    for module in ("processes.separation", "system.part_users"):
         monkeypatch.setattr(f"jobs.{module}.find_users", lambda: USERS)
 
 

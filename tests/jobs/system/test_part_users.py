@@ -9,7 +9,7 @@ import pytest
 
 from jobs.system.part_users import REDIS, ROUTER, WEB, WORK, PartUser, PartUsers, family, find_users
 
-SCRIPT = Path(__file__).parents[2] / ".setup" / "machine.sh"
+SCRIPT = Path(__file__).parents[3] / ".setup" / "machine.sh"
 
 
 @pytest.fixture(autouse=True)

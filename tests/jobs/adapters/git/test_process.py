@@ -19,8 +19,8 @@ from tests.processes import processes_about
 SHA = "a" * 40
 FETCH_UNTIL_KILLED = """
 import sys
-from jobs.adapters import git_commands as commands
-from jobs.adapters.git_process import run
+from jobs.adapters.git import commands
+from jobs.adapters.git.process import run
 
 settings = {"protocol.http.allow": "always"}
 arguments = commands.list_remote(sys.argv[1], "refs/heads/main")
