@@ -4,13 +4,34 @@ Pure. A setting that is as it comes is not told: the page shows what makes this 
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from jobs.reads.views import AppView
-from jobs.rules.app_fields import AppChange
-from jobs.states import Health, OnNewPush
+from jobs.rules.app_fields import AppInput, default_of, field_names, shown
+from jobs.states import Health
+
+COMMAND = "command"
+# What is told always, elsewhere on the page, or never.
+ELSEWHERE = frozenset(
+    {
+        "name",
+        "repository",
+        "git_url",
+        "token",
+        "branch",
+        "auto_deploy",
+        "dockerfile",
+        "context",
+        "container_port",
+        "host_port",
+        "health",
+        "health_path",
+        "health_timeout_s",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +61,11 @@ def _always(app: AppView) -> list[Fact]:
 
 
 def _chosen(app: AppView) -> list[Fact]:
-    told = app.model_dump(include=set(CHOICES))
+    told = {name: getattr(app, name) for name in field_names() if name not in ELSEWHERE}
     return [
-        Fact(name, words(told[field]))
-        for field, (name, words) in CHOICES.items()
-        if told[field] != AppChange.model_fields[field].default
+        Fact(shown(name).label, _words(name, value))
+        for name, value in told.items()
+        if value != default_of(AppInput.model_fields[name])
     ]
 
 
@@ -58,60 +79,20 @@ def _health(app: AppView) -> str:
             return "none: the container only has to keep running"
 
 
-def _listed(values: list[str]) -> str:
-    return ", ".join(values) or "none"
-
-
-def _pairs(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
-
-
-def _seconds(value: float) -> str:
-    return f"{value:g} s"
-
-
-def _allowed(value: bool) -> str:  # noqa: FBT001 — called with the field's value
-    return "allowed" if value else "not allowed"
-
-
-def _on(value: bool) -> str:  # noqa: FBT001
-    return "on" if value else "off"
-
-
-def _new_push(value: OnNewPush) -> str:
+def _words(name: str, value: Any) -> str:  # noqa: ANN401 — a field may be of any type
+    """Say a setting's value, with its unit; the words of a choice are its declaration's."""
+    look = shown(name)
     match value:
-        case OnNewPush.WAIT:
-            return "waits for the running deployment"
-        case OnNewPush.REPLACE:
-            return "replaces the running deployment"
-
-
-# The fields of `AppChange` that are told when they differ from their default, in this order.
-CHOICES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "domains": ("Domains", _listed),
-    "on_new_push": ("A newer push", _new_push),
-    "watch_paths": ("Watched paths", _listed),
-    "tag_pattern": ("Tags that deploy", str),
-    "skip_phrases": ("Skipped when it says", _listed),
-    "build_target": ("Build target", str),
-    "build_args": ("Build arguments", _listed),
-    "build_secrets": ("Build secrets", _listed),
-    "build_timeout_s": ("Build timeout", _seconds),
-    "health_status": ("Healthy statuses", str),
-    "health_interval_s": ("Health interval", _seconds),
-    "health_successes": ("Healthy looks in a row", str),
-    "command": ("Command", shlex.join),
-    "memory_mb": ("Memory", "{} MB".format),
-    "cpus": ("CPUs", "{:g}".format),
-    "pids": ("Processes, at most", str),
-    "capabilities": ("Capabilities", str),
-    "new_privileges": ("Gaining privileges", _allowed),
-    "init": ("Docker's init", _on),
-    "restart": ("Restarted", str),
-    "drain_timeout_s": ("Time to drain", _seconds),
-    "stop_signal": ("Stop signal", str),
-    "stop_grace_s": ("Time to stop", _seconds),
-    "volumes": ("Volumes", _listed),
-    "labels": ("Labels", _pairs),
-    "keep_releases": ("Releases kept", str),
-}
+        case bool():
+            words = "on" if value else "off"
+        case StrEnum():
+            words = look.words[value]
+        case float():
+            words = f"{value:g}"
+        case Mapping():
+            words = ", ".join(f"{key}={text}" for key, text in value.items())
+        case [*values]:
+            words = (shlex.join(values) if name == COMMAND else ", ".join(values)) or "none"
+        case _:
+            words = str(value)
+    return f"{words} {look.unit}".rstrip()

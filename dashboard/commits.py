@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.views import DeploymentView
 from jobs.rules.naming import github_address
-from jobs.rules.triggers import is_sha
+from jobs.rules.refs import is_sha
 from jobs.states import DeploymentState
 from jobs.storage.models import Deployment
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from jobs.rules.triggers import is_sha, short_ref
+from jobs.rules.refs import is_sha
+from jobs.rules.triggers import short_ref
 from jobs.states import (
     AppState,
     ContainerState,

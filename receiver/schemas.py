@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from jobs.reads.views import TokenView, View
 from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS
-from jobs.rules.app_fields import AppName, Ref, Said, Token
+from jobs.rules.field_types import AppName, Ref, Said, Token
 from jobs.rules.passwords import SHORTEST
 from jobs.rules.push_payload import LARGEST_ID as LARGEST_GITHUB_ID
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger

@@ -19,7 +19,7 @@ from jobs.records.logins import (
     open_session,
 )
 from jobs.records.users import check_password, find_user, is_as_it_was
-from jobs.rules.app_fields import NAME
+from jobs.rules.field_types import NAME
 from jobs.settings import WebSettings
 from jobs.storage.models import User
 from receiver.access import address_of, cookie_name, cookie_of, ensure_same_origin, is_https

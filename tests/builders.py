@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -20,7 +20,8 @@ from jobs.records.logins import OpenedSession, open_session
 from jobs.records.requests import Request, request
 from jobs.records.tokens import create_token
 from jobs.records.users import add_user
-from jobs.rules.app_fields import AppInput, parse_input
+from jobs.rules.app_fields import PARTS, AppInput, BuildSettings, ContainerSettings, parse_input
+from jobs.rules.container_values import ContainerSpec
 from jobs.rules.naming import session_cookie
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
@@ -55,6 +56,22 @@ def _types_in(annotation: object) -> Iterator[object]:
     if get_origin(annotation) in {Annotated, Union, UnionType}:
         for part in get_args(annotation):
             yield from _types_in(part)
+
+
+# --- Settings --------------------------------------------------------------------------------
+
+
+def with_settings(spec: ContainerSpec, **changes: object) -> ContainerSpec:
+    """Give a container's spec with other settings; nothing is judged."""
+    return replace(spec, settings=spec.settings.model_copy(update=changes))
+
+
+def change_settings(app: App, **changes: object) -> None:
+    """Change some of the settings of an app's row; nothing is judged."""
+    for part, kind in PARTS.items():
+        mine = {name: value for name, value in changes.items() if name in kind.model_fields}
+        if mine:
+            setattr(app, part, getattr(app, part).model_copy(update=mine))
 
 
 # --- Rows ------------------------------------------------------------------------------------
@@ -112,8 +129,8 @@ def make_live(runtime: WebRuntime, *, app: str = "web", commit_sha: str = SHA_A)
             image=f"keystone-ident/{app}:{row.last_release}",
             image_id=f"sha256:{row.last_release:064x}",
             configuration=row.configuration,
-            build={},
-            container={"container_port": 8000},
+            build=BuildSettings(),
+            container=ContainerSettings(),
             environment=b"sealed",
         )
         session.add(release)

@@ -14,7 +14,7 @@ from dashboard.views.overview import history_chart
 from jobs.reads import apps, deployments
 from jobs.reads.deliveries import DeliveryFilter, delivery_page
 from jobs.reads.paging import SEARCH_DEPTH
-from jobs.reads.releases import release_views
+from jobs.reads.releases import live_settings, release_views
 from jobs.reads.views import AppView, ReleaseView
 from jobs.states import DeploymentState, Trigger
 from jobs.storage.models import App, Deployment, now
@@ -89,6 +89,7 @@ def _standing(session: Session, row: App) -> Mapping[str, object]:
         "chart": history_chart(past[-page_reads.RECENT :], height=CHART_HEIGHT, app=row.name),
         "trends": trends(past, now()),
         "last_number": row.last_deployment,
+        "live_memory_mb": live_settings(session, row).memory_mb,
         "container": labels.container_look(row.container_state, row.container_reason),
         "container_state": row.container_state or "",
         "container_reason": row.container_reason,
@@ -97,7 +98,7 @@ def _standing(session: Session, row: App) -> Mapping[str, object]:
 
 def _releases(session: Session, row: App, app: AppView) -> Mapping[str, object]:
     # One more than is kept, so that the end of the list shows what "kept" means.
-    limit = max(row.keep_releases, FEWEST_RELEASES) + 1
+    limit = max(row.push_rules.keep_releases, FEWEST_RELEASES) + 1
     releases = release_views(session, row, limit=limit)
     return {"releases": releases, "earlier": earlier_release(releases, app.live_release)}
 

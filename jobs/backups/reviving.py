@@ -124,7 +124,7 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
         app.container_reason = "Keystone was restored; deploy it again" if release else ""
         return
     app.live_container_id = container.id
-    app.live_address = f"{container.ip}:{release.container['container_port']}"
+    app.live_address = f"{container.ip}:{release.container.container_port}"
     app.live_slot = app.live_slot or SLOT
     app.container_state, app.container_reason = ContainerState.RUNNING, ""
 

@@ -136,7 +136,7 @@ def _fact(value: object) -> object:
     match value:
         case bool():
             return "yes" if value else "no"
-        case list():
+        case list() | tuple():
             return ", ".join(value)
         case dict():
             return ", ".join(f"{name}={text}" for name, text in value.items())

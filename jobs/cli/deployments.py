@@ -28,7 +28,7 @@ from jobs.reads.views import AppView, DeploymentView, Page
 from jobs.records.deployments import cancel
 from jobs.records.requests import Request, request
 from jobs.rules.app_fields import parse_ref
-from jobs.rules.triggers import is_sha
+from jobs.rules.refs import is_sha
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState, Trigger
 

@@ -62,7 +62,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _is_list(annotation: object) -> bool:
-    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
+    return get_origin(annotation) in (list, tuple) or any(map(_is_list, get_args(annotation)))
 
 
 def _is_dict(annotation: object) -> bool:

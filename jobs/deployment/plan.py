@@ -2,105 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import SecretStr
 from sqlmodel import Session
 
 from jobs.processes.build_limits import Bounds, build_bounds
 from jobs.processes.runtime import Runtime
+from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.records.deployments import Grip
+from jobs.rules.app_fields import BuildSettings, ContainerSettings
 from jobs.rules.container_values import other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable
 from jobs.settings import WorkerSettings
-from jobs.states import Capabilities, Health, Kind, Restart, Trigger
+from jobs.states import Kind, Trigger
 from jobs.storage.environments import open_environment
 from jobs.storage.models import App, Deployment, Identity, Release, Repository
-
-OK_OR_REDIRECT = range(200, 400)
-# Whoever answers is there: 401 and 404 too, where nobody has said which path to ask for.
-BELOW_500 = range(200, 500)
-
-
-class BuildSettings(BaseModel):
-    """What of an app's configuration an image is made of; a release keeps its own copy."""
-
-    model_config = ConfigDict(frozen=True)
-
-    dockerfile: str = "Dockerfile"
-    context: str = "."
-    build_target: str | None = None
-    build_args: tuple[str, ...] = ()  # names of variables that are build arguments, too
-    build_secrets: tuple[str, ...] = ()  # names of variables that are build secrets, too
-    build_timeout_s: int = 1800
-
-
-class ContainerSettings(BaseModel):
-    """What of an app's configuration a container is made of; a release keeps its own copy."""
-
-    model_config = ConfigDict(frozen=True)
-
-    container_port: int
-    health: Health = Health.HTTP
-    health_path: str | None = None
-    health_timeout_s: int = 30
-    health_status: str | None = None
-    health_interval_s: float | None = None
-    health_successes: int = 1
-    memory_mb: int = 512
-    cpus: float | None = None
-    pids: int = 512
-    command: tuple[str, ...] | None = None
-    capabilities: Capabilities = Capabilities.DEFAULT
-    new_privileges: bool = False
-    init: bool = True
-    restart: Restart = Restart.ALWAYS
-    drain_timeout_s: int = 30
-    stop_signal: str = "SIGTERM"
-    stop_grace_s: int = 10
-    volumes: tuple[str, ...] = ()
-    labels: Mapping[str, str] = Field(default_factory=dict)
-
-    @property
-    def asked_path(self) -> str | None:
-        """What is asked for by GET; None: nothing, a connection will do."""
-        return (self.health_path or "/") if self.health is Health.HTTP else None
-
-    @property
-    def healthy_statuses(self) -> range:
-        """The HTTP statuses that count as healthy."""
-        if self.health_status is None:
-            return OK_OR_REDIRECT if self.health_path else BELOW_500
-        first, _, last = self.health_status.partition("-")
-        return range(int(first), int(last or first) + 1)
-
-
-def build_settings(app: App) -> BuildSettings:
-    """Take the build's settings from an app as it is configured now."""
-    return BuildSettings.model_validate(app.model_dump(include=set(BuildSettings.model_fields)))
-
-
-def container_settings(app: App) -> ContainerSettings:
-    """Take the container's settings from an app as it is configured now."""
-    return ContainerSettings.model_validate(
-        app.model_dump(include=set(ContainerSettings.model_fields))
-    )
-
-
-def settings_of(release: Release) -> ContainerSettings:
-    """Read the settings that a release keeps.
-
-    One of the time when an app without a path was only connected to keeps statuses that were never
-    asked for. It has to answer now, as every release has.
-    """
-    kept = release.container
-    if "health" not in kept and kept.get("health_path") is None:
-        kept = {**kept, "health_status": None}
-    return ContainerSettings.model_validate(kept)
 
 
 @dataclass(frozen=True)
@@ -168,8 +88,7 @@ class LiveContainer:
     container_id: str
     address: str
     slot: str
-    drain_timeout_s: int = 30
-    stop_grace_s: int = 10
+    settings: ContainerSettings  # of the release it was made of
 
 
 @dataclass(frozen=True)
@@ -245,8 +164,8 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         image_key=SecretStr(session.get_one(Identity, 1).image_key),
         remote=Remote(repository_id=app.repository_id, url=repository.git_url, token=token),
         configuration=app.configuration,
-        build=build_settings(app),
-        container=container_settings(app),
+        build=app.build,
+        container=app.container,
         environment=open_variables(session, app, runtime.vault),
         host_port=app.host_port,
         app_bind=settings.app_bind,
@@ -261,15 +180,8 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
 def _live(session: Session, app: App) -> LiveContainer | None:
     if app.live_container_id is None or app.live_address is None or app.live_slot is None:
         return None
-    release = session.get(Release, app.live_release_id)
-    settings = settings_of(release) if release else container_settings(app)
-    return LiveContainer(
-        app.live_container_id,
-        app.live_address,
-        app.live_slot,
-        drain_timeout_s=settings.drain_timeout_s,
-        stop_grace_s=settings.stop_grace_s,
-    )
+    settings = live_settings(session, app)
+    return LiveContainer(app.live_container_id, app.live_address, app.live_slot, settings)
 
 
 def _earlier_release(
@@ -284,7 +196,7 @@ def _earlier_release(
     release = session.get_one(Release, deployment.release_id)
     return EarlierRelease(
         candidate(release, open_environment(release.environment, runtime.vault)),
-        BuildSettings.model_validate(release.build),
+        release.build,
     )
 
 
@@ -296,6 +208,6 @@ def candidate(release: Release, environment: Environment) -> Candidate:
         commit_sha=release.commit_sha,
         image=release.image,
         image_id=release.image_id,
-        container=settings_of(release),
+        container=release.container,
         environment=environment,
     )

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 from sqlmodel import col, select
 
-from jobs.deployment.plan import settings_of
 from jobs.deployment.work import Tools
 from jobs.duties.trials import forget_needless_fallbacks, judge_trial
 from jobs.processes.runtime import Runtime
@@ -35,7 +34,7 @@ def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         found = by_id.get(gone.id, gone)
         note_container(runtime, app, found)
         judge_trial(runtime, tools, app, found)
-        wanted = settings_of(release).restart
+        wanted = release.container.restart
         # A worker that died right after the switch has not come to it, nor has one whose engine
         # died: then the container may have ended since, with nobody to start it again.
         if found.state is not ContainerState.MISSING and found.restart != wanted:

@@ -30,6 +30,7 @@ from jobs.duties.mirrors import sweep_mirrors
 from jobs.duties.sweep import sweep_containers, sweep_images
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.processes.runtime import Runtime
+from jobs.reads.releases import settings_of_deployment
 from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
 from jobs.rules.container_values import Route, other_slot
 from jobs.settings import WorkerSettings
@@ -104,9 +105,10 @@ def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None
     with runtime.database.reading() as session:
         deployment = session.get_one(Deployment, grip.deployment_id)
         app = session.get_one(App, grip.app_id)
+        made_with = settings_of_deployment(session, app, deployment)
     if deployment.state is not DeploymentState.SUCCESS:
         # First the traffic: the worker may have died just after it had switched.
-        _lead_back(tools.router, app)
+        _lead_back(tools.router, app, drain_s=made_with.drain_timeout_s)
         _remove_what_it_made(tools.engine, runtime.database, grip.deployment_id)
     with runtime.database.writing() as session:
         hold(session, grip)
@@ -124,7 +126,7 @@ def _remove_what_it_made(engine: Engine, database: Database, deployment_id: int)
         logger.warning("%s", exc, extra={"action": "container_left"})
 
 
-def _lead_back(router: Router, app: App) -> None:
+def _lead_back(router: Router, app: App, *, drain_s: float) -> None:
     wanted, found = live_route(app), router.routes().get(app.host_port)
     if wanted is None and found is not None:
         router.close(app.host_port)
@@ -132,13 +134,13 @@ def _lead_back(router: Router, app: App) -> None:
         # Where the router does not listen, no traffic can have moved.
         with suppress(PortNotServedError):
             router.switch(wanted)
-            _finish_requests(router, wanted)
+            _finish_requests(router, wanted, within_s=min(drain_s, DRAINED_WITHIN_S))
 
 
-def _finish_requests(router: Router, route: Route) -> None:
+def _finish_requests(router: Router, route: Route, *, within_s: float) -> None:
     """Let the slot that a route was led back from answer what it was asked."""
     other = other_slot(route.slot)
-    drain(router, route.port, other, within_s=DRAINED_WITHIN_S)
+    drain(router, route.port, other, within_s=within_s)
     router.release(route.port, other)
 
 

@@ -17,7 +17,7 @@ from jobs.deployment.lease import is_free
 from jobs.deployment.work import Tools
 from jobs.errors import DockerError
 from jobs.processes.runtime import Runtime
-from jobs.reads.releases import needed_releases
+from jobs.reads.releases import needed_releases, settings_made_with
 from jobs.records.engine_items import (
     Found,
     apps_on_record,
@@ -100,7 +100,12 @@ def _is_owned(session: Session, router: Router, container: Container, app: App |
     # Whoever holds an app's lease looks after all of its containers.
     is_live = container.id == app.live_container_id
     is_ready = _is_fallback(container, app) and container.state is not ContainerState.RUNNING
-    return is_live or is_ready or not is_free(session, app.id or 0) or _drains(session, router, app)
+    return (
+        is_live
+        or is_ready
+        or not is_free(session, app.id or 0)
+        or _drains(session, router, container, app)
+    )
 
 
 def _is_fallback(container: Container, app: App) -> bool:
@@ -108,19 +113,20 @@ def _is_fallback(container: Container, app: App) -> bool:
     return container.id == app.fallback_container_id
 
 
-def _drains(session: Session, router: Router, app: App) -> bool:
+def _drains(session: Session, router: Router, container: Container, app: App) -> bool:
     """Whether the release before the live one still answers somebody."""
-    if not _has_just_switched(session, app):
+    settings = settings_made_with(session, app, container.labels)
+    if not _has_just_switched(session, app, within_s=settings.drain_timeout_s):
         return False
     return router.in_flight(app.host_port, other_slot(app.live_slot)) > 0
 
 
-def _has_just_switched(session: Session, app: App) -> bool:
+def _has_just_switched(session: Session, app: App, *, within_s: int) -> bool:
     """Whether requests from before the switch may still be under way, and have their time yet."""
     live = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
     if live is None or live.ended_at is None:
         return False
-    return now() - live.ended_at < timedelta(seconds=app.drain_timeout_s)
+    return now() - live.ended_at < timedelta(seconds=within_s)
 
 
 def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container) -> None:
@@ -134,18 +140,25 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
         app = _named(session, _app_of(container))
         if _is_owned(session, tools.router, container, app):
             return
+        grace_s = _grace_s(session, app, container)
         if app is not None and app.live_slot is not None:
             tools.router.release(app.host_port, other_slot(app.live_slot))
     if app is not None and _is_fallback(container, app):
         # The worker died before it came to this.
-        tools.engine.halt(container.id, grace_s=app.stop_grace_s)
+        tools.engine.halt(container.id, grace_s=grace_s)
         return
     logger.info(
         "removing the container %s, which nothing owns",
         container.name,
         extra={"action": "container_swept"},
     )
-    tools.engine.stop(container.id, grace_s=GRACE_S if app is None else app.stop_grace_s)
+    tools.engine.stop(container.id, grace_s=grace_s)
+
+
+def _grace_s(session: Session, app: App | None, container: Container) -> int:
+    if app is None:
+        return GRACE_S
+    return settings_made_with(session, app, container.labels).stop_grace_s
 
 
 def _named(session: Session, name: str) -> App | None:

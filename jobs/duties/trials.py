@@ -12,7 +12,6 @@ from enum import Enum, auto
 
 from sqlmodel import Session, col, select
 
-from jobs.deployment.plan import settings_of
 from jobs.deployment.work import Tools
 from jobs.errors import KeystoneError
 from jobs.processes.runtime import Runtime
@@ -138,7 +137,7 @@ def _on_trial(session: Session, seen: App, container: Container) -> App | None:
 
 def _restart_of(session: Session, app: App) -> Restart:
     release = session.get_one(Release, app.live_release_id)
-    return settings_of(release).restart
+    return release.container.restart
 
 
 def _withdraw(

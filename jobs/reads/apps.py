@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
 
 from jobs.errors import NotFoundError
+from jobs.reads.app_settings import app_settings
 from jobs.reads.domains import Doors, domains_by_app, find_doors
 from jobs.reads.paging import unindexed
 from jobs.reads.repositories import repositories_with_token
@@ -205,6 +206,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
     repository, release = around.repository, around.release
     state, reason = around.state
     return AppView(
+        **app_settings(app),
         **app.model_dump(include=set(AppView.model_fields) & set(App.model_fields)),
         repository=repository.full_name,
         git_url=repository.git_url,

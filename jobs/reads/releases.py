@@ -4,10 +4,13 @@ A release counts once it was live: one whose container never became healthy is n
 to, and its image is not kept.
 """
 
+from collections.abc import Mapping
+
 from sqlmodel import Session, col, select
 
 from jobs.reads.views import ReleaseView
-from jobs.rules.naming import shown_tag
+from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.naming import DEPLOYMENT_ID, DEPLOYMENT_LABEL, shown_tag
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release
 
@@ -29,7 +32,7 @@ def releases_that_were_live(session: Session, app: App, *, limit: int) -> list[R
 
 def restorable_releases(session: Session, app: App) -> list[Release]:
     """List the releases that are kept for a rollback and the live one, newest first."""
-    kept = releases_that_were_live(session, app, limit=app.keep_releases)
+    kept = releases_that_were_live(session, app, limit=app.push_rules.keep_releases)
     live = session.get(Release, app.live_release_id) if app.live_release_id else None
     if live is None or live.id in {row.id for row in kept}:
         return kept
@@ -43,6 +46,31 @@ def needed_releases(session: Session, app: App) -> list[Release]:
     return [*needed, *(session.get_one(Release, each) for each in ids)]
 
 
+def settings_made_with(session: Session, app: App, labels: Mapping[str, str]) -> ContainerSettings:
+    """Give the settings that a container was made with, by its labels."""
+    number = labels.get(DEPLOYMENT_LABEL, "")
+    deployment = session.get(Deployment, int(number)) if DEPLOYMENT_ID.fullmatch(number) else None
+    return settings_of_deployment(session, app, deployment)
+
+
+def live_settings(session: Session, app: App) -> ContainerSettings:
+    """Give the settings that an app's live container was made with; its own when none is live."""
+    release = session.get(Release, app.live_release_id) if app.live_release_id else None
+    return release.container if release else app.container
+
+
+def settings_of_deployment(
+    session: Session, app: App, deployment: Deployment | None
+) -> ContainerSettings:
+    """Give the settings of the release that a deployment made or started again.
+
+    The app's own may have changed since. They stand in where the deployment has no release.
+    """
+    is_apps = deployment is not None and deployment.app_id == app.id
+    release = session.get(Release, deployment.release_id or 0) if deployment and is_apps else None
+    return release.container if release else app.container
+
+
 def outdated_images(session: Session, app_id: int) -> list[str]:
     """List the image tags of an app that no kept release needs."""
     app = session.get_one(App, app_id)
@@ -51,7 +79,7 @@ def outdated_images(session: Session, app_id: int) -> list[str]:
         select(Release)
         .where(Release.app_id == app_id)
         .order_by(col(Release.number).desc())
-        .limit(app.keep_releases + PAST_KEEP)
+        .limit(app.push_rules.keep_releases + PAST_KEEP)
     )
     return sorted({row.image for row in session.exec(statement).all()} - needed)
 

@@ -8,21 +8,18 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.rules.app_fields import BuildSettings, ContainerSettings, PushRules
 from jobs.states import (
     AppState,
     BuildStepState,
-    Capabilities,
     CatchUpWay,
     ContainerState,
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
-    Health,
     IdentitySource,
     Kind,
-    OnNewPush,
     Refusal,
-    Restart,
     Role,
     StepName,
     StepState,
@@ -58,7 +55,7 @@ class WebhookView(View):
     )
 
 
-class AppView(View):
+class AppView(ContainerSettings, BuildSettings, PushRules, View):
     """An app: how it is configured and what of it is live."""
 
     id: int
@@ -70,41 +67,10 @@ class AppView(View):
     token_problem: str | None = Field(description=TROUBLE)
     token_expires_at: datetime | None = Field(description=EXPIRY)
     branch: str
-    dockerfile: str
-    context: str
-    container_port: int
     host_port: int
-    health: Health
-    health_path: str | None
-    health_timeout_s: int
-    health_status: str | None
-    health_interval_s: float | None
-    health_successes: int
     auto_deploy: bool
     paused_reason: str = Field(description="Why auto-deploy is off, when it is")
-    on_new_push: OnNewPush
-    skip_phrases: list[str]
-    watch_paths: list[str]
-    tag_pattern: str | None
-    build_target: str | None
-    build_args: list[str]
-    build_secrets: list[str]
-    build_timeout_s: int
-    memory_mb: int
-    cpus: float | None
-    command: list[str] | None
-    pids: int
-    capabilities: Capabilities
-    new_privileges: bool
-    init: bool
-    restart: Restart
-    stop_signal: str
-    drain_timeout_s: int
-    stop_grace_s: int
-    volumes: list[str]
-    labels: dict[str, str]
     domains: list[str] = Field(description="Host names the router serves it by")
-    keep_releases: int
     state: AppState
     state_reason: str
     live_deployment: int | None = Field(description="The id of the deployment that serves")

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, func, select
 
 from jobs.errors import ConfigurationError, ConflictError
+from jobs.reads.app_settings import app_settings
 from jobs.reads.repositories import has_token
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.domains import claim_domains, domains_of
@@ -21,29 +22,22 @@ from jobs.records.repositories import (
 )
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import unsent
-from jobs.rules.app_fields import AppChange, AppInput, ensure_scheme
+from jobs.rules.app_fields import (
+    PARTS,
+    REPOSITORY_FIELDS,
+    AppChange,
+    AppInput,
+    BuildSettings,
+    ContainerSettings,
+    PushRules,
+    ensure_scheme,
+    is_kept_by_release,
+)
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.storage.models import App, BlockedPort, Deployment, Repository
 from jobs.storage.vault import Vault
 
-# Fields that say when to deploy, not what: changing one leaves the live release up to date.
-POLICY_FIELDS = frozenset(
-    {
-        "branch",
-        "auto_deploy",
-        "on_new_push",
-        "skip_phrases",
-        "watch_paths",
-        "tag_pattern",
-        "keep_releases",
-        "build_timeout_s",
-        "host_port",
-        "domains",
-    }
-)
-RELEASE_FIELDS = AppChange.model_fields.keys() - POLICY_FIELDS - {"token", "git_url"}
-REPOSITORY_FIELDS = frozenset({"token", "git_url"})
 MOST_APPS = 200  # of one repository: a push makes a deployment of each
 
 
@@ -111,10 +105,14 @@ def add_app(
         raise ConflictError(f"there is an app named {wanted.name} already")
     repository, webhook_secret = _repository(session, wanted, actor, settings, vault)
     _ensure_room(session, repository)
-    fields = wanted.model_dump(exclude={"repository", "host_port", "domains", *REPOSITORY_FIELDS})
     _ensure_not_the_dashboard(wanted.domains, settings)
     app = App(
-        **fields,
+        push_rules=PushRules.model_validate(dict(wanted)),
+        build=BuildSettings.model_validate(dict(wanted)),
+        container=ContainerSettings.model_validate(dict(wanted)),
+        name=wanted.name,
+        branch=wanted.branch,
+        auto_deploy=wanted.auto_deploy,
         repository_id=repository.id or 0,
         host_port=allocate_port(session, settings.port_range, wanted.host_port),
     )
@@ -159,14 +157,14 @@ def change_app(
     _ensure_kept(given.pop("name", None), app.name, "name", app)
     _ensure_kept(given.pop("repository", None), repository.full_name, "repository", app)
     _ensure_kept(given.pop("host_port", None), app.host_port, "host_port", app)
-    known = {**app.model_dump(), "domains": domains_of(session, app)}
+    known = {**app_settings(app), "domains": domains_of(session, app)}
     before = {name: known[name] for name in given if known[name] != given[name]}
     if "domains" in before:
         _ensure_not_the_dashboard(set(given["domains"]) - set(known["domains"]), settings)
     _assign(session, app, {name: given[name] for name in before})
     if "auto_deploy" in given:
         app.paused_reason = "" if app.auto_deploy else f"switched off by {actor}"
-    if before.keys() & RELEASE_FIELDS:
+    if any(map(is_kept_by_release, before)):
         app.configuration += 1
     after = {name: given[name] for name in before}
     note(session, Tag.APP_CHANGED, actor, f"app:{app.name}", before=before, after=after)
@@ -219,11 +217,13 @@ def _ensure_not_the_dashboard(domains: Collection[str], settings: Settings) -> N
 
 
 def _assign(session: Session, app: App, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if name == "domains":
-            claim_domains(session, app, value)
-        else:
-            setattr(app, name, value)
+    for part, kind in PARTS.items():
+        if changed := {name: values[name] for name in values if name in kind.model_fields}:
+            setattr(app, part, getattr(app, part).model_copy(update=changed))
+    app.branch = values.get("branch", app.branch)
+    app.auto_deploy = values.get("auto_deploy", app.auto_deploy)
+    if "domains" in values:
+        claim_domains(session, app, values["domains"])
 
 
 def remove_app(session: Session, app: App, actor: Actor) -> RemovedApp:
@@ -254,10 +254,10 @@ def remove_app(session: Session, app: App, actor: Actor) -> RemovedApp:
 
 def _shown(session: Session, app: App) -> dict[str, object]:
     """Give what of an app's configuration is not as it comes: no secret is in it."""
-    fields = AppChange.model_fields.keys() - REPOSITORY_FIELDS - {"host_port", "domains"}
-    known = {**app.model_dump(mode="json", include=fields), "domains": domains_of(session, app)}
+    known = AppChange.model_construct(**app_settings(app), domains=domains_of(session, app))
+    told = known.model_dump(mode="json", exclude={"host_port", *REPOSITORY_FIELDS})
     usual = AppChange.model_construct().model_dump(mode="json")
-    return {name: value for name, value in known.items() if value != usual[name]}
+    return {name: value for name, value in told.items() if value != usual[name]}
 
 
 def block_ports(session: Session, ports: Iterable[int]) -> None:

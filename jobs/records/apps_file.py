@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError
+from jobs.reads.app_settings import app_settings
 from jobs.reads.apps import find_app
 from jobs.reads.secrets import repository_token
 from jobs.reads.variables import open_variables
@@ -112,7 +113,7 @@ def _difference(session: Session, wanted: Wanted, app: App | None, vault: Vault)
     _ensure_same(wanted, repository)
     token = repository_token(session, app.repository_id, vault)
     known = {
-        **app.model_dump(),
+        **app_settings(app),
         "domains": domains_of(session, app),
         "git_url": repository.git_url,
         TOKEN: token,

@@ -13,7 +13,8 @@ from jobs.records.deployments import replace_running
 from jobs.records.pushes import asked_for_since, rule_of
 from jobs.records.requests import Request, request
 from jobs.rules.missed_pushes import Finding, Sight, judge_head
-from jobs.rules.triggers import BRANCH_PREFIX, Deploy, Judgement
+from jobs.rules.refs import BRANCH_PREFIX
+from jobs.rules.triggers import Deploy, Judgement
 from jobs.states import DeploymentState, OnNewPush, Trigger
 from jobs.storage.models import App, BranchHead, CatchUp, Delivery, Deployment, Repository, now
 
@@ -199,6 +200,6 @@ def queue_head(session: Session, app_id: int, judgement: Judgement) -> Deploymen
         commit_sha=push.commit_sha,
     )
     deployment = request(session, app, wanted, CATCHING_UP)
-    if app.on_new_push is OnNewPush.REPLACE:
+    if app.push_rules.on_new_push is OnNewPush.REPLACE:
         replace_running(session, app, deployment)
     return deployment

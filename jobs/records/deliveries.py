@@ -177,7 +177,7 @@ def _queue(
     )
     if rival is not None:
         supersede(session, deployment, f"#{rival.number} is a newer push and came first")
-    elif app.on_new_push is OnNewPush.REPLACE:
+    elif app.push_rules.on_new_push is OnNewPush.REPLACE:
         replace_running(session, app, deployment)
     return deployment
 

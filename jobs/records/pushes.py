@@ -28,9 +28,7 @@ def rule_of(app: App) -> Rule:
         app=app.name,
         branch=app.branch,
         auto_deploy=app.auto_deploy,
-        skip_phrases=tuple(app.skip_phrases),
-        watch_paths=tuple(app.watch_paths),
-        tag_pattern=app.tag_pattern,
+        wanted=app.push_rules,
     )
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session, select
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.reads.people import token_state
 from jobs.records.audit import Actor, Tag, note
-from jobs.rules.app_fields import NAME
+from jobs.rules.field_types import NAME
 from jobs.states import Role, TokenState
 from jobs.storage.models import ApiToken, now
 

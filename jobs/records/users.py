@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.logins import drop_sessions
-from jobs.rules.app_fields import NAME
+from jobs.rules.field_types import NAME
 from jobs.rules.passwords import weakness
 from jobs.states import Role
 from jobs.storage.models import User, now

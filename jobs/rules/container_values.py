@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from jobs.states import Capabilities, ContainerState
+from jobs.rules.app_fields import ContainerSettings
+from jobs.states import ContainerState
+
+AS_IT_COMES = ContainerSettings()
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,9 @@ class ContainerSpec:
     name: str
     image: str
     network: str  # made by `ensure_network`
-    port: int  # where the app is told to listen, by the variable PORT
     labels: Mapping[str, str]
+    settings: ContainerSettings = AS_IT_COMES
     environment: Mapping[str, SecretStr] = field(default_factory=dict)
-    command: tuple[str, ...] | None = None  # None: the image's own
-    memory_mb: int = 512
-    cpus: float | None = None
-    pids: int = 512
-    capabilities: Capabilities = Capabilities.DEFAULT
-    new_privileges: bool = False  # by setuid, as sudo does
-    init: bool = True  # Docker's own as PID 1
-    stop_signal: str = "SIGTERM"
     volumes: Mapping[str, str] = field(default_factory=dict)  # path in the container: volume's name
 
 

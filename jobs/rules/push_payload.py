@@ -20,8 +20,9 @@ from pydantic import (
     ValidationError,
 )
 
+from jobs.rules.refs import is_sha
 from jobs.rules.text import several_lines, shown_name
-from jobs.rules.triggers import Push, bounded_paths, is_sha
+from jobs.rules.triggers import Push, bounded_paths
 
 LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40

@@ -1,18 +1,17 @@
 """Which apps a push deploys, and in which order pushes were made. Pure."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TypeVar
 
 from jobs.errors import RulesChangedError
+from jobs.rules.app_fields import PushRules
 from jobs.rules.globs import Texts, matches
+from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
 from jobs.rules.text import shown_name
 
-BRANCH_PREFIX = "refs/heads/"
-TAG_PREFIX = "refs/tags/"
 # No path in git is longer (PATH_MAX); a longer one is not GitHub's.
 LONGEST_PATH = 4096
 MOST_PATH_CHARACTERS = 500_000
@@ -24,7 +23,6 @@ MOST_COST = 500_000_000
 BASE_COST = 1500
 COST_TO_FIND = 10
 TRIES = 5
-DEFAULT_SKIP_PHRASES = ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]")
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,7 @@ class Rule:
     app: str
     branch: str
     auto_deploy: bool
-    skip_phrases: tuple[str, ...] = DEFAULT_SKIP_PHRASES
-    watch_paths: tuple[str, ...] = ()
-    tag_pattern: str | None = None
+    wanted: PushRules = field(default_factory=PushRules)
 
 
 @dataclass(frozen=True)
@@ -148,9 +144,9 @@ def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
         return Ignored(f"{short_ref(push.ref)} was deleted")
     if not rule.auto_deploy:
         return Ignored(f"auto-deploy of {rule.app} is paused")
-    if phrase := _skip_phrase(push.message, rule.skip_phrases):
+    if phrase := _skip_phrase(push.message, rule.wanted.skip_phrases):
         return Ignored(f"the commit message says {phrase}")
-    if rule.watch_paths and not touched.any_of(rule.watch_paths):
+    if rule.wanted.watch_paths and not touched.any_of(rule.wanted.watch_paths):
         return Ignored(f"it touched nothing that {rule.app} watches")
     return Deploy()
 
@@ -191,10 +187,10 @@ class _Touched:
 def _other_ref(ref: str, rule: Rule) -> str:
     """Say why a ref is not one the app deploys; empty when it is."""
     if ref.startswith(TAG_PREFIX):
-        if rule.tag_pattern is None:
+        if rule.wanted.tag_pattern is None:
             return f"{rule.app} does not deploy tags"
-        if not matches(rule.tag_pattern, ref.removeprefix(TAG_PREFIX)):
-            return f"{rule.app} deploys tags like {rule.tag_pattern}, not {short_ref(ref)}"
+        if not matches(rule.wanted.tag_pattern, ref.removeprefix(TAG_PREFIX)):
+            return f"{rule.app} deploys tags like {rule.wanted.tag_pattern}, not {short_ref(ref)}"
         return ""
     if ref != f"{BRANCH_PREFIX}{rule.branch}":
         return f"{rule.app} deploys {rule.branch}, not {short_ref(ref)}"
@@ -212,14 +208,6 @@ def short_ref(ref: str) -> str:
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
     return shown.removeprefix(BRANCH_PREFIX)
-
-
-SHA_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-def is_sha(text: str) -> bool:
-    """Whether the text is a whole object id, of SHA-1 or SHA-256."""
-    return SHA_PATTERN.fullmatch(text) is not None
 
 
 class Order(Enum):

@@ -4,9 +4,9 @@ import math
 import time
 from collections.abc import Callable
 
-from jobs.deployment.plan import ContainerSettings
 from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import Container, ProbeResult
 from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output

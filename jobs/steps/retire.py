@@ -36,15 +36,19 @@ def retire(work: Work, serving: Serving) -> None:
 
 def _end(work: Work, old: LiveContainer) -> None:
     router, port = work.tools.router, work.plan.host_port
-    if left := drain(router, port, old.slot, within_s=old.drain_timeout_s, pause=work.stop.wait):
-        work.say(STEP, f"{left} requests did not end within {old.drain_timeout_s} s and are cut")
+    if left := drain(
+        router, port, old.slot, within_s=old.settings.drain_timeout_s, pause=work.stop.wait
+    ):
+        work.say(
+            STEP, f"{left} requests did not end within {old.settings.drain_timeout_s} s and are cut"
+        )
     work.ensure_held()
     router.release(port, old.slot)
     if _is_fallback(work, old.container_id):
-        work.tools.engine.halt(old.container_id, grace_s=old.stop_grace_s)
+        work.tools.engine.halt(old.container_id, grace_s=old.settings.stop_grace_s)
         kept = "; it is kept until the new one has been up for a minute"
     else:
-        work.tools.engine.stop(old.container_id, grace_s=old.stop_grace_s)
+        work.tools.engine.stop(old.container_id, grace_s=old.settings.stop_grace_s)
         kept = ""
     work.say(STEP, f"the old container {old.container_id[:12]} has ended{kept}")
 

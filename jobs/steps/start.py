@@ -84,18 +84,10 @@ def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
         name=container_name(plan.identity, plan.app, plan.deployment_id),
         image=candidate.image_id,
         network=network_name(plan.identity, plan.app),
-        port=wanted.container_port,
         # Ours come last: a label of the app's own can never hide them.
         labels={**wanted.labels, **labels(plan.identity, plan.app, plan.deployment_id)},
         environment={**candidate.variables, "KEYSTONE_APP": SecretStr(plan.app)},
-        command=wanted.command,
-        memory_mb=wanted.memory_mb,
-        cpus=wanted.cpus,
-        pids=wanted.pids,
-        capabilities=wanted.capabilities,
-        new_privileges=wanted.new_privileges,
-        init=wanted.init,
-        stop_signal=wanted.stop_signal,
+        settings=wanted,
         volumes=volumes(plan, wanted.volumes),
     )
 

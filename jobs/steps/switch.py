@@ -5,10 +5,11 @@ import time
 from dataclasses import dataclass
 
 from jobs.deployment.draining import drain
-from jobs.deployment.plan import Candidate, ContainerSettings
+from jobs.deployment.plan import Candidate
 from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.records.deployments import Live, go_live
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import Container, Route
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
@@ -52,7 +53,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
         raise  # somebody else decides about the route now
     except Exception as exc:
         if not work.is_live():
-            _lead_back(work)
+            _lead_back(work, wanted)
             if isinstance(exc, HealthCheckError):
                 show_output(work, STEP, container.id)
             raise
@@ -89,7 +90,8 @@ def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
         work.stop.wait(PAUSE_S)
 
 
-def _lead_back(work: Work) -> None:
+def _lead_back(work: Work, wanted: ContainerSettings) -> None:
+    """Give the traffic back to the old release; `wanted` are the settings of the new one."""
     live, port = work.plan.live, work.plan.host_port
     try:
         if live is None:
@@ -102,7 +104,7 @@ def _lead_back(work: Work) -> None:
                 work.tools.router,
                 port,
                 work.plan.free_slot,
-                within_s=work.plan.container.drain_timeout_s,
+                within_s=wanted.drain_timeout_s,
             )
             work.ensure_ours()
             work.tools.router.release(port, work.plan.free_slot)

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import SQLModel
 
 from jobs.rules.text import one_line, several_lines, shown_name
 
 Word = TypeVar("Word", bound=StrEnum)
+Value = TypeVar("Value", bound=BaseModel)
 
 # Named constraints let Alembic change them later on SQLite too.
 SQLModel.metadata.naming_convention = MetaData(
@@ -89,6 +91,25 @@ class SeveralLines(OneLine):
 
     cache_ok = True
     cleaned = staticmethod(several_lines)
+
+
+class ValueColumn(TypeDecorator[Value]):
+    """A frozen pydantic model, stored as a JSON object; a change is saved by assigning another."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, kind: type[Value]) -> None:
+        self.kind = kind
+        super().__init__()
+
+    def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
+        """Store the object."""
+        return None if value is None else value.model_dump(mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:  # noqa: ANN401, ARG002
+        """Read the object back; what it lacks is as it comes."""
+        return None if value is None else self.kind.model_validate(value)
 
 
 def json_column() -> Column[Any]:

@@ -13,7 +13,7 @@ from jobs.reads.views import DeploymentView, Page
 from jobs.records.deployments import cancel
 from jobs.records.once import key_of, request_once
 from jobs.records.requests import Request
-from jobs.rules.triggers import BRANCH_PREFIX, is_sha
+from jobs.rules.refs import BRANCH_PREFIX, is_sha
 from jobs.states import Trigger
 from receiver.routing import Call, Nothing, json_response
 from receiver.schemas import DeployInput, DeploymentQuery

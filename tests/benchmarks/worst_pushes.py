@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from jobs.rules.app_fields import PushRules
 from jobs.rules.triggers import (
     LONGEST_PATH,
     MOST_PATH_CHARACTERS,
@@ -116,7 +117,7 @@ def rules(pattern: Callable[[int, int], str]) -> list[Rule]:
             f"app-{app}",
             "main",
             auto_deploy=True,
-            watch_paths=tuple(pattern(app, n) for n in range(PATTERNS)),
+            wanted=PushRules(watch_paths=tuple(pattern(app, n) for n in range(PATTERNS))),
         )
         for app in range(APPS)
     ]

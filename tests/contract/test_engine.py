@@ -18,9 +18,11 @@ from pydantic import SecretStr
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.duties.trials import ends_counted
 from jobs.errors import DockerError, StartError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
+from tests.builders import with_settings
 from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
 from tests.images import app_files
 
@@ -35,9 +37,8 @@ def spec(image: str, network: str) -> Iterator[ContainerSpec]:
         name=container_name(IDENTITY, "web", deployment),
         image=image,
         network=network,
-        port=8100,
         labels=labels(IDENTITY, "web", deployment),
-        memory_mb=64,
+        settings=ContainerSettings(container_port=8100, memory_mb=64),
     )
     yield spec
     ours = DockerEngine.from_environment(IDENTITY)
@@ -118,7 +119,7 @@ def test_started_container_answers_at_its_own_address(
 def test_container_has_every_limit_and_precaution(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
-    started = engine.start(replace(spec, cpus=0.5, pids=99))
+    started = engine.start(with_settings(spec, cpus=0.5, pids=99))
     host = client.containers.get(started.id).attrs["HostConfig"]
 
     assert host["Memory"] == host["MemorySwap"] == 64 * 2**20
@@ -145,7 +146,7 @@ def test_two_containers_of_an_app_run_at_once(engine: DockerEngine, spec: Contai
 def test_address_of_a_stopped_container_is_not_given_away(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    ended = engine.start(replace(spec, command=("/web", "exit", "0")))
+    ended = engine.start(with_settings(spec, command=("/web", "exit", "0")))
     wait_for(engine, ended, ContainerState.EXITED)
     other = engine.start(replace(spec, name=f"{spec.name}-b"))
 
@@ -179,7 +180,7 @@ def test_full_network_is_a_docker_error(
 def test_ended_container_tells_its_exit_code_and_last_words(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    started = engine.start(replace(spec, command=("/web", "exit", "3")))
+    started = engine.start(with_settings(spec, command=("/web", "exit", "3")))
     ended = wait_for(engine, started, ContainerState.EXITED)
 
     assert ended.exit_code == 3
@@ -204,7 +205,7 @@ def test_command_that_does_not_exist_ends_at_once_and_says_so(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
     # Docker's init starts first, so the engine itself sees nothing wrong.
-    started = engine.start(replace(spec, command=("/nope",)))
+    started = engine.start(with_settings(spec, command=("/nope",)))
     ended = wait_for(engine, started, ContainerState.EXITED)
 
     assert ended.exit_code == 127
@@ -233,7 +234,7 @@ def test_image_without_a_command_is_a_start_error(
 
 def test_impossible_limit_is_a_start_error(engine: DockerEngine, spec: ContainerSpec) -> None:
     with pytest.raises(StartError, match="Minimum memory limit"):
-        engine.start(replace(spec, memory_mb=1))
+        engine.start(with_settings(spec, memory_mb=1))
 
 
 def test_missing_image_is_a_docker_error(engine: DockerEngine, spec: ContainerSpec) -> None:
@@ -297,7 +298,7 @@ def test_container_that_ended_before_it_was_to_be_kept_running_is_started(
 def test_container_that_keeps_dying_is_restarting_not_running(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    started = engine.start(replace(spec, command=("/web", "sleep", "1")))
+    started = engine.start(with_settings(spec, command=("/web", "sleep", "1")))
     engine.keep_running(started.id)
     dying = wait_for(engine, started, ContainerState.RESTARTING)
 
@@ -310,7 +311,7 @@ def test_app_chooses_privileges_stop_signal_and_restart(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
     started = engine.start(
-        replace(
+        with_settings(
             spec,
             capabilities=Capabilities.NONE,
             new_privileges=True,
@@ -336,10 +337,10 @@ def test_volume_outlives_its_container(
 ) -> None:
     volume = f"keystone-{IDENTITY}-web-data"
     kept = replace(spec, volumes={"/data": volume})
-    writer = engine.start(replace(kept, command=("/web", "write", "/data/x", "still here")))
+    writer = engine.start(with_settings(kept, command=("/web", "write", "/data/x", "still here")))
     wait_for(engine, writer, ContainerState.EXITED)
     engine.stop(writer.id, grace_s=0)
-    reader = engine.start(replace(kept, command=("/web", "cat", "/data/x")))
+    reader = engine.start(with_settings(kept, command=("/web", "cat", "/data/x")))
     wait_for(engine, reader, ContainerState.EXITED)
 
     assert engine.output(reader.id, tail=1) == ["still here"]
@@ -350,7 +351,7 @@ def test_a_volume_without_a_name_goes_with_its_container(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
     image = build(engine, dockerfile("VOLUME /scratch"), tag=tag_of("volume"))
-    started = engine.start(replace(spec, image=image, command=("/web",)))
+    started = engine.start(replace(with_settings(spec, command=("/web",)), image=image))
     (mount,) = client.containers.get(started.id).attrs["Mounts"]
 
     engine.stop(started.id, grace_s=0)
@@ -367,9 +368,8 @@ def test_ends_are_counted_as_a_trial_counts_them(engine: DockerEngine, network: 
         name=container_name(IDENTITY, "web", deployment),
         image=build(engine, files, tag=f"keystone-{IDENTITY}/web:ends"),
         network=network,
-        port=8100,
         labels=labels(IDENTITY, "web", deployment),
-        memory_mb=64,
+        settings=ContainerSettings(container_port=8100, memory_mb=64),
     )
     started = engine.start(spec)
     wait_for(engine, started, ContainerState.EXITED)

@@ -12,6 +12,7 @@ from jobs.adapters.docker.address import engine_address
 from jobs.adapters.docker.classic_build import ClassicBuilder
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import DockerError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.rules.stopping import StopSignal
@@ -97,7 +98,13 @@ def test_nothing_is_built_or_started_on_a_full_disk_and_nothing_left_behind(
     image = build(engine, app_files("one"))
     network, name = network_name(IDENTITY, "web"), container_name(IDENTITY, "web", 1)
     engine.ensure_network(network, labels(IDENTITY, "web"))
-    spec = ContainerSpec(name, image, network, 8000, labels(IDENTITY, "web", 1))
+    spec = ContainerSpec(
+        name,
+        image,
+        network,
+        labels(IDENTITY, "web", 1),
+        settings=ContainerSettings(container_port=8000),
+    )
     fill(private)
 
     with pytest.raises(DockerError, match=FULL):

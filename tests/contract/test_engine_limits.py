@@ -20,6 +20,7 @@ from sqlmodel import text
 from jobs.adapters.cgroups import ROOT, ControlGroup
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec, Limits
 from jobs.rules.naming import container_name, labels
 from jobs.rules.stopping import StopSignal
@@ -105,8 +106,8 @@ def test_a_fork_bomb_ends_while_an_app_answers_and_the_database_writes(
         container_name(IDENTITY, "web", number),
         image,
         network,
-        8000,
         labels(IDENTITY, "web", number),
+        settings=ContainerSettings(container_port=8000),
     )
     started = engine.start(spec)
     assert client.containers.get(started.id).attrs["HostConfig"]["OomScoreAdj"] == 500

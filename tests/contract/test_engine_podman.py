@@ -9,6 +9,7 @@ import requests
 from docker.transport import UnixHTTPAdapter
 
 from jobs.adapters.docker.engine import DockerEngine
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.states import ContainerState
@@ -45,7 +46,9 @@ def start(engine: DockerEngine, *, behaviour: str = "") -> Container:
     image = build(engine, app_files("one", behaviour=behaviour))
     engine.ensure_network(NETWORK, labels(IDENTITY, "web"))
     name, ours = container_name(IDENTITY, "web", 1), labels(IDENTITY, "web", 1)
-    return engine.start(ContainerSpec(name, image, NETWORK, 8000, ours))
+    return engine.start(
+        ContainerSpec(name, image, NETWORK, ours, settings=ContainerSettings(container_port=8000))
+    )
 
 
 def test_container_is_ended_and_removed(engine: DockerEngine) -> None:

@@ -23,6 +23,7 @@ from jobs.errors import (
     DockerError,
     StartError,
 )
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.rules.stopping import StopSignal
@@ -145,9 +146,8 @@ class EngineBench:
             name=container_name(IDENTITY, "web", deployment),
             image=image,
             network=network,
-            port=8100,
             labels=labels(IDENTITY, "web", deployment),
-            memory_mb=64,
+            settings=ContainerSettings(container_port=8100, memory_mb=64),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
+from jobs.rules.app_fields import BuildSettings, ContainerSettings
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
@@ -108,8 +109,8 @@ def make_live(session: Session, app: App, deployment: Deployment) -> Release:
         image=f"keystone/{app.name}:{deployment.number}",
         image_id=f"sha256:{deployment.commit_sha}",
         configuration=app.configuration,
-        build={},
-        container={},
+        build=BuildSettings(),
+        container=ContainerSettings(),
         environment=b"",
         created_at=deployment.ended_at or now(),
     )

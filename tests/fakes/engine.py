@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from jobs.adapters.ports import LogLine, Tree
 from jobs.errors import BuildError, DockerError, StartError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import (
     BuildSpec,
     Container,
@@ -122,7 +123,7 @@ class FakeEngine(Scripted):
         if spec.name in {other.about.name for other in self.all_containers.values()}:
             raise DockerError(f"the Docker Engine refused: the name {spec.name} is already in use")
         if self.behaviour.cannot_run:
-            raise StartError(f"cannot run {spec.command}: no such file")
+            raise StartError(f"cannot run {spec.settings.command}: no such file")
         return self._run(spec, {**spec.labels, IDENTITY_LABEL: self.identity})
 
     def inspect(self, container_id: str) -> Container:
@@ -188,7 +189,7 @@ class FakeEngine(Scripted):
         if found is None:
             return None
         if found.behaviour.cannot_run:
-            raise StartError(f"cannot run {found.spec.command}: no such file")
+            raise StartError(f"cannot run {found.spec.settings.command}: no such file")
         found.about = replace(found.about, state=ContainerState.RUNNING, exit_code=None, restarts=0)
         return found.about
 
@@ -256,7 +257,13 @@ class FakeEngine(Scripted):
 
     def add_container(self, name: str, labels: Mapping[str, str]) -> str:
         """Have somebody start a container, with whatever labels."""
-        spec = ContainerSpec(name=name, image="", network="", port=80, labels=labels)
+        spec = ContainerSpec(
+            name=name,
+            image="",
+            network="",
+            labels=labels,
+            settings=ContainerSettings(container_port=80),
+        )
         return self._run(spec, labels).id
 
     def add_image(self, image_id: str, labels: Mapping[str, str], *tags: str) -> None:
@@ -266,7 +273,7 @@ class FakeEngine(Scripted):
     def at(self, address: str) -> FakeContainer | None:
         """Find the running container that listens at an address."""
         for container in self.all_containers.values():
-            if f"{container.about.ip}:{container.spec.port}" == address:
+            if f"{container.about.ip}:{container.spec.settings.container_port}" == address:
                 return container if container.about.state is ContainerState.RUNNING else None
         return None
 

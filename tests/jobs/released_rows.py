@@ -21,10 +21,11 @@ AT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 SHA = "5" * 40
 LIVE_CONTAINER = "c" * 64
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 # What an upgrade changes on purpose: an id that a delivery claimed proves nothing.
+CHANGED_BY = "0005"
 CHANGED: Mapping[str, Row] = {"repositories": {"github_id": None}}
 
 

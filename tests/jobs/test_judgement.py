@@ -10,6 +10,7 @@ import pytest
 from jobs.errors import RulesChangedError
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.pushes import judge, rule_of
+from jobs.rules.app_fields import PushRules
 from jobs.rules.triggers import (
     BASE_COST,
     LONGEST_PATH,
@@ -26,6 +27,7 @@ from jobs.rules.triggers import (
 from jobs.states import DeliveryOutcome
 from jobs.storage.database import Database
 from jobs.storage.models import App
+from tests.builders import change_settings
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 
@@ -36,7 +38,9 @@ GUID = Envelope("guid", "push", "f" * 64, 1)
 
 
 def rules(count: int, *patterns: str) -> list[Rule]:
-    return [replace(RULE, app=f"app-{n}", watch_paths=patterns) for n in range(count)]
+    return [
+        replace(RULE, app=f"app-{n}", wanted=PushRules(watch_paths=patterns)) for n in range(count)
+    ]
 
 
 class TestBudget:
@@ -72,7 +76,7 @@ class TestBudget:
 
     def test_the_attack_that_stalled_the_database_for_twenty_seconds_takes_no_time(self) -> None:
         paths = bounded_paths("a" * 1_000_000 + str(n) for n in range(24))
-        rule = replace(RULE, watch_paths=("**/*.py",))
+        rule = replace(RULE, wanted=PushRules(watch_paths=("**/*.py",)))
         begun = time.process_time()
         assert Judgement(replace(PUSH, paths=paths), [rule]).on([rule]) == [Deploy()]
         assert time.process_time() - begun < LONGEST_S
@@ -161,10 +165,10 @@ class TestOutsideOfTheTransaction:
         judgement = OthersMayWrite(push, other)
         judgement._judge([rule_of(app)])
         with bench.writing() as session:
-            session.get_one(App, app.id).watch_paths = ["src/"]
+            change_settings(session.get_one(App, app.id), watch_paths=("src/",))
         receipt = self.accept(bench, judgement)
         assert receipt.outcome is DeliveryOutcome.QUEUED
-        assert [rule.watch_paths for rule in judgement.judged] == [("docs/",), ("src/",)]
+        assert [rule.wanted.watch_paths for rule in judgement.judged] == [("docs/",), ("src/",)]
 
     def test_the_rules_of_the_repository_that_is_named_are_read_before(
         self, bench: Bench, app: App

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.rules.app_fields import PushRules
 from jobs.rules.triggers import (
     LONGEST_PATH,
     MOST_PATH_CHARACTERS,
@@ -27,7 +28,7 @@ def touching(*paths: str, push: Push = PUSH) -> Push:
 
 
 def watching(*patterns: str) -> Rule:
-    return replace(RULE, watch_paths=patterns)
+    return replace(RULE, wanted=PushRules(watch_paths=patterns))
 
 
 class TestPaths:
@@ -81,24 +82,26 @@ class TestTags:
 
     @pytest.mark.parametrize("pattern", ["v*", "v1.2", "v?.?", "**"])
     def test_one_that_fits_deploys(self, pattern: str) -> None:
-        assert decide(self.TAGGED, replace(RULE, tag_pattern=pattern)) == Deploy()
+        assert decide(self.TAGGED, replace(RULE, wanted=PushRules(tag_pattern=pattern))) == Deploy()
 
     @pytest.mark.parametrize("pattern", ["v2*", "1.2", "release/*", "V*"])
     def test_another_does_not_and_both_are_named(self, pattern: str) -> None:
-        rule = replace(RULE, tag_pattern=pattern)
+        rule = replace(RULE, wanted=PushRules(tag_pattern=pattern))
         assert decide(self.TAGGED, rule) == Ignored(
             f"web deploys tags like {pattern}, not tag v1.2"
         )
 
     def test_a_pattern_changes_nothing_for_branches(self) -> None:
-        rule = replace(RULE, tag_pattern="*")
+        rule = replace(RULE, wanted=PushRules(tag_pattern="*"))
         assert decide(PUSH, rule) == Deploy()
         other = replace(PUSH, ref="refs/heads/v1")
         assert decide(other, rule) == Ignored("web deploys main, not v1")
 
     def test_a_tag_that_is_deleted_deploys_nothing(self) -> None:
         gone = replace(self.TAGGED, deleted=True, commit_sha="")
-        assert decide(gone, replace(RULE, tag_pattern="v*")) == Ignored("tag v1.2 was deleted")
+        assert decide(gone, replace(RULE, wanted=PushRules(tag_pattern="v*"))) == Ignored(
+            "tag v1.2 was deleted"
+        )
 
 
 class TestAccepting:

@@ -16,7 +16,7 @@ ALL_BUT_TOKEN = [one.name for one in (*CONFIGURATION, DOMAINS)]
 
 def test_what_others_changed_meanwhile_stays(ada: Browser, web: None, runtime: WebRuntime) -> None:
     form = shown(ada.page(SETTINGS))
-    command = ["sh", "-c", "set -e\nexec web", ""]
+    command = ("sh", "-c", "set -e\nexec web", "")
     paused = {"auto_deploy": False, "paused_reason": "rolled back to v1 by user:ada"}
     change(runtime, **paused, command=command, cpus=2.0)
     wrong = ada.refused(SETTINGS, "save", **form | {"memory_mb": "much"})
@@ -45,7 +45,7 @@ def test_what_another_changed_as_well_is_asked_about_first(
     }
     ada.done(SETTINGS, "save", **again)
     after = view(runtime)
-    assert (after.memory_mb, after.command, after.branch) == (700, ["a", "b"], "next")
+    assert (after.memory_mb, after.command, after.branch) == (700, ("a", "b"), "next")
     assert (after.cpus, after.auto_deploy) == (2.0, False)
 
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from dashboard.app_fields import CONFIGURATION, DOMAINS, HOST_PORT, TOKEN
+from dashboard.app_fields import CONFIGURATION, DOMAINS, FIELDS, TOKEN
 from dashboard.forms import Kind
 from jobs.reads.apps import find_app
 from jobs.reads.variables import open_variables
@@ -42,7 +42,7 @@ ALL_BUT_TOKEN = [one.name for one in (*CONFIGURATION, DOMAINS)]
 
 
 def test_every_field_of_an_app_has_its_place_on_a_page() -> None:
-    named = [one.name for one in (*CONFIGURATION, DOMAINS, HOST_PORT, TOKEN)]
+    named = [one.name for one in (*CONFIGURATION, DOMAINS, FIELDS["host_port"], TOKEN)]
     assert sorted(named) == sorted(AppChange.model_fields)
 
 
@@ -66,7 +66,7 @@ def test_fields_are_changed_emptied_and_switched_off(
     form |= {"memory_mb": " 256 ", "health_path": "/up", "skip_phrases": "", "labels": "a=1\r\nb=2"}
     assert "Saved." in ada.done(SETTINGS, "save", **form)
     app = view(runtime)
-    assert (app.memory_mb, app.health_path, app.skip_phrases) == (256, "/up", [])
+    assert (app.memory_mb, app.health_path, app.skip_phrases) == (256, "/up", ())
     assert (app.labels, app.auto_deploy) == ({"a": "1", "b": "2"}, False)
     ada.done(SETTINGS, "save", **shown(ada.page(SETTINGS)) | {"health_path": ""})
     assert view(runtime).health_path is None
@@ -95,9 +95,9 @@ def test_an_argument_with_a_line_break_is_left_as_it_is_and_can_be_changed(
         ]
     ada.done(SETTINGS, "save", **form)
     after = view(runtime)
-    assert after.command == ["sh", "-c", "set -e\n exec web", "", "last"]
+    assert after.command == ("sh", "-c", "set -e\n exec web", "", "last")
     assert after.labels == {"a": "x\ny=1", "b": "2"}
-    assert after.skip_phrases == ["wip ", "never"]
+    assert after.skip_phrases == ("wip ", "never")
 
 
 def test_a_line_in_quotes_that_is_no_json_is_marked(

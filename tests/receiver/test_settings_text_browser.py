@@ -86,8 +86,8 @@ def test_odd_texts_outlive_a_save_beside_them_and_one_of_their_own(
         area.fill(area.input_value() + more)
     save(form)
     app = view(runtime)
-    assert (app.command, app.labels) == ([*ODD["command"], "more"], {**ODD["labels"], "z": "1"})
-    assert app.skip_phrases == [*ODD["skip_phrases"], "more"]
+    assert (app.command, app.labels) == ((*ODD["command"], "more"), {**ODD["labels"], "z": "1"})
+    assert app.skip_phrases == (*ODD["skip_phrases"], "more")
 
 
 def test_a_form_whose_session_ended_still_knows_what_it_showed(

@@ -86,19 +86,20 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
 
     The engine does not restart it: a release that dies must be seen to be dead.
     """
-    memory = f"{spec.memory_mb}m"
-    limits = {"mem_limit": memory, "memswap_limit": memory, "pids_limit": spec.pids}
-    if spec.cpus is not None:
-        limits["nano_cpus"] = round(spec.cpus * 10**9)
+    wanted = spec.settings
+    memory = f"{wanted.memory_mb}m"
+    limits = {"mem_limit": memory, "memswap_limit": memory, "pids_limit": wanted.pids}
+    if wanted.cpus is not None:
+        limits["nano_cpus"] = round(wanted.cpus * 10**9)
     return {
         **limits,
         # Before Keystone and the engine, without which none would come back.
         "oom_score_adj": FIRST,
         "cap_drop": ["ALL"],
-        "cap_add": list(CAPABILITIES) if spec.capabilities is Capabilities.DEFAULT else [],
-        "security_opt": [] if spec.new_privileges else ["no-new-privileges"],
+        "cap_add": list(CAPABILITIES) if wanted.capabilities is Capabilities.DEFAULT else [],
+        "security_opt": [] if wanted.new_privileges else ["no-new-privileges"],
         # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
-        "init": spec.init,
+        "init": wanted.init,
         "restart_policy": {"Name": "no"},
         # Named volumes only: a path of the host can never be meant.
         "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],
@@ -116,7 +117,7 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
         if not name or "=" in name:
             raise StartError(f"{name!r} cannot be the name of an environment variable")
     given = {name: value.get_secret_value() for name, value in spec.environment.items()}
-    return {**given, "PORT": str(spec.port)}
+    return {**given, "PORT": str(spec.settings.container_port)}
 
 
 def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:

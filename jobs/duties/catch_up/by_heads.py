@@ -95,7 +95,9 @@ def _describe(look: Look, app: App, sight: Sight) -> Push:
         author=commit.author,
         sender="",
         pushed_at=None,
-        paths=_changed(look, sight.base, head) if app.watch_paths and sight.base else None,
+        paths=_changed(look, sight.base, head)
+        if app.push_rules.watch_paths and sight.base
+        else None,
     )
 
 

@@ -4,24 +4,18 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
-    Column,
     UniqueConstraint,
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.rules.triggers import DEFAULT_SKIP_PHRASES
+from jobs.rules.app_fields import BuildSettings, ContainerSettings, PushRules
 from jobs.states import (
-    Capabilities,
     ContainerState,
-    Health,
     IdentitySource,
-    OnNewPush,
-    Restart,
 )
-from jobs.storage.columns import NUMBERS_ONCE, OneLine, WordColumn, json_column, now
+from jobs.storage.columns import NUMBERS_ONCE, OneLine, ValueColumn, WordColumn, now
 
 
 class TokenUse(StrEnum):
@@ -88,44 +82,14 @@ class App(SQLModel, table=True):
     name: str = Field(max_length=63, unique=True)
     repository_id: int = Field(foreign_key="repositories.id", index=True)
     branch: str = Field(default="main", max_length=250)
-    dockerfile: str = Field(default="Dockerfile", max_length=250)
-    context: str = Field(default=".", max_length=250)
-    container_port: int = 8000
     host_port: int = Field(unique=True)
-    health: Health = Field(default=Health.HTTP, sa_type=WordColumn(Health))
-    health_path: str | None = Field(default=None, max_length=500)
-    health_timeout_s: int = 30
-    health_status: str | None = Field(default=None, max_length=7)
-    health_interval_s: float | None = None
-    health_successes: int = 1
     auto_deploy: bool = True
     paused_reason: str = Field(default="", sa_type=OneLine(500))  # why auto-deploy was switched off
-    on_new_push: OnNewPush = Field(default=OnNewPush.WAIT, sa_type=WordColumn(OnNewPush))
-    watch_paths: list[str] = Field(default_factory=list, sa_column=json_column())
-    tag_pattern: str | None = Field(default=None, max_length=250)
-    skip_phrases: list[str] = Field(
-        default_factory=lambda: list(DEFAULT_SKIP_PHRASES), sa_column=json_column()
+    push_rules: PushRules = Field(default=PushRules(), sa_type=ValueColumn(PushRules))
+    build: BuildSettings = Field(default=BuildSettings(), sa_type=ValueColumn(BuildSettings))
+    container: ContainerSettings = Field(
+        default=ContainerSettings(), sa_type=ValueColumn(ContainerSettings)
     )
-    build_target: str | None = Field(default=None, max_length=100)
-    build_args: list[str] = Field(default_factory=list, sa_column=json_column())
-    build_secrets: list[str] = Field(default_factory=list, sa_column=json_column())
-    build_timeout_s: int = 1800
-    memory_mb: int = 512
-    cpus: float | None = None
-    command: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    pids: int = 512
-    capabilities: Capabilities = Field(
-        default=Capabilities.DEFAULT, sa_type=WordColumn(Capabilities)
-    )
-    new_privileges: bool = False
-    init: bool = True
-    restart: Restart = Field(default=Restart.ALWAYS, sa_type=WordColumn(Restart))
-    stop_signal: str = Field(default="SIGTERM", max_length=20)
-    drain_timeout_s: int = 30
-    stop_grace_s: int = 10
-    volumes: list[str] = Field(default_factory=list, sa_column=json_column())
-    labels: dict[str, str] = Field(default_factory=dict, sa_column=json_column())
-    keep_releases: int = 5
     created_at: datetime = Field(default_factory=now)
 
     # Counters, raised in the transaction that uses them.

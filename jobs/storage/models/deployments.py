@@ -1,17 +1,15 @@
 """What happened to pushes: deliveries, releases, deployments and their steps."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    Column,
     Index,
     UniqueConstraint,
 )
 from sqlmodel import Field, SQLModel
 
+from jobs.rules.app_fields import BuildSettings, ContainerSettings
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,
@@ -22,7 +20,15 @@ from jobs.states import (
     StepState,
     Trigger,
 )
-from jobs.storage.columns import NUMBERS_ONCE, OneLine, SeveralLines, ShownName, WordColumn, now
+from jobs.storage.columns import (
+    NUMBERS_ONCE,
+    OneLine,
+    SeveralLines,
+    ShownName,
+    ValueColumn,
+    WordColumn,
+    now,
+)
 
 
 class Delivery(SQLModel, table=True):
@@ -94,8 +100,8 @@ class Release(SQLModel, table=True):
     image: str = Field(max_length=300)  # the tag it was built under
     image_id: str = Field(max_length=100)  # what Docker calls the image: sha256:…
     configuration: int  # the app's configuration counter at that moment
-    build: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # BuildSettings
-    container: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # ContainerSettings
+    build: BuildSettings = Field(sa_type=ValueColumn(BuildSettings))
+    container: ContainerSettings = Field(sa_type=ValueColumn(ContainerSettings))
     environment: bytes  # sealed: the variables, as JSON
     created_at: datetime = Field(default_factory=now)
 

@@ -201,7 +201,7 @@ def test_what_was_rolled_back_from_does_not_come_back(
     assert (done.commit_sha, done.release_id) == (good.commit_sha, good.release_id)
     assert variables_of(there, done)["MODE"] == "good"
     spec = there.world.engine.all_containers[there.container_of(done.id or 0)].spec
-    assert spec.memory_mb == 64
+    assert spec.settings.memory_mb == 64
     with there.reading() as session:
         release = session.get_one(Release, done.release_id)
     # The tag names the build arguments that went in.

@@ -11,6 +11,7 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import Live, begin, go_live, record_release
+from jobs.rules.app_fields import BuildSettings, ContainerSettings
 from jobs.settings import AllSettings
 from jobs.storage.models import Release
 from tests.jobs.cli.commands import Commands
@@ -55,8 +56,8 @@ def a_release(app_id: int, deployment_id: int, sha: str) -> Release:
         image=f"keystone-ident/web:{sha[-12:]}",
         image_id=f"sha256:{sha}",
         configuration=1,
-        build={},
-        container={"container_port": 80},
+        build=BuildSettings(),
+        container=ContainerSettings(container_port=80),
         environment=b"sealed",
     )
 

@@ -8,21 +8,19 @@ from pydantic import SecretStr
 
 from jobs.deployment.lease import take
 from jobs.deployment.plan import (
-    BuildSettings,
-    ContainerSettings,
     LiveContainer,
     Plan,
     Recipe,
-    build_settings,
-    container_settings,
     read_plan,
 )
 from jobs.records.rollbacks import roll_back
 from jobs.records.variables import set_variables
+from jobs.rules.app_fields import BuildSettings, ContainerSettings
 from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, Kind
 from jobs.storage.environments import open_environment
 from jobs.storage.models import App, Release
+from tests.builders import change_settings
 from tests.jobs.bench import TESTER, Bench
 
 BUILD = BuildSettings(build_args=("VERSION",), build_secrets=("NPM_TOKEN",))
@@ -116,7 +114,7 @@ def test_every_setting_of_a_build_and_a_container_is_taken_from_the_app(bench: B
         new_privileges=True,
         init=False,
     )
-    built, run = build_settings(app), container_settings(app)
+    built, run = app.build, app.container
     assert (built.dockerfile, built.build_args, built.build_timeout_s) == (
         "Dockerfile.web",
         ("A",),
@@ -140,7 +138,7 @@ class TestReading:
             wanted = {"MODE": Variable(SecretStr(value))}
             set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
             for name, value_ in columns.items():
-                setattr(row, name, value_)
+                change_settings(row, **{name: value_})
 
     def plan(self, bench: Bench, app: App, deployment_id: int) -> Plan:
         with bench.writing() as session:
@@ -168,8 +166,8 @@ class TestReading:
         self.put(bench, app, "x", stop_grace_s=99, drain_timeout_s=100)
         plan = self.plan(bench, app, bench.push(app))
         assert isinstance(plan.live, LiveContainer)
-        assert (plan.live.stop_grace_s, plan.container.stop_grace_s) == (3, 99)
-        assert (plan.live.drain_timeout_s, plan.container.drain_timeout_s) == (4, 100)
+        assert (plan.live.settings.stop_grace_s, plan.container.stop_grace_s) == (3, 99)
+        assert (plan.live.settings.drain_timeout_s, plan.container.drain_timeout_s) == (4, 100)
 
     def test_a_rollback_brings_its_own_configuration_and_variables(
         self, bench: Bench, app: App

@@ -17,6 +17,7 @@ from jobs.duties.containers import (
     note_container,
 )
 from jobs.reads.apps import app_view
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.states import AppState, ContainerState, Restart
@@ -179,7 +180,9 @@ def test_a_real_container_that_ends_soon_after_each_start_is_seen_to_loop() -> N
         image = build(engine, dockerfile('CMD ["/web", "sleep", "1"]'))
         engine.ensure_network(NETWORK, labels(IDENTITY, "web"))
         name, ours = container_name(IDENTITY, "web", 1), labels(IDENTITY, "web", 1)
-        spec = ContainerSpec(name, image, NETWORK, 8000, ours)
+        spec = ContainerSpec(
+            name, image, NETWORK, ours, settings=ContainerSettings(container_port=8000)
+        )
         started = engine.start(spec)
         engine.keep_running(started.id)
         wait_until(lambda: engine.inspect(started.id).restarts >= FEWEST_RESTARTS)

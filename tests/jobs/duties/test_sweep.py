@@ -10,9 +10,10 @@ from sqlmodel import col, delete, select
 from jobs.deployment.lease import take
 from jobs.duties.sweep import sweep_containers
 from jobs.errors import DockerError, StorageError
-from jobs.rules.naming import network_name
+from jobs.rules.naming import DEPLOYMENT_LABEL, network_name
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release, now
+from tests.builders import change_settings
 from tests.jobs.bench import Bench, kill
 
 
@@ -34,6 +35,15 @@ def old(bench: Bench, app: App) -> str:
     return bench.container_of(first.id or 0)
 
 
+def made_with(bench: Bench, container: str, **settings: object) -> None:
+    """Have the release of a container keep other settings."""
+    labels = bench.world.engine.all_containers[container].about.labels
+    with bench.writing() as session:
+        made = session.get_one(Deployment, int(labels[DEPLOYMENT_LABEL]))
+        release = session.get_one(Release, made.release_id)
+        release.container = release.container.model_copy(update=settings)
+
+
 class TestAnOldReleaseWhoseWorkerDied:
     def test_it_ends_once_its_last_request_is_answered(
         self, bench: Bench, app: App, old: str
@@ -51,16 +61,30 @@ class TestAnOldReleaseWhoseWorkerDied:
     def test_it_ends_when_its_time_is_over(self, bench: Bench, app: App, old: str) -> None:
         with bench.writing() as session:
             live = session.get_one(Deployment, bench.fresh(app).live_deployment_id)
-            live.ended_at = now() - timedelta(seconds=app.drain_timeout_s + 1)
+            live.ended_at = now() - timedelta(seconds=app.container.drain_timeout_s + 1)
         bench.pass_trial(app)
         assert old not in bench.world.engine.all_containers
 
-    def test_it_has_the_grace_that_the_app_asks_for(self, bench: Bench, app: App, old: str) -> None:
+    def test_it_has_the_grace_of_the_release_it_was_made_of(
+        self, bench: Bench, app: App, old: str
+    ) -> None:
+        made_with(bench, old, stop_grace_s=77)
         with bench.writing() as session:
-            session.get_one(App, app.id).stop_grace_s = 77
+            change_settings(session.get_one(App, app.id), stop_grace_s=5)
         bench.world.router.flying.clear()
         bench.reconcile()
         assert bench.world.engine.graces[old] == 77
+
+    def test_it_drains_as_long_as_its_release_says(self, bench: Bench, app: App, old: str) -> None:
+        made_with(bench, old, drain_timeout_s=600)
+        with bench.writing() as session:
+            row = session.get_one(App, app.id)
+            change_settings(row, drain_timeout_s=0)
+            live = session.get_one(Deployment, row.live_deployment_id)
+            live.ended_at = now() - timedelta(seconds=300)
+        bench.world.journal.clear()
+        bench.reconcile()
+        assert bench.world.calls("release", "halt", "stop") == []
 
 
 class TestWhatHappensWhileAContainerTakesItsTimeToEnd:

@@ -501,7 +501,7 @@ def once(act: Callable[[], object]) -> Callable[[str], None]:
 def shorten(session: Session, release_id: int | None) -> None:
     """Have a release's health check give up soon."""
     release = session.get_one(Release, release_id)
-    release.container = {**release.container, "health_timeout_s": 1}
+    release.container = release.container.model_copy(update={"health_timeout_s": 1})
 
 
 def test_the_trial_lasts_a_minute(bench: Bench, app: App, second: Deployment) -> None:

@@ -54,7 +54,7 @@ def test_the_release_before_is_started_as_it_was(bench: Bench, app: App) -> None
     assert len(bench.world.calls("build", "fetch")) == builds
     assert next(iter(bench.steps(done.id or 0))) is StepName.START
     spec = bench.world.engine.all_containers[bench.container_of(done.id or 0)].spec
-    assert spec.memory_mb == 64
+    assert spec.settings.memory_mb == 64
     assert spec.environment["MODE"].get_secret_value() == "first"
     assert bench.serving(app) == bench.container_of(done.id or 0)
 

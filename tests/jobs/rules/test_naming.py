@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rules.app_fields import APP_NAME
+from jobs.rules.field_types import APP_NAME
 from jobs.rules.naming import (
     APP_LABEL,
     DEPLOYMENT_LABEL,

@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rules.triggers import (
-    Deploy,
-    Ignored,
-    Order,
-    Push,
-    Rule,
-    compare,
-    decide,
-    is_sha,
-    short_ref,
-)
+from jobs.rules.app_fields import PushRules
+from jobs.rules.refs import is_sha
+from jobs.rules.triggers import Deploy, Ignored, Order, Push, Rule, compare, decide, short_ref
 from tests.jobs.pushes import PUSH, RULE
 
 
@@ -41,7 +33,7 @@ class TestDeciding:
             ),
             (
                 replace(PUSH, message="wip: nothing yet"),
-                replace(RULE, skip_phrases=("WIP:",)),
+                replace(RULE, wanted=PushRules(skip_phrases=("WIP:",))),
                 "the commit message says WIP:",
             ),
         ],

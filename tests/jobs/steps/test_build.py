@@ -54,7 +54,7 @@ def test_only_the_context_is_handed_over(bench: Bench) -> None:
     sha = bench.repository().commit({"Dockerfile": "x", "sub/Dockerfile": "FROM scratch"})
     done = bench.run(bench.deliver(push_of(bench, sha)).deployments[0][0].id or 0)
     assert done.state is DeploymentState.SUCCESS
-    assert app.context == "sub"
+    assert app.build.context == "sub"
     assert bench.world.calls("tree") == ["tree sub"]
 
 

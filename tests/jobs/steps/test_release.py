@@ -3,6 +3,7 @@
 from sqlmodel import col, select
 
 from jobs.storage.models import App, Release
+from tests.builders import change_settings
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 
@@ -30,12 +31,13 @@ def test_a_later_change_of_the_app_changes_no_release(bench: Bench) -> None:
     bench.deploy(app)
     with bench.writing() as session:
         row = session.get_one(App, app.id)
-        row.memory_mb, row.command, row.configuration = 99, None, 2
+        change_settings(row, memory_mb=99, command=None)
+        row.configuration = 2
     bench.deploy(app)
     first, second = releases(bench)
-    assert (first.container["memory_mb"], first.configuration) == (64, 1)
-    assert first.container["command"] == ["/web", "--x"]
-    assert (second.container["memory_mb"], second.configuration) == (99, 2)
+    assert (first.container.memory_mb, first.configuration) == (64, 1)
+    assert first.container.command == ("/web", "--x")
+    assert (second.container.memory_mb, second.configuration) == (99, 2)
 
 
 def test_one_that_never_became_healthy_keeps_its_number(bench: Bench) -> None:

@@ -21,7 +21,9 @@ def spec(bench: Bench, app: App) -> ContainerSpec:
 
 
 def test_it_is_made_as_the_app_is_configured(bench: Bench, spec: ContainerSpec) -> None:
-    assert (spec.port, spec.memory_mb, spec.cpus, spec.command) == (9000, 64, 0.5, ("/web", "x"))
+    made = spec.settings
+    assert (made.container_port, made.memory_mb, made.cpus) == (9000, 64, 0.5)
+    assert made.command == ("/web", "x")
     assert spec.name == f"keystone-{bench.runtime.identity}-web-1"
     assert spec.network == f"keystone-{bench.runtime.identity}-web"
     assert spec.image.startswith("sha256:")

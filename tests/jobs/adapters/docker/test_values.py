@@ -8,11 +8,14 @@ from pydantic import SecretStr
 
 from jobs.adapters.docker import values
 from jobs.errors import StartError
+from jobs.rules.app_fields import ContainerSettings
 from jobs.rules.container_values import ContainerSpec, Usage
 from jobs.rules.reasons import LONGEST_QUOTED
 from jobs.states import ContainerState
 
-SPEC = ContainerSpec(name="c", image="i", network="n", port=8000, labels={})
+SPEC = ContainerSpec(
+    name="c", image="i", network="n", labels={}, settings=ContainerSettings(container_port=8000)
+)
 
 
 def described(**state: object) -> dict[str, object]:
@@ -95,14 +98,26 @@ def test_port_is_ours_whatever_the_app_sets() -> None:
     given = {"PORT": SecretStr("1"), "A": SecretStr("b")}
 
     assert values.environment(
-        ContainerSpec(name="c", image="i", network="n", port=8000, labels={}, environment=given)
+        ContainerSpec(
+            name="c",
+            image="i",
+            network="n",
+            labels={},
+            environment=given,
+            settings=ContainerSettings(container_port=8000),
+        )
     ) == {"PORT": "8000", "A": "b"}
 
 
 @pytest.mark.parametrize("name", ["", "A=B"])
 def test_impossible_variable_is_refused_without_its_value(name: str) -> None:
     spec = ContainerSpec(
-        name="c", image="i", network="n", port=1, labels={}, environment={name: SecretStr("s3")}
+        name="c",
+        image="i",
+        network="n",
+        labels={},
+        environment={name: SecretStr("s3")},
+        settings=ContainerSettings(container_port=1),
     )
 
     with pytest.raises(StartError) as failure:

@@ -1,0 +1,13 @@
+"""An app's settings as its row keeps them, under the names that the API has for them."""
+
+from typing import Any
+
+from jobs.rules.app_fields import PARTS
+from jobs.storage.models import App
+
+
+def app_settings(app: App) -> dict[str, Any]:
+    """Give an app's settings by their names, all but its domains and its repository's."""
+    columns = {name: getattr(app, name) for name in ("branch", "auto_deploy", "host_port")}
+    parts = (dict(getattr(app, part)) for part in PARTS)
+    return {**columns, **{name: value for part in parts for name, value in part.items()}}

@@ -1,0 +1,270 @@
+"""The types of an app's fields: what each may hold, and the sentence that refuses the rest. Pure.
+
+Everything here ends up in git's, Docker's or the router's hands, so each type says exactly what it
+may hold (FACTS E: most break-ins of deploy tools came in through such a field).
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+)
+
+from jobs.rules.domain_names import is_metadata, plain_domain
+from jobs.rules.naming import VARIABLE_NAME
+from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.rules.text import TRICKS
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+# No image may be called by a name that ends with a dash.
+APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+# Enterprise-managed owners have an underscore in their names.
+FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
+
+
+# What git check-ref-format refuses, control characters, and halves of characters.
+BAD_INREF = re.compile(
+    r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$"
+)
+
+
+BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+MOST_LABELS = 50
+
+
+BAD_IN_URL = re.compile(r"[\x00-\x20\x7f\"'`;|&$<>(){}\\^]")
+
+
+def _app_name(value: str) -> str:
+    if not APP_NAME.fullmatch(value):
+        raise ValueError(
+            "use 1 to 63 lower-case letters, digits and dashes, with no dash first or last"
+        )
+    if value == "new":
+        raise ValueError("new is the address of the page that adds apps; choose another name")
+    return value
+
+
+def _full_name(value: str) -> str:
+    plain = value.removesuffix(".git")
+    if not FULL_NAME.fullmatch(plain) or plain.endswith(("/.", "/..")):
+        raise ValueError('write the repository as "owner/name", the way GitHub shows it')
+    return plain
+
+
+def _branch(value: str) -> str:
+    if not value or BAD_INREF.search(value) or len(value.encode()) > 250:  # noqa: PLR2004
+        raise ValueError("is not a branch name that git allows")
+    if value.startswith("refs/"):
+        raise ValueError("give the branch's short name, like main")
+    return value
+
+
+def _inside(value: str) -> str:
+    parts = value.split("/")
+    if not value or value.startswith("/") or ".." in parts or BAD_IN_PATH.search(value):
+        raise ValueError(
+            "must be a path inside the repository, without .. and not beginning with /"
+        )
+    return value
+
+
+def _health_path(value: str) -> str:
+    if not value.startswith("/") or value.startswith("//") or re.search(r"[^\x21-\x7e]", value):
+        raise ValueError("must begin with one / and hold no spaces, like /health")
+    return value
+
+
+def _git_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises when there is none like that
+    except ValueError:
+        raise ValueError("must be a URL like https://github.com/owner/name.git") from None
+    if parts.scheme not in {"https", "http", "file"}:
+        raise ValueError("must be a URL like https://github.com/owner/name.git")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a token; give the token as `token`")
+    if parts.scheme != "file" and not parts.hostname:
+        raise ValueError("names no host")
+    if is_metadata(parts.hostname or ""):
+        raise ValueError("names an address that no git server has")
+    if BAD_IN_URL.search(value) or parts.query or parts.fragment:
+        raise ValueError("holds characters that no git URL needs")
+    return value
+
+
+def _status_range(value: str) -> str:
+    found = re.fullmatch(r"([1-5]\d\d)(?:-([1-5]\d\d))?", value)
+    if found is None or int(found[1]) > int(found[2] or found[1]):
+        raise ValueError("must be a status like 200, or a range like 200-399")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not VARIABLE_NAME.fullmatch(value):
+        raise ValueError("is not the name of an environment variable")
+    return value
+
+
+def _volume(value: str) -> str:
+    name, _, path = value.partition(":")
+    if not NAME.fullmatch(name):
+        raise ValueError("must be a volume's name and a path, like data:/var/lib/app")
+    # A colon would bring a third part, with options of the engine's.
+    if not re.fullmatch(r"/[^:\x00-\x1f\x7f]+", path) or ".." in path.split("/"):
+        raise ValueError("must mount the volume at an absolute path, like data:/var/lib/app")
+    return value
+
+
+def _label(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/@-]*", value):
+        raise ValueError("is not a name for a label")
+    if value.startswith("keystone."):
+        raise ValueError("labels that begin with keystone. are Keystone's own")
+    return value
+
+
+def _readable(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("cannot hold a zero byte")
+    if TRICKS.search(value):
+        raise ValueError("holds characters that nobody sees, or that turn the direction of text")
+    return value
+
+
+def each_once(values: list[str]) -> list[str]:
+    """Leave out what was named before."""
+    return list(dict.fromkeys(values))
+
+
+def few(value: object) -> object:
+    """Refuse an object with more than `MOST_LABELS` entries."""
+    # Before each entry is judged: a hundred thousand mistakes take a third of a second to describe.
+    if isinstance(value, dict) and len(value) > MOST_LABELS:
+        raise ValueError(f"can have at most {MOST_LABELS} entries")
+    return value
+
+
+def _one_word(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one word of printable characters")
+    return value
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+# One of some words, given as text also where everything else must be of its own type.
+Said = Annotated[Choice, Field(strict=False)]
+Item = TypeVar("Item")
+# A list of JSON or TOML, kept as a value that nobody changes.
+Many = Annotated[tuple[Item, ...], Field(strict=False)]
+
+
+AppName = Annotated[str, AfterValidator(_app_name)]
+
+
+RepositoryName = Annotated[str, AfterValidator(_full_name)]
+
+
+Branch = Annotated[str, AfterValidator(_branch), AfterValidator(_readable)]
+
+
+PathInside = Annotated[
+    str, Field(max_length=250), AfterValidator(_inside), AfterValidator(_readable)
+]
+
+
+HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
+
+
+GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+VariableName = Annotated[str, AfterValidator(_variable)]
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
+
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+
+
+Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
+
+
+StatusRange = Annotated[str, AfterValidator(_status_range)]
+
+
+Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume), AfterValidator(_readable)]
+
+
+LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
+
+
+Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_readable)]
+
+
+Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
+
+
+Argument = Annotated[str, Field(max_length=4096), AfterValidator(_readable)]
+
+
+DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
+
+
+LONGESTREF = 500
+
+
+SHORTEST_SHORT_SHA = 7
+
+
+WHOLE_SHA = 40
+
+
+_BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
+
+
+def full_ref(text: str) -> str:
+    """Give the full name of what somebody asks to be deployed: a ref, or a whole commit id.
+
+    Raises:
+        ValueError: it is neither, or could be too many things.
+    """
+    lowered = text.lower()
+    if is_sha(lowered):
+        return lowered
+    if SHORTEST_SHORT_SHA <= len(text) < WHOLE_SHA and set(lowered) <= set("0123456789abcdef"):
+        raise ValueError(
+            f"looks like a short commit id; give all {WHOLE_SHA} characters of it, "
+            f"or {BRANCH_PREFIX}{text} for a branch"
+        )
+    prefix = next((p for p in (BRANCH_PREFIX, TAG_PREFIX) if text.startswith(p)), BRANCH_PREFIX)
+    name = text.removeprefix(prefix)
+    if name in {"HEAD", "@"}:
+        raise ValueError("name a branch, or give a whole commit id")
+    return prefix + _BRANCH.validate_python(name)
+
+
+Ref = Annotated[str, Field(max_length=LONGESTREF), AfterValidator(full_ref)]
+
+
+REF: TypeAdapter[str] = TypeAdapter(Ref)
