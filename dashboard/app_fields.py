@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from dashboard.forms import Field, Kind, text_of
-from jobs.rules.app_fields import AppInput, Section, default_of, field_names, shown
+from jobs.rules.app_fields import AppInput, default_of, field_names, shown
+from jobs.rules.app_settings import Section
 
 KINDS: dict[Any, Kind] = {
     bool: Kind.SWITCH,

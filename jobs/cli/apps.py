@@ -34,7 +34,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The app's name.")]
 
 
 @app.command("add")
-@with_app_fields
+@with_app_fields(tells_defaults=True)
 def add(
     name: Name,
     *,
@@ -145,7 +145,7 @@ def _fact(value: object) -> object:
 
 
 @app.command("set")
-@with_app_fields
+@with_app_fields()
 def change(
     name: Name,
     *,

@@ -15,47 +15,75 @@ from pydantic.fields import FieldInfo
 
 from jobs.cli.console import ask_secret
 from jobs.errors import ConfigurationError
-from jobs.rules.app_fields import AppChange
+from jobs.rules.app_fields import AppChange, default_of, field_names
 
 TOKEN = "token"  # noqa: S105 — the name of a field
 COMMAND = "command"
 TOKEN_HELP = "Read the repository's token from standard input, or ask for it."  # noqa: S105
 
 
-def with_app_fields(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+
+
+def with_app_fields(*, tells_defaults: bool = False) -> Callable[[Command], Command]:
     """Give a command that takes `**fields` an option for every field of an app.
 
     `given_fields` makes of them what was asked for.
+
+    Args:
+        tells_defaults: for a new app, which is as it comes where nothing is said.
     """
-    signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    options = [_option(name, field) for name, field in AppChange.model_fields.items()]
-    # Typer looks at both: the signature for the order, the annotations for the types.
-    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*own, *options]
-    )
-    command.__annotations__.pop("fields")
-    command.__annotations__.update({option.name: option.annotation for option in options})
-    return command
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        options = [
+            _option(name, field, _default(field) if tells_defaults else "")
+            for name in field_names()
+            if (field := AppChange.model_fields.get(name))
+        ]
+        # Typer looks at both: the signature for the order, the annotations for the types.
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *options]
+        )
+        command.__annotations__.pop("fields")
+        command.__annotations__.update({option.name: option.annotation for option in options})
+        return command
+
+    return decorate
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+def _default(field: FieldInfo) -> str:
+    """Say what a new app has; nothing where the description says what leaving it out means."""
+    match default_of(field):
+        case None | () | [] | {}:
+            return ""
+        case bool(switch):
+            return f" [default: {'on' if switch else 'off'}]"
+        case [*words]:
+            return f" [default: {', '.join(words)}]"
+        case value:
+            return f" [default: {value}]"
+
+
+def _option(name: str, field: FieldInfo, default: str) -> inspect.Parameter:
     flag = name.replace("_", "-")
+    told = field.description
     kind: object = str | None
-    option = typer.Option(f"--{flag}", help=field.description)
+    option = typer.Option(f"--{flag}", help=f"{told}{default}")
     if name == TOKEN:
         kind, option = bool | None, typer.Option("--token-stdin", help=TOKEN_HELP)
     elif field.annotation is bool:
         kind = bool | None
-        option = typer.Option(f"--{flag}/--no-{flag}", help=field.description)
+        option = typer.Option(f"--{flag}/--no-{flag}", help=f"{told}{default}")
     elif name == COMMAND:
-        option = typer.Option(f"--{flag}", help=f"{field.description}; quoted as in a shell")
+        option = typer.Option(f"--{flag}", help=f"{told}; quoted as in a shell{default}")
     elif _is_dict(field.annotation):
         kind = list[str] | None
-        option = typer.Option(f"--{flag}", help=f"{field.description}; NAME=VALUE, repeated")
+        option = typer.Option(f"--{flag}", help=f"{told}; NAME=VALUE, repeated{default}")
     elif _is_list(field.annotation):
         kind = list[str] | None
-        option = typer.Option(f"--{flag}", help=f"{field.description}; may be repeated")
+        option = typer.Option(f"--{flag}", help=f"{told}; may be repeated{default}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )

@@ -13,7 +13,7 @@ from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.records.deployments import Grip
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable

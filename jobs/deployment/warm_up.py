@@ -21,7 +21,7 @@ from jobs.records.audit import KEYSTONE
 from jobs.records.deployments import Grip, Live
 from jobs.records.engine_items import note_image, note_made, note_making
 from jobs.records.requests import Request, request
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import Container
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, StepName, StepState, Trigger

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlmodel import Session, col, select
 
 from jobs.reads.views import ReleaseView
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.naming import DEPLOYMENT_ID, DEPLOYMENT_LABEL, shown_tag
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.rules.app_fields import BuildSettings, ContainerSettings, PushRules
+from jobs.rules.app_settings import BuildSettings, ContainerSettings, PushRules
 from jobs.states import (
     AppState,
     BuildStepState,

@@ -27,12 +27,10 @@ from jobs.rules.app_fields import (
     REPOSITORY_FIELDS,
     AppChange,
     AppInput,
-    BuildSettings,
-    ContainerSettings,
-    PushRules,
     ensure_scheme,
     is_kept_by_release,
 )
+from jobs.rules.app_settings import BuildSettings, ContainerSettings, PushRules
 from jobs.settings import PortRange, Settings
 from jobs.states import DeploymentState
 from jobs.storage.models import App, BlockedPort, Deployment, Repository

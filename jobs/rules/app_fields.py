@@ -1,25 +1,15 @@
-"""An app's settings: each is declared once, here, for all that take, keep or show it. Pure.
+"""An app's fields as callers give them: its settings, its repository and its addresses. Pure.
 
-The declaration of a field gives its type and bounds, its default, its description (the API and the
-command line show it) and, as a `Shown`, how pages show it. From these are made: the API's input and
-its answers, the options of the command line, the keys of an apps file, the forms and the facts of
-the pages, the audit trail, the columns of the database, and what a release keeps.
-
-A new container setting is its declaration in `ContainerSettings`, its meaning for the engine in
-`jobs.adapters.docker.values`, and a line in the README. To narrow a bound or to rename a field
-takes a migration as well: apps and releases keep the values that were right when they were set.
+`jobs.rules.app_settings` declares the settings and says what a declaration consists of.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -27,259 +17,25 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from jobs.errors import ConfigurationError
+from jobs.rules.app_settings import (
+    BuildSettings,
+    ContainerSettings,
+    PushRules,
+    Section,
+    Settings,
+    Shown,
+)
 from jobs.rules.field_types import (
-    MOST_LABELS,
     REF,
     AppName,
-    Argument,
     Branch,
     DomainName,
     GitUrl,
-    HealthPath,
-    LabelName,
-    Many,
-    PathInside,
-    Pattern,
-    Phrase,
     Port,
     RepositoryName,
-    Said,
-    Signal,
-    StatusRange,
     Token,
-    VariableName,
-    Volume,
-    Word,
     each_once,
-    few,
 )
-from jobs.states import Capabilities, Health, OnNewPush, Restart
-
-OK_OR_REDIRECT = range(200, 400)
-# Whoever answers is there: 401 and 404 too, where nobody has said which path to ask for.
-BELOW_500 = range(200, 500)
-
-
-class Section(StrEnum):
-    """Fields that pages show together, in this order."""
-
-    APP = "App"
-    SOURCE = "Source"
-    BUILD = "Build"
-    HEALTH = "Health check"
-    CONTAINER = "Container"
-    DEPLOYING = "Deploying"
-    ADDRESSES = "Addresses"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How pages show a field.
-
-    Attributes:
-        label: its name; says enough without the section's title.
-        unit: of a number, such as s or MB.
-        hint: stands at the field in place of its description.
-        words: of a choice: what each word means.
-        is_release: whether a release keeps it, so that a change takes effect with the next one.
-    """
-
-    section: Section
-    label: str
-    unit: str = ""
-    hint: str = ""
-    words: Mapping[StrEnum, str] = field(default_factory=dict)
-    is_release: bool = True
-
-
-class Settings(BaseModel):
-    """Settings of an app that are kept and handed on together, as one value."""
-
-    # What a later version has written is left out, so that going back to this one works.
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class PushRules(Settings):
-    """Which pushes are deployed, and when."""
-
-    watch_paths: Annotated[Many[Pattern], Shown(Section.SOURCE, "Watched paths")] = Field(
-        (), max_length=100, description="A push that touches none of them is not deployed"
-    )
-    tag_pattern: Annotated[Pattern | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
-        None, description="Tags that deploy, like v*; null: none"
-    )
-    on_new_push: Annotated[
-        Said[OnNewPush],
-        Shown(
-            Section.DEPLOYING,
-            "A newer push",
-            words={
-                OnNewPush.WAIT: "waits for the running deployment",
-                OnNewPush.REPLACE: "replaces the running deployment",
-            },
-        ),
-    ] = Field(
-        OnNewPush.WAIT, description="Whether a newer push waits for a running one or replaces it"
-    )
-    skip_phrases: Annotated[Many[Phrase], Shown(Section.DEPLOYING, "Phrases that skip")] = Field(
-        ("[skip ci]", "[ci skip]", "[no ci]", "[skip deploy]"),
-        max_length=20,
-        description="A head commit whose message holds one is not deployed",
-    )
-    keep_releases: Annotated[int, Shown(Section.DEPLOYING, "Releases kept")] = Field(
-        5, ge=1, le=100, description="Releases kept for a rollback"
-    )
-
-
-class BuildSettings(Settings):
-    """What an image is made with, besides the commit; a release keeps its own copy."""
-
-    context: Annotated[PathInside, Shown(Section.BUILD, "Context")] = Field(
-        ".", description="The folder that is built"
-    )
-    dockerfile: Annotated[PathInside, Shown(Section.BUILD, "Dockerfile")] = Field(
-        "Dockerfile", description="Path inside the context"
-    )
-    build_target: Annotated[Word | None, Shown(Section.BUILD, "Build target")] = Field(
-        None, description="The stage to build; null: the last one"
-    )
-    build_timeout_s: Annotated[
-        int, Shown(Section.BUILD, "Build timeout", unit="s", is_release=False)
-    ] = Field(1800, ge=1, le=7200, description="How long a build may take")
-    build_args: Annotated[Many[VariableName], Shown(Section.BUILD, "Build arguments")] = Field(
-        (), max_length=100, description="Variables that are build arguments, too"
-    )
-    build_secrets: Annotated[Many[VariableName], Shown(Section.BUILD, "Build secrets")] = Field(
-        (), max_length=100, description="Variables that are build secrets, too, by their names"
-    )
-
-
-class ContainerSettings(Settings):
-    """What a container is made with, asked and ended; a release keeps its own copy."""
-
-    health: Annotated[
-        Said[Health],
-        Shown(
-            Section.HEALTH,
-            "Check",
-            words={
-                Health.HTTP: "HTTP: it answers a GET",
-                Health.TCP: "TCP: it accepts connections",
-                Health.NONE: "None: it keeps running",
-            },
-        ),
-    ] = Field(
-        Health.HTTP,
-        description="How a new container shows that it can serve: http: it answers a GET; tcp: it "
-        "accepts connections, which proves little; none: it keeps running for 5 s",
-    )
-    health_path: Annotated[HealthPath | None, Shown(Section.HEALTH, "Path")] = Field(
-        None, description="Asked by GET; null: /, where any answer below 500 will do"
-    )
-    health_status: Annotated[StatusRange | None, Shown(Section.HEALTH, "Healthy statuses")] = Field(
-        None,
-        description="The statuses that are healthy; null: 200-399 with a path of the app's own, "
-        "200-499 without one",
-    )
-    health_timeout_s: Annotated[int, Shown(Section.HEALTH, "Time limit", unit="s")] = Field(
-        30, ge=1, le=3600, description="How long a start may take, from the first look"
-    )
-    health_interval_s: Annotated[
-        float | None, Shown(Section.HEALTH, "Health interval", unit="s")
-    ] = Field(
-        None, ge=0.01, le=600, description="Between two looks; null: short at first, then longer"
-    )
-    health_successes: Annotated[int, Shown(Section.HEALTH, "Healthy looks in a row")] = Field(
-        1, ge=1, le=100, description="Healthy looks needed in a row"
-    )
-    container_port: Annotated[Port, Shown(Section.CONTAINER, "Port inside")] = Field(
-        8000, description="Where the app listens inside its container"
-    )
-    memory_mb: Annotated[int, Shown(Section.CONTAINER, "Memory", unit="MB")] = Field(
-        512, ge=6, le=1_048_576, description="The container's memory limit"
-    )
-    cpus: Annotated[float | None, Shown(Section.CONTAINER, "CPUs")] = Field(
-        None, gt=0, le=1024, description="CPU limit; null: none"
-    )
-    pids: Annotated[int, Shown(Section.CONTAINER, "Processes, at most")] = Field(
-        512, ge=1, le=100_000, description="The container's process limit"
-    )
-    restart: Annotated[
-        Said[Restart],
-        Shown(
-            Section.CONTAINER,
-            "Restart",
-            words={
-                Restart.ALWAYS: "always",
-                Restart.ON_FAILURE: "when it failed",
-                Restart.NEVER: "never",
-            },
-        ),
-    ] = Field(Restart.ALWAYS, description="When the live container is started again")
-    capabilities: Annotated[
-        Said[Capabilities],
-        Shown(
-            Section.CONTAINER,
-            "Capabilities",
-            words={
-                Capabilities.DEFAULT: "what ordinary images need",
-                Capabilities.NONE: "none",
-            },
-        ),
-    ] = Field(Capabilities.DEFAULT, description="The Linux capabilities the container keeps")
-    new_privileges: Annotated[bool, Shown(Section.CONTAINER, "Programs may gain privileges")] = (
-        Field(
-            default=False,
-            description="Whether a program may gain privileges, as sudo does by setuid",
-        )
-    )
-    init: Annotated[bool, Shown(Section.CONTAINER, "Docker's init")] = Field(
-        default=True,
-        description="Docker's init as PID 1; off for an image that brings one, like s6-overlay",
-    )
-    drain_timeout_s: Annotated[int, Shown(Section.CONTAINER, "Time to drain", unit="s")] = Field(
-        30, ge=0, le=3600, description="How long requests may finish before the old one is stopped"
-    )
-    stop_signal: Annotated[Signal, Shown(Section.CONTAINER, "Stop signal")] = Field(
-        "SIGTERM", description="What asks the container to end"
-    )
-    stop_grace_s: Annotated[int, Shown(Section.CONTAINER, "Time to stop", unit="s")] = Field(
-        10, ge=0, le=600, description="From that signal to SIGKILL"
-    )
-    command: Annotated[
-        Many[Argument] | None,
-        Shown(
-            Section.CONTAINER,
-            "Command",
-            hint="One argument a line; one of several lines as a JSON string in double quotes. "
-            "Empty: the image's own",
-        ),
-    ] = Field(
-        None, min_length=1, max_length=100, description="Instead of the image's own; null: its own"
-    )
-    volumes: Annotated[Many[Volume], Shown(Section.CONTAINER, "Volumes")] = Field(
-        (), max_length=20, description="Named volumes, as name:/path; kept across deployments"
-    )
-    labels: Annotated[
-        dict[LabelName, Argument],
-        BeforeValidator(few),
-        Shown(Section.CONTAINER, "Labels", hint="As name=value, one a line; Keystone's own aside"),
-    ] = Field(
-        {}, max_length=MOST_LABELS, description="Labels for the container, besides Keystone's own"
-    )
-
-    @property
-    def asked_path(self) -> str | None:
-        """What is asked for by GET; None: nothing, a connection will do."""
-        return (self.health_path or "/") if self.health is Health.HTTP else None
-
-    @property
-    def healthy_statuses(self) -> range:
-        """The HTTP statuses that count as healthy."""
-        if self.health_status is None:
-            return OK_OR_REDIRECT if self.health_path else BELOW_500
-        first, _, last = self.health_status.partition("-")
-        return range(int(first), int(last or first) + 1)
 
 
 class AppChange(ContainerSettings, BuildSettings, PushRules):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.states import ContainerState
 
 AS_IT_COMES = ContainerSettings()

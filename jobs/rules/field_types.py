@@ -4,6 +4,7 @@ Everything here ends up in git's, Docker's or the router's hands, so each type s
 may hold (FACTS E: most break-ins of deploy tools came in through such a field).
 """
 
+import math
 import re
 from enum import StrEnum
 from typing import Annotated, TypeVar
@@ -22,28 +23,36 @@ from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
 # No image may be called by a name that ends with a dash.
 APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
 # Enterprise-managed owners have an underscore in their names.
 FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
-
-
 # What git check-ref-format refuses, control characters, and halves of characters.
-BAD_INREF = re.compile(
+BAD_IN_REF = re.compile(
     r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$"
 )
-
-
 BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
-
-
 MOST_LABELS = 50
-
-
+# As `ulimit` and Docker name them.
+ULIMITS = frozenset(
+    [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
+)
 BAD_IN_URL = re.compile(r"[\x00-\x20\x7f\"'`;|&$<>(){}\\^]")
 
 
@@ -65,7 +74,7 @@ def _full_name(value: str) -> str:
 
 
 def _branch(value: str) -> str:
-    if not value or BAD_INREF.search(value) or len(value.encode()) > 250:  # noqa: PLR2004
+    if not value or BAD_IN_REF.search(value) or len(value.encode()) > 250:  # noqa: PLR2004
         raise ValueError("is not a branch name that git allows")
     if value.startswith("refs/"):
         raise ValueError("give the branch's short name, like main")
@@ -119,6 +128,28 @@ def _variable(value: str) -> str:
     return value
 
 
+def _ulimit(value: str) -> str:
+    found = re.fullmatch(r"([a-z]+)=(-1|[0-9]{1,18})(?::(-1|[0-9]{1,18}))?", value)
+    if found is None:
+        raise ValueError("must be a limit and its value, like nofile=65536 or nproc=512:1024")
+    if found[1] not in ULIMITS:
+        raise ValueError(f"limits {found[1]}, which Linux does not know")
+    soft, hard = (
+        math.inf if text == "-1" else int(text) for text in (found[2], found[3] or found[2])
+    )
+    if soft > hard:
+        raise ValueError("must not have a soft limit above the hard one")
+    return value
+
+
+def each_limit_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse limits of which one is named twice."""
+    names = [value.partition("=")[0] for value in values]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"name {twice} more than once")
+    return values
+
+
 def _volume(value: str) -> str:
     name, _, path = value.partition(":")
     if not NAME.fullmatch(name):
@@ -166,80 +197,37 @@ def _one_word(value: SecretStr) -> SecretStr:
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
-
-
 # One of some words, given as text also where everything else must be of its own type.
 Said = Annotated[Choice, Field(strict=False)]
 Item = TypeVar("Item")
 # A list of JSON or TOML, kept as a value that nobody changes.
 Many = Annotated[tuple[Item, ...], Field(strict=False)]
-
-
 AppName = Annotated[str, AfterValidator(_app_name)]
-
-
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
-
-
 Branch = Annotated[str, AfterValidator(_branch), AfterValidator(_readable)]
-
-
 PathInside = Annotated[
     str, Field(max_length=250), AfterValidator(_inside), AfterValidator(_readable)
 ]
 
 
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
-
-
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
-
-
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
 VariableName = Annotated[str, AfterValidator(_variable)]
-
-
 Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
-
-
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
-
-
 Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
-
-
 StatusRange = Annotated[str, AfterValidator(_status_range)]
-
-
+Ulimit = Annotated[str, AfterValidator(_ulimit)]
 Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume), AfterValidator(_readable)]
-
-
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
-
-
 Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_readable)]
-
-
 Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]
-
-
 Argument = Annotated[str, Field(max_length=4096), AfterValidator(_readable)]
-
-
 DomainName = Annotated[str, Field(max_length=300), AfterValidator(plain_domain)]
-
-
-LONGESTREF = 500
-
-
+LONGEST_REF = 500
 SHORTEST_SHORT_SHA = 7
-
-
 WHOLE_SHA = 40
-
-
 _BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
 
 
@@ -264,7 +252,5 @@ def full_ref(text: str) -> str:
     return prefix + _BRANCH.validate_python(name)
 
 
-Ref = Annotated[str, Field(max_length=LONGESTREF), AfterValidator(full_ref)]
-
-
+Ref = Annotated[str, Field(max_length=LONGEST_REF), AfterValidator(full_ref)]
 REF: TypeAdapter[str] = TypeAdapter(Ref)

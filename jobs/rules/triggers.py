@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from jobs.errors import RulesChangedError
-from jobs.rules.app_fields import PushRules
+from jobs.rules.app_settings import PushRules
 from jobs.rules.globs import Texts, matches
 from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
 from jobs.rules.text import shown_name

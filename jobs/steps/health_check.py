@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ProbeResult
 from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output

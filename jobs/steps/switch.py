@@ -9,7 +9,7 @@ from jobs.deployment.plan import Candidate
 from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.records.deployments import Live, go_live
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, Route
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from jobs.rules.app_fields import PushRules
+from jobs.rules.app_settings import PushRules
 from jobs.rules.triggers import (
     LONGEST_PATH,
     MOST_PATH_CHARACTERS,

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.duties.trials import ends_counted
 from jobs.errors import DockerError, StartError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart

@@ -12,7 +12,7 @@ from jobs.adapters.docker.address import engine_address
 from jobs.adapters.docker.classic_build import ClassicBuilder
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import DockerError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.rules.stopping import StopSignal

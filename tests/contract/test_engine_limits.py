@@ -20,7 +20,7 @@ from sqlmodel import text
 from jobs.adapters.cgroups import ROOT, ControlGroup
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.errors import BuildError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec, Limits
 from jobs.rules.naming import container_name, labels
 from jobs.rules.stopping import StopSignal

@@ -9,7 +9,7 @@ import requests
 from docker.transport import UnixHTTPAdapter
 
 from jobs.adapters.docker.engine import DockerEngine
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.states import ContainerState

@@ -23,7 +23,7 @@ from jobs.errors import (
     DockerError,
     StartError,
 )
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.rules.stopping import StopSignal

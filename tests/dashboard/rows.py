@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from jobs.adapters.ports import LogLine, Tree
 from jobs.errors import BuildError, DockerError, StartError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import (
     BuildSpec,
     Container,

@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import RulesChangedError
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.pushes import judge, rule_of
-from jobs.rules.app_fields import PushRules
+from jobs.rules.app_settings import PushRules
 from jobs.rules.triggers import (
     BASE_COST,
     LONGEST_PATH,

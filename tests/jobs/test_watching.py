@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.rules.app_fields import PushRules
+from jobs.rules.app_settings import PushRules
 from jobs.rules.triggers import (
     LONGEST_PATH,
     MOST_PATH_CHARACTERS,

@@ -12,7 +12,7 @@ from jobs.reads.apps import app_view
 from jobs.reads.views import AppView
 from jobs.states import Role
 from jobs.storage.models import App, AuditEvent
-from tests.builders import WebRuntime, cookie_name, make_session
+from tests.builders import WebRuntime, change_settings, cookie_name, make_session
 
 SETTINGS = "/apps/web/settings"
 
@@ -73,8 +73,9 @@ def change(runtime: WebRuntime, **fields: object) -> None:
     """Have somebody else change the app meanwhile."""
     with runtime.database.writing() as session:
         app = session.exec(select(App)).one()
-        for name, value in fields.items():
-            setattr(app, name, value)
+        change_settings(app, **fields)
+        for name in fields.keys() & App.model_fields.keys():
+            setattr(app, name, fields[name])
 
 
 def shown(html: str) -> dict[str, str]:

@@ -340,19 +340,15 @@ class DockerEngine:
         return values.read_container(container.attrs)
 
     def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
-        wanted = spec.settings
         endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
         return self._client.containers.create(
             spec.image,
-            None if wanted.command is None else list(wanted.command),
             name=spec.name,
-            environment=values.environment(spec),
             labels=self._labelled(spec.labels),
-            stop_signal=wanted.stop_signal,
             network=spec.network,
             networking_config={spec.network: endpoint},
             log_config=LogConfig(type=LogConfig.types.JSON, config=values.LOG_LIMITS),
-            **values.host_options(spec),
+            **values.create_options(spec),
         )
 
     def _end(self, container: DockerContainer, grace_s: int) -> None:

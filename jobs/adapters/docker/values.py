@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.errors import StartError
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
 from jobs.rules.reasons import LONGEST_QUOTED, quoted
@@ -81,18 +82,21 @@ def address_on(attributes: Mapping[str, Any], network: str) -> str:
     return _address(endpoint) if endpoint else ""
 
 
-def host_options(spec: ContainerSpec) -> dict[str, Any]:
-    """Give the limits and precautions every container of ours has.
+def create_options(spec: ContainerSpec) -> dict[str, Any]:
+    """Give what the engine is told of a container's settings, and the precautions of all of ours.
 
-    The engine does not restart it: a release that dies must be seen to be dead.
+    This is where a setting of containers gets its meaning. The engine does not restart a container:
+    a release that dies must be seen to be dead.
+
+    Raises:
+        StartError: the name of a variable cannot be one.
     """
     wanted = spec.settings
-    memory = f"{wanted.memory_mb}m"
-    limits = {"mem_limit": memory, "memswap_limit": memory, "pids_limit": wanted.pids}
-    if wanted.cpus is not None:
-        limits["nano_cpus"] = round(wanted.cpus * 10**9)
     return {
-        **limits,
+        **_limits(wanted),
+        "command": None if wanted.command is None else list(wanted.command),
+        "environment": environment(spec),
+        "stop_signal": wanted.stop_signal,
         # Before Keystone and the engine, without which none would come back.
         "oom_score_adj": FIRST,
         "cap_drop": ["ALL"],
@@ -104,6 +108,27 @@ def host_options(spec: ContainerSpec) -> dict[str, Any]:
         # Named volumes only: a path of the host can never be meant.
         "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],
     }
+
+
+def _limits(wanted: ContainerSettings) -> dict[str, Any]:
+    memory = f"{wanted.memory_mb}m"
+    limits: dict[str, Any] = {
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "pids_limit": wanted.pids,
+        "ulimits": [_ulimit(each) for each in wanted.ulimits],
+    }
+    if wanted.cpus is not None:
+        limits["nano_cpus"] = round(wanted.cpus * 10**9)
+    if wanted.shm_size_mb is not None:
+        limits["shm_size"] = f"{wanted.shm_size_mb}m"
+    return limits
+
+
+def _ulimit(text: str) -> dict[str, Any]:
+    name, _, values = text.partition("=")
+    soft, _, hard = values.partition(":")
+    return {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
 
 
 def environment(spec: ContainerSpec) -> dict[str, str]:

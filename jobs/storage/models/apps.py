@@ -10,7 +10,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.rules.app_fields import BuildSettings, ContainerSettings, PushRules
+from jobs.rules.app_settings import BuildSettings, ContainerSettings, PushRules
 from jobs.states import (
     ContainerState,
     IdentitySource,

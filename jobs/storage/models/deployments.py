@@ -9,7 +9,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.states import (
     DeliveryOutcome,
     DeploymentState,

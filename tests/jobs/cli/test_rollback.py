@@ -11,7 +11,7 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import Live, begin, go_live, record_release
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.settings import AllSettings
 from jobs.storage.models import Release
 from tests.jobs.cli.commands import Commands

@@ -15,7 +15,7 @@ from jobs.deployment.plan import (
 )
 from jobs.records.rollbacks import roll_back
 from jobs.records.variables import set_variables
-from jobs.rules.app_fields import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, Kind
 from jobs.storage.environments import open_environment

@@ -17,7 +17,7 @@ from jobs.duties.containers import (
     note_container,
 )
 from jobs.reads.apps import app_view
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name
 from jobs.states import AppState, ContainerState, Restart

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rules.app_fields import PushRules
+from jobs.rules.app_settings import PushRules
 from jobs.rules.refs import is_sha
 from jobs.rules.triggers import Deploy, Ignored, Order, Push, Rule, compare, decide, short_ref
 from tests.jobs.pushes import PUSH, RULE

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from jobs.adapters.docker import values
 from jobs.errors import StartError
-from jobs.rules.app_fields import ContainerSettings
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import ContainerSpec, Usage
 from jobs.rules.reasons import LONGEST_QUOTED
 from jobs.states import ContainerState
@@ -126,7 +126,7 @@ def test_impossible_variable_is_refused_without_its_value(name: str) -> None:
 
 
 def test_processor_limit_is_set_only_when_asked_for() -> None:
-    assert "nano_cpus" not in values.host_options(SPEC)
+    assert "nano_cpus" not in values.create_options(SPEC)
 
 
 def test_output_is_cut_into_bounded_lines() -> None:
