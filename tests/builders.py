@@ -68,11 +68,13 @@ def with_settings(spec: ContainerSpec, **changes: object) -> ContainerSpec:
 
 
 def change_settings(app: App, **changes: object) -> None:
-    """Change some of the settings of an app's row; nothing is judged."""
+    """Change some of an app's row, whether settings or other columns; nothing is judged."""
     for part, kind in PARTS.items():
         mine = {name: value for name, value in changes.items() if name in kind.model_fields}
         if mine:
             setattr(app, part, getattr(app, part).model_copy(update=mine))
+    for name in changes.keys() & App.model_fields.keys():
+        setattr(app, name, changes[name])
 
 
 # --- Rows ------------------------------------------------------------------------------------
@@ -152,8 +154,7 @@ def change_app_row(runtime: WebRuntime, name: str, **columns: object) -> App:
     """Set columns of an app's row."""
     with runtime.database.writing() as session:
         app = find_app(session, name)
-        for column, value in columns.items():
-            setattr(app, column, value)
+        change_settings(app, **columns)
         return app
 
 

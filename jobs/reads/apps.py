@@ -17,6 +17,7 @@ from jobs.reads.domains import Doors, domains_by_app, find_doors
 from jobs.reads.paging import unindexed
 from jobs.reads.repositories import repositories_with_token
 from jobs.reads.views import AppView, WebhookView
+from jobs.rules.app_fields import PARTS
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
 from jobs.settings import Settings
@@ -29,6 +30,8 @@ from jobs.states import (
     Trigger,
 )
 from jobs.storage.models import App, Deployment, Release, Repository, now
+
+APP_FIELDS = App.model_fields.keys() - PARTS.keys()
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
     repository, release = around.repository, around.release
     state, reason = around.state
     return AppView(
-        **app_settings(app),
-        **app.model_dump(include=set(AppView.model_fields) & set(App.model_fields)),
+        **(app.model_dump(include=AppView.model_fields.keys() & APP_FIELDS) | app_settings(app)),
         repository=repository.full_name,
         git_url=repository.git_url,
         token_set=around.token_set,

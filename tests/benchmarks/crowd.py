@@ -29,18 +29,13 @@ FROM series
 """
 APPS = """
 INSERT INTO apps (
-    id, name, repository_id, branch, dockerfile, context, container_port, host_port, health_path,
-    health_timeout_s, health_status, health_successes, auto_deploy, paused_reason, on_new_push,
-    watch_paths, skip_phrases, build_args, build_secrets, build_timeout_s, memory_mb, command, pids,
-    capabilities, restart, stop_signal, stop_grace_s, volumes, labels, keep_releases, created_at,
+    id, name, repository_id, branch, host_port, auto_deploy, paused_reason, created_at,
     configuration, last_deployment, last_release, last_fence, live_deployment_id, live_release_id,
     live_container_id, live_address, live_slot, container_state, container_reason)
-SELECT n, printf('app-%03d', n), n, 'main', 'Dockerfile', '.', 8000, 20000 + n, '/health', 30,
-       '200-399', 1, n % 50 <> 3, CASE WHEN n % 50 = 3 THEN 'rolled back to v3 by user:ada'
-       ELSE '' END, 'wait', '[]', '["[skip ci]"]', '[]', '[]', 1800, 512, NULL, 512, 'default',
-       'always', 'SIGTERM', 10, '[]', '{{}}', 5, {now}, 1, {each}, 1, {each},
-       {total} - {apps} + n, {apps} * ({kept} - 1) + n, printf('%064x', n), '10.201.0.2:8000', 'a',
-       CASE WHEN n % 100 = 7 THEN 'exited' ELSE 'running' END,
+SELECT n, printf('app-%03d', n), n, 'main', 20000 + n, n % 50 <> 3,
+       CASE WHEN n % 50 = 3 THEN 'rolled back to v3 by user:ada' ELSE '' END, {now}, 1, {each}, 1,
+       {each}, {total} - {apps} + n, {apps} * ({kept} - 1) + n, printf('%064x', n),
+       '10.201.0.2:8000', 'a', CASE WHEN n % 100 = 7 THEN 'exited' ELSE 'running' END,
        CASE WHEN n % 100 = 7 THEN 'its container exited with code 137' ELSE '' END
 FROM series
 """

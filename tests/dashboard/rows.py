@@ -30,6 +30,7 @@ from jobs.storage.models import (
     Step,
     now,
 )
+from tests.builders import change_settings
 
 _serial = count(1)
 
@@ -54,7 +55,8 @@ def add_app(session: Session, name: str = "web", **fields: object) -> App:
         session.add(repository)
         session.flush()
     wanted: dict[str, Any] = {"host_port": 20000 + next(_serial), **fields}
-    app = App(name=name, repository_id=repository.id or 0, **wanted)
+    app = App(name=name, repository_id=repository.id or 0, host_port=wanted["host_port"])
+    change_settings(app, **wanted)
     session.add(app)
     session.flush()
     return app

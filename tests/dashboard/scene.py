@@ -22,6 +22,7 @@ from jobs.states import (
 )
 from jobs.storage.deployment_log import log_path
 from jobs.storage.models import App, Deployment, RefusedDelivery, Release, now
+from tests.builders import change_settings
 from tests.dashboard import rows
 
 MESSAGES = (
@@ -83,7 +84,7 @@ def set_scene(session: Session, logs_dir: Path) -> Scene:
     api.container_reason = "its container exited with code 1, again and again (6 restarts)"
     importer.container_state = ContainerState.EXITED
     importer.container_reason = "its container exited with code 137: out of memory at 512 MB"
-    web.volumes, web.watch_paths, web.tag_pattern = ["data:/var/lib/web"], ["site/**"], "v*"
+    change_settings(web, volumes=("data:/var/lib/web",), watch_paths=("site/**",), tag_pattern="v*")
     superseded = _superseded(session, web)
     rolled_back = _rolled_back(session, importer)
     running = _running(session, shop)

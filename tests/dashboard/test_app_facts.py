@@ -11,21 +11,6 @@ from jobs.states import Capabilities, OnNewPush, Restart
 from jobs.storage.database import Database
 from tests.dashboard import rows
 
-# What is told always, elsewhere on the page, or never.
-ELSEWHERE = {
-    "branch",
-    "dockerfile",
-    "context",
-    "container_port",
-    "host_port",
-    "health",
-    "health_path",
-    "health_timeout_s",
-    "git_url",
-    "token",
-    "auto_deploy",
-}
-
 
 def told(session: Session, settings: Settings, **fields: object) -> dict[str, str]:
     rows.add_app(session, "web", **fields)
@@ -59,7 +44,7 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         ("on_new_push", OnNewPush.REPLACE, "A newer push", "replaces the running deployment"),
         ("watch_paths", ["api/**", "go.mod"], "Watched paths", "api/**, go.mod"),
         ("tag_pattern", "v*", "Tags that deploy", "v*"),
-        ("skip_phrases", [], "Skipped when it says", "none"),
+        ("skip_phrases", [], "Phrases that skip", "none"),
         ("build_target", "prod", "Build target", "prod"),
         ("build_timeout_s", 60, "Build timeout", "60 s"),
         ("health_interval_s", 0.5, "Health interval", "0.5 s"),
@@ -67,9 +52,9 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         ("memory_mb", 1024, "Memory", "1024 MB"),
         ("cpus", 1.5, "CPUs", "1.5"),
         ("capabilities", Capabilities.NONE, "Capabilities", "none"),
-        ("new_privileges", True, "Gaining privileges", "allowed"),
+        ("new_privileges", True, "Programs may gain privileges", "on"),
         ("init", False, "Docker's init", "off"),
-        ("restart", Restart.ON_FAILURE, "Restarted", "on-failure"),
+        ("restart", Restart.ON_FAILURE, "Restart", "when it failed"),
         ("volumes", ["data:/srv"], "Volumes", "data:/srv"),
         ("labels", {"team": "web"}, "Labels", "team=web"),
         ("keep_releases", 9, "Releases kept", "9"),

@@ -29,6 +29,7 @@ from jobs.rules.naming import container_name, labels, network_name, tagged_app
 from jobs.rules.stopping import StopSignal
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, now
+from tests.builders import change_settings
 from tests.enginebench import ignore, sweep
 from tests.images import AppFiles, app_files
 from tests.jobs.bench import TESTER, Bench, KilledError, push_of
@@ -245,7 +246,7 @@ def test_six_deployments_in_a_row_spare_all_of_it_and_drop_our_own_images(
     room: Room, theirs: Theirs
 ) -> None:
     with room.bench.writing() as session:
-        session.get_one(App, room.app.id).keep_releases = 2
+        change_settings(session.get_one(App, room.app.id), keep_releases=2)
     for _ in range(6):
         room.deploy()
         room.sweep()
@@ -359,7 +360,7 @@ def test_an_image_of_ours_whose_tag_went_to_another_goes(room: Room) -> None:
     room.sweep()
     room.client.images.get(str(image.id))  # the live release is made of it
     with room.bench.writing() as session:
-        session.get_one(App, room.app.id).keep_releases = 1
+        change_settings(session.get_one(App, room.app.id), keep_releases=1)
     for _ in range(2):
         room.deploy()
         room.sweep()

@@ -74,8 +74,6 @@ def change(runtime: WebRuntime, **fields: object) -> None:
     with runtime.database.writing() as session:
         app = session.exec(select(App)).one()
         change_settings(app, **fields)
-        for name in fields.keys() & App.model_fields.keys():
-            setattr(app, name, fields[name])
 
 
 def shown(html: str) -> dict[str, str]:

@@ -12,7 +12,14 @@ from jobs.reads.views import AppView
 from jobs.storage.models import App
 from receiver.app import create_app
 from tests.browser import chromium
-from tests.builders import WebRuntime, change_app_row, cookie_name, make_app, make_session
+from tests.builders import (
+    WebRuntime,
+    change_app_row,
+    change_settings,
+    cookie_name,
+    make_app,
+    make_session,
+)
 from tests.receiver.live import serving
 
 pytestmark = pytest.mark.browser
@@ -60,7 +67,7 @@ def save(page: Page) -> None:
 
 def change_cpus(runtime: WebRuntime) -> None:
     with runtime.database.writing() as session:
-        session.exec(select(App)).one().cpus = 2.0
+        change_settings(session.exec(select(App)).one(), cpus=2.0)
 
 
 def view(runtime: WebRuntime) -> AppView:

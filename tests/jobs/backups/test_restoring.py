@@ -37,6 +37,7 @@ from jobs.storage.database import Database
 from jobs.storage.deployment_log import log_path
 from jobs.storage.models import App, Deployment, Lease, LoginSession, Release, Step, User
 from jobs.storage.vault import KEY_FILE
+from tests.builders import change_settings
 from tests.jobs.backups.conftest import backup_of, elsewhere, restore
 from tests.jobs.bench import TESTER, Bench, KilledError, kill
 
@@ -183,8 +184,7 @@ def test_what_was_rolled_back_from_does_not_come_back(
             row = session.get_one(App, app.id)
             wanted = {"MODE": Variable(SecretStr(value), is_secret=False)}
             set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
-            for name, column in columns.items():
-                setattr(row, name, column)
+            change_settings(row, **columns)
 
     configure("good", memory_mb=64, build_args=["MODE"])
     good = bench.deploy(app)

@@ -8,6 +8,7 @@ from jobs.reads.views import ReleaseView
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release
+from tests.builders import change_settings
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, TESTER, Bench, push_of
 
@@ -119,7 +120,7 @@ class TestKeeping:
         images = [image_of(bench, release(bench)) for _ in range(3)]
         go_back(bench, app, 1)
         with bench.writing() as session:
-            session.get_one(App, app.id).keep_releases = 2
+            change_settings(session.get_one(App, app.id), keep_releases=2)
         assert kept(bench, app) == [3, 2]
         assert outdated(bench, app) == []
         go_back(bench, app, 3)

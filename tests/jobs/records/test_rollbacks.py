@@ -10,6 +10,7 @@ from jobs.records.variables import set_variables
 from jobs.rules.variables import Variable
 from jobs.states import DeploymentState, Kind, StepName, Trigger
 from jobs.storage.models import App, AuditEvent, Deployment
+from tests.builders import change_settings
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, TESTER, Bench, push_of
 
@@ -37,7 +38,7 @@ def test_the_release_before_is_started_as_it_was(bench: Bench, app: App) -> None
     first = deploy_another(bench)
     with bench.writing() as session:
         row = session.get_one(App, app.id)
-        row.memory_mb = 99
+        change_settings(row, memory_mb=99)
         wanted = {"MODE": Variable(SecretStr("second"))}
         set_variables(session, row, wanted, TESTER, vault=bench.runtime.vault)
     deploy_another(bench)

@@ -7,6 +7,7 @@ from jobs.rules.naming import COMMIT_LABEL
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import MIB, ensure_disk
 from jobs.storage.models import App, Release
+from tests.builders import change_settings
 from tests.jobs.bench import FILES, Bench, push_of
 
 
@@ -34,7 +35,7 @@ def test_another_recipe_is_another_image(bench: Bench, app: App, field: str, val
     sha = bench.repository().commit(files)
     bench.run(bench.deliver(push_of(bench, sha)).deployments[0][0].id or 0)
     with bench.writing() as session:
-        setattr(session.get_one(App, app.id), field, value)
+        change_settings(session.get_one(App, app.id), **{field: value})
     again = bench.run(bench.ask(app, sha=sha))
     assert bench.steps(again.id or 0)[StepName.BUILD] is StepState.SUCCESS
     tags = {call.split()[1] for call in bench.world.calls("build")}
@@ -44,7 +45,7 @@ def test_another_recipe_is_another_image(bench: Bench, app: App, field: str, val
 def test_a_setting_of_the_container_alone_builds_nothing(bench: Bench, app: App) -> None:
     done = bench.deploy(app)
     with bench.writing() as session:
-        session.get_one(App, app.id).memory_mb = 99
+        change_settings(session.get_one(App, app.id), memory_mb=99)
     again = bench.run(bench.ask(app, sha=done.commit_sha))
     assert bench.steps(again.id or 0)[StepName.BUILD] is StepState.SKIPPED
 

@@ -10,6 +10,7 @@ from jobs.errors import GitError, GitHubError
 from jobs.records.rollbacks import roll_back
 from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from jobs.storage.models import App, CatchUp, Deployment, Repository, now
+from tests.builders import change_settings
 from tests.jobs.bench import NOWHERE, TESTER, Bench, push_of
 from tests.jobs.duties.catch_up.scene import GITHUB_ID, MAIN, Scene, payload
 
@@ -497,6 +498,4 @@ def test_a_git_server_that_is_down_delays_it(bench: Bench, scene: Scene, web: Ap
 def set_fields(bench: Bench, app: App, **values: object) -> None:
     """Set columns of an app."""
     with bench.writing() as session:
-        row = session.get_one(App, app.id)
-        for name, value in values.items():
-            setattr(row, name, value)
+        change_settings(session.get_one(App, app.id), **values)

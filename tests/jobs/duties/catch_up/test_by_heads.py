@@ -5,6 +5,7 @@ import pytest
 from jobs.errors import CheckoutError, GitError, GitHubDeniedError
 from jobs.states import DeliveryOutcome, DeploymentState
 from jobs.storage.models import App, Deployment
+from tests.builders import change_settings
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, NOWHERE, Bench, push_of
 from tests.jobs.duties.catch_up.scene import MAIN, Scene
@@ -348,6 +349,4 @@ def test_an_empty_repository_is_no_trouble(bench: Bench, scene: Scene, web: App)
 def set_fields(bench: Bench, app: App, **values: object) -> None:
     """Set columns of an app."""
     with bench.writing() as session:
-        row = session.get_one(App, app.id)
-        for name, value in values.items():
-            setattr(row, name, value)
+        change_settings(session.get_one(App, app.id), **values)
