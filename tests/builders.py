@@ -68,11 +68,11 @@ def with_settings(spec: ContainerSpec, **changes: object) -> ContainerSpec:
 
 
 def change_settings(app: App, **changes: object) -> None:
-    """Change some of an app's row, whether settings or other columns; nothing is judged."""
+    """Change some of an app's row, whether settings or other columns; no record is made of it."""
     for part, kind in PARTS.items():
         mine = {name: value for name, value in changes.items() if name in kind.model_fields}
         if mine:
-            setattr(app, part, getattr(app, part).model_copy(update=mine))
+            setattr(app, part, kind.model_validate({**dict(getattr(app, part)), **mine}))
     for name in changes.keys() & App.model_fields.keys():
         setattr(app, name, changes[name])
 
