@@ -332,6 +332,19 @@ def test_app_chooses_privileges_stop_signal_and_restart(
     assert engine.inspect(started.id).restart == Restart.ON_FAILURE
 
 
+def test_shared_memory_and_ulimits_are_what_the_app_asks_for(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    asked = with_settings(spec, shm_size_mb=32, ulimits=("nofile=1024:2048", "core=-1"))
+    started = engine.start(asked)
+    seen = client.containers.get(started.id).attrs["HostConfig"]
+    assert seen["ShmSize"] == 32 * 1024 * 1024
+    assert {(one["Name"], one["Soft"], one["Hard"]) for one in seen["Ulimits"]} == {
+        ("nofile", 1024, 2048),
+        ("core", -1, -1),
+    }
+
+
 def test_volume_outlives_its_container(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
