@@ -11,6 +11,7 @@ from jobs.storage.database import Database
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"receiver", "jobs", "dashboard", "tests"}
+MOST_STORIES, MOST_LINES = 9, 400
 PAPERS = {"Procfile", "pyproject.toml", "README.md", "LICENSE", "Makefile"}
 
 
@@ -27,6 +28,16 @@ def test_the_top_level_holds_the_four_rooms_and_what_tools_insist_on() -> None:
     others = {top for top in tops if not top.startswith(".") and not top.endswith(".lock")}
     assert others >= ROOMS
     assert others <= ROOMS | PAPERS
+
+
+def test_the_main_stories_alone_are_at_the_root_of_jobs() -> None:
+    assert len(list((ROOT / "jobs").glob("*.py"))) <= MOST_STORIES
+
+
+def test_no_file_of_the_product_is_too_long_to_read() -> None:
+    files = [file for room in ROOMS - {"tests"} for file in (ROOT / room).rglob("*.py")]
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
 def test_the_dashboard_has_only_get_routes(tmp_path: Path) -> None:
