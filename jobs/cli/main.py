@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
-from typer._click import Command, Context
 from typer.core import TyperCommand, TyperGroup
 
 from jobs.cli.output import say
@@ -35,6 +34,10 @@ EXIT_HELP = (
     "answer. Settings are KEYSTONE_… variables, in the environment or in .env; `keystone config` "
     "lists them."
 )
+
+# What typer makes of a function and of a group of them. Its copy of click is private, and the
+# package `click` that other packages bring along has other classes.
+Command = TyperCommand | TyperGroup
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,11 @@ CONTENTS = {
 class Contents(TyperGroup):
     """The commands by name; each is loaded when it is about to be run."""
 
-    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002
         """List every command in the order of the table."""
         return list(CONTENTS)
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
         """Give what the overview shows of a command."""
         entry = CONTENTS.get(cmd_name)
         if entry is None:
@@ -113,17 +116,19 @@ class Contents(TyperGroup):
         return TyperCommand(cmd_name, help=entry.help, hidden=entry.hidden)
 
     def resolve_command(
-        self, ctx: Context, args: list[str]
+        self,
+        ctx: Any,  # noqa: ANN401 — typer has no public name for its type
+        args: list[str],
     ) -> tuple[str | None, Command | None, list[str]]:
         """Find the command to be run, and load it."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, load(name) if name and command else command, rest
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
 
 
 def load(name: str) -> Command:
     """Give a command with everything that belongs to it."""
     module = importlib.import_module(f"jobs.cli.{CONTENTS[name].module}")
-    return typer.main.get_group(module.commands).commands[name]
+    return cast(Command, typer.main.get_group(module.commands).commands[name])
 
 
 cli = typer.Typer(

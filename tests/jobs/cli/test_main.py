@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from typer._click import Command
 
-from jobs.cli.main import CONTENTS, exit_code, load
+from jobs.cli.main import CONTENTS, Command, exit_code, load
 from jobs.errors import (
     ConfigurationError,
     ConflictError,
