@@ -95,7 +95,9 @@ class PushRules(Settings):
     """Which pushes are deployed, and when."""
 
     watch_paths: Annotated[Many[Pattern], Shown(Section.SOURCE, "Watched paths")] = Field(
-        (), max_length=100, description="A push that touches none of them is not deployed"
+        (),
+        max_length=100,
+        description="A push that touches none of them is not deployed, like api/ or docs/*.md",
     )
     tag_pattern: Annotated[Pattern | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
         None, description="Tags that deploy, like v*; null: none"

@@ -16,12 +16,8 @@ from jobs.rules.text import shown_name
 LONGEST_PATH = 4096
 MOST_PATH_CHARACTERS = 500_000
 # What matching the paths of one push may cost, for all apps of a repository together: about 0.1 s.
-# A unit is one character of a pattern times one of the paths (0.13 ns). Each character of a pattern
-# costs as much as BASE_COST characters of paths besides; finding where the paths have a character
-# is done once, and costs as much as COST_TO_FIND characters of patterns.
+# A unit is one character of a pattern times one of the paths (0.13 ns).
 MOST_COST = 500_000_000
-BASE_COST = 1500
-COST_TO_FIND = 10
 TRIES = 5
 
 
@@ -162,7 +158,6 @@ class _Touched:
         self._paths = None if paths is None else bounded_paths(paths)
         self._budget = budget
         self._known: dict[str, bool] = {}
-        self._found: set[str] = set()  # characters
 
     def any_of(self, patterns: Iterable[str]) -> bool:
         """Whether the push touched a path that one of the patterns fits, or may have."""
@@ -170,14 +165,10 @@ class _Touched:
 
     def _may_fit(self, pattern: str) -> bool:
         if pattern not in self._known:
-            self._budget -= self._cost(pattern)
+            if self._budget >= 0:
+                self._budget -= self._texts.cost(pattern)
             self._known[pattern] = self._budget < 0 or self._texts.any_matches(pattern)
         return self._known[pattern]
-
-    def _cost(self, pattern: str) -> int:
-        to_find = set(pattern) - self._found
-        self._found |= to_find
-        return (len(pattern) + COST_TO_FIND * len(to_find)) * (self._texts.size + BASE_COST)
 
     @cached_property
     def _texts(self) -> Texts:

@@ -11,8 +11,8 @@ from jobs.errors import RulesChangedError
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.pushes import judge, rule_of
 from jobs.rules.app_settings import PushRules
+from jobs.rules.globs import BASE_COST
 from jobs.rules.triggers import (
-    BASE_COST,
     LONGEST_PATH,
     MOST_COST,
     MOST_PATH_CHARACTERS,

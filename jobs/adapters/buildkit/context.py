@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from jobs.adapters.buildkit import wire
-from jobs.adapters.buildkit.effort import COMPILING, Effort, never
-from jobs.adapters.buildkit.patterns import Patterns, compile_pattern
+from jobs.adapters.buildkit.effort import Effort, matches_for, never
+from jobs.adapters.buildkit.patterns import Patterns, exactly_fitting
 from jobs.adapters.ports import Tree
 from jobs.errors import BuildError
 from jobs.rules.repository_values import TreeEntry
@@ -106,11 +106,10 @@ class Context:
         effort = Effort(given_up)
         included = self._included(filters, effort)
         excluded = self._patterns(filters.exclude, effort)
-        wanted = {
-            path
-            for path in effort.each((*self._entries, *self._folders))
-            if (included is None or included.match(path)) and not excluded.match(path)
-        }
+        wanted = {*self._entries, *self._folders}
+        if included is not None:
+            wanted = included.fitting(wanted, effort.check)
+        wanted -= excluded.fitting(wanted, effort.check)
         wanted |= _folders_of(wanted)
         return [self._node(path) for path in effort.each(sorted(wanted, key=_order))]
 
@@ -127,6 +126,10 @@ class Context:
     @cached_property
     def _folders(self) -> set[str]:
         return _folders_of(self._entries)
+
+    @cached_property
+    def _characters(self) -> int:
+        return sum(map(len, self._entries)) + sum(map(len, self._folders))
 
     def _node(self, path: str) -> Node:
         entry = self._entries.get(path)
@@ -176,7 +179,7 @@ class Context:
         """Give the patterns, ready to be asked for every path of the tree."""
         paths = len(self._entries) + len(self._folders)
         effort.spend(
-            len(patterns) * (paths + COMPILING),
+            matches_for(patterns, paths, self._characters),
             f"the {len(patterns)} patterns of .dockerignore, or of what COPY names, are too many "
             f"for the commit's {paths} files and folders; say it with fewer patterns",
         )
@@ -209,9 +212,10 @@ class Context:
         """Give each link that a path leads through, and what the path becomes behind it."""
         parts = path.split("/")
         for depth, links in self._links_by_depth.items():
-            effort.spend(COMPILING + len(links), TOO_MANY_LINKS)
-            fits = compile_pattern("/".join(parts[:depth]))
-            for link in filter(fits.fullmatch, links):
+            pattern = "/".join(parts[:depth])
+            size = sum(map(len, links))
+            effort.spend(matches_for([pattern], len(links), size), TOO_MANY_LINKS)
+            for link in exactly_fitting(pattern, links):
                 beyond = posixpath.join(posixpath.dirname(link), self._target(link), *parts[depth:])
                 yield link, _clean(beyond)
 

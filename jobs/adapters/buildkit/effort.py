@@ -4,7 +4,7 @@ A repository brings both the files and the patterns they are compared with, so w
 grows with the product of the two.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 from jobs.errors import BuildError
@@ -13,6 +13,13 @@ Item = TypeVar("Item")
 
 MOST_MATCHES = 50_000_000  # of a path against a pattern; some seconds
 COMPILING = 1000  # matches that take as long as to make one pattern ready
+CHARACTERS = 1000  # of patterns times those of paths: they take as long as one match
+
+
+def matches_for(patterns: Collection[str], paths: int, size: int) -> int:
+    """Give how many matches it takes to compare patterns with paths of so many characters."""
+    characters = sum(map(len, patterns)) * size // CHARACTERS
+    return len(patterns) * COMPILING + max(len(patterns) * paths, characters)
 
 
 def never() -> bool:

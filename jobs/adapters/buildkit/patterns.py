@@ -1,155 +1,108 @@
-"""What the patterns of a .dockerignore file mean. Pure.
+"""What the patterns of a .dockerignore file mean, and of what COPY names. Pure.
 
-`*` and `?` stay inside one folder, `**` crosses any number of them, `!` takes a path back in, the
-last pattern that fits decides, and a pattern that fits a folder fits everything in it.
+They are globs as `jobs.rules.globs` matches them. Beside that, `!` takes a path back in, the last
+pattern that fits decides, a pattern that fits a folder fits everything in it, and `**` crosses
+folders only where the Docker Engine says so.
 
-Repositories are hostile: every `*` but a segment's last and every `**` but a pattern's last is an
-atomic group, which takes the first fit and never tries another. For globs that is always enough,
-and no pattern can make matching explode. How many patterns there may be for how many paths is for
-the caller to say.
+Repositories are hostile, but to match a glob takes no more steps than it has parts. How many
+patterns there may be for how many paths is for the caller to say.
 
-Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (read 2026-11-20).
+Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (read 2026-11-20), and
+what the Docker Engine makes of the patterns: github.com/moby/patternmatcher (read 2026-11-30).
 """
 
 import posixpath
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
+from jobs.adapters.buildkit.effort import never
 from jobs.errors import BuildError
+from jobs.rules.globs import Texts, parts_of
 
-ANY_FOLDERS = "**"
+ANY, FOLDERS = "**", "**/"
 LONGEST_PATTERN = 4096  # characters; no path on Linux is longer
-NO_RULE = -1
-_MEMBER = r"(\\.|[^\\\]-])"
-_RANGE = re.compile(f"{_MEMBER}(?:-{_MEMBER})?", re.DOTALL)
-_CLASS = re.compile(rf"\[(?P<negated>\^?+)(?P<ranges>(?:{_MEMBER}(?:-{_MEMBER})?)+)\]", re.DOTALL)
+# Each takes memory while paths are matched.
+MOST_CHARACTERS = 1000
+BATCH = 64 * 1024  # characters of paths that are matched at once, so that they fit into a cache
+_SPECIAL = frozenset("*?[]\\")
+_REFUSED = {"[": "a bracket that is not closed properly", "\\": "a backslash at its end"}
 
 
 class Patterns:
     """A list of patterns that paths are asked against."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Compile the patterns.
+        """Take the patterns apart.
 
         Raises:
-            BuildError: a pattern is too long, or has a bracket that is not closed properly.
+            BuildError: a pattern is too long, or is none, or they are of too many characters.
         """
         cleaned = (pattern.strip() for pattern in patterns)
-        self._rules = [_rule(pattern) for pattern in cleaned if pattern]
-        # The last rule that fits a folder, or a folder it is in: asked for each of its files. One
-        # number a folder, as a repository may have very many folders and very many patterns.
-        self._folders: dict[str, int] = {"": NO_RULE}
+        self._rules = [
+            (not pattern.startswith("!"), _parts(pattern.removeprefix("!")))
+            for pattern in cleaned
+            if pattern
+        ]
+        if len({part for _, parts in self._rules for part in parts}) > MOST_CHARACTERS:
+            raise BuildError(
+                f"the patterns of .dockerignore, or of what COPY names, have more than "
+                f"{MOST_CHARACTERS} different characters"
+            )
 
-    def __bool__(self) -> bool:
-        return bool(self._rules)
+    def fitting(self, paths: Iterable[str], check: Callable[[], object] = never) -> set[str]:
+        """Give the paths for which the last pattern that fits them, or a folder above, has no `!`.
 
-    def match(self, path: str) -> bool:
-        """Whether the last pattern that fits the path, or a folder it is in, is without `!`."""
-        last = self._folders.get(path)
-        if last is None:
-            last = self._last(path, self._folder(posixpath.dirname(path)))
-        return last != NO_RULE and self._rules[last][1]
-
-    def _folder(self, path: str) -> int:
-        unknown = []
-        while path not in self._folders:
-            unknown.append(path)
-            path = posixpath.dirname(path)
-        last = self._folders[path]
-        for folder in reversed(unknown):
-            last = self._folders[folder] = self._last(folder, last)
-        return last
-
-    def _last(self, path: str, inherited: int) -> int:
-        """Give the last rule that fits a path, or the one that its folder has, if that is later."""
-        for place in range(len(self._rules) - 1, inherited, -1):
-            if self._rules[place][0].fullmatch(path):
-                return place
-        return inherited
+        Args:
+            paths: of files and folders, in any order.
+            check: called for each pattern again and again; it may raise.
+        """
+        found = set[str]()
+        for texts in _batches(paths):
+            fitting = 0
+            for is_wanted, parts in self._rules:
+                check()
+                ends = texts.fitted_by(parts, with_content=True)
+                fitting = fitting | ends if is_wanted else fitting & ~ends
+            found.update(texts.ending_at(fitting))
+        return found
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Give the expression that fits the same whole paths as the pattern, without its `!`.
+def exactly_fitting(pattern: str, paths: Iterable[str]) -> Iterator[str]:
+    """Give the paths that the pattern fits, without those below them.
 
     Raises:
-        BuildError: the pattern is too long, or has a bracket that is not closed properly.
+        BuildError: the pattern is too long, or is none.
+    """
+    parts = _parts(pattern)
+    for texts in _batches(paths):
+        yield from texts.ending_at(texts.fitted_by(parts))
+
+
+def _parts(pattern: str) -> list[str]:
+    """Give the parts of a pattern without its `!`; `**` becomes what the Docker Engine makes of it.
+
+    Raises:
+        BuildError: the pattern is too long, or is none.
     """
     if len(pattern) > LONGEST_PATTERN:
         start = pattern[:40]
         raise BuildError(f"the pattern {start!r}… is longer than {LONGEST_PATTERN} characters")
-    segments = _segments(pattern)
-    pieces, pending = [], ""
-    for position, segment in enumerate(segments):
-        last = position == len(segments) - 1
-        if segment != ANY_FOLDERS:
-            pending += _segment(segment, pattern) + ("" if last else "/")
-        elif last:
-            pending += ".+"
-        else:
-            pieces.append(pending)
-            pending = "(?:[^/]+/)*?"
-    # Each piece but the first begins with a `**`; only the last one may try further.
-    atoms = "".join(f"(?>{piece})" for piece in pieces if piece)
-    return re.compile(atoms + pending, re.DOTALL)
+    parts = []
+    for part in parts_of(posixpath.normpath(pattern.strip()).lstrip("/")):
+        if part in _REFUSED:
+            raise BuildError(f"the pattern {pattern!r} has {_REFUSED[part]}")
+        parts.append(part)
+    if parts[:1] == [ANY] and _SPECIAL.isdisjoint("".join(parts[1:])):
+        return parts  # `**.log` are such files everywhere
+    # Elsewhere `a**b` is `a**/b`; a `**` at the end stays what it is.
+    return [FOLDERS if part == ANY else part for part in parts[:-1]] + parts[-1:]
 
 
-def _rule(pattern: str) -> tuple[re.Pattern[str], bool]:
-    included = not pattern.startswith("!")
-    return compile_pattern(pattern if included else pattern[1:]), included
-
-
-def _segments(pattern: str) -> list[str]:
-    """Split a pattern at its slashes, so that `**` stands alone wherever it crosses folders.
-
-    Inside a name `**` can do no more than `*`: a folder that fits takes its files along.
-    """
-    found: list[str] = []
-    for segment in posixpath.normpath(f"/{pattern.strip()}").lstrip("/").split("/"):
-        if segment.startswith(ANY_FOLDERS) and found[-1:] != [ANY_FOLDERS]:
-            found.append(ANY_FOLDERS)
-        # `**.log` is written for "such files everywhere".
-        if not segment.startswith(ANY_FOLDERS) or segment.strip("*"):
-            found.append(segment)
-    return found
-
-
-def _segment(segment: str, pattern: str) -> str:
-    """Give the expression for one folder's or file's name."""
-    *heads, tail = _split_at_stars(segment, pattern)
-    if not heads:
-        return tail
-    first, *middle = heads
-    atoms = "".join(f"(?>[^/]*?{piece})" for piece in middle if piece)
-    # What follows the last star must reach the end of the name, so it alone is tried further.
-    return f"{first}{atoms}[^/]*{tail}(?![^/])"
-
-
-def _split_at_stars(segment: str, pattern: str) -> list[str]:
-    pieces, position = [""], 0
-    while position < len(segment):
-        letter = segment[position]
-        if letter == "*":
-            pieces.append("")
-            position += 1
-        elif letter == "?":
-            pieces[-1] += "[^/]"
-            position += 1
-        elif letter == "[":
-            expression, position = _class(segment, position, pattern)
-            pieces[-1] += expression
-        else:
-            position += letter == "\\" and position + 1 < len(segment)
-            pieces[-1] += re.escape(segment[position])
-            position += 1
-    return pieces
-
-
-def _class(segment: str, position: int, pattern: str) -> tuple[str, int]:
-    found = _CLASS.match(segment, position)
-    if found is None:
-        raise BuildError(f"the pattern {pattern!r} has a bracket that is not closed properly")
-    ranges = [(low[-1], (high or low)[-1]) for low, high in _RANGE.findall(found["ranges"])]
-    members = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges if low <= high)
-    if not members:  # ranges that run backwards hold nothing
-        return ("[^/]" if found["negated"] else "(?!)"), found.end()
-    return f"(?!/)[{found['negated']}{members}]", found.end()
+def _batches(paths: Iterable[str]) -> Iterator[Texts]:
+    batch, size = list[str](), 0
+    for path in paths:
+        batch.append(path)
+        size += len(path)
+        if size >= BATCH:
+            yield Texts(batch)
+            batch, size = [], 0
+    yield Texts(batch)

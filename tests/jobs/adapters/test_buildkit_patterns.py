@@ -1,14 +1,20 @@
 """What .dockerignore patterns mean."""
 
 import posixpath
+import re
 import time
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.adapters.buildkit.patterns import LONGEST_PATTERN, Patterns, compile_pattern
+from jobs.adapters.buildkit.patterns import (
+    LONGEST_PATTERN,
+    MOST_CHARACTERS,
+    Patterns,
+    exactly_fitting,
+)
 from jobs.errors import BuildError
 
 FITS = [
@@ -35,6 +41,16 @@ FITS = [
     (r"\*literal", "*literal"),
     ("é?", "éü"),
     (".*", ".git/config"),
+    ("[ab].txt", "a.txt"),
+    (r"\*", "*"),
+    (r"\[a]", "[a]"),
+    ("src/", "src/a/b"),
+    ("src/", "src"),
+    ("a**b", "ab"),
+    ("a**b", "a/x/b"),
+    ("a**b", "axx/b"),
+    ("**a*", "x/ab"),
+    ("//a/./b//", "a/b/c"),
 ]
 FITS_NOT = [
     ("*.log", "x/a.log"),
@@ -51,17 +67,30 @@ FITS_NOT = [
     ("foo", "foobar"),
     ("foo", "x/foo"),
     ("(a|b)+", "a"),
+    ("[ab].txt", "[ab].txt"),
+    (r"\*", "a"),
+    (r"\*", r"\*"),
+    ("src/", "srcs/a"),
+    ("a**b", "axb"),
+    ("**a*", "xab"),
+    ("../a", "a"),
+    (".", "a"),
+    ("/", "a"),
 ]
+
+
+def fits(patterns: list[str], path: str) -> bool:
+    return path in Patterns(patterns).fitting([path])
 
 
 @pytest.mark.parametrize(("pattern", "path"), FITS)
 def test_pattern_fits(pattern: str, path: str) -> None:
-    assert Patterns([pattern]).match(path)
+    assert fits([pattern], path)
 
 
 @pytest.mark.parametrize(("pattern", "path"), FITS_NOT)
 def test_pattern_does_not_fit(pattern: str, path: str) -> None:
-    assert not Patterns([pattern]).match(path)
+    assert not fits([pattern], path)
 
 
 @pytest.mark.parametrize(
@@ -69,21 +98,19 @@ def test_pattern_does_not_fit(pattern: str, path: str) -> None:
     [("a/x", True), ("a/kept", False), ("a/kept/deep", False), ("a/kept/deep/no.log", True)],
 )
 def test_last_pattern_that_fits_decides(path: str, ignored: bool) -> None:  # noqa: FBT001
-    assert Patterns(["a", "!a/kept", "**/*.log"]).match(path) is ignored
+    assert fits(["a", "!a/kept", "**/*.log"], path) is ignored
 
 
 def test_exception_for_a_file_in_an_excluded_folder_counts() -> None:
-    patterns = Patterns(["*", "!src"])
+    paths = {"x", "src", "src/a/b"}
 
-    assert [path for path in ("x", "src", "src/a/b") if not patterns.match(path)] == [
-        "src",
-        "src/a/b",
-    ]
+    assert paths - Patterns(["*", "!src"]).fitting(paths) == {"src", "src/a/b"}
 
 
 def test_empty_list_fits_nothing() -> None:
-    assert not Patterns([])
-    assert not Patterns(["", "  "]).match("a")
+    assert not fits([], "a")
+    assert not fits(["", "  "], "a")
+    assert Patterns(["a"]).fitting([]) == set()
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map("/".join)
@@ -92,7 +119,7 @@ RULES = st.tuples(st.sampled_from(["", "!"]), PIECES).map("".join)
 
 
 @given(st.lists(RULES, max_size=8), st.lists(NAMES, min_size=1, max_size=8))
-def test_what_is_remembered_of_folders_changes_no_verdict(
+def test_the_last_rule_that_fits_a_path_or_a_folder_above_decides(
     rules: list[str], paths: list[str]
 ) -> None:
     """Against the documented rule, read word by word: the last one that fits, or fits a parent."""
@@ -100,15 +127,46 @@ def test_what_is_remembered_of_folders_changes_no_verdict(
     def is_ignored(path: str) -> bool:
         ignored = False
         for rule in rules:
-            fits, above = compile_pattern(rule.removeprefix("!")), path
-            while above and not fits.fullmatch(above):
+            pattern, above = rule.removeprefix("!"), path
+            while above and not [*exactly_fitting(pattern, [above])]:
                 above = posixpath.dirname(above)
             ignored = not rule.startswith("!") if above else ignored
         return ignored
 
-    patterns = Patterns(rules)
+    assert Patterns(rules).fitting(paths) == set(filter(is_ignored, paths))
 
-    assert [patterns.match(path) for path in paths] == [is_ignored(path) for path in paths]
+
+PARTS = ["a", "b", "/", "*", "**", "**/", "?", ".", "]", "-", "[ab]", "[^a]", "[.-b]", r"\*", r"\["]
+DOCKER = st.lists(st.sampled_from(PARTS), min_size=1, max_size=6).map("".join)
+PATHS = st.lists(st.sampled_from(["a", "b", "ab", ".a", "a.b", "a-", "[", "*", "]"]), min_size=1)
+
+
+@given(DOCKER, PATHS.map("/".join))
+@example("a**b", "a/b")
+@example("**.a", "x.a")
+@example("**a*", "xab")
+def test_a_pattern_fits_what_it_fits_in_docker(pattern: str, path: str) -> None:
+    fits = as_in_docker(posixpath.normpath(pattern).lstrip("/"))
+
+    assert [*exactly_fitting(pattern, [path])] == ([path] if fits.fullmatch(path) else [])
+
+
+def as_in_docker(pattern: str) -> re.Pattern[str]:
+    """Give the expression that moby's patternmatcher makes of a pattern.
+
+    With one difference: there, a class may stand for a slash.
+    """
+    if pattern.startswith("**") and pattern[2:3] != "/" and not set(pattern[2:]) & set("*?[]\\"):
+        return re.compile(f".*{re.escape(pattern[2:])}")
+    parts, said = re.findall(r"\*\*/?|\\.|\[[^]]*\]|.", pattern), ""
+    for place, part in enumerate(parts):
+        if part.startswith("**"):
+            said += ".*" if place == len(parts) - 1 else "(.*/)?"
+        elif part.startswith("[") and len(part) > 1:
+            said += f"(?!/){part}"
+        else:
+            said += {"*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part[-1]))
+    return re.compile(said)
 
 
 def test_folders_times_patterns_take_no_memory() -> None:
@@ -116,7 +174,7 @@ def test_folders_times_patterns_take_no_memory() -> None:
     paths = [f"d{n}/f" for n in range(1000)]
     tracemalloc.start()
     try:
-        assert not any(map(patterns.match, paths))
+        assert not patterns.fitting(paths)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -130,10 +188,23 @@ def test_endless_pattern_is_refused_at_once() -> None:
         Patterns(["x" * 1_000_000])
 
 
-@pytest.mark.parametrize("pattern", ["[", "a[b", "[]", "[a-]", "x/[^]"])
+@pytest.mark.parametrize("pattern", ["[", "a[b", "[]", "[a-]", "x/[^]", "[" * LONGEST_PATTERN])
 def test_unclosed_bracket_is_refused_by_name(pattern: str) -> None:
     with pytest.raises(BuildError, match="bracket that is not closed"):
         Patterns([pattern])
+
+
+def test_backslash_at_the_end_is_refused_as_by_docker() -> None:
+    with pytest.raises(BuildError, match=r"^the pattern 'a\\\\' has a backslash at its end$"):
+        Patterns(["a\\"])
+
+
+def test_patterns_of_very_many_characters_are_refused() -> None:
+    """Each would take memory for all paths."""
+    letters = [chr(0x4E00 + n) for n in range(MOST_CHARACTERS + 1)]
+    assert Patterns(letters[1:]).fitting(letters) == set(letters[1:])
+    with pytest.raises(BuildError, match="more than 1000 different characters"):
+        Patterns(letters)
 
 
 @pytest.mark.parametrize(
@@ -143,10 +214,13 @@ def test_unclosed_bracket_is_refused_by_name(pattern: str) -> None:
         ("**/a/" * 40 + "b", "a/" * 400 + "c"),
         ("**/*a*a*a/**/*a*a*b", "/".join(["a" * 60] * 60)),
         ("[a-z]*" * 40 + "!", "a" * 4000),
+        ("**[^b]" * 600 + "!", "a" * 4000),
+        (r"*\a" * 1300 + "!", "a" * 4000),
+        ("[" + "".join(map(chr, range(0x10000, 0x10700, 2))) + "]*!", "a" * 4000),
     ],
 )
 def test_no_pattern_makes_matching_explode(pattern: str, path: str) -> None:
     started = time.process_time()
 
-    assert not Patterns([pattern]).match(path)
+    assert not fits([pattern], path)
     assert time.process_time() - started < 2

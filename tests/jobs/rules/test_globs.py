@@ -11,8 +11,8 @@ from jobs.rules.globs import Texts, matches
 
 LONGEST_S = 1.0  # of the processor: the machine may have other things to do
 # Few letters, so that patterns and texts have something to do with each other.
-patterns = st.text("ab/*?.[", max_size=12)
-texts = st.text("ab/.[\n", max_size=12)
+patterns = st.text("ab/*?.[]^-\\", max_size=12)
+texts = st.text("ab/.[]^-\\*\n", max_size=12)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,29 @@ texts = st.text("ab/.[\n", max_size=12)
         ("*", ""),
         ("v?.*", "v1.2.3"),
         ("release-*", "release-"),
-        ("a[1].txt", "a[1].txt"),
+        ("[ab].txt", "a.txt"),
+        ("[ab].txt", "b.txt"),
+        ("src/[a-c]*.py", "src/build.py"),
+        ("[^a-c]x", "dx"),
+        ("[^a]", "^"),
+        ("v[0-9].[0-9]", "v1.2"),
+        (r"[\]a\-]", "]"),
+        (r"[\]a\-]", "-"),
+        ("[é-ü😀]", "ö"),
+        ("[é-ü😀]", "😀"),
+        ("[.]", "."),
+        ("[+&&||~~[]", "["),
+        (r"\*", "*"),
+        (r"\**", "*.md"),
+        (r"\?\[a]", "?[a]"),
+        (r"app/\[id]/page.tsx", "app/[id]/page.tsx"),
+        (r"\a\\", "a\\"),
+        # What is no class stands for itself.
+        ("a[1.txt", "a[1.txt"),
+        ("[]a]", "[]a]"),
+        ("[a-]", "[a-]"),
+        ("a\\", "a\\"),
+        ("]", "]"),
         ("ünïcode/*", "ünïcode/é"),
         ("*\n*", "a\nb"),
     ],
@@ -54,7 +76,18 @@ def test_what_fits(pattern: str, text: str) -> None:
         ("v?", "v"),
         ("v?", "v/"),
         ("v?", "v12"),
-        ("a[1].txt", "a1.txt"),
+        ("[ab].txt", "[ab].txt"),
+        ("[ab].txt", "c.txt"),
+        ("[ab].txt", "ab.txt"),
+        ("[^a-c]x", "bx"),
+        ("[^a-c]", "/"),
+        ("[.-0]", "/"),
+        ("[^a]", ""),
+        ("[z-a]", "m"),
+        (r"\*", "a"),
+        (r"\*", r"\*"),
+        (r"\?", "a"),
+        (r"\[ab]", "a"),
         ("main.py", "main_py"),
         ("", "a"),
         ("A", "a"),
@@ -80,7 +113,23 @@ def test_of_several_texts_each_is_matched_by_itself(pattern: str, some: list[str
     assert Texts(some).any_matches(pattern) is any(regex.fullmatch(text) for text in some)
 
 
-@pytest.mark.parametrize("pattern", ["*a" * 125, "**/" * 83, "**a" * 83, "*" * 250, "**/*a" * 50])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*a" * 125,
+        "**/" * 83,
+        "**a" * 83,
+        "*" * 250,
+        "**/*a" * 50,
+        "*[a-z]" * 41,
+        "**[^b]" * 41,
+        r"*\a" * 83,
+        "[" * 250,
+        "[a-" * 83,
+        r"[\a" * 83,
+        "[" + "^" * 249,
+    ],
+)
 @pytest.mark.parametrize("text", ["a" * 499 + "b", "a/" * 250])
 def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
     begun = time.process_time()
@@ -116,6 +165,42 @@ class Counting(Texts):
 def as_regex(pattern: str) -> re.Pattern[str]:
     """Say the same in another language; too slow for strangers' patterns."""
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    whole = f"{pattern}**" if pattern.endswith("/") else pattern
-    parts = re.findall(r"\*\*/|\*\*|.", whole, re.DOTALL)
-    return re.compile("".join(words.get(part, re.escape(part)) for part in parts), re.DOTALL)
+    rest, said = f"{pattern}**" if pattern.endswith("/") else pattern, ""
+    while rest:
+        known = next((word for word in words if rest.startswith(word)), None)
+        if known is not None:
+            said, rest = said + words[known], rest.removeprefix(known)
+        elif (found := read_class(rest)) is not None:
+            told, rest = found
+            said += told
+        else:
+            rest = rest[1:] if len(rest) > 1 and rest[0] == "\\" else rest
+            said, rest = said + re.escape(rest[0]), rest[1:]
+    return re.compile(said, re.DOTALL)
+
+
+def read_class(rest: str) -> tuple[str, str] | None:
+    """Read a class letter by letter; give what it is in the other language, and what follows."""
+    if not rest.startswith("["):
+        return None
+    is_negated = rest.startswith("[^")
+    place, told = 2 if is_negated else 1, list[str]()
+    while not told or not rest.startswith("]", place):
+        if (low := read_member(rest, place)) is None:
+            return None
+        high, place = low, place + len(low)
+        if rest.startswith("-", place):
+            if (end := read_member(rest, place + 1)) is None:
+                return None
+            high, place = end, place + 1 + len(end)
+        told.append(f"{re.escape(low[-1])}-{re.escape(high[-1])}" if low[-1] <= high[-1] else "")
+    members = "".join(told)
+    if not members:
+        return ("[^/]" if is_negated else "(?!)"), rest[place + 1 :]
+    return f"(?!/)[{'^' if is_negated else ''}{members}]", rest[place + 1 :]
+
+
+def read_member(rest: str, place: int) -> str | None:
+    """Read one character of a class, with the backslash before it."""
+    member = rest[place : place + 2] if rest.startswith("\\", place) else rest[place : place + 1]
+    return None if member in {"", "\\", "]", "-"} else member
