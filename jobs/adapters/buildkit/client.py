@@ -108,13 +108,13 @@ class BuildKit:
         }
         try:
             async with asyncio.timeout(ANSWER_DEADLINE_S):
-                answer = await connection.request(f"/v{self.api_version}/session", headers)
+                status = await connection.request(f"/v{self.api_version}/session", headers)
         except TimeoutError as exc:
             raise DockerError("the Docker Engine does not open a build session") from exc
-        if answer.status in WITHOUT_SESSIONS:
+        if status in WITHOUT_SESSIONS:
             raise NoSessionError("the Docker Engine has no build sessions")
-        if answer.status != SWITCHING_PROTOCOLS:
-            raise DockerError(f"the Docker Engine refused a build session ({answer.status})")
+        if status != SWITCHING_PROTOCOLS:
+            raise DockerError(f"the Docker Engine refused a build session ({status})")
 
     async def _request_image(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
         if self.in_cgroup and spec.cgroup:
@@ -131,9 +131,9 @@ class BuildKit:
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
         async with connected(self.address) as connection:
-            answer = await connection.request(target, {"Content-Length": "0"})
+            status = await connection.request(target, {"Content-Length": "0"})
             outcome = _Outcome(Progress(log))
-            async for message in json_lines(connection.reader, answer):
+            async for message in json_lines(connection, status):
                 outcome.take(message)
         return outcome.image_id()
 
@@ -144,9 +144,9 @@ class BuildKit:
         request = solve_request(ref, session_id, spec.tag, _attributes(spec))
         async with connected(self.address) as connection:
             upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
-            answer = await connection.request(f"/v{self.api_version}/grpc", upgrade)
-            if answer.status != SWITCHING_PROTOCOLS:
-                raise DockerError(f"the Docker Engine refused its builder ({answer.status})")
+            status = await connection.request(f"/v{self.api_version}/grpc", upgrade)
+            if status != SWITCHING_PROTOCOLS:
+                raise DockerError(f"the Docker Engine refused its builder ({status})")
             try:
                 return await Control(connection).solve(ref, request, outcome.follow)
             except SolveError as exc:

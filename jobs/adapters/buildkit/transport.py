@@ -1,6 +1,6 @@
 """HTTP/1.1 to the engine: connections that can be cut at any moment, and turned around.
 
-The docker SDK offers neither, so this speaks the little HTTP that a build needs.
+The docker SDK offers neither, so this is h11, which speaks HTTP, on asyncio's streams.
 """
 
 import asyncio
@@ -8,18 +8,21 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import h11
 
 from jobs.errors import DockerError
 
 SWITCHING_PROTOCOLS, OK = 101, 200
 CONNECT_DEADLINE_S = 10
 ANSWER_DEADLINE_S = 60
-LONGEST_HEAD = 64 * 1024  # bytes; also how much asyncio reads ahead
+LONGEST_HEAD = 64 * 1024  # bytes, and of a chunk's; also how much asyncio reads ahead
 LONGEST_JSON = 16 * 1024 * 1024  # bytes, of one line
 LONGEST_ERROR = 16 * 1024  # bytes
 PIECE = 64 * 1024  # bytes
+NOT_HTTP = "what answers for the Docker Engine does not speak HTTP"
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,27 @@ class Address:
     tls: ssl.SSLContext | None = None
 
 
+def _client() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEAD)
+
+
 @dataclass(frozen=True)
 class Connection:
-    """An open connection to the engine."""
+    """An open connection to the engine, for one request."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    _http: h11.Connection = field(default_factory=_client)
 
     async def request(
         self,
         target: str,
         headers: Mapping[str, str | list[str]],
-        body: Iterable[bytes] | None = None,
-    ) -> "Answer":
-        """Send a POST, and give the head of what is answered.
+        body: Iterable[bytes] = (),
+    ) -> int:
+        """Send a POST, and give the status of what is answered.
+
+        After 101, `reader` begins with what follows the answer's head.
 
         Args:
             body: sent in chunks as it comes; the headers must say so.
@@ -53,33 +63,56 @@ class Connection:
         Raises:
             DockerError: the engine went away, or does not speak HTTP.
         """
-        lines = [f"POST {target} HTTP/1.1", "Host: docker"]
+        told = [("Host", "docker")]
         for name, values in headers.items():
-            lines += [
-                f"{name}: {value}" for value in ([values] if isinstance(values, str) else values)
-            ]
-        lines += ["", ""]
-        await self._send("\r\n".join(lines).encode())
-        for piece in filter(None, body or ()):
-            await self._send(b"%x\r\n%b\r\n" % (len(piece), piece))
-        if body is not None:
-            await self._send(b"0\r\n\r\n")
-        with _broken_off():
-            head = await self.reader.readuntil(b"\r\n\r\n")
-        return _parse_head(head)
+            told += [(name, value) for value in ([values] if isinstance(values, str) else values)]
+        await self._send(h11.Request(method="POST", target=target, headers=told))
+        for piece in body:
+            await self._send(h11.Data(data=piece))
+        await self._send(h11.EndOfMessage())
+        while True:
+            answer = await self._head()
+            if isinstance(answer, h11.Response) or answer.status_code == SWITCHING_PROTOCOLS:
+                return answer.status_code
 
-    async def _send(self, data: bytes) -> None:
+    async def body(self) -> AsyncIterator[bytes]:
+        """Give the body of what was answered, in pieces as they come.
+
+        Raises:
+            DockerError: the engine went away in the middle, or does not speak HTTP.
+        """
+        while isinstance(event := await self._next_event(), h11.Data):
+            yield bytes(event.data)
+
+    async def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         with _broken_off():
-            self.writer.write(data)
+            self.writer.write(self._http.send(event))
             await self.writer.drain()
 
+    async def _head(self) -> h11.Response | h11.InformationalResponse:
+        with _broken_off():
+            # No further: after 101, what follows is not HTTP/1.1.
+            self._http.receive_data(await self.reader.readuntil(b"\r\n\r\n"))
+            event = self._http.next_event()
+        if isinstance(event, h11.Response | h11.InformationalResponse):
+            return event
+        raise DockerError(NOT_HTTP)
 
-@dataclass(frozen=True)
-class Answer:
-    """The head of an answer; header names are in lower case."""
+    async def _next_event(self) -> object:
+        with _broken_off():
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                data = await self.reader.read(PIECE)
+                self._http.receive_data(data)
+                if not data:
+                    return self._last_event()
+            return event
 
-    status: int
-    headers: Mapping[str, str]
+    def _last_event(self) -> object:
+        """Give how an answer ends that has no length but ends with its connection."""
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise EOFError from exc
 
 
 @asynccontextmanager
@@ -101,17 +134,17 @@ async def connected(address: Address) -> AsyncIterator[Connection]:
         writer.transport.abort()
 
 
-async def json_lines(reader: asyncio.StreamReader, answer: Answer) -> AsyncIterator[dict[str, Any]]:
+async def json_lines(connection: Connection, status: int) -> AsyncIterator[dict[str, Any]]:
     """Give the JSON objects of an answer's body as they come.
 
     Raises:
         DockerError: the engine went away in the middle, or refused the request.
     """
-    if answer.status != OK:
-        message = await read_refusal(reader, answer)
-        raise DockerError(f"the Docker Engine refused the build ({answer.status}): {message}")
+    if status != OK:
+        message = await read_refusal(connection)
+        raise DockerError(f"the Docker Engine refused the build ({status}): {message}")
     rest = b""
-    async for piece in _body(reader, answer):
+    async for piece in connection.body():
         *lines, rest = (rest + piece).split(b"\n")
         if len(rest) > LONGEST_JSON:
             raise DockerError("the Docker Engine sent a line without an end")
@@ -126,8 +159,8 @@ def _broken_off() -> Iterator[None]:
         yield
     except (OSError, EOFError) as exc:
         raise DockerError("the Docker Engine went away in the middle of the build") from exc
-    except (ValueError, asyncio.LimitOverrunError) as exc:
-        raise DockerError("what answers for the Docker Engine does not speak HTTP") from exc
+    except (ValueError, asyncio.LimitOverrunError, h11.RemoteProtocolError) as exc:
+        raise DockerError(NOT_HTTP) from exc
 
 
 async def _open(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -138,16 +171,6 @@ async def _open(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamW
     )
 
 
-def _parse_head(head: bytes) -> Answer:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    version, _, rest = first.partition(" ")
-    status = rest[:3]
-    if not version.startswith("HTTP/1.") or not status.isdigit():
-        raise DockerError("what answers for the Docker Engine does not speak HTTP")
-    pairs = (line.partition(":") for line in lines if line)
-    return Answer(int(status), {name.lower(): value.strip() for name, _, value in pairs})
-
-
 def _parse_json(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
@@ -156,14 +179,14 @@ def _parse_json(line: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-async def read_refusal(reader: asyncio.StreamReader, answer: Answer) -> str:
+async def read_refusal(connection: Connection) -> str:
     """Give the reason that the body of a refusal holds.
 
     Raises:
         DockerError: the engine went away in the middle.
     """
     body = b""
-    async for piece in _body(reader, answer):
+    async for piece in connection.body():
         body += piece
         if len(body) > LONGEST_ERROR:
             break
@@ -172,23 +195,3 @@ async def read_refusal(reader: asyncio.StreamReader, answer: Answer) -> str:
     except (ValueError, KeyError, TypeError):
         message = ""
     return str(message or "no reason given")
-
-
-async def _body(reader: asyncio.StreamReader, answer: Answer) -> AsyncIterator[bytes]:
-    chunked = answer.headers.get("transfer-encoding", "").lower() == "chunked"
-    left = 0 if chunked else int(answer.headers.get("content-length", 0))
-    while left or (chunked and (left := await _chunk_size(reader))):
-        with _broken_off():
-            piece = await reader.read(min(left, PIECE))
-            if not piece:
-                raise EOFError
-            left -= len(piece)
-            if chunked and not left:
-                await reader.readexactly(2)
-        yield piece
-
-
-async def _chunk_size(reader: asyncio.StreamReader) -> int:
-    with _broken_off():
-        line = await reader.readuntil(b"\r\n")
-        return int(line.split(b";")[0], 16)

@@ -83,12 +83,12 @@ class ClassicBuilder:
         files = await aside(lambda given_up: sent_files(context, spec.dockerfile, given_up))
         body = tar_of(files, context)
         async with connected(self.address) as connection:
-            answer = await connection.request(target, headers, body)
-            if answer.status == BAD_REQUEST:
-                reason = await read_refusal(connection.reader, answer)
+            status = await connection.request(target, headers, body)
+            if status == BAD_REQUEST:
+                reason = await read_refusal(connection)
                 raise build_failure(reason, None)
             output = _Output(log)
-            async for message in json_lines(connection.reader, answer):
+            async for message in json_lines(connection, status):
                 output.take(message)
         output.end()
 

@@ -137,8 +137,36 @@ def test_engine_that_dies_in_the_middle_is_a_docker_error(tmp_path: Path, answer
         built(kit)
 
 
+def test_notes_before_the_answer_are_passed_over(tmp_path: Path) -> None:
+    notes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\n"
+    answer = STREAM + chunk(IMAGE) + b"0\r\n\r\n"
+    with engine(tmp_path, notes + answer, session=notes + UPGRADED) as (_, kit):
+        assert built(kit) == "sha256:abc"
+
+
+def test_answer_without_a_length_ends_with_its_connection(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(IMAGE).encode() + b"\n"
+    with engine(tmp_path, answer) as (_, kit):
+        assert built(kit) == "sha256:abc"
+
+
 @pytest.mark.parametrize(
-    "answer", [b"SSH-2.0-x\r\n\r\n", STREAM + b"zz\r\n", b"HTTP/1.1 x\r\n\r\n"]
+    "answer",
+    [
+        b"SSH-2.0-x\r\n\r\n",
+        STREAM + b"zz\r\n",
+        STREAM + b"2\r\n{}zz",
+        STREAM + b"1;" + b"x" * 200_000,
+        STREAM + b"f" * 30 + b"\r\n",
+        b"HTTP/1.1 x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000,
+        b"HTTP/1.1 200 OK\r\nX\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"\r\n\r\n",
+        UPGRADED,
+    ],
 )
 def test_something_that_is_no_engine_is_a_docker_error(tmp_path: Path, answer: bytes) -> None:
     with engine(tmp_path, answer) as (_, kit), pytest.raises(DockerError, match="does not speak"):
