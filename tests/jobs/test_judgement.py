@@ -38,9 +38,9 @@ GUID = Envelope("guid", "push", "f" * 64, 1)
 
 
 def rules(count: int, *patterns: str) -> list[Rule]:
-    return [
-        replace(RULE, app=f"app-{n}", wanted=PushRules(watch_paths=patterns)) for n in range(count)
-    ]
+    """Give rules of which each may have more patterns than an app: the budget is for all apps."""
+    wanted = PushRules.model_construct(watch_paths=patterns)
+    return [replace(RULE, app=f"app-{n}", wanted=wanted) for n in range(count)]
 
 
 class TestBudget:
