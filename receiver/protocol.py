@@ -10,7 +10,7 @@ import socket
 from http import HTTPStatus
 from typing import Any, cast
 
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -207,7 +207,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     # --- What is handled
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(
+        self,
+        cycle: RequestResponseCycle,
+        app: Any,  # noqa: ANN401 — uvicorn has no public name for its type
+    ) -> None:
         """Handle a request in its place; where there is none, the application answers with that."""
         self._cycle = cycle
         self._share = self.pool.start(
@@ -243,13 +247,13 @@ class BoundedHttp(HttpToolsProtocol):
         self._look_later()
 
 
-def _in_its_place(app: ASGI3Application, pool: Pool, share: Share) -> ASGI3Application:
+def _in_its_place(app: ASGIApp, pool: Pool, share: Share) -> Any:  # noqa: ANN401 — as above
     """Give the application for one request; it gives the request's place back at its end.
 
     Whoever hangs up does not have the place back before that: the work goes on.
     """
 
-    async def handle(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
         finally:

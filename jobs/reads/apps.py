@@ -7,6 +7,7 @@ rows.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, col, or_, select
@@ -233,7 +234,7 @@ def app_url(settings: Settings, host_port: int) -> str:
     """Give the address at which an app answers on its own port."""
     host = settings.app_bind
     if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 — recognised, not bound
-        host = settings.effective_public_url.partition("://")[2].partition(":")[0].partition("/")[0]
+        host = urlsplit(settings.effective_public_url).hostname or ""
     return f"http://{f'[{host}]' if ':' in host else host}:{host_port}"
 
 
