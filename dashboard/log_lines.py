@@ -1,14 +1,11 @@
 """A deployment's log as numbered lines for a page: a window of it, however long it is.
 
-`jobs.storage.deployment_log` says how a line is written: `2026-11-23T15:45:58.123Z build | text`.
-What a line looks like is said here alone: a page gets windows of a log, and what is written later,
-as HTML.
+What an event looks like on a page is said here alone: a page gets windows of a log, and what is
+written later, as HTML.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from markupsafe import Markup, escape
 
@@ -16,15 +13,17 @@ from dashboard.ansi import to_html
 from dashboard.labels import STEP_WORDS
 from jobs.reads.log_outline import Outline
 from jobs.reads.views import OutlineView, SectionView
-from jobs.states import StepName
+from jobs.rules.log_events import EventKind, LogEvent, parse, stamp
 
 SHOWN_LINES = 400
 MOST_LINES = 2000  # that may be asked for at once
 EXCERPT_LINES = 12
-STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (\w{1,20}) \| (.*)", re.DOTALL)
-# The builder's own lines, as `jobs.adapters.buildkit.progress` writes them: `#3 CACHED`.
-BUILDER = re.compile(r"#\d+ (\[|CACHED$|DONE |ERROR: )")
-MARKS = {"[": "named", "CACHED": "cached", "DONE ": "done", "ERROR: ": "error"}
+MARKS = {
+    EventKind.NAME: "named",
+    EventKind.CACHED: "cached",
+    EventKind.DONE: "done",
+    EventKind.ERROR: "error",
+}
 NOTHING = Markup()
 WORDS: Mapping[str, str] = {str(name): word for name, word in STEP_WORDS.items()}
 VERDICTS = frozenset({"failure", "error", "cancelled", "superseded"})
@@ -35,10 +34,7 @@ class Line:
     """One line of a log."""
 
     number: int  # from 1, in the whole log
-    stamp: str  # as it is written; empty for a line without one
-    step: str
-    text: str
-    mark: str  # what a line of the builder's tells: a word of `MARKS`, or nothing
+    event: LogEvent
 
 
 @dataclass(frozen=True)
@@ -85,14 +81,7 @@ def read_transcript(outline: Outline, *, from_end: bool, most: int = SHOWN_LINES
 def read_lines(outline: Outline, first: int, most: int) -> list[Line]:
     """Give at most so many lines from one on, at most `MOST_LINES`; fewer when there are none."""
     raws = outline.read(first, min(most, MOST_LINES))
-    return [parse_line(n, raw.decode(errors="replace")) for n, raw in enumerate(raws, first)]
-
-
-def parse_line(number: int, text: str) -> Line:
-    """Take a line apart; one that is not stamped is all text."""
-    found = STAMPED.fullmatch(text)
-    stamp, step, rest = found.groups() if found and _is_moment(found[1]) else ("", "", text)
-    return Line(number, stamp, step, rest, _mark(step, rest))
+    return [Line(number, parse(raw)) for number, raw in enumerate(raws, first)]
 
 
 def draw(lines: Iterable[Line], opening: Iterable[SectionView] = ()) -> Markup:
@@ -110,7 +99,8 @@ def excerpt(outline: Outline, *, most: int = EXCERPT_LINES) -> list[Markup]:
     """Give the last lines before the verdict at a log's end: what failed said last."""
     last = next((s.last for s in reversed(outline.view().sections) if s.step not in VERDICTS), 0)
     lines = read_lines(outline, max(last - most + 1, 1), min(most, last))
-    return [to_html(line.text) for line in lines if line.step == lines[-1].step]
+    events = [line.event for line in lines]
+    return [to_html(event.shown) for event in events if event.step == events[-1].step]
 
 
 def _chapter(section: SectionView, lines: Sequence[Line]) -> Chapter:
@@ -125,25 +115,16 @@ def _chapter(section: SectionView, lines: Sequence[Line]) -> Chapter:
 
 
 def _line(line: Line, opens: str | None) -> Markup:
-    n, stamp = line.number, line.stamp
+    n, event = line.number, line.event
     step = f' data-step="{escape(opens)}"' if opens is not None else ""
-    mark = f' class="{line.mark}"' if line.mark else ""
-    clock = f'<time datetime="{stamp}">{stamp[11:19]}</time>' if stamp else ""
+    mark = f' class="{MARKS[event.kind]}"' if event.kind in MARKS else ""
+    clock = _clock(stamp(event.at)) if event.at else ""
     # Put together by hand, since pages have many lines: a stamp and a mark are of a known form.
     return Markup(  # noqa: S704
         f'<div id="L{n}"{step}{mark}><a href="#L{n}">{n}</a>{clock}'
-        f"<span>{to_html(line.text)}</span></div>"
+        f"<span>{to_html(event.shown)}</span></div>"
     )
 
 
-def _mark(step: str, text: str) -> str:
-    found = BUILDER.match(text) if step == StepName.BUILD else None
-    return MARKS[found[1]] if found else ""
-
-
-def _is_moment(stamp: str) -> bool:
-    try:
-        datetime.fromisoformat(stamp)
-    except ValueError:  # a stamp of a month that does not exist: somebody wrote to the file
-        return False
-    return True
+def _clock(moment: str) -> str:
+    return f'<time datetime="{moment}">{moment[11:19]}</time>'

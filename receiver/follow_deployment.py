@@ -5,6 +5,7 @@ once, and nothing is queued for anybody: who is slow gets more at a time.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,8 +22,9 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import deployment_view
 from jobs.reads.log_outline import Outline, Outlines
 from jobs.reads.views import BuildStepView, DeploymentView
+from jobs.rules.log_events import LogEvent
 from jobs.settings import WebSettings
-from jobs.storage.deployment_log import log_path, read_log
+from jobs.storage.deployment_log import as_text, log_path, read_events
 from jobs.storage.models import CommitStatus, Deployment, Step
 from receiver.polling import Lookout
 from receiver.schemas import LineFormat
@@ -124,16 +126,17 @@ class Tail(Lookout):
 
     def _read(self, offset: int, lines: LineFormat) -> Part:
         limit = min(LARGEST_EVENT_BYTES, self.end - offset)
-        found = read_log(self._path, offset=offset, limit=limit) if limit > 0 else None
+        found = read_events(self._path, offset=offset, limit=limit) if limit > 0 else None
         if found is None or found.next_offset == offset:
             return Part(b"", offset)
-        text = found.text.removesuffix("\n")
-        data = self._drawn(offset, text) if lines is LineFormat.HTML else text
-        return Part(_event("log", data, id=str(found.next_offset)), found.next_offset)
+        is_html = lines is LineFormat.HTML
+        data = self._drawn(offset, found.events) if is_html else as_text(found.events)
+        id_ = str(found.next_offset)
+        return Part(_event("log", data.removesuffix("\n"), id=id_), found.next_offset)
 
-    def _drawn(self, offset: int, text: str) -> str:
-        numbered = enumerate(text.split("\n"), self._outline.line_at(offset))
-        lines = [log_lines.parse_line(number, line) for number, line in numbered]
+    def _drawn(self, offset: int, events: Iterable[LogEvent]) -> str:
+        numbered = enumerate(events, self._outline.line_at(offset))
+        lines = [log_lines.Line(number, event) for number, event in numbered]
         return log_lines.draw(lines, self._outline.view().sections)
 
 

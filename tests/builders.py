@@ -23,6 +23,7 @@ from jobs.records.users import add_user
 from jobs.rules.app_fields import PARTS, AppInput, parse_input
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import ContainerSpec
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.naming import session_cookie
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
@@ -158,7 +159,7 @@ def change_app_row(runtime: WebRuntime, name: str, **columns: object) -> App:
         return app
 
 
-def write_log(runtime: WebRuntime, deployment_id: int, lines: Iterable[str]) -> Path:
+def write_log(runtime: WebRuntime, deployment_id: int, lines: Iterable[str | BuildEvent]) -> Path:
     """Add lines to a deployment's log, as its build step would."""
     path = log_path(runtime.settings.logs_dir, deployment_id)
     log = DeploymentLog(path, Redactor())

@@ -11,6 +11,7 @@ from jobs.adapters.ports import Engine
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import IDENTITY_LABEL, labels
 from jobs.rules.stopping import StopSignal
+from tests.build_events import shown_to
 from tests.images import AppFiles, app_files
 from tests.trees import MemoryTree
 
@@ -26,7 +27,7 @@ def tag_of(name: str, *, app: str = "web", identity: str = IDENTITY) -> str:
 TAG = tag_of("1")
 
 
-def ignore(_line: str) -> None:
+def ignore(_line: object) -> None:
     """Take a line of a log that the test does not look at."""
 
 
@@ -61,7 +62,7 @@ def build(  # noqa: PLR0913 - the knobs of one build
         deadline_s=deadline_s,
     )
     tree = files if isinstance(files, MemoryTree) else MemoryTree(files)
-    return engine.build(spec, tree, log=log, stop=stop or StopSignal())
+    return engine.build(spec, tree, log=shown_to(log), stop=stop or StopSignal())
 
 
 def dockerfile(*steps: str) -> AppFiles:

@@ -22,6 +22,7 @@ from jobs.rules.container_values import (
     Route,
     Usage,
 )
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.repository_values import (
     Commit,
     ForgeRepository,
@@ -38,7 +39,7 @@ from jobs.rules.repository_values import (
 from jobs.rules.stopping import StopSignal
 from jobs.states import Restart
 
-LogLine = Callable[[str], None]
+BuildLog = Callable[[BuildEvent], None]
 
 
 # --- Source: git -----------------------------------------------------------------------------
@@ -114,8 +115,8 @@ class Engine(Protocol):
     def image_id(self, tag: str) -> str | None:
         """Give the id of the image with that tag (or id), or None when there is none."""
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
-        """Build an image, with its output sent to `log` as it comes; give the image's id.
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
+        """Build an image, with its events sent to `log` as they come; give the image's id.
 
         When the stop signal is set or the deadline passes the build is cancelled in the engine.
 

@@ -12,6 +12,7 @@ from jobs.adapters.ports import Engine, Probe, Router, Source
 from jobs.deployment.claims import Claim
 from jobs.deployment.plan import Plan
 from jobs.records.deployments import Grip, end_step, hold, start_step
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.stopping import StopSignal
 from jobs.states import StepName, StepState
 from jobs.storage.database import Database
@@ -155,6 +156,6 @@ class Work:
         if self.pending:
             self.record(hold)
 
-    def say(self, step: StepName, text: str) -> None:
+    def say(self, step: StepName, said: str | BuildEvent) -> None:
         """Write to the deployment's log."""
-        self.log.write(step, text)
+        self.log.write(step, said)

@@ -2,10 +2,10 @@
 
 A log may have a million lines, and pages look at a few of them: the outline knows where each
 256th line begins, is kept up as the log grows, and is read from the log alone, so that whatever
-made the log is described alike.
+made the log is described alike. A log of an earlier version has no events of the builder: its
+outline has no build.
 """
 
-import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -14,18 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.reads.views import BuildStepView, OutlineView, SectionView
+from jobs.rules.log_events import EventKind, LogEvent, parse, read_envelope, shown_text
 from jobs.rules.text import STYLE
 from jobs.states import BuildStepState, StepName
 
-# `2026-11-23T15:45:58.123Z build | text`, as `jobs.storage.deployment_log` writes it.
-STAMP = 25  # bytes before the step
-STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (\w{1,20}) \| ")
-# The builder's lines, as `jobs.adapters.buildkit.progress` writes them: the first of a number is a
-# name; what the step itself says stands behind a bar, so that nothing it says can pass for these.
-BUILDER = re.compile(rb"build \| #(\d{1,6}) (?!\|)")
-DONE = re.compile(r"DONE (\d{1,7}\.\d)s")
-CACHED, ERROR = "CACHED", "ERROR: "
-LONGEST_STEP = 24  # with the bar
+SKIPPED = frozenset({EventKind.TEXT, EventKind.OUTPUT})
 SPACING = 256  # lines from one remembered place to the next
 PIECE_BYTES = 1024 * 1024
 MOST_SECTIONS = 500
@@ -36,7 +29,7 @@ MOST_OUTLINES = 32
 
 @dataclass
 class BuildStep:
-    """One step of the build, by the number that its lines begin with."""
+    """One step of the build, by the number that its events have."""
 
     number: int
     line: int
@@ -44,14 +37,15 @@ class BuildStep:
     state: BuildStepState = BuildStepState.RUNNING
     seconds: float | None = None
 
-    def hear(self, text: str) -> None:
+    def hear(self, event: LogEvent) -> None:
         """Take in what the builder says of it."""
-        if text == CACHED:
-            self.state, self.seconds = BuildStepState.CACHED, 0.0
-        elif text.startswith(ERROR):
-            self.state = BuildStepState.FAILURE
-        elif found := DONE.fullmatch(text):
-            self.state, self.seconds = BuildStepState.DONE, float(found[1])
+        match event.kind:
+            case EventKind.CACHED:
+                self.state, self.seconds = BuildStepState.CACHED, 0.0
+            case EventKind.DONE:
+                self.state, self.seconds = BuildStepState.DONE, event.seconds
+            case EventKind.ERROR:
+                self.state = BuildStepState.FAILURE
 
     def view(self) -> BuildStepView:
         """Give it for people and programs."""
@@ -67,7 +61,6 @@ class _Reading:
     places: list[int] = field(default_factory=lambda: [0])  # where each `SPACING`th line begins
     sections: list[SectionView] = field(default_factory=list)
     build: dict[int, BuildStep] = field(default_factory=dict)
-    prefix: bytes = b"\n"  # what lines of the last section have behind their stamp
 
 
 class Outline:
@@ -149,12 +142,15 @@ class Outline:
         """
         found: list[int] = []
         total, number, wanted = 0, 1, text.lower()
+        if "\n" in wanted:
+            return 0, found  # a line has none
         with self.path.open("rb") as file:
             left = self._found.size
             while data := file.read(min(PIECE_BYTES, left)):
                 data += file.readline()
                 left = max(left - len(data), 0)
-                for place in _places(STYLE.sub("", data.decode(errors="replace")).lower(), wanted):
+                shown = b"\n".join(map(shown_text, data.split(b"\n")))
+                for place in _places(STYLE.sub("", shown.decode(errors="replace")).lower(), wanted):
                     total += 1
                     if len(found) < most:
                         found.append(number + place)
@@ -167,51 +163,46 @@ class Outline:
         end = data.rfind(b"\n") + 1
         for raw in data[:end].split(b"\n")[:-1]:
             found.lines += 1
-            if not raw.startswith(found.prefix, STAMP):
-                self._open_section(raw)
-            if said := BUILDER.match(raw, STAMP):
-                self._hear_builder(int(said[1]), raw[said.end() :].decode(errors="replace"))
+            envelope = read_envelope(raw)
+            head = envelope[1] if envelope else None
+            step = head.step if head else ""
+            if not found.sections or found.sections[-1].step != step:
+                self._open_section(step)
+            # Outputs are most of the lines, and the outline needs nothing of them.
+            if head and head.kind not in SKIPPED:
+                self._hear_builder(parse(raw))
             found.size += len(raw) + 1
             if found.lines % SPACING == 0:
                 found.places.append(found.size)
         return end > 0
 
-    def _open_section(self, raw: bytes) -> None:
+    def _open_section(self, step: str) -> None:
         found = self._found
-        stamped = STAMPED.match(raw)
-        step = stamped[1].decode() if stamped else ""
-        if found.sections and (
-            found.sections[-1].step == step or len(found.sections) >= MOST_SECTIONS
-        ):
+        if len(found.sections) >= MOST_SECTIONS:
             return
         if found.sections:
             found.sections[-1] = found.sections[-1].model_copy(update={"last": found.lines - 1})
         found.sections.append(SectionView(step=step, first=found.lines, last=found.lines))
-        found.prefix = f"{step} | ".encode() if step else b"\n"
         if step == StepName.BUILD:
             found.build = {}  # begun again: its numbers begin at 1 again
 
-    def _hear_builder(self, number: int, text: str) -> None:
-        build = self._found.build
+    def _hear_builder(self, event: LogEvent) -> None:
+        build, number = self._found.build, event.vertex or 0
         if step := build.get(number):
-            step.hear(text)
-        elif len(build) < MOST_BUILD_STEPS:
-            build[number] = BuildStep(number, self._found.lines, text[:LONGEST_NAME])
+            step.hear(event)
+        elif event.kind is EventKind.NAME and len(build) < MOST_BUILD_STEPS:
+            build[number] = BuildStep(number, self._found.lines, event.text[:LONGEST_NAME])
 
 
 def _places(data: str, wanted: str) -> Iterator[int]:
-    """Give which of the lines hold the text behind their stamp, counting from 0."""
+    """Give which of the lines hold the text, counting from 0."""
     place = end = 0
     while (at := data.find(wanted, end)) >= 0:
-        start = data.rfind("\n", 0, at) + 1
-        place += data.count("\n", end, start)
-        end = start
-        bar = data.find(" | ", start + STAMP, start + STAMP + LONGEST_STEP)
-        text = bar + len(" | ") if bar >= 0 else start
-        line_end = data.find("\n", start)
-        line_end = line_end if line_end >= 0 else len(data)
-        if data.find(wanted, text, line_end) >= 0:
-            yield place
+        place += data.count("\n", end, at)
+        yield place
+        line_end = data.find("\n", at)
+        if line_end < 0:
+            return
         place, end = place + 1, line_end + 1
 
 

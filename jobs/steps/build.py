@@ -10,6 +10,7 @@ from jobs.deployment.plan import Plan
 from jobs.deployment.work import StepRecord, Work
 from jobs.errors import BuildError, DockerError
 from jobs.rules.container_values import BuildSpec
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.naming import COMMIT_LABEL, image_repository, image_tag, labels
 from jobs.rules.repository_values import Commit
 from jobs.states import StepName
@@ -51,9 +52,9 @@ def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
     engine = work.tools.engine
     last: deque[str] = deque(maxlen=LAST_LINES)
 
-    def log(line: str) -> None:
-        last.append(line)
-        work.say(STEP, line)
+    def log(event: BuildEvent) -> None:
+        last.append(event.shown)
+        work.say(STEP, event)
 
     try:
         return engine.build(spec, tree, log=log, stop=work.stop)

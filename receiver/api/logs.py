@@ -1,7 +1,9 @@
 """/api/deployments/{id}/logs: what the steps of a deployment said."""
 
+from contextlib import closing
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
@@ -10,33 +12,40 @@ from jobs.errors import NotFoundError
 from jobs.reads.deployments import find_deployment
 from jobs.reads.log_outline import Outlines
 from jobs.reads.views import OutlineView
-from jobs.storage.deployment_log import log_path, read_log
+from jobs.storage.deployment_log import log_path, read_log, read_shown
 from receiver.routing import Call
 from receiver.schemas import LogQuery
 
 NEXT_OFFSET = "x-next-offset"
+SENDS_LOG = (200, 206)
 
 
-class FileAsFound(FileResponse):
-    """A file as long as it was when it was looked at, whatever is written to it meanwhile.
+class LogAsFound(FileResponse):
+    """A whole log as plain text, or a range of it, as long as it was when it was looked at.
 
-    A `FileResponse` goes on to the end, which is further away by then than it has declared.
+    A `FileResponse` would send what is on disk, and go on to the end, which is further away by then
+    than it has declared.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send no more than what is declared."""
-        left = 0
+        """Send the text in the place of the file, and no more than what is declared."""
+        file = await run_in_threadpool(Path(self.path).open, "rb")
+        is_log, place, left = False, 0, 0
 
-        async def send_what_was_found(message: Message) -> None:
-            nonlocal left
+        async def send_text(message: Message) -> None:
+            nonlocal is_log, place, left
             if message["type"] == "http.response.start":
-                left = int(Headers(raw=message["headers"])["content-length"])
-            else:
-                message["body"] = message["body"][:left]
-                left -= len(message["body"])
+                if is_log := message["status"] in SENDS_LOG:
+                    headers = Headers(raw=message["headers"])
+                    place, left = _first_byte(headers), int(headers["content-length"])
+            elif is_log:
+                size = min(len(message["body"]), left)
+                message["body"] = await run_in_threadpool(read_shown, file, place, size)
+                place, left = place + size, left - size
             await send(message)
 
-        await super().__call__(scope, receive, send_what_was_found)
+        with closing(file):
+            await super().__call__(_with_one_range(scope), receive, send_text)
 
 
 def show_log(call: Call[LogQuery]) -> Response:
@@ -69,7 +78,7 @@ def _whole(path: Path) -> Response | None:
     # What is written while it is sent is left for the next offset.
     found = path.stat()
     headers = {NEXT_OFFSET: str(found.st_size)}
-    return FileAsFound(path, headers=headers, media_type="text/plain", stat_result=found)
+    return LogAsFound(path, headers=headers, media_type="text/plain", stat_result=found)
 
 
 def _part(path: Path, offset: int) -> Response | None:
@@ -77,3 +86,14 @@ def _part(path: Path, offset: int) -> Response | None:
     if part is None:
         return None
     return PlainTextResponse(part.text, headers={NEXT_OFFSET: str(part.next_offset)})
+
+
+def _first_byte(headers: Headers) -> int:
+    """Give where an answer begins: `Content-Range: bytes 2-7/8`."""
+    return int(headers.get("content-range", "bytes 0-").removeprefix("bytes ").partition("-")[0])
+
+
+def _with_one_range(scope: Scope) -> Scope:
+    """Give a request without the wish for several ranges: it gets the whole log instead."""
+    headers = [(k, v) for k, v in scope["headers"] if k != b"range" or b"," not in v]
+    return {**scope, "headers": headers}

@@ -28,6 +28,7 @@ from jobs.storage.models import User
 from receiver.app import create_app
 from tests.benchmarks.crowd import Crowd, fill
 from tests.benchmarks.tables import median, ms, percentile, say, show
+from tests.build_events import output
 from tests.builders import cookie_name
 
 ROUNDS = 30
@@ -139,7 +140,7 @@ def measure_log(
     path = log_path(runtime.settings.logs_dir, deployment)
     log = DeploymentLog(path, Redactor())
     for number in range(lines):
-        log.write("build", f"#7 | compiled module {number} of many, without a warning")
+        log.write("build", output(7, f"compiled module {number} of many, without a warning"))
     log.close()
     say(f"\nwrote a log of {lines:,} lines, {path.stat().st_size / 1024**2:.0f} MiB")
     page, cookie = f"/deployments/{deployment}", _log_in(runtime)

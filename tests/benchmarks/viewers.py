@@ -25,6 +25,7 @@ from jobs.states import DeploymentState, Role
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from receiver.api.streams import MOST_OF_ONE
 from tests.benchmarks.tables import median, ms, percentile, say, show
+from tests.build_events import output
 from tests.builders import make_app, make_deployment, make_token
 from tests.haproxy import free_ports
 
@@ -123,9 +124,8 @@ async def _watch(
     log = DeploymentLog(path, Redactor())
     spent, begun = _cpu_s(pid), time.monotonic()
     for _ in range(lines):
-        log.write(
-            "build", f"#4 | written at {time.monotonic():.6f}: \x1b[32mfine\x1b[0m, as it was"
-        )
+        text = f"written at {time.monotonic():.6f}: \x1b[32mfine\x1b[0m, as it was"
+        log.write("build", output(4, text))
         seen.lines += 1
         await asyncio.sleep(1 / LINES_A_SECOND)
     await asyncio.wait(watching, timeout=SEEN_WITHIN_S)

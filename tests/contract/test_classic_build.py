@@ -19,6 +19,7 @@ from jobs.errors import BuildError, CancelledError, DockerError, GitError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import labels
 from jobs.rules.stopping import StopSignal
+from tests.build_events import shown_to
 from tests.enginebench import IDENTITY, build, dockerfile, long_sleep, sweep, tag_of, wait_until
 from tests.images import AppFiles, app_files
 from tests.processes import processes_about
@@ -41,7 +42,7 @@ class Bench:
         lines: list[str] = []
         builder = ClassicBuilder(engine_address(self.client.api), self.client.api.api_version)
         tree = MemoryTree(tree) if isinstance(tree, dict) else tree
-        builder.build(spec, tree, log=lines.append, stop=limits.get("stop", StopSignal()))
+        builder.build(spec, tree, log=shown_to(lines.append), stop=limits.get("stop", StopSignal()))
         return "\n".join(lines)
 
     def containers(self, word: str) -> list[str]:

@@ -18,6 +18,7 @@ from jobs.rules.naming import labels
 from jobs.rules.redaction import Redactor
 from jobs.rules.repository_values import TreeEntry
 from jobs.rules.stopping import StopSignal
+from tests.build_events import shown_to
 from tests.enginebench import (
     IDENTITY,
     TAG,
@@ -284,7 +285,9 @@ def test_build_argument_in_a_steps_name_is_told_whole(engine: DockerEngine) -> N
     spec = replace(SPEC, args={"A": SecretStr(secret)})
 
     with pytest.raises(BuildError) as failure:
-        engine.build(spec, MemoryTree({"Dockerfile": text}), log=lines.append, stop=StopSignal())
+        engine.build(
+            spec, MemoryTree({"Dockerfile": text}), log=shown_to(lines.append), stop=StopSignal()
+        )
 
     # Nothing is masked here yet, and half of it could not be.
     assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
@@ -309,7 +312,7 @@ def test_secret_reaches_the_step_that_mounts_it_and_no_layer(
     files = dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]')
     spec = replace(SPEC, secrets={"token": SecretStr("s3cr3t-value")})
     lines: list[str] = []
-    engine.build(spec, MemoryTree(files), log=lines.append, stop=StopSignal())
+    engine.build(spec, MemoryTree(files), log=shown_to(lines.append), stop=StopSignal())
 
     assert any(line.endswith("| s3cr3t-value") for line in lines)
     assert "s3cr3t-value" not in str(client.images.get(TAG).history())

@@ -20,6 +20,7 @@ from jobs.errors import BuildError, CancelledError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import labels
 from jobs.rules.stopping import StopSignal
+from tests.build_events import shown_to
 from tests.enginebench import IDENTITY, dockerfile, long_sleep, tag_of, wait_until
 from tests.images import app_files
 from tests.processes import processes_about
@@ -52,7 +53,7 @@ class ControlBench:
         api = self.client.api
         kit = BuildKit(engine_address(api), api.api_version, secrets or {}, in_cgroup=True)
         spec = replace(SPEC, **changes)
-        return kit.build(spec, tree, log=self.lines.append, stop=stop or StopSignal())
+        return kit.build(spec, tree, log=shown_to(self.lines.append), stop=stop or StopSignal())
 
 
 @pytest.fixture

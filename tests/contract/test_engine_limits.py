@@ -25,6 +25,7 @@ from jobs.rules.container_values import BuildSpec, ContainerSpec, Limits
 from jobs.rules.naming import container_name, labels
 from jobs.rules.stopping import StopSignal
 from jobs.storage.database import Database
+from tests.build_events import shown_to
 from tests.dockerd import private_engine
 from tests.enginebench import IDENTITY, dockerfile, ignore, tag_of, wait_until
 from tests.images import AppFiles
@@ -73,7 +74,7 @@ def build(engine: DockerEngine, files: AppFiles, *, log: Callable[[str], None] =
         cgroup=f"{PARENT}/buildkit",
         is_shared_cgroup=True,
     )
-    return engine.build(spec, MemoryTree(files), log=log, stop=StopSignal())
+    return engine.build(spec, MemoryTree(files), log=shown_to(log), stop=StopSignal())
 
 
 def test_an_ordinary_build_goes_through(limited: DockerEngine) -> None:

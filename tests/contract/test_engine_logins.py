@@ -15,6 +15,7 @@ from jobs.errors import BuildError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import labels
 from jobs.rules.stopping import StopSignal
+from tests.build_events import shown_to
 from tests.enginebench import IDENTITY, build, tag_of
 from tests.images import AppFiles, app_files
 from tests.registry import CONTENT, FILE, PASSWORD, USER, Registry, running_registry
@@ -111,7 +112,9 @@ def test_older_builder_uses_the_login_too(
     spec = BuildSpec(tag, "Dockerfile", labels(IDENTITY, "web"), deadline_s=60)
     lines: list[str] = []
 
-    given = builder.build(spec, MemoryTree(files(registry)), log=lines.append, stop=StopSignal())
+    given = builder.build(
+        spec, MemoryTree(files(registry)), log=shown_to(lines.append), stop=StopSignal()
+    )
 
     assert given is None
     assert client.images.get(tag).labels["keystone.identity"] == IDENTITY

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
+from jobs.rules.log_events import BuildEvent, LogEvent, encode
 from jobs.states import (
     ContainerState,
     DeliveryOutcome,
@@ -22,6 +23,7 @@ from jobs.states import (
 )
 from jobs.storage.deployment_log import log_path
 from jobs.storage.models import App, Deployment, RefusedDelivery, Release, now
+from tests.build_events import cached, done, failed, named, output, remark
 from tests.builders import change_settings
 from tests.dashboard import rows
 
@@ -283,36 +285,45 @@ def write_log(logs_dir: Path, deployment: Deployment, *, filler: int = 60) -> No
     if deployment.kind is Kind.ROLLBACK:
         _write(logs_dir, deployment, at, LAST_STEPS)
         return
-    lines = [
+    lines: list[tuple[str, str | BuildEvent]] = [
         ("checkout", f"commit {deployment.commit_sha}"),
         ("checkout", "124 files, 2.1 MB, in 1.2 s"),
-        ("build", "#1 [internal] load build definition from Dockerfile"),
-        ("build", "#1 DONE 0.0s"),
-        ("build", "#2 [1/4] FROM node:22-alpine"),
-        ("build", "#2 CACHED"),
-        ("build", "#3 [2/4] COPY package.json package-lock.json ./"),
-        ("build", "#3 DONE 0.1s"),
-        ("build", "#4 [3/4] RUN npm ci"),
-        *[("build", f"#4 | fetched \x1b[36m@acme/part-{n}\x1b[0m 1.{n}.0") for n in range(filler)],
-        ("build", "#4 | \x1b[33mwarning\x1b[0m left-pad@1.3.0: use String.prototype.padStart()"),
-        ("build", "#4 | \x1b[32m✓\x1b[0m 412 packages in 9.8 s"),
+        ("build", named(1, "[internal] load build definition from Dockerfile")),
+        ("build", done(1, 0.0)),
+        ("build", named(2, "[1/4] FROM node:22-alpine")),
+        ("build", cached(2)),
+        ("build", named(3, "[2/4] COPY package.json package-lock.json ./")),
+        ("build", done(3, 0.1)),
+        ("build", named(4, "[3/4] RUN npm ci")),
+        *[
+            ("build", output(4, f"fetched \x1b[36m@acme/part-{n}\x1b[0m 1.{n}.0"))
+            for n in range(filler)
+        ],
+        (
+            "build",
+            output(4, "\x1b[33mwarning\x1b[0m left-pad@1.3.0: use String.prototype.padStart()"),
+        ),
+        ("build", output(4, "\x1b[32m✓\x1b[0m 412 packages in 9.8 s")),
     ]
     if deployment.reason:
-        lines += [("build", "#4 ERROR: exit code: 1"), ("failure", BUILD_FAILED)]
+        lines += [("build", failed(4, "exit code: 1")), ("failure", BUILD_FAILED)]
     elif deployment.state.is_over:
-        lines += [("build", "#4 DONE 9.8s"), ("release", "release v18"), *LAST_STEPS]
+        lines += [("build", done(4, 9.8)), ("release", "release v18"), *LAST_STEPS]
     _write(logs_dir, deployment, at, lines)
 
 
 def _write(
-    logs_dir: Path, deployment: Deployment, at: datetime, lines: Sequence[tuple[str, str]]
+    logs_dir: Path,
+    deployment: Deployment,
+    at: datetime,
+    lines: Sequence[tuple[str, str | BuildEvent]],
 ) -> None:
-    stamped = [
-        f"{_stamp(at + timedelta(seconds=n * 0.31))} {step} | {text}\n"
-        for n, (step, text) in enumerate(lines)
-    ]
-    log_path(logs_dir, deployment.id or 0).write_text("".join(stamped))
+    path = log_path(logs_dir, deployment.id or 0)
+    path.write_text("".join(_line(at, n, *line) for n, line in enumerate(lines)))
 
 
-def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _line(at: datetime, number: int, step: str, said: str | BuildEvent) -> str:
+    told = remark(said) if isinstance(said, str) else said
+    moment = (at + timedelta(seconds=number * 0.31)).astimezone(UTC)
+    event = LogEvent(moment, step, told.kind, told.text, told.vertex, told.seconds)
+    return f"{encode(event)}\n"

@@ -13,10 +13,13 @@ from starlette.responses import Response, StreamingResponse
 
 from dashboard.build_steps import draw_build
 from jobs.reads.views import BuildStepView
+from jobs.rules.log_events import BuildEvent
+from jobs.rules.redaction import Redactor
 from jobs.settings import Settings
 from jobs.states import BuildStepState, DeploymentState
 from jobs.storage.database import Database
-from jobs.storage.deployment_log import log_path
+from jobs.storage.deployment_log import DeploymentLog, log_path
+from tests.build_events import done, named
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
 from tests.dashboard.site import LOOK_S, Door
@@ -31,10 +34,12 @@ LINE = '<div id="L{0}"><a href="#L{0}">{0}</a><span>chatter {0}</span></div>'
 STANDS = "[document.querySelector('.build ol').scrollTop, document.activeElement.hash]"
 
 
-def write_log(settings: Settings, deployment: int, texts: Iterable[str]) -> None:
+def write_log(settings: Settings, deployment: int, said: Iterable[str | BuildEvent]) -> None:
     """Add lines to a deployment's log, as its build step would."""
-    with log_path(settings.logs_dir, deployment).open("a") as log:
-        log.writelines(f"2026-11-23T15:45:58.123Z build | {text}\n" for text in texts)
+    log = DeploymentLog(log_path(settings.logs_dir, deployment), Redactor())
+    for each in said:
+        log.write("build", each)
+    log.close()
 
 
 # --- The log is whole at the end -------------------------------------------------------------
@@ -173,7 +178,7 @@ def test_a_build_that_is_marked_stays_until_it_is_let_go(
     steps = tab.locator(".build li")
     expect(steps).to_have_count(3)
     steps.first.evaluate(SELECT)
-    write_log(settings, scene.running, ["#4 DONE 9.8s", "#5 [4/4] RUN npm run build"])
+    write_log(settings, scene.running, [done(4, 9.8), named(5, "[4/4] RUN npm run build")])
     told.events.append(build(4))
     tab.wait_for_timeout(1500)
     assert steps.count() == 3

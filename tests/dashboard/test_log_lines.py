@@ -8,14 +8,15 @@ from dashboard.log_lines import (
     Transcript,
     draw,
     excerpt,
-    parse_line,
     read_lines,
     read_transcript,
     step_word,
 )
 from jobs.reads.log_outline import Outline
+from jobs.rules.log_events import parse
 from jobs.rules.redaction import Redactor
 from jobs.storage.deployment_log import DeploymentLog
+from tests.build_events import cached, done, failed, named, output
 
 
 def written(path: Path, *steps: tuple[str, str]) -> Outline:
@@ -40,7 +41,7 @@ def blocks(read: Transcript) -> list[tuple[str, int, int, int]]:
 def test_lines_are_read_the_way_they_are_written(tmp_path: Path) -> None:
     log = written(tmp_path / "1.log", ("checkout", "commit abc"), ("build", "a | b\n<i>"))
     lines = read_lines(log, 1, 10)
-    assert [(line.number, line.step, line.text) for line in lines] == [
+    assert [(line.number, line.event.step, line.event.text) for line in lines] == [
         (1, "checkout", "commit abc"),
         (2, "build", "a | b"),
         (3, "build", "<i>"),
@@ -103,15 +104,27 @@ def test_a_log_that_is_missing_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_not_stamped_is_all_text() -> None:
-    line = parse_line(1, "2026-99-23T15:45:58.123Z build | text")
-    assert (line.stamp, line.step) == ("", "")
-    assert parse_line(1, "no stamp | at all").text == "no stamp | at all"
+    event = parse(b"2026-99-23T15:45:58.123Z build | text")
+    assert (event.at, event.step) == (None, "")
+    assert parse(b"no stamp | at all").text == "no stamp | at all"
     assert step_word("") == ""
 
 
-def test_the_builders_lines_are_marked_and_a_steps_own_are_not() -> None:
-    stamp = "2026-11-23T15:45:58.123Z"
-    texts = ("#4 [2/3] RUN make", "#4 CACHED", "#4 DONE 0.1s", "#4 ERROR: exit 1", "#4 | DONE 1s")
-    marks = [parse_line(1, f"{stamp} build | {text}").mark for text in texts]
-    assert marks == ["named", "cached", "done", "error", ""]
-    assert parse_line(1, f"{stamp} start | #4 CACHED").mark == ""
+def test_the_builders_lines_are_marked_and_a_steps_own_are_not(tmp_path: Path) -> None:
+    log = DeploymentLog(tmp_path / "1.log", Redactor())
+    texts = ("#4 [2/3] RUN make", "#4 CACHED", "#4 DONE 0.1s", "#4 ERROR: exit 1")
+    told = (named(4, "[2/3] RUN make"), cached(4), done(4, 0.1), failed(4, "exit 1"))
+    for said in (*told, output(4, "DONE 1s"), *texts):
+        log.write("build", said)
+    log.close()
+    outline = Outline(tmp_path / "1.log")
+    outline.update()
+    html = [str(draw([line])) for line in read_lines(outline, 1, 10)]
+    marks = ["named", "cached", "done", "error"]
+    assert [f' class="{mark}"' in line for mark, line in zip(marks, html, strict=False)] == [
+        True
+    ] * 4
+    assert [line.partition("<span>")[2].partition("</span>")[0] for line in html[:4]] == [*texts]
+    # An output, and the texts of a log that an earlier version has written.
+    assert not any("class=" in line for line in html[4:])
+    assert "<span>#4 | DONE 1s</span>" in html[4]

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from jobs.adapters.ports import LogLine, Tree
+from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, DockerError, StartError
 from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import (
@@ -16,9 +16,11 @@ from jobs.rules.container_values import (
     OutputLine,
     Usage,
 )
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.naming import IDENTITY_LABEL, owns_container, owns_network, tagged_app
 from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState, Restart
+from tests.build_events import named
 from tests.fakes.scripted import Scripted
 
 MOST_LINES = 5000
@@ -65,7 +67,10 @@ class FakeEngine(Scripted):
         self.identity = identity
         self.down = False
         self.behaviour = Behaviour()
-        self.build_output: tuple[str, ...] = ("#1 COPY web /web", "#2 exporting")
+        self.build_output: tuple[BuildEvent, ...] = (
+            named(1, "COPY web /web"),
+            named(2, "exporting"),
+        )
         self.build_error: BuildError | None = None
         self.build_takes_s = 0.0
         self.all_containers: dict[str, FakeContainer] = {}
@@ -88,15 +93,15 @@ class FakeEngine(Scripted):
         image = self._find_image(tag)
         return image.id if image else None
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Make an image whose id is the content's."""
         self._called("build", spec.tag)
         stop.wait(self.build_takes_s)
         contents = {entry.path: b"".join(tree.read(entry)) for entry in tree.entries()}
         if spec.dockerfile not in contents:
             raise BuildError(f"the commit has no {spec.dockerfile}")
-        for line in self.build_output:
-            log(line)
+        for event in self.build_output:
+            log(event)
         if self.build_error is not None:
             raise self.build_error
         labels = {**spec.labels, IDENTITY_LABEL: self.identity}

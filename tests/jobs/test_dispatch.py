@@ -13,6 +13,7 @@ from jobs.rules.redaction import Redactor
 from jobs.states import DeploymentState
 from jobs.storage.models import App
 from jobs.storage.vault import Vault
+from tests.build_events import output
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench, KilledError, kill, wait_for
 
@@ -50,7 +51,7 @@ def test_while_somebody_is_at_it_a_second_worker_leaves_it_alone(bench: Bench, a
 
 def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:
     bench.repository().token = "ghp_secretsecretsecret"
-    bench.world.engine.build_output = ("using ghp_secretsecretsecret",)
+    bench.world.engine.build_output = (output(1, "using ghp_secretsecretsecret"),)
     done = bench.deploy(app)
     assert "using [REDACTED]" in bench.log(done.id or 0)
     assert "ghp_secret" not in bench.log(done.id or 0)

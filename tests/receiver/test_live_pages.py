@@ -14,6 +14,7 @@ from jobs.storage.deployment_log import log_path
 from jobs.storage.models import CommitStatus, Deployment, LoginSession, Step, now
 from receiver.app import create_app
 from tests.browser import chromium, complaints_of
+from tests.build_events import done, named, output
 from tests.builders import (
     WebRuntime,
     cookie_name,
@@ -145,13 +146,17 @@ def line(tab: Page, number: int) -> Locator:
 def test_lines_states_and_builds_steps_appear_as_they_come_and_nothing_moves(
     tab: Page, site: Site, runtime: WebRuntime, deployment: int
 ) -> None:
-    write_log(runtime, deployment, ["#1 [1/2] RUN make", "#1 | one"])
+    write_log(runtime, deployment, [named(1, "[1/2] RUN make"), output(1, "one")])
     heard = complaints_of(tab)
     tab.goto(f"/deployments/{deployment}")
     expect(tab.locator(".link-state")).to_have_text("Live")
     tab.evaluate(WATCH_SHIFTS)
     tab.evaluate("window.untouched = true")
-    write_log(runtime, deployment, ["#1 | \x1b[32mtwo\x1b[0m", "#1 DONE 0.4s", "#2 [2/2] COPY . ."])
+    write_log(
+        runtime,
+        deployment,
+        [output(1, "\x1b[32mtwo\x1b[0m"), done(1, 0.4), named(2, "[2/2] COPY . .")],
+    )
     expect(line(tab, 5)).to_contain_text("[2/2] COPY . .")
     expect(line(tab, 3).locator(".c2")).to_have_text("two")
     expect(tab.locator(".build li")).to_contain_text(["[1/2] RUN make", "[2/2] COPY . ."])

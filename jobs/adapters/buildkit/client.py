@@ -28,7 +28,7 @@ from jobs.adapters.buildkit.transport import (
     json_lines,
 )
 from jobs.adapters.buildkit.wire import WireError
-from jobs.adapters.ports import LogLine, Tree
+from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, DockerError, KeystoneError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.stopping import StopSignal
@@ -65,7 +65,7 @@ class BuildKit:
     find_login: FindLogin = _no_login
     in_cgroup: bool = False
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image of the tree, and give its id; `log` is called in this thread.
 
         Raises:
@@ -78,7 +78,7 @@ class BuildKit:
         build = self._build(spec, context, log)
         return run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
-    async def _build(self, spec: BuildSpec, context: Context, log: LogLine) -> str:
+    async def _build(self, spec: BuildSpec, context: Context, log: BuildLog) -> str:
         services = Services(context, secrets=self.secrets, find_login=self.find_login)
         session_id = uuid.uuid4().hex
         async with connected(self.address) as connection:
@@ -116,7 +116,7 @@ class BuildKit:
         if status != SWITCHING_PROTOCOLS:
             raise DockerError(f"the Docker Engine refused a build session ({status})")
 
-    async def _request_image(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
+    async def _request_image(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
         if self.in_cgroup and spec.cgroup:
             return await self._solve(spec, session_id, log)
         query = {
@@ -137,7 +137,7 @@ class BuildKit:
                 outcome.take(message)
         return outcome.image_id()
 
-    async def _solve(self, spec: BuildSpec, session_id: str, log: LogLine) -> str:
+    async def _solve(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
         """Ask the control service, which puts the build's commands into a control group."""
         ref = uuid.uuid4().hex
         outcome = _Outcome(Progress(log))

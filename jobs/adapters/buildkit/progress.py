@@ -1,14 +1,10 @@
-"""The progress of a build as people read it. Pure.
+"""The progress of a build as events of its vertices, each with a number. Pure."""
 
-#3 [2/3] COPY app /app
-#3 CACHED
-#4 [3/3] RUN make
-#4 | gcc -o app app.c
-#4 DONE 0.1s
-"""
+from collections.abc import Iterable
 
 from jobs.adapters.buildkit.trace import Output, Vertex
-from jobs.adapters.ports import LogLine
+from jobs.adapters.ports import BuildLog
+from jobs.rules.log_events import MOST_SECONDS, BuildEvent, EventKind
 from jobs.rules.reasons import quoted
 
 # Of one line. A log shows far less of it, so that no secret is shown that is cut here.
@@ -44,16 +40,16 @@ class Progress:
         failed: the step that the build failed at, once there is one.
     """
 
-    def __init__(self, log: LogLine) -> None:
+    def __init__(self, log: BuildLog) -> None:
         self.failed: Vertex | None = None
         self._log = log
         self._steps: dict[str, _Step] = {}
 
     def feed(self, event: Vertex | Output) -> None:
-        """Write the lines that follow from one event."""
+        """Tell the log what follows from one message of the builder."""
         step = self._steps.setdefault(event.digest, _Step(len(self._steps) + 1))
         if isinstance(event, Output):
-            self._say(step, *(f"| {line}" for line in step.output.feed(event.data)))
+            self._tell_output(step, step.output.feed(event.data))
             return
         self._begin(step, event)
         if event.completed_s is not None and not step.is_over:
@@ -61,28 +57,29 @@ class Progress:
             self._finish(step, event)
 
     def end(self) -> None:
-        """Write what steps without an end have left unfinished."""
+        """Tell the log what steps without an end have left unfinished."""
         for step in self._steps.values():
-            self._say(step, *(f"| {line}" for line in step.output.end()))
+            self._tell_output(step, step.output.end())
 
     def _begin(self, step: "_Step", vertex: Vertex) -> None:
         if vertex.started_s is not None and not step.is_named:
             step.is_named = True
-            self._say(step, quoted(vertex.name))
+            self._log(BuildEvent(EventKind.NAME, quoted(vertex.name), step.number))
 
     def _finish(self, step: "_Step", vertex: Vertex) -> None:
-        self._say(step, *(f"| {line}" for line in step.output.end()))
+        self._tell_output(step, step.output.end())
         if vertex.error:
-            self._say(step, f"ERROR: {quoted(vertex.error)}")
+            self._log(BuildEvent(EventKind.ERROR, quoted(vertex.error), step.number))
             self.failed = self.failed or vertex
         elif vertex.cached:
-            self._say(step, "CACHED")
+            self._log(BuildEvent(EventKind.CACHED, vertex=step.number))
         else:
-            self._say(step, f"DONE {_duration_s(vertex):.1f}s")
+            seconds = _duration_s(vertex)
+            self._log(BuildEvent(EventKind.DONE, vertex=step.number, seconds=seconds))
 
-    def _say(self, step: "_Step", *lines: str) -> None:
+    def _tell_output(self, step: "_Step", lines: Iterable[str]) -> None:
         for line in lines:
-            self._log(f"#{step.number} {line}")
+            self._log(BuildEvent(EventKind.OUTPUT, line, step.number))
 
 
 class _Step:
@@ -96,7 +93,8 @@ class _Step:
 def _duration_s(vertex: Vertex) -> float:
     if vertex.started_s is None or vertex.completed_s is None:
         return 0.0
-    return vertex.completed_s - vertex.started_s
+    # The engine's clock may have been set back or forward meanwhile.
+    return min(max(vertex.completed_s - vertex.started_s, 0.0), MOST_SECONDS - 1.0)
 
 
 def _last_drawn(line: bytes) -> bytes:

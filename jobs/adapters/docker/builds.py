@@ -5,9 +5,9 @@ and no reason of a failure carries one.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -19,9 +19,10 @@ from jobs.adapters.cgroups import ControlGroup
 from jobs.adapters.docker.classic_build import ClassicBuilder
 from jobs.adapters.docker.logins import LARGEST_CONFIG, Login, Logins, parse_logins
 from jobs.adapters.docker.ping import OLDEST_WITH_BUILD_GROUPS
-from jobs.adapters.ports import LogLine, Tree
+from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, ConfigurationError, DockerError
 from jobs.rules.container_values import BuildSpec
+from jobs.rules.log_events import BuildEvent, EventKind
 from jobs.rules.naming import seal_of
 from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
@@ -43,28 +44,32 @@ class Builder:
     api_version: str
     config: Path | None = None
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str | None:
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str | None:
         """Build an image and give its id; None when the engine tells nothing but the tag.
 
         Raises:
             BuildError: the build failed or took longer than its deadline.
             DockerError: the engine failed.
         """
-        logins = read_logins(self.config, log)
+
+        def remark(text: str) -> None:
+            log(BuildEvent(EventKind.TEXT, text))
+
+        logins = read_logins(self.config, remark)
         passwords = [password for _, password in logins.by_key().values()]
         # The builder names the image that it makes: only its own app may know the whole tag.
         redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
 
         last: deque[str] = deque(maxlen=LAST_LINES)
 
-        def say(line: str) -> None:
-            last.append(line)
-            log(redact(line))
+        def tell(event: BuildEvent) -> None:
+            last.append(event.shown)
+            log(replace(event, text=redact(event.text)))
 
         def find_login(host: str) -> Login | None:
             found = logins.find(host)
             if found.problem:
-                say(f"the login for {host} {found.problem}")
+                tell(BuildEvent(EventKind.TEXT, f"the login for {host} {found.problem}"))
             return found.login
 
         with _redacted(redact):
@@ -77,9 +82,9 @@ class Builder:
                         find_login,
                         in_cgroup=self._is_from(OLDEST_WITH_BUILD_GROUPS),
                     )
-                    return kit.build(spec, tree, log=say, stop=stop)
+                    return kit.build(spec, tree, log=tell, stop=stop)
             older = ClassicBuilder(self.address, self.api_version, logins.by_key())
-            older.build(spec, tree, log=say, stop=stop)
+            older.build(spec, tree, log=tell, stop=stop)
         return None
 
     @contextmanager
@@ -104,7 +109,7 @@ class Builder:
         return tuple(map(int, self.api_version.split("."))) >= version
 
 
-def read_logins(config: Path | None, log: LogLine) -> Logins:
+def read_logins(config: Path | None, log: Callable[[str], None]) -> Logins:
     """Read the logins; there are none, and the log says why, when the file cannot be used."""
     try:
         if config is None or not config.exists():

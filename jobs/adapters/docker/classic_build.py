@@ -24,9 +24,10 @@ from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.adapters.buildkit.transport import Address, connected, json_lines, read_refusal
 from jobs.adapters.docker.logins import Login
-from jobs.adapters.ports import LogLine, Tree
+from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, KeystoneError
 from jobs.rules.container_values import BuildSpec, Limits
+from jobs.rules.log_events import BuildEvent, EventKind
 from jobs.rules.stopping import StopSignal
 from jobs.rules.text import plain
 
@@ -58,14 +59,14 @@ class ClassicBuilder:
     api_version: str
     logins: Mapping[str, Login] = field(default_factory=dict)
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> None:
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> None:
         """Build an image of the tree, which then has the spec's tag.
 
         Raises:
             BuildError: the build failed, took longer than its deadline, or needs build secrets.
             DockerError: the engine failed.
         """
-        log(LACKS)
+        log(BuildEvent(EventKind.TEXT, LACKS))
         if spec.secrets:
             raise BuildError(NO_SECRETS)
         context = Context(tree)
@@ -73,7 +74,7 @@ class ClassicBuilder:
         build = self._build(spec, context, log)
         run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
-    async def _build(self, spec: BuildSpec, context: Context, log: LogLine) -> None:
+    async def _build(self, spec: BuildSpec, context: Context, log: BuildLog) -> None:
         headers: dict[str, str | list[str]] = {
             "Content-Type": "application/x-tar",
             "Transfer-Encoding": "chunked",
@@ -166,9 +167,13 @@ def _described(node: Node) -> tarfile.TarInfo:
 
 
 class _Output:
-    """Tells a log what the engine says of a build, and remembers which step it is at."""
+    """Tells a log what the engine says of a build, and remembers which step it is at.
 
-    def __init__(self, log: LogLine) -> None:
+    Every line is a plain text: the engine puts its own lines and those of the steps into one
+    stream, where a step can imitate the engine.
+    """
+
+    def __init__(self, log: BuildLog) -> None:
         self._log = log
         self._lines = Lines()
         self._step = ""
@@ -179,19 +184,22 @@ class _Output:
                 self.end()
                 raise self._failure(reason, message.get("errorDetail"))
             case {"stream": str(text)}:
-                self._say(self._lines.feed(text.encode(errors="replace")))
+                self._read(self._lines.feed(text.encode(errors="replace")))
             case {"status": str(status)} if not message.get("progressDetail"):
-                self._log(f"{message.get('id', '')} {status}".strip())
+                self._say(f"{message.get('id', '')} {status}".strip())
 
     def end(self) -> None:
-        self._say(self._lines.end())
+        self._read(self._lines.end())
 
-    def _say(self, lines: Iterable[str]) -> None:
+    def _read(self, lines: Iterable[str]) -> None:
         for line in lines:
             if found := _STEP.match(line):
                 self._step = found[1].strip()
-            # So would a line of the newer builder begin, and this one only repeats what steps say.
-            self._log(f"| {line}" if plain(line).startswith("#") else line)
+            # The plain text of a log shows BuildKit's events behind a `#`.
+            self._say(f"| {line}" if plain(line).startswith("#") else line)
+
+    def _say(self, text: str) -> None:
+        self._log(BuildEvent(EventKind.TEXT, text))
 
     def _failure(self, reason: str, detail: object) -> KeystoneError:
         if not self._step:

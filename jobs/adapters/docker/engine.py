@@ -36,7 +36,7 @@ from jobs.adapters.docker.failures import (
 )
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.networks import Networks
-from jobs.adapters.ports import LogLine, Tree
+from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import DockerError
 from jobs.rules.container_values import (
     BuildSpec,
@@ -127,7 +127,7 @@ class DockerEngine:
             image = self._find_image(tag)
             return None if image is None else image.id
 
-    def build(self, spec: BuildSpec, tree: Tree, *, log: LogLine, stop: StopSignal) -> str:
+    def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image that carries our label; its output goes to `log`, in this thread."""
         api = self._client.api
         builder = Builder(engine_address(api), api.api_version, self._config)

@@ -7,6 +7,7 @@ from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.progress import MOST_HELD_BYTES, Lines, Progress
 from jobs.adapters.buildkit.trace import Output, Vertex, decode_trace
 from jobs.rules.reasons import LONGEST_QUOTED
+from tests.build_events import shown_to
 
 
 def timestamp(seconds: int, nanoseconds: int = 0) -> bytes:
@@ -15,7 +16,7 @@ def timestamp(seconds: int, nanoseconds: int = 0) -> bytes:
 
 def told(*events: Vertex | Output) -> list[str]:
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = Progress(shown_to(lines.append))
     for event in events:
         progress.feed(event)
     progress.end()
@@ -59,7 +60,7 @@ def test_output_belongs_to_its_step() -> None:
 
 def test_failed_step_is_told_and_remembered() -> None:
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = Progress(shown_to(lines.append))
     failed = Vertex("a", "RUN\n  x", started_s=1.0, completed_s=2.0, error="exit code: 2\nmore")
     progress.feed(failed)
 

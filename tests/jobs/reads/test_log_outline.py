@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from jobs.adapters.buildkit.progress import Progress
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.reads.log_outline import Outline, Outlines
+from jobs.rules.log_events import BuildEvent
 from jobs.rules.redaction import Redactor
 from jobs.rules.text import STYLE
 from jobs.states import BuildStepState
 from jobs.storage.deployment_log import DeploymentLog
+from tests.build_events import named
 
 STAMP = "2026-11-23T15:45:58.123Z"
 
 
-def write(path: Path, *lines: tuple[str, str]) -> None:
+def write(path: Path, *lines: tuple[str, str | BuildEvent]) -> None:
     log = DeploymentLog(path, Redactor())
     for step, text in lines:
         log.write(step, text)
@@ -79,7 +81,7 @@ def test_any_line_of_a_long_log_is_found(path: Path) -> None:
 
 def test_build_steps_are_read_from_what_the_builder_writes(path: Path) -> None:
     log = DeploymentLog(path, Redactor())
-    progress = Progress(lambda line: log.write("build", line))
+    progress = Progress(lambda event: log.write("build", event))
     progress.feed(Vertex("a", "[1/3] FROM x", cached=True, started_s=1.0, completed_s=1.0))
     progress.feed(Vertex("b", "[2/3] RUN make", started_s=1.0))
     # What a command says cannot pass for the builder's own words.
@@ -98,7 +100,12 @@ def test_build_steps_are_read_from_what_the_builder_writes(path: Path) -> None:
 
 
 def test_a_build_that_was_begun_again_is_told_alone(path: Path) -> None:
-    write(path, ("build", "#1 [1/2] RUN a"), ("checkout", "again"), ("build", "#1 [1/2] RUN b"))
+    write(
+        path,
+        ("build", named(1, "[1/2] RUN a")),
+        ("checkout", "again"),
+        ("build", named(1, "[1/2] RUN b")),
+    )
     assert [(b.name, b.line) for b in outline_of(path).view().build] == [("[1/2] RUN b", 3)]
 
 

@@ -11,6 +11,7 @@ from jobs.reads.variables import open_variables, variables
 from jobs.records.variables import set_variables, unset_variable
 from jobs.rules.variables import MOST_VARIABLES, Variable
 from jobs.storage.models import App, AuditEvent
+from tests.build_events import output
 from tests.jobs.bench import TESTER, Bench
 
 
@@ -77,6 +78,6 @@ def test_there_can_be_only_so_many(bench: Bench, app: App) -> None:
 
 def test_a_secret_is_in_no_log(bench: Bench, app: App) -> None:
     put(bench, app, {"A": "hunter2hunter2"})
-    bench.world.engine.build_output = ("A is hunter2hunter2",)
+    bench.world.engine.build_output = (output(1, "A is hunter2hunter2"),)
     done = bench.deploy(app)
     assert "A is [REDACTED]" in bench.log(done.id or 0)

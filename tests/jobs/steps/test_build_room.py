@@ -7,6 +7,7 @@ from jobs.errors import BuildError, DockerError
 from jobs.states import DeploymentState, GitHubState
 from jobs.steps.build import AS_GOOD_AS_FULL, LAST_LINES, MIB, ensure_room
 from jobs.storage.models import App
+from tests.build_events import named, output
 from tests.jobs.bench import Bench
 
 FAILURE = BuildError('the build failed at "RUN make": exit code 1')
@@ -46,7 +47,7 @@ def test_with_room_enough_it_is_the_apps_own_failure(free: int | None, floor: in
 
 def test_the_deployment_ends_as_an_error_of_the_platform(bench: Bench, app: App) -> None:
     engine = bench.world.engine
-    engine.build_output = ("#2 RUN make", "#2 | cc: No space left on device")
+    engine.build_output = (named(2, "RUN make"), output(2, "cc: No space left on device"))
     engine.build_error = FAILURE
     done = bench.run(bench.push(app))
     assert done.state is DeploymentState.ERROR
@@ -56,7 +57,10 @@ def test_the_deployment_ends_as_an_error_of_the_platform(bench: Bench, app: App)
 
 def test_what_was_said_long_before_the_failure_does_not_count(bench: Bench, app: App) -> None:
     engine = bench.world.engine
-    engine.build_output = ("#2 | df: no space left on device", *["#3 | testing"] * LAST_LINES)
+    engine.build_output = (
+        output(2, "df: no space left on device"),
+        *[output(3, "testing")] * LAST_LINES,
+    )
     engine.build_error = FAILURE
     done = bench.run(bench.push(app))
     assert (done.state, done.reason) == (DeploymentState.FAILURE, str(FAILURE))

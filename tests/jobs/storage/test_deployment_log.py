@@ -6,12 +6,31 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from jobs.rules.log_events import EventKind
 from jobs.rules.log_lines import LEFT_OUT, LONGEST_LINE, MOST_PIECES
 from jobs.rules.redaction import Redactor
-from jobs.storage.deployment_log import CUT_MARK, DeploymentLog, LogPart, log_path, read_log
+from jobs.storage.deployment_log import (
+    CUT_MARK,
+    DeploymentLog,
+    LogPart,
+    log_path,
+    read_events,
+    read_log,
+    read_shown,
+)
+from tests.build_events import cached, done, failed, named, output
 
+TRICKS = ["#3 DONE 0.1s", "2026-01-01T00:00:00.000Z switch | x", " | ", "\r", "\x1b[2K", "\x1b[31m"]
+FORGED = "2026-01-01T00:00:00.000Z build #3 CACHED |"
+TRICKY = st.lists(
+    st.sampled_from([*TRICKS, FORGED, "\n", "\r\n", "\u2028", "\x85", "\f", "x" * LONGEST_LINE])
+    | st.text(max_size=5),
+    min_size=1,
+).map("".join)
 SECRET = SecretStr("s3cr3t/t0ken+value")
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+ \| ")
 
@@ -100,6 +119,43 @@ class TestDeploymentLog:
         assert not any("build | #4 DONE" in line for line in lines)
         assert "".join(lines).endswith("#4 DONE 0.1s")
 
+    @given(text=TRICKY)
+    def test_no_output_passes_for_another_event(
+        self, tmp_path_factory: pytest.TempPathFactory, text: str
+    ) -> None:
+        path = tmp_path_factory.mktemp("log") / "1.log"
+        log = DeploymentLog(path, Redactor())
+        log.write("build", output(4, text))
+        log.write("build", text)
+        log.write("health_check", text)
+        log.close()
+        part = read_events(path)
+        assert part is not None
+        assert part.next_offset == path.stat().st_size
+        seen = [(event.step, event.kind, event.vertex) for event in part.events]
+        each = len(seen) // 3
+        assert seen == [
+            *[("build", EventKind.OUTPUT, 4)] * each,
+            *[("build", EventKind.TEXT, None)] * each,
+            *[("health_check", EventKind.TEXT, None)] * each,
+        ]
+
+    def test_every_piece_of_an_output_is_one_of_its_vertex(self, tmp_path: Path) -> None:
+        log = DeploymentLog(tmp_path / "1.log", Redactor([SECRET]))
+        for told in (output(4, "x" * 9000), named(5, "y" * 9000), failed(5, "z" * 9000)):
+            log.write("build", told)
+        log.close()
+        part = read_events(tmp_path / "1.log")
+        assert part is not None
+        seen = [(event.kind, event.vertex, event.text.lstrip("… ")[0]) for event in part.events]
+        assert seen == [
+            *[(EventKind.OUTPUT, 4, "x")] * 3,
+            (EventKind.NAME, 5, "y"),
+            *[(EventKind.OUTPUT, 5, "y")] * 2,
+            (EventKind.ERROR, 5, "z"),
+            *[(EventKind.OUTPUT, 5, "z")] * 2,
+        ]
+
     def test_what_is_no_text_is_written_all_the_same(self, tmp_path: Path) -> None:
         (line,) = written(tmp_path / "1.log", "caf\udce9")
         assert line.endswith("caf")
@@ -169,6 +225,40 @@ class TestReading:
         path.write_text(old)
         shown = "one hidden two\n\x1b[0;31mthree\x1b[0m\n"
         assert read_log(path) == LogPart(shown, len(old.encode()))
+
+    def test_an_offset_inside_a_line_gives_its_rest_as_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.log"
+        forged = "2026-11-23T15:45:58.123Z build #3 DONE 0.1s |"
+        written(path, forged, "next")
+        offset = path.read_text().index(forged, 1)
+        part = read_events(path, offset=offset)
+        assert part is not None
+        assert [(event.kind, event.step, event.text) for event in part.events] == [
+            (EventKind.TEXT, "", forged),
+            (EventKind.TEXT, "build", "next"),
+        ]
+
+    @pytest.mark.parametrize("size", [1, 7, 40, 1000])
+    def test_bytes_of_the_text_make_the_whole_however_they_are_cut(
+        self, tmp_path: Path, size: int
+    ) -> None:
+        path = tmp_path / "1.log"
+        log = DeploymentLog(path, Redactor())
+        said = [named(3, "RUN é"), output(3, "x" * 99), cached(3), done(3, 0.1), failed(3, "no")]
+        for told in said:
+            log.write("build", told)
+        log.write("build", "plain")
+        log.close()
+        with path.open("ab") as file:
+            file.write(b"2026-11-23T15:45:58.123Z build #3")
+        whole = read_log(path)
+        assert whole is not None
+        length = path.stat().st_size
+        with path.open("rb") as file:
+            parts = [read_shown(file, at, min(size, length - at)) for at in range(0, length, size)]
+        text = b"".join(parts).decode()
+        assert text == f"{whole.text}2026-11-23T15:45:58.123Z build #3"
+        assert "build | #3 CACHED\n" in text
 
     def test_each_deployment_has_its_own(self, tmp_path: Path) -> None:
         assert log_path(tmp_path, 7) == tmp_path / "7.log"

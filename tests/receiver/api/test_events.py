@@ -24,6 +24,7 @@ from receiver.api import events as served
 from receiver.app import create_app
 from receiver.follow_changes import Changes
 from receiver.follow_deployment import QUIET_LOOKS, Tail
+from tests.build_events import cached, named, output
 from tests.builders import (
     TESTER,
     WebRuntime,
@@ -230,7 +231,11 @@ def test_a_removed_app_ends_the_stream(runtime: WebRuntime, deployment: int) -> 
 def test_a_page_is_sent_lines_as_it_shows_them_and_the_builds_steps(
     viewer: TestClient, runtime: WebRuntime, deployment: int
 ) -> None:
-    write_log(runtime, deployment, ["#1 [1/2] RUN <make>", "#1 | \x1b[31mred\x1b[0m", "#1 CACHED"])
+    write_log(
+        runtime,
+        deployment,
+        [named(1, "[1/2] RUN <make>"), output(1, "\x1b[31mred\x1b[0m"), cached(1)],
+    )
     set_state(runtime, deployment, DONE)
     answer = viewer.get(f"/api/deployments/{deployment}/events?lines=html")
     lines, build, _ = events(iter(answer.text.splitlines()))

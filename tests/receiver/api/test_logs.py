@@ -8,7 +8,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from jobs.storage.deployment_log import log_path
-from receiver.api.logs import FileAsFound
+from receiver.api.logs import LogAsFound
+from tests.build_events import done, named, output
 from tests.builders import WebRuntime, make_app, make_deployment, write_log
 
 
@@ -40,6 +41,25 @@ def test_reading_goes_on_where_it_stopped(
     assert "one" not in answer.text
 
 
+def test_a_builders_events_are_shown_as_text_whole_in_parts_and_in_ranges(
+    viewer: TestClient, runtime: WebRuntime, deployment: int
+) -> None:
+    write_log(runtime, deployment, [named(3, "[2/3] RUN make"), output(3, "<b>"), done(3, 0.1)])
+    address = f"/api/deployments/{deployment}/logs"
+    whole = viewer.get(address)
+    lines = [line.partition(" ")[2] for line in whole.text.splitlines()]
+    assert lines == ["build | #3 [2/3] RUN make", "build | #3 | <b>", "build | #3 DONE 0.1s"]
+    assert whole.headers["content-length"] == whole.headers["x-next-offset"]
+    assert viewer.get(f"{address}?offset=0").text == whole.text
+    part = viewer.get(address, headers={"Range": "bytes=30-99"})
+    assert (part.status_code, part.text) == (206, whole.text[30:100])
+    # Several ranges at once are not given: the whole log is.
+    both = viewer.get(address, headers={"Range": "bytes=0-1,5-7"})
+    assert (both.status_code, both.text) == (200, whole.text)
+    past = viewer.get(address, headers={"Range": "bytes=5000-"})
+    assert (past.status_code, "build" in past.text) == (416, False)
+
+
 @pytest.mark.parametrize("asked", [[], [(b"range", b"bytes=2-")]])
 def test_no_more_is_sent_than_is_declared_whatever_is_written_meanwhile(
     tmp_path: Path, asked: list[tuple[bytes, bytes]]
@@ -58,7 +78,7 @@ def test_no_more_is_sent_than_is_declared_whatever_is_written_meanwhile(
         return {"type": "http.disconnect"}
 
     scope: Scope = {"type": "http", "method": "GET", "headers": asked}
-    found = FileAsFound(path, stat_result=path.stat())
+    found = LogAsFound(path, stat_result=path.stat())
     anyio.run(found, scope, receive, send)
     start, *pieces = sent
     body = b"".join(piece["body"] for piece in pieces)
