@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.reads.views import BuildStepView, OutlineView, SectionView
-from jobs.rules.log_events import EventKind, LogEvent, parse, read_envelope, shown_text
+from jobs.rules.log_events import (
+    NO_LINE,
+    TIME_END,
+    EventKind,
+    LogEvent,
+    parse,
+    read_envelope,
+    shown_texts,
+)
 from jobs.rules.text import STYLE
 from jobs.states import BuildStepState, StepName
 
@@ -61,6 +69,7 @@ class _Reading:
     places: list[int] = field(default_factory=lambda: [0])  # where each `SPACING`th line begins
     sections: list[SectionView] = field(default_factory=list)
     build: dict[int, BuildStep] = field(default_factory=dict)
+    known: bytes = NO_LINE  # the envelope of the last line behind its time, if it told nothing
 
 
 class Outline:
@@ -149,7 +158,7 @@ class Outline:
             while data := file.read(min(PIECE_BYTES, left)):
                 data += file.readline()
                 left = max(left - len(data), 0)
-                shown = b"\n".join(map(shown_text, data.split(b"\n")))
+                shown = b"\n".join(shown_texts(data.split(b"\n")))
                 for place in _places(STYLE.sub("", shown.decode(errors="replace")).lower(), wanted):
                     total += 1
                     if len(found) < most:
@@ -163,22 +172,30 @@ class Outline:
         end = data.rfind(b"\n") + 1
         for raw in data[:end].split(b"\n")[:-1]:
             found.lines += 1
-            envelope = read_envelope(raw)
-            head = envelope[1] if envelope else None
-            step = head.step if head else ""
-            if not found.sections or found.sections[-1].step != step:
-                self._open_section(step)
-            # Outputs are most of the lines, and the outline needs nothing of them.
-            if head and head.kind not in SKIPPED:
-                self._hear_builder(parse(raw))
+            # Most lines of a long log have the envelope of the line before, with another time.
+            if not raw.startswith(found.known, TIME_END):
+                self._take_line(raw)
             found.size += len(raw) + 1
             if found.lines % SPACING == 0:
                 found.places.append(found.size)
         return end > 0
 
+    def _take_line(self, raw: bytes) -> None:
+        envelope, self._found.known = read_envelope(raw), NO_LINE
+        self._open_section(envelope[1].step if envelope else "")
+        if envelope is None:
+            return
+        _, head, begin = envelope
+        if head.kind in SKIPPED:
+            self._found.known = raw[TIME_END:begin]
+        else:
+            self._hear_builder(parse(raw))
+
     def _open_section(self, step: str) -> None:
         found = self._found
-        if len(found.sections) >= MOST_SECTIONS:
+        if found.sections and (
+            found.sections[-1].step == step or len(found.sections) >= MOST_SECTIONS
+        ):
             return
         if found.sections:
             found.sections[-1] = found.sections[-1].model_copy(update={"last": found.lines - 1})

@@ -17,6 +17,7 @@ Logs of earlier versions have the builder's events as plain text. They stay read
 their step, and the table of their build is empty.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +28,8 @@ from jobs.states import DeploymentState, StepName
 
 STEPS = frozenset(map(str, (*StepName, *DeploymentState)))  # a log ends with the verdict
 STAMP = 24  # bytes
+TIME_END = STAMP - 1  # where the `Z` stands
+NO_LINE = b"\n"  # what no line has in it
 STEP_AT = STAMP + 1  # where the step begins
 BAR = b" |"
 LONGEST_HEAD = 64  # bytes of an envelope behind its time, at most
@@ -136,13 +139,20 @@ def shown_line(line: bytes) -> bytes:
     return b"".join((line[:STEP_AT], lead.encode(), line[begin:]))
 
 
-def shown_text(line: bytes) -> bytes:
-    """Give a line as readers of plain text are shown it, without its time and step."""
-    found = read_envelope(line)
-    if found is None:
-        return line
-    _, head, begin = found
-    return _lead(head.kind, head.vertex, head.seconds).encode() + line[begin:]
+def shown_texts(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Give lines as readers of plain text are shown them, without their times and steps."""
+    known, lead = NO_LINE, b""
+    for line in lines:
+        # Most lines of a long log have the envelope of the line before, with another time.
+        if line.startswith(known, TIME_END):
+            yield lead + line[TIME_END + len(known) :]
+        elif (found := read_envelope(line)) is None:
+            yield line
+        else:
+            _, head, begin = found
+            known = NO_LINE if head.kind in WITHOUT_TEXT else line[TIME_END:begin]
+            lead = _lead(head.kind, head.vertex, head.seconds).encode()
+            yield lead + line[begin:]
 
 
 def read_envelope(line: bytes) -> tuple[datetime, Head, int] | None:
@@ -204,6 +214,7 @@ def _vertex_head(number: str, word: str = "", took: str = "", *_rest: str) -> He
     return Head(StepName.BUILD, kind, vertex, seconds) if is_known else None
 
 
+@lru_cache(maxsize=4096)
 def _written(head: Head) -> str:
     return " ".join(filter(None, (head.step, _mark(head.kind, head.vertex, head.seconds))))
 

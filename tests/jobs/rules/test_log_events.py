@@ -16,7 +16,7 @@ from jobs.rules.log_events import (
     encode,
     parse,
     shown_line,
-    shown_text,
+    shown_texts,
 )
 from jobs.states import StepName
 
@@ -90,7 +90,6 @@ def test_what_is_written_is_read_back(event: LogEvent) -> None:
 def test_the_form_for_readers_is_as_long_as_that_on_disk(event: LogEvent) -> None:
     line = encode(event).encode()
     assert shown_line(line) == event.line.encode()
-    assert shown_text(line) == event.shown.encode()
     assert len(shown_line(line)) == len(line)
     assert len(line) - len(event.text.encode()) <= LONGEST_ENVELOPE
 
@@ -100,9 +99,25 @@ def test_a_line_without_an_envelope_is_all_text(line: bytes) -> None:
     event = parse(line)
     if event.at is None:
         assert event == LogEvent(None, "", EventKind.TEXT, line.decode(errors="replace"))
-        assert shown_line(line) == shown_text(line) == line
+        assert shown_line(line) == line
     else:  # only what `encode` writes has one
         assert encode(event).encode() == line.decode(errors="replace").encode()
+
+
+@given(
+    st.lists(
+        events().map(encode).map(str.encode)
+        | st.binary(max_size=120)
+        | st.sampled_from([" | x", " | ", " |", ""]).map(
+            lambda end: f"{STAMP} build #4 CACHED{end}".encode()
+        ),
+        max_size=20,
+    )
+)
+def test_the_texts_of_neighbouring_lines_are_those_of_each(lines: list[bytes]) -> None:
+    doubled = [line for line in lines for _ in range(2)]
+    texts = [text.decode(errors="replace") for text in shown_texts(doubled)]
+    assert texts == [parse(line).shown for line in doubled]
 
 
 @pytest.mark.parametrize(
