@@ -26,6 +26,7 @@ from jobs.rules.log_events import (
 from jobs.rules.text import STYLE
 from jobs.states import BuildStepState, StepName
 
+# The outline needs nothing of their events.
 SKIPPED = frozenset({EventKind.TEXT, EventKind.OUTPUT})
 SPACING = 256  # lines from one remembered place to the next
 PIECE_BYTES = 1024 * 1024
@@ -69,7 +70,7 @@ class _Reading:
     places: list[int] = field(default_factory=lambda: [0])  # where each `SPACING`th line begins
     sections: list[SectionView] = field(default_factory=list)
     build: dict[int, BuildStep] = field(default_factory=dict)
-    known: bytes = NO_LINE  # the envelope of the last line behind its time, if it told nothing
+    known: bytes = NO_LINE  # the last envelope behind its time; only of an event that is skipped
 
 
 class Outline:
