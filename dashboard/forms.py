@@ -17,6 +17,9 @@ from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
 
+from jobs.errors import Mistake
+from jobs.rules.mistakes import KEY
+
 Texts = Mapping[str, str]
 ON = "true"
 QUOTE = '"'
@@ -216,22 +219,22 @@ def data_of(fields: Sequence[Field], texts: Texts) -> dict[str, object]:
     return {one.name: _value(one, texts.get(one.name, "")) for one in fields}
 
 
-def not_readable(fields: Sequence[Field], texts: Texts) -> list[str]:
-    """Say which lines cannot be read, in sentences like those of the API's models."""
+def not_readable(fields: Sequence[Field], texts: Texts) -> list[Mistake]:
+    """Give the lines that cannot be read as mistakes, like those of the API's models."""
     return [
-        f"{one.name}{place}: {NOT_READABLE}"
+        Mistake(one.name, NOT_READABLE, index)
         for one in fields
-        for place, line in _places(one, texts.get(one.name, ""))
+        for index, line in _numbered(one, texts.get(one.name, ""))
         if _read(line) is None
     ]
 
 
-def _places(one: Field, text: str) -> list[tuple[str, str]]:
+def _numbered(one: Field, text: str) -> list[tuple[int | None, str]]:
     match one.kind:
         case Kind.LIST | Kind.PAIRS:
-            return [(f".{index}", line) for index, line in enumerate(_entries(text))]
+            return list(enumerate(_entries(text)))
         case Kind.LINE:
-            return [("", text.strip())]
+            return [(None, text.strip())]
         case _:
             return []
 
@@ -276,21 +279,25 @@ def _read(line: str) -> str | None:
         return None
 
 
-def sorted_out(sentences: Sequence[str], fields: Sequence[Field]) -> dict[str, list[str]]:
-    """Put sentences like `field.1: what is wrong` beside the fields they are about."""
+def sorted_out(mistakes: Sequence[Mistake], fields: Sequence[Field]) -> dict[str, list[str]]:
+    """Put mistakes beside the fields they are about, in words."""
     known = {one.name for one in fields}
     found: dict[str, list[str]] = {}
-    for sentence in sentences:
-        place, _, words = sentence.partition(": ")
-        name, _, part = place.partition(".")
-        if words and name in known:
-            found.setdefault(name, []).append(_told(part, words))
+    for mistake in mistakes:
+        if mistake.field in known:
+            found.setdefault(mistake.field, []).append(_told(mistake))
         else:
-            found.setdefault("", []).append(sentence)
+            found.setdefault("", []).append(str(mistake))
     return found
 
 
-def _told(part: str, words: str) -> str:
-    if part.isdecimal():
-        return f"entry {int(part) + 1}: {words}"
-    return f"{part.removesuffix('.[key]')}: {words}" if part else words
+def _told(mistake: Mistake) -> str:
+    """Say what is wrong within a field."""
+    match mistake.index:
+        case None:
+            return mistake.message
+        case int():
+            return f"entry {mistake.index + 1}: {mistake.message}"
+        case _:
+            rest = (each for each in mistake.rest if each != KEY)
+            return f"{'.'.join(map(str, (mistake.index, *rest)))}: {mistake.message}"

@@ -1,12 +1,13 @@
 """Every way Keystone's own code can fail, as one tree.
 
 KeystoneError
-├─ ConfigurationError        settings, or what somebody asked an app to be
+├─ RefusedError              carries mistakes: what is wrong, by field
+│  ├─ ConfigurationError     settings, or what somebody asked an app to be
+│  ├─ ConflictError          the request does not fit the state of things
+│  │  ├─ InvalidTransitionError
+│  │  └─ NoReleaseError
+│  └─ AccessError            who is asking may not do that
 ├─ NotFoundError             the named thing does not exist
-├─ ConflictError             the request does not fit the state of things
-│  ├─ InvalidTransitionError
-│  └─ NoReleaseError
-├─ AccessError               who is asking may not do that
 ├─ BackupError               the file is no backup that can be restored
 ├─ DeploymentError           the app's fault: the deployment ends `failure`
 │  ├─ CheckoutError · BuildError · StartError · HealthCheckError
@@ -29,30 +30,83 @@ Messages name the thing and what to do about it. They never carry a secret.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+WHOLE_INPUT = "body"  # what a sentence calls the input itself, where no field of it is wrong
 
 
 class KeystoneError(Exception):
     """Something Keystone understands went wrong."""
 
 
-class ConfigurationError(KeystoneError):
-    """Settings or an app's configuration cannot be used as given.
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong with what somebody gave.
 
     Attributes:
-        problems: one sentence per mistake; the message joins them.
+        field: the field it is about; empty, or `WHOLE_INPUT`: no single one.
+        message: what is wrong, without the place.
+        index: which entry of the field: a list's index from 0, a mapping's key.
+        rest: where inside that entry.
+        above: the tables of a file that hold the field, from the outermost.
+        called: what the sentence calls the field, where its reader knows another name for it.
     """
 
-    def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
+    field: str
+    message: str
+    index: int | str | None = None
+    rest: tuple[int | str, ...] = ()
+    above: tuple[str, ...] = ()
+    called: str = ""
+
+    @property
+    def is_of_field(self) -> bool:
+        """Whether it is about one field."""
+        return self.field not in {"", WHOLE_INPUT}
+
+    def below(self, *above: str) -> "Mistake":
+        """Give the same mistake, in a table of a file."""
+        return replace(self, above=(*above, *self.above))
+
+    def __str__(self) -> str:
+        """Say it as `field: what is wrong`, the one way that people read it."""
+        field = self.called or self.field
+        own = (field,) if field else ()
+        index = () if self.index is None else (self.index,)
+        place = ".".join(map(str, (*self.above, *own, *index, *self.rest)))
+        return f"{place}: {self.message}" if place else self.message
+
+
+class RefusedError(KeystoneError):
+    """What somebody gave or asked for cannot be taken.
+
+    Attributes:
+        mistakes: what is wrong; the message says one on each line.
+    """
+
+    def __init__(self, *mistakes: Mistake | str) -> None:
+        """Take the mistakes; a text is one that is about no single field."""
+        self.mistakes = tuple(
+            Mistake("", each) if isinstance(each, str) else each for each in mistakes
+        )
+        super().__init__("\n".join(self.problems))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One sentence per mistake."""
+        return tuple(map(str, self.mistakes))
+
+
+class ConfigurationError(RefusedError):
+    """Settings or an app's configuration cannot be used as given."""
 
 
 class NotFoundError(KeystoneError):
     """The named thing does not exist."""
 
 
-class ConflictError(KeystoneError):
+class ConflictError(RefusedError):
     """The request does not fit the present state."""
 
 
@@ -64,7 +118,7 @@ class NoReleaseError(ConflictError):
     """There is no release to roll back to."""
 
 
-class AccessError(KeystoneError):
+class AccessError(RefusedError):
     """Whoever is asking may not do this."""
 
 

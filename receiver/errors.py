@@ -12,7 +12,7 @@ Everything else comes from `jobs.errors`. A message never holds a secret, a 500 
 
 import html
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from sqlalchemy.exc import DBAPIError
@@ -33,8 +33,10 @@ from jobs.errors import (
     DockerError,
     GitHubError,
     KeystoneError,
+    Mistake,
     NotFoundError,
     QueueError,
+    RefusedError,
     StorageError,
 )
 from jobs.rules.text import plain
@@ -221,7 +223,8 @@ def _answer_domain(request: Request, exc: KeystoneError) -> Response:
     status, code = _domain_answer(exc)
     if status >= 500:  # noqa: PLR2004
         logger.error("A request failed: %s", exc, extra={"action": "request_failed"})
-    return _answer(request, status, code, _told(exc, status), {})
+    mistakes = exc.mistakes if isinstance(exc, RefusedError) else ()
+    return _answer(request, status, code, _told(exc, status), {}, mistakes)
 
 
 def _told(exc: KeystoneError, status: int) -> str:
@@ -243,19 +246,38 @@ def _domain_answer(exc: KeystoneError) -> tuple[int, str]:
 
 
 def _answer(
-    request: Request, status: int, code: str, message: str, headers: Mapping[str, str]
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    mistakes: Sequence[Mistake] = (),
 ) -> Response:
     # The security headers are here too: an answer to a crash is made outside the middleware.
     all_headers = {**SECURITY_HEADERS, **headers}
     message = plain(message)  # it may quote anybody
     if _wants_page(request):
         return HTMLResponse(_page(status, message), status, all_headers)
-    return JSONResponse(error_body(code, message), status, all_headers)
+    return JSONResponse(error_body(code, message, mistakes), status, all_headers)
 
 
-def error_body(code: str, message: str) -> dict[str, dict[str, str]]:
-    """Give what every error is answered with, as JSON."""
-    return {"error": {"code": code, "message": message}}
+def error_body(
+    code: str, message: str, mistakes: Sequence[Mistake] = ()
+) -> dict[str, dict[str, object]]:
+    """Give what every error is answered with, as JSON; `fields` only where some are wrong."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if fields := [_field(each) for each in mistakes if each.is_of_field]:
+        error["fields"] = fields
+    return {"error": error}
+
+
+def _field(mistake: Mistake) -> dict[str, object]:
+    index = mistake.index
+    return {
+        "field": plain(mistake.field),
+        "index": plain(index) if isinstance(index, str) else index,
+        "message": plain(mistake.message),
+    }
 
 
 def _wants_page(request: Request) -> bool:

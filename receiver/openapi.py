@@ -26,6 +26,18 @@ REF = "#/components/schemas/{model}"
 EMPTY = frozenset({204, 303})  # answers without a body
 # What else than text a media type stands for; of a stream it is each event.
 MEDIA_SHAPES = {JSON: "object", "text/event-stream": "object"}
+FIELD_MISTAKE: Document = {
+    "type": "object",
+    "required": ["field", "index", "message"],
+    "properties": {
+        "field": {"type": "string", "description": "Its name in the body, the query or the path"},
+        "index": {
+            "type": ["integer", "string", "null"],
+            "description": "Which of its entries: a list's index from 0, an object's key",
+        },
+        "message": {"type": "string", "description": "For people, without the field's name"},
+    },
+}
 ERROR: Document = {
     "type": "object",
     "required": ["error"],
@@ -36,6 +48,12 @@ ERROR: Document = {
             "properties": {
                 "code": {"type": "string", "description": "For programs: snake_case"},
                 "message": {"type": "string", "description": "For people: what and what to do"},
+                "fields": {
+                    "type": "array",
+                    "description": "The fields that are wrong, where single ones are; the message "
+                    "has them, too",
+                    "items": FIELD_MISTAKE,
+                },
             },
         }
     },

@@ -39,11 +39,13 @@ from jobs.errors import (
     ConflictError,
     GitHubError,
     KeystoneError,
+    Mistake,
     NotFoundError,
     QueueError,
+    RefusedError,
     StorageError,
 )
-from jobs.rules.app_fields import parse_input
+from jobs.rules.mistakes import parse_input
 from jobs.states import Role
 from receiver.access import CSRF_FIELD, ensure_meant, ensure_same_origin
 from receiver.errors import (
@@ -87,14 +89,15 @@ class OvertakenError(ConflictError):
 
     def __init__(self, fields: Sequence[Field], present: Texts) -> None:
         self.present = {one.name: present[one.name] for one in fields}
-        super().__init__("\n".join(_overtaken(one, present[one.name]) for one in fields))
+        super().__init__(*(_overtaken(one, present[one.name]) for one in fields))
 
 
-def _overtaken(one: Field, present: str) -> str:
-    return (
-        f"{one.name}: is {said(one, present)} by now, which somebody else has set meanwhile; "
+def _overtaken(one: Field, present: str) -> Mistake:
+    told = (
+        f"is {said(one, present)} by now, which somebody else has set meanwhile; "
         "save again to have it your way"
     )
+    return Mistake(one.name, told)
 
 
 class Sent(RootModel[dict[str, str]]):
@@ -131,18 +134,18 @@ class Sheet:
         """Give what the API's function takes: of what is shown and kept, only what was changed.
 
         Raises:
-            ConfigurationError: one sentence per mistake, each beginning with the field's name.
+            ConfigurationError: with every mistake.
         """
         changed = touched(self.fields, texts)
         sent = [one for one in changed if one.name not in self.places]
-        problems = not_readable(sent, texts)
+        mistakes = not_readable(sent, texts)
         try:
             data = {**data_of(sent, texts), **self.fixed}
             given = parse_input(self.takes, data, is_text=True)
         except ConfigurationError as exc:
-            raise ConfigurationError(*problems, *exc.problems) from None
-        if problems:
-            raise ConfigurationError(*problems)
+            raise ConfigurationError(*mistakes, *exc.mistakes) from None
+        if mistakes:
+            raise ConfigurationError(*mistakes)
         return given
 
     def ensure_not_overtaken(self, call: Call[Any], texts: Texts) -> None:
@@ -160,7 +163,7 @@ class Sheet:
 
     def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:
         """Give the form as it is drawn again, with what was typed and what is wrong with it."""
-        problems = sorted_out(_words(exc).split("\n"), self.fields)
+        problems = sorted_out(_mistakes(exc), self.fields)
         is_forgetful = has_secrets(self.fields, texts)
         subject = texts.get(self.subject, "")
         if isinstance(exc, OvertakenError):
@@ -233,16 +236,18 @@ async def _draw_again(draw: Draw, request: Request, filled: Filled) -> Response:
         return kept.show(request, {**filled.texts, "do": filled.do}, kept.NO_DATABASE)
 
 
-def _words(exc: KeystoneError) -> str:
+def _mistakes(exc: KeystoneError) -> Sequence[Mistake]:
     match exc:
+        case RefusedError():
+            return exc.mistakes
         case CsrfError():
-            return OTHER_SESSION
+            return [Mistake("", OTHER_SESSION)]
         case StorageError():
             # The driver's own words may name hosts and files: they are for the log only.
             logger.error("A form was not taken: %s", exc, extra={"action": "storage_failed"})
-            return UNAVAILABLE
+            return [Mistake("", UNAVAILABLE)]
         case _:
-            return str(exc)
+            return [Mistake("", str(exc))]
 
 
 async def _act(sheet: Sheet, call: Call[None], texts: Texts) -> object:

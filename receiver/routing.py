@@ -24,8 +24,8 @@ from dashboard.forms import texts_of
 from jobs.errors import NotFoundError
 from jobs.processes.runtime import Runtime
 from jobs.records.audit import Actor, stranger
-from jobs.rules.app_fields import parse_input
 from jobs.rules.field_types import NAME
+from jobs.rules.mistakes import parse_input
 from jobs.rules.visitor import Visitor
 from jobs.settings import WebSettings
 from jobs.states import Role

@@ -9,7 +9,7 @@ from dashboard import app_fields
 from dashboard.forms import Field
 from dashboard.views import app_settings, new_app, people
 from dashboard.views import repositories as repositories_page
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.apps import app_view
 from jobs.reads.people import user_view
 from jobs.reads.views import AppView, NewWebhookSecretView, RemovedView, UserView
@@ -80,7 +80,7 @@ def remove_confirmed(call: Call[Any]) -> RemovedView:
         ConfigurationError: another name was.
     """
     if call.request.path_params["confirm"] != call.name():
-        raise ConfigurationError(f"confirm: type {call.name()}, the name of the app")
+        raise ConfigurationError(Mistake("confirm", f"type {call.name()}, the name of the app"))
     return apps.delete_app(call)
 
 

@@ -20,10 +20,11 @@ from jobs.records.logins import OpenedSession, open_session
 from jobs.records.requests import Request, request
 from jobs.records.tokens import create_token
 from jobs.records.users import add_user
-from jobs.rules.app_fields import PARTS, AppInput, parse_input
+from jobs.rules.app_fields import PARTS, AppInput
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import ContainerSpec
 from jobs.rules.log_events import BuildEvent
+from jobs.rules.mistakes import parse_input
 from jobs.rules.naming import session_cookie
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings

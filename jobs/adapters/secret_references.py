@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.apps_file import HOW_TO_REFER
 from jobs.rules.variables import LARGEST_VALUE
 from jobs.settings import PREFIX
@@ -60,10 +60,11 @@ def find_secret(around: Surroundings, reference: Mapping[str, object]) -> Secret
 
 def _variable(name: str, around: Surroundings) -> str:
     if name.startswith(PREFIX):
-        raise ConfigurationError(
-            f"{name[:200]}: {PREFIX}… variables are Keystone's own settings, which no app is "
+        told = (
+            f"{PREFIX}… variables are Keystone's own settings, which no app is "
             "given; put the value into a variable of another name"
         )
+        raise ConfigurationError(Mistake(name[:200], told))
     if not (value := around.environ.get(name, "")):
         raise ConfigurationError(f"the environment variable {name[:200]} is not set")
     return value

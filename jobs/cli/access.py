@@ -18,7 +18,7 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.people import sessions_of, token_view, tokens, user_view, users
 from jobs.reads.views import Page, SessionView, TokenView, UserView
 from jobs.records.logins import end_sessions, session_view
@@ -172,7 +172,7 @@ def create(
 def _read_days(text: str) -> int:
     found = DAYS.fullmatch(text)
     if found is None:
-        raise ConfigurationError("expires: give a number of days, like 90d")
+        raise ConfigurationError(Mistake("expires", "give a number of days, like 90d"))
     return int(found[1])
 
 

@@ -24,7 +24,8 @@ from jobs.reads.apps import app_view, app_views, find_app
 from jobs.reads.repositories import repository_view
 from jobs.reads.views import AppView, Page, RemovedView, RepositoryView, WebhookView
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.rules.app_fields import AppChange, AppInput, parse_input
+from jobs.rules.app_fields import AppChange, AppInput
+from jobs.rules.mistakes import parse_input
 
 commands = typer.Typer(rich_markup_mode=None)
 app = typer.Typer(no_args_is_help=True)

@@ -15,7 +15,7 @@ from jobs.cli.console import (
     show_json,
     show_table,
 )
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.domains import Doors, certificate_views, find_doors
 from jobs.reads.views import CertificateView, Page
 from jobs.records.certificates import remove_certificate, set_certificate
@@ -97,11 +97,11 @@ def _parsed(domain: str) -> str:
     try:
         return plain_domain(domain)
     except ValueError as exc:
-        raise ConfigurationError(f"{domain}: {exc}") from None
+        raise ConfigurationError(Mistake(domain, str(exc))) from None
 
 
 def _read(what: str, file: Path) -> bytes:
     try:
         return read_small(file, LONGEST_FILE)
     except ValueError as exc:
-        raise ConfigurationError(f"{what}: {file} {exc}") from None
+        raise ConfigurationError(Mistake(what, f"{file} {exc}")) from None

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.output import say, say_json
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.processes import runtime
 from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import Runtime
@@ -149,9 +149,9 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
         read = sys.stdin.read if whole else sys.stdin.readline
         value = read(LARGEST_TEXT + 1).rstrip("\r\n")
     if len(value) > LARGEST_TEXT:
-        raise ConfigurationError(f"{what}: is too long")
+        raise ConfigurationError(Mistake(what, "is too long"))
     if not value:
-        raise ConfigurationError(f"{what}: nothing was given on standard input")
+        raise ConfigurationError(Mistake(what, "nothing was given on standard input"))
     return SecretStr(value)
 
 

@@ -18,7 +18,7 @@ from jobs.cli.console import (
     show_table,
 )
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.reads.variables import variable_views
@@ -48,10 +48,11 @@ def set_variable(
     """Set a variable; the value of a secret comes from standard input or a prompt."""
     name, given, value = variable.partition("=")
     if given and secret:
-        raise ConfigurationError(
-            f"{name}: a secret must not stand on the command line, where every user of this "
+        told = (
+            "a secret must not stand on the command line, where every user of this "
             "machine sees it; give its value on standard input"
         )
+        raise ConfigurationError(Mistake(name, told))
     keystone = open_to_change()
     wanted = {name: SecretStr(value) if given else ask_secret(name, whole=True)}
     views = _set(keystone, app, wanted, secret=secret, as_json=as_json)

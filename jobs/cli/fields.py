@@ -14,7 +14,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from jobs.cli.console import ask_secret
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.app_fields import AppChange, default_of, field_names
 
 TOKEN = "token"  # noqa: S105 — the name of a field
@@ -123,7 +123,7 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 — as typed, on its w
 def _pair(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals:
-        raise ConfigurationError(f"{word}: write it as NAME=VALUE")
+        raise ConfigurationError(Mistake(word, "write it as NAME=VALUE"))
     return name, value
 
 
@@ -131,4 +131,4 @@ def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as exc:
-        raise ConfigurationError(f"command: {str(exc).lower()}") from None
+        raise ConfigurationError(Mistake("command", str(exc).lower())) from None

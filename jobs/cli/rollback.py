@@ -7,7 +7,7 @@ import typer
 
 from jobs.cli.console import AsJson, actor, open_to_change, open_to_read, show_json, show_table
 from jobs.cli.following import set_going
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.apps import find_app
 from jobs.reads.deployments import deployment_view
 from jobs.reads.releases import release_views
@@ -51,7 +51,7 @@ def release_number(given: str | None) -> int | None:
         return None
     found = re.fullmatch(r"v?(\d{1,9})", given)
     if found is None:
-        raise ConfigurationError(f"--to: {given[:40]!r} is not a release, like v12")
+        raise ConfigurationError(Mistake("--to", f"{given[:40]!r} is not a release, like v12"))
     return int(found[1])
 
 

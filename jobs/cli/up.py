@@ -8,7 +8,7 @@ import typer
 from pydantic import SecretStr
 
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError, ConflictError, PlatformError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError
 from jobs.processes.build_limits import bound_builds
 from jobs.processes.configuration import read_settings, to_environment
 from jobs.processes.docker_login_copy import sources
@@ -101,7 +101,7 @@ def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
         if users(session):
             return None
         if reason := weakness(password.get_secret_value(), [FIRST_ADMIN]):
-            raise ConfigurationError(f"KEYSTONE_ADMIN_PASSWORD: {reason}")
+            raise ConfigurationError(Mistake("KEYSTONE_ADMIN_PASSWORD", reason))
         add_user(session, name=FIRST_ADMIN, role=Role.ADMIN, password=password, actor=KEYSTONE)
     return None if given.get_secret_value() else password
 

@@ -5,17 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    SecretStr,
-    ValidationError,
-)
+from pydantic import SecretStr, ValidationError
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
+from jobs.rules.mistakes import mistakes_of
 from jobs.settings import PREFIX, SECRETS, AllSettings, AnySettings, Settings
 from jobs.system.small_files import read_env_file, read_secret_file
 
-# What pydantic says of a default that depends on settings of which one is wrong.
-DEPENDS_ON_OTHERS = "default_factory_not_called"
 # Addresses that may hold a password.
 SECRET_URLS = frozenset({"database_url", "redis_url"})
 
@@ -30,16 +26,16 @@ def read_settings(
         environ: usually `os.environ`; wins over the file.
 
     Raises:
-        ConfigurationError: with one sentence for every mistake found; no value is quoted.
+        ConfigurationError: with every mistake found; no value is quoted.
     """
     given = {**_from_file(env_file), **{k: v for k, v in environ.items() if k.startswith(PREFIX)}}
-    values, problems = _gather(given)
+    values, mistakes = _gather(given)
     try:
         everything = AllSettings.model_validate(values)
     except ValidationError as exc:
-        raise ConfigurationError(*problems, *_sentences(exc)) from None
-    if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*mistakes, *_mistakes(exc)) from None
+    if mistakes:
+        raise ConfigurationError(*mistakes)
     return wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
 
 
@@ -114,10 +110,10 @@ def _from_file(path: Path) -> dict[str, str]:
     return {name: value for name, value in found.items() if name.startswith(PREFIX)}
 
 
-def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[Mistake]]:
     """Turn `KEYSTONE_…` names into fields, and collect what is wrong with the names."""
     values: dict[str, Any] = {}
-    problems: list[str] = []
+    mistakes: list[Mistake] = []
     for name in sorted(given):
         field = name.removeprefix(PREFIX).lower()
         if field in AllSettings.model_fields:
@@ -125,30 +121,32 @@ def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
             if given[name]:
                 values[field] = given[name]
         elif _field_of_file(name):
-            _read_secret_file(name, given, values, problems)
+            _read_secret_file(name, given, values, mistakes)
         else:
-            problems.append(f"{name}: no such setting; `keystone config` lists them all")
-    return values, problems
+            told = "no such setting; `keystone config` lists them all"
+            mistakes.append(Mistake(name, told))
+    return values, mistakes
 
 
 def _read_secret_file(
-    name: str, given: Mapping[str, str], values: dict[str, Any], problems: list[str]
+    name: str, given: Mapping[str, str], values: dict[str, Any], mistakes: list[Mistake]
 ) -> None:
     if not given[name]:
         return
     plain = name.removesuffix("_FILE")
     if given.get(plain):
-        problems.append(f"{name}: {plain} is set too; keep one of them")
+        mistakes.append(Mistake(name, f"{plain} is set too; keep one of them"))
         return
     try:
         values[plain.removeprefix(PREFIX).lower()] = read_secret_file(Path(given[name]))
     except ValueError as exc:
-        problems.append(f"{name}: its file {exc}")
+        mistakes.append(Mistake(name, f"its file {exc}"))
 
 
-def _sentences(exc: ValidationError) -> list[str]:
-    return [
-        f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
-        for error in exc.errors(include_input=False, include_url=False)
-        if error["type"] != DEPENDS_ON_OTHERS
-    ]
+def _mistakes(exc: ValidationError) -> list[Mistake]:
+    # A list in a variable is one value to who writes it, so no entry of it is named.
+    return [Mistake(_variable(each.field), each.message) for each in mistakes_of(exc)]
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"

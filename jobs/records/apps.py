@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from sqlmodel import Session, col, func, select
 
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.errors import ConfigurationError, ConflictError, Mistake
 from jobs.reads.app_settings import app_settings
 from jobs.reads.repositories import has_token
 from jobs.records.audit import Actor, Tag, note
@@ -199,19 +199,16 @@ def _origin(url: str) -> tuple[str, str]:
 def _ensure_kept(wanted: str | int | None, kept: str | int, field: str, app: App) -> None:
     """Refuse to change what people and programs know an app by."""
     if wanted is not None and str(wanted).lower() != str(kept).lower():
-        raise ConfigurationError(
-            f"{field}: {app.name} keeps {kept}; add another app to get {wanted}"
-        )
+        told = f"{app.name} keeps {kept}; add another app to get {wanted}"
+        raise ConfigurationError(Mistake(field, told))
 
 
 def _ensure_not_the_dashboard(domains: Collection[str], settings: Settings) -> None:
     """Keep the dashboard's name from apps: they could set cookies for it, and look like it."""
     name = settings.dashboard_name
     if name and name in domains:
-        raise ConfigurationError(
-            f"domains: {name} is the dashboard's own name (KEYSTONE_PUBLIC_URL); "
-            "give the app another"
-        )
+        told = f"{name} is the dashboard's own name (KEYSTONE_PUBLIC_URL); give the app another"
+        raise ConfigurationError(Mistake("domains", told))
 
 
 def _assign(session: Session, app: App, values: dict[str, Any]) -> None:
@@ -281,13 +278,13 @@ def allocate_port(session: Session, ports: PortRange, wanted: int | None) -> int
                 return port
         raise ConflictError(f"every port of KEYSTONE_PORT_RANGE ({ports}) is taken; widen it")
     if wanted not in ports:
-        raise ConfigurationError(
-            f"host_port: {wanted} is outside KEYSTONE_PORT_RANGE ({ports}), where apps listen"
-        )
+        told = f"{wanted} is outside KEYSTONE_PORT_RANGE ({ports}), where apps listen"
+        raise ConfigurationError(Mistake("host_port", told))
     if wanted in taken:
-        raise ConflictError(f"host_port: {wanted} belongs to another app already")
+        raise ConflictError(Mistake("host_port", f"{wanted} belongs to another app already"))
     if wanted in blocked:
-        raise ConflictError(f"host_port: another program on this machine listens on {wanted}")
+        told = f"another program on this machine listens on {wanted}"
+        raise ConflictError(Mistake("host_port", told))
     return wanted
 
 
@@ -326,14 +323,16 @@ def _ensure_same(session: Session, found: Repository, wanted: AppInput) -> None:
         ConflictError: it may be another, or is fetched from elsewhere by other apps.
     """
     if found.is_name_claimed:
-        raise ConflictError(
-            f"repository: {found.full_name} is a name that a delivery has claimed, and nobody has "
+        told = (
+            f"{found.full_name} is a name that a delivery has claimed, and nobody has "
             f"confirmed: {found.git_url} is behind it; give its GitHub id "
             f"(`keystone repository set {found.full_name} --github-id N`), or remove its apps"
         )
+        raise ConflictError(Mistake("repository", told))
     if not wanted.git_url or wanted.git_url == found.git_url or not has_apps(session, found):
         return
-    raise ConflictError(
-        f"git_url: {found.full_name} is fetched from {found.git_url} by its other apps; "
+    told = (
+        f"{found.full_name} is fetched from {found.git_url} by its other apps; "
         "change it there first"
     )
+    raise ConflictError(Mistake("git_url", told))

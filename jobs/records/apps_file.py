@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.errors import ConfigurationError, ConflictError
+from jobs.errors import ConfigurationError, ConflictError, Mistake
 from jobs.reads.app_settings import app_settings
 from jobs.reads.apps import find_app
 from jobs.reads.secrets import repository_token
@@ -18,8 +18,9 @@ from jobs.records.apps import add_app, change_app
 from jobs.records.audit import Actor
 from jobs.records.domains import domains_of
 from jobs.records.variables import set_variables
-from jobs.rules.app_fields import AppChange, AppInput, parse_input
+from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.apps_file import APPS, TOKEN, Wanted
+from jobs.rules.mistakes import parse_input
 from jobs.rules.variables import Variable
 from jobs.settings import Settings
 from jobs.storage.models import App, Repository
@@ -134,7 +135,7 @@ def _difference(session: Session, wanted: Wanted, app: App | None, vault: Vault)
 
 def _added(wanted: Wanted) -> Difference:
     if wanted.repository is None:
-        raise ConfigurationError(f"{APPS}.{wanted.name}.repository: is required")
+        raise ConfigurationError(Mistake("repository", "is required").below(APPS, wanted.name))
     fields = {"repository": wanted.repository, **wanted.fields}
     return Difference(
         wanted.name,
@@ -146,10 +147,11 @@ def _added(wanted: Wanted) -> Difference:
 
 def _ensure_same(wanted: Wanted, repository: Repository) -> None:
     if wanted.repository and wanted.repository.lower() != repository.name_key:
-        raise ConflictError(
-            f"{APPS}.{wanted.name}.repository: an app keeps its repository, and {wanted.name} has "
-            f"{repository.full_name}; remove the app first, or give the new one another name"
+        told = (
+            f"an app keeps its repository, and {wanted.name} has {repository.full_name}; "
+            "remove the app first, or give the new one another name"
         )
+        raise ConflictError(Mistake("repository", told).below(APPS, wanted.name))
 
 
 def _shown(value: object, before: object = None) -> object:
@@ -208,6 +210,6 @@ def _placed(app: str) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as exc:
-        raise ConfigurationError(*(f"{APPS}.{app}.{told}" for told in exc.problems)) from exc
+        raise ConfigurationError(*(each.below(APPS, app) for each in exc.mistakes)) from exc
     except ConflictError as exc:
-        raise ConflictError(f"{APPS}.{app}: {exc}") from exc
+        raise ConflictError(Mistake("", str(exc)).below(APPS, app)) from exc

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlmodel import Session, col, select
 
-from jobs.errors import ConflictError
+from jobs.errors import ConflictError, Mistake
 from jobs.storage.models import App, Domain, DomainPort
 
 
@@ -42,7 +42,7 @@ def _refuse_others(session: Session, app: App, wanted: Sequence[str]) -> None:
     taken = session.exec(statement.order_by(Domain.name)).all()
     if taken:
         told = ", ".join(f"{domain} belongs to {owner}" for domain, owner in taken)
-        raise ConflictError(f"domains: {told} already")
+        raise ConflictError(Mistake("domains", f"{told} already"))
 
 
 def note_domain_ports(session: Session, ports: Mapping[str, int]) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pydantic import SecretStr
 from sqlmodel import Session, col, delete, select
 
-from jobs.errors import ConfigurationError, ConflictError, NotFoundError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
 from jobs.reads.repositories import valid_webhook_secrets
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.repository_identity import ask_anew
@@ -222,17 +222,19 @@ def _webhook_secrets(session: Session, repository: Repository) -> list[Repositor
 def _ensure_fit(secret: SecretStr) -> None:
     value = secret.get_secret_value()
     if len(value) < SHORTEST_SECRET:
-        raise ConfigurationError(
-            f"secret: give at least {SHORTEST_SECRET} characters; whoever guesses it can deploy "
+        told = (
+            f"give at least {SHORTEST_SECRET} characters; whoever guesses it can deploy "
             "what they like"
         )
+        raise ConfigurationError(Mistake("secret", told))
     is_plain = value.isascii() and value.isprintable() and value == value.strip()
     if len(value) > LONGEST_SECRET or not is_plain:
         # GitHub refuses some characters beyond ASCII, and a form may write others in another way.
-        raise ConfigurationError(
-            f"secret: give at most {LONGEST_SECRET} ASCII characters on one line, without spaces "
+        told = (
+            f"give at most {LONGEST_SECRET} ASCII characters on one line, without spaces "
             "at its ends"
         )
+        raise ConfigurationError(Mistake("secret", told))
 
 
 def _keep(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, or_, select
 
-from jobs.errors import ConflictError
+from jobs.errors import ConflictError, Mistake
 from jobs.records.audit import KEYSTONE, Actor, Tag, note
 from jobs.records.statuses import tell_again
 from jobs.states import IdentitySource
@@ -243,10 +243,11 @@ def set_github_id(
     if github_id is not None:
         other = other_with_id(session, repository, github_id)
         if other is not None:
-            raise ConflictError(
-                f"github_id: {github_id} is the id of {other.full_name}; forget it there first "
+            told = (
+                f"{github_id} is the id of {other.full_name}; forget it there first "
                 f"(`keystone repository set {other.full_name} --forget-github-id`)"
             )
+            raise ConflictError(Mistake("github_id", told))
     source = None if github_id is None else IdentitySource.OPERATOR
     if (repository.github_id, repository.identity_from) != (github_id, source):
         _identified(session, repository, github_id, source, actor)

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
-from jobs.errors import ConfigurationError, ConflictError, NotFoundError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
 from jobs.reads.people import token_state
 from jobs.records.audit import Actor, Tag, note
-from jobs.rules.field_types import NAME
+from jobs.rules.field_types import NAME, NAME_WORDS
 from jobs.states import Role, TokenState
 from jobs.storage.models import ApiToken, now
 
@@ -33,9 +33,10 @@ def create_token(
         ConflictError: there is one of that name that still works.
     """
     if not NAME.fullmatch(name):
-        raise ConfigurationError("name: use lower-case letters, digits and dashes, at most 63")
+        raise ConfigurationError(Mistake("name", NAME_WORDS))
     if not 1 <= days <= LONGEST_DAYS:
-        raise ConfigurationError(f"expires: use 1 to {LONGEST_DAYS} days")
+        bounds = f"use 1 to {LONGEST_DAYS} days"
+        raise ConfigurationError(Mistake("expires_in_days", bounds, called="expires"))
     _free_name(session, name)
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     ends = now() + timedelta(days=days)

@@ -9,10 +9,10 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
-from jobs.errors import ConfigurationError, ConflictError, NotFoundError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
 from jobs.records.audit import Actor, Tag, note
 from jobs.records.logins import drop_sessions
-from jobs.rules.field_types import NAME
+from jobs.rules.field_types import NAME, NAME_WORDS
 from jobs.rules.passwords import weakness
 from jobs.states import Role
 from jobs.storage.models import User, now
@@ -49,7 +49,7 @@ def add_user(
         ConflictError: there is one of that name.
     """
     if not NAME.fullmatch(name):
-        raise ConfigurationError("name: use lower-case letters, digits and dashes, at most 63")
+        raise ConfigurationError(Mistake("name", NAME_WORDS))
     # Takes 0.2 s: done before the first statement, which is what takes SQLite's write lock.
     password_hash = _hash(name, password)
     if session.exec(select(User).where(User.name == name)).first() is not None:
@@ -175,5 +175,5 @@ def _hash(name: str, password: SecretStr | PasswordHash) -> str:
         return password.text
     plain = password.get_secret_value()
     if reason := weakness(plain, [name]):
-        raise ConfigurationError(f"password: {reason}")
+        raise ConfigurationError(Mistake("password", reason))
     return _hasher.hash(plain)

@@ -4,19 +4,19 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from dataclasses import replace
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
 )
 from pydantic.fields import FieldInfo
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.app_settings import (
     BuildSettings,
     ContainerSettings,
@@ -36,6 +36,7 @@ from jobs.rules.field_types import (
     Token,
     each_once,
 )
+from jobs.rules.mistakes import mistakes_of
 
 
 class AppChange(ContainerSettings, BuildSettings, PushRules):
@@ -133,54 +134,6 @@ def default_of(known: FieldInfo) -> Any:  # noqa: ANN401 — a field may be of a
     return known.get_default(call_default_factory=True)
 
 
-MOST_SENTENCES, LONGEST_PLACE = 100, 200
-
-
-Input = TypeVar("Input", bound=BaseModel)
-
-
-def parse_input(wanted: type[Input], data: object, *, is_text: bool = False) -> Input:
-    """Check what somebody typed.
-
-    Args:
-        is_text: it comes from where everything is text: a form, a query, a command line. Then
-            numbers are read from it; else only a number is one.
-
-    Raises:
-        ConfigurationError: one sentence per mistake, each beginning with the field's name.
-    """
-    try:
-        return wanted.model_validate(data, strict=False if is_text else None)
-    except ValidationError as exc:
-        raise ConfigurationError(*sentences(exc)) from None
-
-
-def sentences(exc: ValidationError) -> Sequence[str]:
-    """Say each mistake as `field: what is wrong`, without quoting the value."""
-    errors = exc.errors(include_input=False, include_url=False)
-    told = [f"{_place(error['loc'])}: {_plain(error['type'], error['msg'])}" for error in errors]
-    if len(told) > MOST_SENTENCES:
-        return [*told[:MOST_SENTENCES], f"body: and {len(told) - MOST_SENTENCES} mistakes more"]
-    return told
-
-
-def _place(path: tuple[int | str, ...]) -> str:
-    # A name that nobody knows may be as long as the whole body.
-    return ".".join(map(str, path))[:LONGEST_PLACE] or "body"
-
-
-def _plain(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "there is no such field"
-    if kind == "missing":
-        return "is required"
-    if kind == "tuple_type":
-        return "Input should be a valid list"  # what a caller sends is one
-    if kind in {"too_short", "too_long"}:
-        message = message.replace("Tuple", "List", 1)
-    return message.removeprefix("Value error, ")
-
-
 def ensure_scheme(git_url: str, allowed: Sequence[str]) -> None:
     """Refuse a git URL whose scheme the settings do not allow.
 
@@ -189,10 +142,8 @@ def ensure_scheme(git_url: str, allowed: Sequence[str]) -> None:
     """
     scheme = urlsplit(git_url).scheme
     if scheme not in allowed:
-        raise ConfigurationError(
-            f"git_url: {scheme} is not allowed; KEYSTONE_ALLOWED_GIT_SCHEMES names "
-            f"{', '.join(allowed)}"
-        )
+        told = f"{scheme} is not allowed; KEYSTONE_ALLOWED_GIT_SCHEMES names {', '.join(allowed)}"
+        raise ConfigurationError(Mistake("git_url", told))
 
 
 def parse_ref(text: str) -> str:
@@ -205,5 +156,5 @@ def parse_ref(text: str) -> str:
         return REF.validate_python(text)
     except ValidationError as exc:
         raise ConfigurationError(
-            *(f"ref: {sentence.partition(': ')[2]}" for sentence in sentences(exc))
+            *(replace(each, field="ref") for each in mistakes_of(exc))
         ) from None

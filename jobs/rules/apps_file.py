@@ -15,15 +15,16 @@ that is named there (`jobs.adapters.secret_references`). What the file does not 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
-from jobs.errors import ConfigurationError
-from jobs.rules.app_fields import AppInput, sentences
+from jobs.errors import ConfigurationError, Mistake
+from jobs.rules.app_fields import AppInput
+from jobs.rules.mistakes import mistakes_of
 from jobs.rules.strict_toml import strict_toml
 from jobs.rules.variables import Variable, ensure_variable
 
@@ -58,26 +59,26 @@ def read_apps(text: str, find: FindSecret) -> list[Wanted]:
     """Read the apps of a TOML file.
 
     Raises:
-        ConfigurationError: one sentence for every mistake in it, each with the path of the key.
+        ConfigurationError: with every mistake in it, each with the path of the key.
     """
     try:
         data = strict_toml(text)
     except ValueError as exc:
         raise ConfigurationError(f"this file cannot be read: {exc}") from None
-    mistakes = _unknown("", data, [APPS])
+    mistakes = _unknown(data, [APPS])
     tables = data.get(APPS, {})
     if not isinstance(tables, dict):
-        raise ConfigurationError(*mistakes, f"{APPS}: write each app as [{APPS}.NAME]")
+        raise ConfigurationError(*mistakes, Mistake(APPS, f"write each app as [{APPS}.NAME]"))
     found = []
     for name, table in tables.items():
-        with _collected(mistakes):
+        with _collected(mistakes, APPS, name[:70]):
             found.append(_read_app(name, table, find))
     if mistakes:
         raise ConfigurationError(*mistakes)
     return found
 
 
-def _unknown(place: str, table: Mapping[str, object], known: Iterable[str]) -> list[str]:
+def _unknown(table: Mapping[str, object], known: Iterable[str]) -> list[Mistake]:
     """Say of each key that there is no such, and which one may have been meant."""
     names = list(known)
     told = []
@@ -85,30 +86,29 @@ def _unknown(place: str, table: Mapping[str, object], known: Iterable[str]) -> l
         if key not in names:
             near = get_close_matches(key, names, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            told.append(f"{place}{key[:70]}: there is no such field{hint}")
+            told.append(Mistake(key[:70] or '""', f"there is no such field{hint}"))
     return told
 
 
 @contextmanager
-def _collected(mistakes: list[str], place: str = "") -> Iterator[None]:
-    """Go on after a mistake, which is told with the others."""
+def _collected(mistakes: list[Mistake], *above: str) -> Iterator[None]:
+    """Go on after a mistake in a table, which is told with the others."""
     try:
         yield
     except ConfigurationError as exc:
-        mistakes += [f"{place}{problem}" for problem in exc.problems]
+        mistakes += [each.below(*above) for each in exc.mistakes]
 
 
 def _read_app(name: str, table: object, find: FindSecret) -> Wanted:
-    place = f"{APPS}.{name[:70]}"
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{place}: write it as [{place}], with its fields below")
-    mistakes = _unknown(f"{place}.", table, FIELDS)
+        raise ConfigurationError(f"write it as [{APPS}.{name[:70]}], with its fields below")
+    mistakes = _unknown(table, FIELDS)
     given = {key: _or_none(key, table[key]) for key in table if key in PLAIN_FIELDS}
     variables: dict[str, Variable] = {}
-    with _collected(mistakes, f"{place}."):
+    with _collected(mistakes):
         variables = _read_variables(table.get(ENV, {}), find)
     if TOKEN in table:
-        with _collected(mistakes, f"{place}.{TOKEN}: "):
+        with _collected(mistakes), _about(TOKEN):
             given[TOKEN] = _read_token(table[TOKEN], find)
     fields = _checked(name, given, mistakes)
     if mistakes:
@@ -117,15 +117,16 @@ def _read_app(name: str, table: object, find: FindSecret) -> Wanted:
     return Wanted(name, fields, repository if "repository" in given else None, variables)
 
 
-def _checked(name: str, given: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+def _checked(name: str, given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     """Give an app's fields as they are kept; those that were given, and its repository."""
     whole = {"repository": ANY_REPOSITORY, **given, "name": name}
     try:
         fields = AppInput.model_validate(whole).given()
     except ValidationError as exc:
-        place = f"{APPS}.{name[:70]}"
-        told = (f"{place}.{sentence}" for sentence in sentences(exc))
-        mistakes += [sentence.replace(f"{place}.name: ", f"{place}: ", 1) for sentence in told]
+        # An app's name is its table's: what is wrong with it is about the table itself.
+        mistakes += [
+            replace(each, field="") if each.field == "name" else each for each in mistakes_of(exc)
+        ]
         return {}
     # In the file's order: what is said of them later is said in the same.
     return {key: fields[key] for key in whole if key != "name"}
@@ -142,11 +143,12 @@ def _or_none(key: str, value: object) -> object:
 
 def _read_variables(table: object, find: FindSecret) -> dict[str, Variable]:
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{ENV}: write the variables below [{APPS}.NAME.{ENV}]")
-    mistakes: list[str] = []
+        told = f"write the variables below [{APPS}.NAME.{ENV}]"
+        raise ConfigurationError(Mistake(ENV, told))
+    mistakes: list[Mistake] = []
     found = {}
     for name, value in table.items():
-        with _collected(mistakes, f"{ENV}."):
+        with _collected(mistakes, ENV):
             found[name] = _read_variable(name, value, find)
     if mistakes:
         raise ConfigurationError(*mistakes)
@@ -157,10 +159,11 @@ def _read_variable(name: str, value: object, find: FindSecret) -> Variable:
     if isinstance(value, str):
         variable = Variable(SecretStr(value), is_secret=False)
     elif isinstance(value, dict):
-        with _placed(name):
+        with _about(name[:50]):
             variable = Variable(find(value), is_secret=True)
     else:
-        raise ConfigurationError(f"{name[:50]}: write the value in quotes, or {HOW_TO_REFER}")
+        told = f"write the value in quotes, or {HOW_TO_REFER}"
+        raise ConfigurationError(Mistake(name[:50], told))
     ensure_variable(name, variable.value)
     return variable
 
@@ -172,8 +175,9 @@ def _read_token(value: object, find: FindSecret) -> SecretStr:
 
 
 @contextmanager
-def _placed(name: str) -> Iterator[None]:
+def _about(field: str) -> Iterator[None]:
+    """Say of a mistake in a reference which field holds the reference."""
     try:
         yield
     except ConfigurationError as exc:
-        raise ConfigurationError(*(f"{name[:50]}: {problem}" for problem in exc.problems)) from None
+        raise ConfigurationError(*(Mistake(field, told) for told in exc.problems)) from None

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.domain_names import is_covered, is_plain
 
 # HAProxy's runtime API takes 32 KiB at once.
@@ -28,6 +28,8 @@ CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 WARN_BEFORE = timedelta(days=14)
 DEFAULT_NAME = "nobody.invalid"
+# What the two parts are called where they are given.
+CERTIFICATE, KEY = "certificate", "key"
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -50,20 +52,21 @@ def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) ->
         at: the moment at which it must be valid.
 
     Raises:
-        ConfigurationError: one sentence for everything that is wrong with it.
+        ConfigurationError: with everything that is wrong with it.
     """
     chain, private = _read_chain(certificate), _read_key(key)
-    problems = [
-        *_key_problems(chain[0], private),
-        *_name_problems(chain[0], domain),
-        *_date_problems(chain[0], at),
-        *_chain_problems(chain),
+    mistakes = [
+        *_key_mistakes(chain[0], private),
+        *_name_mistakes(chain[0], domain),
+        *_date_mistakes(chain[0], at),
+        *_chain_mistakes(chain),
     ]
     pem = _join(private, chain)
     if len(pem) > LONGEST_BUNDLE:
-        problems.append(f"certificate: is too long; {LONGEST_BUNDLE // 1024} KiB is the most")
-    if problems:
-        raise ConfigurationError(*problems)
+        most = f"{LONGEST_BUNDLE // 1024} KiB is the most"
+        mistakes.append(Mistake(CERTIFICATE, f"is too long; {most}"))
+    if mistakes:
+        raise ConfigurationError(*mistakes)
     return Bundle(SecretStr(pem), chain[0].not_valid_after_utc)
 
 
@@ -107,10 +110,8 @@ def _read_chain(pem: bytes) -> list[x509.Certificate]:
         for each in chain:
             _read_whole(each)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigurationError(
-            "certificate: holds no certificate in PEM, the text that begins with "
-            "-----BEGIN CERTIFICATE-----"
-        ) from None
+        told = "holds no certificate in PEM, the text that begins with -----BEGIN CERTIFICATE-----"
+        raise ConfigurationError(Mistake(CERTIFICATE, told)) from None
     return chain
 
 
@@ -125,36 +126,35 @@ def _read_key(pem: bytes) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except TypeError:
-        raise ConfigurationError(
-            "key: is locked by a passphrase; `openssl pkey -in KEY -out OPEN_KEY` takes it away"
-        ) from None
+        told = "is locked by a passphrase; `openssl pkey -in KEY -out OPEN_KEY` takes it away"
+        raise ConfigurationError(Mistake(KEY, told)) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigurationError(
-            "key: holds no private key in PEM, the text that begins with "
-            "-----BEGIN PRIVATE KEY-----"
-        ) from None
+        told = "holds no private key in PEM, the text that begins with -----BEGIN PRIVATE KEY-----"
+        raise ConfigurationError(Mistake(KEY, told)) from None
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SHORTEST_RSA_BITS:
         return key
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
         return key
-    raise ConfigurationError(
-        f"key: is of a kind that browsers refuse; make one with RSA of {SHORTEST_RSA_BITS} bits "
+    told = (
+        f"is of a kind that browsers refuse; make one with RSA of {SHORTEST_RSA_BITS} bits "
         "or more, or with ECDSA on P-256"
     )
+    raise ConfigurationError(Mistake(KEY, told))
 
 
-def _key_problems(leaf: x509.Certificate, key: PrivateKey) -> list[str]:
+def _key_mistakes(leaf: x509.Certificate, key: PrivateKey) -> list[Mistake]:
     if leaf.public_key() == key.public_key():
         return []
-    return ["key: does not belong to the certificate, or that is not the first one in its file"]
+    told = "does not belong to the certificate, or that is not the first one in its file"
+    return [Mistake(KEY, told)]
 
 
-def _name_problems(leaf: x509.Certificate, domain: str) -> list[str]:
+def _name_mistakes(leaf: x509.Certificate, domain: str) -> list[Mistake]:
     names = _names(leaf)
     if domain in names or (not domain.startswith("*.") and is_covered(domain, names)):
         return []
     told = ", ".join(sorted(names)[:5]) or "no domain"
-    return [f"certificate: does not name {domain}; it names {told}"]
+    return [Mistake(CERTIFICATE, f"does not name {domain}; it names {told}")]
 
 
 def _names(leaf: x509.Certificate) -> set[str]:
@@ -167,24 +167,27 @@ def _names(leaf: x509.Certificate) -> set[str]:
     return {name for name in names if is_plain(name)}
 
 
-def _date_problems(leaf: x509.Certificate, at: datetime) -> list[str]:
+def _date_mistakes(leaf: x509.Certificate, at: datetime) -> list[Mistake]:
     if leaf.not_valid_after_utc <= at:
-        return [f"certificate: {expiry_problem(leaf.not_valid_after_utc, at)}"]
+        return [Mistake(CERTIFICATE, expiry_problem(leaf.not_valid_after_utc, at))]
     if leaf.not_valid_before_utc > at:
-        return [f"certificate: is valid only from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"]
+        begins = f"{leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        return [Mistake(CERTIFICATE, f"is valid only from {begins}")]
     return []
 
 
-def _chain_problems(chain: Sequence[x509.Certificate]) -> list[str]:
+def _chain_mistakes(chain: Sequence[x509.Certificate]) -> list[Mistake]:
     for lower, upper in pairwise(chain):
         try:
             lower.verify_directly_issued_by(upper)
         except (ValueError, TypeError, InvalidSignature):
-            return ["certificate: each one in the file must be signed by the one that follows"]
+            told = "each one in the file must be signed by the one that follows"
+            return [Mistake(CERTIFICATE, told)]
     # How an authority has signed itself matters to nobody.
     signed = [each for each in chain if each.issuer != each.subject]
     if any(isinstance(each.signature_hash_algorithm, WEAK_HASHES) for each in signed):
-        return ["certificate: is signed with a hash that browsers refuse; have it made anew"]
+        told = "is signed with a hash that browsers refuse; have it made anew"
+        return [Mistake(CERTIFICATE, told)]
     return []
 
 

@@ -23,6 +23,7 @@ from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+NAME_WORDS = "use lower-case letters, digits and dashes, at most 63"
 # No image may be called by a name that ends with a dash.
 APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Enterprise-managed owners have an underscore in their names.

@@ -6,6 +6,7 @@ our business.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -20,6 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
+from jobs.rules.mistakes import mistakes_of
 from jobs.rules.refs import is_sha
 from jobs.rules.text import several_lines, shown_name
 from jobs.rules.triggers import Push, bounded_paths
@@ -144,10 +146,9 @@ def checked(model: type[Checked], data: object) -> Checked:
     try:
         return model.model_validate(data)
     except ValidationError as exc:
-        error = exc.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, error["loc"])) or "the payload"
-        message = error["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message}") from None
+        first = mistakes_of(exc, words={})[0]
+        told = first if first.is_of_field else replace(first, field="the payload")
+        raise ValueError(str(told)) from None
 
 
 def read_push(data: object) -> Push:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dotenv.parser import Original, parse_stream
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError
+from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.naming import VARIABLE_NAME
 
 LARGEST_VALUE = 64 * 1024
@@ -37,17 +37,19 @@ def ensure_variable(name: str, value: SecretStr) -> None:
         ConfigurationError: the name or the value will not do.
     """
     if not VARIABLE_NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{name[:50]!r}: a variable's name has letters, digits and underscores, "
-            "and does not begin with a digit"
+        told = (
+            "a variable's name has letters, digits and underscores, and does not begin with a digit"
         )
+        raise ConfigurationError(Mistake("variable", told, called=repr(name[:50])))
     if name in RESERVED:
-        raise ConfigurationError(f"{name}: Keystone sets this one itself")
+        raise ConfigurationError(Mistake("variable", "Keystone sets this one itself", called=name))
     plain = value.get_secret_value()
     if "\0" in plain:
-        raise ConfigurationError(f"{name}: a value cannot hold a zero byte")
+        told = "a value cannot hold a zero byte"
+        raise ConfigurationError(Mistake("value", told, called=name))
     if len(plain.encode()) > LARGEST_VALUE:
-        raise ConfigurationError(f"{name}: a value may have at most {LARGEST_VALUE} bytes")
+        told = f"a value may have at most {LARGEST_VALUE} bytes"
+        raise ConfigurationError(Mistake("value", told, called=name))
 
 
 def parse_env_file(text: str) -> dict[str, SecretStr]:
@@ -63,7 +65,7 @@ def parse_env_file(text: str) -> dict[str, SecretStr]:
         raise ConfigurationError(*(f"line {number}: is not NAME=value" for number in broken))
     found = {line.key: line.value for line in lines if line.key is not None}
     if missing := [name for name, value in found.items() if value is None]:
-        raise ConfigurationError(*(f"{name[:50]}: has no value" for name in missing))
+        raise ConfigurationError(*(Mistake(name[:50], "has no value") for name in missing))
     values = {name: SecretStr(value or "") for name, value in found.items()}
     for name, value in values.items():
         ensure_variable(name, value)

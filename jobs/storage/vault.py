@@ -18,7 +18,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from jobs.errors import ConfigurationError, StorageError
+from jobs.errors import ConfigurationError, Mistake, StorageError
 from jobs.settings import SHORTEST_KEY, split_keys
 from jobs.system.part_users import family
 
@@ -103,10 +103,12 @@ class Vault:
                 return SecretStr(ring.multi.decrypt(sealed).decode())
             except InvalidToken:
                 continue
-        raise ConfigurationError(
-            f"{self._file or 'KEYSTONE_SECRET_KEY'}: a stored secret was sealed with another key; "
+        told = (
+            "a stored secret was sealed with another key; "
             "give back the old key, after the new one and a comma"
         )
+        where = str(self._file or "KEYSTONE_SECRET_KEY")
+        raise ConfigurationError(Mistake("", told, called=where))
 
     def holder(self, sealed: bytes) -> str | None:
         """Give the fingerprint of the key that something is sealed with; None: it is not ours."""
@@ -227,9 +229,8 @@ def _draft(path: Path, text: str) -> Path:
 
 def _ring(keys: Sequence[SecretStr], stamp: tuple[int, ...] = ()) -> _Ring:
     if not keys or any(len(key.get_secret_value()) < SHORTEST_KEY for key in keys):
-        raise ConfigurationError(
-            f"KEYSTONE_SECRET_KEY: each key needs at least {SHORTEST_KEY} characters"
-        )
+        told = f"each key needs at least {SHORTEST_KEY} characters"
+        raise ConfigurationError(Mistake("KEYSTONE_SECRET_KEY", told))
     return _Ring({fingerprint(key): _fernet(key) for key in keys}, stamp)
 
 

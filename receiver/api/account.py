@@ -4,7 +4,7 @@ from anyio import to_thread
 from starlette.responses import RedirectResponse, Response
 
 from dashboard.views.login import safe_next
-from jobs.errors import AccessError
+from jobs.errors import AccessError, Mistake
 from jobs.reads.people import sessions_of
 from jobs.reads.views import AccountView
 from jobs.records.logins import note_failed_login, session_view
@@ -64,4 +64,4 @@ def _ensure_known(call: Call[PasswordInput], user: User) -> None:
     if not check_password(user, call.given.present_password):
         with call.writing() as session:
             note_failed_login(session, user, call.actor)
-        raise AccessError("present_password: is wrong")
+        raise AccessError(Mistake("present_password", "is wrong"))

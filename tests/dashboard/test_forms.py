@@ -23,7 +23,8 @@ from dashboard.forms import (
     text_of,
     touched,
 )
-from jobs.rules.app_fields import AppChange, parse_input
+from jobs.rules.app_fields import AppChange
+from jobs.rules.mistakes import parse_input
 from jobs.rules.text import TRICKS
 
 FIELDS = (*CONFIGURATION, DOMAINS)
@@ -128,7 +129,13 @@ def test_what_is_typed_as_plain_lines_is_read_as_before() -> None:
 def test_a_line_in_quotes_that_is_no_json_is_told_of(line: str) -> None:
     branch = Field("branch", "Branch")
     texts = {"command": f"sh\n\n{line}", "labels": line, "branch": line, "memory_mb": line}
-    told = not_readable([COMMAND, LABELS, branch, MEMORY], texts)
+    mistakes = not_readable([COMMAND, LABELS, branch, MEMORY], texts)
+    assert [(each.field, each.index) for each in mistakes] == [
+        ("command", 1),
+        ("labels", 0),
+        ("branch", None),
+    ]
+    told = [str(each) for each in mistakes]
     assert [sentence.partition(": ")[0] for sentence in told] == ["command.1", "labels.0", "branch"]
     assert all("\n" not in sentence and "JSON string" in sentence for sentence in told)
 

@@ -20,9 +20,10 @@ from jobs.adapters.github.answers import read_answer, token_expiry
 from jobs.adapters.github.hooks import CURSOR, is_same_address, next_cursor
 from jobs.adapters.secret_references import Surroundings, find_secret
 from jobs.errors import BuildError, ConfigurationError
-from jobs.rules.app_fields import MOST_SENTENCES, AppInput, parse_input
+from jobs.rules.app_fields import AppInput
 from jobs.rules.apps_file import read_apps
 from jobs.rules.certificates import read_bundle
+from jobs.rules.mistakes import MOST_MISTAKES, parse_input
 from tests.certificates import NOW, Authority, Issued
 
 # As many as say something and take no time.
@@ -65,7 +66,7 @@ def test_a_flood_of_mistakes_is_told_shortly() -> None:
     data = {f"{n}{'x' * 1000}": n for n in range(1000)}
     with pytest.raises(ConfigurationError) as refused:
         parse_input(AppInput, data)
-    assert len(refused.value.problems) == MOST_SENTENCES + 1
+    assert len(refused.value.problems) == MOST_MISTAKES + 1
     assert refused.value.problems[-1].endswith("mistakes more")
     assert len(str(refused.value)) < 50_000
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import ConfigurationError
-from jobs.rules.app_fields import parse_input
 from jobs.rules.field_types import full_ref
+from jobs.rules.mistakes import parse_input
 from receiver.schemas import DeployInput, RepositoryTokenInput
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from jobs.errors import ConfigurationError
-from jobs.rules.app_fields import AppChange, AppInput, parse_input
+from jobs.rules.app_fields import AppChange, AppInput
+from jobs.rules.mistakes import parse_input
 from jobs.states import StepName, StepState
 from receiver.endpoints import ENDPOINTS
 from tests.builders import WebRuntime, fields_of, make_app, make_live

@@ -19,7 +19,7 @@ from pathlib import Path
 from jobs.adapters.haproxy import requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
-from jobs.errors import ConfigurationError, RouterError
+from jobs.errors import ConfigurationError, Mistake, RouterError
 from jobs.rules.container_values import Route
 
 SLOTS = ("a", "b")
@@ -143,7 +143,8 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     """
     wanted = sorted(set(ports))
     if not wanted:
-        raise ConfigurationError("KEYSTONE_PORT_RANGE: other programs have taken all of its ports")
+        told = "other programs have taken all of its ports"
+        raise ConfigurationError(Mistake("KEYSTONE_PORT_RANGE", told))
     live = {route.port: route for route in routes}
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     rules = policy.acls + shares.app_rules(policy.shares, doors.ways)

@@ -3,7 +3,7 @@
 import ipaddress
 from pathlib import Path
 
-from jobs.errors import ConfigurationError, RouterError
+from jobs.errors import ConfigurationError, Mistake, RouterError
 
 HIGHEST_PORT = 65535
 
@@ -31,7 +31,7 @@ def bind_address(bind: str, *, setting: str) -> str:
     """
     host = _ip(bind)
     if host is None:
-        raise ConfigurationError(f"{setting}: {bind!r} is not an IP address")
+        raise ConfigurationError(Mistake(setting, f"{bind!r} is not an IP address"))
     return host
 
 
@@ -60,10 +60,11 @@ def socket_address(path: Path) -> str:
         ConfigurationError: the path holds one of them, or a control character.
     """
     if not str(path).isprintable() or set("$,") & set(str(path)):
-        raise ConfigurationError(
-            f"KEYSTONE_DATA_DIR: the router's socket cannot be at {path}; "
+        told = (
+            f"the router's socket cannot be at {path}; "
             "use a path without dollar signs, commas and control characters"
         )
+        raise ConfigurationError(Mistake("KEYSTONE_DATA_DIR", told))
     return quoted(f"unix@{path}")
 
 

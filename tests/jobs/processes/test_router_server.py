@@ -26,7 +26,8 @@ from jobs.reads.apps import find_app
 from jobs.reads.domains import find_doors
 from jobs.records.apps import add_app
 from jobs.records.audit import KEYSTONE
-from jobs.rules.app_fields import AppInput, parse_input
+from jobs.rules.app_fields import AppInput
+from jobs.rules.mistakes import parse_input
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort
 from tests.haproxy import free_ports

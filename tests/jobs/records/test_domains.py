@@ -16,7 +16,8 @@ from jobs.reads.apps import app_view, app_views, find_app
 from jobs.reads.domains import domain_targets, domains_by_app
 from jobs.records.apps import change_app, remove_app
 from jobs.records.domains import domains_of, note_domain_ports
-from jobs.rules.app_fields import AppChange, parse_input
+from jobs.rules.app_fields import AppChange
+from jobs.rules.mistakes import parse_input
 from jobs.settings import WorkerSettings
 from jobs.storage.models import App, AuditEvent, Domain
 from tests.jobs.bench import TESTER, Bench

@@ -6,7 +6,8 @@ from enum import StrEnum
 import pytest
 
 from jobs.errors import ConfigurationError
-from jobs.rules.app_fields import AppChange, AppInput, ensure_scheme, parse_input, parse_ref
+from jobs.rules.app_fields import AppChange, AppInput, ensure_scheme, parse_ref
+from jobs.rules.mistakes import parse_input
 from tests.builders import fields_of
 
 GOOD = {"name": "web", "repository": "octo/web"}
