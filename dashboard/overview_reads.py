@@ -18,6 +18,7 @@ from jobs.reads.deliveries import wrong_secrets
 from jobs.reads.domains import certificate_views
 from jobs.reads.repositories import search_health
 from jobs.reads.views import CertificateView
+from jobs.rules.missed_pushes import in_words
 from jobs.rules.reasons import failure_words
 from jobs.states import REFUSAL_WORDS, AppState, ContainerState, DeploymentState
 from jobs.storage.models import App, CatchUp, Deployment, Release, Repository, Vitals
@@ -242,20 +243,21 @@ def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]
         every_minutes: how often each is asked for what was missed; 0: never.
     """
     statement = (
-        select(Repository.full_name, CatchUp.found)
+        select(Repository.full_name, CatchUp.missed, CatchUp.found)
         .join(CatchUp, col(CatchUp.repository_id) == col(Repository.id))
-        # `jobs.rules.missed_pushes.in_words` begins with how many were missed; else all is well.
-        .where(func.substr(CatchUp.found, 1, 1).between("1", "9"))
+        .where(col(CatchUp.missed) > 0)
         .order_by(Repository.name_key)
     )
     found = [
-        MissedPushes(name, f"pushes did not arrive and were caught up with: {words}")
-        for name, words in session.exec(statement)
+        MissedPushes(
+            name, f"pushes did not arrive and were caught up with: {in_words(missed, told)}"
+        )
+        for name, missed, told in session.exec(statement)
     ]
-    late = (
-        each.partition(": ") for each in search_health(session, every_minutes=every_minutes).late
-    )
-    return found + [MissedPushes(name, f"pushes may be missed: {words}") for name, _, words in late]
+    late = search_health(session, every_minutes=every_minutes).late
+    return found + [
+        MissedPushes(each.repository, f"pushes may be missed: {each.problem}") for each in late
+    ]
 
 
 def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:

@@ -134,7 +134,7 @@ def _tokens() -> AnySelect:
 
 def _searches() -> AnySelect:
     # Not when it was: of hundreds of repositories one is asked every second.
-    alike = (col(CatchUp.way), col(CatchUp.found), col(CatchUp.problem))
+    alike = (col(CatchUp.way), col(CatchUp.missed), col(CatchUp.found), col(CatchUp.problem))
     return sqlalchemy.select(*alike, func.count()).group_by(*alike).order_by(*alike)
 
 

@@ -339,4 +339,4 @@ def _missed_pushes(settings: Settings) -> Finding:
     if not health.late:
         return Finding(name, Verdict.OK, health.words)
     fix = "mend the token or the connection; `keystone hook install APP` mends a webhook"
-    return Finding(name, Verdict.FAILED, "; ".join((health.words, *health.late)), fix)
+    return Finding(name, Verdict.FAILED, "; ".join((health.words, *map(str, health.late))), fix)

@@ -1,8 +1,8 @@
 """What is known of repositories: where apps come from, how their token and webhook secret stand."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from sqlmodel import Session, col, or_, select
 
 from jobs.errors import NotFoundError
 from jobs.reads.views import CatchUpView, RepositoryView, WebhookSecretView
+from jobs.rules.missed_pushes import in_words
 from jobs.rules.token_trouble import token_problem
 from jobs.states import CatchUpWay
 from jobs.storage.models import (
@@ -184,8 +185,21 @@ def _webhook_secret(rows: list[RepositorySecret]) -> WebhookSecretView:
 
 def _catch_up(row: CatchUp) -> CatchUpView:
     moments = [at for at in (row.next_look_at, row.paused_until) if at is not None]
-    known = row.model_dump(include=set(CatchUpView.model_fields) - {"next_look_at"})
-    return CatchUpView(**known, next_look_at=max(moments, default=None))
+    known = row.model_dump(include=set(CatchUpView.model_fields) - {"next_look_at", "found"})
+    found = in_words(row.missed, row.found)
+    return CatchUpView(**known, found=found, next_look_at=max(moments, default=None))
+
+
+@dataclass(frozen=True)
+class Late:
+    """A repository that could not be caught up on for long."""
+
+    repository: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Name it with the reason."""
+        return f"{self.repository}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -193,18 +207,36 @@ class SearchHealth:
     """How the search for missed pushes goes on the whole.
 
     Attributes:
-        words: one sentence.
-        late: the repositories that could not be caught up on for long, each with the reason.
+        is_on: whether anything is asked at all.
+        ways: how many repositories were asked in each way.
+        last_at: when the last one was.
+        late: the repositories that could not be caught up on for long.
     """
 
-    words: str
-    late: tuple[str, ...] = ()
+    is_on: bool = True
+    ways: Mapping[CatchUpWay | None, int] = field(default_factory=dict)
+    last_at: datetime | None = None
+    late: tuple[Late, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """One sentence for people."""
+        if not self.is_on:
+            return "switched off: KEYSTONE_CATCH_UP_MINUTES is 0"
+        if self.last_at is None:
+            return "no repository was asked yet"
+        asked = sum(self.ways.values())
+        counted = "1 repository" if asked == 1 else f"{asked} repositories"
+        told = ", ".join(
+            f"{self.ways[way]} {words}" for way, words in WAYS.items() if way in self.ways
+        )
+        return f"{counted} asked, {told}; last at {self.last_at:%Y-%m-%d %H:%M} UTC"
 
 
 def search_health(session: Session, *, every_minutes: int) -> SearchHealth:
     """Say how many repositories are asked for missed pushes, in which way, and since when."""
     if not every_minutes:
-        return SearchHealth("switched off: KEYSTONE_CATCH_UP_MINUTES is 0")
+        return SearchHealth(is_on=False)
     # Columns: the pages ask this with every look, and there may be hundreds of repositories.
     columns: list[Any] = [
         CatchUp.way,
@@ -219,15 +251,10 @@ def search_health(session: Session, *, every_minutes: int) -> SearchHealth:
         .where(col(CatchUp.looked_at).is_not(None))
     )
     looks = [_Look(*row) for row in session.connection().execute(statement)]
-    if not looks:
-        return SearchHealth("no repository was asked yet")
-    ways = Counter(look.way for look in looks)
-    last = max(look.at for look in looks)
-    counted = "1 repository" if len(looks) == 1 else f"{len(looks)} repositories"
-    told = ", ".join(f"{ways[way]} {words}" for way, words in WAYS.items() if ways[way])
     return SearchHealth(
-        f"{counted} asked, {told}; last at {last:%Y-%m-%d %H:%M} UTC",
-        tuple(f"{look.repository}: {look.problem}" for look in looks if look.is_late),
+        ways=Counter(look.way for look in looks),
+        last_at=max((look.at for look in looks), default=None),
+        late=tuple(Late(look.repository, look.problem) for look in looks if look.is_late),
     )
 
 

@@ -284,6 +284,9 @@ class CatchUpView(View):
         "branch itself, where that list cannot be asked for; null: not looked yet"
     )
     looked_at: datetime | None
+    missed: int | None = Field(
+        description="How many pushes the last look found missing; null: not known"
+    )
     found: str = Field(description="In words; empty when the last look came to nothing")
     problem: str = Field(description="What went wrong, or why GitHub's list cannot be asked for")
     settled_until: datetime | None = Field(

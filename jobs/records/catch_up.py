@@ -90,6 +90,7 @@ def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
     moment = now()
     row.looked_at = moment
     row.way = finding.way
+    row.missed = finding.missed
     row.found = finding.found[:500]
     row.problem = finding.problem[:500]
     pause = finding.retry_after_s

@@ -22,6 +22,7 @@ OVERLAP = timedelta(hours=1)
 GOOD = range(200, 300)
 LONGEST_SENTENCE = 500
 NOTHING = "nothing was missed"
+NOTHING_MISSED = Ignored(NOTHING)
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ class Finding:
     """What came of looking after one repository.
 
     Attributes:
+        missed: how many pushes were missed; None: not known.
+        found: what becomes of them, and what else there is to say, in words; no count.
         queued: the ids of deployments.
         is_whole: everything up to the beginning of the look is accounted for.
         retry_after_s: GitHub's own wish, when it wants to be left alone.
     """
 
     way: CatchUpWay | None
-    found: str
+    missed: int | None
+    found: str = ""
     problem: str = ""
     queued: tuple[int, ...] = ()
     is_whole: bool = True
@@ -63,7 +67,7 @@ def failed(
     """Give the finding of a look that came to nothing, or broke off."""
     return Finding(
         way,
-        "",
+        None,
         problem=str(error),
         queued=queued,
         is_whole=False,
@@ -125,7 +129,7 @@ def judge_head(sight: Sight) -> Deploy | Ignored:
     if sight.head is None:
         return Ignored(f"the branch {branch} does not exist")
     if sight.is_known or sight.head == sight.seen:
-        return Ignored(NOTHING)
+        return NOTHING_MISSED
     if sight.base is None:
         return Ignored(f"{branch} is compared from now on; the first deployment is yours to begin")
     if sight.asked_for is not None:
@@ -133,10 +137,19 @@ def judge_head(sight: Sight) -> Deploy | Ignored:
     return Deploy()
 
 
-def in_words(missed: int, outcomes: Sequence[str]) -> str:
-    """Say in one sentence what was found: how many pushes were missed, and what becomes of them."""
-    told = ", ".join(dict.fromkeys(outcomes))
+def joined(outcomes: Sequence[str]) -> str:
+    """Say each outcome once."""
+    return ", ".join(dict.fromkeys(outcome for outcome in outcomes if outcome))
+
+
+def in_words(missed: int | None, found: str) -> str:
+    """Say in one sentence what was found: how many pushes were missed, and what becomes of them.
+
+    Args:
+        missed: None: not known, of which there is nothing to say.
+    """
     if not missed:
-        return (told or NOTHING)[:LONGEST_SENTENCE]
+        unsaid = "" if missed is None else NOTHING
+        return (found or unsaid)[:LONGEST_SENTENCE]
     counted = "1 push was missed" if missed == 1 else f"{missed} pushes were missed"
-    return f"{counted}: {told}"[:LONGEST_SENTENCE]
+    return f"{counted}: {found}"[:LONGEST_SENTENCE]

@@ -22,9 +22,11 @@ SELECT n, 'octo/repository-' || n, 'octo/repository-' || n,
 FROM series
 """
 CATCH_UPS = """
-INSERT INTO catch_ups (repository_id, looked_at, way, found, problem, settled_until, next_look_at)
+INSERT INTO catch_ups (
+    repository_id, looked_at, way, missed, found, problem, settled_until, next_look_at)
 SELECT n, {now}, CASE WHEN n % 2 = 0 THEN 'deliveries' ELSE 'branch_head' END,
-       CASE WHEN n % 250 = 0 THEN '2 pushes' ELSE '' END, '', {now}, {now}
+       CASE WHEN n % 250 = 0 THEN 2 ELSE 0 END,
+       CASE WHEN n % 250 = 0 THEN '#2 is queued' ELSE '' END, '', {now}, {now}
 FROM series
 """
 APPS = """

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.rules.missed_pushes import in_words
 from jobs.states import CatchUpWay, ContainerState, DeploymentState, StepState
 from jobs.storage.database import Database
 from jobs.storage.models import CatchUp, Vitals, now
@@ -131,11 +130,13 @@ def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
                     way=CatchUpWay.DELIVERIES,
                     looked_at=now(),
                     settled_until=now(),
-                    found=in_words(2, ["#2 of web is queued"]),
+                    missed=2,
+                    found="#2 of web is queued",
                 )
             )
     told = part(page(client, "/"), "glance")
     assert [name for name in repositories if f"{name} " in told] == repositories[:6]
+    assert "2 pushes were missed: #2 of web is queued" in told
     assert "3 more" in told
     html = page(client, "/?state=attention")
     told = part(html, "glance")
@@ -145,15 +146,16 @@ def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
 
 
 @pytest.mark.parametrize(
-    "found",
+    ("missed", "found"),
     [
-        "",
-        in_words(0, []),
-        in_words(0, ["main is compared from now on; the first deployment is yours to begin"]),
+        (None, ""),
+        (0, ""),
+        (0, "main is compared from now on; the first deployment is yours to begin"),
+        (0, "2 apps are compared from now on"),
     ],
 )
 def test_a_search_that_found_nothing_wants_nobody(
-    client: TestClient, database: Database, found: str
+    client: TestClient, database: Database, missed: int | None, found: str
 ) -> None:
     with database.writing() as session:
         app = rows.add_app(session, "web", repository="octo/web")
@@ -164,6 +166,7 @@ def test_a_search_that_found_nothing_wants_nobody(
                 way=way,
                 looked_at=now(),
                 settled_until=now(),
+                missed=missed,
                 found=found,
             )
         )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.reads.repositories import SearchHealth, search_health
+from jobs.reads.repositories import Late, SearchHealth, search_health
 from jobs.states import CatchUpWay
 from jobs.storage.models import App, CatchUp, now
 from tests.jobs.bench import Bench
@@ -29,7 +29,8 @@ def note(bench: Bench, app: App, **fields: object) -> None:
 
 
 def test_nothing_to_tell_yet(bench: Bench, app: App) -> None:
-    assert told(bench) == SearchHealth("no repository was asked yet")
+    assert told(bench) == SearchHealth()
+    assert told(bench).words == "no repository was asked yet"
 
 
 def test_that_it_is_switched_off_is_told(bench: Bench, app: App) -> None:
@@ -44,6 +45,7 @@ def test_each_way_is_counted(bench: Bench, app: App) -> None:
     assert health.words.startswith(
         "2 repositories asked, 1 by GitHub's list of deliveries, 1 by the branch's head; last at"
     )
+    assert health.ways == {CatchUpWay.DELIVERIES: 1, CatchUpWay.BRANCH_HEAD: 1}
     assert health.late == ()
 
 
@@ -51,7 +53,8 @@ def test_a_search_that_comes_to_nothing_for_long_is_named(bench: Bench, app: App
     note(bench, app, problem="it is down", settled_until=now() - timedelta(minutes=30))
     assert told(bench).late == ()
     note(bench, app, problem="it is down", settled_until=now() - timedelta(hours=2))
-    assert told(bench).late == ("octo/web: it is down",)
+    assert told(bench).late == (Late("octo/web", "it is down"),)
+    assert [str(late) for late in told(bench).late] == ["octo/web: it is down"]
 
 
 def test_down_time_of_our_own_is_no_trouble(bench: Bench, app: App) -> None:

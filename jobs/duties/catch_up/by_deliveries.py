@@ -13,10 +13,9 @@ from jobs.records.pushes import Missed, rule_of
 from jobs.records.repositories import find_repository
 from jobs.records.repository_identity import note_claim
 from jobs.rules.missed_pushes import (
-    NOTHING,
     Finding,
     MissedPush,
-    in_words,
+    joined,
     looks_back_to,
     missed_pushes,
 )
@@ -51,7 +50,8 @@ def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
         taking.take(one)
     found = Finding(
         CatchUpWay.DELIVERIES,
-        in_words(len(missed), [_outcome(receipt) for receipt in taking.receipts]),
+        len(missed),
+        joined([_outcome(receipt) for receipt in taking.receipts]),
         queued=tuple(row.id or 0 for receipt in taking.receipts for row in _queued(receipt)),
         is_whole=taking.is_done or len(missed) <= MOST_PAYLOADS,
     )
@@ -140,12 +140,12 @@ def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:
     older = by_heads(replace(taking.look, turn=replace(turn, apps=waiting)), why)
     if not (why or older.queued or older.is_failure):
         return found
-    told = [each for each in (found.found, older.found) if each not in {"", NOTHING}]
-    nothing = "" if older.is_failure else NOTHING
+    missed = (found.missed or 0) + (older.missed or 0)
     return replace(
         older,
         way=found.way,
-        found="; ".join(told) or nothing,
+        missed=None if older.is_failure and not missed else missed,
+        found="; ".join(each for each in (found.found, older.found) if each),
         queued=(*found.queued, *older.queued),
     )
 

@@ -8,7 +8,7 @@ from jobs.duties.catch_up.look import Look
 from jobs.errors import CheckoutError, KeystoneError
 from jobs.records.catch_up import branch_ref, note_head, queue_head, sight_of
 from jobs.records.pushes import rule_of
-from jobs.rules.missed_pushes import Finding, Sight, failed, in_words, judge_head
+from jobs.rules.missed_pushes import NOTHING_MISSED, Finding, Sight, failed, joined, judge_head
 from jobs.rules.stopping import StopSignal
 from jobs.rules.triggers import Deploy, Ignored, Judgement, Push, bounded_paths
 from jobs.states import CatchUpWay
@@ -43,16 +43,22 @@ def by_heads(look: Look, why: str) -> Finding:
                     words.append(reason)
     except KeystoneError as exc:
         return failed(WAY, exc, queued=tuple(queued))
-    return Finding(WAY, in_words(len(queued), words), problem=why, queued=tuple(queued))
+    return Finding(WAY, len(queued), joined(words), problem=why, queued=tuple(queued))
 
 
 def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
-    """Deploy a branch's head if its push was missed; else say why not, and remember the head."""
+    """Deploy a branch's head if its push was missed; else say why not, and remember the head.
+
+    Returns:
+        The deployment, or why there is none; empty: nothing was missed.
+    """
     database = look.means.runtime.database
     with database.reading() as session:
         sight = sight_of(session, app, head)
     outcome: Deployment | str
     match judge_head(sight):
+        case verdict if verdict == NOTHING_MISSED:
+            outcome = ""
         case Ignored(reason):
             outcome = reason
         case Deploy():

@@ -11,7 +11,7 @@ from jobs.duties.catch_up.by_heads import by_heads
 from jobs.duties.catch_up.look import Look, Means, prepare
 from jobs.errors import GitHubDeniedError, GitHubError, KeystoneError
 from jobs.records.catch_up import Turn, end_turn, is_anybodys_turn, look_again, take_turn
-from jobs.rules.missed_pushes import Finding, failed
+from jobs.rules.missed_pushes import Finding, failed, in_words
 from jobs.states import CatchUpWay
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ def _ask_github(look: Look) -> Finding:
 
 def _told(finding: Finding) -> str:
     """Give all that a look came to: one that broke off may have found something before."""
-    told = (finding.found, finding.problem if finding.is_failure else "")
+    found = in_words(finding.missed, finding.found)
+    told = (found, finding.problem if finding.is_failure else "")
     return "; ".join(each for each in told if each)
 
 

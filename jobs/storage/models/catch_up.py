@@ -16,7 +16,8 @@ class CatchUp(SQLModel, table=True):
     repository_id: int = Field(primary_key=True, foreign_key="repositories.id", ondelete="CASCADE")
     looked_at: datetime | None = None
     way: CatchUpWay | None = Field(default=None, sa_type=WordColumn(CatchUpWay))
-    found: str = Field(default="", sa_type=OneLine(500))
+    missed: int | None = None  # how many pushes the last look found missing; None: not known
+    found: str = Field(default="", sa_type=OneLine(500))  # what became of them, in words
     problem: str = Field(default="", sa_type=OneLine(500))
     settled_until: datetime | None = None  # what was pushed up to then is accounted for
     next_look_at: datetime | None = None  # None: as soon as may be

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rules.missed_pushes import Sight, in_words, judge_head, looks_back_to, missed_pushes
+from jobs.rules.missed_pushes import (
+    Sight,
+    in_words,
+    joined,
+    judge_head,
+    looks_back_to,
+    missed_pushes,
+)
 from jobs.rules.repository_values import HookDelivery
 from jobs.rules.triggers import Deploy, Ignored
 
@@ -109,8 +116,12 @@ def test_what_speaks_against_it_is_said(changes: dict[str, object], reason: str)
     ],
 )
 def test_what_was_found_is_one_sentence(missed: int, outcomes: list[str], words: str) -> None:
-    assert in_words(missed, outcomes) == words
+    assert in_words(missed, joined(outcomes)) == words
 
 
 def test_a_sentence_fits_its_column() -> None:
-    assert len(in_words(9, [str(number) * 100 for number in range(9)])) == 500
+    assert len(in_words(9, joined([str(number) * 100 for number in range(9)]))) == 500
+
+
+def test_of_what_is_not_known_there_is_nothing_to_say() -> None:
+    assert in_words(None, "") == ""

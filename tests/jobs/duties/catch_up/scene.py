@@ -9,6 +9,7 @@ from sqlmodel import select
 from jobs.duties.catch_up.duty import CatchingUp
 from jobs.duties.catch_up.look import Means
 from jobs.reads.apps import webhook_url
+from jobs.rules.missed_pushes import in_words
 from jobs.rules.repository_values import Hook
 from jobs.states import Trigger
 from jobs.storage.models import App, AuditEvent, BranchHead, CatchUp, Delivery, Deployment, now
@@ -41,6 +42,11 @@ def payload(
         "sender": {"login": "octocat"},
         **changes,
     }
+
+
+def said(row: CatchUp) -> str:
+    """Say what a look found, as the API says it."""
+    return in_words(row.missed, row.found)
 
 
 @dataclass

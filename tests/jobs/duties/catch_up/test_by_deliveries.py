@@ -12,7 +12,7 @@ from jobs.states import DeliveryOutcome, DeploymentState, Trigger
 from jobs.storage.models import App, CatchUp, Deployment, Repository, now
 from tests.builders import change_settings
 from tests.jobs.bench import NOWHERE, TESTER, Bench, push_of
-from tests.jobs.duties.catch_up.scene import GITHUB_ID, MAIN, Scene, payload
+from tests.jobs.duties.catch_up.scene import GITHUB_ID, MAIN, Scene, payload, said
 
 DAY = timedelta(days=1)
 
@@ -35,7 +35,7 @@ def test_a_push_that_failed_is_deployed_and_says_so(bench: Bench, scene: Scene, 
     made = only(scene.caught_up(web))
     assert (made.commit_sha, made.ref, made.guid) == (sha, MAIN, "guid-a")
     assert (made.actor, made.pushed_at) == ("keystone:catch-up", scene.seconds)
-    assert (row.way, row.found, row.problem) == (
+    assert (row.way, said(row), row.problem) == (
         "deliveries",
         "1 push was missed: #1 of web is queued",
         "",
@@ -58,7 +58,7 @@ def test_only_the_newest_of_several_is_deployed(bench: Bench, scene: Scene, web:
     older, newer = bench.commit("older"), bench.commit("newer")
     scene.miss("guid-a", older)
     scene.miss("guid-b", newer, before=older)
-    assert scene.look().found == "2 pushes were missed: #1 of web is queued"
+    assert said(scene.look()) == "2 pushes were missed: #1 of web is queued"
     scene.look()
     assert only(scene.caught_up(web)).commit_sha == newer
 
@@ -78,7 +78,7 @@ def test_nothing_is_asked_for_when_nothing_was_missed(bench: Bench, scene: Scene
     bench.deliver(push, guid="guid-a")
     scene.attempt("guid-a", payload(push.commit_sha), status_code=202)
     row = scene.look()
-    assert (row.found, row.settled_until is not None) == ("nothing was missed", True)
+    assert (said(row), row.settled_until is not None) == ("nothing was missed", True)
     assert "payload octo/web" not in bench.world.journal
     assert scene.caught_up(web) == []
 
@@ -139,7 +139,7 @@ def test_several_attempts_of_one_push_are_one(bench: Bench, scene: Scene, web: A
     told = payload(bench.commit())
     for status_code in (502, 504, 0):
         scene.attempt("guid-a", told, status_code=status_code)
-    assert scene.look().found == "1 push was missed: #1 of web is queued"
+    assert said(scene.look()) == "1 push was missed: #1 of web is queued"
 
 
 def test_a_delivery_that_arrives_during_the_look_is_no_missed_one(
@@ -148,7 +148,7 @@ def test_a_delivery_that_arrives_during_the_look_is_no_missed_one(
     push = push_of(bench, bench.commit())
     scene.miss("guid-a", push.commit_sha)
     bench.world.forge.on("payload", lambda _about: bench.deliver(push, guid="guid-a") and None)
-    assert scene.look().found == "1 push was missed: it has arrived meanwhile"
+    assert said(scene.look()) == "1 push was missed: it has arrived meanwhile"
     assert bench.states(web) == ["queued"]
     assert scene.caught_up(web) == []
 
@@ -161,7 +161,7 @@ def test_a_paused_app_is_left_alone_and_not_surprised_afterwards(
 ) -> None:
     set_fields(bench, web, auto_deploy=False)
     scene.miss("guid-a", bench.commit())
-    assert "auto-deploy of web is paused" in scene.look().found
+    assert "auto-deploy of web is paused" in said(scene.look())
     set_fields(bench, web, auto_deploy=True)
     scene.look()
     assert scene.caught_up(web) == []
@@ -182,7 +182,7 @@ def test_a_push_that_touches_nothing_watched_is_left_alone(bench: Bench, scene: 
     app = bench.app(token="ghp_own", watch_paths=["api/"])
     touched = [{"modified": ["README.md"]}]
     scene.miss("guid-a", bench.commit(), commits=touched)
-    assert "touched nothing that web watches" in scene.look().found
+    assert "touched nothing that web watches" in said(scene.look())
     assert scene.caught_up(app) == []
 
 
@@ -193,14 +193,14 @@ def test_nothing_comes_back_after_its_branch_was_deleted(
     scene.miss("guid-a", sha)
     scene.miss("guid-b", NOWHERE, before=sha, deleted=True, head_commit=None)
     del bench.repository().refs[MAIN]
-    assert "main was deleted" in scene.look().found
+    assert "main was deleted" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
 def test_a_branch_that_is_gone_by_now_is_not_deployed(bench: Bench, scene: Scene, web: App) -> None:
     scene.miss("guid-a", bench.commit())
     del bench.repository().refs[MAIN]
-    assert "main was deleted" in scene.look().found
+    assert "main was deleted" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
@@ -223,14 +223,14 @@ def test_an_older_push_than_the_one_deployed_stays_where_it_is(
     older, newer = bench.commit("older"), bench.commit("newer")
     scene.miss("guid-a", older)
     bench.deliver(push_of(bench, newer, before=older, pushed_at=scene.seconds + 5))
-    assert "#1 is a newer push" in scene.look().found
+    assert "#1 is a newer push" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
 def test_what_was_asked_for_after_the_push_stays(bench: Bench, scene: Scene, web: App) -> None:
     scene.miss("guid-a", bench.commit(), ago=timedelta(0))
     bench.ask(web, ref="refs/heads/other", sha="d" * 40)
-    assert "#1 was asked for after it" in scene.look().found
+    assert "#1 was asked for after it" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
@@ -242,7 +242,7 @@ def test_a_rollback_stays(bench: Bench, scene: Scene, web: App) -> None:
         rolled = roll_back(session, session.get_one(App, web.id), None, TESTER)
     bench.run(rolled.id or 0)
     set_fields(bench, web, auto_deploy=True)
-    assert "was asked for after it" in scene.look().found
+    assert "was asked for after it" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
@@ -255,7 +255,7 @@ def test_a_push_from_before_the_app_was_added_is_none_of_its_business(
         session.get_one(App, web.id).created_at -= DAY
     scene.miss("guid-a", bench.commit(), ago=timedelta(hours=1))
     row = scene.look()
-    assert "#1 of older-web is queued" in row.found
+    assert "#1 of older-web is queued" in said(row)
     (kept,) = scene.deliveries()
     assert "older was added after it" in kept.reason
 
@@ -263,7 +263,7 @@ def test_a_push_from_before_the_app_was_added_is_none_of_its_business(
 def test_what_is_live_already_is_not_deployed_again(bench: Bench, scene: Scene, web: App) -> None:
     done = bench.deploy(web)
     scene.miss("guid-lost", done.commit_sha)
-    assert f"{done.commit_sha[:7]} is live already" in scene.look().found
+    assert f"{done.commit_sha[:7]} is live already" in said(scene.look())
 
 
 # --- Bounds and trouble ----------------------------------------------------------------------
@@ -290,13 +290,13 @@ def test_a_push_that_github_does_not_list_is_found_by_the_branch(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     bench.deploy(web)
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
     sha = bench.commit("the webhook was switched off")
     row = scene.look()
     assert (row.way, row.problem) == ("deliveries", "")
-    assert row.found == "1 push was missed: #2 of web is queued"
+    assert said(row) == "1 push was missed: #2 of web is queued"
     assert only(scene.caught_up(web)).commit_sha == sha
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
 
 
 def test_a_push_that_arrives_while_the_branch_is_asked_is_deployed_once(
@@ -310,7 +310,7 @@ def test_a_push_that_arrives_while_the_branch_is_asked_is_deployed_once(
 
     arriving = replace(scene.means, pause=deliver)
     scene.duty = CatchingUp(arriving)
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
     assert scene.caught_up(web) == []
     assert bench.states(web) == ["success", "queued"]
 
@@ -326,7 +326,7 @@ def test_what_stands_too_far_down_the_list_is_found_by_the_branch(
     bench.world.forge.is_cut = True
     row = scene.look()
     assert (row.way, row.problem) == ("deliveries", CUT)
-    assert row.found == "1 push was missed: #2 of web is queued"
+    assert said(row) == "1 push was missed: #2 of web is queued"
     assert only(scene.caught_up(web)).commit_sha == sha
     assert bench.runtime.queue.waiting() == {only(scene.caught_up(web)).id}
 
@@ -363,9 +363,9 @@ def test_when_the_branch_cannot_be_asked_either_it_is_tried_again(
     bench.world.source.on("head", fail)
     row = scene.look()
     assert (row.problem, row.settled_until) == ("the git server does not answer", None)
-    assert row.found == "", "that nothing was missed is not known"
+    assert said(row) == "", "that nothing was missed is not known"
     bench.world.source.heal()
-    assert "#2 of web is queued" in scene.look().found
+    assert "#2 of web is queued" in said(scene.look())
 
 
 def test_a_branch_that_cannot_be_asked_takes_nothing_from_what_github_listed(
@@ -385,11 +385,11 @@ def test_a_branch_that_cannot_be_asked_takes_nothing_from_what_github_listed(
     made = only(scene.caught_up(web))
     assert made.commit_sha == sha
     assert bench.runtime.queue.waiting() == {made.id}
-    assert (row.found, row.problem) == (
+    assert (said(row), row.problem) == (
         "1 push was missed: #1 of web is queued",
         "the git server does not answer",
     )
-    assert f"{row.found}; {row.problem}" in caplog.text
+    assert f"{said(row)}; {row.problem}" in caplog.text
     assert row.next_look_at is not None
     assert now() < row.next_look_at <= now() + timedelta(minutes=1)
     assert scene.caught_up(api) == []
@@ -406,7 +406,7 @@ def test_a_push_older_than_what_github_keeps_is_found_by_the_branch(
         session.get_one(App, web.id).created_at -= 9 * DAY
     sha = bench.commit()
     scene.miss("guid-a", sha, ago=4 * DAY)
-    assert "#2 of web is queued" in scene.look().found
+    assert "#2 of web is queued" in said(scene.look())
     made = only(scene.caught_up(web))
     assert (made.commit_sha, made.guid) == (sha, None)
     # The delivery that comes after all, sent again by hand, is the same push.
@@ -436,8 +436,8 @@ def test_a_payload_that_is_no_push_is_put_aside_once(
     bench: Bench, scene: Scene, web: App, told: object
 ) -> None:
     scene.attempt("guid-a", told)
-    assert "its payload cannot be read" in scene.look().found
-    assert scene.look().found == "nothing was missed"
+    assert "its payload cannot be read" in said(scene.look())
+    assert said(scene.look()) == "nothing was missed"
 
 
 def test_the_push_of_another_repository_of_that_name_is_put_aside(
@@ -446,7 +446,7 @@ def test_the_push_of_another_repository_of_that_name_is_put_aside(
     with bench.writing() as session:
         session.get_one(Repository, web.repository_id).github_id = GITHUB_ID
     scene.miss("guid-a", "7" * 40, repository={"id": 7, "full_name": "octo/web"})
-    assert "it is of another repository" in scene.look().found
+    assert "it is of another repository" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
@@ -469,7 +469,7 @@ def test_trouble_with_github_is_told_and_tried_again(bench: Bench, scene: Scene,
     scene.miss("guid-a", sha)
     bench.world.forge.hook_errors = [GitHubError("GitHub's API failed with status 500")]
     row = scene.look()
-    assert (row.problem, row.found) == ("GitHub's API failed with status 500", "")
+    assert (row.problem, said(row)) == ("GitHub's API failed with status 500", "")
     assert row.settled_until is None
     assert (row.next_look_at or row.looked_at) is not None
     assert scene.look().problem == ""

@@ -8,7 +8,7 @@ from jobs.storage.models import App, Deployment
 from tests.builders import change_settings
 from tests.fakes import Behaviour
 from tests.jobs.bench import FILES, NOWHERE, Bench, push_of
-from tests.jobs.duties.catch_up.scene import MAIN, Scene
+from tests.jobs.duties.catch_up.scene import MAIN, Scene, said
 
 NO_HOOK = "no webhook of octo/web sends to http://127.0.0.1:8000/webhooks/github"
 
@@ -40,7 +40,7 @@ def test_a_head_that_nobody_knows_is_deployed(
         "keystone:catch-up",
     )
     assert (row.way, row.problem) == ("branch_head", NO_HOOK)
-    assert row.found == "1 push was missed: #2 of web is queued"
+    assert said(row) == "1 push was missed: #2 of web is queued"
     (event,) = scene.audit("delivery.caught_up")
     assert (event.target, event.details) == ("app:web", {"ref": MAIN, "commit_sha": sha})
     assert bench.run(made.id or 0).state is DeploymentState.SUCCESS
@@ -50,7 +50,7 @@ def test_a_head_that_nobody_knows_is_deployed(
 def test_it_is_deployed_once(bench: Bench, scene: Scene, web: App) -> None:
     bench.commit()
     scene.look()
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
     assert len(scene.caught_up(web)) == 1
 
 
@@ -85,7 +85,7 @@ def test_a_head_that_was_deployed_however_it_ended_is_left_alone(
 ) -> None:
     bench.world.engine.behaviour = behaviour
     bench.run(bench.push(web))
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
     assert scene.caught_up(web) == []
 
 
@@ -123,14 +123,14 @@ def test_a_branch_put_back_to_a_commit_that_was_live_once_is_left_alone(
 ) -> None:
     bench.deploy(web)
     bench.repository().refs[MAIN] = live.commit_sha
-    assert scene.look().found == "nothing was missed"
+    assert said(scene.look()) == "nothing was missed"
 
 
 def test_a_new_app_is_not_deployed_because_its_branch_has_a_commit(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     first = bench.commit()
-    assert "compared from now on" in scene.look().found
+    assert "compared from now on" in said(scene.look())
     assert (scene.caught_up(web), scene.head(web)) == ([], first)
     missed = bench.commit()
     scene.look()
@@ -143,14 +143,14 @@ def test_another_branch_is_not_deployed_because_it_was_chosen(
 ) -> None:
     bench.repository().commit({"Dockerfile": "FROM scratch", "web": "x"}, branch="next")
     set_fields(bench, web, branch="next")
-    assert "next is compared from now on" in scene.look().found
+    assert "next is compared from now on" in said(scene.look())
     assert scene.caught_up(web) == []
 
 
 @pytest.mark.usefixtures("live")
 def test_a_branch_that_does_not_exist_is_told(bench: Bench, scene: Scene, web: App) -> None:
     del bench.repository().refs[MAIN]
-    assert scene.look().found == "the branch main does not exist"
+    assert said(scene.look()) == "the branch main does not exist"
 
 
 # --- As an ordinary push ---------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_paused_app_is_left_alone_and_not_surprised_afterwards(
 ) -> None:
     set_fields(bench, web, auto_deploy=False)
     bench.commit()
-    assert "auto-deploy of web is paused" in scene.look().found
+    assert "auto-deploy of web is paused" in said(scene.look())
     set_fields(bench, web, auto_deploy=True)
     scene.look()
     assert scene.caught_up(web) == []
@@ -171,7 +171,7 @@ def test_a_paused_app_is_left_alone_and_not_surprised_afterwards(
 @pytest.mark.usefixtures("live")
 def test_a_message_that_says_skip_is_heard(bench: Bench, scene: Scene, web: App) -> None:
     bench.commit("Words [skip ci]")
-    assert "the commit message says [skip ci]" in scene.look().found
+    assert "the commit message says [skip ci]" in said(scene.look())
     scene.look()
     assert scene.caught_up(web) == []
 
@@ -201,7 +201,7 @@ def test_what_was_asked_for_meanwhile_stays(bench: Bench, scene: Scene, web: App
     scene.look()
     bench.commit()
     bench.ask(web, ref="refs/heads/other", sha="d" * 40)
-    assert "main has moved on, but #2 was asked for meanwhile" in scene.look().found
+    assert "main has moved on, but #2 was asked for meanwhile" in said(scene.look())
     scene.look()
     assert scene.caught_up(web) == []
 
@@ -227,7 +227,7 @@ def test_a_delivery_that_comes_in_the_same_moment_is_waited_for(
 ) -> None:
     push = push_of(bench, bench.commit())
     bench.world.source.on("commit", lambda _about: bench.deliver(push) and None)
-    assert scene.look().found == "it has arrived meanwhile"
+    assert said(scene.look()) == "it has arrived meanwhile"
     assert scene.caught_up(web) == []
 
 
@@ -298,7 +298,7 @@ def test_when_the_list_can_be_asked_for_later_it_is_known_already(
     scene.look()
     scene.hooked()
     scene.miss("guid-a", sha)
-    assert "this push was accepted before" in scene.look().found
+    assert "this push was accepted before" in said(scene.look())
     assert len(scene.caught_up(web)) == 1
 
 
@@ -335,13 +335,13 @@ def test_a_branch_is_asked_once_for_all_its_apps(bench: Bench, scene: Scene) -> 
     sha = bench.commit()
     row = scene.look()
     assert bench.world.calls("head") == [f"head {MAIN}"]
-    assert "main is compared from now on" in row.found
-    assert "#2 of web is queued" in row.found
+    assert "main is compared from now on" in said(row)
+    assert "#2 of web is queued" in said(row)
     assert (scene.caught_up(api), scene.head(api)) == ([], sha)
 
 
 def test_an_empty_repository_is_no_trouble(bench: Bench, scene: Scene, web: App) -> None:
-    assert scene.look().found == "the branch main does not exist"
+    assert said(scene.look()) == "the branch main does not exist"
     assert scene.head(web) is None
     assert NOWHERE not in bench.world.journal
 

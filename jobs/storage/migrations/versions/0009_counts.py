@@ -1,0 +1,40 @@
+"""How many pushes a search found missing is a number; its words no longer begin with it."""
+
+import re
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0007"
+
+COUNTED = re.compile(r"([1-9][0-9]{0,8}) push(?: was|es were) missed(?:: (.*))?", re.DOTALL)
+NOTHING = "nothing was missed"
+
+
+def upgrade() -> None:
+    """Add the number, and take it out of the words that begin with it."""
+    op.add_column("catch_ups", sa.Column("missed", sa.Integer(), nullable=True))
+    rows = sa.table(
+        "catch_ups",
+        sa.column("repository_id", sa.Integer()),
+        sa.column("missed", sa.Integer()),
+        sa.column("found", sa.String()),
+    )
+    connection = op.get_bind()
+    for repository_id, words in connection.execute(sa.select(rows.c.repository_id, rows.c.found)):
+        missed, found = counted(words)
+        connection.execute(
+            rows.update()
+            .where(rows.c.repository_id == repository_id)
+            .values(missed=missed, found=found)
+        )
+
+
+def counted(words: str) -> tuple[int | None, str]:
+    """Take the number out of the words for what a search found; None: it came to nothing."""
+    if match := COUNTED.fullmatch(words):
+        return int(match[1]), match[2] or ""
+    if not words:
+        return None, ""
+    return 0, "" if words == NOTHING else words
