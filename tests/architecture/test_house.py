@@ -1,6 +1,9 @@
 """The house rules that no linter knows: what lies where, and what the dashboard can do."""
 
+import ast
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.routing import Route
@@ -50,3 +53,34 @@ def test_the_dashboard_has_only_get_routes(tmp_path: Path) -> None:
         for method in route.methods or ()
     }
     assert methods == {"GET", "HEAD"}
+
+
+# What a sentence begins with that says its own place.
+PLACE = re.compile(r"^[\w.-]*(\{\})?[\w.-]*: ")
+REFUSALS = {"ConfigurationError", "ConflictError", "AccessError"}
+
+
+def test_no_refusal_has_its_field_in_its_text() -> None:
+    sources = [path for room in ("jobs", "receiver") for path in (ROOT / room).rglob("*.py")]
+    found = {
+        f"{path.relative_to(ROOT)}:{call.lineno}: {text}"
+        for path in sources
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in REFUSALS
+        for text in _texts(call)
+        if PLACE.match(text)
+    }
+    assert not found, "give a `jobs.errors.Mistake` with the field"
+
+
+def _texts(call: ast.Call) -> Iterator[str]:
+    """Give the texts a call is given, with {} for what they insert."""
+    for given in call.args:
+        match given:
+            case ast.Constant(value=str(text)):
+                yield text
+            case ast.JoinedStr(values=values):
+                parts = (
+                    str(each.value) if isinstance(each, ast.Constant) else "{}" for each in values
+                )
+                yield "".join(parts)
