@@ -113,6 +113,7 @@ class _Row(NamedTuple):
     live_release_id: int | None
     container_state: ContainerState | None
     container_reason: str
+    container_restarts: int | None
     auto_deploy: bool
     paused_reason: str
     last_deployment: int
@@ -142,6 +143,7 @@ def _every_app() -> AnySelect:
         App.live_release_id,
         App.container_state,
         App.container_reason,
+        App.container_restarts,
         App.auto_deploy,
         App.paused_reason,
         App.last_deployment,

@@ -103,7 +103,12 @@ def _going_on() -> Iterator[AnySelect]:
 
 
 def _apps() -> AnySelect:
-    alike = (col(App.container_state), col(App.container_reason), col(App.auto_deploy))
+    alike = (
+        col(App.container_state),
+        col(App.container_reason),
+        col(App.container_restarts),
+        col(App.auto_deploy),
+    )
     sums = (App.id, App.live_deployment_id, App.configuration)
     return (
         sqlalchemy.select(*alike, func.count(), *(func.sum(column) for column in sums))

@@ -92,7 +92,7 @@ def _standing(session: Session, row: App) -> Mapping[str, object]:
         "live_memory_mb": live_settings(session, row).memory_mb,
         "container": labels.container_look(row.container_state, row.container_reason),
         "container_state": row.container_state or "",
-        "container_reason": row.container_reason,
+        "container_reason": apps.container_trouble(row),
     }
 
 

@@ -122,11 +122,13 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
         app.live_container_id = app.live_address = app.live_slot = None
         app.container_state = ContainerState.MISSING if release else None
         app.container_reason = "Keystone was restored; deploy it again" if release else ""
+        app.container_restarts = None
         return
     app.live_container_id = container.id
     app.live_address = f"{container.ip}:{release.container.container_port}"
     app.live_slot = app.live_slot or SLOT
     app.container_state, app.container_reason = ContainerState.RUNNING, ""
+    app.container_restarts = None
 
 
 def _redeploy(session: Session, app: App, actor: Actor) -> None:

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from jobs.deployment.work import Tools
 from jobs.duties.trials import forget_needless_fallbacks, judge_trial
 from jobs.processes.runtime import Runtime
-from jobs.rules.container_values import Container
+from jobs.rules.container_values import STEADY_AFTER_MIN, Container, container_words
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
 from jobs.storage.models import App, Release, now
@@ -19,7 +19,6 @@ FOLLOWS_S = 2.0
 SETTLES_WITHIN_S = 0.3
 # One that ends some seconds after each start is running nearly whenever it is looked at.
 FEWEST_RESTARTS = 3
-STEADY_AFTER_MIN = 3
 
 
 def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -57,14 +56,15 @@ def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
 
 def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:
     """Keep how an app's live container is, unless another one went live meanwhile."""
-    reason = describe(found)
-    if (seen.container_state, seen.container_reason) == (found.state, reason):
+    reason, restarts = _trouble(found, now())
+    known = (seen.container_state, seen.container_reason, seen.container_restarts)
+    if known == (found.state, reason, restarts):
         return
     with runtime.database.writing() as session:
         app = session.get(App, seen.id)
         if app is not None and app.live_container_id == seen.live_container_id:
             app.container_state = found.state
-            app.container_reason = reason
+            app.container_reason, app.container_restarts = reason, restarts
 
 
 def describe(container: Container, *, at: datetime | None = None) -> str:
@@ -74,20 +74,24 @@ def describe(container: Container, *, at: datetime | None = None) -> str:
         container: as the engine describes it.
         at: the time of that; None: now.
     """
+    return container_words(container.state, *_trouble(container, at or now()))
+
+
+def _trouble(container: Container, at: datetime) -> tuple[str, int | None]:
+    """Say what is wrong, and of how many restarts that tells; see `container_words`."""
     match container.state:
         case ContainerState.RUNNING if container.health == "unhealthy":
-            return "its container is unhealthy, says the image's own health check"
-        case ContainerState.RUNNING if is_crash_looping(container, at or now()):
-            last = f"the last one less than {STEADY_AFTER_MIN} minutes ago"
-            return f"its container ends again and again ({container.restarts} restarts, {last})"
+            return "its container is unhealthy, says the image's own health check", None
+        case ContainerState.RUNNING if is_crash_looping(container, at):
+            return "its container ends again and again", container.restarts
         case ContainerState.RUNNING:
-            return ""
+            return "", None
         case ContainerState.MISSING:
-            return "its container does not exist any more; deploy again to replace it"
+            return "its container does not exist any more; deploy again to replace it", None
         case ContainerState.RESTARTING:
-            return f"its container {container}, again and again ({container.restarts} restarts)"
+            return f"its container {container}, again and again", container.restarts
         case ContainerState.EXITED:
-            return f"its container {container}"
+            return f"its container {container}", None
 
 
 def is_crash_looping(container: Container, at: datetime) -> bool:

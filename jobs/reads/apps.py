@@ -19,6 +19,7 @@ from jobs.reads.paging import unindexed
 from jobs.reads.repositories import repositories_with_token
 from jobs.reads.views import AppView, WebhookView
 from jobs.rules.app_fields import PARTS
+from jobs.rules.container_values import container_words
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
 from jobs.settings import Settings
@@ -182,7 +183,16 @@ class Served(Protocol):
 
     @property
     def container_reason(self) -> str:
-        """What is wrong with it, in a sentence."""
+        """What is wrong with it, without a number."""
+
+    @property
+    def container_restarts(self) -> int | None:
+        """Of how many restarts the reason tells."""
+
+
+def container_trouble(app: Served) -> str:
+    """Say what is wrong with an app's live container; empty when nothing is."""
+    return container_words(app.container_state, app.container_reason, app.container_restarts)
 
 
 def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState, str]:
@@ -197,11 +207,11 @@ def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState
         return (AppState.FAILING, failed) if failed else (AppState.NEW, "")
     match app.container_state:
         case ContainerState.EXITED | ContainerState.MISSING:
-            return AppState.STOPPED, app.container_reason
+            return AppState.STOPPED, container_trouble(app)
         case ContainerState.RESTARTING:
-            return AppState.FAILING, app.container_reason
+            return AppState.FAILING, container_trouble(app)
         case ContainerState.RUNNING if app.container_reason:
-            return AppState.FAILING, app.container_reason
+            return AppState.FAILING, container_trouble(app)
         case ContainerState.RUNNING | None:
             return AppState.RUNNING, failed
 

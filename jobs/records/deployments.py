@@ -164,7 +164,7 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
     app.live_address = live.address
     app.live_slot = live.slot
     app.container_state = ContainerState.RUNNING
-    app.container_reason = ""
+    app.container_reason, app.container_restarts = "", None
     _end(session, deployment, DeploymentState.SUCCESS, deployment.reason)
 
 

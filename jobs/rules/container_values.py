@@ -93,6 +93,24 @@ class Container:
                 return f"{told}, as when out of memory" if self.exit_code == KILLED else told
 
 
+# Restarts are told of a running container as long as the last one is not longer ago than this.
+STEADY_AFTER_MIN = 3
+
+
+def container_words(state: ContainerState | None, reason: str, restarts: int | None) -> str:
+    """Say what is wrong with a live container.
+
+    Args:
+        reason: what is wrong, without a number; empty when nothing is.
+        restarts: how often the engine has restarted it; None: that is no part of what is wrong.
+    """
+    if not reason or restarts is None:
+        return reason
+    is_running = state is ContainerState.RUNNING
+    last = f", the last one less than {STEADY_AFTER_MIN} minutes ago" if is_running else ""
+    return f"{reason} ({restarts} restarts{last})"
+
+
 @dataclass(frozen=True)
 class OutputLine:
     """A line a container wrote."""

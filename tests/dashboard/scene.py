@@ -83,7 +83,8 @@ def set_scene(session: Session, logs_dir: Path) -> Scene:
     for app in (shop, web, docs):
         app.container_state = ContainerState.RUNNING
     api.container_state = ContainerState.RESTARTING
-    api.container_reason = "its container exited with code 1, again and again (6 restarts)"
+    api.container_reason = "its container exited with code 1, again and again"
+    api.container_restarts = 6
     importer.container_state = ContainerState.EXITED
     importer.container_reason = "its container exited with code 137: out of memory at 512 MB"
     change_settings(web, volumes=("data:/var/lib/web",), watch_paths=("site/**",), tag_pattern="v*")

@@ -117,6 +117,7 @@ def rows() -> dict[str, Row]:
             "fallback_container_id": None,
             "container_state": "running",
             "container_reason": "",
+            "container_restarts": None,
         },
         "environment_variables": {
             "id": 1,
@@ -156,6 +157,7 @@ def rows() -> dict[str, Row]:
             "repository_id": 1,
             "looked_at": AT,
             "way": None,
+            "missed": 0,
             "found": "nothing",
             "problem": "",
             "settled_until": AT,

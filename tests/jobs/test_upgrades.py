@@ -30,6 +30,7 @@ from jobs.reads.variables import open_variables
 from jobs.records.audit import Actor
 from jobs.records.requests import Request, request
 from jobs.rules.app_fields import PARTS
+from jobs.rules.missed_pushes import in_words
 from jobs.settings import Settings
 from jobs.states import Trigger
 from jobs.storage.database import Database
@@ -272,6 +273,29 @@ def test_statuses_that_nobody_chose_depend_on_the_path_from_now_on(
         # Its release was only connected to; it has to answer when it is started again.
         of_then = release.container
         assert (of_then.asked_path, of_then.healthy_statuses) == ("/", range(200, 500))
+
+
+@pytest.mark.parametrize(
+    ("words", "missed", "found"),
+    [
+        ("", None, ""),
+        ("nothing was missed", 0, ""),
+        ("2 apps are compared from now on", 0, "2 apps are compared from now on"),
+        ("1 push was missed: #2 of web is queued", 1, "#2 of web is queued"),
+        ("12 pushes were missed: #2 of web is queued, x: y", 12, "#2 of web is queued, x: y"),
+    ],
+)
+def test_how_many_pushes_were_missed_becomes_a_number(
+    tmp_path: Path, words: str, missed: int | None, found: str
+) -> None:
+    database, _ = database_at(tmp_path, "0006")
+    with database.writer_engine.begin() as connection:
+        connection.execute(text("UPDATE catch_ups SET found = :words"), {"words": words})
+    migrate_to(database, HEAD)
+    with closing(database), database.reader_engine.connect() as connection:
+        row = connection.execute(text("SELECT missed, found FROM catch_ups")).one()
+    assert row == (missed, found)
+    assert in_words(missed, found) == words
 
 
 # --- The way back ----------------------------------------------------------------------------

@@ -119,6 +119,7 @@ class App(SQLModel, table=True):
         sa_type=WordColumn(ContainerState),
     )
     container_reason: str = Field(default="", sa_type=OneLine(500))
+    container_restarts: int | None = None  # of which the reason tells; None: of none
 
 
 class EnvironmentVariable(SQLModel, table=True):

@@ -166,6 +166,20 @@ def test_an_app_that_loops_is_failing_until_it_has_been_steady_for_a_while(
         assert state(bench)[0] is expected
 
 
+def test_how_often_it_was_restarted_is_kept_as_a_number(bench: Bench, app: App) -> None:
+    restart(bench, app, times=3, at=now() - timedelta(seconds=5))
+    look(bench)
+    known = bench.fresh(app)
+    assert known.container_reason == "its container ends again and again"
+    assert known.container_restarts == 3
+    assert state(bench)[1] == (
+        "its container ends again and again (3 restarts, the last one less than 3 minutes ago)"
+    )
+    restart(bench, app, times=4, at=now() - timedelta(seconds=5))
+    look(bench)
+    assert bench.fresh(app).container_restarts == 4
+
+
 def restart(bench: Bench, app: App, *, times: int, at: datetime) -> None:
     """Have the engine restart the live container so often, and the last time then."""
     found = bench.world.engine.all_containers[live(app)]

@@ -1,4 +1,4 @@
-"""How many pushes a search found missing is a number; its words no longer begin with it."""
+"""Numbers of missed pushes and of restarts have their own columns; words no longer hold them."""
 
 import re
 
@@ -13,7 +13,11 @@ NOTHING = "nothing was missed"
 
 
 def upgrade() -> None:
-    """Add the number, and take it out of the words that begin with it."""
+    """Add the numbers; take how many pushes were missed out of the words that begin with it.
+
+    What is known of a container's restarts is written anew by the watcher's next look.
+    """
+    op.add_column("apps", sa.Column("container_restarts", sa.Integer(), nullable=True))
     op.add_column("catch_ups", sa.Column("missed", sa.Integer(), nullable=True))
     rows = sa.table(
         "catch_ups",
