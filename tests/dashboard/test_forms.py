@@ -186,7 +186,7 @@ def test_who_is_overtaken() -> None:
         (MEMORY, "256", "256"),
         (AUTO_DEPLOY, "", "off"),
         (AUTO_DEPLOY, "true", "on"),
-        (ON_NEW_PUSH, "wait", "“It waits, and is deployed next”"),
+        (ON_NEW_PUSH, "wait", "“Waits for the running deployment”"),
         (COMMAND, "sh\n-c", "sh, -c"),
         (COMMAND, "", "empty"),
         (COMMAND, "x" * 300, "x" * 200 + "…"),

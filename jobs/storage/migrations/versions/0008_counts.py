@@ -5,7 +5,7 @@ import re
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 
 COUNTED = re.compile(r"([1-9][0-9]{0,8}) push(?: was|es were) missed(?:: (.*))?", re.DOTALL)
@@ -26,7 +26,8 @@ def upgrade() -> None:
         sa.column("found", sa.String()),
     )
     connection = op.get_bind()
-    for repository_id, words in connection.execute(sa.select(rows.c.repository_id, rows.c.found)):
+    found_before = connection.execute(sa.select(rows.c.repository_id, rows.c.found)).all()
+    for repository_id, words in found_before:
         missed, found = counted(words)
         connection.execute(
             rows.update()
