@@ -55,6 +55,17 @@ TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
 }
 
 
+class ActorKind(StrEnum):
+    """Who can make a change."""
+
+    USER = "user"
+    TOKEN = "token"  # noqa: S105
+    WEBHOOK = "webhook"
+    CLI = "cli"
+    KEYSTONE = "keystone"
+    STRANGER = "stranger"
+
+
 class StepName(StrEnum):
     """The stages of a deployment, in order."""
 

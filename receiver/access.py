@@ -27,7 +27,7 @@ from jobs.records.tokens import find_token, touch_token
 from jobs.rules.naming import session_cookie
 from jobs.rules.visitor import Visitor
 from jobs.settings import Settings, WebSettings
-from jobs.states import Role, TokenState
+from jobs.states import ActorKind, Role, TokenState
 from jobs.storage.models import now
 from receiver.errors import CsrfError, UnauthenticatedError, answer_error
 
@@ -126,7 +126,7 @@ class Identify:
         if (state := token_state(row)) is not TokenState.ACTIVE:
             return Arrival(why_not=WORTHLESS[state])
         touch = self._toucher(touch_token, row.id) if _is_stale(row.last_used_at) else None
-        return Arrival(Visitor("token", row.name, row.role), touch=touch)
+        return Arrival(Visitor(ActorKind.TOKEN, row.name, row.role), touch=touch)
 
     def _by_cookie(self, cookie: str) -> Arrival:
         with self.database.reading() as session:
@@ -135,7 +135,7 @@ class Identify:
             return Arrival(why_not=SESSION_OVER)
         row, user = found
         touch = self._toucher(touch_session, row.id) if _is_stale(row.last_seen_at) else None
-        return Arrival(Visitor("user", user.name, user.role, row.csrf_token), touch=touch)
+        return Arrival(Visitor(ActorKind.USER, user.name, user.role, row.csrf_token), touch=touch)
 
     def _toucher(self, touch: Callable[..., None], row_id: int | None) -> Touch:
         def write() -> None:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from dashboard.forms import texts_of
 from jobs.errors import NotFoundError
 from jobs.processes.runtime import Runtime
-from jobs.records.audit import Actor, stranger
+from jobs.rules.actors import Actor, stranger
 from jobs.rules.field_types import NAME
 from jobs.rules.mistakes import parse_input
 from jobs.rules.visitor import Visitor

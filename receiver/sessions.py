@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 from dashboard.views.login import login_page, safe_next
 from jobs.processes.runtime import Runtime
 from jobs.reads.people import SESSION_LONGEST
-from jobs.records.audit import Actor, stranger
 from jobs.records.logins import (
     OpenedSession,
     close_session,
@@ -19,8 +18,10 @@ from jobs.records.logins import (
     open_session,
 )
 from jobs.records.users import check_password, find_user, is_as_it_was
+from jobs.rules.actors import Actor, stranger
 from jobs.rules.field_types import NAME
 from jobs.settings import WebSettings
+from jobs.states import ActorKind
 from jobs.storage.models import User
 from receiver.access import address_of, cookie_name, cookie_of, ensure_same_origin, is_https
 from receiver.errors import RateLimitedError, UnauthenticatedError
@@ -74,7 +75,7 @@ def _try_login(runtime: Runtime[WebSettings], attempt: _Attempt) -> _Login | Non
         if user is None or not is_right or not is_as_it_was(session, user):
             note_failed_login(session, user, stranger(attempt.address))
             return None
-        actor = Actor("user", user.name, attempt.address)
+        actor = Actor(ActorKind.USER, user.name, attempt.address)
         return _Login(user, open_session(session, user, actor, instead_of=attempt.cookie))
 
 
@@ -121,7 +122,11 @@ def _too_often(call: Call[LoginInput], exc: RateLimitedError) -> Response:
 def log_out(call: Call[LogoutInput]) -> Response:
     """End the session, or with `everywhere` all of the user's; a form is sent to the login page."""
     with call.writing() as session:
-        if call.given.everywhere and call.visitor is not None and call.visitor.kind == "user":
+        if (
+            call.given.everywhere
+            and call.visitor is not None
+            and call.visitor.kind is ActorKind.USER
+        ):
             end_sessions(session, find_user(session, call.visitor.name), call.actor)
         else:
             close_session(session, cookie_of(call.request, call.runtime), call.actor)

@@ -15,11 +15,11 @@ from sqlmodel import select
 from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.records.apps import Created, add_app
-from jobs.records.audit import Actor
 from jobs.records.logins import OpenedSession, open_session
 from jobs.records.requests import Request, request
 from jobs.records.tokens import create_token
 from jobs.records.users import add_user
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import PARTS, AppInput
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import ContainerSpec
@@ -28,7 +28,7 @@ from jobs.rules.mistakes import parse_input
 from jobs.rules.naming import session_cookie
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
-from jobs.states import DeploymentState, Role, Trigger
+from jobs.states import ActorKind, DeploymentState, Role, Trigger
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.models import App, Deployment, LoginSession, Release, User
 from receiver.signature import sign
@@ -36,7 +36,7 @@ from receiver.signature import sign
 WebRuntime = Runtime[WebSettings]
 
 PAYLOADS = Path(__file__).parent / "payloads"
-TESTER = Actor("user", "tester")
+TESTER = Actor(ActorKind.USER, "tester")
 REPOSITORY = "octo/web"
 PASSWORD = "correct horse battery"
 SHA_A, SHA_B, SHA_C = "a" * 40, "b" * 40, "c" * 40

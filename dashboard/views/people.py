@@ -11,7 +11,7 @@ from dashboard import pages
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind
 from jobs.reads import people
 from jobs.rules.passwords import SHORTEST
-from jobs.states import Role, TokenState
+from jobs.states import ActorKind, Role, TokenState
 from jobs.storage.models import User
 
 ROLES = tuple(
@@ -84,7 +84,7 @@ def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> R
 def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show whoever is asking their password's form, and where they are logged in."""
     visitor = pages.visitor_of(request)
-    name = visitor.name if visitor and visitor.kind == "user" else ""
+    name = visitor.name if visitor and visitor.kind is ActorKind.USER else ""
     with pages.database_of(request).reading() as session:
         user = session.exec(select(User).where(User.name == name)).first()
         sessions = people.sessions_of(session, user) if user else []

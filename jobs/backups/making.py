@@ -32,8 +32,9 @@ from jobs.backups.manifest import (
 from jobs.backups.staging import staging
 from jobs.errors import ConfigurationError, ConflictError, StorageError
 from jobs.processes.runtime import find_keystone
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.identity import known_identity
+from jobs.rules.actors import Actor
 from jobs.settings import Settings
 from jobs.storage.database import Database
 from jobs.storage.models import now

@@ -21,8 +21,8 @@ from jobs.backups.reviving import Revived, revive
 from jobs.backups.staging import staging
 from jobs.errors import BackupError, ConflictError, KeystoneError, StorageError
 from jobs.processes.supervise import claim_identity, take_over
-from jobs.records.audit import Actor
 from jobs.records.identity import known_identity
+from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.settings import Settings
 from jobs.storage.database import Database

@@ -16,13 +16,14 @@ from sqlmodel import Session, col, delete, select, text
 
 from jobs.backups.manifest import moment
 from jobs.records.again import again
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.deployments import abandon
 from jobs.records.requests import request
 from jobs.records.trials import end_trial
+from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.rules.naming import APP_LABEL, DEPLOYMENT_LABEL
-from jobs.states import OPEN_STATES, ContainerState, StepState, Trigger
+from jobs.states import OPEN_STATES, ActorKind, ContainerState, StepState, Trigger
 from jobs.storage.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
 
 SLOT = "a"
@@ -60,7 +61,7 @@ def revive(
     found = {app.name: serving(app, containers) for app in live}
     for app in apps:
         _point_at(session, app, found.get(app.name))
-    keystone = Actor("keystone", f"restored from a backup of {moment(made_at)}")
+    keystone = Actor(ActorKind.KEYSTONE, f"restored from a backup of {moment(made_at)}")
     for app in live:
         _redeploy(session, app, keystone)
     names = [app.name for app in live]

@@ -20,9 +20,10 @@ from jobs.processes import runtime
 from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import Runtime
 from jobs.reads.views import RemovedView
-from jobs.records.audit import Actor
+from jobs.rules.actors import Actor
 from jobs.rules.text import is_printable, shown_name
 from jobs.settings import AllSettings
+from jobs.states import ActorKind
 from jobs.system.small_files import as_text, read_small
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -65,10 +66,10 @@ def open_to_change() -> Runtime[AllSettings]:
 def actor() -> Actor:
     """Say who sits at the command line."""
     try:
-        return Actor("cli", getpass.getuser())
+        return Actor(ActorKind.CLI, getpass.getuser())
     except (KeyError, OSError):
         # A container may run under a number that no user has.
-        return Actor("cli", str(os.getuid()))
+        return Actor(ActorKind.CLI, str(os.getuid()))
 
 
 def show_json(view: BaseModel) -> None:

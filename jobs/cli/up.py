@@ -22,8 +22,8 @@ from jobs.processes.supervise import claim_identity, programs, supervise, take_o
 from jobs.processes.watched import Watched
 from jobs.reads.apps import webhook_url
 from jobs.reads.people import users
-from jobs.records.audit import KEYSTONE
 from jobs.records.users import add_user
+from jobs.rules.actors import KEYSTONE
 from jobs.rules.passwords import weakness
 from jobs.settings import PREFIX, AllSettings
 from jobs.states import Role

@@ -24,13 +24,13 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app, webhook_url
 from jobs.reads.repositories import find_repository_id, repository_view
 from jobs.reads.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
-from jobs.records.audit import Actor
 from jobs.records.repositories import (
     drop_webhook_secrets,
     find_repository,
     finish_webhook_rotation,
     rotate_webhook_secret,
 )
+from jobs.rules.actors import Actor
 from jobs.settings import AllSettings
 from jobs.storage.models import Repository
 

@@ -24,10 +24,10 @@ from jobs.reads.deployments import deployment_view
 from jobs.reads.secrets import webhook_secrets
 from jobs.reads.views import DeploymentView
 from jobs.records.apps import add_app, remove_app
-from jobs.records.audit import Actor
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import AppInput
 from jobs.settings import AllSettings
-from jobs.states import DeploymentState
+from jobs.states import ActorKind, DeploymentState
 from jobs.storage.models import App
 from jobs.system.part_users import ROOT, find_users
 from jobs.system.private_folder import ensure_private
@@ -35,7 +35,7 @@ from jobs.system.private_folder import ensure_private
 Say = Callable[[str], None]
 
 APP = "hello"
-ACTOR = Actor("cli", "demo")
+ACTOR = Actor(ActorKind.CLI, "demo")
 DEPLOYED_WITHIN_S = 180
 LOOK_EVERY_S = 0.05
 # Visitors before and after the switch, so that both releases are seen answering.

@@ -17,10 +17,10 @@ from jobs.deployment.plan import read_plan
 from jobs.errors import LeaseLostError
 from jobs.processes.runtime import Runtime
 from jobs.records import deployments as records
-from jobs.records.audit import KEYSTONE
 from jobs.records.deployments import Grip, Live
 from jobs.records.engine_items import note_image, note_made, note_making
 from jobs.records.requests import Request, request
+from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import Container
 from jobs.settings import WorkerSettings

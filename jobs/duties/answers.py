@@ -20,13 +20,13 @@ from jobs.processes.bus import ERRANDS, Question
 from jobs.processes.runtime import Runtime
 from jobs.reads.variables import open_variables
 from jobs.reads.views import ContainerView
-from jobs.records.audit import Actor
+from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.rules.log_lines import shown
 from jobs.rules.redaction import Redactor
 from jobs.rules.variables import secrets_of
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState
+from jobs.states import ActorKind, ContainerState
 from jobs.storage.environments import open_environment
 from jobs.storage.models import App, Release
 
@@ -132,7 +132,9 @@ def hook_installed(
 ) -> dict[str, Any]:
     """Install the webhook of an app's repository, for whoever asked for it."""
     about = errand.about
-    view = install_hook(runtime, forge, app_id=about["app_id"], by=Actor(*about["actor"]))
+    kind, name, address = about["actor"]
+    by = Actor(ActorKind(kind), name, address)
+    view = install_hook(runtime, forge, app_id=about["app_id"], by=by)
     return view.model_dump(mode="json")
 
 

@@ -12,7 +12,8 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.apps import webhook_url
 from jobs.reads.secrets import api_token, repository_token, webhook_secrets
 from jobs.reads.views import HookView
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import Actor
 from jobs.rules.repository_values import ForgeRepository, HookWish
 from jobs.settings import WorkerSettings
 from jobs.storage.models import App, Repository

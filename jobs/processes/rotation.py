@@ -24,7 +24,7 @@ from sqlalchemy import Column, func, select, update
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.processes.supervise import is_up
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.vault_keys import (
     SETTING,
     count_by_key,
@@ -32,6 +32,7 @@ from jobs.records.vault_keys import (
     remember_key,
     sealed_columns,
 )
+from jobs.rules.actors import Actor
 from jobs.settings import Settings
 from jobs.storage.database import Database
 from jobs.storage.vault import KEY_FILE, Vault, fingerprint, make_key, read_keys, write_keys

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, false
 from sqlmodel import Session, col, select
 
 from jobs.reads.paging import Walk, unindexed, walk_back
 from jobs.reads.views import AuditEventView, Page
+from jobs.rules.actors import Actor
 from jobs.storage.models import AuditEvent
 
 # Transactions overlap, so that a later number may carry an earlier time.
@@ -34,17 +35,27 @@ def audit_page(session: Session, wanted: AuditFilter) -> Page[AuditEventView]:
         narrow.append(col(AuditEvent.tag).startswith(wanted.tag, autoescape=True))
     walk = Walk(wanted.limit, wanted.before, along, narrow)
     rows, following = walk_back(session, select(AuditEvent), col(AuditEvent.id), walk)
-    views = [AuditEventView.model_validate(row.model_dump()) for row in rows]
+    views = [AuditEventView.model_validate(row, from_attributes=True) for row in rows]
     return Page(items=views, next=following)
 
 
 def _equal(wanted: AuditFilter) -> list[ColumnElement[bool]]:
     columns = (
-        (AuditEvent.actor, wanted.actor),
         (AuditEvent.tag, wanted.tag if _is_whole(wanted.tag or "") else None),
         (AuditEvent.target, wanted.target),
     )
-    return [col(column) == value for column, value in columns if value]
+    return _by(wanted.actor) + [col(column) == value for column, value in columns if value]
+
+
+def _by(written: str | None) -> list[ColumnElement[bool]]:
+    if not written:
+        return []
+    if (actor := Actor.read(written)) is None:
+        return [false()]
+    return [
+        col(AuditEvent.actor_kind) == actor.kind,
+        col(AuditEvent.actor_name) == actor.name,
+    ]
 
 
 def _is_whole(tag: str) -> bool:

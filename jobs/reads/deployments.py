@@ -131,6 +131,7 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
                 include=set(DeploymentView.model_fields) & set(Deployment.model_fields)
             ),
             app=apps[row.app_id],
+            actor=row.actor,
             release=releases.get(row.release_id),
             duration_s=duration_s(row.started_at, row.ended_at),
             steps=sorted(steps[row.id or 0], key=lambda step: order.index(step.name)),

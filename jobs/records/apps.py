@@ -11,7 +11,7 @@ from sqlmodel import Session, col, func, select
 from jobs.errors import ConfigurationError, ConflictError, Mistake
 from jobs.reads.app_settings import app_settings
 from jobs.reads.repositories import has_token
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.domains import claim_domains, domains_of
 from jobs.records.repositories import (
     has_apps,
@@ -22,6 +22,7 @@ from jobs.records.repositories import (
 )
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import unsent
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import (
     PARTS,
     REPOSITORY_FIELDS,

@@ -15,9 +15,9 @@ from jobs.reads.apps import find_app
 from jobs.reads.secrets import repository_token
 from jobs.reads.variables import open_variables
 from jobs.records.apps import add_app, change_app
-from jobs.records.audit import Actor
 from jobs.records.domains import domains_of
 from jobs.records.variables import set_variables
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.apps_file import APPS, TOKEN, Wanted
 from jobs.rules.mistakes import parse_input

@@ -1,10 +1,10 @@
 """The audit trail: added to by every other record, never changed; the database refuses it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlmodel import Session
 
+from jobs.rules.actors import Actor
 from jobs.storage.models import AuditEvent
 
 
@@ -49,33 +49,13 @@ class Tag(StrEnum):
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
 
 
-@dataclass(frozen=True)
-class Actor:
-    """Who makes a change: a person, a program, GitHub, or somebody at the server's own shell."""
-
-    kind: str  # "user", "token", "webhook", "cli", "keystone", "stranger"
-    name: str
-    address: str = ""
-
-    def __str__(self) -> str:
-        """Give the form that is stored and shown: `user:ada`."""
-        return f"{self.kind}:{self.name}"[:200]
-
-
-KEYSTONE = Actor("keystone", "keystone")
-
-
-def stranger(address: str) -> Actor:
-    """Give somebody of whom only the address is known."""
-    return Actor("stranger", "unknown", address)
-
-
 def note(session: Session, tag: Tag, actor: Actor, target: str, **details: object) -> None:
     """Put a change on record, in the transaction that makes it. Details hold no secrets."""
     session.add(
         AuditEvent(
             tag=tag,
-            actor=str(actor),
+            actor_kind=actor.kind,
+            actor_name=actor.kept_name,
             target=target[:200],
             address=actor.address[:64],
             details=details,

@@ -6,7 +6,8 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, NotFoundError
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import Actor
 from jobs.rules.certificates import Bundle
 from jobs.storage.models import Certificate, now
 from jobs.storage.vault import Vault

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, or_, select
 
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.deployments import replace_running, supersede
 from jobs.records.pushes import Missed, caught_up, newer_push, rule_of, why_not
 from jobs.records.requests import Request, request
+from jobs.rules.actors import Actor
 from jobs.rules.triggers import Ignored, Judgement, Push
-from jobs.states import DeliveryOutcome, OnNewPush, Trigger
+from jobs.states import ActorKind, DeliveryOutcome, OnNewPush, Trigger
 from jobs.storage.models import App, Delivery, Deployment, Repository
 
-CATCHING_UP = Actor("keystone", "catch-up")
+CATCHING_UP = Actor(ActorKind.KEYSTONE, "catch-up")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def accept_push(
     repository = session.get_one(Repository, envelope.repository_id)
     if missed is not None and on_record(session, repository, [envelope.guid]):
         return Receipt(DeliveryOutcome.DUPLICATE, "it has arrived meanwhile")
-    actor = CATCHING_UP if missed else Actor("webhook", push.sender, envelope.address)
+    actor = CATCHING_UP if missed else Actor(ActorKind.WEBHOOK, push.sender, envelope.address)
     apps = session.exec(
         select(App).where(App.repository_id == repository.id).order_by(App.name)
     ).all()

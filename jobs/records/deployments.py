@@ -16,9 +16,10 @@ from jobs.errors import (
     LeaseLostError,
     SupersededError,
 )
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.statuses import announce
 from jobs.records.trials import begin_trial
+from jobs.rules.actors import Actor
 from jobs.rules.triggers import Order, compare
 from jobs.states import (
     PUSHES,

@@ -9,8 +9,9 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.people import is_open
 from jobs.reads.views import SessionView
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.tokens import digest
+from jobs.rules.actors import Actor
 from jobs.storage.models import LoginSession, User, now
 
 # One more ends the one that was used least lately.

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from jobs.records.audit import Actor
 from jobs.records.requests import Request, request
+from jobs.rules.actors import Actor
 from jobs.storage.models import App, Deployment, now
 
 # A page that was left open for a day still shows yesterday's number: that is no second click.
@@ -26,7 +26,6 @@ def key_of(wanted: str, after: int | None) -> str | None:
     """
     if after is None:
         return None
-    # GitHub's own ids hold no blank, so that neither can be taken for the other.
     return f"after {after} {hashlib.sha256(wanted.encode()).hexdigest()}"
 
 
@@ -37,11 +36,11 @@ def asked_before(session: Session, app: App, key: str | None) -> Deployment | No
     """
     if key is None:
         return None
-    statement = select(Deployment).where(Deployment.app_id == app.id, Deployment.guid == key)
+    statement = select(Deployment).where(Deployment.app_id == app.id, Deployment.request_key == key)
     found = session.exec(statement).first()
     if found is None or _is_the_same(found):
         return found
-    found.guid = None
+    found.request_key = None
     session.flush()
     return None
 
@@ -52,4 +51,4 @@ def _is_the_same(found: Deployment) -> bool:
 
 def request_once(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
     """Queue a deployment, or give the one that the same request has led to already."""
-    return asked_before(session, app, wanted.guid) or request(session, app, wanted, actor)
+    return asked_before(session, app, wanted.request_key) or request(session, app, wanted, actor)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlmodel import Session, col, or_, select
 
 from jobs.rules.triggers import Judgement, Order, Push, Rule, compare
-from jobs.states import PUSHES, DeploymentState, Trigger
+from jobs.states import PUSHES, ActorKind, DeploymentState, Trigger
 from jobs.storage.models import App, Deployment, Release, Repository
 
 ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
@@ -128,7 +128,7 @@ def asked_for_since(session: Session, app: App, moment: datetime) -> Deployment 
             col(Deployment.trigger).in_(ASKED_FOR),
             col(Deployment.queued_at) > moment,
             # A restore asks, too: for what was live in the backup, not instead of later pushes.
-            col(Deployment.actor).not_like("keystone:%"),
+            Deployment.actor_kind != ActorKind.KEYSTONE,
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)

@@ -11,13 +11,14 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.releases import restorable_releases
 from jobs.records.again import again
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.deployments import has_begun_to_switch, supersede, withdraw
 from jobs.records.requests import request
-from jobs.states import DeploymentState, Trigger
+from jobs.rules.actors import Actor
+from jobs.states import ActorKind, DeploymentState, Trigger
 from jobs.storage.models import App, Deployment, Release
 
-RECOVERY = Actor("keystone", "recovery")
+RECOVERY = Actor(ActorKind.KEYSTONE, "recovery")
 
 
 def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment | None:

@@ -8,9 +8,10 @@ from sqlmodel import Session, col, delete, select
 
 from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
 from jobs.reads.repositories import valid_webhook_secrets
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import tell_again
+from jobs.rules.actors import Actor
 from jobs.rules.naming import hooks_page
 from jobs.settings import Settings
 from jobs.storage.models import App, Repository, RepositorySecret, SecretKind, TokenUse, now

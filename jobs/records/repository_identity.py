@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, or_, select
 
 from jobs.errors import ConflictError, Mistake
-from jobs.records.audit import KEYSTONE, Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.statuses import tell_again
+from jobs.rules.actors import KEYSTONE, Actor
 from jobs.states import IdentitySource
 from jobs.storage.models import App, Repository, RepositorySecret, SecretKind, now
 

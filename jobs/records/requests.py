@@ -7,9 +7,10 @@ from sqlmodel import Session, func, select
 from jobs.errors import (
     BacklogError,
 )
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.deployments import app_now
 from jobs.records.statuses import announce
+from jobs.rules.actors import Actor
 from jobs.states import (
     DeploymentState,
     Kind,
@@ -34,6 +35,7 @@ class Request:
     pushed_at: int | None = None
     delivery_id: int | None = None
     guid: str | None = None
+    request_key: str | None = None  # what a repeated request is known by; see `jobs.records.once`
     body_sha256: str | None = None
     recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
     reason: str = ""  # of a recovery: why it is needed; it stays when that succeeds
@@ -58,9 +60,11 @@ def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deploy
         commit_sha=wanted.commit_sha,
         commit_message=wanted.commit_message[:2000],
         author=wanted.author[:200],
-        actor=str(actor),
+        actor_kind=actor.kind,
+        actor_name=actor.kept_name,
         delivery_id=wanted.delivery_id,
         guid=wanted.guid,
+        request_key=wanted.request_key,
         body_sha256=wanted.body_sha256,
         before_sha=wanted.before_sha,
         pushed_at=wanted.pushed_at,

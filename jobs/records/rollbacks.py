@@ -7,10 +7,11 @@ from sqlmodel import Session, col, select
 from jobs.errors import NoReleaseError
 from jobs.reads.releases import restorable_releases
 from jobs.records.again import again
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.deployments import app_now, supersede
 from jobs.records.once import asked_before, key_of
 from jobs.records.requests import request
+from jobs.rules.actors import Actor
 from jobs.states import DeploymentState, Trigger
 from jobs.storage.models import App, Deployment, Release
 
@@ -39,7 +40,7 @@ def roll_back(
     app.paused_reason = f"rolled back to v{release.number} by {actor}"
     for queued in _queued(session, app):
         supersede(session, queued, app.paused_reason)
-    wanted = replace(again(session, release, Trigger.ROLLBACK), guid=key)
+    wanted = replace(again(session, release, Trigger.ROLLBACK), request_key=key)
     return request(session, app, wanted, actor)
 
 

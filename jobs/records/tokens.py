@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
 from jobs.reads.people import token_state
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import Actor
 from jobs.rules.field_types import NAME, NAME_WORDS
 from jobs.states import Role, TokenState
 from jobs.storage.models import ApiToken, now

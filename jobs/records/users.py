@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
 from jobs.records.logins import drop_sessions
+from jobs.rules.actors import Actor
 from jobs.rules.field_types import NAME, NAME_WORDS
 from jobs.rules.passwords import weakness
 from jobs.states import Role

@@ -6,7 +6,8 @@ from sqlmodel import Session
 
 from jobs.errors import ConfigurationError, NotFoundError
 from jobs.reads.variables import variables
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import Actor
 from jobs.rules.variables import MOST_VARIABLES, Variable, ensure_variable
 from jobs.storage.models import App, EnvironmentVariable, now
 from jobs.storage.vault import Vault

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from jobs.states import Role
+from jobs.states import ActorKind, Role
 
 
 @dataclass(frozen=True)
 class Visitor:
     """A person with a session or a program with a token; the receiver has made sure of it."""
 
-    kind: str  # "user" or "token"
+    kind: ActorKind  # a user or a token
     name: str
     role: Role
     csrf_token: str = ""  # what a browser must send with each change; empty for programs

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
+from jobs.rules.actors import Actor
 from jobs.rules.text import one_line, several_lines, shown_name
+from jobs.states import ActorKind
 
 Word = TypeVar("Word", bound=StrEnum)
 Value = TypeVar("Value", bound=BaseModel)
@@ -110,6 +112,18 @@ class ValueColumn(TypeDecorator[Value]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:  # noqa: ANN401, ARG002
         """Read the object back; what it lacks is as it comes."""
         return None if value is None else self.kind.model_validate(value)
+
+
+class DoneBySomebody(SQLModel):
+    """The columns of a row that somebody is answerable for."""
+
+    actor_kind: ActorKind = Field(sa_type=WordColumn(ActorKind))
+    actor_name: str = Field(sa_type=ShownName(200))
+
+    @property
+    def actor(self) -> str:
+        """Who, as people and programs read it: `user:ada`."""
+        return str(Actor(self.actor_kind, self.actor_name))
 
 
 def json_column() -> Column[Any]:

@@ -9,6 +9,7 @@ from jobs.reads.people import sessions_of
 from jobs.reads.views import AccountView
 from jobs.records.logins import note_failed_login, session_view
 from jobs.records.users import check_password, find_user, hash_password, is_as_it_was, set_password
+from jobs.states import ActorKind
 from jobs.storage.models import User
 from receiver.access import cookie_of
 from receiver.login_limits import LoginGate
@@ -20,7 +21,7 @@ def show_account(call: Call[Nothing]) -> AccountView:
     """Say who is asking, with which role; of a person, the open sessions too."""
     visitor = visitor_of(call)
     sessions = []
-    if visitor.kind == "user":
+    if visitor.kind is ActorKind.USER:
         cookie = cookie_of(call.request, call.runtime)
         with call.reading() as session:
             rows = sessions_of(session, find_user(session, visitor.name))
@@ -35,7 +36,7 @@ async def change_own_password(call: Call[PasswordInput]) -> Response:
     is sent on to its field `next`.
     """
     visitor = visitor_of(call)
-    if visitor.kind != "user":
+    if visitor.kind is not ActorKind.USER:
         raise AccessError("a token has no password; log in as a user")
     gate: LoginGate = call.request.app.state.login_gate
     gate.enter(name=visitor.name, address=call.actor.address)

@@ -28,7 +28,9 @@ def request_deployment(call: Call[DeployInput]) -> Response:
         app = find_app(session, call.name())
         ref = call.given.ref or f"{BRANCH_PREFIX}{app.branch}"
         key = key_of(ref, call.given.after)
-        wanted = Request(Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "", guid=key)
+        wanted = Request(
+            Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "", request_key=key
+        )
         deployment = request_once(session, app, wanted, call.actor)
         view = deployment_view(session, deployment.id or 0)
     return json_response(

@@ -45,8 +45,8 @@ FROM series
 DEPLOYMENTS = """
 INSERT INTO deployments (
     id, app_id, number, kind, "trigger", state, reason, ref, commit_sha, commit_message, author,
-    actor, delivery_id, guid, body_sha256, pushed_at, release_id, attempts, queued_at, started_at,
-    ended_at)
+    actor_kind, actor_name, delivery_id, guid, body_sha256, pushed_at, release_id, attempts,
+    queued_at, started_at, ended_at)
 SELECT n, (n - 1) % {apps} + 1, (n - 1) / {apps} + 1, 'update',
        CASE WHEN n % 9 = 0 THEN 'manual' ELSE 'push' END,
        CASE WHEN n > {total} - {apps} THEN 'success' WHEN n % 13 = 0 THEN 'failure'
@@ -54,7 +54,7 @@ SELECT n, (n - 1) % {apps} + 1, (n - 1) / {apps} + 1, 'update',
        CASE WHEN n % 13 = 0 THEN 'the build failed: exit code 1' ELSE '' END, 'refs/heads/main',
        {sha}, 'Change number ' || n || ' of the page that shows prices with and without tax',
        CASE n % 4 WHEN 0 THEN 'Ada Lovelace' WHEN 1 THEN 'Grace Hopper' ELSE 'Linus Ek' END,
-       'webhook:ada', n, {sha}, {sha}, 1700000000 + n,
+       'webhook', 'ada', n, {sha}, {sha}, 1700000000 + n,
        CASE WHEN n > {total} - {apps} * {kept} THEN n - {total} + {apps} * {kept} END, 1, {at},
        {started}, {ended}
 FROM series
@@ -87,10 +87,10 @@ SELECT {total} - n / 7,
 FROM series WHERE n / 7 < {total}
 """
 AUDIT = """
-INSERT INTO audit_events (id, at, tag, actor, target, address, details)
+INSERT INTO audit_events (id, at, tag, actor_kind, actor_name, target, address, details)
 SELECT n, {at}, CASE n % 5 WHEN 0 THEN 'login.succeeded' WHEN 1 THEN 'app.changed'
                 ELSE 'deployment.requested' END,
-       CASE WHEN n % 3 = 0 THEN 'user:ada' ELSE 'webhook:ada' END,
+       CASE WHEN n % 3 = 0 THEN 'user' ELSE 'webhook' END, 'ada',
        'deployment:' || ({total} - n), '203.0.113.7', '{{"app": "app-001", "trigger": "push"}}'
 FROM series
 """

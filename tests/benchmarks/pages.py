@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Scope
 
 from jobs.processes.runtime import Runtime, open_runtime
-from jobs.records.audit import Actor
 from jobs.records.logins import open_session
+from jobs.rules.actors import Actor
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings
-from jobs.states import Role
+from jobs.states import ActorKind, Role
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.models import User
 from receiver.app import create_app
@@ -167,7 +167,7 @@ def _log_in(runtime: Runtime[WebSettings]) -> str:
         user = User(name=f"ada-{uuid.uuid4().hex[:8]}", role=Role.ADMIN, password_hash="none")
         session.add(user)
         session.flush()
-        opened = open_session(session, user, Actor("user", user.name))
+        opened = open_session(session, user, Actor(ActorKind.USER, user.name))
     return f"{cookie_name(runtime)}={opened.cookie.get_secret_value()}"
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlmodel import Session, select
 
+from jobs.rules.actors import Actor
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.states import (
+    ActorKind,
     DeliveryOutcome,
     DeploymentState,
     GitHubState,
@@ -83,7 +85,7 @@ def add_deployment(
         "commit_sha": sha(),
         "commit_message": "Answer faster\n\nBecause people wait.",
         "author": "Ada Lovelace",
-        "actor": "webhook:ada",
+        **who(str(fields.pop("actor", "webhook:ada"))),
         **fields,
     }
     deployment = Deployment(
@@ -210,6 +212,12 @@ def add_variable(
     session.flush()
 
 
+def who(written: str) -> dict[str, Any]:
+    """Give the columns of an actor: `user:ada`; what is written like nobody is GitHub's word."""
+    actor = Actor.read(written) or Actor(ActorKind.WEBHOOK, written)
+    return {"actor_kind": actor.kind, "actor_name": actor.name}
+
+
 def add_event(
     session: Session,
     tag: str,
@@ -222,7 +230,7 @@ def add_event(
     """Add an audit event."""
     address = "" if actor.startswith(("cli:", "keystone:")) else "203.0.113.7"
     event = AuditEvent(
-        tag=tag, actor=actor, target=target, address=address, at=now() - ago, details=details
+        tag=tag, **who(actor), target=target, address=address, at=now() - ago, details=details
     )
     session.add(event)
     session.flush()

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dashboard.app import create_dashboard
 from jobs.rules.visitor import Visitor
 from jobs.settings import Settings
-from jobs.states import Role
+from jobs.states import ActorKind, Role
 from jobs.storage.database import Database
 
 CONTAINER: dict[str, object] = {
@@ -37,7 +37,7 @@ CONTAINER: dict[str, object] = {
     "restarts": 0,
     "health": None,
 }
-ADA = Visitor(kind="user", name="ada", role=Role.ADMIN, csrf_token="csrf-of-ada")
+ADA = Visitor(kind=ActorKind.USER, name="ada", role=Role.ADMIN, csrf_token="csrf-of-ada")
 START_DEADLINE_S = 20
 LOOK_S = 0.02
 

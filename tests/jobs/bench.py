@@ -13,22 +13,22 @@ from jobs.dispatch import dispatch
 from jobs.duties.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.processes.runtime import Runtime
 from jobs.records.apps import add_app
-from jobs.records.audit import Actor
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.deployments import cancel
 from jobs.records.engine_items import note_making
 from jobs.records.pushes import judge
 from jobs.records.requests import Request, request
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import AppInput
 from jobs.rules.naming import container_name, labels
 from jobs.rules.triggers import Push
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState, DeploymentState, StepName, StepState, Trigger
+from jobs.states import ActorKind, ContainerState, DeploymentState, StepName, StepState, Trigger
 from jobs.storage.deployment_log import log_path, read_log
 from jobs.storage.models import App, CommitStatus, Deployment, Identity, Lease, Step, now
 from tests.fakes import FakeRepository, FakeWorld
 
-TESTER = Actor("user", "ada")
+TESTER = Actor(ActorKind.USER, "ada")
 FILES: dict[str, bytes | str] = {"Dockerfile": "FROM scratch", "web": b"\x7fELF"}
 NOWHERE = "0" * 40
 

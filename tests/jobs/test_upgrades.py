@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import col, select
 
 from jobs.errors import StorageError
@@ -27,15 +27,16 @@ from jobs.reads.releases import releases_that_were_live
 from jobs.reads.repositories import repository_views
 from jobs.reads.secrets import repository_token
 from jobs.reads.variables import open_variables
-from jobs.records.audit import Actor
+from jobs.records.once import asked_before, key_of
 from jobs.records.requests import Request, request
+from jobs.rules.actors import Actor
 from jobs.rules.app_fields import PARTS
 from jobs.rules.missed_pushes import in_words
 from jobs.settings import Settings
-from jobs.states import Trigger
+from jobs.states import ActorKind, Trigger
 from jobs.storage.database import Database
 from jobs.storage.migrations.apply import HEAD, migrate_to, schema_version
-from jobs.storage.models import Identity, Repository, User
+from jobs.storage.models import Deployment, Identity, Repository, User
 from tests.haproxy import free_ports
 from tests.jobs.released_rows import (
     AT,
@@ -99,6 +100,9 @@ def test_every_row_is_still_there(
         }
     # What were columns of an app is in three of them by now.
     found["apps"] = found["apps"] | {k: v for part in PARTS for k, v in found["apps"][part].items()}
+    # Who acts was one column, and is two by now.
+    for row in (found["deployments"], found["audit_events"]):
+        row["actor"] = f"{row['actor_kind']}:{row['actor_name']}"
     for name, row in put.items():
         expected = row | CHANGED.get(name, {}) if revision < CHANGED_BY else row
         assert {column: _aware(found[name][column]) for column in row} == expected, name
@@ -124,7 +128,11 @@ def test_what_is_known_is_shown(upgraded: Runtime[Settings]) -> None:
     assert [status.state for status in deployment.statuses] == ["success"]
     assert delivery.guid == "5c0f8b1e"
     assert repository.full_name == "Octo/Web"
-    assert event.tag == "app.created"
+    assert (event.tag, event.actor, deployment.actor) == (
+        "app.created",
+        "user:ada",
+        "webhook:octocat",
+    )
     assert upgraded.identity == "abcdef"
 
 
@@ -151,7 +159,7 @@ def test_work_goes_on(upgraded: Runtime[Settings]) -> None:
     with upgraded.database.writing() as session:
         app = find_app(session, "web")
         wanted = Request(Trigger.MANUAL, SHA, commit_sha=SHA)
-        made = request(session, app, wanted, Actor("user", "ada"))
+        made = request(session, app, wanted, Actor(ActorKind.USER, "ada"))
         (release,) = releases_that_were_live(session, app, limit=5)
     assert (made.number, made.kind, app.live_container_id) == (13, "update", LIVE_CONTAINER)
     assert made.id is not None
@@ -226,6 +234,70 @@ def _put_rename(connection: Connection, number: int, before: str, after: str) ->
             "details": json.dumps({"before": before, "after": after}),
         },
     )
+
+
+# --- Who did something, and what repeated requests are known by ------------------------------
+
+WRITTEN = ("user:ada", "keystone:restored from a backup of 2026-11-20 08:30", "token:a:b", "odd")
+
+
+def test_who_did_something_is_written_as_before_and_still_never_changed(
+    empty: Database, tmp_path: Path
+) -> None:
+    migrate_to(empty, "0006")
+    with empty.writer_engine.begin() as connection:
+        for actor in WRITTEN:
+            _put_event(connection, actor)
+    migrate_to(empty, HEAD)
+    for actor in WRITTEN[:-1]:
+        with empty.reading() as session:
+            (event,) = audit_page(session, AuditFilter(actor=actor)).items
+        assert event.actor == actor
+    with empty.reading() as session:
+        newest, *_ = audit_page(session, AuditFilter()).items
+    assert newest.actor == "stranger:odd"
+    for statement in ("UPDATE audit_events SET actor_name = 'eve'", "DELETE FROM audit_events"):
+        with pytest.raises(DBAPIError, match="never"), empty.writer_engine.begin() as connection:
+            connection.execute(text(statement))
+
+
+def _put_event(connection: Connection, actor: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO audit_events (at, tag, actor, target, address, details) "
+            "VALUES (:at, 'app.changed', :actor, 'app:web', '', '{}')"
+        ),
+        {"at": AT.isoformat(), "actor": actor},
+    )
+
+
+def test_a_request_is_known_again_and_githubs_ids_stay_where_they_are(
+    upgraded_between_two_clicks: Database,
+) -> None:
+    key = key_of("main", 11)
+    with upgraded_between_two_clicks.reading() as session:
+        app = find_app(session, "web")
+        asked = asked_before(session, app, key)
+        assert asked is not None
+        assert (asked.guid, asked.request_key) == (None, key)
+        pushed = session.exec(select(Deployment).where(Deployment.guid == "5c0f8b1e")).one()
+    assert pushed.request_key is None
+
+
+@pytest.fixture
+def upgraded_between_two_clicks(empty: Database) -> Database:
+    """A database that was upgraded after a click on Deploy, and before the second one."""
+    migrate_to(empty, "0006")
+    with empty.writer_engine.begin() as connection:
+        put = fill(connection)["deployments"]
+        click = {"id": 32, "number": 13, "guid": key_of("main", 11), "body_sha256": None}
+        tables = MetaData()
+        tables.reflect(connection, only=["deployments"], resolve_fks=False)
+        connection.execute(
+            tables.tables["deployments"].insert().values({**put, **click, "state": "queued"})
+        )
+    migrate_to(empty, HEAD)
+    return empty
 
 
 @pytest.mark.parametrize(

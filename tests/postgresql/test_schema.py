@@ -24,17 +24,20 @@ from tests.jobs.bench import TESTER, Bench
 from tests.jobs.released_rows import KEY, Row, fill
 from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixtures of this file
     revision,
+    test_a_request_is_known_again_and_githubs_ids_stay_where_they_are,
     test_every_row_is_still_there,
     test_secrets_are_opened_and_people_are_known,
     test_what_deliveries_have_claimed_is_taken_back,
     test_what_is_known_is_shown,
+    test_who_did_something_is_written_as_before_and_still_never_changed,
     test_work_goes_on,
+    upgraded_between_two_clicks,
 )
 from tests.postgresql.server import Server
 
 REPLACE = """
     INSERT INTO audit_events SELECT * FROM audit_events
-    ON CONFLICT (id) DO UPDATE SET actor = 'user:nobody'
+    ON CONFLICT (id) DO UPDATE SET actor_name = 'nobody'
 """
 
 
@@ -119,7 +122,7 @@ def test_a_newer_schema_is_refused_with_a_sentence(bench: Bench, tmp_path: Path)
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE audit_events SET actor = 'user:nobody'",
+        "UPDATE audit_events SET actor_name = 'nobody'",
         "DELETE FROM audit_events",
         "TRUNCATE audit_events",
         REPLACE,
@@ -134,8 +137,8 @@ def test_the_audit_trail_is_kept_even_from_the_databases_own_user(
     with server.connect(make_url(url).database or "") as connection:
         with pytest.raises(psycopg.errors.RaiseException, match="never changed or removed"):
             connection.execute(statement.encode())
-        kept = connection.execute("SELECT actor FROM audit_events").fetchall()
-    assert kept == [(str(TESTER),)]
+        kept = connection.execute("SELECT actor_kind, actor_name FROM audit_events").fetchall()
+    assert kept == [(TESTER.kind, TESTER.name)]
 
 
 class TestOpeningForACommand:

@@ -153,7 +153,7 @@ class World:
         """Give everything that is on record, oldest first."""
         with self.runtime.database.reading() as session:
             rows = session.exec(select(AuditEvent).order_by(col(AuditEvent.id))).all()
-        return [AuditEventView.model_validate(row.model_dump()) for row in rows]
+        return [AuditEventView.model_validate(row, from_attributes=True) for row in rows]
 
 
 @pytest.fixture

@@ -6,26 +6,25 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    Index,
 )
 from sqlmodel import Field, SQLModel
 
 from jobs.states import (
     Role,
 )
-from jobs.storage.columns import ShownName, WordColumn, now
+from jobs.storage.columns import DoneBySomebody, ShownName, WordColumn, now
 
 
-class AuditEvent(SQLModel, table=True):
+class AuditEvent(DoneBySomebody, table=True):
     """Who did what to which thing, when. The database itself refuses to change or remove one."""
 
     __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_actor", "actor_kind", "actor_name"),)
 
     id: int | None = Field(default=None, primary_key=True)
     at: datetime = Field(default_factory=now, index=True)
     tag: str = Field(max_length=64, index=True)  # "deployment.requested"
-    actor: str = Field(
-        sa_type=ShownName(200), index=True
-    )  # "user:ada", "token:ci", "webhook:octocat", "cli:root"
     target: str = Field(sa_type=ShownName(200), index=True)  # "app:web", "deployment:41"
     address: str = Field(default="", max_length=64)
     details: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))

@@ -22,6 +22,7 @@ from jobs.states import (
 )
 from jobs.storage.columns import (
     NUMBERS_ONCE,
+    DoneBySomebody,
     OneLine,
     SeveralLines,
     ShownName,
@@ -106,7 +107,7 @@ class Release(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now)
 
 
-class Deployment(SQLModel, table=True):
+class Deployment(DoneBySomebody, table=True):
     """One attempt to put a release live."""
 
     __tablename__ = "deployments"
@@ -115,6 +116,8 @@ class Deployment(SQLModel, table=True):
         # What makes a push deploy once: GitHub's GUID, and the signed body itself.
         UniqueConstraint("app_id", "guid"),
         UniqueConstraint("app_id", "body_sha256"),
+        # What makes a request deploy once, however often it is repeated.
+        Index("ix_deployments_request", "app_id", "request_key", unique=True),
         # What lists walk backwards.
         Index("ix_deployments_app", "app_id", "id"),
         # The last deployment of a ref, or that there is none: asked while nobody else can write.
@@ -141,9 +144,9 @@ class Deployment(SQLModel, table=True):
     commit_sha: str = Field(default="", max_length=64)  # empty until a branch has been resolved
     commit_message: str = Field(default="", sa_type=SeveralLines(2000))
     author: str = Field(default="", sa_type=ShownName(200))
-    actor: str = Field(sa_type=ShownName(200))
     delivery_id: int | None = Field(default=None, foreign_key="deliveries.id", ondelete="SET NULL")
-    guid: str | None = Field(default=None, max_length=100)
+    guid: str | None = Field(default=None, max_length=100)  # GitHub's, of a push
+    request_key: str | None = Field(default=None, max_length=100)  # of a repeatable request
     body_sha256: str | None = Field(default=None, max_length=64)
     before_sha: str | None = Field(default=None, max_length=64)
     # Seconds; GitHub's, the order pushes were made in.

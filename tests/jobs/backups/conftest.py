@@ -10,14 +10,15 @@ import pytest
 from jobs.backups.making import Contents, write_backup
 from jobs.backups.restoring import Restored, restore_backup
 from jobs.processes.runtime import Runtime, open_runtime
-from jobs.records.audit import Actor
+from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.settings import WorkerSettings
+from jobs.states import ActorKind
 from jobs.storage.models import App
 from tests.fakes import FakeWorld
 from tests.jobs.bench import Bench
 
-ADA = Actor("cli", "ada")
+ADA = Actor(ActorKind.CLI, "ada")
 
 
 def silent(_what: str, _done: int, _total: int) -> None:

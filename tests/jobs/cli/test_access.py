@@ -5,12 +5,12 @@ from pydantic import SecretStr
 
 from jobs.processes.runtime import Runtime
 from jobs.reads.people import sessions_of, token_state
-from jobs.records.audit import Actor
 from jobs.records.logins import open_session
 from jobs.records.tokens import find_token
 from jobs.records.users import check_password, find_user
+from jobs.rules.actors import Actor
 from jobs.settings import AllSettings
-from jobs.states import Role, TokenState
+from jobs.states import ActorKind, Role, TokenState
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
@@ -152,7 +152,7 @@ def test_people_are_told_in_a_sentence(keystone: Commands) -> None:
 def log_in(inside: Inside, name: str) -> None:
     """Open a session of a user, as from a browser elsewhere."""
     with inside.database.writing() as session:
-        open_session(session, find_user(session, name), Actor("user", name, "192.0.2.7"))
+        open_session(session, find_user(session, name), Actor(ActorKind.USER, name, "192.0.2.7"))
 
 
 def is_logged_in(inside: Inside, name: str) -> bool:

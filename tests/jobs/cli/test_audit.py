@@ -3,8 +3,10 @@
 import pytest
 
 from jobs.processes.runtime import Runtime
-from jobs.records.audit import Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import Actor
 from jobs.settings import AllSettings
+from jobs.states import ActorKind
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
@@ -14,9 +16,9 @@ Inside = Runtime[AllSettings]
 def events(inside: Inside) -> None:
     """Three things that happened."""
     with inside.database.writing() as session:
-        note(session, Tag.APP_CREATED, Actor("user", "ada", "192.0.2.7"), "app:web")
-        note(session, Tag.LOGIN_FAILED, Actor("stranger", "unknown"), "user:ada")
-        note(session, Tag.APP_CHANGED, Actor("token", "ci"), "app:api")
+        note(session, Tag.APP_CREATED, Actor(ActorKind.USER, "ada", "192.0.2.7"), "app:web")
+        note(session, Tag.LOGIN_FAILED, Actor(ActorKind.STRANGER, "unknown"), "user:ada")
+        note(session, Tag.APP_CHANGED, Actor(ActorKind.TOKEN, "ci"), "app:api")
 
 
 def test_what_happened_is_shown_newest_first(keystone: Commands) -> None:
@@ -44,7 +46,7 @@ def test_it_is_narrowed_down(keystone: Commands, given: tuple[str, ...], tags: l
 def test_more_than_one_page_is_walked(keystone: Commands, inside: Inside) -> None:
     with inside.database.writing() as session:
         for _ in range(150):
-            note(session, Tag.LOGOUT, Actor("user", "ada"), "user:ada")
+            note(session, Tag.LOGOUT, Actor(ActorKind.USER, "ada"), "user:ada")
     found = keystone("audit", "--limit", "152", "--json").json["items"]
     assert [event["tag"] for event in found[149:]] == ["login.ended", "app.changed", "login.failed"]
 

@@ -55,12 +55,14 @@ def test_nothing_but_one_module_prints() -> None:
 
 def test_no_sender_makes_a_row_of_the_audit_trail(keystone: Commands, inside: Inside) -> None:
     rows = len(keystone("audit").stdout.splitlines())
-    for actor in (f"webhook:{FORGED}", f"user:{TWIN}"):
+    for kind, name in (("webhook", FORGED), ("user", TWIN)):
         store(
             inside,
-            "INSERT INTO audit_events (at, tag, actor, target, address, details)"
-            " VALUES (CURRENT_TIMESTAMP, 'deployment.requested', :actor, 'app:web', '', '{}')",
-            actor=actor,
+            "INSERT INTO audit_events (at, tag, actor_kind, actor_name, target, address, details)"
+            " VALUES (CURRENT_TIMESTAMP, 'deployment.requested', :kind, :name, 'app:web', '',"
+            " '{}')",
+            kind=kind,
+            name=name,
         )
     table = keystone("audit").stdout
     assert len(table.splitlines()) == rows + 2
@@ -120,8 +122,8 @@ def test_a_row_looks_like_one_however_wide_its_letters_are(
 ) -> None:
     store(
         inside,
-        "INSERT INTO audit_events (at, tag, actor, target, address, details)"
-        " VALUES (CURRENT_TIMESTAMP, 'x.y', :actor, 'app:web', '', '{}')",
+        "INSERT INTO audit_events (at, tag, actor_kind, actor_name, target, address, details)"
+        " VALUES (CURRENT_TIMESTAMP, 'x.y', 'user', :actor, 'app:web', '', '{}')",
         actor=actor,
     )
     written = at_terminal({**environ, "COLUMNS": str(columns)}, "audit")

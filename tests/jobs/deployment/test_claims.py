@@ -14,7 +14,7 @@ from sqlmodel import Session
 from jobs.deployment.claims import Claim, claim_next, outdated
 from jobs.deployment.lease import give_back
 from jobs.rules.triggers import Order, Push, compare
-from jobs.states import PUSHES, DeploymentState, Kind, Trigger
+from jobs.states import PUSHES, ActorKind, DeploymentState, Kind, Trigger
 from jobs.storage.models import App, Deployment
 from tests.jobs.bench import Bench, push_of
 
@@ -247,7 +247,8 @@ def pushed(
         trigger=trigger,
         ref=ref,
         commit_sha=sha or f"{number:040x}",
-        actor="github",
+        actor_kind=ActorKind.WEBHOOK,
+        actor_name="github",
         pushed_at=at,
     )
 

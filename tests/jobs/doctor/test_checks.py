@@ -20,9 +20,9 @@ from jobs.processes.runtime import Runtime, open_runtime
 from jobs.processes.separation import Together, note_users
 from jobs.processes.supervise import take_over
 from jobs.records.apps import add_app
-from jobs.records.audit import KEYSTONE
 from jobs.records.certificates import set_certificate
 from jobs.records.domains import note_domain_ports
+from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
 from jobs.rules.certificates import Bundle
 from jobs.rules.findings import Finding, Verdict

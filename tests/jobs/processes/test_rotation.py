@@ -20,18 +20,19 @@ from jobs.processes.runtime import open_runtime
 from jobs.processes.supervise import take_over
 from jobs.reads.apps import find_app
 from jobs.reads.variables import open_variables
-from jobs.records.audit import Actor
 from jobs.records.variables import set_variables
 from jobs.records.vault_keys import count_by_key, sealed_columns
+from jobs.rules.actors import Actor
 from jobs.rules.variables import Variable
 from jobs.settings import WebSettings
+from jobs.states import ActorKind
 from jobs.storage.models import AuditEvent, EnvironmentVariable, VaultKey
 from jobs.storage.vault import KEY_FILE
 from jobs.system.private_folder import ensure_private
 from tests.builders import WebRuntime, make_app
 from tests.jobs.bench import wait_for
 
-ADA = Actor("cli", "ada")
+ADA = Actor(ActorKind.CLI, "ada")
 VARIABLES = 250
 OLD, NEW = "the old key of the setting", "the new key of the setting"
 Keystone = WebRuntime

@@ -25,7 +25,7 @@ from jobs.processes.runtime import Runtime, open_runtime
 from jobs.reads.apps import find_app
 from jobs.reads.domains import find_doors
 from jobs.records.apps import add_app
-from jobs.records.audit import KEYSTONE
+from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
 from jobs.rules.mistakes import parse_input
 from jobs.settings import PortRange, Settings

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, create_engine, select
 
 from jobs.reads.paging import Walk, walk_back
+from jobs.states import ActorKind
 from jobs.storage.models import AuditEvent
 
 
@@ -19,7 +20,11 @@ def engine() -> Iterator[Engine]:
     with Session(engine) as session:
         for number in range(1, 101):
             colour = "blue" if number % 7 else "red"
-            session.add(AuditEvent(id=number, tag=colour, actor="", target=""))
+            session.add(
+                AuditEvent(
+                    id=number, tag=colour, actor_kind=ActorKind.CLI, actor_name="", target=""
+                )
+            )
         session.commit()
     yield engine
     engine.dispose()

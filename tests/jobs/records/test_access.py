@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST, sessions_of, token_state
-from jobs.records.audit import Actor, Tag, stranger
+from jobs.records.audit import Tag
 from jobs.records.logins import (
     MOST_SESSIONS,
     close_session,
@@ -40,7 +40,8 @@ from jobs.records.users import (
     remove_user,
     set_password,
 )
-from jobs.states import Role, TokenState
+from jobs.rules.actors import Actor, stranger
+from jobs.states import ActorKind, Role, TokenState
 from jobs.storage.models import ApiToken, AuditEvent, LoginSession, User, now
 from tests.jobs.bench import TESTER, Bench
 
@@ -231,7 +232,7 @@ class TestSessions:
         assert [n for n, c in enumerate(cookies) if find_session(session, c) is None] == [3]
 
     def test_they_are_listed_with_where_they_came_from(self, session: Session, ada: User) -> None:
-        away = Actor("user", "ada", "192.0.2.7")
+        away = Actor(ActorKind.USER, "ada", "192.0.2.7")
         cookie = open_session(session, ada, away).cookie.get_secret_value()
         open_session(session, ada, TESTER)
         session.exec(select(LoginSession)).all()[1].last_seen_at = now() - SESSION_IDLE * 2

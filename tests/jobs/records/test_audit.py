@@ -5,14 +5,22 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
-from jobs.records.audit import KEYSTONE, Actor, Tag, note
+from jobs.records.audit import Tag, note
+from jobs.rules.actors import KEYSTONE, Actor
+from jobs.states import ActorKind
 from jobs.storage.models import AuditEvent
 from tests.jobs.bench import Bench
 
 
 def test_who_did_what_to_which_thing_when(bench: Bench) -> None:
     with bench.writing() as session:
-        note(session, Tag.APP_CHANGED, Actor("user", "ada", "10.0.0.1"), "app:web", branch="next")
+        note(
+            session,
+            Tag.APP_CHANGED,
+            Actor(ActorKind.USER, "ada", "10.0.0.1"),
+            "app:web",
+            branch="next",
+        )
     with bench.reading() as session:
         event = session.exec(select(AuditEvent)).one()
     assert (event.tag, event.actor, event.target) == ("app.changed", "user:ada", "app:web")
@@ -22,7 +30,7 @@ def test_who_did_what_to_which_thing_when(bench: Bench) -> None:
 
 def test_names_from_outside_are_cut(bench: Bench) -> None:
     with bench.writing() as session:
-        note(session, Tag.LOGIN_FAILED, Actor("user", "x" * 999, "y" * 999), "z" * 999)
+        note(session, Tag.LOGIN_FAILED, Actor(ActorKind.USER, "x" * 999, "y" * 999), "z" * 999)
     with bench.reading() as session:
         event = session.exec(select(AuditEvent)).one()
     assert (len(event.actor), len(event.address), len(event.target)) == (200, 64, 200)
@@ -36,7 +44,7 @@ def test_every_tag_is_a_subject_and_an_event() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE audit_events SET actor = 'user:bob'",
+        "UPDATE audit_events SET actor_name = 'bob'",
         "UPDATE audit_events SET details = '{}' WHERE id = 1",
         "DELETE FROM audit_events",
         "DELETE FROM audit_events WHERE id = 1",
@@ -47,17 +55,17 @@ def test_the_database_itself_refuses_to_change_what_was_written(
     bench: Bench, statement: str
 ) -> None:
     with bench.writing() as session:
-        note(session, Tag.APP_REMOVED, Actor("user", "ada"), "app:web")
+        note(session, Tag.APP_REMOVED, Actor(ActorKind.USER, "ada"), "app:web")
     with pytest.raises(IntegrityError, match="never"), bench.writing() as session:
         session.connection().execute(text(statement))
     with bench.reading() as session:
-        assert session.exec(select(AuditEvent.actor)).all() == ["user:ada"]
+        assert [event.actor for event in session.exec(select(AuditEvent))] == ["user:ada"]
 
 
 def test_nor_can_our_own_code_change_it(bench: Bench) -> None:
     with bench.writing() as session:
-        note(session, Tag.APP_REMOVED, Actor("user", "ada"), "app:web")
+        note(session, Tag.APP_REMOVED, Actor(ActorKind.USER, "ada"), "app:web")
     with pytest.raises(IntegrityError, match="never changed"), bench.writing() as session:
-        session.exec(select(AuditEvent)).one().actor = "user:bob"
+        session.exec(select(AuditEvent)).one().actor_name = "bob"
     with pytest.raises(IntegrityError, match="never removed"), bench.writing() as session:
         session.delete(session.exec(select(AuditEvent)).one())

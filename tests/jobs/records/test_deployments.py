@@ -5,7 +5,7 @@ from sqlmodel import select
 
 from jobs.deployment.claims import claim_next
 from jobs.errors import BacklogError, CancelledError, ConflictError, InvalidTransitionError
-from jobs.records.audit import Actor, Tag
+from jobs.records.audit import Tag
 from jobs.records.deployments import (
     Grip,
     Live,
@@ -20,7 +20,8 @@ from jobs.records.deployments import (
     start_step,
 )
 from jobs.records.requests import Request, request
-from jobs.states import DeploymentState, GitHubState, Kind, StepName, StepState, Trigger
+from jobs.rules.actors import Actor
+from jobs.states import ActorKind, DeploymentState, GitHubState, Kind, StepName, StepState, Trigger
 from jobs.storage.models import App, AuditEvent, Deployment
 from tests.jobs.bench import TESTER, Bench
 
@@ -48,7 +49,7 @@ class TestRequesting:
             trigger=Trigger.MANUAL, ref="main", commit_message="x" * 9000, author="y" * 900
         )
         with bench.writing() as session:
-            row = request(session, app, wanted, Actor("token", "ci", "10.0.0.1"))
+            row = request(session, app, wanted, Actor(ActorKind.TOKEN, "ci", "10.0.0.1"))
         assert (row.state, row.number, row.kind) == (DeploymentState.QUEUED, 1, Kind.INITIAL)
         assert (len(row.commit_message), len(row.author)) == (2000, 200)
         assert row.actor == "token:ci"
@@ -66,7 +67,12 @@ class TestRequesting:
 
     def test_who_asked_is_on_record(self, bench: Bench, app: App) -> None:
         with bench.writing() as session:
-            request(session, app, Request(Trigger.MANUAL, "main"), Actor("token", "ci", "10.0.0.1"))
+            request(
+                session,
+                app,
+                Request(Trigger.MANUAL, "main"),
+                Actor(ActorKind.TOKEN, "ci", "10.0.0.1"),
+            )
         with bench.reading() as session:
             tag = Tag.DEPLOYMENT_REQUESTED
             event = session.exec(select(AuditEvent).where(AuditEvent.tag == tag)).one()

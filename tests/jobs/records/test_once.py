@@ -20,7 +20,7 @@ def ask(bench: Bench) -> Ask:
     app = bench.app()
 
     def ask(ref: str = "main", *, after: int | None = 0) -> int:
-        wanted = Request(Trigger.MANUAL, ref, guid=key_of(ref, after))
+        wanted = Request(Trigger.MANUAL, ref, request_key=key_of(ref, after))
         with bench.writing() as session:
             return request_once(session, session.get_one(App, app.id), wanted, TESTER).id or 0
 

@@ -5,6 +5,7 @@ from sqlalchemy import text
 from sqlmodel import AutoString, SQLModel, col, select
 
 from jobs.reads.deployments import DeploymentFilter, deployment_page
+from jobs.states import ActorKind
 from jobs.storage.columns import OneLine, SeveralLines, ShownName
 from jobs.storage.models import App, AuditEvent, Deployment
 from tests.jobs.bench import Bench
@@ -43,6 +44,7 @@ EXACT = {
     "deployments.commit_sha",
     "deployments.guid",
     "deployments.ref",
+    "deployments.request_key",
     "domain_ports.scheme",
     "domains.name",
     "environment_variables.name",
@@ -107,7 +109,7 @@ def test_rows_of_an_earlier_version_are_read_clean(bench: Bench, app: App) -> No
     with bench.writing() as session:
         session.connection().execute(
             text(
-                "UPDATE deployments SET reason = :bad, author = :bad, actor = :bad,"
+                "UPDATE deployments SET reason = :bad, author = :bad, actor_name = :bad,"
                 " commit_message = :bad, ref = :ref"
             ),
             {"bad": FORGED, "ref": ref},
@@ -116,17 +118,20 @@ def test_rows_of_an_earlier_version_are_read_clean(bench: Bench, app: App) -> No
         (view,) = deployment_page(session, DeploymentFilter(author="ada")).items
         row = session.get_one(Deployment, deployment)
     assert view.reason == row.reason == "ada user:root x y"
-    assert view.author == view.actor == "ada user:root x\ufffd \ufffd y"
+    assert view.author == row.actor_name == "ada user:root x\ufffd \ufffd y"
+    assert view.actor == f"user:{row.actor_name}"
     assert view.commit_message == "ada\nuser:rootx  y"
     assert view.ref == row.ref == ref
 
 
 def test_what_is_looked_for_is_cleaned_as_what_is_stored(bench: Bench) -> None:
     with bench.writing() as session:
-        session.add(AuditEvent(tag="x.y", actor=FORGED, target="app:web"))
+        session.add(
+            AuditEvent(tag="x.y", actor_kind=ActorKind.USER, actor_name=FORGED, target="app:web")
+        )
     with bench.reading() as session:
-        wanted = select(AuditEvent.actor).where(col(AuditEvent.actor) == FORGED)
+        wanted = select(AuditEvent.actor_name).where(col(AuditEvent.actor_name) == FORGED)
         (actor,) = session.exec(wanted).all()
-        stored = session.connection().execute(text("SELECT actor FROM audit_events")).scalars()
+        stored = session.connection().execute(text("SELECT actor_name FROM audit_events")).scalars()
         assert actor in [*stored]
     assert actor == "ada user:root x\ufffd \ufffd y"

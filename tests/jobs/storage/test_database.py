@@ -17,7 +17,7 @@ from sqlmodel import Session, select
 import jobs.storage.database
 from jobs.errors import StorageError
 from jobs.records.apps import add_app
-from jobs.records.audit import KEYSTONE
+from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
 from jobs.settings import Settings
 from jobs.storage.database import KEPT_READERS, READERS, Database, ReadOnlyDatabase
