@@ -169,7 +169,8 @@ def _keep_alive(work: Work, over: threading.Event, is_leaving: Callable[[], bool
         look += 1
         try:
             if look % looks_per_renewal == 0:
-                work.record(renew)
+                with work.database.writing() as session:
+                    renew(session, work.grip)
             _watch_for_stop(work, is_leaving=is_leaving())
         except LeaseLostError as exc:
             work.stop.set(exc)

@@ -1,7 +1,7 @@
 """One running deployment: what its steps know, the tools they use, and how they leave a record."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -78,18 +78,16 @@ class Work:
     ) -> T:
         """Make one record in a transaction of its own, with those that are pending.
 
+        For the thread that does the work; the lease is renewed by another, by itself.
+
         Raises:
             LeaseLostError: the app is not ours any more.
         """
-        pending = self.pending.copy()
         with self.database.writing() as session:
-            for write_before in pending:
+            for write_before in self.pending:
                 write_before(session)
             made = write(session, self.grip, *args, **kwargs)
-        for done in pending:
-            # The thread that renews the lease may have been faster.
-            with suppress(ValueError):
-                self.pending.remove(done)
+        self.pending.clear()
         return made
 
     def ensure_held(self) -> None:
