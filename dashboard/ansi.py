@@ -1,7 +1,7 @@
 """Styles of terminals as HTML. Pure.
 
 A log is hostile text: `jobs.rules.ansi` says what of it is shown, and how; all of it is escaped
-here. `static/ansi.js` does the same for an app's own output; a test holds the two together.
+here, and nowhere else: a page is sent the lines of a log, and an app's own output, as HTML.
 """
 
 from markupsafe import Markup, escape

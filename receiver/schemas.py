@@ -143,6 +143,9 @@ class TailQuery(Input):
     """How much of an output to give."""
 
     tail: int = Field(200, ge=1, le=5000, description="Lines")
+    lines: LineFormat = Field(
+        LineFormat.TEXT, description="`html`: lines as the pages show them, and put in themselves"
+    )
 
 
 class VariableInput(Input):

@@ -1,6 +1,5 @@
 // An app's live container: what Docker says of it now, and what it writes.
 import { get, problem } from "./actions.js";
-import { coloured } from "./ansi.js";
 import { isMarked } from "./fresh.js";
 import { watchTail } from "./tail.js";
 import { age } from "./times.js";
@@ -39,11 +38,6 @@ async function look(card) {
   }
 }
 
-function draw(log, text) {
-  const lines = text.replace(/\n$/, "").split("\n");
-  log.replaceChildren(...lines.flatMap((line) => [...coloured(line), "\n"]));
-}
-
 function watchOutput(box) {
   const [log, state] = [".log", ".link-state"].map((part) => box.querySelector(part));
   const tail = watchTail(box.querySelector("[data-tool]"), log);
@@ -52,9 +46,10 @@ function watchOutput(box) {
     // Whoever scrolls up or marks something reads on undisturbed.
     if (!box.open || document.hidden || !tail.isOn() || isMarked(log)) return;
     try {
-      const text = await (await get(box.dataset.output)).text();
-      if (text !== shown && tail.isOn()) draw(log, (shown = text));
-      state.textContent = text ? "" : "It has written nothing yet.";
+      // The server has escaped it: nothing that a container writes becomes markup.
+      const html = await (await get(box.dataset.output)).text();
+      if (html !== shown && tail.isOn()) log.innerHTML = shown = html;
+      state.textContent = html ? "" : "It has written nothing yet.";
       tail.keepUp();
     } catch (error) {
       state.textContent = problem(error);

@@ -1,18 +1,20 @@
 """/api/apps/{app}/container and /logs: what the watcher says of the live container."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
+from dashboard.ansi import to_html
 from jobs.errors import NotFoundError
 from jobs.reads.apps import find_app
 from jobs.reads.views import ContainerView
 from jobs.storage.models import App
 from receiver.api.questions import Questions
 from receiver.routing import Call, Nothing
-from receiver.schemas import TailQuery
+from receiver.schemas import LineFormat, TailQuery
 
 
 async def show_container(call: Call[Nothing]) -> ContainerView:
@@ -32,7 +34,15 @@ async def show_output(call: Call[TailQuery]) -> Response:
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")
     answer = await _asked(call, "output", app_id=app.id, tail=call.given.tail)
-    return PlainTextResponse("".join(f"{text}\n" for _at, text in answer["lines"]))
+    lines = [text for _at, text in answer["lines"]]
+    if call.given.lines is LineFormat.HTML:
+        lines = await run_in_threadpool(_drawn, lines)
+    # As HTML too: opened on its own, what a container has written is never a page.
+    return PlainTextResponse("".join(f"{line}\n" for line in lines))
+
+
+def _drawn(lines: Sequence[str]) -> list[str]:
+    return [to_html(line) for line in lines]
 
 
 async def _asked(call: Call[Any], kind: str, **about: Any) -> dict[str, Any]:  # noqa: ANN401

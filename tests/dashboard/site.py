@@ -8,7 +8,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dashboard.ansi import to_html
 from dashboard.app import create_dashboard
 from jobs.rules.visitor import Visitor
 from jobs.settings import Settings
@@ -94,6 +95,11 @@ class KnowsVisitor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})["visitor"] = self.door.visitor
         await self.app(scope, receive, send)
+
+
+def output_of(lines: Iterable[str]) -> Response:
+    """Answer as the receiver does when a page asks for an app's output."""
+    return PlainTextResponse("".join(f"{to_html(line)}\n" for line in lines))
 
 
 def make_site(database: Database, settings: Settings, door: Door) -> Starlette:

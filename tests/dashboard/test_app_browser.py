@@ -13,7 +13,7 @@ from jobs.storage.database import Database
 from jobs.storage.models import App
 from tests.browser import complaints_of, wait_until
 from tests.dashboard.scene import Scene
-from tests.dashboard.site import CONTAINER, Door
+from tests.dashboard.site import CONTAINER, Door, output_of
 
 pytestmark = pytest.mark.browser
 REFUSAL = {"error": {"code": "conflict", "message": "v5 is <b>not kept</b>"}}
@@ -176,14 +176,14 @@ def test_the_output_is_read_once_it_is_opened_and_followed(
     tab: Page, site: str, scene: Scene, door: Door
 ) -> None:
     lines = [f"\x1b[32mline\x1b[0m {n} <b>" for n in range(100)]
-    door.output = lambda: PlainTextResponse("".join(f"{line}\n" for line in lines))
+    door.output = lambda: output_of(lines)
     tab.goto(f"{site}/apps/web")
     expect(tab.locator('[data-fact="restarts"]')).to_be_visible()
     assert door.asked == []
     tab.get_by_text("Output", exact=True).click()
     log = tab.get_by_role("log")
     expect(log).to_contain_text("line 99 <b>")
-    assert door.asked[0] == "tail=200"
+    assert door.asked[0] == "tail=200&lines=html"
     assert log.locator(".c2").count() == 100
     lines.append("a new one")
     expect(log).to_contain_text("a new one")
@@ -196,7 +196,7 @@ def test_reading_up_in_the_output_pauses_it(tab: Page, site: str, scene: Scene, 
     tab.clock.install(time=begun)
     tab.clock.pause_at(begun + timedelta(minutes=1))
     lines = [f"line {n}" for n in range(100)]
-    door.output = lambda: PlainTextResponse("".join(f"{line}\n" for line in lines))
+    door.output = lambda: output_of(lines)
     tab.goto(f"{site}/apps/web")
     # Its script is there: no clock will make up for a click that came before.
     expect(tab.locator('[data-fact="restarts"]')).to_be_visible()

@@ -155,7 +155,7 @@ def test_the_container_is_shown_as_it_was_last_seen(
     card = html[html.index("data-container=") : html.index("<details")]
     assert f'data-state="{state or ""}"' in card
     assert words in card
-    assert 'data-output="/api/apps/web/logs?tail=200"' in html
+    assert 'data-output="/api/apps/web/logs?tail=200&amp;lines=html"' in html
 
 
 def test_an_app_that_was_never_live_has_no_container(client: TestClient, scene: Scene) -> None:

@@ -10,8 +10,6 @@ from sqlmodel import select
 from starlette.responses import JSONResponse, StreamingResponse
 
 from dashboard import labels
-from dashboard.ansi import to_html
-from jobs.rules.ansi import clean
 from jobs.states import DeploymentState, StepState
 from jobs.storage.database import Database
 from jobs.storage.models import Deployment, Step, now
@@ -206,31 +204,6 @@ def test_a_day_that_is_long_past_is_the_viewers_own(
     )
     assert said == "2026-09-10"
     context.close()
-
-
-TEXTS = (
-    "plain <b>no</b> & 'so' \x1b[1;31merror\x1b[0m \x1b[38;5;208mx\x1b[48;2;9;9;9my",
-    "\x1b[97;44mbright\x1b[39;49m \x1b[2;3;4mall\x1b[22;23;24m \x1b[38;5mhalf \x1b[5A",
-    "\x1b[38;5;240mgrey\x1b[38;5;15mwhite\x1b[38;5;17m\x1b[1;1mnavy\x1b[9999;31mx",
-)
-
-
-def test_scripts_colour_an_apps_output_as_the_server_colours_a_log(
-    tab: Page, site: str, scene: Scene
-) -> None:
-    tab.goto(f"{site}/deliveries")
-    drawn = tab.evaluate(
-        """async (texts) => {
-          const { coloured } = await import("/static/ansi.js");
-          return texts.map((text) => {
-            const box = document.createElement("p");
-            box.append(...coloured(text));
-            return box.innerHTML;
-          });
-        }""",
-        [clean(text) for text in TEXTS],
-    )
-    assert [html.replace("'", "&#39;") for html in drawn] == [to_html(text) for text in TEXTS]
 
 
 # --- Buttons ---------------------------------------------------------------------------------

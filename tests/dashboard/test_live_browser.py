@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, Route, expect
 from sqlmodel import Session, select
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
 from jobs.storage.database import Database
@@ -14,7 +14,7 @@ from jobs.storage.models import App, Deployment, Step, now
 from tests.browser import wait_until
 from tests.dashboard import rows
 from tests.dashboard.scene import Scene
-from tests.dashboard.site import ADA, Door, News
+from tests.dashboard.site import ADA, Door, News, output_of
 from tests.dashboard.test_browser import end_running
 
 pytestmark = pytest.mark.browser
@@ -161,7 +161,7 @@ def test_a_click_into_the_output_does_not_pause_it(
     tab: Page, site: str, scene: Scene, door: Door
 ) -> None:
     lines = ["one"]
-    door.output = lambda: PlainTextResponse("".join(f"{line}\n" for line in lines))
+    door.output = lambda: output_of(lines)
     tab.goto(f"{site}/apps/web")
     tab.get_by_text("Output", exact=True).click()
     log = tab.get_by_role("log")

@@ -120,6 +120,32 @@ def test_output_is_plain_text_as_it_was_written(viewer: TestClient, watching: Wa
     assert questions[0].about == {"app_id": 1, "tail": 200}
 
 
+HOSTILE_LINES = {
+    "<b>no</b> & 'so' \x1b[1;31merror\x1b[0m": (
+        '&lt;b&gt;no&lt;/b&gt; &amp; &#39;so&#39; <span class="bold c1">error</span>'
+    ),
+    "</pre><script>alert(1)</script>": "&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;",
+    "\x1b[97;44mbright\x1b[39;49m \x1b[2;3;4mall\x1b[22;23;24m": (
+        '<span class="c7 g4">bright</span> <span class="dim ital line">all</span>'
+    ),
+    '\x1b[31" onclick="x\x1b]8;;javascript:x\x07y': "nclick=&#34;xy",
+    "": "",
+}
+
+
+def test_a_page_is_sent_output_as_it_shows_it_and_nothing_of_it_is_markup(
+    viewer: TestClient, watching: Watching
+) -> None:
+    lines = [["2026-11-23T17:00:00.1Z", text] for text in HOSTILE_LINES]
+    with watching({"lines": lines}) as questions:
+        answer = viewer.get(f"{LOGS}?lines=html")
+    assert answer.text == "".join(f"{html}\n" for html in HOSTILE_LINES.values())
+    # A browser that opens it by itself makes no page of it.
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert questions[0].about == {"app_id": 1, "tail": 200}
+
+
 def test_as_many_lines_as_are_asked_for(viewer: TestClient, watching: Watching) -> None:
     with watching({"lines": []}) as questions:
         assert viewer.get(f"{LOGS}?tail=5000").text == ""
