@@ -16,7 +16,7 @@ from jobs.rules.naming import SESSION_COOKIE
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
 from receiver.errors import FORM
-from receiver.routing import JSON, Endpoint, Nothing
+from receiver.routing import EVENTS, JSON, Endpoint, Nothing
 from receiver.schemas import LARGEST_ID
 
 Document = dict[str, Any]
@@ -25,7 +25,7 @@ ModelKey = tuple[type[BaseModel], JsonSchemaMode]
 REF = "#/components/schemas/{model}"
 EMPTY = frozenset({204, 303})  # answers without a body
 # What else than text a media type stands for; of a stream it is each event.
-MEDIA_SHAPES = {JSON: "object", "text/event-stream": "object"}
+MEDIA_SHAPES = {JSON: "object", EVENTS: "object"}
 FIELD_MISTAKE: Document = {
     "type": "object",
     "required": ["field", "index", "message"],

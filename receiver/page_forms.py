@@ -55,7 +55,7 @@ from receiver.errors import (
     PayloadError,
     status_of,
 )
-from receiver.routing import Call, Endpoint, Handler, Nothing, is_form, whole_body
+from receiver.routing import HTML, Call, Endpoint, Handler, Nothing, is_form, whole_body
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def page_of_sheets(
         partial(_take, draw, sheets),
         needs=needs,
         takes=Sent,
-        gives="text/html",
+        gives=HTML,
         also=(303,),
         # A form without the session's CSRF token is drawn again, with what was typed.
         reads_body=True,

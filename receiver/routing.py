@@ -1,14 +1,15 @@
 """How an endpoint is declared, and the one way in: who, may they, what do they give, what comes.
 
-An `Endpoint` cannot be declared without saying who may use it, and nothing but `Resource` calls a
-handler, so there is no route without a decision. `receiver.openapi` describes the same table.
+Each module declares its endpoints at their handlers, and `receiver.endpoints` joins them into one
+list. An `Endpoint` cannot be declared without saying who may use it, and nothing but `Resource`
+calls a handler, so there is no route without a decision. `receiver.openapi` describes that list.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
@@ -16,11 +17,12 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dashboard.forms import texts_of
+from dashboard.views.login import page_behind
 from jobs.errors import NotFoundError
 from jobs.processes.runtime import Runtime
 from jobs.rules.actors import Actor, stranger
@@ -38,13 +40,20 @@ from receiver.access import (
     ensure_allowed,
     ensure_meant,
 )
-from receiver.errors import FORM, MediaTypeError, PayloadError, UnauthenticatedError
-from receiver.forms import led_back
+from receiver.errors import (
+    FORM,
+    MediaTypeError,
+    PayloadError,
+    UnauthenticatedError,
+    is_form_of_a_browser,
+)
 from receiver.schemas import LARGEST_ID
 from receiver.strict_json import ensure_storable, strict_json
 from receiver.wake_up import Waker
 
-JSON = "application/json"
+JSON, HTML, CSS = "application/json", "text/html", "text/css"
+TEXT, EVENTS = "text/plain", "text/event-stream"
+FIRST_REDIRECT = 300
 MOST_FIELDS = 100
 # A larger body is read in a thread: a megabyte takes a tenth of a second, in which the event loop
 # would serve nobody else.
@@ -137,6 +146,7 @@ def visitor_of(call: Call[Any]) -> Visitor:
 
 
 Handler = Callable[[Call[Any]], Any]
+Declared = TypeVar("Declared", bound=Handler)
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,53 @@ class Endpoint:
     also: tuple[int, ...] = ()  # what else may be answered that is no `Error`
     reads_body: bool = False  # the handler reads the raw body itself
     errors: tuple[int, ...] = ()  # what besides 401, 403 and 503 may be answered
+
+
+class Endpoints(list[Endpoint]):
+    """The endpoints of one module, each declared at its handler: `@ENDPOINTS.add("GET", …)`."""
+
+    def add(  # noqa: PLR0913 — what an endpoint is made of
+        self,
+        method: str,
+        path: str,
+        *,
+        needs: Needs,
+        takes: type[BaseModel] | None = None,
+        gives: type[BaseModel] | str | None = None,
+        status: int | None = None,
+        also: tuple[int, ...] = (),
+        reads_body: bool = False,
+        errors: tuple[int, ...] = (),
+    ) -> Callable[[Declared], Declared]:
+        """Declare which requests a function answers; what it takes and gives, its types say.
+
+        Args:
+            takes: a model that reads more than the one which the function is annotated with.
+            gives: what is in the `Response` of a function that returns one.
+            status: by default 200, or 204 where nothing is given.
+        """
+
+        def declare(handler: Declared) -> Declared:
+            call, returned = get_type_hints(handler).values()
+            (given,) = get_args(call)
+            answer = returned if issubclass(returned, BaseModel) else gives
+            self.append(
+                Endpoint(
+                    method,
+                    path,
+                    handler,
+                    needs=needs,
+                    takes=takes or (given if issubclass(given, BaseModel) else Nothing),
+                    gives=answer,
+                    status=status or (204 if answer is None else 200),
+                    also=also,
+                    reads_body=reads_body,
+                    errors=errors,
+                )
+            )
+            return handler
+
+        return declare
 
 
 class Resource:
@@ -230,6 +287,19 @@ async def _answer(endpoint: Endpoint, call: Call[Any]) -> Response:
     if result is None:
         return led_back(call.request, Response(status_code=endpoint.status))
     return led_back(call.request, json_response(result, endpoint.status))
+
+
+def led_back(request: Request, response: Response) -> Response:
+    """Give the answer to a change: for a page's form the way back to the page, when it was done.
+
+    Programs and scripts get what they asked for; so does a form whose page is not known, or whose
+    answer is a page of its own, with a secret perhaps that is shown this once.
+    """
+    page = page_behind(request) if is_form_of_a_browser(request) else None
+    is_page = response.media_type == HTML
+    if page is None or is_page or response.status_code >= FIRST_REDIRECT:
+        return response
+    return RedirectResponse(page, 303, background=response.background)
 
 
 def json_response(

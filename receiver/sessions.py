@@ -21,13 +21,15 @@ from jobs.records.users import check_password, find_user, is_as_it_was
 from jobs.rules.actors import Actor, stranger
 from jobs.rules.field_types import NAME
 from jobs.settings import WebSettings
-from jobs.states import ActorKind
+from jobs.states import ActorKind, Role
 from jobs.storage.models import User
-from receiver.access import address_of, cookie_name, cookie_of, ensure_same_origin, is_https
+from receiver.access import Door, address_of, cookie_name, cookie_of, ensure_same_origin, is_https
 from receiver.errors import RateLimitedError, UnauthenticatedError
 from receiver.login_limits import LoginGate
-from receiver.routing import Call, is_form, json_response
+from receiver.routing import Call, Endpoints, is_form, json_response
 from receiver.schemas import LoggedInView, LoginInput, LogoutInput
+
+ENDPOINTS = Endpoints()
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ class _Attempt:
     cookie: str  # of the session the browser has already
 
 
+@ENDPOINTS.add(
+    "POST",
+    "/login",
+    needs=Door.ANYONE,
+    gives=LoggedInView,
+    also=(303,),
+    errors=(401, 403, 429, 503),
+)
 async def log_in(call: Call[LoginInput]) -> Response:
     """Open a session and set its cookie; one that the browser had before ends.
 
@@ -119,6 +129,7 @@ def _too_often(call: Call[LoginInput], exc: RateLimitedError) -> Response:
     return page
 
 
+@ENDPOINTS.add("POST", "/logout", needs=Role.VIEWER, also=(303,))
 def log_out(call: Call[LogoutInput]) -> Response:
     """End the session, or with `everywhere` all of the user's; a form is sent to the login page."""
     with call.writing() as session:

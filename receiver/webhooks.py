@@ -36,13 +36,16 @@ from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
 from jobs.storage.database import Database
 from jobs.storage.models import Repository
-from receiver.access import address_of
+from receiver.access import Door, address_of
 from receiver.claims import Claim, find_claim
 from receiver.errors import MediaTypeError, PayloadError, SignatureError
 from receiver.payloads import FORM, JSON, Event, Other, Ping, Subject, parse
-from receiver.routing import Call, content_type, json_response, whole_body
+from receiver.routing import Call, Endpoints, content_type, json_response, whole_body
 from receiver.schemas import DeliveryAnswer, QueuedView
 from receiver.signature import is_well_formed, signers
+from receiver.webhook_path import WEBHOOK
+
+ENDPOINTS = Endpoints()
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +81,16 @@ class Sealed:
         return find_claim(self.body, self.headers, is_form=self.content_type == FORM)
 
 
+@ENDPOINTS.add(
+    "POST",
+    WEBHOOK,
+    needs=Door.SIGNATURE,
+    gives=DeliveryAnswer,
+    status=202,
+    also=(200,),
+    reads_body=True,
+    errors=(400, 401, 503),
+)
 async def receive_delivery(call: Call[None]) -> Response:
     """Take a delivery from GitHub.
 

@@ -9,14 +9,17 @@ from jobs.reads.people import sessions_of
 from jobs.reads.views import AccountView
 from jobs.records.logins import note_failed_login, session_view
 from jobs.records.users import check_password, find_user, hash_password, is_as_it_was, set_password
-from jobs.states import ActorKind
+from jobs.states import ActorKind, Role
 from jobs.storage.models import User
 from receiver.access import cookie_of
 from receiver.login_limits import LoginGate
-from receiver.routing import Call, Nothing, is_form, visitor_of
+from receiver.routing import Call, Endpoints, Nothing, is_form, visitor_of
 from receiver.schemas import PasswordInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/account", needs=Role.VIEWER)
 def show_account(call: Call[Nothing]) -> AccountView:
     """Say who is asking, with which role; of a person, the open sessions too."""
     visitor = visitor_of(call)
@@ -29,6 +32,7 @@ def show_account(call: Call[Nothing]) -> AccountView:
     return AccountView(kind=visitor.kind, name=visitor.name, role=visitor.role, sessions=sessions)
 
 
+@ENDPOINTS.add("POST", "/api/account/password", needs=Role.VIEWER, also=(303,), errors=(429,))
 async def change_own_password(call: Call[PasswordInput]) -> Response:
     """Change the password of whoever is logged in; every other session of theirs ends.
 

@@ -5,16 +5,21 @@ from starlette.responses import Response
 from jobs.reads.apps import app_view, app_views, find_app, webhook_url
 from jobs.reads.views import AppView, Page, RemovedView, WebhookView
 from jobs.records.apps import add_app, change_app, remove_app
-from jobs.rules.app_fields import AppChange, AppInput
-from receiver.routing import Call, Nothing, json_response
+from jobs.rules.app_fields import AppChange, AppInput, AppPatch
+from jobs.states import Role
+from receiver.routing import Call, Endpoints, Nothing, json_response
+
+ENDPOINTS = Endpoints()
 
 
+@ENDPOINTS.add("GET", "/api/apps", needs=Role.VIEWER)
 def list_apps(call: Call[Nothing]) -> Page[AppView]:
     """List the apps, by name."""
     with call.reading() as session:
         return Page[AppView](items=app_views(session, call.settings))
 
 
+@ENDPOINTS.add("POST", "/api/apps", needs=Role.ADMIN, gives=AppView, status=201, errors=(409,))
 def create_app(call: Call[AppInput]) -> Response:
     """Make an app.
 
@@ -32,12 +37,14 @@ def create_app(call: Call[AppInput]) -> Response:
     return json_response(view, 201, headers={"location": f"/api/apps/{view.name}"})
 
 
+@ENDPOINTS.add("GET", "/api/apps/{app}", needs=Role.VIEWER)
 def show_app(call: Call[Nothing]) -> AppView:
     """Describe an app: its configuration, its state, and what of it is live."""
     with call.reading() as session:
         return app_view(session, call.name(), call.settings)
 
 
+@ENDPOINTS.add("PATCH", "/api/apps/{app}", needs=Role.ADMIN, takes=AppPatch, errors=(409,))
 def update_app(call: Call[AppChange]) -> AppView:
     """Change the fields that are given; what the container is made of needs a new deployment.
 
@@ -56,6 +63,7 @@ def update_app(call: Call[AppChange]) -> AppView:
     return view.model_copy(update={"notes": changed.notes})
 
 
+@ENDPOINTS.add("DELETE", "/api/apps/{app}", needs=Role.ADMIN, errors=(409,))
 def delete_app(call: Call[Nothing]) -> RemovedView:
     """Forget an app and its history, and stop what of it runs.
 

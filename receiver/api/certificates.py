@@ -6,17 +6,22 @@ from jobs.reads.views import CertificateView, Page
 from jobs.records.certificates import remove_certificate, set_certificate
 from jobs.rules.certificates import read_bundle
 from jobs.rules.domain_names import plain_domain
+from jobs.states import Role
 from jobs.storage.models import now
-from receiver.routing import Call, Nothing
+from receiver.routing import Call, Endpoints, Nothing
 from receiver.schemas import CertificateInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/certificates", needs=Role.VIEWER)
 def list_certificates(call: Call[Nothing]) -> Page[CertificateView]:
     """List the certificates, by domain."""
     with call.reading() as session:
         return Page[CertificateView](items=certificate_views(session))
 
 
+@ENDPOINTS.add("PUT", "/api/certificates/{domain}", needs=Role.ADMIN)
 def put_certificate(call: Call[CertificateInput]) -> CertificateView:
     """Give a domain a certificate, or another one in its place; no request fails."""
     domain = _domain(call.request.path_params["domain"])
@@ -29,6 +34,7 @@ def put_certificate(call: Call[CertificateInput]) -> CertificateView:
         return next(view for view in certificate_views(session) if view.domain == domain)
 
 
+@ENDPOINTS.add("DELETE", "/api/certificates/{domain}", needs=Role.ADMIN)
 def delete_certificate(call: Call[Nothing]) -> None:
     """Take a domain's certificate away; the domain is served by HTTP from then on."""
     with call.writing() as session:

@@ -11,12 +11,16 @@ from dashboard.ansi import to_html
 from jobs.errors import NotFoundError
 from jobs.reads.apps import find_app
 from jobs.reads.views import ContainerView
+from jobs.states import Role
 from jobs.storage.models import App
 from receiver.api.questions import Questions
-from receiver.routing import Call, Nothing
+from receiver.routing import TEXT, Call, Endpoints, Nothing
 from receiver.schemas import LineFormat, TailQuery
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/apps/{app}/container", needs=Role.VIEWER)
 async def show_container(call: Call[Nothing]) -> ContainerView:
     """Say how the live container is at this moment, and bring the app's own state up to date."""
     app = await run_in_threadpool(_app, call)
@@ -24,6 +28,7 @@ async def show_container(call: Call[Nothing]) -> ContainerView:
     return ContainerView.model_validate(answer)
 
 
+@ENDPOINTS.add("GET", "/api/apps/{app}/logs", needs=Role.VIEWER, gives=TEXT)
 async def show_output(call: Call[TailQuery]) -> Response:
     """Give the last lines the live container wrote, secrets masked.
 

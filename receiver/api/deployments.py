@@ -14,11 +14,16 @@ from jobs.records.deployments import cancel
 from jobs.records.once import key_of, request_once
 from jobs.records.requests import Request
 from jobs.rules.refs import BRANCH_PREFIX, is_sha
-from jobs.states import Trigger
-from receiver.routing import Call, Nothing, json_response
+from jobs.states import Role, Trigger
+from receiver.routing import Call, Endpoints, Nothing, json_response
 from receiver.schemas import DeployInput, DeploymentQuery
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add(
+    "POST", "/api/apps/{app}/deployments", needs=Role.DEPLOYER, gives=DeploymentView, status=202
+)
 def request_deployment(call: Call[DeployInput]) -> Response:
     """Queue a deployment of the app's branch, or of another ref or commit.
 
@@ -41,18 +46,23 @@ def request_deployment(call: Call[DeployInput]) -> Response:
     )
 
 
+@ENDPOINTS.add("GET", "/api/deployments", needs=Role.VIEWER, errors=(404,))
 def list_deployments(call: Call[DeploymentQuery]) -> Page[DeploymentView]:
     """List deployments, newest first."""
     with call.reading() as session:
         return deployment_page(session, DeploymentFilter(**call.given.model_dump()))
 
 
+@ENDPOINTS.add("GET", "/api/deployments/{id}", needs=Role.VIEWER)
 def show_deployment(call: Call[Nothing]) -> DeploymentView:
     """Describe a deployment: its steps, its times, and what GitHub was told."""
     with call.reading() as session:
         return deployment_view(session, call.id())
 
 
+@ENDPOINTS.add(
+    "POST", "/api/deployments/{id}/cancel", needs=Role.DEPLOYER, status=202, errors=(409,)
+)
 def cancel_deployment(call: Call[Nothing]) -> DeploymentView:
     """Cancel a deployment: a queued one at once, a running one as soon as its worker sees it."""
     with call.writing() as session:

@@ -8,20 +8,26 @@ from jobs.reads.variables import variable_views
 from jobs.reads.views import Page, VariableView
 from jobs.records.variables import set_variables, unset_variable
 from jobs.rules.variables import Variable
-from receiver.routing import Call, Nothing
+from jobs.states import Role
+from receiver.routing import Call, Endpoints, Nothing
 from receiver.schemas import VariableInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/apps/{app}/env", needs=Role.ADMIN)
 def list_variables(call: Call[Nothing]) -> Page[VariableView]:
     """List the app's variables, by name."""
     return Page[VariableView](items=_variables(call))
 
 
+@ENDPOINTS.add("GET", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def show_variable(call: Call[Nothing]) -> VariableView:
     """Show one variable; of a secret one, only that it is set."""
     return _variable(call)
 
 
+@ENDPOINTS.add("PUT", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def set_variable(call: Call[VariableInput]) -> VariableView:
     """Set a variable; the app's container has it from the next deployment on."""
     wanted = {_name(call): Variable(call.given.value, call.given.secret)}
@@ -31,6 +37,7 @@ def set_variable(call: Call[VariableInput]) -> VariableView:
     return _variable(call)
 
 
+@ENDPOINTS.add("DELETE", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def unset_variable_of_app(call: Call[Nothing]) -> None:
     """Take a variable away; the app's container has it until the next deployment."""
     with call.writing() as session:

@@ -15,12 +15,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jobs.states import Role
 from receiver.access import is_still_known
 from receiver.api.streams import Stream, Streams
 from receiver.follow_changes import Changes
 from receiver.follow_deployment import RETRY_MS, Tail, Tails
-from receiver.routing import Call, visitor_of
+from receiver.routing import EVENTS, Call, Endpoints, Nothing, visitor_of
 from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
+
+ENDPOINTS = Endpoints()
 
 PING_S = 10
 # After this the stream ends and the browser comes back: by then it may not be let in any more.
@@ -31,6 +34,14 @@ ASK_AGAIN_S = 5
 Told = TypeVar("Told", bytes, ServerSentEvent)
 
 
+@ENDPOINTS.add(
+    "GET",
+    "/api/deployments/{id}/events",
+    needs=Role.VIEWER,
+    gives=EVENTS,
+    also=(204,),
+    errors=(429,),
+)
 async def follow_deployment(call: Call[FollowQuery]) -> Response:
     """Follow a deployment: events `log` and `state`, until it is over and its log is drained.
 
@@ -49,7 +60,8 @@ async def follow_deployment(call: Call[FollowQuery]) -> Response:
     return _stream(call, _followed(tail, offset, call.given.lines))
 
 
-async def follow_everything(call: Call[object]) -> Response:
+@ENDPOINTS.add("GET", "/api/events", needs=Role.VIEWER, gives=EVENTS, errors=(429,))
+async def follow_everything(call: Call[Nothing]) -> Response:
     """Learn that something has changed: an event `changed` each time, and one to begin with.
 
     It says nothing of what has changed; whoever wants to know asks for what he shows. One comes at

@@ -10,8 +10,11 @@ from starlette.responses import Response
 from jobs.errors import KeystoneError
 from jobs.processes.runtime import Runtime
 from jobs.settings import WebSettings
-from receiver.routing import Call, Nothing, json_response
+from receiver.access import Door
+from receiver.routing import Call, Endpoints, Nothing, json_response
 from receiver.schemas import HealthView, ReadinessView
+
+ENDPOINTS = Endpoints()
 
 OK, FAILED = "ok", "failed"
 KEPT_S = 1.0
@@ -75,11 +78,13 @@ def _read_something(runtime: Runtime[WebSettings]) -> None:
         session.exec(select(1)).one()
 
 
+@ENDPOINTS.add("GET", "/healthz", needs=Door.ANYONE)
 def show_health(_call: Call[Nothing]) -> HealthView:
     """Say that the process is alive; asks nobody else."""
     return HealthView(status=OK)
 
 
+@ENDPOINTS.add("GET", "/readyz", needs=Door.ANYONE, gives=ReadinessView, also=(503,))
 async def show_readiness(call: Call[Nothing]) -> Response:
     """Say how database, Redis, Docker and router are; 503 when no push can be accepted."""
     readiness: Readiness = call.request.app.state.readiness

@@ -9,13 +9,17 @@ from starlette.concurrency import run_in_threadpool
 from jobs.processes.bus import ERRANDS
 from jobs.reads.apps import find_app
 from jobs.reads.views import HookView
+from jobs.states import Role
 from receiver.api.questions import Questions
-from receiver.routing import Call, Nothing
+from receiver.routing import Call, Endpoints, Nothing
+
+ENDPOINTS = Endpoints()
 
 # Above the time that the watcher gives GitHub, below what Redis lets anybody wait.
 PATIENCE_S = 14.0
 
 
+@ENDPOINTS.add("POST", "/api/apps/{app}/hook", needs=Role.ADMIN, errors=(409, 502))
 async def install_hook(call: Call[Nothing]) -> HookView:
     """Make the webhook of the app's repository on GitHub, or put right the one that is there.
 

@@ -12,9 +12,12 @@ from jobs.errors import NotFoundError
 from jobs.reads.deployments import find_deployment
 from jobs.reads.log_outline import Outlines
 from jobs.reads.views import OutlineView
+from jobs.states import Role
 from jobs.storage.deployment_log import log_path, read_log, read_shown
-from receiver.routing import Call
+from receiver.routing import TEXT, Call, Endpoints, Nothing
 from receiver.schemas import LogQuery
+
+ENDPOINTS = Endpoints()
 
 NEXT_OFFSET = "x-next-offset"
 SENDS_LOG = (200, 206)
@@ -48,6 +51,7 @@ class LogAsFound(FileResponse):
             await super().__call__(_with_one_range(scope), receive, send_text)
 
 
+@ENDPOINTS.add("GET", "/api/deployments/{id}/logs", needs=Role.VIEWER, gives=TEXT, also=(206,))
 def show_log(call: Call[LogQuery]) -> Response:
     """Give the whole log, or whole lines of it from `offset` on, about 1 MiB at most.
 
@@ -63,7 +67,8 @@ def show_log(call: Call[LogQuery]) -> Response:
     return answer
 
 
-def show_outline(call: Call[object]) -> OutlineView:
+@ENDPOINTS.add("GET", "/api/deployments/{id}/outline", needs=Role.VIEWER)
+def show_outline(call: Call[Nothing]) -> OutlineView:
     """Tell what the log holds: its lines by step, and each step of the build with its time."""
     with call.reading() as session:
         deployment = find_deployment(session, call.id())
@@ -78,7 +83,7 @@ def _whole(path: Path) -> Response | None:
     # What is written while it is sent is left for the next offset.
     found = path.stat()
     headers = {NEXT_OFFSET: str(found.st_size)}
-    return LogAsFound(path, headers=headers, media_type="text/plain", stat_result=found)
+    return LogAsFound(path, headers=headers, media_type=TEXT, stat_result=found)
 
 
 def _part(path: Path, offset: int) -> Response | None:

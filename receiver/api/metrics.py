@@ -19,7 +19,10 @@ from jobs.records.statuses import NO_TOKEN, OVERTAKEN
 from jobs.states import DeliveryOutcome, DeploymentState, Refusal, Trigger
 from jobs.storage.database import Database
 from jobs.storage.models import CommitStatus, Delivery, Deployment, RefusalCount, Step, now
-from receiver.routing import Call, Nothing
+from receiver.access import Door
+from receiver.routing import TEXT, Call, Endpoints, Nothing
+
+ENDPOINTS = Endpoints()
 
 SECONDS_A_DAY = 86400
 
@@ -130,6 +133,7 @@ def _statuses(session: Session) -> Iterator[Metric]:
     )
 
 
+@ENDPOINTS.add("GET", "/metrics", needs=Door.TOKEN_OR_LOOPBACK, gives=TEXT)
 def show_metrics(call: Call[Nothing]) -> Response:
     """Give the metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)

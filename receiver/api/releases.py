@@ -5,12 +5,16 @@ from starlette.responses import Response
 from jobs.reads.apps import find_app
 from jobs.reads.deployments import deployment_view
 from jobs.reads.releases import release_views
-from jobs.reads.views import Page, ReleaseView
+from jobs.reads.views import DeploymentView, Page, ReleaseView
 from jobs.records.rollbacks import roll_back
-from receiver.routing import Call, Nothing, json_response
+from jobs.states import Role
+from receiver.routing import Call, Endpoints, Nothing, json_response
 from receiver.schemas import RollbackInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/apps/{app}/releases", needs=Role.VIEWER)
 def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
     """List the releases that were live once, newest first, and which can be gone back to."""
     with call.reading() as session:
@@ -18,6 +22,14 @@ def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
         return Page[ReleaseView](items=release_views(session, app))
 
 
+@ENDPOINTS.add(
+    "POST",
+    "/api/apps/{app}/rollback",
+    needs=Role.DEPLOYER,
+    gives=DeploymentView,
+    status=202,
+    errors=(409,),
+)
 def request_rollback(call: Call[RollbackInput]) -> Response:
     """Start an earlier release again, as it was, and pause auto-deploy.
 

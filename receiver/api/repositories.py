@@ -18,8 +18,9 @@ from jobs.records.repositories import (
     set_token,
 )
 from jobs.records.repository_identity import set_github_id
+from jobs.states import Role
 from jobs.storage.models import Repository
-from receiver.routing import Call, Nothing
+from receiver.routing import Call, Endpoints, Nothing
 from receiver.schemas import (
     OverlapInput,
     RepositoryChange,
@@ -27,13 +28,17 @@ from receiver.schemas import (
     WebhookSecretInput,
 )
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/repositories", needs=Role.ADMIN)
 def list_repositories(call: Call[Nothing]) -> Page[RepositoryView]:
     """List the repositories, by name."""
     with call.reading() as session:
         return Page[RepositoryView](items=repository_views(session))
 
 
+@ENDPOINTS.add("PATCH", "/api/repositories/{id}", needs=Role.ADMIN, errors=(409,))
 def change_repository(call: Call[RepositoryChange]) -> RepositoryView:
     """Say which of GitHub's repositories it is, by GitHub's id, where Keystone may not ask GitHub.
 
@@ -46,6 +51,7 @@ def change_repository(call: Call[RepositoryChange]) -> RepositoryView:
         return repository_view(session, call.id())
 
 
+@ENDPOINTS.add("DELETE", "/api/repositories/{id}", needs=Role.ADMIN, errors=(409,))
 def delete_repository(call: Call[Nothing]) -> RemovedView:
     """Forget a repository that no app is deployed from, with its token and webhook secret.
 
@@ -60,6 +66,7 @@ def delete_repository(call: Call[Nothing]) -> RemovedView:
     )
 
 
+@ENDPOINTS.add("PUT", "/api/repositories/{id}/token", needs=Role.ADMIN)
 def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
     """Keep a repository's token; it is never shown again. An empty one takes it away."""
     with call.writing() as session:
@@ -69,6 +76,9 @@ def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
         return repository_view(session, call.id())
 
 
+@ENDPOINTS.add(
+    "POST", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, status=201, errors=(409,)
+)
 def rotate_secret(call: Call[OverlapInput]) -> NewWebhookSecretView:
     """Make another webhook secret; it is shown this once. The older ones verify for a while."""
     with call.writing() as session:
@@ -82,6 +92,7 @@ def rotate_secret(call: Call[OverlapInput]) -> NewWebhookSecretView:
     )
 
 
+@ENDPOINTS.add("PUT", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, errors=(409,))
 def put_secret(call: Call[WebhookSecretInput]) -> RepositoryView:
     """Take a webhook secret somebody made; it is never shown. The older ones verify for a while."""
     with call.writing() as session:
@@ -103,12 +114,16 @@ def _rotate(
     )
 
 
+@ENDPOINTS.add(
+    "DELETE", "/api/repositories/{id}/webhook-secret/previous", needs=Role.ADMIN, errors=(409,)
+)
 def end_older_secrets(call: Call[Nothing]) -> None:
     """End the time in which older webhook secrets verify as well."""
     with call.writing() as session:
         finish_webhook_rotation(session, find_repository(session, call.id()), call.actor)
 
 
+@ENDPOINTS.add("DELETE", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, errors=(409,))
 def drop_secrets(call: Call[Nothing]) -> RepositoryView:
     """Take a repository's own webhook secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on.
 

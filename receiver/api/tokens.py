@@ -5,17 +5,22 @@ from sqlmodel import select
 from jobs.reads.people import token_view, tokens
 from jobs.reads.views import Page, TokenView
 from jobs.records.tokens import create_token, revoke_token
+from jobs.states import Role
 from jobs.storage.models import ApiToken
-from receiver.routing import Call, Nothing
+from receiver.routing import Call, Endpoints, Nothing
 from receiver.schemas import CreatedTokenView, TokenInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/tokens", needs=Role.ADMIN)
 def list_tokens(call: Call[Nothing]) -> Page[TokenView]:
     """List the API tokens without their values, newest first, with those that ended."""
     with call.reading() as session:
         return Page[TokenView](items=[token_view(row) for row in tokens(session)])
 
 
+@ENDPOINTS.add("POST", "/api/tokens", needs=Role.ADMIN, status=201, errors=(409,))
 def make_token(call: Call[TokenInput]) -> CreatedTokenView:
     """Make an API token; its value is in this answer and nowhere else.
 
@@ -35,6 +40,7 @@ def make_token(call: Call[TokenInput]) -> CreatedTokenView:
         return CreatedTokenView(**token_view(row).model_dump(), token=token.get_secret_value())
 
 
+@ENDPOINTS.add("DELETE", "/api/tokens/{name}", needs=Role.ADMIN)
 def delete_token(call: Call[Nothing]) -> None:
     """Make an API token worthless, at once."""
     with call.writing() as session:

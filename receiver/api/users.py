@@ -13,17 +13,22 @@ from jobs.records.users import (
     remove_user,
     set_password,
 )
+from jobs.states import Role
 from receiver.access import cookie_of
-from receiver.routing import Call, Nothing
+from receiver.routing import Call, Endpoints, Nothing
 from receiver.schemas import UserChange, UserInput
 
+ENDPOINTS = Endpoints()
 
+
+@ENDPOINTS.add("GET", "/api/users", needs=Role.ADMIN)
 def list_users(call: Call[Nothing]) -> Page[UserView]:
     """List the users, by name."""
     with call.reading() as session:
         return Page[UserView](items=[user_view(user) for user in users(session)])
 
 
+@ENDPOINTS.add("POST", "/api/users", needs=Role.ADMIN, status=201, errors=(409,))
 def create_user(call: Call[UserInput]) -> UserView:
     """Make a user."""
     given = call.given
@@ -36,6 +41,7 @@ def create_user(call: Call[UserInput]) -> UserView:
         return user_view(user)
 
 
+@ENDPOINTS.add("PATCH", "/api/users/{name}", needs=Role.ADMIN, errors=(409,))
 def update_user(call: Call[UserChange]) -> UserView:
     """Change a user's role or password, or shut the user out; open sessions end with it.
 
@@ -56,12 +62,14 @@ def _change(session: Session, name: str, call: Call[UserChange]) -> None:
         change_user(session, name, role=role, disabled=disabled, actor=call.actor)
 
 
+@ENDPOINTS.add("DELETE", "/api/users/{name}", needs=Role.ADMIN, errors=(409,))
 def delete_user(call: Call[Nothing]) -> None:
     """Remove a user and the user's sessions; the last admin stays: 409."""
     with call.writing() as session:
         remove_user(session, call.name(), call.actor)
 
 
+@ENDPOINTS.add("GET", "/api/users/{name}/sessions", needs=Role.ADMIN)
 def list_sessions(call: Call[Nothing]) -> Page[SessionView]:
     """List where a user is logged in, the session that was used last first."""
     cookie = cookie_of(call.request, call.runtime)
@@ -70,6 +78,7 @@ def list_sessions(call: Call[Nothing]) -> Page[SessionView]:
     return Page[SessionView](items=[session_view(row, cookie=cookie) for row in rows])
 
 
+@ENDPOINTS.add("DELETE", "/api/users/{name}/sessions", needs=Role.ADMIN)
 def delete_sessions(call: Call[Nothing]) -> None:
     """Log a user out everywhere."""
     with call.writing() as session:

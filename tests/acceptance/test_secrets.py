@@ -25,8 +25,8 @@ import httpx2
 import pytest
 
 from jobs.rules.text import bare
-from receiver.endpoints import ENDPOINTS, EVENTS
-from receiver.routing import Endpoint
+from receiver.endpoints import ENDPOINTS
+from receiver.routing import EVENTS, Endpoint
 from tests.acceptance.conftest import prepared, running
 from tests.acceptance.keystone import Keystone, until
 from tests.acceptance.project import Project, add_project, building
