@@ -14,7 +14,7 @@ from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.http_probe import HttpProbe
 from jobs.deploy import deploy
 from jobs.deployment.claims import Claim, claim_next
-from jobs.deployment.lease import RENEW_EVERY_S, let_go, renew
+from jobs.deployment.lease import let_go, renew
 from jobs.deployment.plan import Plan, read_plan
 from jobs.deployment.work import Tools, Work
 from jobs.errors import (
@@ -35,6 +35,7 @@ from jobs.settings import WorkerSettings
 from jobs.states import DeploymentState, StepName
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.models import Deployment
+from jobs.system.watch_times import RENEW_EVERY_S
 
 logger = logging.getLogger(__name__)
 

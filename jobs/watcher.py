@@ -30,10 +30,10 @@ from jobs.errors import KeystoneError
 from jobs.processes.metadata import block_metadata
 from jobs.processes.runtime import Runtime
 from jobs.settings import Settings, WorkerSettings
+from jobs.system.watch_times import TAKE_BACK_EVERY_S
 
 logger = logging.getLogger(__name__)
 
-RECONCILE_EVERY_S = 5.0
 SERVE_DOMAINS_EVERY_S = 2.0
 SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
@@ -93,8 +93,8 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     repair, broom, report, answer, tidy, doors, look, ears = (real_tools(runtime) for _ in range(8))
     parts = repairs()
     return [
-        Duty("reconcile", RECONCILE_EVERY_S, lambda: reconcile(runtime, repair, parts)),
-        Duty("sweep", RECONCILE_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
+        Duty("reconcile", TAKE_BACK_EVERY_S, lambda: reconcile(runtime, repair, parts)),
+        Duty("sweep", TAKE_BACK_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
         # On its own, because a round of repairs may take long: a new domain shall work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),

@@ -35,6 +35,7 @@ from jobs.processes.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.system.die_with_parent import die_with, give_own_group
 from jobs.system.stopped import LongStopped
+from jobs.system.watch_times import HAND_OVER_AFTER_S, HEARTBEAT_EVERY_S, LOCKED_AT_MOST_S
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,6 @@ WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
 # What serves, apps and the web process, comes before what is being deployed.
 NICENESS = 5
-MONITORING_EVERY_S = 4
-LOCKED_AT_MOST_S = 2.0
-# Time to end what is nearly done; `keystone up` waits three times as long before it kills.
-HAND_OVER_AFTER_S = 8.0
 HAND_OVER = signal.SIGUSR1
 
 
@@ -261,7 +258,7 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
         job_class=DeploymentJob,
         worker_ttl=WORKER_TTL_S,
         maintenance_interval=MAINTENANCE_EVERY_S,
-        job_monitoring_interval=MONITORING_EVERY_S,
+        job_monitoring_interval=HEARTBEAT_EVERY_S,
         log_job_description=False,
     )
     worker.runtime = runtime

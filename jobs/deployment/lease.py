@@ -1,7 +1,8 @@
 """One deployment at a time per app: a lease in the database, with a fence that only grows.
 
 Every record a worker writes names its fence (`jobs.records.deployments.hold`), so a worker that was
-paused and wakes up too late is refused, however sure of itself it is.
+paused and wakes up too late is refused, however sure of itself it is. `jobs.system.watch_times`
+tells who watches over the holders, and when they act.
 """
 
 import os
@@ -17,12 +18,8 @@ from jobs.records.deployments import Grip, app_now, hold
 from jobs.states import DeploymentState
 from jobs.storage.models import Deployment, Lease, Step, now
 from jobs.system.proc import is_there
+from jobs.system.watch_times import LEASE, RENEW_EVERY_S, SECOND_LOOK_AFTER_S
 
-# A worker that misses three renewals, and another one while it could, is taken for dead. Its parent
-# ends it sooner: what it has begun outside shall be over when another takes the app.
-LEASE = timedelta(seconds=15)
-RENEW_EVERY_S = 5.0
-CHANCE_S = RENEW_EVERY_S + 1
 GIVEN_UP = datetime.fromtimestamp(0, UTC)
 
 
@@ -125,21 +122,23 @@ class SecondLook:
     """Tells who does not renew a lease from who could not.
 
     A database that was locked, a machine that slept, a clock that was put forward: all leases run
-    out at once, though their holders live. Within `CHANCE_S` of being able to, those renew them.
+    out at once, though their holders live. Those renew them before the second look.
     """
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int, datetime], float] = {}
 
     def confirm(self, late: Iterable[Lease]) -> list[Lease]:
-        """Give those of the late leases that were so, unchanged, at a look `CHANCE_S` ago.
+        """Give those of the late leases that were so, unchanged, `SECOND_LOOK_AFTER_S` ago.
 
         To be asked in a transaction that writes: then the holders can write, too.
         """
         moment = time.monotonic()
         seen = {(each.app_id, each.fence, each.expires_at): each for each in late}
         self._first = {lease: self._first.get(lease, moment) for lease in seen}
-        return [seen[lease] for lease, at in self._first.items() if moment - at >= CHANCE_S]
+        return [
+            seen[lease] for lease, at in self._first.items() if moment - at >= SECOND_LOOK_AFTER_S
+        ]
 
 
 def expired(session: Session, second_look: SecondLook) -> list[Lease]:

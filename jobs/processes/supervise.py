@@ -25,6 +25,7 @@ from jobs.settings import Settings, WebSettings, WorkerSettings
 from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
 from jobs.system.private_folder import claims_dir, ensure_private
 from jobs.system.privileges import Rights
+from jobs.system.watch_times import WORK_STOP_S
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ LOCK_FILE = "up.lock"
 CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must not stay root
 # `is_up` holds the lock for a moment, too: that is nobody who runs.
 ASKERS_GONE_WITHIN_S = 0.5
-# Long enough for a worker to make the step it is at safe, and for the watcher's duties to end.
-WORK_STOP_S = 30
 
 
 @dataclass(frozen=True)

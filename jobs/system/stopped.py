@@ -13,9 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.system.proc import is_below, is_stopped
-
-# In a row, every four or five seconds: ten of them in all, and twenty.
-HOLDERS_LOOKS, LONG_LOOKS = 2, 5
+from jobs.system.watch_times import HOLDERS_LOOKS, LONG_LOOKS
 
 
 class FrozenHolders:

@@ -22,12 +22,13 @@ from rq.webhook import Webhook
 from sqlmodel import select
 
 from jobs.deployment.claims import claim_next
-from jobs.deployment.lease import CHANCE_S, SecondLook, expired, give_back, holder_name
+from jobs.deployment.lease import SecondLook, expired, give_back, holder_name
 from jobs.processes.queue import TASK, WorkQueue
 from jobs.processes.runtime import Runtime
 from jobs.settings import WorkerSettings
 from jobs.storage.models import Lease, now
 from jobs.system.proc import is_stopped
+from jobs.system.watch_times import SECOND_LOOK_AFTER_S
 from jobs.worker import NICENESS, DeploymentJob, DeploymentWorker, is_needless, tell_watcher
 from tests.jobs.bench import Bench, wait_for
 
@@ -62,7 +63,7 @@ def deploy(deployment_id):
 
 tasks.deploy = deploy
 jobs.deployment.lease.LEASE = timedelta(minutes=2)  # nobody renews it
-jobs.worker.MONITORING_EVERY_S = 1
+jobs.worker.HEARTBEAT_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
@@ -85,7 +86,7 @@ def deploy(deployment_id):
     assert tasks.leaving.wait(60)
 
 tasks.deploy = deploy
-jobs.worker.MONITORING_EVERY_S = 1
+jobs.worker.HEARTBEAT_EVERY_S = 1
 jobs.worker.HAND_OVER_AFTER_S = float(sys.argv[2])
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -122,7 +123,7 @@ def deploy(deployment_id):
 
 tasks.deploy = deploy
 jobs.deployment.lease.LEASE = timedelta(seconds=jobs.deployment.lease.RENEW_EVERY_S + 5)
-jobs.worker.MONITORING_EVERY_S = 1
+jobs.worker.HEARTBEAT_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
 
@@ -365,7 +366,7 @@ def test_a_child_that_cannot_renew_is_not_taken_for_one_that_stands_still(
     monkeypatch.setattr("jobs.worker.LOCKED_AT_MOST_S", 0.1)
     file = bench.runtime.settings.data_dir / "keystone.db"
     assert not worker.does_not_move(us)
-    lease_clock[0] += CHANCE_S
+    lease_clock[0] += SECOND_LOOK_AFTER_S
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert not worker.does_not_move(us)

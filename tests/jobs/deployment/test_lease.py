@@ -12,8 +12,6 @@ from sqlmodel import Session, select
 
 from jobs.deployment.claims import Claim, claim_next
 from jobs.deployment.lease import (
-    CHANCE_S,
-    LEASE,
     SecondLook,
     expire,
     expired,
@@ -39,6 +37,7 @@ from jobs.records.deployments import (
 )
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.storage.models import App, Deployment, Lease, now
+from jobs.system.watch_times import LEASE, SECOND_LOOK_AFTER_S
 from tests.jobs.bench import Bench
 
 THREADS = 8
@@ -180,7 +179,7 @@ def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
     run_out(bench)
     second_look, found = SecondLook(), list[int]()
     with bench.writing() as session:
-        for passed_s in (0, CHANCE_S - 0.1, 0.2):
+        for passed_s in (0, SECOND_LOOK_AFTER_S - 0.1, 0.2):
             lease_clock[0] += passed_s
             found.append(len(expired(session, second_look)))
     assert found == [0, 0, 1]
@@ -197,7 +196,7 @@ def test_whoever_could_not_renew_a_lease_has_a_chance_to(
         with bench.writing() as session:
             assert expired(session, second_look) == []
             renew(session, mine.grip)
-        lease_clock[0] += CHANCE_S
+        lease_clock[0] += SECOND_LOOK_AFTER_S
         with bench.writing() as session:
             assert expired(session, second_look) == []
 
@@ -218,7 +217,7 @@ def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
         session.get_one(Lease, mine.grip.app_id).expires_at = now() + left
     with bench.reading() as session:
         assert not is_overdue(session, "host:7", second_look)
-        lease_clock[0] += CHANCE_S
+        lease_clock[0] += SECOND_LOOK_AFTER_S
         assert is_overdue(session, "host:7", second_look)
         assert not is_overdue(session, "host:77", second_look)
         assert expired(session, SecondLook()) == []

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobs.system.proc import is_stopped
-from jobs.system.stopped import LONG_LOOKS, FrozenHolders, LongStopped, locks_held
+from jobs.system.stopped import FrozenHolders, LongStopped, locks_held
+from jobs.system.watch_times import LONG_LOOKS
 from tests.jobs.bench import wait_for
 
 WRITES_FOR_EVER = """
