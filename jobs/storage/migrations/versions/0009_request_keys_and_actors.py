@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 KINDS = ("user", "token", "webhook", "cli", "keystone", "stranger")
 # The database refuses to change audit events. This migration alone does, and changes no meaning.
