@@ -6,8 +6,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from dashboard import pages
-from dashboard.views import (
+from dashboard import rendering
+from dashboard.pages import (
     app_settings,
     apps,
     audit,
@@ -25,13 +25,13 @@ from jobs.settings import Settings
 from jobs.states import Role
 from jobs.storage.database import Database
 
-STATIC = pages.HERE / "static"
+STATIC = rendering.HERE / "static"
 
 
 def routes(*, settings_pages: bool = True) -> list[BaseRoute]:
     """Give the table of pages; all but the login and what it is drawn with need a visitor."""
-    private = [Middleware(pages.VisitorsOnly)]
-    admins = [*private, Middleware(pages.NeedsRole, role=Role.ADMIN)]
+    private = [Middleware(rendering.VisitorsOnly)]
+    admins = [*private, Middleware(rendering.NeedsRole, role=Role.ADMIN)]
     return [
         # Before the apps: `/apps/new` is none.
         *(_settings_routes(private, admins) if settings_pages else ()),
@@ -45,7 +45,7 @@ def routes(*, settings_pages: bool = True) -> list[BaseRoute]:
         Route("/login", login.show),
         Route("/favicon.ico", icons.home),
         Route("/favicon/{tone}.svg", icons.show),
-        Mount("/static", pages.Assets(directory=STATIC)),
+        Mount("/static", rendering.Assets(directory=STATIC)),
     ]
 
 
@@ -69,11 +69,11 @@ def _settings_routes(private: list[Middleware], admins: list[Middleware]) -> lis
 def create_dashboard(
     database: Database, settings: Settings, outlines: Outlines | None = None
 ) -> Starlette:
-    """Make the pages, to be mounted at `/` beside the routes that ask for changes.
+    """Make the rendering, to be mounted at `/` beside the routes that ask for changes.
 
     Each request's `state.visitor` must say who is looking: a `Visitor`, or None for nobody known.
     """
-    handlers: dict[Any, Any] = dict(pages.HANDLERS)
+    handlers: dict[Any, Any] = dict(rendering.HANDLERS)
     dashboard = Starlette(
         routes=routes(settings_pages=settings.settings_pages), exception_handlers=handlers
     )

@@ -23,8 +23,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import Receive, Scope, Send
 
 from dashboard.forms import Texts, texts_of
-from dashboard.views import kept
-from dashboard.views.login import page_behind
+from dashboard.pages import kept
+from dashboard.pages.login import page_behind
 from jobs.errors import (
     AccessError,
     BacklogError,

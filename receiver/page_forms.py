@@ -32,7 +32,7 @@ from dashboard.forms import (
     texts_of,
     touched,
 )
-from dashboard.views import kept
+from dashboard.pages import kept
 from jobs.errors import (
     AccessError,
     ConfigurationError,

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dashboard.forms import texts_of
-from dashboard.views.login import page_behind
+from dashboard.pages.login import page_behind
 from jobs.errors import NotFoundError
 from jobs.processes.runtime import Runtime
 from jobs.rules.actors import Actor, stranger

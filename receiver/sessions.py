@@ -7,7 +7,7 @@ from anyio import to_thread
 from sqlmodel import Session, select
 from starlette.responses import RedirectResponse, Response
 
-from dashboard.views.login import login_page, safe_next
+from dashboard.pages.login import login_page, safe_next
 from jobs.processes.runtime import Runtime
 from jobs.reads.people import SESSION_LONGEST
 from jobs.records.logins import (

@@ -7,8 +7,8 @@ from starlette.responses import RedirectResponse, Response
 
 from dashboard import app_fields
 from dashboard.forms import Field
-from dashboard.views import app_settings, new_app, people
-from dashboard.views import repositories as repositories_page
+from dashboard.pages import app_settings, new_app, people
+from dashboard.pages import repositories as repositories_page
 from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.apps import app_view
 from jobs.reads.people import user_view

@@ -3,7 +3,7 @@
 from anyio import to_thread
 from starlette.responses import RedirectResponse, Response
 
-from dashboard.views.login import safe_next
+from dashboard.pages.login import safe_next
 from jobs.errors import AccessError, Mistake
 from jobs.reads.people import sessions_of
 from jobs.reads.views import AccountView

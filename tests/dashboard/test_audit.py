@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard.views.audit import details_of
+from dashboard.pages.audit import details_of
 from jobs.reads.views import AuditEventView
 from jobs.states import Role
 from jobs.storage.database import Database

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from dashboard.app import routes
-from dashboard.views.login import safe_next
+from dashboard.pages.login import safe_next
 from jobs.errors import StorageError
 from jobs.settings import Settings
 from jobs.states import ContainerState, DeploymentState, Kind, Refusal, Role, StepState, Trigger

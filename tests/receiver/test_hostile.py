@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from dashboard.filters import day_of
-from dashboard.views.login import safe_next
+from dashboard.pages.login import safe_next
 from jobs.storage.models import Delivery, Deployment, Repository
 from receiver.access import host_of
 from receiver.protocol import BoundedHttp

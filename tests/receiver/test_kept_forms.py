@@ -190,7 +190,7 @@ def test_a_database_that_goes_away_meanwhile_loses_nothing(
     def refuse(*_: object) -> None:
         raise StorageError("could not connect to db.internal")
 
-    monkeypatch.setattr("dashboard.views.people.people.tokens", refuse)
+    monkeypatch.setattr("dashboard.pages.people.people.tokens", refuse)
     answer = send("/tokens", do="add-token", csrf_token=ada, name="ci", role="viewer", token="x y")
     assert answer.status_code == 503
     assert hidden(answer.text) == {"do": "add-token", "name": "ci", "role": "viewer"}

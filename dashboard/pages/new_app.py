@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages
+from dashboard import rendering
 from dashboard.app_fields import FIRST, REST
 from dashboard.forms import UNTOUCHED, Filled
 from jobs.reads.views import AppView
@@ -12,7 +12,7 @@ from jobs.reads.views import AppView
 def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the form."""
     folded = {one.name for section in REST for one in section.fields}
-    return pages.render(
+    return rendering.render(
         request,
         "settings/new_app.html",
         title="Add an app",
@@ -26,6 +26,6 @@ def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 def show_added(request: Request, app: AppView) -> Response:
     """Show what is left to do at GitHub; the webhook's secret, when the repository is new."""
-    return pages.render(
+    return rendering.render(
         request, "settings/added.html", title=f"{app.name}: added", status=201, app=app
     )

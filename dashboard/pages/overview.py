@@ -17,7 +17,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import attention, charts, labels, overview_reads, page_reads, pages
+from dashboard import attention, charts, labels, overview_reads, page_reads, rendering
 from dashboard.attention import Concern, Trouble
 from dashboard.overview_reads import Standing
 from jobs.reads.apps import app_views, webhook_url
@@ -67,8 +67,8 @@ class Wanted:
 
 def show(request: Request) -> Response:
     """Show the apps; `?q=` and `?state=` narrow them down, `?after=` goes on in the list."""
-    settings, wanted = pages.settings_of(request), wanted_of(request)
-    with pages.database_of(request).reading() as session:
+    settings, wanted = rendering.settings_of(request), wanted_of(request)
+    with rendering.database_of(request).reading() as session:
         apps = overview_reads.standings(session)
         machine = overview_reads.machine(session)
         concerns = _concerns(session, apps, machine, settings)
@@ -79,7 +79,7 @@ def show(request: Request) -> Response:
     # Not every concern is about an app, so that the cards of that choice do not tell them all.
     most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)
-    return pages.render(
+    return rendering.render(
         request,
         "overview.html",
         title=title_of(apps),
@@ -88,7 +88,7 @@ def show(request: Request) -> Response:
         counts=_counts(apps),
         cards=cards,
         wanted=wanted,
-        done=pages.done_words(request),
+        done=rendering.done_words(request),
         following=shown[-1].name if shown and shown[-1] is not matching[-1] else "",
         concerns=concerns,
         most_concerns=most,

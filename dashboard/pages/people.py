@@ -7,7 +7,7 @@ from sqlmodel import select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages
+from dashboard import rendering
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind
 from jobs.reads import people
 from jobs.rules.passwords import SHORTEST
@@ -58,7 +58,7 @@ TOKEN_LOOKS = {
 
 def users(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show who may log in, and what each may do."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         found = [people.user_view(row) for row in people.users(session)]
     fields = {"new": NEW_USER, "role_field": ROLE, "password_field": PASSWORD}
     return _draw(request, filled, "users", "Users", {"users": found, **fields})
@@ -75,7 +75,7 @@ def show_token(request: Request, *, name: str, value: str) -> Response:
 
 
 def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> Response:
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         found = [people.token_view(row) for row in people.tokens(session)]
     values = {"tokens": found, "new": NEW_TOKEN, "looks": TOKEN_LOOKS, "made": made}
     return _draw(request, filled, "tokens", "Tokens", values)
@@ -83,9 +83,9 @@ def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> R
 
 def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show whoever is asking their password's form, and where they are logged in."""
-    visitor = pages.visitor_of(request)
+    visitor = rendering.visitor_of(request)
     name = visitor.name if visitor and visitor.kind is ActorKind.USER else ""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         user = session.exec(select(User).where(User.name == name)).first()
         sessions = people.sessions_of(session, user) if user else []
     values = {"sessions": sessions, "user": user, "fields": OWN_PASSWORD}
@@ -95,12 +95,12 @@ def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
 def _draw(
     request: Request, filled: Filled, template: str, title: str, values: Mapping[str, Any]
 ) -> Response:
-    return pages.render(
+    return rendering.render(
         request,
         f"settings/{template}.html",
         title=title,
         status=filled.status,
         filled=filled,
-        done=pages.done_words(request),
+        done=rendering.done_words(request),
         **values,
     )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages
+from dashboard import rendering
 from dashboard.app_fields import NEW_APP
 from dashboard.forms import Field, Kind, Texts, has_secrets
-from dashboard.views import app_settings, people
+from dashboard.pages import app_settings, people
 
 FIELDS: dict[str, Field] = {
     one.name: one
@@ -66,7 +66,7 @@ def show(request: Request, texts: Texts, reason: Reason) -> Response:
     kept = {name: text for name, text in texts.items() if not _is_secret(name, texts)}
     # The token of a session that is over is of no use, and another one is not known yet.
     kept.pop("csrf_token", None)
-    return pages.render(
+    return rendering.render(
         request,
         "settings/kept.html",
         title=reason.heading,

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import filters, page_reads, pages
+from dashboard import filters, page_reads, rendering
 from jobs.reads.audit import AuditFilter, audit_page
 from jobs.reads.views import AuditEventView
 from jobs.rules.text import shown_name
@@ -31,11 +31,11 @@ class Entry:
 
 def show(request: Request) -> Response:
     """Show the audit events, newest first, narrowed down by the fields of `FILTERS`."""
-    before, wanted = pages.cursor_of(request), filters.filters_of(request, FILTERS)
-    with pages.database_of(request).reading() as session:
+    before, wanted = rendering.cursor_of(request), filters.filters_of(request, FILTERS)
+    with rendering.database_of(request).reading() as session:
         page = audit_page(session, _filter(wanted, before))
         entries = _entries(session, page.items)
-    return pages.render(
+    return rendering.render(
         request,
         "audit.html",
         title="Audit",
@@ -63,7 +63,7 @@ def _filter(wanted: Mapping[str, str], before: int | None) -> AuditFilter:
 
 def _entries(session: Session, events: Sequence[AuditEventView]) -> list[Entry]:
     targets = [event.target.partition(":") for event in events]
-    ids = {int(key) for kind, _, key in targets if kind == DEPLOYMENT and pages.is_id(key)}
+    ids = {int(key) for kind, _, key in targets if kind == DEPLOYMENT and rendering.is_id(key)}
     names = page_reads.deployment_names(session, ids)
     apps = page_reads.existing_apps(session, {key for kind, _, key in targets if kind == APP})
     return [_entry(event, names, apps) for event in events]
@@ -74,7 +74,7 @@ def _entry(event: AuditEventView, names: dict[int, page_reads.Name], apps: set[s
     kind, _, key = event.target.partition(":")
     if kind == APP and key in apps:
         thing, href = key, f"/apps/{key}"
-    elif kind == DEPLOYMENT and pages.is_id(key) and (name := names.get(int(key))):
+    elif kind == DEPLOYMENT and rendering.is_id(key) and (name := names.get(int(key))):
         thing, href = f"{name.app} #{name.number}", f"/deployments/{key}"
     return Entry(event, thing, href, details_of(event))
 

@@ -6,7 +6,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from dashboard import commits, labels, log_lines, page_reads, pages
+from dashboard import commits, labels, log_lines, page_reads, rendering
 from dashboard.build_steps import draw_build
 from dashboard.timeline import timeline
 from jobs.errors import NotFoundError
@@ -30,8 +30,8 @@ def show(request: Request) -> Response:
     Raises:
         NotFoundError: there is none with that id.
     """
-    settings = pages.settings_of(request)
-    with pages.database_of(request).reading() as session:
+    settings = rendering.settings_of(request)
+    with rendering.database_of(request).reading() as session:
         deployment = deployments.deployment_view(session, _wanted(request))
         app = apps.app_view(session, deployment.app, settings)
         last_number = apps.find_app(session, deployment.app).last_deployment
@@ -39,7 +39,7 @@ def show(request: Request) -> Response:
         base = commits.commit_before(session, app.id, deployment)
     outline = _outline(request)
     api_url = settings.github_api_url
-    return pages.render(
+    return rendering.render(
         request,
         "deployment.html",
         app=app,
@@ -69,7 +69,7 @@ def show_lines(request: Request) -> Response:
     is_end = not lines or lines[-1].number >= found.lines
     html = log_lines.draw(lines, found.sections)
     headers = {NEXT_OFFSET: str(found.size if is_end else 0)}
-    return HTMLResponse(html, headers={**pages.HEADERS, **headers, "Cache-Control": "no-store"})
+    return HTMLResponse(html, headers={**rendering.HEADERS, **headers, "Cache-Control": "no-store"})
 
 
 def find_text(request: Request) -> Response:
@@ -82,7 +82,7 @@ def find_text(request: Request) -> Response:
     total, lines = 0, list[int]()
     if outline.lines and text and len(text) <= LONGEST_SEARCH:
         total, lines = outline.find(text, most=MOST_MATCHES)
-    headers = {**pages.HEADERS, "Cache-Control": "no-store"}
+    headers = {**rendering.HEADERS, "Cache-Control": "no-store"}
     return JSONResponse({"total": total, "lines": lines}, headers=headers)
 
 
@@ -132,7 +132,7 @@ def _log(request: Request, deployment: DeploymentView, outline: Outline) -> dict
 
 
 def _found_outline(request: Request) -> Outline:
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         deployments.find_deployment(session, _wanted(request))
     return _outline(request)
 
@@ -140,16 +140,16 @@ def _found_outline(request: Request) -> Outline:
 def _outline(request: Request) -> Outline:
     # Read after the rows: a log that has grown meanwhile is followed from where it is read to.
     outlines: Outlines = request.app.state.outlines
-    return outlines.of(log_path(pages.settings_of(request).logs_dir, _wanted(request)))
+    return outlines.of(log_path(rendering.settings_of(request).logs_dir, _wanted(request)))
 
 
 def _wanted(request: Request) -> int:
     wanted: int = request.path_params["id"]
-    if wanted > pages.LARGEST_ID:
+    if wanted > rendering.LARGEST_ID:
         raise NotFoundError(f"there is no deployment with the id {wanted}")
     return wanted
 
 
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name, "")
-    return int(text) if pages.is_id(text) else 0
+    return int(text) if rendering.is_id(text) else 0

@@ -10,7 +10,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import labels, page_reads, pages
+from dashboard import labels, page_reads, rendering
 from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
 from jobs.reads import apps
@@ -65,7 +65,7 @@ CONFIRM = Field("confirm", "Type the app's name to confirm")
 
 def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show every field of the app that can be changed, in one form."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
     present = {
         one.name: text_of(getattr(app, one.name)) for section in SECTIONS for one in section.fields
@@ -75,7 +75,7 @@ def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the names of the app's variables; values come in here, and never out."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         names = page_reads.variable_names(session, app.id)
     return _draw(request, filled, "variables", app, {"variables": names, "fields": SET_VARIABLE})
@@ -83,7 +83,7 @@ def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the app's domains, and which certificates prove them until when."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         served = page_reads.served_domains(session, app)
     values = {
@@ -98,7 +98,7 @@ def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show how the repository's token and webhook stand, with the ways to renew them."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         found = repository_view(session, app.repository_id)
     until = found.webhook_secret.previous_until
@@ -108,28 +108,28 @@ def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
         "token_field": TOKEN,
         "overlap_field": OVERLAP,
         "github_id_field": GITHUB_ID,
-        "has_fallback": _has_fallback(pages.settings_of(request)),
+        "has_fallback": _has_fallback(rendering.settings_of(request)),
     }
     return _draw(request, filled, "repository", app, values)
 
 
 def new_secret(request: Request, *, url: str, secret: str) -> Response:
     """Show a repository's new webhook secret, this once."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
     return _draw(request, UNTOUCHED, "secret", app, {"url": url, "secret": secret})
 
 
 def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Ask whether the app is really to go, and say what goes with it."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         is_last = repository_view(session, app.repository_id).apps == [app.name]
     return _draw(request, filled, "remove", app, {"confirm": CONFIRM, "is_last": is_last})
 
 
 def _app(session: Session, request: Request) -> AppView:
-    return apps.app_view(session, request.path_params["app"], pages.settings_of(request))
+    return apps.app_view(session, request.path_params["app"], rendering.settings_of(request))
 
 
 def _has_fallback(settings: Settings) -> bool:
@@ -140,7 +140,7 @@ def _has_fallback(settings: Settings) -> bool:
 def _draw(
     request: Request, filled: Filled, part: str, app: AppView, values: Mapping[str, Any]
 ) -> Response:
-    return pages.render(
+    return rendering.render(
         request,
         f"settings/{part}.html",
         title=f"{app.name}: settings",
@@ -149,6 +149,6 @@ def _draw(
         base=f"/apps/{app.name}/settings",
         parts=PARTS,
         filled=filled,
-        done=pages.done_words(request),
+        done=rendering.done_words(request),
         **values,
     )

@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import charts, pages
+from dashboard import charts, rendering
 
 
 def show(request: Request) -> Response:
@@ -12,9 +12,9 @@ def show(request: Request) -> Response:
     tone = request.path_params["tone"]
     if tone not in charts.FAVICONS:
         raise HTTPException(404)
-    return pages.drawing(charts.favicon(tone))
+    return rendering.drawing(charts.favicon(tone))
 
 
 def home(_request: Request) -> Response:
     """Give Keystone's own icon, for browsers that ask without being told."""
-    return pages.drawing(charts.favicon("home"))
+    return rendering.drawing(charts.favicon("home"))

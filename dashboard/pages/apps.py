@@ -8,9 +8,9 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import app_facts, filters, labels, page_reads, pages
+from dashboard import app_facts, filters, labels, page_reads, rendering
+from dashboard.pages.overview import history_chart
 from dashboard.trends import trends
-from dashboard.views.overview import history_chart
 from jobs.reads import apps, deployments
 from jobs.reads.deliveries import DeliveryFilter, delivery_page
 from jobs.reads.paging import SEARCH_DEPTH
@@ -53,9 +53,9 @@ def show(request: Request) -> Response:
         NotFoundError: there is none of that name.
     """
     name = request.path_params["app"]
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         row = apps.find_app(session, name)
-        app = apps.app_view(session, name, pages.settings_of(request))
+        app = apps.app_view(session, name, rendering.settings_of(request))
         values: dict[str, Any] = {
             **_standing(session, row),
             **_releases(session, row, app),
@@ -65,7 +65,7 @@ def show(request: Request) -> Response:
             "domains": page_reads.served_domains(session, app),
         }
     look = labels.APP_LOOKS[app.state]
-    return pages.render(
+    return rendering.render(
         request,
         "app.html",
         title=f"{app.name}: {look.word.lower()}",
@@ -110,7 +110,7 @@ def earlier_release(releases: Sequence[ReleaseView], live: int | None) -> Releas
 
 
 def _history(session: Session, app: AppView, request: Request) -> History:
-    given, before = filters.filters_of(request, FILTERS), pages.cursor_of(request)
+    given, before = filters.filters_of(request, FILTERS), rendering.cursor_of(request)
     wanted = deployments.DeploymentFilter(
         app=app.name,
         state=filters.word_of(DeploymentState, given["state"]),

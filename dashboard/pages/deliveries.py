@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import filters, labels, page_reads, pages
+from dashboard import filters, labels, page_reads, rendering
 from dashboard.commits import repository_address
 from jobs.reads import apps
 from jobs.reads.deliveries import DeliveryFilter, delivery_page, refused_deliveries
@@ -19,9 +19,9 @@ FILTERS = ("repository", "outcome", "event", "text")
 
 def show(request: Request) -> Response:
     """Show the deliveries, newest first, narrowed down by the fields of `FILTERS`."""
-    settings, before = pages.settings_of(request), pages.cursor_of(request)
+    settings, before = rendering.settings_of(request), rendering.cursor_of(request)
     wanted = filters.filters_of(request, FILTERS)
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         page = delivery_page(session, _filter(wanted, before))
         names = page_reads.deployment_names(
             session, {found for row in page.items for found in row.deployments}
@@ -30,7 +30,7 @@ def show(request: Request) -> Response:
         git_url = page_reads.git_url(session, wanted["repository"])
         search = search_health(session, every_minutes=settings.catch_up_minutes)
         refused = refused_deliveries(session).items
-    return pages.render(
+    return rendering.render(
         request,
         "deliveries.html",
         title="Deliveries",

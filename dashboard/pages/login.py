@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages
+from dashboard import rendering
 
 # Words of ours only: a sentence taken from the address could be put there by anybody.
 PROBLEMS = {
@@ -18,8 +18,8 @@ PROBLEMS = {
 def show(request: Request) -> Response:
     """Show the form; a visitor who is logged in already goes straight on."""
     following = safe_next(request.query_params.get("next", "/"))
-    if pages.visitor_of(request) is not None:
-        return pages.redirect(following)
+    if rendering.visitor_of(request) is not None:
+        return rendering.redirect(following)
     return login_page(request, following, error=request.query_params.get("error", ""))
 
 
@@ -30,7 +30,7 @@ def login_page(request: Request, following: str, *, error: str = "", status: int
         following: where to go once logged in; a path of ours, see `safe_next`.
         error: a key of `PROBLEMS`; anything else shows nothing.
     """
-    return pages.render(
+    return rendering.render(
         request,
         "login.html",
         title="Log in",

@@ -3,21 +3,21 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import pages
+from dashboard import rendering
 from dashboard.forms import UNTOUCHED, Filled
 from jobs.reads.repositories import repository_views
 
 
 def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show what is known of each repository; one without an app can be removed here."""
-    with pages.database_of(request).reading() as session:
+    with rendering.database_of(request).reading() as session:
         found = repository_views(session)
-    return pages.render(
+    return rendering.render(
         request,
         "settings/repositories.html",
         title="Repositories",
         status=filled.status,
         filled=filled,
-        done=pages.done_words(request),
+        done=rendering.done_words(request),
         repositories=found,
     )
