@@ -55,7 +55,7 @@ class LiveCommit:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkNow:
     """What is being done for an app now."""
 
     id: int
@@ -146,19 +146,19 @@ def live_commits(session: Session, app_ids: Collection[int]) -> dict[int, LiveCo
     }
 
 
-def work_now(session: Session, app_ids: Collection[int]) -> dict[int, Work]:
+def work_now(session: Session, app_ids: Collection[int]) -> dict[int, WorkNow]:
     """Give what runs for each of these apps, or what waits for it when nothing runs."""
     statement = _open_work().where(col(Deployment.app_id).in_(app_ids))
     # "queued" before "running", so that what runs is the last one kept.
     ordered = statement.order_by(col(Deployment.state), col(Deployment.id))
-    return {app_id: Work(*rest) for app_id, _, *rest in session.connection().execute(ordered)}
+    return {app_id: WorkNow(*rest) for app_id, _, *rest in session.connection().execute(ordered)}
 
 
-def running_now(session: Session, *, limit: int) -> list[tuple[str, Work]]:
+def running_now(session: Session, *, limit: int) -> list[tuple[str, WorkNow]]:
     """Give what runs, whichever app it is for, with the app's name; begun first comes first."""
     statement = _open_work().where(col(Deployment.state) == DeploymentState.RUNNING)
     ordered = statement.order_by(col(Deployment.id)).limit(limit)
-    return [(name, Work(*rest)) for _, name, *rest in session.connection().execute(ordered)]
+    return [(name, WorkNow(*rest)) for _, name, *rest in session.connection().execute(ordered)]
 
 
 def _open_work() -> AnySelect:

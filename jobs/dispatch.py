@@ -27,7 +27,7 @@ from jobs.errors import (
 from jobs.processes.logging import masking
 from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import find_deployment
-from jobs.records.deployments import Grip, begin, finish, has_begun_to_switch, stop_asked
+from jobs.records.deployments import HeldLease, begin, finish, has_begun_to_switch, stop_asked
 from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
 from jobs.rules.variables import secrets_of
@@ -76,7 +76,7 @@ def dispatch(
         with database.writing() as session:
             app_id = find_deployment(session, deployment_id).app_id
             claim = claim_next(session, app_id, holder)
-            plan = None if claim is None else _begin(session, runtime, claim.grip)
+            plan = None if claim is None else _begin(session, runtime, claim.held)
     except NotFoundError:
         logger.info("deployment %d is gone, with its app", deployment_id)
         return
@@ -87,7 +87,7 @@ def dispatch(
             _run(runtime, tools, claim, plan, is_leaving)
     finally:
         with database.writing() as session:
-            let_go(session, claim.grip)
+            let_go(session, claim.held)
     # Asked after the lease is back: whoever was queued in between found it taken.
     with database.reading() as session:
         runtime.queue.wake(_next_in_line(session, app_id))
@@ -100,16 +100,16 @@ def _run(
     plan: Plan,
     is_leaving: Callable[[], bool],
 ) -> None:
-    grip = claim.grip
+    held = claim.held
     try:
         redact = Redactor(_secrets(plan))
-        log = DeploymentLog(log_path(runtime.settings.logs_dir, grip.deployment_id), redact)
+        log = DeploymentLog(log_path(runtime.settings.logs_dir, held.deployment_id), redact)
     except StorageError as exc:
         # Nobody could follow it, and trying again would not help.
-        ended = {"action": "deployment_ended", "deployment": grip.deployment_id}
+        ended = {"action": "deployment_ended", "deployment": held.deployment_id}
         logger.warning("%s", exc, extra=ended)
         with runtime.database.writing() as session:
-            finish(session, grip, DeploymentState.ERROR, str(exc))
+            finish(session, held, DeploymentState.ERROR, str(exc))
         return
     work = Work(plan, claim, tools, runtime.database, runtime.vault, log, StopSignal())
     if plan.attempt > 1:
@@ -118,19 +118,19 @@ def _run(
         with masking(redact), kept_alive(work, is_leaving):
             deploy(work)
     except LeaseLostError as exc:
-        logger.warning("%s", exc, extra={"action": "lease_lost", "deployment": grip.deployment_id})
+        logger.warning("%s", exc, extra={"action": "lease_lost", "deployment": held.deployment_id})
     finally:
         log.close()
 
 
-def _begin(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) -> Plan | None:
+def _begin(session: Session, runtime: Runtime[WorkerSettings], held: HeldLease) -> Plan | None:
     """Mark the deployment as running; None when it ended before its work began."""
-    begin(session, grip)
+    begin(session, held)
     try:
-        return read_plan(session, runtime, grip)
+        return read_plan(session, runtime, held)
     except ConfigurationError as exc:
         # The vault's key does not fit, say: trying again would not help.
-        finish(session, grip, DeploymentState.ERROR, str(exc))
+        finish(session, held, DeploymentState.ERROR, str(exc))
     return None
 
 
@@ -171,7 +171,7 @@ def _keep_alive(work: Work, over: threading.Event, is_leaving: Callable[[], bool
         try:
             if look % looks_per_renewal == 0:
                 with work.database.writing() as session:
-                    renew(session, work.grip)
+                    renew(session, work.held)
             _watch_for_stop(work, is_leaving=is_leaving())
         except LeaseLostError as exc:
             work.stop.set(exc)
@@ -183,14 +183,14 @@ def _keep_alive(work: Work, over: threading.Event, is_leaving: Callable[[], bool
 
 def _watch_for_stop(work: Work, *, is_leaving: bool) -> None:
     with work.database.reading() as session:
-        row = session.get(Deployment, work.grip.deployment_id)
+        row = session.get(Deployment, work.held.deployment_id)
         if row is None or row.state is not DeploymentState.RUNNING:
             return
         if (asked := stop_asked(row)) is not None:
             work.stop.set(asked)
             return
         why = _why_hand_over(row, is_leaving=is_leaving)
-        if why and not has_begun_to_switch(session, work.grip.deployment_id):
+        if why and not has_begun_to_switch(session, work.held.deployment_id):
             work.stop.set(HandedOverError(why))
 
 

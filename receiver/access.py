@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.errors import AccessError, StorageError
 from jobs.processes.runtime import Runtime
-from jobs.reads.people import token_state
+from jobs.reads.people import api_token_state
 from jobs.records.logins import SEEN_RESOLUTION, find_session, touch_session
-from jobs.records.tokens import find_token, touch_token
+from jobs.records.tokens import find_api_token, touch_api_token
 from jobs.rules.naming import session_cookie
 from jobs.rules.visitor import Visitor
 from jobs.settings import Settings, WebSettings
@@ -120,12 +120,12 @@ class Identify:
 
     def _by_token(self, token: str) -> Arrival:
         with self.database.reading() as session:
-            row = find_token(session, token)
+            row = find_api_token(session, token)
         if row is None:
             return Arrival(why_not=NO_TOKEN)
-        if (state := token_state(row)) is not TokenState.ACTIVE:
+        if (state := api_token_state(row)) is not TokenState.ACTIVE:
             return Arrival(why_not=WORTHLESS[state])
-        touch = self._toucher(touch_token, row.id) if _is_stale(row.last_used_at) else None
+        touch = self._toucher(touch_api_token, row.id) if _is_stale(row.last_used_at) else None
         return Arrival(Visitor(ActorKind.TOKEN, row.name, row.role), touch=touch)
 
     def _by_cookie(self, cookie: str) -> Arrival:

@@ -17,7 +17,7 @@ from jobs.reads.apps import find_app
 from jobs.records.apps import Created, add_app
 from jobs.records.logins import OpenedSession, open_session
 from jobs.records.requests import Request, request
-from jobs.records.tokens import create_token
+from jobs.records.tokens import create_api_token
 from jobs.records.users import add_user
 from jobs.rules.actors import Actor
 from jobs.rules.app_fields import PARTS, AppInput
@@ -176,7 +176,7 @@ def write_log(runtime: WebRuntime, deployment_id: int, lines: Iterable[str | Bui
 def make_token(runtime: WebRuntime, *, name: str, role: Role) -> str:
     """Make an API token and give its value."""
     with runtime.database.writing() as session:
-        return create_token(session, name=name, role=role, actor=TESTER).get_secret_value()
+        return create_api_token(session, name=name, role=role, actor=TESTER).get_secret_value()
 
 
 def make_user(

@@ -46,7 +46,7 @@ class Card:
     app: AppView
     look: labels.Look
     live: page_reads.LiveCommit | None
-    work: page_reads.Work | None
+    work: page_reads.WorkNow | None
     chart: Markup
 
 

@@ -76,7 +76,7 @@ def show_token(request: Request, *, name: str, value: str) -> Response:
 
 def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> Response:
     with rendering.database_of(request).reading() as session:
-        found = [people.token_view(row) for row in people.tokens(session)]
+        found = [people.api_token_view(row) for row in people.tokens(session)]
     values = {"tokens": found, "new": NEW_TOKEN, "looks": TOKEN_LOOKS, "made": made}
     return _draw(request, filled, "tokens", "Tokens", values)
 

@@ -234,7 +234,7 @@ class Router(Protocol):
     def in_flight(self, port: int, slot: str) -> int:
         """Count the requests and connections that slot still serves."""
 
-    def release(self, port: int, slot: str) -> None:
+    def detach(self, port: int, slot: str) -> None:
         """Take a drained slot out of use. Its remaining connections are cut."""
 
     def close(self, port: int) -> None:

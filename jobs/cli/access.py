@@ -19,10 +19,10 @@ from jobs.cli.console import (
 )
 from jobs.cli.output import say
 from jobs.errors import ConfigurationError, Mistake
-from jobs.reads.people import sessions_of, token_view, tokens, user_view, users
+from jobs.reads.people import api_token_view, sessions_of, tokens, user_view, users
 from jobs.reads.views import Page, SessionView, TokenView, UserView
 from jobs.records.logins import end_sessions, session_view
-from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS, create_token, revoke_token
+from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS, create_api_token, revoke_api_token
 from jobs.records.users import add_user, change_user, find_user, remove_user, set_password
 from jobs.states import Role, TokenState
 
@@ -158,7 +158,7 @@ def create(
     """Create a token for the API, and show it this once. It ends by itself one day."""
     days = _read_days(expires)
     with open_to_change().database.writing() as session:
-        made = create_token(session, name=name, role=role, actor=actor(), days=days)
+        made = create_api_token(session, name=name, role=role, actor=actor(), days=days)
     if as_json:
         show_json(NewToken(token=made.get_secret_value()))
         return
@@ -180,7 +180,7 @@ def _read_days(text: str) -> int:
 def list_tokens(*, as_json: AsJson = False) -> None:
     """List the tokens, newest first, without the secret part."""
     with open_to_read().database.reading() as session:
-        views = [token_view(row) for row in tokens(session)]
+        views = [api_token_view(row) for row in tokens(session)]
     if as_json:
         show_json(Page[TokenView](items=views))
         return
@@ -199,5 +199,5 @@ def _ended(state: TokenState) -> str:
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
     """Make a token worthless."""
     with open_to_change().database.writing() as session:
-        view = token_view(revoke_token(session, name, actor()))
+        view = api_token_view(revoke_api_token(session, name, actor()))
     show_done(f"{name} is revoked.", view, as_json=as_json)

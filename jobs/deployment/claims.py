@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from jobs.deployment.lease import is_free, take
-from jobs.records.deployments import Grip, supersede
+from jobs.records.deployments import HeldLease, supersede
 from jobs.records.recoveries import end_needless
 from jobs.rules.triggers import Order, compare
 from jobs.states import PUSHES, DeploymentState, Trigger
@@ -31,7 +31,7 @@ class Rival:
 class Claim:
     """A deployment that is ours to run."""
 
-    grip: Grip
+    held: HeldLease
     rivals: tuple[Rival, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """One deployment at a time per app: a lease in the database, with a fence that only grows.
 
-Every record a worker writes names its fence (`jobs.records.deployments.hold`), so a worker that was
-paused and wakes up too late is refused, however sure of itself it is. `jobs.system.watch_times`
+Every record that a worker writes is checked against its fence (`records.deployments.ensure_lease`).
+So a worker that was paused and wakes up too late is refused. `jobs.system.watch_times`
 tells who watches over the holders, and when they act.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from jobs.records.deployments import Grip, app_now, hold
+from jobs.records.deployments import HeldLease, app_now, ensure_lease
 from jobs.states import DeploymentState
 from jobs.storage.models import Deployment, Lease, Step, now
 from jobs.system.proc import is_there
@@ -51,7 +51,7 @@ def is_free(session: Session, app_id: int) -> bool:
     return session.exec(select(Lease).where(Lease.app_id == app_id)).first() is None
 
 
-def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip:
+def take(session: Session, app_id: int, deployment_id: int, holder: str) -> HeldLease:
     """Hold an app that `is_free`, in the same transaction."""
     app = app_now(session, app_id)
     app.last_fence += 1
@@ -64,10 +64,10 @@ def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Grip
             expires_at=now() + LEASE,
         )
     )
-    return Grip(app_id, deployment_id, app.last_fence)
+    return HeldLease(app_id, deployment_id, app.last_fence)
 
 
-def take_over(session: Session, lease: Lease, holder: str) -> Grip:
+def take_over(session: Session, lease: Lease, holder: str) -> HeldLease:
     """Take an expired lease away from its holder, whose writes are refused from now on."""
     app = app_now(session, lease.app_id)
     app.last_fence += 1
@@ -75,35 +75,35 @@ def take_over(session: Session, lease: Lease, holder: str) -> Grip:
     lease.holder = holder
     lease.expires_at = now() + LEASE
     session.add(lease)
-    return Grip(lease.app_id, lease.deployment_id, lease.fence)
+    return HeldLease(lease.app_id, lease.deployment_id, lease.fence)
 
 
-def renew(session: Session, grip: Grip) -> None:
+def renew(session: Session, held: HeldLease) -> None:
     """Stay the holder for another while.
 
     Raises:
         LeaseLostError: somebody else holds the app.
     """
-    hold(session, grip)
-    session.get_one(Lease, grip.app_id).expires_at = now() + LEASE
+    ensure_lease(session, held)
+    session.get_one(Lease, held.app_id).expires_at = now() + LEASE
 
 
-def give_back(session: Session, grip: Grip) -> None:
+def give_back(session: Session, held: HeldLease) -> None:
     """Let go of the app; nothing happens when it was taken away already."""
-    lease = session.get(Lease, grip.app_id)
-    if lease is not None and lease.fence == grip.fence:
+    lease = session.get(Lease, held.app_id)
+    if lease is not None and lease.fence == held.fence:
         session.delete(lease)
 
 
-def let_go(session: Session, grip: Grip) -> None:
+def let_go(session: Session, held: HeldLease) -> None:
     """Give the app back, unless its deployment or a step has no end: the watcher sees to that.
 
     Without a lease nobody would ever look at a deployment that is still `running`.
     """
-    lease = session.get(Lease, grip.app_id)
-    if not _is_unfinished(session, grip.deployment_id):
-        give_back(session, grip)
-    elif lease is not None and lease.fence == grip.fence:
+    lease = session.get(Lease, held.app_id)
+    if not _is_unfinished(session, held.deployment_id):
+        give_back(session, held)
+    elif lease is not None and lease.fence == held.fence:
         lease.expires_at = GIVEN_UP
 
 

@@ -12,7 +12,7 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
-from jobs.records.deployments import Grip
+from jobs.records.deployments import HeldLease
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import other_slot
 from jobs.rules.repository_values import Remote
@@ -138,11 +138,11 @@ class Plan:
         return other_slot(self.live.slot if self.live else None)
 
 
-def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) -> Plan:
+def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLease) -> Plan:
     """Gather what a deployment needs to know."""
     settings = runtime.settings
-    deployment = session.get_one(Deployment, grip.deployment_id)
-    app = session.get_one(App, grip.app_id)
+    deployment = session.get_one(Deployment, held.deployment_id)
+    app = session.get_one(App, held.app_id)
     repository = session.get_one(Repository, app.repository_id)
     token = git_token(
         repository_token(session, app.repository_id, runtime.vault),
@@ -151,14 +151,14 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], grip: Grip) ->
         api_url=settings.github_api_url,
     )
     return Plan(
-        deployment_id=grip.deployment_id,
+        deployment_id=held.deployment_id,
         number=deployment.number,
         attempt=deployment.attempts,
         kind=deployment.kind,
         trigger=deployment.trigger,
         ref=deployment.ref,
         commit_sha=deployment.commit_sha,
-        app_id=grip.app_id,
+        app_id=held.app_id,
         app=app.name,
         identity=runtime.identity,
         image_key=SecretStr(session.get_one(Identity, 1).image_key),

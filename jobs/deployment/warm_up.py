@@ -17,7 +17,7 @@ from jobs.deployment.plan import read_plan
 from jobs.errors import LeaseLostError
 from jobs.processes.runtime import Runtime
 from jobs.records import deployments as records
-from jobs.records.deployments import Grip, Live
+from jobs.records.deployments import HeldLease, Live
 from jobs.records.engine_items import note_image, note_made, note_making
 from jobs.records.requests import Request, request
 from jobs.rules.actors import KEYSTONE
@@ -42,7 +42,7 @@ def rehearse(runtime: Runtime[WorkerSettings]) -> None:
         StorageError: the database cannot be reached.
     """
     with runtime.database.reading() as session, suppress(LeaseLostError):
-        records.hold(session, Grip(0, 0, 0))
+        records.ensure_lease(session, HeldLease(0, 0, 0))
     with runtime.database.writing() as session:
         _act(session, runtime)
         session.rollback()
@@ -61,20 +61,20 @@ def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
     claim = record(claim_next, app.id or 0, NOBODY)
     if claim is None:  # pragma: no cover
         return
-    grip = claim.grip
-    record(records.begin, grip)
-    record(read_plan, runtime, grip)
-    record(records.start_step, grip, StepName.CHECKOUT)
-    record(records.record_commit, grip, sha=NO_COMMIT, message="-", author="-")
-    record(records.end_step, grip, StepName.CHECKOUT, StepState.SUCCESS)
+    held = claim.held
+    record(records.begin, held)
+    record(read_plan, runtime, held)
+    record(records.start_step, held, StepName.CHECKOUT)
+    record(records.record_commit, held, sha=NO_COMMIT, message="-", author="-")
+    record(records.end_step, held, StepName.CHECKOUT, StepState.SUCCESS)
     record(note_image, NOBODY, NOBODY)
-    release = record(records.record_release, grip, _release(grip))
+    release = record(records.record_release, held, _release(held))
     for _ in ("network is new", "network is on record"):
         record(note_making, NOBODY, NOBODY, NOBODY)
     record(note_made, Container(NOBODY, ContainerState.RUNNING, NOBODY))
     record(Session.get, Release, release.id)
-    record(records.go_live, grip, Live(release.id or 0, "-", "", "a"))
-    record(let_go, grip)
+    record(records.go_live, held, Live(release.id or 0, "-", "", "a"))
+    record(let_go, held)
 
 
 def _queue(session: Session) -> tuple[App, Deployment]:
@@ -97,11 +97,11 @@ def _queue(session: Session) -> tuple[App, Deployment]:
     return app, request(session, app, wanted, KEYSTONE)
 
 
-def _release(grip: Grip) -> Release:
+def _release(held: HeldLease) -> Release:
     return Release(
-        app_id=grip.app_id,
+        app_id=held.app_id,
         number=0,
-        deployment_id=grip.deployment_id,
+        deployment_id=held.deployment_id,
         commit_sha=NO_COMMIT,
         image=NOBODY,
         image_id=NOBODY,

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from jobs.adapters.ports import Engine, Probe, Router, Source
 from jobs.deployment.claims import Claim
 from jobs.deployment.plan import Plan
-from jobs.records.deployments import Grip, end_step, hold, start_step
+from jobs.records.deployments import HeldLease, end_step, ensure_lease, start_step
 from jobs.rules.log_events import BuildEvent
 from jobs.rules.stopping import StopSignal
 from jobs.states import StepName, StepState
@@ -66,13 +66,13 @@ class Work:
     pending: list[Callable[[Session], object]] = field(default_factory=list)
 
     @property
-    def grip(self) -> Grip:
+    def held(self) -> HeldLease:
         """The hold on the app that every record must prove."""
-        return self.claim.grip
+        return self.claim.held
 
     def record(
         self,
-        write: Callable[Concatenate[Session, Grip, P], T],
+        write: Callable[Concatenate[Session, HeldLease, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -86,7 +86,7 @@ class Work:
         with self.database.writing() as session:
             for write_before in self.pending:
                 write_before(session)
-            made = write(session, self.grip, *args, **kwargs)
+            made = write(session, self.held, *args, **kwargs)
         self.pending.clear()
         return made
 
@@ -117,7 +117,7 @@ class Work:
             LeaseLostError: it is not ours any more.
         """
         with self.database.reading() as session:
-            hold(session, self.grip)
+            ensure_lease(session, self.held)
             yield session
 
     def is_live(self) -> bool:
@@ -142,7 +142,7 @@ class Work:
         self.record(start_step, name)
         record = StepRecord()
         yield record
-        end = partial(end_step, grip=self.grip, name=name, state=record.state, reason=record.reason)
+        end = partial(end_step, held=self.held, name=name, state=record.state, reason=record.reason)
         self.pending.append(end)
 
     def settle(self) -> None:
@@ -152,7 +152,7 @@ class Work:
             LeaseLostError: the app is not ours any more.
         """
         if self.pending:
-            self.record(hold)
+            self.record(ensure_lease)
 
     def say(self, step: StepName, said: str | BuildEvent) -> None:
         """Write to the deployment's log."""

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from jobs.adapters.ports import Forge
 from jobs.errors import ConfigurationError, GitHubError, GitHubNotFoundError
 from jobs.processes.runtime import Runtime
-from jobs.reads.repositories import has_token
+from jobs.reads.repositories import has_repository_token
 from jobs.reads.secrets import git_token, repository_token
 from jobs.records.repository_identity import (
     AFTER_FAILURE,
@@ -126,5 +126,5 @@ def _note_failure(
         return
     pause = timedelta(seconds=error.retry_after_s)
     ask_later(session, repository, after=pause, is_paused=True)
-    if not has_token(session, repository):
+    if not has_repository_token(session, repository):
         pause_those_without_token(session, until=now() + pause)

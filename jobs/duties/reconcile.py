@@ -31,7 +31,7 @@ from jobs.duties.sweep import sweep_containers, sweep_images
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.processes.runtime import Runtime
 from jobs.reads.releases import settings_of_deployment
-from jobs.records.deployments import Grip, abandon, hold, requeue, stop_asked
+from jobs.records.deployments import HeldLease, abandon, ensure_lease, requeue, stop_asked
 from jobs.rules.container_values import Route, other_slot
 from jobs.settings import WorkerSettings
 from jobs.states import DeploymentState, StepName, StepState
@@ -83,37 +83,37 @@ def take_back_leases(
     # By our own name: should we be killed in the middle, others see at once that we are gone.
     us = holder_name(os.getpid())
     with runtime.database.writing() as session:
-        grips = [take_over(session, lease, us) for lease in expired(session, second_look)]
-    for grip in grips:
+        held_leases = [take_over(session, lease, us) for lease in expired(session, second_look)]
+    for held in held_leases:
         try:
-            _recover(runtime, tools, grip)
+            _recover(runtime, tools, held)
         except LeaseLostError:
-            logger.info("deployment %d was recovered elsewhere", grip.deployment_id)
+            logger.info("deployment %d was recovered elsewhere", held.deployment_id)
         except PlatformError as exc:
             # Given back, the lease is found expired in the next round.
             with runtime.database.writing() as session:
-                let_go(session, grip)
+                let_go(session, held)
             logger.warning(
                 "deployment %d cannot be recovered now: %s",
-                grip.deployment_id,
+                held.deployment_id,
                 exc,
-                extra={"action": "recovery_failed", "deployment": grip.deployment_id},
+                extra={"action": "recovery_failed", "deployment": held.deployment_id},
             )
 
 
-def _recover(runtime: Runtime[WorkerSettings], tools: Tools, grip: Grip) -> None:
+def _recover(runtime: Runtime[WorkerSettings], tools: Tools, held: HeldLease) -> None:
     with runtime.database.reading() as session:
-        deployment = session.get_one(Deployment, grip.deployment_id)
-        app = session.get_one(App, grip.app_id)
+        deployment = session.get_one(Deployment, held.deployment_id)
+        app = session.get_one(App, held.app_id)
         made_with = settings_of_deployment(session, app, deployment)
     if deployment.state is not DeploymentState.SUCCESS:
         # First the traffic: the worker may have died just after it had switched.
         _lead_back(tools.router, app, drain_s=made_with.drain_timeout_s)
-        _remove_what_it_made(tools.engine, runtime.database, grip.deployment_id)
+        _remove_what_it_made(tools.engine, runtime.database, held.deployment_id)
     with runtime.database.writing() as session:
-        hold(session, grip)
-        _end_or_repeat(session, session.get_one(Deployment, grip.deployment_id))
-        give_back(session, grip)
+        ensure_lease(session, held)
+        _end_or_repeat(session, session.get_one(Deployment, held.deployment_id))
+        give_back(session, held)
 
 
 def _remove_what_it_made(engine: Engine, database: Database, deployment_id: int) -> None:
@@ -141,7 +141,7 @@ def _finish_requests(router: Router, route: Route, *, within_s: float) -> None:
     """Let the slot that a route was led back from answer what it was asked."""
     other = other_slot(route.slot)
     drain(router, route.port, other, within_s=within_s)
-    router.release(route.port, other)
+    router.detach(route.port, other)
 
 
 def _end_or_repeat(session: Session, deployment: Deployment) -> None:

@@ -142,7 +142,7 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
             return
         grace_s = _grace_s(session, app, container)
         if app is not None and app.live_slot is not None:
-            tools.router.release(app.host_port, other_slot(app.live_slot))
+            tools.router.detach(app.host_port, other_slot(app.live_slot))
     if app is not None and _is_fallback(container, app):
         # The worker died before it came to this.
         tools.engine.halt(container.id, grace_s=grace_s)

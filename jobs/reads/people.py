@@ -27,7 +27,7 @@ def tokens(session: Session) -> list[ApiToken]:
     return list(session.exec(select(ApiToken).order_by(col(ApiToken.id).desc())).all())
 
 
-def token_state(row: ApiToken) -> TokenState:
+def api_token_state(row: ApiToken) -> TokenState:
     """Say whether a token still opens anything; one without an end was made by an older version."""
     if row.revoked_at is not None:
         return TokenState.REVOKED
@@ -35,9 +35,9 @@ def token_state(row: ApiToken) -> TokenState:
     return TokenState.EXPIRED if is_over else TokenState.ACTIVE
 
 
-def token_view(row: ApiToken) -> TokenView:
+def api_token_view(row: ApiToken) -> TokenView:
     """Describe a token."""
-    return TokenView.model_validate(row.model_dump() | {"state": token_state(row)})
+    return TokenView.model_validate(row.model_dump() | {"state": api_token_state(row)})
 
 
 def is_open(row: LoginSession) -> bool:

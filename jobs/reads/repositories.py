@@ -41,7 +41,7 @@ def repositories_with_token(session: Session) -> set[int]:
     return set(session.exec(statement).all())
 
 
-def has_token(session: Session, repository: Repository) -> bool:
+def has_repository_token(session: Session, repository: Repository) -> bool:
     """Whether a repository has a token of its own."""
     statement = select(RepositorySecret.id).where(
         RepositorySecret.repository_id == repository.id, RepositorySecret.kind == SecretKind.TOKEN

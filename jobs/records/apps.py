@@ -10,7 +10,7 @@ from sqlmodel import Session, col, func, select
 
 from jobs.errors import ConfigurationError, ConflictError, Mistake
 from jobs.reads.app_settings import app_settings
-from jobs.reads.repositories import has_token
+from jobs.reads.repositories import has_repository_token
 from jobs.records.audit import Tag, note
 from jobs.records.domains import claim_domains, domains_of
 from jobs.records.repositories import (
@@ -18,7 +18,7 @@ from jobs.records.repositories import (
     make_webhook_secret,
     remove_repository,
     removed_notes,
-    set_token,
+    set_repository_token,
 )
 from jobs.records.repository_identity import ask_anew
 from jobs.records.statuses import unsent
@@ -121,7 +121,7 @@ def add_app(
     told = {"repository": repository.full_name, "port": app.host_port}
     note(session, Tag.APP_CREATED, actor, f"app:{app.name}", **told, after=_shown(session, app))
     if wanted.token is not None:
-        set_token(session, repository, wanted.token, actor, vault=vault)
+        set_repository_token(session, repository, wanted.token, actor, vault=vault)
     return Created(app, webhook_secret)
 
 
@@ -151,7 +151,7 @@ def change_app(
         ensure_scheme(git_url, settings.allowed_git_schemes)
         lost_token = _move(session, repository, git_url, actor, vault=vault)
     if (token := given.pop("token", None)) is not None:
-        set_token(session, repository, token, actor, vault=vault)
+        set_repository_token(session, repository, token, actor, vault=vault)
         lost_token = False
     _ensure_kept(given.pop("name", None), app.name, "name", app)
     _ensure_kept(given.pop("repository", None), repository.full_name, "repository", app)
@@ -186,9 +186,9 @@ def _move(
     target = f"repository:{repository.id}"
     note(session, Tag.REPOSITORY_MOVED, actor, target, before=before, after=git_url)
     ask_anew(repository)
-    if _origin(before) == _origin(git_url) or not has_token(session, repository):
+    if _origin(before) == _origin(git_url) or not has_repository_token(session, repository):
         return False
-    set_token(session, repository, SecretStr(""), actor, vault=vault)
+    set_repository_token(session, repository, SecretStr(""), actor, vault=vault)
     return True
 
 

@@ -34,7 +34,7 @@ from jobs.storage.models import App, Deployment, Lease, Release, Step, now
 
 
 @dataclass(frozen=True)
-class Grip:
+class HeldLease:
     """A worker's hold on an app: the lease it was given, by its fence."""
 
     app_id: int
@@ -48,26 +48,26 @@ def app_now(session: Session, app_id: int) -> App:
     return session.exec(statement.execution_options(populate_existing=True)).one()
 
 
-def hold(session: Session, grip: Grip) -> None:
+def ensure_lease(session: Session, held: HeldLease) -> None:
     """Make sure that the lease is ours; in a transaction that writes it stays ours to its end.
 
     Raises:
         LeaseLostError: somebody else has it, or nobody.
     """
-    lease = session.exec(select(Lease).where(Lease.app_id == grip.app_id)).first()
-    if lease is None or lease.fence != grip.fence:
-        raise LeaseLostError(f"the lease of deployment {grip.deployment_id} was taken over")
+    lease = session.exec(select(Lease).where(Lease.app_id == held.app_id)).first()
+    if lease is None or lease.fence != held.fence:
+        raise LeaseLostError(f"the lease of deployment {held.deployment_id} was taken over")
 
 
-def begin(session: Session, grip: Grip) -> Deployment:
+def begin(session: Session, held: HeldLease) -> Deployment:
     """Mark the deployment as running."""
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     _move(deployment, DeploymentState.RUNNING)
     deployment.gives_way = False
     deployment.started_at = now()
     deployment.attempts += 1
-    app = session.get_one(App, grip.app_id)
+    app = session.get_one(App, held.app_id)
     # Queued as the first one, but another became live meanwhile: it is an update by now.
     if deployment.kind is Kind.INITIAL and app.live_release_id:
         deployment.kind = Kind.UPDATE
@@ -76,11 +76,11 @@ def begin(session: Session, grip: Grip) -> Deployment:
 
 
 def record_commit(
-    session: Session, grip: Grip, *, sha: str, message: str, author: str
+    session: Session, held: HeldLease, *, sha: str, message: str, author: str
 ) -> Deployment:
     """Write down which commit the deployment turned out to be for."""
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     is_news = not deployment.commit_sha
     deployment.commit_sha = sha
     # The payload's message comes first: it was signed; the repository's only fills what is missing.
@@ -91,44 +91,44 @@ def record_commit(
     return deployment
 
 
-def start_step(session: Session, grip: Grip, name: StepName) -> None:
+def start_step(session: Session, held: HeldLease, name: StepName) -> None:
     """Write down that a step has begun; a step begun again starts afresh.
 
     Raises:
         CancelledError, SupersededError: the deployment was told to stop.
     """
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         raise asked
-    step = _step(session, grip.deployment_id, name)
+    step = _step(session, held.deployment_id, name)
     if step is not None:
         session.delete(step)
         session.flush()
-    session.add(Step(deployment_id=grip.deployment_id, name=name, state=StepState.RUNNING))
+    session.add(Step(deployment_id=held.deployment_id, name=name, state=StepState.RUNNING))
 
 
 def end_step(
-    session: Session, grip: Grip, name: StepName, state: StepState, reason: str = ""
+    session: Session, held: HeldLease, name: StepName, state: StepState, reason: str = ""
 ) -> None:
     """Write down how a step ended, unless the deployment's own end has done so."""
-    hold(session, grip)
-    step = _step(session, grip.deployment_id, name)
+    ensure_lease(session, held)
+    step = _step(session, held.deployment_id, name)
     if step is not None and step.ended_at is None:
         step.state = state
         step.reason = reason[:1000]
         step.ended_at = now()
 
 
-def record_release(session: Session, grip: Grip, release: Release) -> Release:
+def record_release(session: Session, held: HeldLease, release: Release) -> Release:
     """Give the app's next release its number and make it the deployment's."""
-    hold(session, grip)
-    app = session.get_one(App, grip.app_id)
+    ensure_lease(session, held)
+    app = session.get_one(App, held.app_id)
     app.last_release += 1
     release.number = app.last_release
     session.add(release)
     session.flush()
-    session.get_one(Deployment, grip.deployment_id).release_id = release.id
+    session.get_one(Deployment, held.deployment_id).release_id = release.id
     return release
 
 
@@ -142,7 +142,7 @@ class Live:
     slot: str
 
 
-def go_live(session: Session, grip: Grip, live: Live) -> None:
+def go_live(session: Session, held: HeldLease, live: Live) -> None:
     """Make the new container the app's live one and the deployment a success, in one stroke.
 
     What served before is kept to go back to until the new one has stood its trial.
@@ -151,15 +151,15 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
         CancelledError: a person said stop, and was told that it would.
         SupersededError: a newer push does not wait for it.
     """
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         raise asked
-    app = session.get_one(App, grip.app_id)
+    app = session.get_one(App, held.app_id)
     before = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
     was_withdrawn = before is not None and before.state is DeploymentState.FAILURE
     begin_trial(app, live.release_id, was_withdrawn=was_withdrawn)
-    app.live_deployment_id = grip.deployment_id
+    app.live_deployment_id = held.deployment_id
     app.live_release_id = live.release_id
     app.live_container_id = live.container_id
     app.live_address = live.address
@@ -169,10 +169,12 @@ def go_live(session: Session, grip: Grip, live: Live) -> None:
     _end(session, deployment, DeploymentState.SUCCESS, deployment.reason)
 
 
-def finish(session: Session, grip: Grip, state: DeploymentState, reason: str = "") -> Deployment:
+def finish(
+    session: Session, held: HeldLease, state: DeploymentState, reason: str = ""
+) -> Deployment:
     """End the deployment as its worker saw it end; one that was told to stop ends `cancelled`."""
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     _end_without_success(session, deployment, state, reason)
     return deployment
 
@@ -245,13 +247,13 @@ def requeue(session: Session, deployment: Deployment) -> None:
     session.add(deployment)
 
 
-def hand_back(session: Session, grip: Grip) -> None:
+def hand_back(session: Session, held: HeldLease) -> None:
     """Put the deployment back in the queue as if it had never begun, for another worker.
 
     One that was told to stop meanwhile ends instead.
     """
-    hold(session, grip)
-    deployment = session.get_one(Deployment, grip.deployment_id)
+    ensure_lease(session, held)
+    deployment = session.get_one(Deployment, held.deployment_id)
     if (asked := stop_asked(deployment)) is not None:
         _end_without_success(session, deployment, DeploymentState.CANCELLED, str(asked))
         return

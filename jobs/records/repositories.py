@@ -76,7 +76,7 @@ def removed_notes(full_name: str, settings: Settings) -> list[str]:
 # --- The token -------------------------------------------------------------------------------
 
 
-def set_token(
+def set_repository_token(
     session: Session, repository: Repository, token: SecretStr, actor: Actor, *, vault: Vault
 ) -> None:
     """Keep a repository's token, sealed; an empty one takes it away."""

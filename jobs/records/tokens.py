@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, Mistake, NotFoundError
-from jobs.reads.people import token_state
+from jobs.reads.people import api_token_state
 from jobs.records.audit import Tag, note
 from jobs.rules.actors import Actor
 from jobs.rules.field_types import NAME, NAME_WORDS
@@ -21,7 +21,7 @@ DEFAULT_DAYS = 365
 LONGEST_DAYS = 3650
 
 
-def create_token(
+def create_api_token(
     session: Session, *, name: str, role: Role, actor: Actor, days: int = DEFAULT_DAYS
 ) -> SecretStr:
     """Make an API token and give it, this once. One of that name that ended before is forgotten.
@@ -54,25 +54,25 @@ def _free_name(session: Session, name: str) -> None:
     old = session.exec(select(ApiToken).where(ApiToken.name == name)).first()
     if old is None:
         return
-    if token_state(old) is TokenState.ACTIVE:
+    if api_token_state(old) is TokenState.ACTIVE:
         raise ConflictError(f"there is a token named {name} already; revoke it first")
     session.delete(old)
     session.flush()
 
 
-def find_token(session: Session, token: str) -> ApiToken | None:
+def find_api_token(session: Session, token: str) -> ApiToken | None:
     """Give the API token with that value, whatever its state; None when there is none."""
     return session.exec(select(ApiToken).where(ApiToken.hashed == digest(token))).first()
 
 
-def touch_token(session: Session, token_id: int) -> None:
+def touch_api_token(session: Session, token_id: int) -> None:
     """Remember that a token was used."""
     row = session.get(ApiToken, token_id)
     if row is not None:
         row.last_used_at = now()
 
 
-def revoke_token(session: Session, name: str, actor: Actor) -> ApiToken:
+def revoke_api_token(session: Session, name: str, actor: Actor) -> ApiToken:
     """Make an API token worthless, and give it as it is then.
 
     Raises:

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from jobs.deployment.claims import Rival
 from jobs.deployment.work import Work
 from jobs.errors import RepositoryDeniedError, SupersededError
-from jobs.records.deployments import Grip, hold, record_commit, supersede
+from jobs.records.deployments import HeldLease, ensure_lease, record_commit, supersede
 from jobs.records.repositories import note_token_refused, note_token_works
 from jobs.rules.repository_values import Commit
 from jobs.rules.triggers import short_ref
@@ -40,8 +40,8 @@ def checkout(work: Work) -> Commit:
     return commit
 
 
-def _record(session: Session, grip: Grip, commit: Commit, repository_id: int) -> None:
-    record_commit(session, grip, sha=commit.sha, message=commit.message, author=commit.author)
+def _record(session: Session, held: HeldLease, commit: Commit, repository_id: int) -> None:
+    record_commit(session, held, sha=commit.sha, message=commit.message, author=commit.author)
     note_token_works(session, repository_id, TokenUse.FETCH)
 
 
@@ -55,8 +55,8 @@ def _token_watched(work: Work) -> Iterator[None]:
         raise
 
 
-def _record_refusal(session: Session, grip: Grip, repository_id: int, problem: str) -> None:
-    hold(session, grip)
+def _record_refusal(session: Session, held: HeldLease, repository_id: int, problem: str) -> None:
+    ensure_lease(session, held)
     note_token_refused(session, repository_id, TokenUse.FETCH, problem)
 
 
@@ -73,8 +73,10 @@ def _ask_the_branch(work: Work) -> None:
     work.record(_supersede_rivals, work.claim.rivals, plan.number)
 
 
-def _supersede_rivals(session: Session, grip: Grip, rivals: tuple[Rival, ...], number: int) -> None:
-    hold(session, grip)
+def _supersede_rivals(
+    session: Session, held: HeldLease, rivals: tuple[Rival, ...], number: int
+) -> None:
+    ensure_lease(session, held)
     for rival in rivals:
         row = session.get_one(Deployment, rival.deployment_id)
         if row.state is DeploymentState.QUEUED:

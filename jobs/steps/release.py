@@ -4,7 +4,7 @@ from sqlmodel import Session
 
 from jobs.deployment.plan import Candidate, candidate
 from jobs.deployment.work import Work
-from jobs.records.deployments import Grip, record_release
+from jobs.records.deployments import HeldLease, record_release
 from jobs.records.engine_items import note_image
 from jobs.rules.naming import shown_tag
 from jobs.rules.repository_values import Commit
@@ -39,6 +39,6 @@ def make_release(work: Work, commit: Commit, image: BuiltImage) -> Candidate:
     return candidate(release, plan.environment)
 
 
-def _record(session: Session, grip: Grip, release: Release, app: str) -> Release:
+def _record(session: Session, held: HeldLease, release: Release, app: str) -> Release:
     note_image(session, app, release.image_id)
-    return record_release(session, grip, release)
+    return record_release(session, held, release)

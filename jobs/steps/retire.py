@@ -43,7 +43,7 @@ def _end(work: Work, old: LiveContainer) -> None:
             STEP, f"{left} requests did not end within {old.settings.drain_timeout_s} s and are cut"
         )
     work.ensure_held()
-    router.release(port, old.slot)
+    router.detach(port, old.slot)
     if _is_fallback(work, old.container_id):
         work.tools.engine.halt(old.container_id, grace_s=old.settings.stop_grace_s)
         kept = "; it is kept until the new one has been up for a minute"

@@ -8,7 +8,7 @@ from sqlmodel import Session
 from jobs.deployment.plan import Candidate, Plan
 from jobs.deployment.work import Work
 from jobs.errors import DockerError
-from jobs.records.deployments import Grip, hold
+from jobs.records.deployments import HeldLease, ensure_lease
 from jobs.records.engine_items import note_made, note_making, on_record
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name, volume_name
@@ -72,8 +72,8 @@ def _make_way(work: Work, name: str) -> None:
     engine.stop(found.id, grace_s=0)
 
 
-def _note_making(session: Session, grip: Grip, plan: Plan, name: str) -> None:
-    hold(session, grip)
+def _note_making(session: Session, held: HeldLease, plan: Plan, name: str) -> None:
+    ensure_lease(session, held)
     note_making(session, plan.identity, plan.app, name)
 
 

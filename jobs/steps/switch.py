@@ -107,6 +107,6 @@ def _lead_back(work: Work, wanted: ContainerSettings) -> None:
                 within_s=wanted.drain_timeout_s,
             )
             work.ensure_ours()
-            work.tools.router.release(port, work.plan.free_slot)
+            work.tools.router.detach(port, work.plan.free_slot)
     except RouterError as exc:
         work.say(STEP, f"the route could not be put back now, the watcher will: {exc}")

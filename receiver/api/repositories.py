@@ -15,7 +15,7 @@ from jobs.records.repositories import (
     remove_repository,
     removed_notes,
     rotate_webhook_secret,
-    set_token,
+    set_repository_token,
 )
 from jobs.records.repository_identity import set_github_id
 from jobs.states import Role
@@ -71,7 +71,9 @@ def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
     """Keep a repository's token; it is never shown again. An empty one takes it away."""
     with call.writing() as session:
         repository = find_repository(session, call.id())
-        set_token(session, repository, call.given.token, call.actor, vault=call.runtime.vault)
+        set_repository_token(
+            session, repository, call.given.token, call.actor, vault=call.runtime.vault
+        )
         session.flush()
         return repository_view(session, call.id())
 

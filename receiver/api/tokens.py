@@ -2,9 +2,9 @@
 
 from sqlmodel import select
 
-from jobs.reads.people import token_view, tokens
+from jobs.reads.people import api_token_view, tokens
 from jobs.reads.views import Page, TokenView
-from jobs.records.tokens import create_token, revoke_token
+from jobs.records.tokens import create_api_token, revoke_api_token
 from jobs.states import Role
 from jobs.storage.models import ApiToken
 from receiver.routing import Call, Endpoints, Nothing
@@ -17,7 +17,7 @@ ENDPOINTS = Endpoints()
 def list_tokens(call: Call[Nothing]) -> Page[TokenView]:
     """List the API tokens without their values, newest first, with those that ended."""
     with call.reading() as session:
-        return Page[TokenView](items=[token_view(row) for row in tokens(session)])
+        return Page[TokenView](items=[api_token_view(row) for row in tokens(session)])
 
 
 @ENDPOINTS.add("POST", "/api/tokens", needs=Role.ADMIN, status=201, errors=(409,))
@@ -28,7 +28,7 @@ def make_token(call: Call[TokenInput]) -> CreatedTokenView:
     """
     given = call.given
     with call.writing() as session:
-        token = create_token(
+        token = create_api_token(
             session,
             name=given.name,
             role=given.role,
@@ -37,11 +37,11 @@ def make_token(call: Call[TokenInput]) -> CreatedTokenView:
         )
         session.flush()
         row = session.exec(select(ApiToken).where(ApiToken.name == given.name)).one()
-        return CreatedTokenView(**token_view(row).model_dump(), token=token.get_secret_value())
+        return CreatedTokenView(**api_token_view(row).model_dump(), token=token.get_secret_value())
 
 
 @ENDPOINTS.add("DELETE", "/api/tokens/{name}", needs=Role.ADMIN)
 def delete_token(call: Call[Nothing]) -> None:
     """Make an API token worthless, at once."""
     with call.writing() as session:
-        revoke_token(session, call.name(), call.actor)
+        revoke_api_token(session, call.name(), call.actor)

@@ -72,8 +72,8 @@ class TestRouter:
         adapter.switch(Route(port, "a", "127.0.0.1:9001"))
         adapter.switch(Route(port, "b", "127.0.0.1:9002"))
         assert adapter.in_flight(port, "a") == 0
-        adapter.release(port, "a")
-        adapter.release(port, "a")
+        adapter.detach(port, "a")
+        adapter.detach(port, "a")
         assert adapter.routes() == {port: Route(port, "b", "127.0.0.1:9002")}
 
     def test_letting_go_of_the_live_slot_leaves_no_route(
@@ -81,7 +81,7 @@ class TestRouter:
     ) -> None:
         adapter, (port, *_) = router
         adapter.switch(Route(port, "a", "127.0.0.1:9001"))
-        adapter.release(port, "a")
+        adapter.detach(port, "a")
         assert adapter.routes() == {}
 
     def test_a_closed_port_has_no_route_and_the_others_keep_theirs(
@@ -110,7 +110,7 @@ class TestRouter:
         with pytest.raises(RouterError, match="does not listen on port 1999"):
             adapter.switch(Route(1999, "a", "127.0.0.1:9"))
         adapter.close(1999)
-        adapter.release(1999, "a")
+        adapter.detach(1999, "a")
         assert adapter.in_flight(1999, "a") == 0
 
 

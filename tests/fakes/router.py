@@ -44,9 +44,9 @@ class FakeRouter(Scripted):
         self.flying[port, slot] = max(0, left - 1)
         return left
 
-    def release(self, port: int, slot: str) -> None:
+    def detach(self, port: int, slot: str) -> None:
         """Take a slot out of use; when it is the live one, the port answers 503."""
-        self._called("release", f"{port}/{slot}")
+        self._called("detach", f"{port}/{slot}")
         self.flying[port, slot] = 0
         if (route := self.current.get(port)) is not None and route.slot == slot:
             del self.current[port]

@@ -264,14 +264,14 @@ class TestGoingWrong:
         bench.world.router.flying[port, "b"] = 2
         bench.world.journal.clear()
         bench.run(second)
-        calls = bench.world.calls("switch", "in_flight", "release", "stop")
+        calls = bench.world.calls("switch", "in_flight", "detach", "stop")
         assert [call.partition(" ")[0] for call in calls] == [
             *["switch"] * 2,
             *["in_flight"] * 3,
-            "release",
+            "detach",
             "stop",
         ]
-        assert f"release {port}/b" in calls
+        assert f"detach {port}/b" in calls
 
     def test_an_engine_that_dies_in_the_middle_cannot_keep_the_end_from_being_written(
         self, bench: Bench, app: App
@@ -331,9 +331,9 @@ class TestRetiring:
         bench.world.journal.clear()
         bench.deploy(app)
         port = app.host_port
-        assert bench.world.calls("in_flight", "release", "halt", "stop") == [
+        assert bench.world.calls("in_flight", "detach", "halt", "stop") == [
             *[f"in_flight {port}/a"] * 4,
-            f"release {port}/a",
+            f"detach {port}/a",
             f"halt {old}",
         ]
         bench.pass_trial(app)
@@ -343,7 +343,7 @@ class TestRetiring:
         ("fake", "call", "error"),
         [
             ("router", "in_flight", RouterError("the router does not answer")),
-            ("router", "release", RouterError("the router does not answer")),
+            ("router", "detach", RouterError("the router does not answer")),
             ("engine", "halt", DockerError("the engine went away")),
             ("engine", "stop", DockerError("the engine went away")),
             ("engine", "remove_image", DockerError("the engine went away")),
@@ -375,7 +375,7 @@ class TestRetiring:
             ("engine", "keep_running"),
             ("router", "routes"),
             ("router", "in_flight"),
-            ("router", "release"),
+            ("router", "detach"),
             ("engine", "halt"),
             ("engine", "images"),
         ],

@@ -39,7 +39,7 @@ def test_nothing_more_is_touched_or_written(bench: Bench, app: App, fake: str, c
     getattr(bench.world, fake).on(call, steal)
     done = bench.run(second)
     assert done.state is DeploymentState.RUNNING
-    assert bench.world.calls("switch", "stop", "close", "release", "keep_running") == []
+    assert bench.world.calls("switch", "stop", "close", "detach", "keep_running") == []
     assert bench.world.router.current[app.host_port] == route
     assert [lease.holder for lease in bench.leases()] == ["watcher"]
 
@@ -90,7 +90,7 @@ def test_one_that_wakes_up_in_retire_does_not_switch_again(bench: Bench, app: Ap
 
     bench.world.engine.on("keep_running", steal)
     assert bench.run(second).state is DeploymentState.SUCCESS
-    assert bench.world.calls("switch", "release", "stop") == []
+    assert bench.world.calls("switch", "detach", "stop") == []
     assert bench.world.router.current[app.host_port] == before
 
 

@@ -335,7 +335,7 @@ class TestNeedlessWakeUps:
         assert is_needless(bench.runtime, job)
         assert claim is not None
         with bench.writing() as session:
-            give_back(session, claim.grip)
+            give_back(session, claim.held)
         assert not is_needless(bench.runtime, job)
 
     def test_one_for_nobody_is_needless(self, bench: Bench, redis: Redis) -> None:

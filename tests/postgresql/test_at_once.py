@@ -14,9 +14,9 @@ from jobs.errors import CancelledError, ConflictError, LeaseLostError, Supersede
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
 from jobs.records.deliveries import Envelope, accept_push
-from jobs.records.deployments import Grip, Live, abandon, begin, cancel, go_live
+from jobs.records.deployments import HeldLease, Live, abandon, begin, cancel, go_live
 from jobs.records.pushes import judge
-from jobs.records.tokens import create_token
+from jobs.records.tokens import create_api_token
 from jobs.records.users import change_user
 from jobs.records.variables import set_variables
 from jobs.rules.variables import Variable
@@ -40,7 +40,7 @@ def begun(bench: Bench, app: App) -> int:
     with bench.writing() as session:
         claim = claim_next(session, app.id or 0, "worker:1")
         assert claim is not None
-        begin(session, claim.grip)
+        begin(session, claim.held)
     return deployment
 
 
@@ -78,13 +78,13 @@ def test_one_worker_gets_the_app_and_the_fence_only_grows(
         def claim(other: Bench, number: int) -> int:
             with other.writing() as session:
                 claim = claim_next(session, app.id or 0, f"worker:{number}")
-                return claim.grip.fence if claim else 0
+                return claim.held.fence if claim else 0
 
         *nothing, fence = sorted(others.at_once(claim))
         assert nothing == [0] * (MANY - 1)
         fences.append(fence)
         with bench.writing() as session:
-            give_back(session, Grip(app.id or 0, 0, fence))
+            give_back(session, HeldLease(app.id or 0, 0, fence))
     assert fences == sorted(set(fences))
 
 
@@ -126,7 +126,7 @@ def test_of_many_watchers_one_looks_for_missed_pushes(app: App, others: Others) 
 def test_a_name_that_all_want_is_given_to_one(others: Others) -> None:
     def add(other: Bench, _number: int) -> str:
         with other.writing() as session:
-            create_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
+            create_api_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
             return "made"
 
     assert others.answers(add) == {
@@ -175,7 +175,7 @@ def test_what_is_cancelled_while_it_is_claimed_does_not_run_on(
         claim = claim_next(session, app.id or 0, "worker:1")
         assert claim is not None
         cancelled = others.meanwhile(lambda other: stop(other, deployment))
-        begin(session, claim.grip)
+        begin(session, claim.held)
     cancelled.result()
     row = bench.deployment(deployment)
     # Told to stop as one that runs: its worker ends it.
@@ -201,9 +201,9 @@ def test_a_deployment_is_live_or_cancelled_and_never_both(
     bench: Bench, app: App, others: Others, who_is_first: str
 ) -> None:
     deployment = begun(bench, app)
-    grip = Grip(app.id or 0, deployment, 1)
+    held = HeldLease(app.id or 0, deployment, 1)
     acts: list[Act] = [
-        partial(go_live, grip=grip, live=LIVE),
+        partial(go_live, held=held, live=LIVE),
         partial(stop, deployment_id=deployment),
     ]
     first, second = acts if who_is_first == "worker" else acts[::-1]
@@ -224,18 +224,18 @@ def test_going_live_and_being_replaced_do_not_wait_for_each_other_in_a_circle(
     bench: Bench, others: Others, who_is_first: str
 ) -> None:
     app = bench.app(on_new_push=OnNewPush.REPLACE)
-    grip = Grip(app.id or 0, begun(bench, app), 1)
+    held = HeldLease(app.id or 0, begun(bench, app), 1)
     push = push_of(bench, "b" * 40)
     envelope = Envelope("late", "push", "late", app.repository_id)
 
     def arrive(session: Session) -> None:
         accept_push(session, envelope, judge(session, push))
 
-    acts: list[Act] = [partial(go_live, grip=grip, live=LIVE), arrive]
+    acts: list[Act] = [partial(go_live, held=held, live=LIVE), arrive]
     first, second = acts if who_is_first == "worker" else acts[::-1]
     with bench.writing() as session:
         # A transaction begins with its first word.
-        session.get_one(Deployment, grip.deployment_id)
+        session.get_one(Deployment, held.deployment_id)
         late = others.meanwhile(second)
         first(session)
     assert isinstance(late.exception(), SupersededError | None)
@@ -248,7 +248,9 @@ def test_a_worker_that_wakes_up_while_its_app_is_taken_over_is_refused(
     deployment = begun(bench, app)
     with bench.writing() as session:
         lease = session.get_one(Lease, app.id)
-        late = others.meanwhile(partial(go_live, grip=Grip(app.id or 0, deployment, 1), live=LIVE))
+        late = others.meanwhile(
+            partial(go_live, held=HeldLease(app.id or 0, deployment, 1), live=LIVE)
+        )
         take_over(session, lease, "watcher")
     with pytest.raises(LeaseLostError):
         late.result()

@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST
 from jobs.records.logins import OpenedSession, end_sessions
-from jobs.records.tokens import find_token, revoke_token
+from jobs.records.tokens import find_api_token, revoke_api_token
 from jobs.records.users import change_user, find_user, remove_user
 from jobs.states import Role
 from jobs.storage.models import LoginSession, now
@@ -48,7 +48,7 @@ def program_with_revoked_token(runtime: WebRuntime) -> Headers:
     name = f"revoked-{next(NUMBERS)}"
     token = make_token(runtime, name=name, role=Role.ADMIN)
     with runtime.database.writing() as session:
-        revoke_token(session, name, TESTER)
+        revoke_api_token(session, name, TESTER)
     return _bearer(token)
 
 
@@ -56,7 +56,7 @@ def program_with_expired_token(runtime: WebRuntime) -> Headers:
     """Come with an admin's token a second too late."""
     token = make_token(runtime, name=f"expired-{next(NUMBERS)}", role=Role.ADMIN)
     with runtime.database.writing() as session:
-        row = find_token(session, token)
+        row = find_api_token(session, token)
         assert row is not None
         row.expires_at = now() - timedelta(seconds=1)
     return _bearer(token)

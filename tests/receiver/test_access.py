@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from jobs.records.logins import OpenedSession, find_session
-from jobs.records.tokens import find_token, revoke_token
+from jobs.records.tokens import find_api_token, revoke_api_token
 from jobs.states import Role
 from jobs.storage.models import ApiToken, now
 from receiver.access import CSRF_HEADER, is_local
@@ -159,8 +159,8 @@ def test_whoever_holds_a_worthless_token_is_told_why(
     token = make_token(runtime, name="ci", role=Role.VIEWER)
     with runtime.database.writing() as session:
         if ended == "revoked":
-            revoke_token(session, "ci", TESTER)
-        elif row := find_token(session, token):
+            revoke_api_token(session, "ci", TESTER)
+        elif row := find_api_token(session, token):
             row.expires_at = now() - timedelta(seconds=1)
     shown = "ks_something-else" if ended == "unknown" else token
     answer = client.get("/api/apps", headers={"Authorization": f"Bearer {shown}"})
@@ -190,7 +190,7 @@ def test_a_role_counts_from_the_next_request_on(
 def test_only_the_newest_tokens_value_works(client: TestClient, runtime: WebRuntime) -> None:
     old = make_token(runtime, name="ci", role=Role.VIEWER)
     with runtime.database.writing() as session:
-        revoke_token(session, "ci", TESTER)
+        revoke_api_token(session, "ci", TESTER)
     new = make_token(runtime, name="ci", role=Role.VIEWER)
     statuses = [
         client.get("/api/apps", headers={"Authorization": f"Bearer {token}"}).status_code

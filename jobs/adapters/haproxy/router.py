@@ -133,7 +133,7 @@ class HAProxyRouter:
                 return int(row["used_cur"])
         return 0
 
-    def release(self, port: int, slot: str) -> None:
+    def detach(self, port: int, slot: str) -> None:
         """Take one slot out of use and cut what it still serves. An unknown port is fine.
 
         Raises:

@@ -103,7 +103,7 @@ class TestUnderLoad:
         new, old = ("b", "a") if number % 2 else ("a", "b")
         router.switch(Route(port, new, upstreams[number].address))
         wait_for(lambda: router.in_flight(port, old) == 0)
-        router.release(port, old)
+        router.detach(port, old)
         upstreams[number - 1].stop()
 
     def test_a_big_body_arrives_whole(

@@ -35,7 +35,7 @@ class TestStarting:
         running.kill()
         running.start([Route(port, "a", one.address)])
         running.adapter.switch(Route(port, "b", two.address))
-        running.adapter.release(port, "a")
+        running.adapter.detach(port, "a")
         assert visit(port) == (200, "two")
 
     def test_the_port_of_another_program_is_left_alone(self, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ class TestRefusing:
             router.routes,
             lambda: router.switch(Route(20000, "a", "127.0.0.1:9")),
             lambda: router.in_flight(20000, "a"),
-            lambda: router.release(20000, "a"),
+            lambda: router.detach(20000, "a"),
             lambda: router.close(20000),
         ]
         for call in calls:
@@ -125,7 +125,7 @@ class TestRefusing:
         with pytest.raises(RouterError, match="does not listen on port 1999"):
             router.switch(Route(1999, "a", "127.0.0.1:9"))
         router.close(1999)
-        router.release(1999, "a")
+        router.detach(1999, "a")
         assert router.in_flight(1999, "a") == 0
 
     @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class TestDraining:
             tunnel.sendall(b"still here")
             assert tunnel.recv(100) == b"still here"
             assert router.in_flight(port, "a") == 1
-            router.release(port, "a")
+            router.detach(port, "a")
             assert tunnel.recv(100) == b""
         wait_for(lambda: router.in_flight(port, "a") == 0)
         assert visit(port) == (200, "two")
@@ -161,6 +161,6 @@ class TestDraining:
 
     def test_releasing_and_closing_again_is_fine(self, router: HAProxyRouter, port: int) -> None:
         for _ in range(2):
-            router.release(port, "a")
+            router.detach(port, "a")
             router.close(port)
         assert visit(port)[0] == 503

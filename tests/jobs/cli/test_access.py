@@ -4,9 +4,9 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.processes.runtime import Runtime
-from jobs.reads.people import sessions_of, token_state
+from jobs.reads.people import api_token_state, sessions_of
 from jobs.records.logins import open_session
-from jobs.records.tokens import find_token
+from jobs.records.tokens import find_api_token
 from jobs.records.users import check_password, find_user
 from jobs.rules.actors import Actor
 from jobs.settings import AllSettings
@@ -26,9 +26,9 @@ def knows(inside: Inside, name: str, password: str) -> bool:
 def state_of(inside: Inside, token: str) -> TokenState:
     """Say whether a token still opens anything."""
     with inside.database.reading() as session:
-        row = find_token(session, token)
+        row = find_api_token(session, token)
     assert row is not None
-    return token_state(row)
+    return api_token_state(row)
 
 
 def test_a_user_is_added_with_a_password_from_standard_input(
@@ -221,7 +221,7 @@ def test_a_token_is_shown_once_and_alone_on_standard_output(
     token = made.stdout.strip()
     assert made.stdout == f"{token}\n"
     with inside.database.reading() as session:
-        row = find_token(session, token)
+        row = find_api_token(session, token)
     assert row is not None
     assert (row.name, row.role) == ("ci", Role.DEPLOYER)
     assert (

@@ -44,13 +44,13 @@ def work(inside: Inside, deployment: int, state: DeploymentState, reason: str = 
     """Do a deployment, as a worker would."""
     with inside.database.writing() as session:
         row = find_deployment(session, deployment)
-        grip = take(session, row.app_id, deployment, "worker:1")
+        held = take(session, row.app_id, deployment, "worker:1")
         session.flush()
-        begin(session, grip)
+        begin(session, held)
     write_log(inside, deployment, "compiling the app")
     with inside.database.writing() as session:
-        finish(session, grip, state, reason)
-        give_back(session, grip)
+        finish(session, held, state, reason)
+        give_back(session, held)
 
 
 @contextmanager

@@ -36,12 +36,12 @@ def release(keystone: Commands, inside: Inside) -> Releasing:
         with inside.database.writing() as session:
             row = find_deployment(session, asked)
             row.commit_sha, row.commit_message = sha, f"Commit {asked}\n\nwith a body"
-            grip = take(session, row.app_id, asked, "worker:1")
+            held = take(session, row.app_id, asked, "worker:1")
             session.flush()
-            begin(session, grip)
-            made = record_release(session, grip, a_release(row.app_id, asked, sha))
-            go_live(session, grip, Live(made.id or 0, f"{asked:064x}", "10.201.0.2:80", "a"))
-            give_back(session, grip)
+            begin(session, held)
+            made = record_release(session, held, a_release(row.app_id, asked, sha))
+            go_live(session, held, Live(made.id or 0, f"{asked:064x}", "10.201.0.2:80", "a"))
+            give_back(session, held)
         return asked
 
     return deploy

@@ -161,11 +161,11 @@ class TestAmbiguousPushes:
         first, second, _, _ = self.ambiguous(bench)
         mine = claim(bench, app)
         assert mine is not None
-        assert mine.grip.deployment_id == second
+        assert mine.held.deployment_id == second
         assert [rival.deployment_id for rival in mine.rivals] == [first]
         assert bench.states(app) == ["queued", "queued"]
         with bench.writing() as session:
-            give_back(session, mine.grip)
+            give_back(session, mine.held)
 
     @pytest.mark.usefixtures("app")
     def test_the_branchs_head_wins_when_it_arrived_last(self, bench: Bench) -> None:

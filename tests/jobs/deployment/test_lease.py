@@ -26,7 +26,7 @@ from jobs.deployment.lease import (
 )
 from jobs.errors import LeaseLostError
 from jobs.records.deployments import (
-    Grip,
+    HeldLease,
     Live,
     begin,
     end_step,
@@ -89,13 +89,13 @@ def test_the_fence_only_grows(bench: Bench, app: App) -> None:
     for _ in range(3):
         bench.ask(app)
         mine = claim(bench, app)
-        fences.append(mine.grip.fence)
+        fences.append(mine.held.fence)
         with bench.writing() as session:
-            give_back(session, mine.grip)
+            give_back(session, mine.held)
     assert fences == sorted(set(fences))
 
 
-RECORDS: dict[str, Callable[[Session, Grip], object]] = {
+RECORDS: dict[str, Callable[[Session, HeldLease], object]] = {
     "begin": begin,
     "commit": lambda s, g: record_commit(s, g, sha="a" * 40, message="", author=""),
     "step started": lambda s, g: start_step(s, g, StepName.BUILD),
@@ -108,25 +108,27 @@ RECORDS: dict[str, Callable[[Session, Grip], object]] = {
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
 def test_no_record_is_taken_from_who_lost_the_app(
-    bench: Bench, app: App, record: Callable[[Session, Grip], object]
+    bench: Bench, app: App, record: Callable[[Session, HeldLease], object]
 ) -> None:
     deployment = bench.ask(app)
     mine = claim(bench, app)
     with bench.writing() as session:
         take_over(session, session.get_one(Lease, app.id), "watcher")
     with pytest.raises(LeaseLostError, match=f"the lease of deployment {deployment}"):
-        bench_record(bench, mine.grip, record)
+        bench_record(bench, mine.held, record)
     with bench.writing() as session:
         session.delete(session.get_one(Lease, app.id))
     with pytest.raises(LeaseLostError):
-        bench_record(bench, mine.grip, record)
+        bench_record(bench, mine.held, record)
     assert bench.deployment(deployment).state is DeploymentState.QUEUED
     assert bench.fresh(app).live_container_id is None
 
 
-def bench_record(bench: Bench, grip: Grip, record: Callable[[Session, Grip], object]) -> None:
+def bench_record(
+    bench: Bench, held: HeldLease, record: Callable[[Session, HeldLease], object]
+) -> None:
     with bench.writing() as session:
-        record(session, grip)
+        record(session, held)
 
 
 def test_who_lost_the_app_does_not_give_back_the_next_ones_lease(bench: Bench, app: App) -> None:
@@ -135,8 +137,8 @@ def test_who_lost_the_app_does_not_give_back_the_next_ones_lease(bench: Bench, a
     with bench.writing() as session:
         take_over(session, session.get_one(Lease, app.id), "watcher")
     with bench.writing() as session:
-        give_back(session, mine.grip)
-        let_go(session, mine.grip)
+        give_back(session, mine.held)
+        let_go(session, mine.held)
     assert [(lease.holder, lease.expires_at > now()) for lease in bench.leases()] == [
         ("watcher", True)
     ]
@@ -148,7 +150,7 @@ def test_renewing_moves_the_end(bench: Bench, app: App) -> None:
     bench.expire_leases()
     with bench.writing() as session:
         assert [lease.app_id for lease in expired(session, SecondLook())] == [app.id]
-        renew(session, mine.grip)
+        renew(session, mine.held)
     with bench.reading() as session:
         assert expired(session, SecondLook()) == []
     (lease,) = bench.leases()
@@ -195,7 +197,7 @@ def test_whoever_could_not_renew_a_lease_has_a_chance_to(
         run_out(bench)
         with bench.writing() as session:
             assert expired(session, second_look) == []
-            renew(session, mine.grip)
+            renew(session, mine.held)
         lease_clock[0] += SECOND_LOOK_AFTER_S
         with bench.writing() as session:
             assert expired(session, second_look) == []
@@ -214,7 +216,7 @@ def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
         assert not is_overdue(session, "host:7", second_look)
     with bench.writing() as session:
         left = timedelta(seconds=renew_every_s - 0.1)
-        session.get_one(Lease, mine.grip.app_id).expires_at = now() + left
+        session.get_one(Lease, mine.held.app_id).expires_at = now() + left
     with bench.reading() as session:
         assert not is_overdue(session, "host:7", second_look)
         lease_clock[0] += SECOND_LOOK_AFTER_S
@@ -241,7 +243,7 @@ def test_a_deployment_without_an_end_is_left_to_the_watcher(bench: Bench, app: A
     with bench.writing() as session:
         session.get_one(Deployment, deployment).state = DeploymentState.RUNNING
     with bench.writing() as session:
-        let_go(session, mine.grip)
+        let_go(session, mine.held)
     with bench.reading() as session:
         assert [lease.deployment_id for lease in expired(session, SecondLook())] == [deployment]
 

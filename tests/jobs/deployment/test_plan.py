@@ -142,9 +142,9 @@ class TestReading:
 
     def plan(self, bench: Bench, app: App, deployment_id: int) -> Plan:
         with bench.writing() as session:
-            grip = take(session, app.id or 0, deployment_id, "worker:1")
+            held = take(session, app.id or 0, deployment_id, "worker:1")
         with bench.reading() as session:
-            return read_plan(session, bench.runtime, grip)
+            return read_plan(session, bench.runtime, held)
 
     def test_the_first_has_nothing_to_retire(self, bench: Bench, app: App) -> None:
         plan = self.plan(bench, app, bench.push(app))

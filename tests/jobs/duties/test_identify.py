@@ -11,7 +11,7 @@ from sqlmodel import select
 from jobs.duties.identify import identify_next
 from jobs.errors import ConflictError, GitHubError, GitHubTokenError
 from jobs.records.audit import Tag
-from jobs.records.repositories import set_token
+from jobs.records.repositories import set_repository_token
 from jobs.records.repository_identity import (
     CHECK_EVERY,
     NOT_SOONER,
@@ -298,7 +298,9 @@ def test_another_token_is_tried_at_once(bench: Bench, web: App) -> None:
     set_row(bench, identity_paused_until=None)
     with bench.writing() as session:
         repository = session.get_one(Repository, 1)
-        set_token(session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault)
+        set_repository_token(
+            session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault
+        )
     assert identify_all(bench) == 1
     assert (row_of(bench).github_id, row_of(bench).identity_problem) == (WEB, None)
 

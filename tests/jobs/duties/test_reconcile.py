@@ -107,9 +107,9 @@ class TestAKilledWorker:
         bench.world.router.flying[port, "b"] = 1
         bench.world.journal.clear()
         bench.reconcile()
-        assert bench.world.calls("in_flight", "release", "stop")[:4] == [
+        assert bench.world.calls("in_flight", "detach", "stop")[:4] == [
             *[f"in_flight {port}/b"] * 2,
-            f"release {port}/b",
+            f"detach {port}/b",
             f"stop {new}",
         ]
 

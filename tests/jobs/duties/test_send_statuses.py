@@ -21,7 +21,7 @@ from jobs.errors import (
     GitHubNotFoundError,
     GitHubTokenError,
 )
-from jobs.records.repositories import set_token
+from jobs.records.repositories import set_repository_token
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
 from jobs.states import GitHubState, IdentitySource
 from jobs.storage.models import App, CommitStatus, Repository, RepositorySecret, now
@@ -157,7 +157,7 @@ def test_another_token_tells_the_last_word_of_each_app(bench: Bench, app: App) -
     with bench.writing() as session:
         repository = session.get_one(Repository, app.repository_id)
         vault = bench.runtime.vault
-        set_token(session, repository, SecretStr("ghp_another"), TESTER, vault=vault)
+        set_repository_token(session, repository, SecretStr("ghp_another"), TESTER, vault=vault)
     assert send(bench) == ["success"]
     assert bench.world.forge.tokens[-1] == "ghp_another"
 

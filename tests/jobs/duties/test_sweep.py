@@ -53,8 +53,8 @@ class TestAnOldReleaseWhoseWorkerDied:
             assert old in bench.world.engine.all_containers
         bench.world.journal.clear()
         bench.reconcile()
-        released, halted = bench.world.calls("release", "halt", "stop")
-        assert (released.split()[0], halted) == ("release", f"halt {old}")
+        released, halted = bench.world.calls("detach", "halt", "stop")
+        assert (released.split()[0], halted) == ("detach", f"halt {old}")
         bench.pass_trial(app)
         assert old not in bench.world.engine.all_containers
 
@@ -84,7 +84,7 @@ class TestAnOldReleaseWhoseWorkerDied:
             live.ended_at = now() - timedelta(seconds=300)
         bench.world.journal.clear()
         bench.reconcile()
-        assert bench.world.calls("release", "halt", "stop") == []
+        assert bench.world.calls("detach", "halt", "stop") == []
 
 
 class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
@@ -119,7 +119,7 @@ class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
         bench.world.journal.clear()
         sweep_containers(bench.runtime, bench.world.tools)
         assert bench.world.calls("stop") == [f"stop {leftovers[0]}"]
-        assert [call for call in bench.world.calls("release") if str(other.host_port) in call] == []
+        assert [call for call in bench.world.calls("detach") if str(other.host_port) in call] == []
 
     def test_an_app_that_was_removed_and_made_again_keeps_its_network(
         self, bench: Bench, other: App, leftovers: list[str]
@@ -145,7 +145,7 @@ class TestWhatHappensWhileAContainerTakesItsTimeToEnd:
                 pass
             refused.append(_about)
 
-        bench.world.router.on("release", try_to_take)
+        bench.world.router.on("detach", try_to_take)
         bench.reconcile()
         assert len(refused) == len(leftovers)
 

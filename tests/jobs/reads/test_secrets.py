@@ -13,7 +13,7 @@ from jobs.reads.secrets import (
     repository_token,
     webhook_secrets,
 )
-from jobs.records.repositories import rotate_webhook_secret, set_token
+from jobs.records.repositories import rotate_webhook_secret, set_repository_token
 from jobs.rules.naming import github_host
 from jobs.storage.models import App, Repository, RepositorySecret
 from jobs.storage.vault import Vault
@@ -137,6 +137,6 @@ def test_a_new_token_takes_the_old_ones_place_and_an_empty_one_takes_it_away(
     for value, expected in (("ghp_two", "ghp_two"), ("", None)):
         with bench.writing() as session:
             repository = session.get_one(Repository, app.repository_id)
-            set_token(session, repository, SecretStr(value), TESTER, vault=vault)
+            set_repository_token(session, repository, SecretStr(value), TESTER, vault=vault)
             found = repository_token(session, app.repository_id, vault)
             assert (found.get_secret_value() if found else None) == expected

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
-from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST, sessions_of, token_state
+from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST, api_token_state, sessions_of
 from jobs.records.audit import Tag
 from jobs.records.logins import (
     MOST_SESSIONS,
@@ -25,10 +25,10 @@ from jobs.records.logins import (
 from jobs.records.tokens import (
     DEFAULT_DAYS,
     LONGEST_DAYS,
-    create_token,
-    find_token,
-    revoke_token,
-    touch_token,
+    create_api_token,
+    find_api_token,
+    revoke_api_token,
+    touch_api_token,
 )
 from jobs.records.users import (
     add_user,
@@ -255,44 +255,44 @@ class TestSessions:
 
 class TestTokens:
     def test_it_is_shown_once_and_stored_hashed(self, session: Session) -> None:
-        token = create_token(session, name="ci", role=Role.DEPLOYER, actor=TESTER)
+        token = create_api_token(session, name="ci", role=Role.DEPLOYER, actor=TESTER)
         value = token.get_secret_value()
         assert value.startswith("ks_")
-        row = find_token(session, value)
+        row = find_api_token(session, value)
         assert row is not None
         assert (row.name, row.role) == ("ci", Role.DEPLOYER)
         assert value not in row.hashed
-        assert find_token(session, row.hashed) is None
-        touch_token(session, row.id or 0)
+        assert find_api_token(session, row.hashed) is None
+        touch_api_token(session, row.id or 0)
         assert row.last_used_at is not None
 
     def test_a_revoked_one_is_worthless_and_its_name_is_free(self, session: Session) -> None:
-        old = create_token(session, name="ci", role=Role.ADMIN, actor=TESTER).get_secret_value()
+        old = create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER).get_secret_value()
         with pytest.raises(ConflictError, match="revoke it first"):
-            create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
-        revoke_token(session, "ci", TESTER)
-        row = find_token(session, old)
+            create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        revoke_api_token(session, "ci", TESTER)
+        row = find_api_token(session, old)
         assert row is not None
-        assert token_state(row) is TokenState.REVOKED
+        assert api_token_state(row) is TokenState.REVOKED
         with pytest.raises(NotFoundError):
-            revoke_token(session, "ci", TESTER)
-        create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
-        assert find_token(session, old) is None
+            revoke_api_token(session, "ci", TESTER)
+        create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        assert find_api_token(session, old) is None
         assert len(session.exec(select(ApiToken)).all()) == 1
 
     @pytest.mark.parametrize(("days", "state"), [(1, "active"), (-1, "expired"), (None, "active")])
     def test_it_ends_by_itself(self, session: Session, days: int | None, state: str) -> None:
-        token = create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
-        row = find_token(session, token.get_secret_value())
+        token = create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        row = find_api_token(session, token.get_secret_value())
         assert row is not None
         # One without an end was made by an older version.
         row.expires_at = None if days is None else now() + timedelta(days=days)
-        assert token_state(row) == state
+        assert api_token_state(row) == state
 
     def test_it_lasts_a_year_unless_somebody_says_else(self, session: Session) -> None:
         for name, days in (("a", DEFAULT_DAYS), ("b", 90)):
-            value = create_token(session, name=name, role=Role.ADMIN, actor=TESTER, days=days)
-            row = find_token(session, value.get_secret_value())
+            value = create_api_token(session, name=name, role=Role.ADMIN, actor=TESTER, days=days)
+            row = find_api_token(session, value.get_secret_value())
             assert row is not None
             assert row.expires_at is not None
             assert abs(row.expires_at - now() - timedelta(days=days)) < timedelta(minutes=1)
@@ -301,13 +301,13 @@ class TestTokens:
     @pytest.mark.parametrize("days", [0, -1, LONGEST_DAYS + 1])
     def test_for_ever_is_too_long(self, session: Session, days: int) -> None:
         with pytest.raises(ConfigurationError, match="1 to 3650 days"):
-            create_token(session, name="ci", role=Role.ADMIN, actor=TESTER, days=days)
+            create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER, days=days)
 
     def test_the_name_of_one_that_ended_is_free(self, session: Session) -> None:
-        create_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
+        create_api_token(session, name="ci", role=Role.ADMIN, actor=TESTER)
         session.exec(select(ApiToken)).one().expires_at = now() - timedelta(seconds=1)
         session.flush()
-        create_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
+        create_api_token(session, name="ci", role=Role.VIEWER, actor=TESTER)
         assert session.exec(select(ApiToken.role)).all() == [Role.VIEWER]
 
 

@@ -7,7 +7,7 @@ from jobs.deployment.claims import claim_next
 from jobs.errors import BacklogError, CancelledError, ConflictError, InvalidTransitionError
 from jobs.records.audit import Tag
 from jobs.records.deployments import (
-    Grip,
+    HeldLease,
     Live,
     abandon,
     begin,
@@ -33,14 +33,14 @@ def app(bench: Bench) -> App:
     return bench.app()
 
 
-def running(bench: Bench, app: App, *, sha: str = "a" * 40) -> Grip:
+def running(bench: Bench, app: App, *, sha: str = "a" * 40) -> HeldLease:
     bench.ask(app, sha=sha)
     with bench.writing() as session:
         claim = claim_next(session, app.id or 0, "worker:1")
     assert claim is not None
     with bench.writing() as session:
-        begin(session, claim.grip)
-    return claim.grip
+        begin(session, claim.held)
+    return claim.held
 
 
 class TestRequesting:
@@ -93,41 +93,41 @@ class TestRequesting:
 
 class TestEnding:
     def test_going_live_is_one_stroke(self, bench: Bench, app: App) -> None:
-        grip = running(bench, app)
+        held = running(bench, app)
         with bench.writing() as session:
-            start_step(session, grip, StepName.SWITCH)
+            start_step(session, held, StepName.SWITCH)
         with bench.writing() as session:
-            go_live(session, grip, LIVE)
+            go_live(session, held, LIVE)
         fresh = bench.fresh(app)
-        assert fresh.live_deployment_id == grip.deployment_id
+        assert fresh.live_deployment_id == held.deployment_id
         assert (fresh.live_address, fresh.live_slot) == (LIVE.address, LIVE.slot)
-        assert bench.deployment(grip.deployment_id).state is DeploymentState.SUCCESS
-        assert bench.steps(grip.deployment_id) == {StepName.SWITCH: StepState.SUCCESS}
-        assert [status.state for status in bench.statuses(grip.deployment_id)][-1] is (
+        assert bench.deployment(held.deployment_id).state is DeploymentState.SUCCESS
+        assert bench.steps(held.deployment_id) == {StepName.SWITCH: StepState.SUCCESS}
+        assert [status.state for status in bench.statuses(held.deployment_id)][-1] is (
             GitHubState.SUCCESS
         )
 
     def test_what_is_over_stays_as_it_is(self, bench: Bench, app: App) -> None:
-        grip = running(bench, app)
+        held = running(bench, app)
         with bench.writing() as session:
-            finish(session, grip, DeploymentState.FAILURE, "x" * 9000)
-        done = bench.deployment(grip.deployment_id)
+            finish(session, held, DeploymentState.FAILURE, "x" * 9000)
+        done = bench.deployment(held.deployment_id)
         assert len(done.reason) == 1000
         with pytest.raises(InvalidTransitionError), bench.writing() as session:
-            finish(session, grip, DeploymentState.ERROR, "again")
+            finish(session, held, DeploymentState.ERROR, "again")
         with pytest.raises(InvalidTransitionError), bench.writing() as session:
-            begin(session, grip)
+            begin(session, held)
 
     def test_open_steps_end_with_it(self, bench: Bench, app: App) -> None:
-        grip = running(bench, app)
+        held = running(bench, app)
         with bench.writing() as session:
-            start_step(session, grip, StepName.CHECKOUT)
-            end_step(session, grip, StepName.CHECKOUT, StepState.SUCCESS)
-            start_step(session, grip, StepName.BUILD)
+            start_step(session, held, StepName.CHECKOUT)
+            end_step(session, held, StepName.CHECKOUT, StepState.SUCCESS)
+            start_step(session, held, StepName.BUILD)
         with bench.writing() as session:
-            finish(session, grip, DeploymentState.FAILURE, "the build failed")
-            end_step(session, grip, StepName.BUILD, StepState.SUCCESS)
-        assert bench.steps(grip.deployment_id) == {
+            finish(session, held, DeploymentState.FAILURE, "the build failed")
+            end_step(session, held, StepName.BUILD, StepState.SUCCESS)
+        assert bench.steps(held.deployment_id) == {
             StepName.CHECKOUT: StepState.SUCCESS,
             StepName.BUILD: StepState.FAILURE,
         }
@@ -145,23 +145,23 @@ class TestCancelling:
         assert [status.state for status in bench.statuses(deployment)][-1] is GitHubState.ERROR
 
     def test_a_running_one_is_asked_to_stop(self, bench: Bench, app: App) -> None:
-        grip = running(bench, app)
-        bench.cancel(grip.deployment_id)
-        assert bench.deployment(grip.deployment_id).state is DeploymentState.RUNNING
+        held = running(bench, app)
+        bench.cancel(held.deployment_id)
+        assert bench.deployment(held.deployment_id).state is DeploymentState.RUNNING
         with pytest.raises(CancelledError), bench.writing() as session:
-            go_live(session, grip, LIVE)
+            go_live(session, held, LIVE)
         assert bench.fresh(app).live_container_id is None
 
     @pytest.mark.parametrize("how", ["finish", "abandon"])
     def test_however_it_ends_then_it_ends_cancelled(self, bench: Bench, app: App, how: str) -> None:
-        grip = running(bench, app)
-        bench.cancel(grip.deployment_id)
+        held = running(bench, app)
+        bench.cancel(held.deployment_id)
         with bench.writing() as session:
             if how == "finish":
-                finish(session, grip, DeploymentState.FAILURE, "the build failed")
+                finish(session, held, DeploymentState.FAILURE, "the build failed")
             else:
-                abandon(session, session.get_one(Deployment, grip.deployment_id), "killed")
-        done = bench.deployment(grip.deployment_id)
+                abandon(session, session.get_one(Deployment, held.deployment_id), "killed")
+        done = bench.deployment(held.deployment_id)
         assert (done.state, done.reason) == (DeploymentState.CANCELLED, "cancelled by user:ada")
 
     @pytest.mark.parametrize("state", [state for state in DeploymentState if state.is_over])
@@ -176,11 +176,11 @@ class TestCancelling:
         assert bench.deployment(deployment).cancelled_by is None
 
     def test_a_stale_look_at_it_does_not_count(self, bench: Bench, app: App) -> None:
-        grip = running(bench, app)
+        held = running(bench, app)
         with bench.writing() as session:
-            row = session.get_one(Deployment, grip.deployment_id)
+            row = session.get_one(Deployment, held.deployment_id)
         with bench.writing() as session:
-            go_live(session, grip, LIVE)
+            go_live(session, held, LIVE)
         with bench.writing() as session:
             session.add(row)
             with pytest.raises(ConflictError):
@@ -188,18 +188,18 @@ class TestCancelling:
 
 
 def test_one_that_waits_again_begins_afresh(bench: Bench, app: App) -> None:
-    grip = running(bench, app)
+    held = running(bench, app)
     with bench.writing() as session:
-        start_step(session, grip, StepName.CHECKOUT)
+        start_step(session, held, StepName.CHECKOUT)
     with bench.writing() as session:
-        requeue(session, session.get_one(Deployment, grip.deployment_id))
-    found = bench.deployment(grip.deployment_id)
+        requeue(session, session.get_one(Deployment, held.deployment_id))
+    found = bench.deployment(held.deployment_id)
     assert (found.state, found.started_at, found.attempts) == (DeploymentState.QUEUED, None, 1)
     with bench.writing() as session:
-        begin(session, grip)
-        start_step(session, grip, StepName.CHECKOUT)
-    assert bench.steps(grip.deployment_id) == {StepName.CHECKOUT: StepState.RUNNING}
-    assert bench.deployment(grip.deployment_id).attempts == 2
+        begin(session, held)
+        start_step(session, held, StepName.CHECKOUT)
+    assert bench.steps(held.deployment_id) == {StepName.CHECKOUT: StepState.RUNNING}
+    assert bench.deployment(held.deployment_id).attempts == 2
 
 
 def test_the_payloads_words_come_before_the_repositorys(bench: Bench, app: App) -> None:
@@ -208,16 +208,16 @@ def test_the_payloads_words_come_before_the_repositorys(bench: Bench, app: App) 
         claim = claim_next(session, app.id or 0, "worker:1")
         assert claim is not None
         record_commit(
-            session, claim.grip, sha="b" * 40, message="from the repository", author="Eve"
+            session, claim.held, sha="b" * 40, message="from the repository", author="Eve"
         )
     found = bench.deployment(deployment)
     assert (found.commit_message, found.author) == ("from the payload", "Ada")
 
 
 def test_a_branch_whose_commit_turns_out_is_told_to_github_then(bench: Bench, app: App) -> None:
-    grip = running(bench, app, sha="")
-    assert bench.statuses(grip.deployment_id) == []
+    held = running(bench, app, sha="")
+    assert bench.statuses(held.deployment_id) == []
     with bench.writing() as session:
-        record_commit(session, grip, sha="b" * 40, message="m", author="a")
-    (status,) = bench.statuses(grip.deployment_id)
+        record_commit(session, held, sha="b" * 40, message="m", author="a")
+    (status,) = bench.statuses(held.deployment_id)
     assert status.state is GitHubState.PENDING

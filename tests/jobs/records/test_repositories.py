@@ -19,7 +19,7 @@ from jobs.records.repositories import (
     note_token_refused,
     note_token_works,
     rotate_webhook_secret,
-    set_token,
+    set_repository_token,
 )
 from jobs.storage.models import App, AuditEvent, Repository, RepositorySecret, TokenUse, now
 from tests.jobs.bench import TESTER, Bench
@@ -69,7 +69,9 @@ class TestTheToken:
         self.works(bench, app, FETCH)
 
         def change(session: Session, repository: Repository) -> None:
-            set_token(session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault)
+            set_repository_token(
+                session, repository, SecretStr("ghp_new"), TESTER, vault=bench.runtime.vault
+            )
 
         row = self.row(bench, app, change)
         assert (row.token_problem, row.token_problem_of, row.token_expires_at) == (None,) * 3

@@ -27,7 +27,7 @@ def images(bench: Bench, *numbers: int) -> set[str]:
 
 def test_a_first_deployment_has_nothing_to_retire(bench: Bench) -> None:
     done = bench.deploy(bench.app())
-    assert bench.world.calls("stop", "release", "in_flight") == []
+    assert bench.world.calls("stop", "detach", "in_flight") == []
     assert bench.steps(done.id or 0)[StepName.RETIRE] is StepState.SUCCESS
 
 

@@ -17,7 +17,7 @@ from jobs.errors import NotFoundError
 from jobs.reads.apps import find_app
 from jobs.reads.log_outline import Outlines
 from jobs.records.apps import remove_app
-from jobs.records.tokens import revoke_token
+from jobs.records.tokens import revoke_api_token
 from jobs.states import DeploymentState, Role, StepName, StepState
 from jobs.storage.models import Step
 from receiver.api import events as served
@@ -167,7 +167,7 @@ def test_a_revoked_token_hears_no_more(
     with listen(f"/api/deployments/{deployment}/events") as stream:
         assert next(stream).name == "state"
         with runtime.database.writing() as session:
-            revoke_token(session, EYES, TESTER)
+            revoke_api_token(session, EYES, TESTER)
         write_log(runtime, deployment, ["not for everybody"])
         assert list(stream) == []
 

@@ -6,7 +6,10 @@ from jobs.adapters.git.failures import Attempt, explain, shown
 from jobs.errors import CheckoutError, GitError, RepositoryDeniedError
 
 ATTEMPT = Attempt(
-    "octo/web", "the branch main", "the branch main does not exist in octo/web", has_token=True
+    "octo/web",
+    "the branch main",
+    "the branch main does not exist in octo/web",
+    has_token=True,
 )
 UNABLE = "fatal: unable to access 'https://github.com/octo/web.git/': "
 
