@@ -1,1 +1,1 @@
-"""The only files that speak to the outside: Docker, git, GitHub and the router."""
+"""The only code that talks to external systems: Docker, git, GitHub and the router."""

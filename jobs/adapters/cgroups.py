@@ -1,7 +1,7 @@
-"""The kernel's control groups, which bound what a set of processes uses together.
+"""Kernel control groups (cgroups), which limit the resources that a set of processes uses together.
 
-Both versions of them: version 2 has one tree, version 1 a tree for each resource. Only root may
-make a group; anybody may read what is in force and how often it was reached.
+Supports both versions: version 2 has one tree, version 1 has a tree for each resource. Only root
+may create a group; every user may read its limits and how often they were reached.
 
 Source: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ (read 2026-11-30).
 """
@@ -14,14 +14,14 @@ from jobs.errors import PlatformError
 from jobs.rules.container_values import Limits
 
 ROOT = Path("/sys/fs/cgroup")
-PERIOD_US = 100_000  # over which a share of the processors is measured; the kernel's own default
+PERIOD_US = 100_000  # the period to which a CPU quota applies; the kernel's own default
 NONE = "max"
-# In version 2 and in version 1: a quarter of what others have, and what all have.
+# CPU weights for version 2 and version 1: a quarter of the default weight, and the default.
 LIGHT, USUAL = ("25", "256"), ("100", "1024")
 
 
 class ControlGroup:
-    """One control group, by its path from the root of the tree: `keystone-abcdef`."""
+    """One control group, named by its path below the root of the tree: `keystone-abcdef`."""
 
     def __init__(self, path: str, *, root: Path = ROOT) -> None:
         self.path = path
@@ -29,10 +29,10 @@ class ControlGroup:
         self._is_one_tree = (root / "cgroup.controllers").exists()
 
     def limit(self, limits: Limits) -> None:
-        """Make the group if it is not there, and have exactly these limits be in force.
+        """Create the group if it does not exist, and set exactly these limits.
 
         Raises:
-            PlatformError: this process may not, or the kernel does not offer it.
+            PlatformError: this process lacks the permission, or the kernel lacks the feature.
         """
         try:
             if self._is_one_tree:
@@ -43,11 +43,11 @@ class ControlGroup:
             raise PlatformError(f"{exc.filename}: {exc.strerror}") from exc
 
     def limits(self) -> Limits | None:
-        """Give what is in force; None when there is no such group."""
+        """Give the group's current limits; None when the group does not exist."""
         if not self._folder("memory").is_dir():
             return None
         memory = self._number("memory", "memory.max", "memory.limit_in_bytes")
-        # Version 1 has no word for no limit: it is a number near the largest.
+        # Version 1 has no keyword for "no limit": it shows a number near the largest one.
         is_none = memory is None or memory >= 2**62
         return Limits(
             memory=None if is_none else memory,
@@ -56,17 +56,18 @@ class ControlGroup:
         )
 
     def killed(self) -> int:
-        """Count the processes that were killed because the memory was used up.
+        """Count the processes that the kernel killed because the group's memory was used up.
 
-        Version 1 does not count what happens in the groups below: there it is always 0.
+        Always 0 on version 1, which does not count kills in child groups.
         """
         counts = dict(line.split() for line in self._read("memory", "memory.events").splitlines())
         return int(counts.get("oom_kill", 0))
 
     def memory_was_used_up(self, killed_before: int) -> bool:
-        """Whether something may have been killed for the memory since `killed` gave that number.
+        """Whether a process may have been killed for memory since `killed` returned that number.
 
-        Version 1 only tells whether all of it was in use once, which files that were read may be.
+        Version 1 only tells whether usage has ever reached the limit; cached file contents count
+        as usage, too.
         """
         if self._is_one_tree:
             return self.killed() > killed_before
@@ -75,7 +76,7 @@ class ControlGroup:
         return limit is not None and most is not None and most >= limit
 
     def remove(self) -> None:
-        """Remove the group, unless something runs in it or this process may not."""
+        """Remove the group, unless a process runs in it or this process lacks the permission."""
         for resource in ("memory", "pids", "cpu"):
             with suppress(OSError):
                 self._folder(resource).rmdir()
@@ -98,7 +99,7 @@ class ControlGroup:
             self._folder(resource).mkdir(parents=True, exist_ok=True)
         memory, cpu = self._folder("memory"), self._folder("cpu")
         with_swap = memory / "memory.memsw.limit_in_bytes"
-        # The limit with swap may never be below the one without: out of the way first.
+        # The limit with swap may never be below the limit without it, so lift it first.
         if with_swap.exists():
             _write(with_swap, "-1")
         _write(memory / "memory.limit_in_bytes", _told(limits.memory, none="-1"))
@@ -140,7 +141,7 @@ def _told(value: int | None, *, none: str = NONE) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    # Not by `write_text`: the kernel takes a value in one call, and says so by that one.
+    # Not `write_text`: the kernel takes a value in one write call, whose error is the answer.
     descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC)
     try:
         os.write(descriptor, text.encode())

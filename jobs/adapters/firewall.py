@@ -1,11 +1,11 @@
-"""This machine's packet filter: keeping containers from what only the machine itself may ask.
+"""This machine's packet filter: keeps containers from the cloud's metadata addresses.
 
-Clouds hand out the credentials of a machine at addresses that every process on it reaches, those in
-containers too. Rules of ours, known again by their comment, refuse TCP to them; not port 53, since
-some of these addresses answer for names as well.
+Clouds serve a machine's credentials at addresses that every process on the machine can reach,
+including processes in containers. Our rules, identified by their comment, reject TCP to these
+addresses, except port 53, since some of them are also DNS servers.
 
 Source: iptables(8), iptables-extensions(8); https://docs.docker.com/engine/network/packet-filtering-firewalls/
-(read 2026-11-30): Docker leaves the chain DOCKER-USER to others.
+(read 2026-11-30): Docker reserves the chain DOCKER-USER for the administrator's own rules.
 """
 
 import shlex
@@ -20,7 +20,7 @@ from jobs.rules.domain_names import METADATA_ADDRESSES
 
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
-WAIT_S = 5  # for others who change the rules just now
+WAIT_S = 5  # for another program that is changing the rules and holds iptables' lock
 PATIENCE_S = 20
 CONTAINERS, FORWARD, OWN = "DOCKER-USER", "FORWARD", "OUTPUT"
 ENGINE_PID = Path("/run/docker.pid")
@@ -28,31 +28,31 @@ ENGINE_PID = Path("/run/docker.pid")
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule, as the words behind `-I CHAIN`."""
+    """One rule; its words are the arguments after `-I CHAIN`."""
 
-    version: int  # of IP
+    version: int  # of IP: 4 or 6
     chain: str
     words: tuple[str, ...]
 
 
 class Firewall:
-    """The rules of one Keystone."""
+    """The rules of one Keystone installation."""
 
     def __init__(self, identity: str, *, engine_pid: Path = ENGINE_PID) -> None:
         self._comment = f"keystone-{identity}-metadata"
         self._engine_pid = engine_pid
 
     def block(self) -> None:
-        """Put in what is missing.
+        """Insert the rules that are missing.
 
         Raises:
-            PlatformError: there is no iptables here, or this process may not.
+            PlatformError: iptables is not installed, or this process lacks the permission.
         """
         for rule in self._missing():
             self._run(rule.version, "-I", rule.chain, *rule.words)
 
     def is_blocked(self) -> bool:
-        """Whether nothing is missing.
+        """Whether all rules are in place.
 
         Raises:
             PlatformError: as `block`.
@@ -60,7 +60,7 @@ class Firewall:
         return next(self._missing(), None) is None
 
     def unblock(self) -> None:
-        """Take all of ours out again.
+        """Delete all of our rules.
 
         Raises:
             PlatformError: as `block`.
@@ -87,7 +87,7 @@ class Firewall:
                 marked = ("-m", "comment", "--comment", self._comment, "-j", "REJECT")
                 yield Rule(version, CONTAINERS if has_own else FORWARD, (*words, *marked))
                 if engine:
-                    # It is the engine that fetches what `ADD https://…` and `FROM` name.
+                    # The engine itself fetches the URLs of `ADD https://…` and `FROM`.
                     of_engine = ("-m", "cgroup", "--path", engine)
                     yield Rule(version, OWN, (*words, *of_engine, *marked))
 
@@ -108,28 +108,28 @@ class Firewall:
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise PlatformError(f"{name} does not run ({type(exc).__name__})") from exc
-        # 1 is "no such rule" or "no such chain" of a question.
+        # For a query, exit status 1 means "no such rule" or "no such chain".
         if done.returncode and not (may_fail and done.returncode == 1):
             raise PlatformError(f"{name} refused: {done.stderr.strip().splitlines()[0]}")
         return done
 
 
 def _versions() -> list[int]:
-    """Give the versions of IP that this machine speaks."""
+    """Give the IP versions that this machine supports."""
     return [4, 6] if Path("/proc/net/if_inet6").exists() else [4]
 
 
 def engine_group(pid_file: Path = ENGINE_PID) -> str:
-    """Give the control group that only the engine's own process is in, below the root.
+    """Give the control group that holds only the engine's own process, relative to the root.
 
-    "" when it has none of its own, as where no systemd has started it: then its requests cannot be
-    told from others'.
+    "" when the engine has no control group of its own, for example because systemd did not start
+    it: its requests cannot be distinguished from those of other processes then.
     """
     try:
         pid = int(pid_file.read_text())
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except (OSError, ValueError):
         return ""
-    # The one tree of version 2 has the number 0 and no name.
+    # The single tree of cgroup version 2 has the number 0 and no name.
     path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")
     return path.strip("/")

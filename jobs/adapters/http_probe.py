@@ -1,7 +1,7 @@
-"""The health check's one look at a container: a plain GET over a plain socket.
+"""One health check request to a container: a plain GET over a plain socket.
 
-No HTTP library stands between: none of them has one deadline for the whole exchange, and none is to
-follow redirects, read proxies from the environment or take in an endless answer.
+It uses no HTTP library. None has a single deadline for the whole exchange, and a health check must
+not follow redirects, read proxy settings from the environment or read an endless answer.
 """
 
 import ipaddress
@@ -13,16 +13,16 @@ from urllib.parse import quote
 from jobs.adapters.haproxy.shares import OWN_SOURCE
 from jobs.rules.container_values import ProbeResult
 
-# All that is ever read; the final status must stand within it.
+# Bytes; the most that is read of an answer. The final status must be within them.
 LONGEST_READ = 8192
-# A container that has ended answers no connection at all; one that runs does so at once.
+# A running container accepts or refuses a connection at once; an ended one does not answer.
 LONGEST_CONNECT_S = 1.0
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
 
 class HttpProbe:
-    """Looks at containers over the network. May be used by several threads at once."""
+    """Checks containers over the network. Thread-safe."""
 
     def look(
         self,
@@ -36,7 +36,7 @@ class HttpProbe:
         """Send GET `path` and judge the status; without a path, connect by TCP.
 
         Args:
-            timeout_s: seconds for all of it, from the connection to the status; above 0.
+            timeout_s: seconds for the whole check, from connecting to the status; above 0.
         """
         if not _is_ip(host):
             return ProbeResult(healthy=False, seen="no address to look at")
@@ -56,7 +56,7 @@ class HttpProbe:
 
 
 def _is_ip(host: str) -> bool:
-    """Whether no name has to be looked up. A container that ended has no address at all."""
+    """Whether the host is an IP address, so needs no DNS lookup. An ended container has none."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -65,9 +65,10 @@ def _is_ip(host: str) -> bool:
 
 
 def _source(host: str) -> tuple[str, int] | None:
-    """Give where to come from: the router on this machine always has a place for `OWN_SOURCE`.
+    """Give the source address to connect from: this machine's router always accepts `OWN_SOURCE`.
 
-    None: from anywhere, since the host is another one, or this one has no such address.
+    None (any source address) when the host is on another machine, or this machine lacks that
+    address.
     """
     if ":" in host:
         return None
@@ -81,7 +82,7 @@ def _source(host: str) -> tuple[str, int] | None:
 
 
 def _request(host: str, port: int, path: str) -> bytes:
-    # Whatever may not stand in a request line is escaped, line ends above all.
+    # Escape all characters that a request line must not contain, above all line ends.
     target = quote("/" + path.removeprefix("/"), safe="/%:?#[]@!$&'()*+,;=~-._").partition("#")[0]
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return (
@@ -91,7 +92,7 @@ def _request(host: str, port: int, path: str) -> bytes:
 
 
 def _status(connection: socket.socket, deadline: float) -> int | None:
-    """Read as far as the final status; None when what comes is not HTTP.
+    """Read up to the final status; None when the answer is not HTTP.
 
     Raises:
         ConnectionResetError: the other side closed the connection first.
@@ -114,7 +115,7 @@ def _looks_like_http(seen: bytes) -> bool:
 
 
 def _final_status(seen: bytes) -> int | None:
-    """Find the status in what has come so far, past the answers that only announce one (1xx)."""
+    """Find the final status in the bytes read so far, skipping informational answers (1xx)."""
     while line := STATUS_LINE.match(seen):
         status = int(line[1])
         if status >= 200:  # noqa: PLR2004

@@ -1,8 +1,8 @@
-"""What the deployment needs of the outside world, as contracts in prose.
+"""The interfaces (protocols) of the external systems that a deployment uses.
 
-An adapter may be used by one thread at a time, unless a method says otherwise. Every call has a
-deadline of its own; no call waits for ever. Errors are Keystone's, with the cause kept; what is
-"not there" is a value (None, an empty list, `MISSING`), never an error.
+Only one thread at a time may use an adapter, unless a method says otherwise. Every call has its own
+deadline; no call waits for ever. Adapters raise Keystone's errors and keep the cause. "Not found"
+is a value (None, an empty list, `MISSING`), never an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -46,13 +46,13 @@ BuildLog = Callable[[BuildEvent], None]
 
 
 class Tree(Protocol):
-    """The files of one commit below one folder, read straight from the mirror."""
+    """The files of one commit below one folder, read directly from the mirror."""
 
     def entries(self) -> list[TreeEntry]:
         """List every file and link, sorted by path. Submodules are left out."""
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
-        """Give the content in pieces of at most 64 KiB. May be called from any thread."""
+        """Give a file's content in chunks of at most 64 KiB. Any thread may call it."""
 
 
 class Source(Protocol):
@@ -63,11 +63,11 @@ class Source(Protocol):
 
         Args:
             ref: the full name of a branch or tag (`refs/heads/main`), or a SHA.
-            sha: the exact commit wanted; None takes what `ref` points to now.
+            sha: the exact commit wanted; None takes the commit that `ref` points to now.
 
         Raises:
-            CheckoutError: the ref or commit is not there.
-            RepositoryDeniedError: the repository refuses the token, or is not there to be seen.
+            CheckoutError: the ref or commit does not exist.
+            RepositoryDeniedError: the repository refuses the token, does not exist or is hidden.
             GitError: the server cannot be reached.
         """
 
@@ -75,12 +75,12 @@ class Source(Protocol):
         """Ask the server which commit a full ref points to now; None when there is no such ref.
 
         Raises:
-            RepositoryDeniedError: the repository refuses the token, or is not there to be seen.
+            RepositoryDeniedError: the repository refuses the token, does not exist or is hidden.
             GitError: the server cannot be reached.
         """
 
     def commit(self, remote: Remote, sha: str) -> Commit:
-        """Describe a commit that was fetched. Message and author are cut to bounded lengths."""
+        """Describe a fetched commit. Message and author are truncated to a maximum length."""
 
     def tree(self, remote: Remote, sha: str, *, folder: str) -> AbstractContextManager[Tree]:
         """Open the tree of a fetched commit below `folder` ("." for all of it).
@@ -90,19 +90,20 @@ class Source(Protocol):
         """
 
     def kept(self) -> set[int]:
-        """Give the ids of the repositories of which something is kept on disk."""
+        """Give the ids of the repositories that have files on disk."""
 
     def forget(self, repository_id: int) -> None:
-        """Remove all that is kept of a repository. One that is being fetched now stays."""
+        """Delete a repository's files on disk, unless a fetch of it is running."""
 
 
 # --- Engine: Docker --------------------------------------------------------------------------
 
 
 class Engine(Protocol):
-    """The Docker Engine, limited to what has this Keystone's labels and the names it gives.
+    """The Docker Engine, limited to objects with this Keystone's labels and naming scheme.
 
-    Others can give both. Whoever removes something makes sure that it is on record, too.
+    Other programs can use the same labels and names. Before a caller removes an object, it checks
+    that the object is also recorded in the database.
     """
 
     def version(self) -> str:
@@ -113,12 +114,12 @@ class Engine(Protocol):
         """
 
     def image_id(self, tag: str) -> str | None:
-        """Give the id of the image with that tag (or id), or None when there is none."""
+        """Give the id of the image with that tag (or id); None when there is none."""
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image, with its events sent to `log` as they come; give the image's id.
 
-        When the stop signal is set or the deadline passes the build is cancelled in the engine.
+        When the stop signal is set or the deadline passes, the engine cancels the build.
 
         Raises:
             BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
@@ -126,95 +127,96 @@ class Engine(Protocol):
         """
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make the app's own network, with a small subnet of its own, unless it is there."""
+        """Create the app's own network, with its own small subnet, unless it exists."""
 
     def start(self, spec: ContainerSpec) -> Container:
-        """Create and start a container that is not restarted when it ends.
+        """Create and start a container, without a restart policy.
 
         Raises:
             StartError: the image's command cannot be run.
-            DockerError: the engine failed, or has a container of that name. Nothing is left behind
-                in either case.
+            DockerError: the engine failed, or has a container of that name. Both errors leave
+                nothing behind.
         """
 
     def inspect(self, container_id: str) -> Container:
         """Describe a container."""
 
     def changes(self, *, within_s: float) -> Iterator[str]:
-        """Give the id of a container each time something happens to it, for so many seconds.
+        """Give a container's id for each event of it, for that many seconds.
 
-        What happens while nobody listens is not told afterwards.
+        Events that happen between two calls are lost.
         """
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines the container wrote, oldest first, at most `tail`."""
+        """Give the last lines of the container's output, oldest first, at most `tail`."""
 
     def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines a container wrote with their times, at most `tail`.
+        """Give the last lines of a container's output with their times, at most `tail`.
 
         Args:
-            after: the time of a line already seen; only later ones are given.
+            after: the time of a line already seen; only later lines are returned.
         """
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Have the engine restart the container when it ends, as the app wants it.
+        """Set the container's restart policy, so that the engine restarts it when it ends.
 
-        One that ended before this was said is started, as it would have been after it.
+        A container that ended before this call is started if the policy would have restarted it.
         """
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
-        """End and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""
+        """Stop and remove a container: SIGTERM, SIGKILL after the grace period. Missing is fine."""
 
     def halt(self, container_id: str, *, grace_s: int) -> None:
-        """End a container as `stop` does, and keep it to be started again. Missing is fine."""
+        """Stop a container as `stop` does, but keep it for a later start. Missing is fine."""
 
     def start_again(self, container_id: str) -> Container | None:
-        """Start a container that was halted, as it was; it is not restarted when it ends.
+        """Start a halted container with the same settings, without a restart policy.
 
         Returns:
-            None when it is not there any more. One that runs already is given as it is.
+            None when the container no longer exists. A running container is returned unchanged.
 
         Raises:
-            StartError: its command cannot be run.
+            StartError: the container's command cannot be run.
             DockerError: the engine failed.
         """
 
     def containers(self) -> list[Container]:
-        """List every container of this Keystone, stopped ones too."""
+        """List every container of this Keystone, including stopped ones."""
 
     def images(self) -> list[Image]:
-        """List every image with a tag of ours, and those without any tag that have our label.
+        """List every image with one of our tags, and every untagged image with our label.
 
-        The latter may be others': `docker build` hands the label on to what is made of our image.
+        An untagged image may belong to another program: images that `docker build` bases on our
+        image inherit its label.
         """
 
     def remove_image(self, reference: str) -> None:
-        """Remove one tag of ours, or by its id an image that has no tag of anybody's.
+        """Remove one of our tags, or, given an id, an image without any tag.
 
-        Missing, or still in use, is fine.
+        A missing image, or one in use, is fine.
         """
 
     def networks(self) -> list[Mapping[str, str]]:
-        """List every network of this Keystone by the labels it was made with."""
+        """Give the labels of every network of this Keystone."""
 
     def remove_network(self, name: str) -> None:
-        """Remove an app's network. Missing, or with somebody else's container on it, is fine."""
+        """Remove an app's network. Missing, or in use by a foreign container, is fine."""
 
     def free_disk(self) -> int | None:
-        """Give the bytes free where the engine keeps images; None when it is another machine's."""
+        """Give the free bytes on the engine's image disk; None for an engine on another machine."""
 
     def usage(self) -> Usage:
-        """Tell what is kept on the engine's disk. May take seconds on an engine with much on it."""
+        """Measure the engine's disk use. May take seconds when the engine holds much data."""
 
     def trim_build_cache(self, keep_bytes: int) -> int:
-        """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
+        """Delete unused build cache, oldest first, down to that size; give the bytes freed."""
 
 
 # --- Router: HAProxy -------------------------------------------------------------------------
 
 
 class Router(Protocol):
-    """What listens on the apps' ports and passes requests on to the live containers."""
+    """The reverse proxy that listens on the apps' ports and forwards to the live containers."""
 
     def version(self) -> str:
         """Give the router's version.
@@ -224,7 +226,7 @@ class Router(Protocol):
         """
 
     def switch(self, route: Route) -> None:
-        """Send all new requests of the port there, in one call; running ones go on as they are.
+        """Send all new requests of the port to the route, in one call; running requests continue.
 
         Raises:
             PortNotServedError: the port is not one the router listens on.
@@ -232,34 +234,35 @@ class Router(Protocol):
         """
 
     def in_flight(self, port: int, slot: str) -> int:
-        """Count the requests and connections that slot still serves."""
+        """Count the requests and connections that the slot still serves."""
 
     def detach(self, port: int, slot: str) -> None:
-        """Take a drained slot out of use. Its remaining connections are cut."""
+        """Disable a drained slot and cut its remaining connections."""
 
     def close(self, port: int) -> None:
-        """Take both slots out of use: the port answers 503."""
+        """Disable both slots: the port answers 503."""
 
     def routes(self) -> dict[int, Route]:
-        """Give what the router does now, by port; ports without an upstream are left out."""
+        """Give the current routes by port; ports without an upstream are left out."""
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
-        """Have exactly these domains lead to their apps' ports, without a pause for any of them.
+        """Route exactly these domains to their apps' ports, without interrupting any of them.
 
-        Doing it again changes nothing. A router that serves no domains does nothing.
+        Idempotent. A router that serves no domains does nothing.
 
         Raises:
-            RouterError: the router does not answer, or did not do it.
+            RouterError: the router does not answer, or did not apply the change.
         """
 
     def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
-        """Show exactly these certificates, PEM with the key, by domain; without a pause for any.
+        """Serve exactly these certificates (PEM with the key) by domain, without interruption.
 
-        Visitors of a domain that has one are sent on from HTTP to HTTPS. Doing it again changes
-        nothing. A router that serves no HTTPS does nothing.
+        A domain with a certificate redirects its visitors from HTTP to HTTPS. Idempotent. A router
+        that serves no HTTPS does nothing.
 
         Raises:
-            RouterError: the router does not answer, or refuses one; the others are shown then.
+            RouterError: the router does not answer, or refuses a certificate; it serves the other
+                certificates then.
         """
 
 
@@ -267,7 +270,7 @@ class Router(Protocol):
 
 
 class Probe(Protocol):
-    """One look at a container from outside."""
+    """One health check of a container from outside."""
 
     def look(
         self,
@@ -280,7 +283,7 @@ class Probe(Protocol):
     ) -> ProbeResult:
         """Send GET `path` and judge the status; without a path, connect by TCP.
 
-        Redirects are not followed. Nothing is raised for what the other side does.
+        Redirects are not followed. Whatever the container does, this raises no error.
         """
 
 
@@ -290,41 +293,41 @@ class Probe(Protocol):
 class Forge(Protocol):
     """GitHub's API.
 
-    Every method raises GitHubError when GitHub refused (`permanent`), wants a pause
-    (`retry_after_s`) or could not be reached; GitHubTokenError when it does not take the token;
-    GitHubDeniedError when the token may not do that, or there is no such thing for it to see;
-    GitHubContentError when it does not take what it was sent.
+    Every method raises GitHubError when GitHub refused (`permanent`), asks for a pause
+    (`retry_after_s`) or could not be reached; GitHubTokenError when GitHub rejects the token;
+    GitHubDeniedError when the token lacks the permission, or cannot see such an object;
+    GitHubContentError when GitHub rejects the content that was sent.
     """
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
-        """Post a commit status with one request, and make sure GitHub took it.
+        """Post a commit status with one request, and check that GitHub accepted it.
 
         Returns:
-            When the token expires, if GitHub has said so.
+            The token's expiry time, if GitHub has told it.
         """
 
     def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
-        """Ask which repository an id stands for, or else a name; a name may be an earlier one.
+        """Look up a repository by its id or, without one, by its name, which may be a former one.
 
         Args:
-            repository: asked for by its id, if that is known.
-            token: None asks as anybody may, of a public repository.
+            repository: looked up by its id, if that is known.
+            token: None asks without authentication, which works for a public repository.
         """
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
-        """Find the repository's webhook that sends to an address; None when there is none."""
+        """Find the repository's webhook that sends to a URL; None when there is none."""
 
     def deliveries(
         self, repository: ForgeRepository, hook: Hook, token: SecretStr, *, since: datetime
     ) -> HookDeliveries:
-        """List what a webhook has tried to deliver since then, newest first, up to a bound."""
+        """List a webhook's deliveries and attempts since then, newest first, up to a maximum."""
 
     def payload(
         self, repository: ForgeRepository, hook: Hook, delivery: HookDelivery, token: SecretStr
     ) -> object:
-        """Give the JSON that a delivery brought, or should have."""
+        """Give the JSON payload of a delivery, even if the delivery failed."""
 
     def install_hook(
         self, repository: ForgeRepository, wish: HookWish, token: SecretStr
     ) -> InstalledHook:
-        """Have exactly one webhook for the wish's address: made, or the one there is changed."""
+        """Ensure exactly one webhook for the wish's URL: create it, or change the existing one."""

@@ -1,7 +1,8 @@
-"""Where an apps file may take its secrets from: variables and files, but nothing of Keystone's own.
+"""Where an apps file may take secrets from: variables and files, but none of Keystone's own.
 
-Whoever writes such a file need not be whoever applies it, who is often root: without bounds, a file
-from a repository could hand an app the machine's secrets, or the key that opens all the others.
+The author of an apps file may be another person than the one who applies it, often as root. Without
+limits, a file from a repository could give an app the machine's secrets, or the key that decrypts
+all other secrets.
 """
 
 import os
@@ -18,19 +19,19 @@ from jobs.rules.apps_file import HOW_TO_REFER
 from jobs.rules.variables import LARGEST_VALUE
 from jobs.settings import PREFIX
 
-LINE_END = 2  # bytes; one at the end of a file is no part of the value
+LINE_END = 2  # bytes; a line end at the end of a file is not part of the value
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where references lead.
+    """The sources that references are resolved against.
 
     Attributes:
-        environ: the variables.
-        folder: what paths begin in; files may lie below it.
-        others: more folders that files may lie below.
-        own: files and folders of Keystone's own.
-        keys: the keys that open what Keystone has sealed.
+        environ: the environment variables.
+        folder: the base of relative paths; files below it are allowed.
+        others: more folders below which files are allowed.
+        own: Keystone's own files and folders, which are refused.
+        keys: the keys that decrypt Keystone's sealed values.
     """
 
     environ: Mapping[str, str]
@@ -41,10 +42,10 @@ class Surroundings:
 
 
 def find_secret(around: Surroundings, reference: Mapping[str, object]) -> SecretStr:
-    """Fetch a secret from where an apps file says it is.
+    """Read the secret that an apps file refers to.
 
     Raises:
-        ConfigurationError: there is none, or it is not to be had from there.
+        ConfigurationError: there is no secret, or that source is not allowed.
     """
     match reference:
         case {"env": str(name), **others} if not others:
@@ -85,7 +86,7 @@ def _content(path: Path, around: Surroundings) -> str:
 
 @contextmanager
 def _looked_at(path: Path) -> Iterator[int]:
-    """Take hold of a file without opening it, so that it stays the same while it is judged."""
+    """Get a descriptor of a file without opening it, so that all checks see the same file."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -114,7 +115,7 @@ def _ensure_allowed(path: Path, descriptor: int, around: Surroundings) -> None:
 
 
 def _is_of(own: Path, real: Path, found: os.stat_result) -> bool:
-    """Whether a file is one of Keystone's, by a second name too, or lies in its folder."""
+    """Whether a file is `own` itself, also under another name, or lies below it."""
     try:
         return real.is_relative_to(own.resolve()) or os.path.samestat(own.stat(), found)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where the Docker Engine is reached, as the BuildKit client needs it."""
+"""The Docker Engine's address, in the form that the BuildKit client needs."""
 
 import ssl
 from urllib.parse import urlsplit
@@ -11,10 +11,10 @@ from jobs.errors import DockerError
 
 
 def engine_address(api: APIClient) -> Address:
-    """Give the address behind the SDK's connection, for the connections a build makes itself.
+    """Give the address that the SDK connects to, for the connections that a build opens itself.
 
     Raises:
-        DockerError: it is of a kind that builds cannot use.
+        DockerError: builds do not support this kind of address.
     """
     adapter = api.get_adapter(api.base_url)
     if isinstance(adapter, UnixHTTPAdapter):
@@ -27,7 +27,7 @@ def engine_address(api: APIClient) -> Address:
 
 
 def _tls(api: APIClient) -> ssl.SSLContext:
-    """Check the engine's certificate, and show ours, exactly as the SDK does."""
+    """Give a TLS context that checks the engine's certificate and sends ours, as the SDK does."""
     context = ssl.create_default_context(cafile=api.verify if isinstance(api.verify, str) else None)
     if not api.verify:
         context.check_hostname = False

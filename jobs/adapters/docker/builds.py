@@ -1,7 +1,7 @@
-"""An image by the best builder an engine has, with this machine's registry logins.
+"""Builds an image with the best builder the engine has, with this machine's registry logins.
 
-The logins are read anew for each build, so that a `docker login` takes effect at once. No log line
-and no reason of a failure carries one.
+Each build reads the logins again, so that a `docker login` takes effect at once. Passwords are
+masked in log lines and error messages.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
 
 OLDEST_WITH_SESSIONS = (1, 39)  # of the Engine API
-LAST_LINES = 40  # of a build that failed: tools say more after they have said why
+LAST_LINES = 40  # of a failed build's log; tools print more lines after the reason
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Builder:
     """Builds images on one engine.
 
     Attributes:
-        api_version: the version of the Engine API that was agreed on.
-        config: the docker command line's configuration, with its logins; None: there is none.
+        api_version: the negotiated version of the Engine API.
+        config: the docker CLI's configuration file, which holds the logins; None: there is none.
     """
 
     address: Address
@@ -57,7 +57,7 @@ class Builder:
 
         logins = read_logins(self.config, remark)
         passwords = [password for _, password in logins.by_key().values()]
-        # The builder names the image that it makes: only its own app may know the whole tag.
+        # The builder prints the image's tag: only the image's own app may know the whole tag.
         redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
 
         last: deque[str] = deque(maxlen=LAST_LINES)
@@ -89,7 +89,7 @@ class Builder:
 
     @contextmanager
     def _limits_told(self, spec: BuildSpec, last: Iterable[str]) -> Iterator[None]:
-        """Have a build that fails say so when it has run into a limit."""
+        """Add the limit that a build has reached, if any, to the error of the failed build."""
         runs_in_it = spec.is_shared_cgroup or self._is_from(OLDEST_WITH_BUILD_GROUPS)
         if not spec.cgroup or not runs_in_it:
             yield

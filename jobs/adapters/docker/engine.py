@@ -1,8 +1,8 @@
 """The Docker Engine: the only file that imports the docker SDK.
 
-Only what has both the labels and the name that this Keystone gives is listed, changed or removed;
-for whoever asks, the rest is not there. Callers remove only what is on record besides. Images are
-built by `jobs.adapters.docker.builds`.
+Only objects with both the labels and the names that this Keystone assigns are listed, changed or
+removed; callers never see other objects. Callers remove only objects that are also recorded in the
+database. `jobs.adapters.docker.builds` builds images.
 """
 
 import json
@@ -53,7 +53,7 @@ from jobs.states import ContainerState, Restart
 TIMEOUT_S = 60
 MOST_ADDRESS_TRIES = 3
 MOST_OUTPUT_LINES = 5000
-# What the engine calls what may change the state of a container.
+# The engine's names of the events that may change a container's state.
 CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"]
 LATE_S = 3.0
 REMOVAL_DEADLINE_S = 20
@@ -73,10 +73,10 @@ class DockerEngine:
         config: Path | None = None,
         timeout_s: int = TIMEOUT_S,
     ) -> None:
-        """Prepare to speak to an engine; without a client, to connect at the first call.
+        """Prepare to talk to an engine; without a client, connect at the first call.
 
         Args:
-            config: of the docker command line; the registry logins in it are used for builds.
+            config: the docker CLI's configuration file; builds use the registry logins in it.
         """
         self._connected = client
         self._identity = identity
@@ -86,9 +86,10 @@ class DockerEngine:
 
     @classmethod
     def from_environment(cls, identity: str, *, timeout_s: int = TIMEOUT_S) -> "DockerEngine":
-        """Give the engine of this machine, or the one DOCKER_HOST names, whether it is up or not.
+        """Give the engine that DOCKER_HOST names, or this machine's; it need not be running.
 
-        Whoever starts while the engine is down goes on, and fails at what needs it.
+        A process that starts while the engine is down keeps running; only its calls to the engine
+        fail.
         """
         return cls(None, identity, config=config_path(os.environ), timeout_s=timeout_s)
 
@@ -114,7 +115,7 @@ class DockerEngine:
             return str(self._client.version()["Version"])
 
     def components(self) -> dict[str, str]:
-        """Give the versions of what the engine consists of, by name: "Engine", "runc" and so on."""
+        """Give the versions of the engine's components by name: "Engine", "runc" and so on."""
         with translated():
             found = self._client.version().get("Components") or []
         return {str(each.get("Name")): str(each.get("Version")) for each in found}
@@ -122,7 +123,7 @@ class DockerEngine:
     # --- Images ------------------------------------------------------------------------------
 
     def image_id(self, tag: str) -> str | None:
-        """Give the id of our image with that tag (or id), or None when there is none."""
+        """Give the id of our image with that tag (or id); None when there is none."""
         with translated():
             image = self._find_image(tag)
             return None if image is None else image.id
@@ -138,14 +139,14 @@ class DockerEngine:
         return image_id
 
     def images(self) -> list[Image]:
-        """List every image that has a tag of this Keystone, or our label and no tag at all."""
+        """List every image with one of our tags, and every untagged image with our label."""
         with translated():
             found = self._client.api.images(filters=self._ours)
         read = (values.read_image(each, self._identity) for each in found)
         return [image for image in read if image is not None]
 
     def remove_image(self, reference: str) -> None:
-        """Remove one tag of ours, or by its id an image without any tag, unless it is used."""
+        """Remove one of our tags, or, given an id, an image without any tag, unless in use."""
         with translated(), Tolerated(NOT_FOUND, CONFLICT):
             found = self._find_image(reference)
             if found is not None and (tagged_app(self._identity, reference) or not found.tags):
@@ -154,30 +155,30 @@ class DockerEngine:
     # --- Disk --------------------------------------------------------------------------------
 
     def free_disk(self) -> int | None:
-        """Give the bytes free where the engine keeps images; None when it is another machine's."""
+        """Give the free bytes on the engine's image disk; None for an engine on another machine."""
         if not isinstance(self._client.api.get_adapter(self._client.api.base_url), UnixHTTPAdapter):
             return None
         if self._disk_root is None:
             with translated():
-                # Slow: the engine counts everything it has. Where it keeps images does not change.
+                # Slow, because the engine counts everything it has. The folder never changes.
                 self._disk_root = Path(str(self._client.info()["DockerRootDir"]))
         return shutil.disk_usage(self._disk_root).free if self._disk_root.is_dir() else None
 
     def usage(self) -> Usage:
-        """Tell what is kept on the engine's disk."""
+        """Measure the engine's disk use."""
         deadline = time.monotonic() + self._timeout_s
         with translated():
             while True:
                 try:
                     return values.read_usage(self._client.df(), self._identity)
                 except APIError as exc:
-                    # It counts for one who asks at a time, and refuses the others.
+                    # The engine runs one such count at a time, and refuses concurrent requests.
                     if ALREADY_COUNTING not in str(exc) or time.monotonic() > deadline:
                         raise
                 time.sleep(ASK_AGAIN_S)
 
     def trim_build_cache(self, keep_bytes: int) -> int:
-        """Remove unused build cache, oldest first, down to that size; give the bytes freed."""
+        """Delete unused build cache, oldest first, down to that size; give the bytes freed."""
         with translated():
             freed = self._client.api.prune_builds(keep_storage=keep_bytes, all=True)
         return int(freed["SpaceReclaimed"])
@@ -185,28 +186,28 @@ class DockerEngine:
     # --- Networks ----------------------------------------------------------------------------
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make the app's own network, unless it is there."""
+        """Create the app's own network, unless it exists."""
         with translated():
             self._networks.ensure(name, self._labelled(labels))
 
     def networks(self) -> list[Mapping[str, str]]:
-        """List every network of this Keystone by its labels."""
+        """Give the labels of every network of this Keystone."""
         with translated():
             return self._networks.every()
 
     def remove_network(self, name: str) -> None:
-        """Remove an app's network, unless a container that is not ours is on it."""
+        """Remove an app's network, unless a foreign container uses it."""
         with translated():
             self._networks.remove(name)
 
     # --- Containers --------------------------------------------------------------------------
 
     def start(self, spec: ContainerSpec) -> Container:
-        """Create and start a container that is not restarted when it ends."""
+        """Create and start a container, without a restart policy."""
         with translated():
             self._make_volumes(spec)
             for address in islice(self._networks.free_addresses(spec.network), MOST_ADDRESS_TRIES):
-                # Forbidden: somebody took the address in the meantime.
+                # Forbidden: another container has taken the address in the meantime.
                 with Tolerated(FORBIDDEN):
                     return self._start_at(spec, address)
         raise DockerError(f"the network {spec.network} has no address left for a container")
@@ -220,36 +221,36 @@ class DockerEngine:
         return values.read_container(found.attrs)
 
     def changes(self, *, within_s: float) -> Iterator[str]:
-        """Give the id of a container of ours each time something happens to it, for a while."""
+        """Give the id of one of our containers for each event of it, for `within_s` seconds."""
         filters = {"label": [self._ours["label"]], "type": ["container"], "event": CHANGES}
         begun = time.time()
         wanted = {
-            # Without it the engine would begin with all that it remembers.
+            # Without `since`, the engine would begin with all past events that it remembers.
             "since": f"{begun:.3f}",
             "until": f"{begun + within_s:.3f}",
             "filters": json.dumps(filters),
         }
         api = self._client.api
         url = f"{api.base_url}/v{api.api_version}/events"
-        # Not `api.events`, which would wait for ever for an engine that hangs.
+        # Not `api.events`, which waits for ever when the engine hangs.
         patience = within_s + LATE_S
         with translated(), api.get(url, params=wanted, stream=True, timeout=patience) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines(chunk_size=None):
                 actor = json.loads(line)["Actor"]
-                # The engine puts labels and name side by side.
+                # An event's attributes hold the labels and the name side by side.
                 told = actor["Attributes"]
                 if owns_container(self._identity, told.get("name", ""), told):
                     yield str(actor["ID"])
 
     def containers(self) -> list[Container]:
-        """List every container of this Keystone, stopped ones too."""
+        """List every container of this Keystone, including stopped ones."""
         with translated():
             found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
         return [values.read_container(each.attrs) for each in found if self._owns(each)]
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines the container wrote, oldest first, at most 5000."""
+        """Give the last lines of the container's output, oldest first, at most 5000."""
         most = max(0, min(tail, MOST_OUTPUT_LINES))
         with translated(), Tolerated(NOT_FOUND):
             if most and (found := self._find_container(container_id)):
@@ -257,7 +258,7 @@ class DockerEngine:
         return []
 
     def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines a container wrote with their times, at most 5000."""
+        """Give the last lines of a container's output with their times, at most 5000."""
         most = max(0, min(tail, MOST_OUTPUT_LINES))
         with translated(), Tolerated(NOT_FOUND):
             if most and (found := self._find_container(container_id)):
@@ -268,7 +269,7 @@ class DockerEngine:
         return []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Have the engine restart the container as the app wants it, now if it has ended."""
+        """Set the restart policy; start the container now if the policy would have restarted it."""
         with translated(), Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
                 self._set_restart(found, restart)
@@ -276,20 +277,20 @@ class DockerEngine:
                     found.start()
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
-        """End and remove a container; its volumes stay."""
+        """Stop and remove a container; its named volumes stay."""
         with translated(), Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
                 self._end(found, grace_s)
                 self._remove(found)
 
     def halt(self, container_id: str, *, grace_s: int) -> None:
-        """End a container and keep it."""
+        """Stop a container and keep it."""
         with translated(), Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
                 self._end(found, grace_s)
 
     def start_again(self, container_id: str) -> Container | None:
-        """Start a container that was halted; it keeps its address."""
+        """Start a halted container; it keeps its address."""
         with translated(), Tolerated(NOT_FOUND):
             if found := self._find_container(container_id):
                 with start_errors():
@@ -298,7 +299,7 @@ class DockerEngine:
                 return values.read_container(found.attrs)
         return None
 
-    # --- Only what is ours -------------------------------------------------------------------
+    # --- Only our own objects ----------------------------------------------------------------
 
     @property
     def _ours(self) -> dict[str, Any]:
@@ -322,10 +323,10 @@ class DockerEngine:
             return found if found.labels.get(IDENTITY_LABEL) == self._identity else None
         return None
 
-    # --- Steps of the above ------------------------------------------------------------------
+    # --- Helpers -----------------------------------------------------------------------------
 
     def _make_volumes(self, spec: ContainerSpec) -> None:
-        # Making one that is there already gives that one back, with its contents.
+        # Creating a volume that exists returns that volume with its contents.
         for name in spec.volumes.values():
             self._client.volumes.create(name, labels=self._labelled(spec.labels))
 
@@ -352,21 +353,21 @@ class DockerEngine:
         )
 
     def _end(self, container: DockerContainer, grace_s: int) -> None:
-        # Conflict: it is being removed already.
+        # Conflict: the container is already being removed.
         with Tolerated(CONFLICT):
-            # An engine that restarts in the meantime must not start it again.
+            # An engine that is restarted in the meantime must not start the container again.
             self._set_restart(container, Restart.NEVER)
             container.stop(timeout=grace_s)
 
     def _set_restart(self, container: DockerContainer, restart: Restart) -> None:
-        # Not found: Podman knows no such call. A container that is gone shows at the next call.
+        # Not found: Podman lacks this call. If the container is gone, the next call shows it.
         with Tolerated(NOT_FOUND):
             container.update(restart_policy={"Name": restart.value})  # type: ignore[arg-type]
 
     def _remove(self, container: DockerContainer) -> None:
-        # Conflict: it is being removed already, so that is waited for.
+        # Conflict: the container is already being removed, so wait below until it is gone.
         with Tolerated(NOT_FOUND, CONFLICT):
-            # Its unnamed volumes with it: only this container knows of them. Named ones stay.
+            # Also remove anonymous volumes, which only this container uses. Named volumes stay.
             container.remove(v=True, force=True)
         deadline = time.monotonic() + REMOVAL_DEADLINE_S
         while self._find_container(str(container.id)) is not None:

@@ -1,4 +1,4 @@
-"""What of the engine's refusals Keystone expects, and the errors they become."""
+"""Expected errors of the Docker Engine, and their translation into Keystone's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT = 400, 403, 404, 409
 
 
 class Tolerated:
-    """Leaves its block in silence when the engine answers with one of these codes."""
+    """Suppresses the engine's errors with one of these status codes and leaves the block."""
 
     def __init__(self, *codes: int) -> None:
         self._codes = codes
@@ -27,7 +27,7 @@ class Tolerated:
 
 @contextmanager
 def start_errors() -> Iterator[None]:
-    """Tell a container that cannot be started because of what is in its image."""
+    """Raise StartError when a container cannot be started because of its image's content."""
     try:
         yield
     except APIError as exc:
@@ -38,7 +38,7 @@ def start_errors() -> Iterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what the SDK raises as one of Keystone's own errors."""
+    """Turn the SDK's exceptions into Keystone's own errors."""
     try:
         yield
     except APIError as exc:

@@ -1,7 +1,7 @@
-"""The registry logins that `docker login` has left on this machine. Pure.
+"""The registry logins that `docker login` has stored on this machine. Pure.
 
-They are in the docker command line's `config.json`, by host or by URL. What it keeps elsewhere, by
-a credential helper, is not had: Keystone runs no program that a file in a home folder names.
+The docker CLI stores them in `config.json`, by host or by URL. Logins that a credential helper
+stores are not available: Keystone runs no program that a file in a home folder names.
 
 Source: https://docs.docker.com/reference/cli/docker/login/ (read 2026-11-23).
 """
@@ -27,11 +27,11 @@ Login = tuple[str, SecretStr]  # user and password
 
 @dataclass(frozen=True)
 class Entry:
-    """What is on file for one registry.
+    """The entry of one registry.
 
     Attributes:
-        key: the registry as it is written: a host, or a URL.
-        problem: why there is no login although something is on file; empty when there is one.
+        key: the registry as the file writes it: a host or a URL.
+        problem: why the entry yields no login; empty when it yields one.
     """
 
     key: str
@@ -39,9 +39,10 @@ class Entry:
     problem: str = ""
 
     def serves(self, host: str) -> bool:
-        """Whether the entry is meant for a host.
+        """Whether the entry applies to a host.
 
-        The first registry there was is on file as `https://index.X/v1/`, and its hosts are in X.
+        A version 1 registry (the first kind) is stored as `https://index.X/v1/` and serves all
+        hosts in the domain X.
         """
         named, path = _split(self.key)
         domain = named.removeprefix(INDEX)
@@ -51,13 +52,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Logins:
-    """Everything on file. A key that is the very host that is asked for goes before a URL."""
+    """All entries of the file. A key that equals the requested host wins over a URL."""
 
     entries: tuple[Entry, ...] = ()
-    has_store: bool = False  # a credential helper that keeps every login
+    has_store: bool = False  # whether a credential helper stores every login
 
     def find(self, host: str) -> Entry:
-        """Give what is on file for a host; an entry without anything when nothing is."""
+        """Give the entry for a host; an entry without a login when there is none."""
         wanted = host.lower()
         serving = [entry for entry in self.entries if entry.serves(wanted)]
         serving.sort(key=lambda entry: (entry.login is None, entry.key != wanted))
@@ -65,12 +66,12 @@ class Logins:
         return serving[0] if serving else unknown
 
     def by_key(self) -> dict[str, Login]:
-        """Give the logins as they are on file."""
+        """Give the logins by the keys that the file uses."""
         return {entry.key: entry.login for entry in self.entries if entry.login is not None}
 
 
 def config_path(environ: Mapping[str, str]) -> Path | None:
-    """Say where the docker command line keeps its configuration; None when nobody has a home."""
+    """Give the path of the docker CLI's configuration; None when the user has no home folder."""
     try:
         folder = Path(environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
     except RuntimeError:
@@ -79,16 +80,16 @@ def config_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def parse_logins(content: bytes) -> Logins:
-    """Read the logins out of a configuration file; an entry that makes no sense has none.
+    """Parse the logins of a configuration file; a malformed entry yields no login.
 
     Raises:
-        ConfigurationError: it is no such file at all, or larger than any is.
+        ConfigurationError: it is not a configuration file, or is larger than `LARGEST_CONFIG`.
     """
     if len(content) > LARGEST_CONFIG:
         raise ConfigurationError(f"it is larger than {LARGEST_CONFIG // 1024} KiB")
     try:
         found = json.loads(content)
-    # Arrays within arrays without end exhaust the parser, which is a RecursionError.
+    # Deeply nested arrays raise RecursionError in the parser.
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -112,14 +113,14 @@ def _entry(key: str, value: object, *, has_store: bool) -> Entry:
 
 
 def _pair(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """Give user and password; both empty when they are not there or cannot be read."""
+    """Give user and password; both empty when they are missing or unreadable."""
     try:
         both = base64.b64decode(fields.get("auth") or "", validate=True).decode()
         # Some programs pad the password with zeros.
         user, colon, password = both.rstrip("\0").partition(":")
         if not colon:
             user, password = str(fields["username"]), str(fields["password"])
-        # Half a character cannot be sent on, and comes from no keyboard.
+        # A lone surrogate cannot be encoded, and no keyboard produces one.
         (user + password).encode()
     except (KeyError, TypeError, ValueError):
         return "", ""
@@ -132,6 +133,6 @@ def _object(found: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _split(key: str) -> tuple[str, str]:
-    """Give a key's host in lower case, and the path behind it without slashes at its ends."""
+    """Give a key's host in lower case, and its path without leading and trailing slashes."""
     host, _, path = key.rpartition("://")[2].partition("/")
     return host.lower(), path.strip("/")

@@ -1,4 +1,4 @@
-"""The networks that apps are on, one each, with addresses that Keystone chooses."""
+"""The apps' networks, one for each app, with addresses that Keystone chooses."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
@@ -16,7 +16,7 @@ from jobs.rules.naming import IDENTITY_LABEL, owns_network
 
 
 class Networks:
-    """The networks of one Keystone on an engine. Errors of the SDK pass through."""
+    """The networks of one Keystone on an engine. The SDK's errors pass through."""
 
     def __init__(self, client: docker.DockerClient, identity: str) -> None:
         self._client = client
@@ -24,18 +24,18 @@ class Networks:
         self._ours = {"label": f"{IDENTITY_LABEL}={identity}"}
 
     def ensure(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make the app's own network, unless it is there."""
+        """Create the app's own network, unless it exists."""
         found = self._find(name)
         if not found:
             self._make(name, labels)
             found = self._find(name)
-        # The engine lets callers at once make several of one name: the oldest stays.
+        # The engine lets concurrent callers create several networks of one name: keep the oldest.
         for duplicate in found[1:]:
             with Tolerated(NOT_FOUND, FORBIDDEN):
                 duplicate.remove()
 
     def every(self) -> list[Mapping[str, str]]:
-        """List every network of this Keystone by its labels."""
+        """Give the labels of every network of this Keystone."""
         found: list[dict[str, Any]] = self._client.api.networks(filters=self._ours)
         return [
             network["Labels"]
@@ -44,14 +44,14 @@ class Networks:
         ]
 
     def remove(self, name: str) -> None:
-        """Remove an app's network, unless a container that is not ours is on it."""
+        """Remove an app's network, unless a foreign container uses it."""
         for network in self._find(name):
             with Tolerated(NOT_FOUND, FORBIDDEN):
                 network.remove()
 
     def _find(self, name: str) -> list[DockerNetwork]:
         """Give our networks of that name, the oldest first."""
-        # The engine takes the name for a part of one.
+        # The engine's name filter also matches parts of names.
         found = self._client.networks.list(names=[name], filters=self._ours)
         exact = (
             network
@@ -63,7 +63,7 @@ class Networks:
 
     def _make(self, name: str, labels: Mapping[str, str]) -> None:
         for subnet in values.subnets(name):
-            # Forbidden: the subnet overlaps with another network's.
+            # Forbidden: the subnet overlaps with that of another network.
             with Tolerated(FORBIDDEN):
                 self._make_in(subnet, name, labels)
                 return
@@ -72,7 +72,8 @@ class Networks:
     def _make_in(self, subnet: IPv4Network, name: str, labels: Mapping[str, str]) -> None:
         pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
         try:
-            # Not `networks.create`, which looks at what it made: a rival may have removed it.
+            # Not `networks.create`: it reads the new network back, which a concurrent caller may
+            # have removed.
             self._client.api.create_network(
                 name,
                 driver="bridge",
@@ -81,17 +82,17 @@ class Networks:
                 labels=dict(labels),
             )
         except APIError as exc:
-            # Conflict: another caller was faster, and made the same.
+            # Conflict: a concurrent caller has created the same network.
             if exc.status_code != CONFLICT or not self._find(name):
                 raise
 
     def free_addresses(self, network: str) -> Iterator[str]:
-        """Give addresses on a network that no container has, one after the other."""
+        """Give the unused addresses of a network, one after the other."""
         found = self._find(network)
         if not found:
             raise DockerError(f"there is no network {network} of this Keystone")
         subnet = IPv4Network(found[0].attrs["IPAM"]["Config"][0]["Subnet"])
-        # Stopped ones count too: the engine gives them their old address back.
+        # Stopped containers count too: the engine gives them their old address again.
         others = self._client.containers.list(all=True, sparse=True, filters={"network": network})
         taken = {values.address_on(other.attrs, network) for other in others}
         return values.free_addresses(subnet, taken)

@@ -1,6 +1,6 @@
-"""Asking the engine of this machine for the version of its API, and nothing else.
+"""Asks this machine's engine for its API version, and nothing else.
 
-For what has no need of the docker SDK, which takes long to load.
+For code that must not wait for the docker SDK, which is slow to import.
 """
 
 import http.client
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 PATIENCE_S = 2.0
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 UNIX = "unix://"
-# Docker Engine 23. Its builder takes a control group for a build; older ones ignore the wish.
+# Docker Engine 23. Its builder accepts a control group for a build; older builders ignore it.
 OLDEST_WITH_BUILD_GROUPS = (1, 42)
 
 
@@ -31,7 +31,7 @@ def is_local(environ: Mapping[str, str]) -> bool:
 
 
 def api_version(environ: Mapping[str, str]) -> tuple[int, int] | None:
-    """Give the version; None when no engine of this machine answers.
+    """Give the API version; None when no engine on this machine answers.
 
     Source: https://docs.docker.com/reference/api/engine/version/v1.41/ "Ping".
     """

@@ -1,4 +1,4 @@
-"""What the Docker Engine's JSON means, and what it is told; values only. Pure."""
+"""Translates the Docker Engine's JSON into Keystone's values, and our settings into it. Pure."""
 
 import hashlib
 import ipaddress
@@ -16,15 +16,15 @@ from jobs.rules.reasons import LONGEST_QUOTED, quoted
 from jobs.states import Capabilities, ContainerState, Restart
 from jobs.system.out_of_memory import FIRST
 
-# What programs that begin as root need to prepare their files and then change their user.
+# Capabilities that programs need which start as root, prepare files and then switch the user.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # strings: the engine refuses numbers
-# Docker's own address pools are used up after 30 networks; a /28 carries 13 containers.
+# Docker's own address pools are exhausted after 30 networks; a /28 holds 13 containers.
 NETWORKS = ipaddress.IPv4Network("10.201.0.0/16")
 NETWORK_PREFIX = 28
 MOST_SUBNET_TRIES = 256
-PODMANS = "localhost/"  # before the tags of all images that Podman has built
-HEALTHCHECK_INTERVAL_S = 30.0  # Docker's, where the image names none
+PODMANS = "localhost/"  # prefix of the tags of all images that Podman has built
+HEALTHCHECK_INTERVAL_S = 30.0  # Docker's default when the image specifies none
 
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
 
@@ -50,9 +50,9 @@ def read_container(attributes: Mapping[str, Any]) -> Container:
 
 
 def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
-    """Turn an entry of the engine's list of images into ours; None when it is somebody else's.
+    """Turn an entry of the engine's image list into ours; None when the image is not ours.
 
-    One that has other tags only is: whoever gave them wants it.
+    An image with only foreign tags is not ours: whoever set these tags needs it.
     """
     named = (tag for tag in attributes["RepoTags"] or [] if tag != "<none>:<none>")
     tags = [tag.removeprefix(PODMANS) for tag in named]
@@ -63,10 +63,10 @@ def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
 
 
 def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
-    """Turn the engine's account of its disk into ours."""
+    """Turn the engine's report of its disk use into ours."""
     images = [each for each in found["Images"] or [] if _is_our_image(each, identity)]
     containers = [each for each in found["Containers"] or [] if _is_our_container(each, identity)]
-    # What is shared with an image is counted there.
+    # Cache that is shared with an image is already counted as part of the image.
     cache = [each for each in found["BuildCache"] or [] if not each["Shared"]]
     return Usage(
         images=len(images),
@@ -77,19 +77,19 @@ def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
 
 
 def address_on(attributes: Mapping[str, Any], network: str) -> str:
-    """Give the address a container has, or will have again, on a network; "" when none."""
+    """Give a container's current or reserved address on a network; "" when there is none."""
     endpoint = attributes["NetworkSettings"]["Networks"].get(network)
     return _address(endpoint) if endpoint else ""
 
 
 def create_options(spec: ContainerSpec) -> dict[str, Any]:
-    """Give what the engine is told of a container's settings, and the precautions of all of ours.
+    """Give the engine's options for a container: its settings, and fixed security options.
 
-    This is where a setting of containers gets its meaning. The engine does not restart a container:
-    a release that dies must be seen to be dead.
+    This function implements the container settings. The restart policy is "no", because Keystone
+    must notice when a release dies.
 
     Raises:
-        StartError: the name of a variable cannot be one.
+        StartError: a variable has an invalid name.
     """
     wanted = spec.settings
     return {
@@ -97,15 +97,15 @@ def create_options(spec: ContainerSpec) -> dict[str, Any]:
         "command": None if wanted.command is None else list(wanted.command),
         "environment": environment(spec),
         "stop_signal": wanted.stop_signal,
-        # Before Keystone and the engine, without which none would come back.
+        # The kernel kills apps before Keystone and the engine, without which no app could restart.
         "oom_score_adj": FIRST,
         "cap_drop": ["ALL"],
         "cap_add": list(CAPABILITIES) if wanted.capabilities is Capabilities.DEFAULT else [],
         "security_opt": [] if wanted.new_privileges else ["no-new-privileges"],
-        # Without it, a program that ignores SIGTERM as PID 1 costs the whole grace period.
+        # Without an init, a program that ignores SIGTERM as PID 1 uses the whole grace period.
         "init": wanted.init,
         "restart_policy": {"Name": "no"},
-        # Named volumes only: a path of the host can never be meant.
+        # Named volumes only, never paths of the host.
         "volumes": [f"{name}:{path}" for path, name in spec.volumes.items()],
     }
 
@@ -132,13 +132,13 @@ def _ulimit(text: str) -> dict[str, Any]:
 
 
 def environment(spec: ContainerSpec) -> dict[str, str]:
-    """Give the variables of a container in clear; PORT is always the one that is probed.
+    """Give a container's variables in plain text; PORT is always the port that is probed.
 
     Raises:
-        StartError: a name cannot be one; no value is quoted.
+        StartError: a variable has an invalid name; the message quotes no value.
     """
     for name in spec.environment:
-        # The engine would refuse it too, but with the value in its answer.
+        # The engine would refuse the name too, but its answer would contain the value.
         if not name or "=" in name:
             raise StartError(f"{name!r} cannot be the name of an environment variable")
     given = {name: value.get_secret_value() for name, value in spec.environment.items()}
@@ -146,7 +146,7 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
 
 
 def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:
-    """Whether a container has ended that the engine, with this policy, would have restarted."""
+    """Whether the container has ended and this policy would have restarted it."""
     state = attributes["State"]
     if state["Status"] != "exited" or restart is Restart.NEVER:
         return False
@@ -154,7 +154,7 @@ def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:
 
 
 def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
-    """Give the subnets to try for a network, the same ones for the same name."""
+    """Give the subnets to try for a network; always the same ones for the same name."""
     size = 2 ** (NETWORKS.max_prefixlen - NETWORK_PREFIX)
     places = NETWORKS.num_addresses // size
     first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
@@ -164,13 +164,13 @@ def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
 
 
 def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Iterator[str]:
-    """Give the addresses of a subnet that nobody has; the first one is the gateway's."""
+    """Give the unused addresses of a subnet, without the first one, which is the gateway's."""
     _gateway, *hosts = subnet.hosts()
     return (str(host) for host in hosts if str(host) not in taken)
 
 
 def read_lines(output: bytes, *, most: int) -> list[str]:
-    """Give the last lines of a container's output, each cut to a bounded length."""
+    """Give the last lines of a container's output, each truncated to a maximum length."""
     lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -178,35 +178,36 @@ def read_lines(output: bytes, *, most: int) -> list[str]:
 
 
 def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:
-    """Give the last lines of an output in which each line begins with its time."""
+    """Give the last lines of an output whose lines each begin with a timestamp."""
     pairs = (line.partition(" ") for line in read_lines(output, most=most))
     return [OutputLine(at, text) for at, _, text in pairs]
 
 
 def whole_seconds(moment: str) -> int | None:
-    """Give the second a time of the engine's is in, since 1970; None when there is no time."""
+    """Give an engine timestamp as whole seconds since 1970; None when it is empty."""
     if not moment:
         return None
     return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
 
 
 def is_apps_fault(explanation: str) -> bool:
-    """Whether a container could not be started because of what is in its image.
+    """Whether the image's content prevented the container's start.
 
-    The engine answers as it does to failures of its own: only the words tell them apart.
+    The engine uses the same status code for its own failures: only the message differs.
     """
     return explanation.startswith(("unable to find user ", "unable to find group "))
 
 
 def refusal(explanation: str) -> str:
-    """Say in a sentence what the engine has refused to do, or was unable to."""
+    """Describe in a sentence why the engine refused or failed a request."""
     return DISK_FULL if NO_SPACE in explanation else f"the Docker Engine refused: {explanation}"
 
 
 def start_reason(explanation: str) -> str:
-    """Give what matters of what the engine says when a container cannot be started.
+    """Extract the reason from the engine's message that a container cannot be started.
 
-    It is not cut here: it may quote the app's command, and the secrets in that are masked later.
+    The reason is not truncated here: it may quote the app's command, and a later step must still
+    recognise the secrets in it to mask them.
     """
     found = _EXEC.search(explanation.strip())
     reason = f"cannot run {found[1]}" if found else explanation
@@ -225,7 +226,7 @@ def _is_our_container(attributes: Mapping[str, Any], identity: str) -> bool:
 
 
 def _state(state: Mapping[str, Any]) -> ContainerState:
-    # A container that waits for its next restart is called both running and restarting.
+    # The engine reports a container that waits for its next restart as running and restarting.
     if state["Restarting"]:
         return ContainerState.RESTARTING
     return ContainerState.RUNNING if state["Running"] else ContainerState.EXITED
@@ -241,6 +242,6 @@ def _addresses(attributes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _address(endpoint: Mapping[str, Any]) -> str:
-    """Give an endpoint's address; a stopped container has only the one it was promised."""
+    """Give an endpoint's address; a stopped container has only a reserved one."""
     promised = (endpoint.get("IPAMConfig") or {}).get("IPv4Address", "")
     return str(endpoint.get("IPAddress") or promised)
