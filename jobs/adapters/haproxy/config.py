@@ -1,15 +1,16 @@
-"""The router's configuration, made from values. Pure: nothing is read, written or started here.
+"""Generates the router's configuration from values. Pure: it reads, writes and starts nothing.
 
-One HAProxy listens on every port an app may be given. Each port has a backend, declared beforehand,
-with two servers: the slots `a` and `b`. A deployment fills the slot that is not live and has the
-router swap them through its runtime API, so a new app or a new release never needs a reload. The
-slots that are live already stand in the text: a router that crashed serves again the moment it is
-back, without waiting for anybody. The paths of other files are relative to this one's folder, so
-that commands can name them, whatever the folder is called.
+One HAProxy listens on every port that an app may be given. Each port has a predeclared backend with
+two servers: the slots `a` and `b`. A deployment fills the slot that is not live and swaps the slots
+through the router's runtime API, so a new app or a new release never needs a reload. The
+configuration file contains the live slots: a router that crashed serves again as soon as it has
+restarted, without any other process. The paths of other files are relative to this file's folder,
+so that runtime commands can name them whatever the folder is called.
 
-The connections to the apps are closed after each answer. Kept alive they are three times as fast
-(40,000 requests/s instead of 12,000), but an app closes the idle ones when it likes, and a POST
-that is on its way at that moment is lost: up to 33 of 1,920 in a test, none this way.
+The router closes its connection to an app after each answer. Keep-alive would be three times as
+fast (40,000 requests/s instead of 12,000), but an app may close an idle connection at any time, and
+a POST that is being sent at that moment is lost: up to 33 of 1,920 in a test, none without
+keep-alive.
 """
 
 from collections.abc import Iterable
@@ -23,12 +24,12 @@ from jobs.errors import ConfigurationError, Mistake, RouterError
 from jobs.rules.container_values import Route
 
 SLOTS = ("a", "b")
-# What `show info` tells of a router whose configuration this version has made; counted up when an
-# older one lacks something that must not be missing.
+# `show info` reports this description, so a router with an outdated configuration is recognised.
+# Increment the number when older configurations lack something essential.
 DESCRIPTION = "keystone-router-2"
 
-# One thread carries out a line of commands without any request in between; `noreuseport` makes a
-# port that somebody else listens on an error, where it would be shared otherwise.
+# With one thread, HAProxy executes a line of commands atomically: no request runs in between.
+# `noreuseport` makes it an error if another program listens on a port, instead of sharing the port.
 _GLOBAL = """\
 global
     default-path config
@@ -41,15 +42,15 @@ global
     tune.bufsize 32768
 """
 
-# For a router that root starts: once it listens it can see nothing and is nobody.
+# For a router that root starts: once it listens, it sees an empty folder and has no privileges.
 _CONFINEMENT = """\
     chroot {folder}
     user {user}
     group {user}
 """
 
-# A visitor who leaves (`abortonclose`) ends the request: nobody drains what nobody waits for.
-# HTTP/2 comes by TLS only, where its requests are counted.
+# A client that disconnects ends its request (`abortonclose`), so that draining a slot does not wait
+# for answers that no client reads. HTTP/2 is accepted over TLS only, which counts its requests.
 _VISITORS = """\
 defaults visitors
     mode http
@@ -63,10 +64,10 @@ defaults visitors
 {errors}
 """
 
-# Only a connection that could not be made is tried again, on whichever slot is ready then: what
-# the request asked for cannot have happened yet. Three tries, a second apart, also carry a request
-# over the restart of a crashed container. Trailers pass the rules for headers, and some servers
-# (uvicorn with httptools) take them for headers; HAProxy can drop them since 3.2.
+# Only a failed connection attempt is retried, on any ready slot: the app cannot have processed the
+# request yet. Three retries, one second apart, also bridge the restart of a crashed container.
+# Trailers bypass the rules for headers, and some servers (uvicorn with httptools) treat them as
+# headers; HAProxy can drop them since 3.2.
 _BACKENDS = """\
 defaults slots
     mode http
@@ -95,19 +96,19 @@ _ERRORS = {
     504: "The app took too long to answer.",
 }
 
-# Of a slot that was never filled; it is disabled, and nothing listens there in any case. Without
-# an address HAProxy would dial the one the visitor dialled: itself.
+# The address of a slot that was never filled: the server is disabled, and nothing listens there.
+# Without an address, HAProxy would connect to the address the client connected to, which is itself.
 _NOWHERE = "127.0.0.1:1"
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """How a router that root starts gives up root's rights, once it has read and bound everything.
+    """How a router started by root drops its privileges after it has read and bound everything.
 
     Attributes:
-        folder: an empty one, which is all that it sees then.
-        user: whom it becomes; the group has the same name.
-        admin: who may use the runtime API.
+        folder: the empty folder that it is confined to (chroot).
+        user: the user that it becomes; the group has the same name.
+        admin: the user that may use the runtime API.
     """
 
     folder: Path
@@ -128,18 +129,18 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     """Give the text of the configuration file.
 
     Args:
-        bind: the address the apps' ports are on.
-        ports: every port to listen on; those of other programs must have been left out.
-        routes: what is live. A route whose port is not among `ports` is left out.
-        socket: where the runtime API will listen, for this user only.
+        bind: the address of the apps' ports.
+        ports: every port to listen on, without ports that other programs use.
+        routes: the live routes. A route whose port is not in `ports` is left out.
+        socket: the path of the runtime API's socket, for this user only.
         doors: where domains are served.
-        policy: what visitors are held to.
-        confinement: None: it stays the user that starts it.
+        policy: the limits and rules for visitors.
+        confinement: None: the router keeps the user that starts it.
 
     Raises:
-        ConfigurationError: an address is none, there is no port, or the socket's path is one that
-            HAProxy cannot be told.
-        RouterError: a route's slot or address makes no sense.
+        ConfigurationError: an address is invalid, there is no port, or HAProxy's syntax cannot
+            express the socket's path.
+        RouterError: a route's slot or address is invalid.
     """
     wanted = sorted(set(ports))
     if not wanted:
@@ -151,7 +152,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     return "\n".join(
         (
             _global(socket, policy, confinement),
-            # Before any defaults, since these take none.
+            # Before every `defaults` section, so that none of them applies to the tables.
             shares.tables(policy.shares),
             requests.tables(),
             _VISITORS.format(errors=errors),
@@ -165,8 +166,8 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
 def command(program: str, file: Path, confinement: Confinement | None = None) -> list[str]:
     """Give the command that runs the router in the foreground.
 
-    One that becomes another user serves in a child process: the kernel forgets what the process is
-    to get when its parent dies as soon as it becomes another user. The child ends with the parent.
+    A router that changes its user serves in a child process, which ends with its parent. This is
+    because a change of user makes the kernel forget the process's parent-death signal.
     """
     processes = ["-W", "-db"] if confinement else ["-db"]
     return [program, *processes, "-f", str(file)]
@@ -193,10 +194,10 @@ def backend_name(port: int) -> str:
 
 
 def ensure_slot(slot: str) -> None:
-    """Raise unless it is the name of a slot.
+    """Raise unless this is the name of a slot.
 
     Raises:
-        RouterError: it is not.
+        RouterError: it is not a slot's name.
     """
     if slot not in SLOTS:
         raise RouterError(f"{slot!r} is not a slot; there are {' and '.join(SLOTS)}")

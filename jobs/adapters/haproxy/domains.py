@@ -1,13 +1,13 @@
-"""Serving apps by host name: what of the router's configuration is about domains. Pure.
+"""Serves apps by host name: the parts of the router's configuration for domains. Pure.
 
-The host of a request is looked up in a map, as it is and then with `*` in place of its first label;
-what stands there is the app's port, and that port's backend gets the request. Map and list of
-certificates are changed through the runtime API while the router runs, never with a reload; the
-files are what it begins with, so that after a crash it is complete at once.
+The router looks up a request's host in a map, first the exact name, then with `*` in place of the
+first label. The map's value is the app's port, whose backend gets the request. The runtime API
+changes the map and the list of certificates while the router runs, never a reload. The router loads
+the files at its start, so after a crash it serves all domains at once.
 
-A certificate's file is named after what is in it. A new one is so added beside the one it replaces,
-before that is taken away: every handshake in between finds one or the other. It also means that
-names alone tell what the router has and what it lacks.
+A certificate's file is named after a hash of its content. So a new certificate is added beside the
+one it replaces before that one is removed, and every TLS handshake in between finds one of the two.
+Also, the file names alone tell which certificates the router has and which it lacks.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ CERTIFIED = "certified.map"  # the domains that have a certificate
 CERTIFICATES = "certificates"
 CERTIFICATE_LIST = "certificates.list"
 DEFAULT = f"{CERTIFICATES}/default.pem"
-# What the default one is listed for, so that nobody is ever shown it.
+# The domain of the default certificate, which no visitor can ask for.
 NOBODY = "nobody.invalid"
 
-MOST_CHANGES = 50  # in one line of commands, which may have 32 KiB
+MOST_CHANGES = 50  # in one line of commands, whose limit is 32 KiB
 
 # --- Files -----------------------------------------------------------------------------------
 
@@ -36,15 +36,15 @@ MOST_CHANGES = 50  # in one line of commands, which may have 32 KiB
 def domain_files(
     domains: Mapping[str, int], certificates: Mapping[str, SecretStr], default: SecretStr
 ) -> dict[str, SecretStr]:
-    """Give the files the configuration speaks of, by their names relative to it.
+    """Give the files that the configuration refers to, by their paths relative to it.
 
     Args:
-        domains: the port of the app that each domain belongs to.
+        domains: the port of each domain's app.
         certificates: PEM with the key, by domain.
-        default: a certificate of nobody's, also PEM with its key.
+        default: a certificate for no real domain, also PEM with its key.
 
     Raises:
-        RouterError: something is no domain.
+        RouterError: a name is not a valid domain.
     """
     listed = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
     lists = {
@@ -57,17 +57,17 @@ def domain_files(
 
 
 def host_entries(domains: Mapping[str, int]) -> dict[str, str]:
-    """Give what the map of hosts must hold."""
+    """Give the entries of the map of hosts."""
     return {_ensured(domain): str(port) for domain, port in domains.items()}
 
 
 def certified_entries(domains: Mapping[str, object]) -> dict[str, str]:
-    """Give what the map of the domains with a certificate must hold."""
+    """Give the entries of the map of the domains that have a certificate."""
     return {_ensured(domain): "yes" for domain in domains}
 
 
 def certificate_file(domain: str, pem: SecretStr) -> str:
-    """Name the file of a domain's certificate, differently for whatever else is in it."""
+    """Give the file name of a domain's certificate; different contents have different names."""
     told = f"{_ensured(domain)}\n{pem.get_secret_value()}"
     return f"{CERTIFICATES}/{hashlib.sha256(told.encode()).hexdigest()}.pem"
 
@@ -88,7 +88,7 @@ def _lines(entries: Mapping[str, str]) -> str:
 def map_changes(
     name: str, found: Mapping[str, str], wanted: Mapping[str, str]
 ) -> Iterator[list[str]]:
-    """Give the commands that make a map hold what is wanted, as many at once as fit a line."""
+    """Give the commands that change a map to the wanted entries, in batches that fit on a line."""
     changes = [f"del map {name} {key}" for key in found.keys() - wanted.keys()]
     for key in sorted(wanted):
         if key not in found:
@@ -100,7 +100,7 @@ def map_changes(
 
 
 def read_map(name: str, answer: str) -> dict[str, str] | None:
-    """Read what `show map` and `show map NAME` answer; None when the router has no such map."""
+    """Parse the answer to `show map` and `show map NAME`; None when there is no such map."""
     if f" ({name}) " not in answer:
         return None
     rows = (line.split() for line in answer.splitlines() if line.startswith("0x"))
@@ -109,15 +109,15 @@ def read_map(name: str, answer: str) -> dict[str, str] | None:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The certificates the router has, besides the default one."""
+    """The certificates that the router has loaded, besides the default one."""
 
-    listed: Mapping[str, str]  # the domain that each file is shown for
-    files: frozenset[str]  # all, also those that are not (or not yet) listed
-    unfinished: str | None  # the file that somebody has begun to fill
+    listed: Mapping[str, str]  # the domain that each file is served for
+    files: frozenset[str]  # all files, including those that are not (or not yet) listed
+    unfinished: str | None  # the file of an upload that has begun and was not committed
 
 
 def read_certificates(answer: str) -> Loaded | None:
-    """Read what `show ssl cert` and `show ssl crt-list` answer; None when there is no HTTPS."""
+    """Parse the answer to `show ssl cert` and `show ssl crt-list`; None without HTTPS."""
     if f"# {CERTIFICATE_LIST}" not in answer.splitlines():
         return None
     rows = [line.split() for line in answer.splitlines() if line and not line.startswith("#")]

@@ -1,8 +1,8 @@
-"""The router's ways in: the apps' own ports, and the ports on which domains are served. Pure.
+"""The router's frontends: the apps' own ports, and the ports on which domains are served. Pure.
 
-All of them hold visitors to the same rules, so each is written by the same function. The rules
-stand in each frontend: HAProxy 2.6 follows `tcp-request` rules of a section of defaults only where
-the frontend has some of its own.
+All frontends apply the same rules to visitors, so one function generates them all. Each frontend
+repeats the rules, because HAProxy 2.6 applies the `tcp-request` rules of a `defaults` section only
+to frontends with such rules of their own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ _TLS = f"ssl crt-list {CERTIFICATE_LIST} strict-sni alpn h2,http/1.1 ssl-min-ver
 
 @dataclass(frozen=True)
 class DomainDoors:
-    """Where the router listens for domains; None: not by that scheme."""
+    """Where the router listens for domains; a port of None disables the scheme."""
 
     bind: str
     http: int | None = None
@@ -29,17 +29,17 @@ class DomainDoors:
 
     @property
     def ways(self) -> list[str]:
-        """Name all frontends there are with these doors."""
+        """The names of all frontends, given these ports."""
         return [APPS, *[HTTP] * (self.http is not None), *[HTTPS] * (self.https is not None)]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What visitors are held to.
+    """The limits and rules for visitors.
 
     Attributes:
         places: how many connections the router may hold.
-        trusted: the proxies that are believed, and speak for many visitors.
+        trusted: the trusted proxies, which forward the requests of many visitors.
         dashboard: the dashboard's own host name, which no app's wildcard covers; empty: none.
     """
 
@@ -49,7 +49,7 @@ class Policy:
 
     @property
     def shares(self) -> Shares:
-        """Who may hold how many of the places."""
+        """The connection limits that follow from the number of places."""
         return Shares(self.places)
 
     @property
@@ -60,12 +60,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class _Way:
-    """What one way in has of its own, besides the rules for all."""
+    """The parts of one frontend that differ from the other frontends."""
 
     name: str
     binds: Sequence[str]
     shares: str = ""  # rules about connections and HTTP/2
-    leads: str = ""  # rules that find the app
+    leads: str = ""  # rules that select the app
 
 
 def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> str:
@@ -76,7 +76,7 @@ def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Polic
         ports: the apps' ports, in ascending order.
 
     Raises:
-        ConfigurationError: an address is none.
+        ConfigurationError: an address is invalid.
     """
     return "\n".join(_frontend(way, doors, policy) for way in _ways(bind, ports, doors, policy))
 
@@ -116,7 +116,7 @@ def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
 
 
 def _runs(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Give the first and last of each unbroken run of ports."""
+    """Give the first and last port of each contiguous range."""
     first = last = ports[0]
     for port in ports[1:]:
         if port != last + 1:
@@ -136,7 +136,7 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
 
 
 def _lookup(dashboard: str) -> str:
-    """Give the rules that look a host up: by its name, then with `*` for its first label."""
+    """Give the rules that look up a host: by its name, then with `*` for its first label."""
     not_ours = f" !{{ var(txn.host) -m str {dashboard} }}" if dashboard else ""
     return (
         refuse(400, requests.BAD_HOST, "unless is_named")
@@ -149,7 +149,7 @@ def _lookup(dashboard: str) -> str:
 
 
 def _redirect(https_port: int) -> str:
-    """Give the rules that send visitors to HTTPS who are not on it, maybe by a proxy's word."""
+    """Give the rules that redirect visitors to HTTPS unless they or their proxy use it already."""
     port = "" if https_port == STANDARD_HTTPS else f":{https_port}"
     return (
         f"    http-request set-var(txn.tls) var(txn.host),map({CERTIFIED})\n"

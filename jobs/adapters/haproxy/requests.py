@@ -1,24 +1,26 @@
-"""The router's rules for requests: what of them reaches an app, and of its answer a browser. Pure.
+"""The router's rules that filter requests to the apps and the apps' answers to browsers. Pure.
 
 Every frontend has all of these rules.
 
-**Host** is refused unless it is `name[:port]`, and is passed on in the form that is looked up:
-lower case, no final dot. An app builds links and redirects from it.
+**Host** is refused unless it is `name[:port]`. Before it is forwarded, it is normalised to the form
+that is looked up (lower case, no final dot), because apps build links and redirects from it.
 
 **Keystone's session cookies** would reach every app on the dashboard's host name, since cookies
-ignore ports. They are taken out of requests, and no app's answer can set one.
+ignore ports. The rules remove them from requests, and no app's answer can set one.
 
-**What proxies say of a visitor** (address, scheme, host and path) is believed of the proxies in
-`KEYSTONE_TRUSTED_PROXIES` alone, not even of other programs on this machine. Frameworks believe it
-of anybody: Rack and Rails X-Forwarded-*, Forwarded and Client-IP, Gin and chi X-Real-IP and
-True-Client-IP, request-ip and django-ipware nearly every name that ends with -IP, older versions of
-Symfony X-Original-URL and X-Rewrite-URL. `Proxy` is nobody's: CGI programs read it as HTTP_PROXY.
+**Forwarding headers**, in which proxies state a visitor's address, scheme, host and path, are
+accepted only from the proxies in `KEYSTONE_TRUSTED_PROXIES`, and not from other programs on this
+machine. Frameworks trust them from any client: Rack and Rails trust X-Forwarded-*, Forwarded and
+Client-IP; Gin and chi trust X-Real-IP and True-Client-IP; request-ip and django-ipware trust nearly
+every name that ends with -IP; older versions of Symfony trust X-Original-URL and X-Rewrite-URL. The
+header `Proxy` is removed from every request: CGI programs read it as HTTP_PROXY.
 
-**Header names** with anything but letters, digits and dashes are taken from everybody. CGI, WSGI,
-Rack and PHP write other characters as underscores, and so read X_Forwarded_For as X-Forwarded-For.
+**Header names** with characters other than letters, digits and dashes are removed from every
+request. CGI, WSGI, Rack and PHP turn other characters into underscores, so they read
+X_Forwarded_For as X-Forwarded-For.
 
-**A connection stays HTTP.** CONNECT, and any upgrade but a WebSocket, would lead past these rules.
-`Connection` is written anew, since a header that it names is dropped by a proxy inside the app.
+**A connection stays HTTP.** CONNECT, and any upgrade other than to a WebSocket, would bypass these
+rules. `Connection` is rewritten, since a proxy inside the app drops every header that it names.
 
 Source: RFC 9110 sections 7.2 and 7.6.1, RFC 6265 section 5.4, RFC 3875 section 4.1.18 (read
 2026-11-30).
@@ -44,35 +46,36 @@ _TOLD_BY_PROXIES = "|".join((
     "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https",
 ))  # fmt: skip
 
-# The prefix is one that browsers know, like __Host-.
+# The optional prefix is one that browsers treat specially, like __Host-.
 _OURS = rf"(__[a-z]+-)?{SESSION_COOKIE}"
-# Browsers send one Cookie header, and HAProxy joins those of HTTP/2.
+# Browsers send one Cookie header, and HAProxy joins the Cookie headers of an HTTP/2 request.
 _MOST_COOKIE_LINES = 4
 
-# The proxies that seem to be somebody's own, and are not believed: `keystone doctor` names them.
+# Untrusted proxies with private or local addresses, which `keystone doctor` lists because the
+# operator probably runs them.
 UNBELIEVED = "unbelieved_proxies"
 _LOCAL_NETWORKS = "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 ::1 fc00::/7"
 
 
 def tables() -> str:
-    """Give the table that request rules fill."""
+    """Give the stick table that the request rules fill."""
     return f"backend {UNBELIEVED}\n    stick-table type ipv6 size 20 expire 24h store conn_cur\n"
 
 
 def acls(trusted: Sequence[Network], own: str) -> str:
-    """Give the ACLs by which rules know who is asking.
+    """Give the ACLs by which the rules recognise the client.
 
     Args:
-        trusted: the proxies that are believed.
-        own: the address from which only Keystone itself comes.
+        trusted: the trusted proxies.
+        own: the source address that only Keystone itself uses.
     """
-    # HAProxy takes 64 words on a line.
+    # One line for each network, because HAProxy accepts at most 64 words on a line.
     lines = [f"acl trusted src {network}" for network in trusted] or ["acl trusted always_false"]
     return "".join(f"    {line}\n" for line in (*lines, f"acl own src {own}"))
 
 
 def request_rules() -> str:
-    """Give the rules for requests and answers; they use the ACL trusted."""
+    """Give the rules for requests and answers; they use the ACL `trusted`."""
     return "".join((_host(), _target(), _connection(), _cookies(), _forwarding(), _answers()))
 
 
@@ -97,7 +100,7 @@ def _target() -> str:
     return (
         refuse(405, "The router is no proxy for CONNECT.", "if METH_CONNECT")
         + refuse(400, "The path of the address must begin with a slash.", no_path)
-        # An absolute address names a host, too.
+        # An absolute URL in the request line also names a host, so reduce it to the path.
         + "    http-request set-uri %[pathq] if { path_beg / } !{ url_beg / }\n"
     )
 
@@ -106,7 +109,7 @@ def _connection() -> str:
     wanted = "if { var(txn.websocket) -m found }"
     return (
         "    acl may_upgrade req.hdr(Connection) -i upgrade\n"
-        # HTTP/2 has no Connection, and HAProxy itself makes the Upgrade of a WebSocket's CONNECT.
+        # HTTP/2 has no Connection header; HAProxy turns a WebSocket's CONNECT into an Upgrade.
         "    acl may_upgrade req.ver -m str 2.0\n"
         "    http-request set-var(txn.websocket) bool(1) "
         "if may_upgrade { req.fhdr(Upgrade) -i websocket }\n"
@@ -153,8 +156,8 @@ if !trusted {{ req.hdr(X-Forwarded-For) -m found }} {{ src {_LOCAL_NETWORKS} }}
 
 
 def _answers() -> str:
-    # Browsers keep `=name=value` as a cookie without a name, and send it as `name=value`.
+    # Browsers store `=name=value` as a cookie without a name, and send it as `name=value`.
     ours = "".join(f"[{each.upper()}{each}]" if each.isalpha() else each for each in SESSION_COOKIE)
-    # An empty line is no cookie; a single line cannot be removed.
+    # HAProxy cannot remove a single header line, so empty its value: that sets no cookie.
     planted = f"^[^A-Za-z0-9_]*(__[A-Za-z]+-)?{ours}.*"
     return f"    http-response replace-header Set-Cookie '{planted}' '%[str()]'\n"

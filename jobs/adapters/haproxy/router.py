@@ -1,8 +1,8 @@
-"""The router at work: HAProxy's runtime API over its Unix socket. Nothing else speaks to it.
+"""A client of HAProxy's runtime API over its Unix socket; the only code that talks to the router.
 
 A call is one connection, one line of commands and the whole answer. HAProxy has no error codes,
-only sentences, so its words decide nothing here: every line of commands ends by asking for the
-state that came of it, and that is what is judged.
+only sentences. This code does not interpret them: every line of commands ends with a query of the
+resulting state, which decides whether the commands succeeded.
 
 Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 2026-11-23).
 """
@@ -34,16 +34,16 @@ from jobs.errors import PortNotServedError, RouterError
 from jobs.rules.container_values import Route, other_slot
 
 RETRY_PAUSE_S = 0.1
-# A thousand ports make 140 kB.
+# The state of a thousand ports takes 140 kB.
 LONGEST_ANSWER = 16 * 1024 * 1024
 
-# Asked last: an answer that does not end with the answer to this was cut off, with the router.
+# The last command of each line: if its answer is missing, the router ended during the answer.
 LAST_WORDS = "show cli level"
 _END = re.compile(r"\n\n\Z")
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 _LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
 
-# The bits of `srv_admin_state`. The last only remembers how the server was declared at start.
+# The bits of `srv_admin_state`. DECLARED_DISABLED only says how the server was declared at start.
 FORCED_MAINTENANCE = 0x01
 DECLARED_DISABLED = 0x04
 
@@ -51,14 +51,14 @@ Row = dict[str, str]
 
 
 class HAProxyRouter:
-    """A running HAProxy whose configuration `jobs.adapters.haproxy.config` has made.
+    """A running HAProxy with a configuration that `jobs.adapters.haproxy.config` has generated.
 
-    Holds no connection, so that any thread or process may use one.
+    It holds no connection, so any thread or process may use it.
 
     Args:
-        timeout_s: how long one answer may take.
-        patience_s: how long a router that does not answer may take to be started again. Every
-            call may be made twice: doing it again changes nothing.
+        timeout_s: the timeout of one answer.
+        patience_s: how long to retry when the router does not answer, while it is restarted. All
+            calls are idempotent.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class HAProxyRouter:
         raise RouterError("the router does not tell its version; is it HAProxy?")
 
     def is_current(self) -> bool:
-        """Whether its configuration is one that this version of Keystone has made.
+        """Whether this version of Keystone has generated the router's configuration.
 
         Raises:
             RouterError: no router answers.
@@ -87,7 +87,7 @@ class HAProxyRouter:
         return self._info().get("description") == DESCRIPTION
 
     def unbelieved_proxies(self) -> list[str]:
-        """List addresses nearby that sent X-Forwarded-For within a day and are not trusted.
+        """List untrusted private addresses that sent X-Forwarded-For within the last day.
 
         Raises:
             RouterError: no router answers.
@@ -96,13 +96,13 @@ class HAProxyRouter:
         return sorted(key.removeprefix("::ffff:") for key in _TABLE_KEY.findall(answer))
 
     def switch(self, route: Route) -> None:
-        """Send all new requests of the port to the route's slot and let the other one drain.
+        """Send all new requests of the port to the route's slot, and drain the other slot.
 
-        Doing it again changes nothing. The new slot is ready before the old one drains.
+        Idempotent. The new slot is ready before the old slot drains.
 
         Raises:
-            PortNotServedError: the port is not one the router listens on.
-            RouterError: the address is none, or the router does not answer.
+            PortNotServedError: the router does not listen on the port.
+            RouterError: the address is invalid, or the router does not answer.
         """
         host, port = split_address(route.address)
         new, old = _servers(route.port, route.slot)
@@ -122,7 +122,7 @@ class HAProxyRouter:
             raise RouterError(f"the router did not switch port {route.port}: {_said(answer)}")
 
     def in_flight(self, port: int, slot: str) -> int:
-        """Count the requests and tunnels that slot still serves; idle visitors do not count.
+        """Count the requests and tunnels that the slot still serves; idle visitors do not count.
 
         Raises:
             RouterError: the router does not answer.
@@ -134,27 +134,27 @@ class HAProxyRouter:
         return 0
 
     def detach(self, port: int, slot: str) -> None:
-        """Take one slot out of use and cut what it still serves. An unknown port is fine.
+        """Disable one slot and cut its remaining connections. An unknown port is fine.
 
         Raises:
-            RouterError: the router does not answer, or did not do it.
+            RouterError: the router does not answer, or did not disable the slot.
         """
         ensure_slot(slot)
         self._disable(port, (slot,))
 
     def close(self, port: int) -> None:
-        """Take both slots out of use: the port answers 503. An unknown port is fine.
+        """Disable both slots: the port answers 503. An unknown port is fine.
 
         Raises:
-            RouterError: the router does not answer, or did not do it.
+            RouterError: the router does not answer, or did not disable the slots.
         """
         self._disable(port, SLOTS)
 
     def routes(self) -> dict[int, Route]:
-        """Give what the router does now, by port.
+        """Give the current routes by port.
 
-        A port where both slots are ready is left out: a switch was cut off there half-way, and
-        wants to be done again.
+        A port where both slots are ready is left out: a switch was interrupted there, and must be
+        repeated.
 
         Raises:
             RouterError: the router does not answer.
@@ -165,26 +165,26 @@ class HAProxyRouter:
         return {port: found[0] for port, found in by_port.items() if len(found) == 1}
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
-        """Have exactly these domains lead to their apps' ports; none is ever left out meanwhile.
+        """Route exactly these domains to their apps' ports, without interrupting any of them.
 
         Raises:
-            RouterError: the router does not answer, or did not do it.
+            RouterError: the router does not answer, or did not apply the change.
         """
         self._fill(HOSTS, host_entries(domains))
 
     def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
-        """Show exactly these certificates: new ones first, and only then away with the old ones.
+        """Serve exactly these certificates: add the new ones, then remove the old ones.
 
         Raises:
-            RouterError: the router does not answer, or refuses one; the others are shown then,
-                and of its domain the one that was there before.
+            RouterError: the router does not answer, or refuses a certificate. It serves the other
+                certificates then, and for the refused one's domain the previous certificate.
         """
         wanted = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
         loaded = self._loaded()
         if loaded is None:
             return
         if loaded.unfinished:
-            # Whatever came next would be taken for its content.
+            # Abort the unfinished upload, else HAProxy takes what follows for its content.
             self._ask(f"abort ssl cert {loaded.unfinished}")
         for file in wanted.keys() - loaded.listed.keys():
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
@@ -195,7 +195,7 @@ class HAProxyRouter:
         return {name: value.strip() for name, _, value in lines}
 
     def _show_only(self, wanted: Mapping[str, str]) -> None:
-        """Bring redirects and the list in line with what could be loaded of what is wanted."""
+        """Update the redirects and the list to the wanted certificates that could be loaded."""
         loaded = self._loaded()
         if loaded is None:
             return
@@ -222,7 +222,7 @@ class HAProxyRouter:
 
     def _fill(self, name: str, wanted: Mapping[str, str]) -> None:
         found = self._map(name)
-        # A router that serves no domains has no map of them.
+        # A router that serves no domains has no such map.
         if found is None or found == wanted:
             return
         said = [self._ask(*commands) for commands in map_changes(name, found, wanted)]
@@ -243,10 +243,10 @@ class HAProxyRouter:
                 raise RouterError(f"the router did not close port {port}: {_said(answer)}")
 
     def _ask(self, *commands: str, payload: str = "") -> str:
-        """Have the commands carried out in order, and give all that was answered.
+        """Execute the commands in order, and give the whole answer.
 
         Args:
-            payload: text for the last command; HAProxy takes it to end at its first empty line.
+            payload: text for the last command; for HAProxy, an empty line ends it.
         """
         if text := "\n".join(part for part in payload.splitlines() if part):
             line = f"{';'.join(commands)} <<\n{text}\n"
@@ -282,10 +282,10 @@ class HAProxyRouter:
 
 
 def _whole(answer: str, *, has_last_words: bool) -> str:
-    """Give an answer, without the one to our last words.
+    """Give an answer without the part that answers `LAST_WORDS`.
 
     Raises:
-        ConnectionError: the router has ended in the middle of it.
+        ConnectionError: the router ended in the middle of its answer.
     """
     ending = _LAST_ANSWER if has_last_words else _END
     if not ending.search(answer):
@@ -294,13 +294,13 @@ def _whole(answer: str, *, has_last_words: bool) -> str:
 
 
 def _servers(port: int, slot: str) -> tuple[str, str]:
-    """Name a port's slot, and the other one, as commands do."""
+    """Give the names that commands use for a port's slot and for its other slot."""
     ensure_slot(slot)
     return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"
 
 
 def _rows(answer: str) -> list[Row]:
-    """Read the table in an answer: the last line that begins with "# " names its columns."""
+    """Parse the table in an answer: the last line that begins with "# " names its columns."""
     columns: list[str] = []
     rows: list[Row] = []
     for line in answer.splitlines():
@@ -328,5 +328,5 @@ def _admin(row: Row) -> int:
 
 
 def _said(answer: str) -> str:
-    """Give what the router answered before the table, on one line."""
+    """Give the part of the answer before the table, on one line."""
     return " ".join(answer.partition("\n1\n# ")[0].split())[:300]

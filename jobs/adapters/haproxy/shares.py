@@ -1,29 +1,30 @@
-"""How many connections each visitor and each app may hold, in the router's configuration. Pure.
+"""The router's connection limits for each visitor and each app. Pure.
 
-Without shares the slowest visitors have everything: a few thousand half-sent requests to one app
-silence all the others. Each bound is a part of the whole, and most of them are smaller while the
-router is busy, which is when visitors hold more than half of what they may: one address or one app
-may have much as long as nobody else needs it.
+Without limits the slowest visitors could take all connections: a few thousand half-sent requests to
+one app would block all other apps. Each limit is a fraction of all places (connections). Most
+limits are lower while the router is busy, that is, while all visitors together hold more than half
+of their limit. So one address or one app may use many places while no other visitor needs them.
 
-| who | may hold | while the router is busy |
+| who | limit | while the router is busy |
 |---|---|---|
 | all visitors together | three quarters of all places | the same |
-| one way in (the apps' ports, HTTP, HTTPS) | three quarters of that | the same |
+| one frontend (the apps' ports, HTTP, HTTPS) | three quarters of that | the same |
 | one app: connections to its port, requests under way | a half | an eighth |
 | one source: connections, requests by HTTP/2 | an eighth | a 32nd |
 
-A source is an IPv4 address, or an IPv6 network of 64 bits: one visitor may have all of those.
-Trusted proxies speak for many visitors and are no source. The last quarter of the places is kept
-for Keystone's own check of a new release, which always gets in, and for the connections to apps of
-HTTP/2, which brings many requests on one connection.
+A source is an IPv4 address, or an IPv6 /64 network, since one visitor may own a whole /64. Trusted
+proxies forward the requests of many visitors and do not count as sources. The last quarter of the
+places is reserved for Keystone's own health check of a new release, which is always accepted, and
+for connections to apps that serve HTTP/2 requests, of which one connection carries many.
 
-HAProxy 2.6 keeps three counters for a connection and its requests together: `sc0` counts the
-connections of the source, `sc1` those of the app's port or the HTTP/2 requests of the source, and
-`sc2` all HTTP/2 requests.
+HAProxy 2.6 has three counters for a connection and its requests together: `sc0` counts the source's
+connections, `sc1` counts the connections to the app's port or the source's HTTP/2 requests, and
+`sc2` counts all HTTP/2 requests.
 
-Measured on HAProxy 2.6 beside the configuration without any of this and without the rules for
-requests: 2 % more CPU a request on kept connections, 5 % on new ones or with a browser's headers,
-1 MB more memory at start. 3,500 half-sent requests take 20 MB, 5,300 idle visitors 7 MB.
+Measured on HAProxy 2.6, compared with a configuration without these limits and without the request
+rules: 2 % more CPU per request on kept-alive connections, 5 % on new connections or with a browser's
+headers, and 1 MB more memory at start. 3,500 half-sent requests take 20 MB, 5,300 idle visitors
+take 7 MB.
 
 Source: HAProxy 2.6 Configuration Manual, "stick-table" and "tcp-request connection" (read
 2026-11-30).
@@ -34,32 +35,32 @@ from dataclasses import dataclass
 
 from jobs.adapters.haproxy.syntax import refuse
 
-# 10,000 visitors fit by one way in, behind 21 addresses or more.
+# One frontend then serves 10,000 visitors, from 21 addresses or more.
 MOST_PLACES, FEWEST_PLACES = 20_480, 512
-# Two buffers of `tune.bufsize` and what TLS keeps, of a visitor who is just being served.
+# Two buffers of `tune.bufsize` and the TLS state, for a visitor that is being served.
 BYTES_A_PLACE = 96 * 1024
 MEMORY_SHARE = 4  # at worst a quarter of the machine's memory
-FILES_A_PLACE = 2  # the visitor's connection, and the one to the app
-OTHER_FILES = 128  # the program itself, the runtime API, and room
+FILES_A_PLACE = 2  # the visitor's connection, and the connection to the app
+OTHER_FILES = 128  # for the program itself, the runtime API, and a reserve
 
-# Programs use 127.0.0.1; from this address only Keystone's health check comes.
+# Programs use 127.0.0.1; only Keystone's health check uses this source address.
 OWN_SOURCE = "127.83.75.1"
 
 SOURCES, PORTS = "connections_by_source", "connections_by_port"
 STREAMS, ALL_STREAMS = "requests_by_source", "requests_in_all"
 _TABLES = {SOURCES: "ipv6", PORTS: "integer", STREAMS: "ipv6", ALL_STREAMS: "integer"}
-# On an IPv6 socket all of IPv4 would be one network of 64 bits.
+# On an IPv6 socket, all IPv4 addresses together would be in one /64 network.
 _IPV4_MAPPED = "{ src ::ffff:0:0/96 }"
 _IPV4, _IPV6 = "src,ipmask(32,128)", "src,ipmask(32,64)"
 
 
 def most_places(*, files: int, ports: int, memory: int) -> int:
-    """Give how many connections a router on this machine may hold.
+    """Compute how many connections a router on this machine may hold.
 
     Args:
-        files: how many file descriptors it may open.
-        ports: how many ports it listens on; each takes a descriptor.
-        memory: bytes that the machine has.
+        files: the maximum number of its open file descriptors.
+        ports: the number of ports that it listens on; each takes one descriptor.
+        memory: the machine's memory in bytes.
     """
     by_files = (files - ports - OTHER_FILES) // FILES_A_PLACE
     by_memory = memory // MEMORY_SHARE // BYTES_A_PLACE
@@ -68,51 +69,51 @@ def most_places(*, files: int, ports: int, memory: int) -> int:
 
 @dataclass(frozen=True)
 class Shares:
-    """The bounds that follow from the number of places."""
+    """The limits, computed from the number of places."""
 
     places: int
 
     @property
     def visitors(self) -> int:
-        """What all visitors together may hold."""
+        """The limit of all visitors together."""
         return self.places * 3 // 4
 
     @property
     def busy(self) -> int:
-        """Past this many the smaller bounds hold."""
+        """The number of held places above which the lower limits apply."""
         return self.visitors // 2
 
     @property
     def way_in(self) -> int:
-        """What one frontend may hold."""
+        """The limit of one frontend."""
         return self.visitors * 3 // 4
 
     @property
     def app(self) -> int:
-        """What one app may hold."""
+        """The limit of one app."""
         return self.visitors // 2
 
     @property
     def app_when_busy(self) -> int:
-        """What one app may hold while the router is busy."""
+        """The limit of one app while the router is busy."""
         return self.visitors // 8
 
     @property
     def source(self) -> int:
-        """What one source may hold."""
+        """The limit of one source."""
         return self.visitors // 8
 
     @property
     def source_when_busy(self) -> int:
-        """What one source may hold while the router is busy."""
+        """The limit of one source while the router is busy."""
         return self.visitors // 32
 
 
 def connection_rules(shares: Shares, ways: Sequence[str]) -> str:
-    """Give the rules by which a frontend takes connections; they use the ACLs own and trusted.
+    """Give a frontend's rules for accepting connections; they use the ACLs `own` and `trusted`.
 
     Args:
-        ways: all frontends.
+        ways: the names of all frontends.
     """
     reject = "    tcp-request connection reject if"
     return (
@@ -137,7 +138,7 @@ def _count(ways: Sequence[str]) -> str:
 
 
 def port_rules(shares: Shares) -> str:
-    """Give the rules that share connections out among the apps' ports, after the others."""
+    """Give the rules that limit the connections to each app's port; they follow the others."""
     reject = "    tcp-request connection reject if"
     return (
         f"    tcp-request connection track-sc1 dst_port table {PORTS}\n"
@@ -147,7 +148,7 @@ def port_rules(shares: Shares) -> str:
 
 
 def stream_rules(shares: Shares) -> str:
-    """Give the rules for requests by HTTP/2, where one connection carries a hundred at once."""
+    """Give the rules for HTTP/2, where one connection carries a hundred concurrent requests."""
     return (
         "    acl by_http_2 req.ver -m str 2.0\n"
         f"    http-request track-sc1 {_IPV4} table {STREAMS} if by_http_2 {_IPV4_MAPPED}\n"
@@ -159,9 +160,9 @@ def stream_rules(shares: Shares) -> str:
 
 
 def app_rules(shares: Shares, ways: Sequence[str]) -> str:
-    """Give the rules that bound the requests under way to one app, whichever way they came in.
+    """Give the rules that limit one app's concurrent requests, over all frontends.
 
-    They use the ACL own.
+    They use the ACL `own`.
     """
     busy = "".join(f"    acl busy fe_conn({way}) gt {shares.busy}\n" for way in ways)
     return (
@@ -172,7 +173,7 @@ def app_rules(shares: Shares, ways: Sequence[str]) -> str:
 
 
 def tables(shares: Shares) -> str:
-    """Give the tables that count. An entry is there while it counts, and for 10 s after."""
+    """Give the counter tables. An entry exists while it is in use, and for 10 s afterwards."""
     return "\n".join(
         f"backend {name}\n    stick-table type {kind} size {shares.places} expire 10s "
         "store conn_cur\n"

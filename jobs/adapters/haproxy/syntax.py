@@ -1,4 +1,4 @@
-"""How addresses, paths and refusals are written in HAProxy's configuration and commands. Pure."""
+"""The syntax of addresses, paths and refusals in HAProxy's configuration and commands. Pure."""
 
 import ipaddress
 from pathlib import Path
@@ -9,7 +9,7 @@ HIGHEST_PORT = 65535
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Take "10.201.0.2:8000" or "[fd00::2]:8000" apart, into what may stand in a command.
+    """Split "10.201.0.2:8000" or "[fd00::2]:8000" into parts that are safe in a command.
 
     Raises:
         RouterError: it is not an IP address and a port.
@@ -24,10 +24,10 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def bind_address(bind: str, *, setting: str) -> str:
-    """Give the address to listen on in its usual spelling.
+    """Give the address to listen on in its canonical form.
 
     Raises:
-        ConfigurationError: the setting holds something else.
+        ConfigurationError: the setting is not an IP address.
     """
     host = _ip(bind)
     if host is None:
@@ -41,8 +41,8 @@ def join_address(host: str, port: int) -> str:
 
 
 def _ip(host: str) -> str | None:
-    """Give an IP address in its usual spelling, or None when it is not one."""
-    # What stands behind a "%" is the name of an interface, and may be any text at all.
+    """Give an IP address in its canonical form; None when it is not an IP address."""
+    # The text after a "%" is the name of an interface, and may be any text.
     if "%" in host:
         return None
     try:
@@ -52,12 +52,12 @@ def _ip(host: str) -> str | None:
 
 
 def socket_address(path: Path) -> str:
-    """Write the path of the runtime API's socket so that HAProxy takes every character as it is.
+    """Quote the path of the runtime API's socket so that HAProxy takes every character literally.
 
-    In an address it reads `$NAME` and a comma even between quotes; those cannot be written.
+    In an address HAProxy interprets `$NAME` and commas even inside quotes; they cannot be escaped.
 
     Raises:
-        ConfigurationError: the path holds one of them, or a control character.
+        ConfigurationError: the path contains a dollar sign, a comma or a control character.
     """
     if not str(path).isprintable() or set("$,") & set(str(path)):
         told = (
@@ -69,7 +69,7 @@ def socket_address(path: Path) -> str:
 
 
 def quoted(text: object) -> str:
-    """Write a word so that HAProxy takes every character as it is."""
+    """Quote a word so that HAProxy takes every character literally."""
     return "'" + str(text).replace("'", "'\\''") + "'"
 
 
