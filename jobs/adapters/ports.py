@@ -307,7 +307,7 @@ class Forge(Protocol):
         """
 
     def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
-        """Look up a repository by its id or, without one, by its name, which may be a former one.
+        """Look up a repository by its id or else by its name, which may be a former name.
 
         Args:
             repository: looked up by its id, if that is known.

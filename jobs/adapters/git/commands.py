@@ -1,8 +1,8 @@
-"""The git commands Keystone runs, as argument lists and environments. Pure: nothing runs here.
+"""The git commands that Keystone runs, as argument lists and environments. Pure: runs nothing.
 
-Whatever comes from outside stands behind `--end-of-options`, and no secret stands in an argument.
-The environment is built from nothing, so that neither the machine's nor a person's git
-configuration, credentials or proxies have a say.
+All external input follows `--end-of-options`, and no argument contains a secret. The environment is
+built from scratch, so that no git configuration, credentials or proxies of the machine or of a user
+have any effect.
 """
 
 import base64
@@ -25,7 +25,7 @@ TRUSTING = Path(__file__).with_name("any_owner.gitconfig")
 _ENVIRONMENT = {
     "PATH": SEARCH_PATH,
     "HOME": "/nonexistent",  # no .netrc, no .gitconfig
-    "LC_ALL": "C",  # the sentences of `git_failures` are the English ones
+    "LC_ALL": "C",  # `jobs.adapters.git.failures` matches the English messages
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_ATTR_NOSYSTEM": "1",
@@ -40,26 +40,26 @@ _SETTINGS = {
     "maintenance.auto": "false",
     "submodule.recurse": "false",
     "transfer.fsckObjects": "true",
-    "transfer.bundleURI": "false",  # the server may not point us to other servers
+    "transfer.bundleURI": "false",  # the server must not direct us to other servers
     "transfer.credentialsInUrl": "die",
     "protocol.version": "2",  # serves any commit by its SHA
     "protocol.allow": "never",
     "credential.helper": "",
-    # Followed, a redirect would carry the token to whatever host it names.
+    # Following a redirect would send the token to any host that the redirect names.
     "http.followRedirects": "false",
     # Below this speed for this long, the server counts as hanging.
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "30",
 }
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\]")
-# What `git check-ref-format` refuses; `*`, `:` and `^` would mean something in a refspec.
+# The characters that `git check-ref-format` refuses; `*`, `:` and `^` are special in a refspec.
 _IMPOSSIBLE_IN_REF = re.compile(
     r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//|/\.|\.lock(/|\Z)|[./]\Z"
 )
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the whole environment of one git command, with further git settings in it."""
+    """Give the complete environment of one git command, including more git settings."""
     every = {**_SETTINGS, **(settings or {})}
     found = {**_ENVIRONMENT, "GIT_CONFIG_COUNT": str(len(every))}
     for number, (key, value) in enumerate(every.items()):
@@ -69,7 +69,7 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def network_settings(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[str, str]:
-    """Give the settings that let one command reach one remote, and send the token only there."""
+    """Give the settings for one command to reach one remote and send the token only there."""
     settings = {f"protocol.{scheme}.allow": "always" for scheme in allowed_schemes}
     parts = urlsplit(remote.url)
     if remote.token is not None and parts.scheme in {"http", "https"}:
@@ -80,20 +80,21 @@ def network_settings(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[s
 
 
 def network_environment(remote: Remote, allowed_schemes: tuple[str, ...]) -> dict[str, str]:
-    """Give the whole environment of one command that reaches one remote."""
+    """Give the complete environment of one command that reaches one remote."""
     found = environment(network_settings(remote, allowed_schemes))
     if urlsplit(remote.url).scheme == "file":
-        # The git that serves a repository on this machine hears of no other setting; without this
-        # one it refuses a repository that belongs to another user than the one who reads it.
+        # The git process that serves a local repository sees no other setting. Without this one,
+        # it refuses a repository that belongs to a different user than the reader.
         found["GIT_CONFIG_GLOBAL"] = str(TRUSTING)
     return found
 
 
 def check_url(url: str, allowed_schemes: tuple[str, ...]) -> None:
-    """Make sure that git may be given this URL.
+    """Check that this URL may be passed to git.
 
     Raises:
-        CheckoutError: another scheme, no usable host, or a password inside. The URL is not quoted.
+        CheckoutError: a scheme that is not allowed, no usable host, or a password in the URL. The
+            message does not quote the URL.
     """
     try:
         parts = urlsplit(url)
@@ -121,25 +122,25 @@ def _is_usable(parts: SplitResult) -> bool:
         return True
     address = parts.netloc.rpartition("@")[2]
     host = address if address.endswith("]") else re.sub(r":\d{1,5}$", "", address)
-    # Reading the port makes sure it is one.
+    # Reading `parts.port` validates the port.
     is_host = _HOST.fullmatch(host) is not None and not is_metadata(host)
     return is_host and parts.port != 0
 
 
 def repository_name(url: str) -> str:
-    """Give the last two parts of a URL's path, for sentences: "octo/web"."""
+    """Give the last two parts of a URL's path, for messages: "octo/web"."""
     path = PurePosixPath(urlsplit(url).path.strip("/").removesuffix(".git"))
     return "/".join(path.parts[-2:])
 
 
 def is_full_ref(ref: str) -> bool:
-    """Whether this can be the full name of a branch or tag, and of one only."""
+    """Whether this is a valid full ref name that can match only one branch or tag."""
     short_enough = len(ref) <= LONGEST_REF
     return short_enough and ref.startswith("refs/") and not _IMPOSSIBLE_IN_REF.search(ref)
 
 
 def object_format(sha: str) -> str:
-    """Give git's name for the hash a full SHA was made by."""
+    """Give git's name of the hash algorithm of a full SHA."""
     return "sha1" if len(sha) == LENGTH_OF_SHA1 else "sha256"
 
 
@@ -156,7 +157,7 @@ def clean_folder(folder: str) -> str:
 
 
 def make_mirror(mirror: Path, hash_name: str) -> list[str]:
-    """Make an empty bare repository without any template."""
+    """Create an empty bare repository without a template."""
     options = ["--quiet", "--bare", "--template=", f"--object-format={hash_name}"]
     return ["init", *options, str(mirror)]
 
@@ -168,22 +169,22 @@ def fetch(mirror: Path, url: str, sha: str) -> list[str]:
 
 
 def list_remote(url: str, ref: str) -> list[str]:
-    """Ask a server for one ref and, of an annotated tag, for the commit behind it."""
+    """Ask a server for one ref and, if it is an annotated tag, for the tag's commit."""
     return ["ls-remote", "--quiet", "--end-of-options", url, ref, f"{ref}^{{}}"]
 
 
 def resolve_commit(mirror: Path, sha: str) -> list[str]:
-    """Give the commit behind what is kept under a SHA."""
+    """Print the commit that the ref kept for a SHA leads to."""
     return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{kept_ref(sha)}^{{commit}}"]
 
 
 def keep_commit(mirror: Path, sha: str) -> list[str]:
-    """Keep a commit the mirror has under a ref of its own."""
+    """Keep a commit of the mirror under a ref of its own."""
     return [*_in(mirror), "update-ref", kept_ref(sha), sha]
 
 
 def read_commit(mirror: Path, sha: str) -> list[str]:
-    """Print the commit behind what is kept under a SHA, as git stores it."""
+    """Print the commit that the ref kept for a SHA leads to, as git stores it."""
     return [*_in(mirror), "cat-file", "commit", f"{kept_ref(sha)}^{{commit}}"]
 
 
@@ -194,7 +195,7 @@ def list_tree(mirror: Path, sha: str, folder: str) -> list[str]:
 
 
 def serve_blobs(mirror: Path) -> list[str]:
-    """Answer each object id on standard input with the object."""
+    """Print the object for each object id on standard input."""
     return [*_in(mirror), "cat-file", "--batch"]
 
 
@@ -204,7 +205,7 @@ def read_blob(mirror: Path, blob: str) -> list[str]:
 
 
 def kept_ref(sha: str) -> str:
-    """Give the ref that keeps what was fetched by a SHA."""
+    """Give the ref that keeps the object fetched for a SHA."""
     return f"refs/keystone/{sha}"
 
 

@@ -1,7 +1,7 @@
-"""What git's complaints mean for whoever deploys. Pure.
+"""Translates git's error messages into Keystone's errors. Pure.
 
-Git ends with status 128 whatever went wrong; its sentences, in English by `LC_ALL=C`, are the only
-signal there is. They stand in this one table, the more telling ones first.
+Git exits with status 128 for every failure, so its messages (in English because of `LC_ALL=C`) are
+the only way to distinguish failures. This table contains them all, the more specific ones first.
 """
 
 import re
@@ -21,7 +21,7 @@ SHOWN_COMPLAINT = 300
 
 @dataclass(frozen=True)
 class Attempt:
-    """What was asked of which repository, in words."""
+    """What was requested from which repository, in words."""
 
     repository: str  # "octo/web"
     wanted: str  # "the branch main"
@@ -38,7 +38,7 @@ class _Meaning:
 
 
 def _means(pattern: str, sentence: str, without_token: str = "") -> _Meaning:
-    # Only what depends on the token has two sentences.
+    # Only failures that depend on the token have two sentences.
     return _Meaning(
         re.compile(pattern, re.IGNORECASE),
         sentence,
@@ -74,10 +74,10 @@ _MEANINGS = (
 
 
 def explain(complaint: str, attempt: Attempt) -> DeploymentError | PlatformError:
-    """Give the error that a failed command of git stands for.
+    """Give the error for a failed git command.
 
     Args:
-        complaint: what git wrote to standard error, with secrets masked already.
+        complaint: git's standard error, with secrets already masked.
     """
     for meaning in _MEANINGS:
         if meaning.pattern.search(complaint):
@@ -101,14 +101,14 @@ def _refusal(meaning: _Meaning, complaint: str, attempt: Attempt) -> CheckoutErr
 
 
 def remote_words(complaint: str) -> str:
-    """Give what the server itself said, on one line; empty when it said nothing."""
+    """Give the server's own message on one line; empty when there is none."""
     lines = (line.strip() for line in several_lines(complaint).split("\n"))
     said = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
     return " ".join(words for words in said if words)[:SHOWN_COMPLAINT]
 
 
 def shown(complaint: str) -> str:
-    """Give the telling line of a complaint, bounded and printable."""
+    """Give the most informative line of git's message, truncated and printable."""
     lines = [line for line in several_lines(complaint).split("\n") if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     first = telling[0] if telling else "it said nothing"

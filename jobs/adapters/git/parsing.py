@@ -1,4 +1,4 @@
-"""Reading what git prints: refs, commits, trees. Pure; everything read here is hostile."""
+"""Parses git's output: refs, commits, trees. Pure; all input is untrusted."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from jobs.rules.text import several_lines, shown_name
 MOST_ENTRIES = 200_000
 LONGEST_MESSAGE = 2000
 LONGEST_AUTHOR = 200
-LONGEST_PATH = 200  # that an error quotes
+LONGEST_PATH = 200  # characters of a path that an error quotes
 LINK = 0o120000
 EXECUTABLE = 0o100755
 PLAIN = 0o100644
@@ -21,9 +21,9 @@ _ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", 
 
 
 def parse_remote_refs(output: bytes, ref: str) -> str | None:
-    """Find the commit of exactly this ref in the answer of `git ls-remote`.
+    """Find the commit of exactly this ref in the output of `git ls-remote`.
 
-    Of an annotated tag the answer has two lines; the one that ends in `^{}` names the commit.
+    For an annotated tag the output has two lines; the one that ends in `^{}` names the commit.
     """
     found: dict[bytes, str] = {}
     for line in output.splitlines():
@@ -35,13 +35,13 @@ def parse_remote_refs(output: bytes, ref: str) -> str | None:
 
 
 def object_name(content: bytes, object_format: str) -> str:
-    """Give the SHA of a whole commit: git names what it keeps by a hash of it."""
+    """Compute the SHA of a complete commit object, as git does."""
     whole = b"commit %d\0%b" % (len(content), content)
     return hashlib.new(object_format, whole, usedforsecurity=False).hexdigest()
 
 
 def parse_commit(sha: str, content: bytes) -> Commit:
-    """Read a commit as git stores it, which may have been cut off."""
+    """Parse a commit object as git stores it, which may be truncated."""
     head, _, message = content.partition(b"\n\n")
     author = _AUTHOR.search(head)
     return Commit(
@@ -52,11 +52,11 @@ def parse_commit(sha: str, content: bytes) -> Commit:
 
 
 def parse_tree(output: bytes) -> list[TreeEntry]:
-    """Read the answer of `git ls-tree -r -z -l`; submodules are left out.
+    """Parse the output of `git ls-tree -r -z -l`; submodules are left out.
 
     Raises:
-        CheckoutError: more files than Keystone reads, or a name that no file can have.
-        GitError: that is not a listing.
+        CheckoutError: there are more files than Keystone reads, or an invalid file name.
+        GitError: the output is not a listing.
     """
     lines = output.split(b"\0")
     if lines.pop():
@@ -100,4 +100,4 @@ def _path(raw: bytes) -> str:
 def _mode(mode: int) -> int:
     if mode == LINK:
         return LINK
-    return EXECUTABLE if mode & 0o100 else PLAIN  # old histories have 0o100664 too
+    return EXECUTABLE if mode & 0o100 else PLAIN  # old histories also contain 0o100664

@@ -1,4 +1,4 @@
-"""Running git: the one place that starts it, bounds what it says and makes sure it ends."""
+"""Runs git: the only code that starts git processes, limits their output and ends them."""
 
 import os
 import selectors
@@ -23,12 +23,12 @@ LOCAL_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind."""
+    """The result of a git command."""
 
     status: int
     output: bytes
     complaint: bytes  # the end of standard error
-    cut: bool = False  # there was more output than wanted, and git was ended
+    cut: bool = False  # whether git was killed because its output exceeded the limit
 
 
 def run(
@@ -40,14 +40,14 @@ def run(
     most_output: int = LONGEST_OUTPUT,
     has_helpers: bool = False,
 ) -> Finished:
-    """Run git to its end; whatever happens, it and its helpers are gone afterwards.
+    """Run git to completion; git and its helper processes never outlive the call.
 
     Args:
-        has_helpers: it speaks to a server; such a git is ended with its worker.
+        has_helpers: whether git talks to a server; if so, git ends when its worker is killed.
 
     Raises:
         GitError: git is not installed, or took too long.
-        KeystoneError: the error the work was stopped with.
+        KeystoneError: the error that `stop` was set with.
     """
     signal_ = stop or StopSignal()
     with (
@@ -69,9 +69,10 @@ def running(
     stderr: int = subprocess.DEVNULL,
     has_helpers: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Have git run beside the block; when the block ends, git and its helpers are killed.
+    """Run git during the block; when the block ends, git and its helpers are killed.
 
-    Must be left by the thread that entered it: the kernel ends git with the thread that began it.
+    The same thread must enter and leave the block: the kernel kills git when the thread that
+    started it ends.
     """
     with subprocess.Popen(  # noqa: S603 - an argument list made by `commands`, no shell
         [*(_launcher() if has_helpers else (_git(),)), *arguments],
@@ -90,17 +91,17 @@ def running(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End git and its helpers at once. Over already is fine."""
+    """Kill git and its helpers at once. An ended git is fine."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def receive(process: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """Take the next piece of git's output, at most 64 KiB; empty at its end.
+    """Read the next chunk of git's output, at most 64 KiB; empty at the end of the output.
 
     Raises:
-        GitError: nothing came before the deadline (of `time.monotonic`).
+        GitError: git wrote nothing before the deadline (of `time.monotonic`).
     """
     pipe = process.stdout
     if pipe is None:  # pragma: no cover
@@ -122,14 +123,14 @@ def _git() -> str:
 
 @cache
 def _launcher() -> tuple[str, ...]:
-    """Give what starts a git that may hang, so that a worker that is killed takes it along.
+    """Give the command prefix for a git that may hang, so that it ends when its worker is killed.
 
-    One that only reads the mirror ends by itself, with its pipes.
+    A git that only reads the mirror needs none: it ends when its pipes close.
 
-    Asking the kernel for a signal at the parent's death is not safe between fork and exec in a
-    process with threads; util-linux's `setpriv` asks after exec. The signal reaches one process
-    only, and git's helpers may hang in a network read of their own: `timeout`, here without a time
-    limit, hands the signal on to its whole group.
+    Setting the parent-death signal between fork and exec is unsafe in a process with threads;
+    util-linux's `setpriv` sets it after exec. The signal reaches only one process, but git's
+    helpers may hang in a network read: `timeout`, here without a time limit, forwards the signal to
+    its whole process group.
     """
     setpriv, timeout = _found("setpriv"), _found("timeout")
     if setpriv is None or timeout is None:
@@ -159,7 +160,7 @@ def _collect(process: subprocess.Popen[bytes], deadline: float, most_output: int
 
 
 def _pieces(process: subprocess.Popen[bytes], deadline: float) -> Iterator[tuple[bytes, bool]]:
-    """Give what git writes as it comes, and whether it is output (or else a complaint)."""
+    """Give git's chunks as they arrive, each with whether it is from stdout (else from stderr)."""
     with selectors.DefaultSelector() as selector:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:

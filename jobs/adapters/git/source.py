@@ -1,9 +1,9 @@
-"""Repositories as bare mirrors, filled by git over HTTPS (implements `Source`).
+"""Repositories as bare mirrors, which git fills over HTTPS (implements `Source`).
 
-One mirror per repository holds exactly the commits that were asked for, each under a ref of its
-own, `refs/keystone/SHA`: a commit stays available for rollbacks when its branch was force-pushed,
-and the next fetch only transfers what changed. That ref, and not the object alone, says that a
-commit is there: git writes it last, when everything the commit needs has arrived.
+One mirror per repository holds exactly the commits that were requested, each under its own ref
+`refs/keystone/SHA`: a commit stays available for rollbacks after a force-push of its branch, and
+the next fetch only transfers the changes. The ref, not the object alone, shows that a commit is
+complete: git writes the ref last, when all objects of the commit have arrived.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ from jobs.rules.text import one_line, shown_name
 LOCK_POLL_S = 0.02
 LONGEST_LISTING = 64 * 1024 * 1024
 LONGEST_COMMIT = 256 * 1024
-# What belongs to a repository: its mirrors, finished or not, and their lock.
+# The names of a repository's files: its mirrors, complete or not, and their lock file.
 KEPT_FILE = re.compile(r"([1-9][0-9]{0,18})(?:-sha(?:1|256)\.(?:git|new)|\.lock)")
 
 
@@ -48,9 +48,9 @@ class GitSource:
     """Implements `Source` with the git command line. May be used from several threads.
 
     Args:
-        mirrors_dir: where the mirrors are kept; made when needed.
-        allowed_schemes: the URL schemes a repository may be fetched by.
-        timeout_s: how long one fetch, and the wait for another worker's, may take.
+        mirrors_dir: the folder of the mirrors; created when needed.
+        allowed_schemes: the allowed schemes of repository URLs.
+        timeout_s: the timeout of one fetch, and of the wait for another worker's fetch.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class GitSource:
         self._mirrors_dir = mirrors_dir.absolute()
         self._allowed_schemes = allowed_schemes
         self._timeout_s = timeout_s
-        self._read_last: tuple[Path, Commit] | None = None  # a kept ref, and its commit
+        self._read_last: tuple[Path, Commit] | None = None  # cache: a kept ref and its commit
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
         """Make a commit available in the mirror, and give its SHA.
 
-        The server is asked once; for a ref without a SHA twice, because `git fetch` takes
-        `refs/heads/refs/heads/x` for `refs/heads/x` when that is all there is.
+        This takes one request to the server; two for a ref without a SHA, because `git fetch` would
+        fetch `refs/heads/refs/heads/x` for `refs/heads/x` when the latter does not exist.
         """
         wanted = _wanted(ref, sha) or self._newest(remote, ref, stop)
         kept = self._kept(remote, wanted)
@@ -73,7 +73,7 @@ class GitSource:
             return kept.sha
         commands.check_url(remote.url, self._allowed_schemes)
         with _disk_errors(), self._locked(remote, stop):
-            # Another worker may have fetched it while this one waited.
+            # Another worker may have fetched the commit while this worker waited.
             kept = self._kept(remote, wanted)
             return kept.sha if kept else self._fetch(remote, wanted, stop)
 
@@ -88,7 +88,7 @@ class GitSource:
         return parse_remote_refs(finished.output, ref)
 
     def commit(self, remote: Remote, sha: str) -> Commit:
-        """Describe a commit that was fetched."""
+        """Describe a fetched commit."""
         kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
         if kept is None or kept.sha != sha:
             raise GitError(f"the commit {shown_name(sha)[:64]} has not been fetched")
@@ -116,19 +116,19 @@ class GitSource:
             yield tree
 
     def kept(self) -> set[int]:
-        """Give the ids of the repositories of which something is kept on disk."""
+        """Give the ids of the repositories that have files on disk."""
         with _disk_errors():
             return {int(found[1]) for _, found in self._kept_files()}
 
     def forget(self, repository_id: int) -> None:
-        """Remove all that is kept of a repository. One that is being fetched now stays."""
+        """Delete a repository's files on disk, unless a fetch of it is running."""
         with _disk_errors(), self._lock_file(repository_id).open("wb") as file:
             if not _try_lock(file):
                 return
             for path, found in self._kept_files():
                 if int(found[1]) == repository_id and path.is_dir():
                     shutil.rmtree(path)
-            # Last of all: as long as anything is left, the next try finds it.
+            # Delete the lock file last: while any file is left, the next attempt finds it.
             self._lock_file(repository_id).unlink(missing_ok=True)
 
     def _kept_files(self) -> list[tuple[Path, re.Match[str]]]:
@@ -153,7 +153,7 @@ class GitSource:
         return self._keep(remote, sha)
 
     def _keep(self, remote: Remote, fetched: str) -> str:
-        """Give the commit behind what was fetched, kept under its own SHA too."""
+        """Give the SHA of the commit that was fetched, and keep it under that SHA too."""
         commit, mirror = self._kept(remote, fetched), self._mirror(remote, fetched)
         if commit is None:
             repository = _attempt(remote, fetched).repository
@@ -169,13 +169,13 @@ class GitSource:
         return run(arguments, environment, stop=stop, timeout_s=self._timeout_s, has_helpers=True)
 
     def _mirror(self, remote: Remote, sha: str) -> Path:
-        """Give the mirror a SHA belongs to: a repository has one for each length of SHA."""
+        """Give the mirror for a SHA: a repository has one mirror for each length of SHA."""
         return self._mirrors_dir / f"{remote.repository_id}-{commands.object_format(sha)}.git"
 
     def _kept(self, remote: Remote, sha: str) -> Commit | None:
-        """Give the commit a SHA stands for when the mirror has it; a tag's, when it is a tag's."""
+        """Give the commit of a SHA (or of an annotated tag's SHA); None if it is not kept."""
         mirror = self._mirror(remote, sha)
-        # Nothing ever packs a mirror's refs: each is a file, and git need not be asked for none.
+        # A mirror's refs are never packed: each is a file, so its absence can be seen without git.
         ref = mirror / commands.kept_ref(sha)
         if not ref.is_file():
             return None
@@ -188,7 +188,7 @@ class GitSource:
 
     @contextmanager
     def _locked(self, remote: Remote, stop: StopSignal) -> Iterator[None]:
-        """Be the only one that writes to the repository's mirrors, in whatever process."""
+        """Hold the lock on the repository's mirrors, which excludes writers in all processes."""
         self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock_file(remote.repository_id).open("wb") as file:
             deadline = time.monotonic() + self._timeout_s
@@ -200,7 +200,7 @@ class GitSource:
 
 
 def _wanted(ref: str, sha: str | None) -> str | None:
-    """Give the full SHA that is asked for; None when it is the newest commit of a full ref."""
+    """Give the full SHA requested; None when the newest commit of a full ref is requested."""
     wanted = sha or ref
     if SHA.fullmatch(wanted.lower()):
         return wanted.lower()
@@ -237,12 +237,12 @@ def _complaint(finished: Finished, remote: Remote) -> str:
 
 
 def _make_ready(mirror: Path, object_format: str) -> None:
-    """Have an empty mirror there, or clear what a killed fetch left. Needs the lock."""
+    """Create an empty mirror, or clean up after a killed fetch. The caller holds the lock."""
     if mirror.exists():
         for leftover in _leftovers(mirror):
             leftover.unlink(missing_ok=True)
         return
-    # Made aside and renamed: a mirror that exists is a whole one.
+    # Create it under another name and rename it, so that a mirror that exists is complete.
     draft = mirror.with_suffix(".new")
     shutil.rmtree(draft, ignore_errors=True)
     finished = run(commands.make_mirror(draft, object_format), commands.environment())
@@ -259,13 +259,13 @@ def _leftovers(mirror: Path) -> Iterator[Path]:
 
 
 def _read(mirror: Path, sha: str) -> Commit | None:
-    """Read the commit kept under a SHA; another one when that is an annotated tag's."""
+    """Read the commit kept under a SHA; if the SHA is an annotated tag's, the tag's commit."""
     arguments = commands.read_commit(mirror, sha)
     finished = run(arguments, commands.environment(), most_output=LONGEST_COMMIT)
     if finished.cut:
         name = _resolve(mirror, sha)
     elif finished.status == 0:
-        # What git would answer to `rev-parse`, without asking it.
+        # The result of `git rev-parse`, computed without running git.
         name = object_name(finished.output, commands.object_format(sha))
     else:
         return None
@@ -273,7 +273,7 @@ def _read(mirror: Path, sha: str) -> Commit | None:
 
 
 def _resolve(mirror: Path, sha: str) -> str | None:
-    """Give the SHA of a commit that is too long to be read whole."""
+    """Give the SHA of a commit that is too long to be read completely."""
     finished = run(commands.resolve_commit(mirror, sha), commands.environment())
     found = finished.output.decode("ascii", "replace").strip()
     return found if finished.status == 0 and SHA.fullmatch(found) else None

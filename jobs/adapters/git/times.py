@@ -1,9 +1,9 @@
-"""When each file of a mirror last changed, as a work tree would know it.
+"""Modification times of a mirror's files, as a work tree would have them.
 
-The engine takes a file for unchanged when its size and time are the same, and images keep the
-times: web servers tell browsers by them what is new. Git keeps none, so they are kept here: a file
-that is the same as at the last look keeps its time, any other one has changed now. Should the list
-be lost, every file has changed now, and is sent once more.
+The engine considers a file unchanged when its size and modification time are the same. Images keep
+the times, and web servers use them to tell browsers which files are new. Git stores no times, so
+this module does: a file with the same content as at the last call keeps its time, every other file
+gets the current time. If the list is lost, every file gets the current time and is sent again.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Times = dict[str, tuple[str, int]]  # by path: blob, nanoseconds since 1970
 
 
 def dated(mirror: Path, folder: str, entries: Sequence[TreeEntry]) -> list[TreeEntry]:
-    """Give the entries with the times their files changed, and remember them."""
+    """Give the entries with their files' modification times, and store the times."""
     file = mirror / "times" / f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.json"
     known, now_ns = _read(file), time.time_ns()
     result = [replace(each, changed_ns=_changed(each, known, now_ns)) for each in entries]
@@ -36,14 +36,16 @@ def _changed(entry: TreeEntry, known: Times, now_ns: int) -> int:
 
 
 def _read(file: Path) -> Times:
-    # Somebody may be writing it, or have been killed at it: what cannot be read is begun anew.
+    # Another process may be writing the file, or was killed while writing it: if it is unreadable,
+    # start with an empty list.
     with suppress(OSError, ValueError):
         return {path: (blob, at) for path, (blob, at) in json.loads(file.read_bytes()).items()}
     return {}
 
 
 def _write(file: Path, times: Times) -> None:
-    # In place: half a list is none, and a draft would be left behind. So is none on a full disk.
+    # Written in place, since a temporary file could be left behind: a partial list counts as no
+    # list. On a full disk, there is no list either.
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, exist_ok=True)
         file.write_text(json.dumps(times))

@@ -1,4 +1,4 @@
-"""The files of one commit, read from the mirror without a checkout on disk."""
+"""Reads the files of one commit from the mirror, without a checkout on disk."""
 
 import subprocess
 import threading
@@ -12,14 +12,14 @@ from jobs.adapters.git.process import PIECE, kill, receive, running
 from jobs.errors import GitError
 from jobs.rules.repository_values import TreeEntry
 
-# Up to this size a file is read whole, so that no reader can hold up another one by being slow.
+# Files up to this size are read at once, so that a slow reader does not block other readers.
 LARGEST_WHOLE = 1024 * 1024
 ANSWER_TIMEOUT_S = 30.0
 
 
 @contextmanager
 def open_tree(mirror: Path, entries: list[TreeEntry]) -> Iterator["GitTree"]:
-    """Give the tree with one `git cat-file --batch` beside it, which ends with the block."""
+    """Open the tree with one `git cat-file --batch` process, which ends with the block."""
     arguments = commands.serve_blobs(mirror)
     with running(arguments, commands.environment(), stdin=subprocess.PIPE) as batch:
         yield GitTree(mirror, entries, batch)
@@ -28,8 +28,9 @@ def open_tree(mirror: Path, entries: list[TreeEntry]) -> Iterator["GitTree"]:
 class GitTree:
     """Implements `Tree`.
 
-    Small files come out of one long-lived git, one question and one answer at a time; each large
-    one out of a git of its own. So a reader that stops early leaves nothing half-read behind.
+    One long-lived git process reads the small files, one request and one answer at a time; each
+    large file has its own git process. So a reader that stops early leaves no half-read answer
+    behind.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class GitTree:
         return list(self._entries)
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
-        """Give the content in pieces of at most 64 KiB.
+        """Give a file's content in chunks of at most 64 KiB.
 
         Raises:
             GitError: the mirror is damaged, or the tree was closed.
@@ -62,7 +63,7 @@ class GitTree:
             try:
                 return self._answer(entry)
             except (GitError, OSError, ValueError) as exc:
-                # Whatever is still in the pipe would be taken for the next answer.
+                # Kill git: data still in the pipe would be taken for the next answer.
                 kill(self._batch)
                 raise GitError(f"the mirror could not give the file {entry.path!r}") from exc
 
@@ -72,7 +73,7 @@ class GitTree:
         answer = bytearray()
         head = f"{entry.blob} blob {entry.size}\n".encode()
         wanted = len(head) + entry.size + 1
-        # An answer is as long as the listing said, or it is one short line that says why not.
+        # An answer has the size from the listing, or it is one short line with an error.
         while len(answer) < wanted and answer.startswith(head[: len(answer)]):
             piece = receive(self._batch, deadline)
             if not piece:

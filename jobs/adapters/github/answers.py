@@ -1,6 +1,7 @@
-"""What GitHub's API answers, read with distrust, and the error each refusal stands for. Pure.
+"""Parses the untrusted answers of GitHub's API, and maps refusals to errors. Pure.
 
-Told apart by status and headers; GitHub's own words are only passed on, on one line and cut.
+Status and headers distinguish the refusals; GitHub's own message is only quoted, on one line and
+truncated.
 """
 
 import json
@@ -24,13 +25,13 @@ from jobs.rules.text import first_words, one_line
 DEFAULT_WAIT_S = 60.0
 LONGEST_WAIT_S = 24 * 3600.0
 SHOWN_MESSAGE = 200
-# Reading stops when so few requests are left: the commit statuses need them more.
+# When fewer requests than this are left, reading stops: they are reserved for commit statuses.
 KEPT_REQUESTS = 100
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the API, read with distrust."""
+    """One untrusted answer of the API."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
@@ -39,7 +40,7 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What GitHub says went wrong, on one line."""
+        """GitHub's error message, on one line."""
         errors = self.body.get("errors")
         parts = [self.body, *(errors if isinstance(errors, list) else [])]
         words = [part.get("message") if isinstance(part, dict) else part for part in parts]
@@ -48,7 +49,7 @@ class Answer:
 
 
 def read_answer(status: int, headers: Mapping[str, str], text: str) -> Answer:
-    """Take an answer apart."""
+    """Parse an answer."""
     found = _json(text)
     return Answer(
         status,
@@ -66,7 +67,7 @@ def _json(text: str) -> object:
 
 
 def ensure_accepted(answer: Answer, repository: ForgeRepository, what: str = "the status") -> None:
-    """Raise the error that an answer stands for, unless it is a success."""
+    """Raise the error for an answer, unless it is a success."""
     match answer.status:
         case 401:
             sentence = "GitHub says the token is expired or wrong"
@@ -90,7 +91,7 @@ def ensure_accepted(answer: Answer, repository: ForgeRepository, what: str = "th
 
 
 def ensure_spare(answer: Answer) -> None:
-    """Raise when so few requests are left for the token that reading has to wait."""
+    """Raise when the token has so few requests left that reading has to wait."""
     left = answer.headers.get("x-ratelimit-remaining", "")
     if _is_number(left) and int(left) < KEPT_REQUESTS:
         raise GitHubError(
@@ -109,12 +110,12 @@ def _is_limit(answer: Answer) -> bool:
 
 
 def _wait_s(answer: Answer) -> float:
-    """Give the seconds to wait before the next try, from what GitHub said or else a minute."""
+    """Give the seconds to wait before the next attempt: as GitHub says, or else a minute."""
     asked = _asked_wait_s(answer)
     if asked is not None:
         return asked
     reset = answer.headers.get("x-ratelimit-reset", "")
-    # GitHub gives the moment in whole seconds; one more makes sure it has passed.
+    # GitHub gives the reset time in whole seconds; add one second so that it has passed.
     wait = int(reset) + 1 - time.time() if _is_number(reset) else DEFAULT_WAIT_S
     return min(max(wait, 1.0), LONGEST_WAIT_S)
 
@@ -142,9 +143,9 @@ def _quoting(answer: Answer, sentence: str) -> str:
 
 
 def _missing(answer: Answer, repository: ForgeRepository) -> str:
-    """Say what a 404 may mean: GitHub does not tell what is not there from what is not seen."""
+    """Explain a 404: GitHub does not distinguish missing repositories from hidden ones."""
     sentence = f"{repository.full_name} does not exist or the token may not see it"
-    # Only classic tokens are told which scopes would do, and which they have.
+    # Only for classic tokens GitHub names the accepted scopes and the token's scopes.
     wanted = one_line(answer.headers.get("x-accepted-oauth-scopes", ""))
     if not wanted:
         return sentence
@@ -154,10 +155,10 @@ def _missing(answer: Answer, repository: ForgeRepository) -> str:
 
 
 def token_expiry(answer: Answer) -> datetime | None:
-    """Give until when the token works, which GitHub says with every answer of one that ends.
+    """Give the token's expiry time, which GitHub sends with every answer if the token expires.
 
-    Source: https://docs.github.com/en/rest/authentication (read 2026-11-23); it has been seen with
-    "UTC" and with an offset at its end.
+    Source: https://docs.github.com/en/rest/authentication (read 2026-11-23); the time has been seen
+    with "UTC" and with an offset at its end.
     """
     told = answer.headers.get("github-authentication-token-expiration", "").strip()
     try:
@@ -168,7 +169,7 @@ def token_expiry(answer: Answer) -> datetime | None:
 
 
 def nonsense(answer: Answer) -> GitHubError:
-    """Give the error for what cannot have come from GitHub's API."""
+    """Give the error for an answer that cannot be from GitHub's API."""
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         return GitHubError(
             f"GitHub's API redirected the request (status {answer.status}); "

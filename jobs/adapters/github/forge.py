@@ -1,8 +1,8 @@
 """GitHub's API through PyGithub (implements `Forge`); the only import of `github`.
 
-PyGithub sends the requests and knows the authentication; what the answers mean is decided here, by
-status code. Its object layer is not used: it takes a redirected write, and a success page of some
-proxy, for a posted status (PyGithub 2.10).
+PyGithub sends the requests and handles authentication; this module interprets the answers by status
+code. It does not use PyGithub's object layer, which mistakes a redirected write, or a success page
+of a proxy, for a posted status (PyGithub 2.10).
 """
 
 import re
@@ -51,7 +51,7 @@ from jobs.rules.repository_values import (
 
 TOTAL_TIMEOUT_S = 25.0
 MOST_PAGES = 10
-# How GitHub answers a write to a repository that was renamed; it sends 307.
+# Status codes for a write to a renamed repository; GitHub sends 307.
 REDIRECTS = {301, 302, 307, 308}
 
 Found = TypeVar("Found")
@@ -61,9 +61,9 @@ class GitHubForge:
     """Implements `Forge`.
 
     Args:
-        api_url: GitHub's API, without a slash at its end.
-        timeout_s: how long one request may stay silent; a request is repeated once.
-        total_timeout_s: how long one post may take in all.
+        api_url: the URL of GitHub's API, without a trailing slash.
+        timeout_s: how long to wait for data of one request; a request is retried once.
+        total_timeout_s: the deadline of one call, including all its requests.
     """
 
     def __init__(
@@ -74,34 +74,34 @@ class GitHubForge:
         self._total_timeout_s = total_timeout_s
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
-        """Post a commit status with one request, and make sure GitHub took it."""
+        """Post a commit status with one request, and check that GitHub accepted it."""
         return self._within(token, lambda client: _post(client, post))
 
     def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
-        """Ask which repository an id stands for, or else a name; a name may be an earlier one."""
+        """Look up a repository by its id or else by its name, which may be a former name."""
         return self._within(token, lambda client: _identify(client, repository, token))
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
-        """Find the repository's webhook that sends to an address; None when there is none."""
+        """Find the repository's webhook that sends to a URL; None when there is none."""
         return self._within(token, lambda client: _find_hook(client, repository, url))
 
     def deliveries(
         self, repository: ForgeRepository, hook: Hook, token: SecretStr, *, since: datetime
     ) -> HookDeliveries:
-        """List what a webhook has tried to deliver since then, newest first, up to a bound."""
+        """List a webhook's deliveries and attempts since then, newest first, up to a maximum."""
         return self._within(token, lambda client: _list_since(client, repository, hook, since))
 
     def payload(
         self, repository: ForgeRepository, hook: Hook, delivery: HookDelivery, token: SecretStr
     ) -> object:
-        """Give the JSON that a delivery brought, or should have."""
+        """Give the JSON payload of a delivery, even if the delivery failed."""
         path = f"/hooks/{hook.id}/deliveries/{delivery.id}"
         return self._within(token, lambda client: _sent(_read(client, repository, path)))
 
     def install_hook(
         self, repository: ForgeRepository, wish: HookWish, token: SecretStr
     ) -> InstalledHook:
-        """Have exactly one webhook for the wish's address: made, or the one there is changed."""
+        """Ensure exactly one webhook for the wish's URL: create it, or change the existing one."""
         return self._within(token, lambda client: _install(client, repository, wish))
 
     def _within(self, token: SecretStr | None, call: Callable[[Github], Found]) -> Found:
@@ -111,12 +111,12 @@ class GitHubForge:
             try:
                 return _within(self._total_timeout_s, lambda: call(client))
             except GitHubError as exc:
-                # GitHub's own words are passed on; whatever answers might repeat what it was sent.
+                # The error quotes GitHub's message, and the server might echo the token in it.
                 exc.args = (Redactor([token] if token else [])(str(exc)),)
                 raise
 
     def _client(self, token: SecretStr | None) -> Github:
-        # Limits are not slept out here but handed to the outbox, which tries again later.
+        # Do not wait for rate limits here: the outbox retries later.
         retry = Retry(
             total=1,
             allowed_methods=None,
@@ -179,13 +179,13 @@ def _identify(
     known = _known(answer, repository)
     if repository.github_id not in {None, known.github_id}:
         raise nonsense(answer)
-    if token is not None:  # of what anybody may ask for, nothing is kept for commit statuses
+    if token is not None:  # requests without a token need not leave any for commit statuses
         ensure_spare(answer)
     return known
 
 
 def _known(answer: Answer, repository: ForgeRepository) -> KnownRepository:
-    """Read GitHub's description of a repository; reading has followed a renamed one's redirect."""
+    """Read GitHub's description of a repository; a renamed one's redirect was followed already."""
     ensure_accepted(answer, repository, "the question")
     github_id, full_name = answer.body.get("id"), answer.body.get("full_name")
     if (
@@ -246,7 +246,7 @@ def _install(client: Github, repository: ForgeRepository, wish: HookWish) -> Ins
 
 
 def _read(client: Github, repository: ForgeRepository, path: str, **parameters: object) -> Answer:
-    """Read something that can wait, as long as there are requests to spare."""
+    """Read data that is not urgent, if the rate limit leaves enough requests."""
     answer = _ask(client, "GET", repository, path, parameters=parameters)
     ensure_accepted(answer, repository, "the question")
     if answer.status != HTTPStatus.OK:
@@ -273,7 +273,7 @@ def _ask(
     body: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Send a request about a repository; one that was renamed is addressed by its id then."""
+    """Send a request about a repository; if the repository was renamed, send it again by id."""
     answer = _send(client, verb, _repository_address(repository) + path, body, parameters)
     if answer.status in REDIRECTS and repository.github_id is None:
         known = _known(_send(client, "GET", _repository_address(repository)), repository)
@@ -298,20 +298,20 @@ def _send(
     except requests.RequestException as exc:
         raise GitHubError(f"GitHub's API could not be reached ({type(exc).__name__})") from exc
     except (GithubException, AssertionError, RuntimeError, ValueError) as exc:
-        # PyGithub's ways to refuse redirects to other hosts and headers it cannot read.
+        # PyGithub raises these for redirects to other hosts and for headers that it cannot parse.
         raise GitHubError(f"GitHub's API gave an unusable answer ({type(exc).__name__})") from exc
     return read_answer(status, headers, text)
 
 
 def _check_token(token: SecretStr) -> None:
-    """Refuse what cannot stand in a header; the HTTP library would quote it in its complaint."""
+    """Refuse a token that is invalid in a header: the HTTP library's error would quote it."""
     value = token.get_secret_value()
     if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise GitHubError("the token is empty or has characters no token has", permanent=True)
 
 
 def _within(seconds: float, call: Callable[[], Found]) -> Found:
-    """Wait for the call that long; a socket's time-out does not bound an answer that trickles."""
+    """Run the call with a deadline; a socket's timeout does not limit a slow, trickling answer."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="github")
     try:
         return pool.submit(call).result(timeout=seconds)

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries as GitHub's API writes them. Pure; everything read is distrusted.
+"""GitHub's JSON of webhooks and their deliveries. Pure; all input is untrusted.
 
 Source: https://docs.github.com/en/rest/repos/webhooks (read 2026-11-23).
 """
@@ -22,7 +22,7 @@ _NEXT_LINK = re.compile(r"<([^<>]*)>\s*;\s*rel=\"next\"")
 
 
 def read_hook(item: Mapping[str, Any]) -> Hook | None:
-    """Read one webhook of a list; None when it is none that calls an address."""
+    """Parse one webhook of a list; None when it has no URL."""
     config = item.get("config")
     url = config.get("url") if isinstance(config, dict) else None
     if type(item.get("id")) is not int or not isinstance(url, str):
@@ -31,7 +31,7 @@ def read_hook(item: Mapping[str, Any]) -> Hook | None:
 
 
 def read_delivery(item: Mapping[str, Any]) -> HookDelivery | None:
-    """Read one attempt of a list; None when it has no name, no time or was not made yet."""
+    """Parse one delivery attempt of a list; None when it lacks a GUID or time, or is pending."""
     guid, event, status = item.get("guid"), item.get("event"), item.get("status")
     at = _moment(item.get("delivered_at"))
     if type(item.get("id")) is not int or not isinstance(event, str) or at is None:
@@ -65,7 +65,7 @@ def _words(value: object) -> str:
 
 
 def next_cursor(link: str) -> str | None:
-    """Find where the next page begins; the address itself is not taken from the answer."""
+    """Extract the next page's cursor from a Link header; the rest of the link is not trusted."""
     found = _NEXT_LINK.search(link)
     if found is None:
         return None
@@ -77,7 +77,7 @@ def next_cursor(link: str) -> str | None:
 
 
 def write_hook(wish: HookWish) -> dict[str, Any]:
-    """Say to GitHub what a webhook is to be like."""
+    """Give GitHub's JSON for the wanted webhook."""
     return {
         "active": True,
         "events": ["push"],
@@ -91,7 +91,7 @@ def write_hook(wish: HookWish) -> dict[str, Any]:
 
 
 def is_same_address(one: str, other: str) -> bool:
-    """Whether two URLs are the same address: a slash at the end or a spelled-out port are not."""
+    """Whether two URLs are equal, ignoring a trailing slash and an explicit default port."""
     try:
         return _address(one) == _address(other)
     except ValueError:

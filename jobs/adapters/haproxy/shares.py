@@ -22,9 +22,9 @@ connections, `sc1` counts the connections to the app's port or the source's HTTP
 `sc2` counts all HTTP/2 requests.
 
 Measured on HAProxy 2.6, compared with a configuration without these limits and without the request
-rules: 2 % more CPU per request on kept-alive connections, 5 % on new connections or with a browser's
-headers, and 1 MB more memory at start. 3,500 half-sent requests take 20 MB, 5,300 idle visitors
-take 7 MB.
+rules: 2 % more CPU per request on kept-alive connections, 5 % on new connections or with the
+headers of a browser, and 1 MB more memory at start. 3,500 half-sent requests take 20 MB, 5,300 idle
+visitors take 7 MB.
 
 Source: HAProxy 2.6 Configuration Manual, "stick-table" and "tcp-request connection" (read
 2026-11-30).
