@@ -1,4 +1,4 @@
-"""One build: a session for the engine's questions, and a request for the image."""
+"""One build: a session for the engine's calls, and a request for the image."""
 
 import asyncio
 import base64
@@ -35,17 +35,17 @@ from jobs.rules.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
 EXPOSE = "X-Docker-Expose-Session-"
-CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"  # what the Dockerfile frontend calls it
+CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"  # the Dockerfile frontend's build argument
 UNKNOWN_FORM = "the Docker Engine reports progress in an unknown form"
-WITHOUT_SESSIONS = frozenset({404, 501})  # Podman, and engines from before BuildKit
+WITHOUT_SESSIONS = frozenset({404, 501})  # from Podman, and from engines older than BuildKit
 
 
 class NoSessionError(DockerError):
-    """The engine has no build sessions, and with that no BuildKit for us."""
+    """The engine has no build sessions, so this client cannot use its BuildKit."""
 
 
 def _no_login(_host: str) -> None:
-    """Have no login for any registry."""
+    """Give no login for any registry."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class BuildKit:
     """The builder of one engine.
 
     Attributes:
-        api_version: the version of the Engine API that was agreed on.
-        secrets: what Dockerfiles may mount, by id.
-        find_login: asked for user and password by a registry's host, in the thread that builds.
-        in_cgroup: whether the builder puts a build into the control group that it is told.
+        api_version: the negotiated version of the Engine API.
+        secrets: the secrets that Dockerfiles may mount, by id.
+        find_login: gives user and password for a registry's host; called in the building thread.
+        in_cgroup: whether the builder supports running a build in a given control group.
     """
 
     address: Address
@@ -88,7 +88,7 @@ class BuildKit:
             try:
                 return await self._request_image(spec, session_id, log)
             except (BuildError, DockerError):
-                # What failed on our side is the cause of what the engine then reports.
+                # An error on our side is the cause of the error that the engine then reports.
                 if session.failure is not None:
                     raise session.failure from None
                 raise
@@ -102,7 +102,7 @@ class BuildKit:
             "Upgrade": "h2c",
             f"{EXPOSE}Uuid": session_id,
             f"{EXPOSE}Name": "keystone",
-            # The engine keeps the context of the last build with the same key.
+            # The engine reuses the context of the last build with the same key.
             f"{EXPOSE}Sharedkey": shared_key,
             f"{EXPOSE}Grpc-Method": list(Method),
         }
@@ -156,7 +156,7 @@ class BuildKit:
 
 
 def _attributes(spec: BuildSpec) -> dict[str, str]:
-    """Give what the Dockerfile frontend is told; the same as the engine makes of `POST /build`."""
+    """Give the Dockerfile frontend's options; the engine derives the same from `POST /build`."""
     return {
         **{f"label:{name}": value for name, value in spec.labels.items()},
         **{f"build-arg:{name}": value for name, value in build_args(spec).items()},
@@ -168,17 +168,17 @@ def _attributes(spec: BuildSpec) -> dict[str, str]:
 
 
 def build_args(spec: BuildSpec) -> dict[str, str]:
-    """Give the build arguments in clear, and with them the name space of the build's cache mounts.
+    """Give the build arguments in plain text, with the namespace of the build's cache mounts.
 
-    Cache mounts (`RUN --mount=type=cache,id=…`) are one pool for all builds of an engine. The
-    name space is put before each id, and ours comes last: an app's own argument cannot replace it.
+    All builds of an engine share one pool of cache mounts (`RUN --mount=type=cache,id=…`). The
+    namespace prefixes each id. Ours is set last, so an app's argument cannot override it.
     """
     given = {name: value.get_secret_value() for name, value in spec.args.items()}
     return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
 
 
 class _Outcome:
-    """What the engine's messages say of a build."""
+    """The state of a build, collected from the engine's messages."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

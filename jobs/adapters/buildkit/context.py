@@ -1,7 +1,7 @@
-"""Which files of a tree are sent to the engine, and how they are described to it.
+"""Selects the files of a tree that are sent to the engine, and describes them.
 
-The engine keeps the files of an app's last build, compares descriptions (size and time above all),
-and asks for the content of what differs.
+The engine keeps the files of an app's last build, compares their descriptions (mainly size and
+modification time), and requests the content of the files that differ.
 
 Source: fsutil's `Stat`, `Filter` and `FollowLinks` (github.com/tonistiigi/fsutil), read 2026-11-20.
 """
@@ -19,35 +19,35 @@ from jobs.errors import BuildError
 from jobs.rules.repository_values import TreeEntry
 
 SYMLINK, EXECUTABLE = 0o120000, 0o100755
-# Go's bits for what is no plain file; the rest of a mode is the permissions as everywhere.
+# Go's mode bits for folders and symbolic links; the other bits are the usual Unix permissions.
 GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
 FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
 LONGEST_LINK = 4096  # bytes; Linux's own limit
 LONGEST_PATH = 4096  # characters; Linux allows no more bytes
 LARGEST_TEXT = 1024 * 1024  # bytes
-MOST_TURNS = 40  # symbolic links on one way; Linux's own limit
+MOST_TURNS = 40  # symbolic links in one path resolution; Linux's own limit
 MOST_PATHS_FOLLOWED = 2000
 TOO_MANY_LINKS = "the symbolic links in the commit lead to too many places"
-# Characters of all folders' paths. A commit can name one deep folder from a thousand places, and is
-# small all the same: git keeps it once.
+# Characters of all folders' paths together. A commit can contain one deep folder in a thousand
+# places and still be small, because git stores it once.
 LARGEST_FOLDERS = 64 * 1024 * 1024
 
-# What folders and links are dated, of which nobody compares the times: 2000-01-01.
+# The modification time of all folders and links, which the engine does not compare: 2000-01-01.
 EPOCH_NS = 946_684_800 * 10**9
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What the engine asked to be given, in the words of its request."""
+    """The engine's selection of files, as in its request."""
 
     include: tuple[str, ...] = ()  # empty: everything
     exclude: tuple[str, ...] = ()
-    follow: tuple[str, ...] = ()  # like `include`, and what symbolic links there lead to
+    follow: tuple[str, ...] = ()  # like `include`, and includes the targets of symbolic links
 
 
 @dataclass(frozen=True)
 class Node:
-    """One thing that is sent: a file or link with its entry, or a folder without."""
+    """One item to send: a file or link with its tree entry, or a folder without one."""
 
     path: str
     entry: TreeEntry | None
@@ -60,7 +60,7 @@ class Node:
 
     @property
     def permissions(self) -> int:
-        """The mode's lower bits; git knows no more than whether a file can be executed."""
+        """The mode's permission bits; git only stores whether a file is executable."""
         if self.entry is None:
             return FOLDER_MODE
         if self.is_link:
@@ -68,7 +68,7 @@ class Node:
         return EXECUTABLE_MODE if self.entry.mode == EXECUTABLE else FILE_MODE
 
     def stat(self) -> bytes:
-        """Describe it as fsutil does."""
+        """Encode the description as fsutil does."""
         if self.entry is None:
             return self._stat(GO_FOLDER | self.permissions, size=0, mtime_ns=EPOCH_NS)
         if self.is_link:
@@ -82,9 +82,9 @@ class Node:
 
 
 class Context:
-    """The files of one tree, ready to be selected from. Entries and links are read once.
+    """The files of one tree, to select from. Entries and links are read only once.
 
-    Any thread may ask: what two of them find out at once is the same, and only ever added to.
+    Thread-safe: concurrent threads compute the same cached values, which are only ever added.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -92,16 +92,18 @@ class Context:
         self._targets: dict[str, str] = {}  # of the symbolic links that were read
 
     def select(self, filters: Filters, given_up: Callable[[], bool] = never) -> list[Node]:
-        """Give what the filters let through, in the order the engine insists on.
+        """Give the items that pass the filters, in the order that the engine requires.
 
-        A folder is sent when it passes by itself or anything in it does. This may take seconds.
+        A folder is included when it passes itself or contains an item that does. This may take
+        seconds.
 
         Args:
-            filters: what is let through.
-            given_up: whether nobody waits for this any more; then it ends soon, by an error.
+            filters: the engine's selection.
+            given_up: whether the caller no longer waits; the selection then soon raises an error.
 
         Raises:
-            BuildError: a pattern or a symbolic link cannot be used, or there are too many of them.
+            BuildError: a pattern or a symbolic link is invalid, there are too many of them, or the
+                caller has given up.
         """
         effort = Effort(given_up)
         included = self._included(filters, effort)
@@ -147,14 +149,14 @@ class Context:
         return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
-        """Give a file's content in pieces."""
+        """Give a file's content in chunks."""
         return self._tree.read(entry)
 
     def text(self, path: str) -> str:
         """Give the content of a small file; empty when there is no such file.
 
         Raises:
-            BuildError: it is larger than `LARGEST_TEXT`.
+            BuildError: the file is larger than `LARGEST_TEXT`.
         """
         entry = self._entries.get(_clean(path))
         if entry is None or entry.mode == SYMLINK:
@@ -164,10 +166,10 @@ class Context:
         return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
 
     def ensure_dockerfile(self, path: str) -> None:
-        """Make sure that the Dockerfile is a file of the tree.
+        """Check that the Dockerfile is a file of the tree.
 
         Raises:
-            BuildError: it is not there, or is a symbolic link.
+            BuildError: the Dockerfile does not exist, or is a symbolic link.
         """
         entry = self._entries.get(_clean(path))
         if entry is None:
@@ -176,7 +178,7 @@ class Context:
             raise BuildError(f"the Dockerfile at {path} is a symbolic link; commit the file itself")
 
     def _patterns(self, patterns: Collection[str], effort: Effort) -> Patterns:
-        """Give the patterns, ready to be asked for every path of the tree."""
+        """Parse the patterns, if the budget allows matching them against every path of the tree."""
         paths = len(self._entries) + len(self._folders)
         effort.spend(
             matches_for(patterns, paths, self._characters),
@@ -186,13 +188,13 @@ class Context:
         return Patterns(effort.each(patterns))
 
     def _included(self, filters: Filters, effort: Effort) -> Patterns | None:
-        """Give the patterns of what is wanted; None when that is everything."""
+        """Give the patterns of the wanted paths; None when everything is wanted."""
         paths = {_clean(path) for path in filters.include}
         paths |= self._followed(filters.follow, effort)
         return self._patterns(sorted(paths), effort) if paths and "" not in paths else None
 
     def _followed(self, paths: Iterable[str], effort: Effort) -> set[str]:
-        """Give the paths, the symbolic links on the way to them, and where those lead."""
+        """Give the paths, the symbolic links on the way to them, and the links' targets."""
         wanted: set[str] = set()
         followed: set[str] = set()
         waiting = [(_clean(path), 0) for path in paths]
@@ -200,7 +202,7 @@ class Context:
             if not waiting:
                 return wanted | followed
             path, turns = waiting.pop()
-            # Nothing is at the end of a path that is too long.
+            # A path that is too long cannot exist.
             if path not in followed and turns <= MOST_TURNS and len(path) <= LONGEST_PATH:
                 followed.add(path)
                 for link, destination in effort.each(self._turns(path, effort)):
@@ -209,7 +211,7 @@ class Context:
         raise BuildError(TOO_MANY_LINKS)
 
     def _turns(self, path: str, effort: Effort) -> Iterator[tuple[str, str]]:
-        """Give each link that a path leads through, and what the path becomes behind it."""
+        """Give each symbolic link in a path, and the path after resolving that link."""
         parts = path.split("/")
         for depth, links in self._links_by_depth.items():
             pattern = "/".join(parts[:depth])
@@ -229,13 +231,13 @@ class Context:
 
 
 def _clean(path: str) -> str:
-    """Make a path relative to the tree's root; nothing leads out of it."""
+    """Make a path relative to the tree's root, and keep it inside the root."""
     return posixpath.normpath(f"/{path}").lstrip("/")
 
 
 def _order(path: str) -> bytes:
-    """Sort folder by folder, byte by byte: a folder's content directly follows the folder."""
-    # No path has a zero in it, and no byte is smaller.
+    """Give a sort key that orders by bytes, with a folder's content directly after the folder."""
+    # A slash sorts first as a zero byte: no path contains one, and no byte is smaller.
     return path.encode(errors="surrogateescape").replace(b"/", b"\0")
 
 

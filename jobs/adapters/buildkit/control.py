@@ -1,7 +1,7 @@
-"""BuildKit's own control service, which takes what the engine's `POST /build` leaves out.
+"""BuildKit's control service, which has options that the engine's `POST /build` lacks.
 
-A connection to `POST /grpc` speaks gRPC, and we call: `Solve` runs the build, `Status` streams its
-progress meanwhile. Closing the connection cancels both.
+A connection to `POST /grpc` is upgraded to gRPC, with us as the client: `Solve` runs the build,
+while `Status` streams its progress. Closing the connection cancels both.
 
 Source: BuildKit's api/services/control/control.proto, and observation of Docker Engine 20.10 and
 26.1; 2026-11.
@@ -32,7 +32,7 @@ from jobs.errors import DockerError
 
 SOLVE = "/moby.buildkit.v1.Control/Solve"
 STATUS = "/moby.buildkit.v1.Control/Status"
-EXPORTER = "moby"  # into the engine's own images
+EXPORTER = "moby"  # stores the result among the engine's images
 FRONTEND = "dockerfile.v0"
 IMAGE_ID = "containerimage.digest"
 LAST_WORDS_S = 10.0
@@ -41,15 +41,15 @@ WENT_AWAY = "the Docker Engine went away in the middle of the build"
 
 
 class SolveError(Exception):
-    """The build failed; the message is BuildKit's."""
+    """The build failed, with BuildKit's message."""
 
 
 def solve_request(ref: str, session_id: str, tag: str, attributes: Mapping[str, str]) -> bytes:
-    """Encode what is to be built.
+    """Encode the request for a build.
 
     Args:
-        ref: what the build is called, for its progress to be asked for.
-        attributes: what the Dockerfile frontend is told.
+        ref: the build's id, by which its progress can be requested.
+        attributes: the Dockerfile frontend's options.
     """
     told = [wire.data(7, _entry(name, value)) for name, value in attributes.items()]
     return b"".join(
@@ -69,7 +69,7 @@ def _entry(name: str, value: str) -> bytes:
 
 
 class _Call:
-    """One call of ours: what is still to be sent, what was answered, and how it ended."""
+    """One call to the engine: its unsent data, the answer, and its status."""
 
     def __init__(self, message: bytes, take: Callable[[bytes], None]) -> None:
         self.outgoing = bytearray(b"\0" + len(message).to_bytes(4, "big") + message)
@@ -80,16 +80,16 @@ class _Call:
 
     @property
     def failure(self) -> str | None:
-        """Why the call failed; None when it did not."""
+        """The call's error message; None when it succeeded."""
         if self.headers.get("grpc-status") == str(OK):
             return None
         return unquote(self.headers.get("grpc-message", ""))
 
     def feed(self, data: bytes) -> None:
-        """Hand on the messages that are complete now.
+        """Add received data, and pass on the messages that are now complete.
 
         Raises:
-            DockerError: one cannot be read.
+            DockerError: a message is too long or compressed.
         """
         self._rest += data
         while len(self._rest) >= PREFIX:
@@ -104,7 +104,7 @@ class _Call:
 
 
 class Control:
-    """The control service at the other end of a connection that speaks gRPC."""
+    """A client of the control service on a connection that was upgraded to gRPC."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -115,13 +115,13 @@ class Control:
         """Run a build to its end, and give the image's id.
 
         Args:
-            ref: the one that is in the request.
-            request: what `solve_request` gave.
-            follow: is handed each message of the build's progress, in this thread.
+            ref: the id in the request.
+            request: the result of `solve_request`.
+            follow: called with each message of the build's progress, in this thread.
 
         Raises:
             SolveError: the build failed.
-            DockerError: the engine went away, or does not speak this.
+            DockerError: the engine disconnected, or does not speak gRPC.
         """
         answers: list[bytes] = []
         self._h2.initiate_connection()
@@ -155,7 +155,7 @@ class Control:
     async def _run(self, solving: _Call) -> None:
         while not solving.is_over:
             await self._exchange()
-        # What is left of the progress comes at once, or it is not worth the wait.
+        # Wait only briefly for the remaining progress messages.
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 while not all(call.is_over for call in self._calls.values()):

@@ -1,7 +1,7 @@
-"""How much may be done to find out which files a build is given, and whether anybody still waits.
+"""Limits the work of selecting a build's files, and stops it when no caller waits any more.
 
-A repository brings both the files and the patterns they are compared with, so what it can ask for
-grows with the product of the two.
+A repository contains both the files and the patterns to match them against, so the work that it can
+cause grows with the product of the two.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -11,39 +11,41 @@ from jobs.errors import BuildError
 
 Item = TypeVar("Item")
 
-MOST_MATCHES = 50_000_000  # of a path against a pattern; some seconds
-COMPILING = 1000  # matches that take as long as to make one pattern ready
-CHARACTERS = 1000  # of patterns times those of paths: they take as long as one match
+MOST_MATCHES = 50_000_000  # matches of one path against one pattern; takes some seconds
+COMPILING = 1000  # the cost of parsing one pattern, in matches
+CHARACTERS = 1000  # pattern characters times path characters that cost as much as one match
 
 
 def matches_for(patterns: Collection[str], paths: int, size: int) -> int:
-    """Give how many matches it takes to compare patterns with paths of so many characters."""
+    """Compute the matches it costs to compare patterns with `paths` paths of `size` characters."""
     characters = sum(map(len, patterns)) * size // CHARACTERS
     return len(patterns) * COMPILING + max(len(patterns) * paths, characters)
 
 
 def never() -> bool:
-    """Go on whatever happens."""
+    """Never give up."""
     return False
 
 
 class Effort:
-    """What may still be done for one selection of files."""
+    """The remaining work budget of one selection of files."""
 
     def __init__(self, given_up: Callable[[], bool] = never) -> None:
-        """Begin with the whole of it.
+        """Begin with the full budget.
 
         Args:
-            given_up: whether nobody waits for the files any more; asked often, from any thread.
+            given_up: whether the caller no longer waits for the files; called often, from any
+                thread.
         """
         self._given_up = given_up
         self._left = MOST_MATCHES
 
     def spend(self, matches: int, refusal: str) -> None:
-        """Take so many matches off what may be done, before they are done.
+        """Deduct matches from the budget, before they are made.
 
         Raises:
-            BuildError: that is more than is left, as the refusal says; or nobody waits any more.
+            BuildError: the budget is exhausted (the message is `refusal`), or the caller has given
+                up.
         """
         self.check()
         self._left -= matches
@@ -51,20 +53,20 @@ class Effort:
             raise BuildError(refusal)
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Give the items for as long as somebody waits.
+        """Give the items while the caller still waits.
 
         Raises:
-            BuildError: nobody waits any more.
+            BuildError: the caller has given up.
         """
         for item in items:
             self.check()
             yield item
 
     def check(self) -> None:
-        """Make sure that somebody still waits.
+        """Check that the caller still waits.
 
         Raises:
-            BuildError: nobody does.
+            BuildError: the caller has given up.
         """
         if self._given_up():
             raise BuildError("nobody waits for the files of this build any more")

@@ -1,8 +1,8 @@
-"""The one sentence a failed build ends with, and whose fault it was. Pure.
+"""The error message of a failed build, and whether the build or the engine failed. Pure.
 
-The engine describes a failure in English only, so this is where its text is looked at; what is not
-recognised is passed on. It is not shortened here: build arguments stand in it in clear, and only
-whole secrets are recognised and masked.
+The engine describes a failure only in English, so this module matches its text and passes on text
+that it does not recognise. The text is not truncated here: it may contain build arguments in plain
+text, and masking only recognises complete secrets.
 """
 
 import re
@@ -12,19 +12,19 @@ from jobs.errors import BuildError, DockerError, KeystoneError
 from jobs.rules.reasons import quoted
 
 NO_SPACE = "no space left on device"
-# A build that had no room leaves its unfinished context there, which only this removes.
+# A build on a full disk leaves its incomplete context there, which only this command removes.
 MAKE_ROOM = (
     "free some space (`docker builder prune` removes what builds have left), then deploy again"
 )
 DISK_FULL = f"the Docker Engine's disk is full; {MAKE_ROOM}"
 _STAGE = re.compile(r"^\[[^\]]*\] ")
-# The steps that ask a registry for an image; the older builder has the Dockerfile's own words.
+# The steps that pull an image from a registry; the older builder quotes the Dockerfile.
 _PULL = re.compile(
     r"(?:load metadata for |resolve image config for (?:docker-image://)?|FROM (?:--\S+ )*)(\S+)",
     re.IGNORECASE,
 )
-# What is said of a registry, or the way to it, that may well do better later. The rest is about the
-# image: it is not there, or not for us, or not for this machine.
+# Errors of a registry or the network that are probably temporary. All other errors are about the
+# image: it does not exist, access is denied, or it is not for this machine.
 _OUTAGE = re.compile(
     r"\b(429|5\d\d) (too many|internal|bad gateway|service|gateway|response body)"
     r"|too ?many ?requests|dial tcp|i/o timeout|tls handshake timeout|client\.timeout exceeded"
@@ -32,7 +32,7 @@ _OUTAGE = re.compile(
     re.IGNORECASE,
 )
 _EXIT_CODE = re.compile(r"exit code: (\d+)")
-# What BuildKit puts before the reason proper on its way up.
+# The prefixes that BuildKit's layers add to the actual reason.
 _WRAPPING = re.compile(
     r"^(?:rpc error: code = \w+ desc = |failed to solve(?: with frontend [\w.]+)?: "
     r"|failed to (?:create LLB definition|compute cache key|read dockerfile): "
@@ -41,11 +41,11 @@ _WRAPPING = re.compile(
 
 
 def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
-    """Give the error that tells of a failed build.
+    """Give the error for a failed build.
 
     Args:
-        message: the engine's last word on it.
-        failed: the step it failed at, when one did.
+        message: the engine's final error message.
+        failed: the step that failed, if one did.
     """
     reason = _reason(failed.error if failed else message)
     if NO_SPACE in message or (failed and NO_SPACE in failed.error):

@@ -1,7 +1,7 @@
-"""A gRPC server on a single connection that was turned around: the engine calls, we answer.
+"""A gRPC server on a single connection with reversed roles: the engine calls, we answer.
 
-Everything runs on one event loop, so nothing here needs a lock. Memory is bounded by HTTP/2's own
-flow control: a stream that may not send waits, and what was not yet used is not acknowledged.
+Everything runs on one event loop, so no locks are needed. HTTP/2's flow control limits the memory:
+a stream without send window waits, and received data is acknowledged only after it was used.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md (read 2026-11-20).
 """
@@ -27,9 +27,9 @@ from h2.settings import SettingCodes
 OK, UNKNOWN, NOT_FOUND, UNIMPLEMENTED = 0, 2, 5, 12  # gRPC's status codes that we use
 PREFIX = 5  # bytes before each message: a flag and the length
 LONGEST_REQUEST = 256 * 1024  # bytes; the engine's messages have a few dozen
-WINDOW = 1024 * 1024  # bytes that the engine may send before we have used them
-LONGEST_HEADERS = 1024 * 1024  # bytes; the lines of a .dockerignore file travel as headers
-BATCH = 64 * 1024  # bytes of messages that are gathered before they are sent
+WINDOW = 1024 * 1024  # bytes; the flow-control window for data from the engine
+LONGEST_HEADERS = 1024 * 1024  # bytes; the engine sends the lines of .dockerignore as headers
+BATCH = 64 * 1024  # bytes of messages that are buffered before they are sent
 READ = 256 * 1024  # bytes
 
 Metadata = dict[str, list[str]]
@@ -40,7 +40,7 @@ class HungUpError(Exception):
 
 
 class RpcError(Exception):
-    """A call that is answered with a status other than OK; the build itself may go on."""
+    """A call that is answered with a status other than OK; the build itself may continue."""
 
     def __init__(self, code: int, message: str) -> None:
         self.code = code
@@ -52,7 +52,7 @@ class Stream:
 
     def __init__(self, connection: "GrpcConnection", stream_id: int, metadata: Metadata) -> None:
         self.metadata = metadata
-        self.changed = asyncio.Event()  # something arrived, or there is room to send
+        self.changed = asyncio.Event()  # set when data has arrived or the send window has grown
         self.ended = False
         self._connection = connection
         self._h2 = connection.h2
@@ -62,16 +62,16 @@ class Stream:
 
     @property
     def method(self) -> str:
-        """The full name of the method that is called: "/package.Service/Method"."""
+        """The full name of the called method: "/package.Service/Method"."""
         return self.metadata[":path"][0]
 
     def feed(self, data: bytes) -> None:
-        """Take in what arrived for this call."""
+        """Store data that has arrived for this call."""
         self._incoming += data
         self.changed.set()
 
     async def receive(self) -> bytes | None:
-        """Give the next message; None when there will be no more. What is gathered is sent first.
+        """Send the buffered messages, then give the next message; None at the end of the stream.
 
         Raises:
             RpcError: the message is too long.
@@ -88,13 +88,13 @@ class Stream:
         return message
 
     async def send(self, message: bytes) -> None:
-        """Send a message, or keep it until there are enough to be worth sending."""
+        """Send a message, or buffer it until there is a whole batch."""
         self._outgoing += b"\0" + len(message).to_bytes(4, "big") + message
         if len(self._outgoing) >= BATCH:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send everything that was kept, as fast as the engine takes it."""
+        """Send all buffered messages, as fast as the engine accepts them."""
         while self._outgoing:
             room = min(
                 self._h2.local_flow_control_window(self._id), self._h2.max_outbound_frame_size
@@ -118,7 +118,7 @@ class Stream:
         await self.changed.wait()
 
     def _incoming_size(self) -> int:
-        """Give the size of the message that is arriving, as far as that is known."""
+        """Give the size of the incoming message with its prefix, or of the prefix until known."""
         if len(self._incoming) < PREFIX:
             return PREFIX
         size = PREFIX + int.from_bytes(self._incoming[1:PREFIX], "big")
@@ -131,7 +131,7 @@ class GrpcConnection:
     """Serves every call of one connection.
 
     Attributes:
-        failure: the first error of ours that ended a call, when there was one.
+        failure: the first error on our side that ended a call, if any.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class GrpcConnection:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
-        """Answer calls until the engine hangs up or the task is cancelled; no call outlives it."""
+        """Answer calls until the engine disconnects or the task is cancelled; then end all calls."""
         try:
             await self._greet()
             while data := await self._reader.read(READ):
@@ -157,7 +157,7 @@ class GrpcConnection:
                     self._react(event)
                 await self.transmit()
         except (ProtocolError, HungUpError, OSError):
-            # The engine knows that it lost its session, and says so in its answer to the build.
+            # The engine notices the lost session, and its answer to the build request says so.
             return
         finally:
             for task in self._tasks.values():
@@ -165,7 +165,7 @@ class GrpcConnection:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def transmit(self) -> None:
-        """Send what HTTP/2 has to send; waits while the socket is full."""
+        """Send h2's pending output; wait while the socket's buffer is full."""
         data = self.h2.data_to_send()
         if data:
             self._writer.write(data)
@@ -175,7 +175,7 @@ class GrpcConnection:
                 raise HungUpError from exc
 
     async def _greet(self) -> None:
-        # In this order: the greeting carries the default settings, and the last ones count.
+        # The order matters: the preface carries the default settings, and later settings win.
         self.h2.initiate_connection()
         self.h2.update_settings(
             {
@@ -235,7 +235,7 @@ class GrpcConnection:
             task.cancel()
 
     def _forget(self, stream_id: int, task: asyncio.Task[None]) -> None:
-        """Drop an ended call. An error that no status was sent for ends the whole connection.
+        """Remove an ended call. If it raised an error without sending a status, disconnect.
 
         The engine then fails the build at once instead of waiting for an answer.
         """

@@ -1,4 +1,4 @@
-"""What a limit on builds has done to one: the words that say so. Pure."""
+"""Describes the build limit that a failed build has reached. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from jobs.rules.container_values import Limits
 
 MIB = 1024 * 1024
-# How programs tell that they, or what they had started, were killed.
+# Messages by which programs report that they, or their child processes, were killed.
 _KILLED = re.compile(r"\bkilled\b|\bexit code:? 137\b|cannot allocate memory", re.IGNORECASE)
 _CANNOT_FORK = re.compile(
     r"\b(?:cannot|can't|unable to|failed to) (?:fork|create (?:new |a )?(?:os )?thread)"
@@ -18,13 +18,13 @@ _CANNOT_FORK = re.compile(
 def limit_reached(
     failure: str, last: Iterable[str], limits: Limits, *, memory_was_used_up: bool
 ) -> str:
-    """Say which limit a failed build has run into, and the setting for it; "" when none shows.
+    """Name the limit that a failed build has reached, and its setting; "" when none is evident.
 
     Args:
-        failure: the sentence that the build ends with.
-        last: the last lines of its log.
-        limits: those that it ran under.
-        memory_was_used_up: whether the kernel says so.
+        failure: the build's error message.
+        last: the last lines of the build's log.
+        limits: the limits of the build.
+        memory_was_used_up: whether the kernel reports that the memory limit was reached.
     """
     told = [failure, *last]
     if limits.memory and memory_was_used_up and any(map(_KILLED.search, told)):

@@ -1,14 +1,14 @@
-"""What the patterns of a .dockerignore file mean, and of what COPY names. Pure.
+"""The meaning of the patterns in a .dockerignore file and in COPY instructions. Pure.
 
-They are globs as `jobs.rules.globs` matches them. Beside that, `!` takes a path back in, the last
-pattern that fits decides, a pattern that fits a folder fits everything in it, and `**` crosses
-folders only where the Docker Engine says so.
+They are globs as `jobs.rules.globs` matches them. In addition, `!` includes a path again, the last
+matching pattern decides, a pattern that matches a folder matches everything in it, and `**` matches
+across folders only where it does so in the Docker Engine.
 
-Repositories are hostile, but to match a glob takes no more steps than it has parts. How many
-patterns there may be for how many paths is for the caller to say.
+Repositories are untrusted, but matching a glob takes at most as many steps as the glob has parts.
+The caller limits the number of patterns and paths.
 
 Source: https://docs.docker.com/build/concepts/context/#dockerignore-files (read 2026-11-20), and
-what the Docker Engine makes of the patterns: github.com/moby/patternmatcher (read 2026-11-30).
+the Docker Engine's implementation: github.com/moby/patternmatcher (read 2026-11-30).
 """
 
 import posixpath
@@ -20,21 +20,22 @@ from jobs.rules.globs import Texts, parts_of
 
 ANY, FOLDERS = "**", "**/"
 LONGEST_PATTERN = 4096  # characters; no path on Linux is longer
-# Each takes memory while paths are matched.
+# Different characters in all patterns; each of them takes memory while paths are matched.
 MOST_CHARACTERS = 1000
-BATCH = 64 * 1024  # characters of paths that are matched at once, so that they fit into a cache
+BATCH = 64 * 1024  # characters of paths that are matched at once, so that they fit into a CPU cache
 _SPECIAL = frozenset("*?[]\\")
 _REFUSED = {"[": "a bracket that is not closed properly", "\\": "a backslash at its end"}
 
 
 class Patterns:
-    """A list of patterns that paths are asked against."""
+    """A list of patterns to match paths against."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Take the patterns apart.
+        """Parse the patterns.
 
         Raises:
-            BuildError: a pattern is too long, or is none, or they are of too many characters.
+            BuildError: a pattern is too long or invalid, or all together have too many different
+                characters.
         """
         cleaned = (pattern.strip() for pattern in patterns)
         self._rules = [
@@ -49,11 +50,11 @@ class Patterns:
             )
 
     def fitting(self, paths: Iterable[str], check: Callable[[], object] = never) -> set[str]:
-        """Give the paths for which the last pattern that fits them, or a folder above, has no `!`.
+        """Give the paths where the last pattern that matches them or a parent folder has no `!`.
 
         Args:
             paths: of files and folders, in any order.
-            check: called for each pattern again and again; it may raise.
+            check: called for each pattern and batch of paths; it may raise.
         """
         found = set[str]()
         for texts in _batches(paths):
@@ -67,10 +68,10 @@ class Patterns:
 
 
 def exactly_fitting(pattern: str, paths: Iterable[str]) -> Iterator[str]:
-    """Give the paths that the pattern fits, without those below them.
+    """Give the paths that match the pattern, without the paths below them.
 
     Raises:
-        BuildError: the pattern is too long, or is none.
+        BuildError: the pattern is too long or invalid.
     """
     parts = _parts(pattern)
     for texts in _batches(paths):
@@ -78,10 +79,10 @@ def exactly_fitting(pattern: str, paths: Iterable[str]) -> Iterator[str]:
 
 
 def _parts(pattern: str) -> list[str]:
-    """Give the parts of a pattern without its `!`; `**` becomes what the Docker Engine makes of it.
+    """Split a pattern without its `!` into parts; interpret `**` as the Docker Engine does.
 
     Raises:
-        BuildError: the pattern is too long, or is none.
+        BuildError: the pattern is too long or invalid.
     """
     if len(pattern) > LONGEST_PATTERN:
         start = pattern[:40]
@@ -92,8 +93,8 @@ def _parts(pattern: str) -> list[str]:
             raise BuildError(f"the pattern {pattern!r} has {_REFUSED[part]}")
         parts.append(part)
     if parts[:1] == [ANY] and _SPECIAL.isdisjoint("".join(parts[1:])):
-        return parts  # `**.log` are such files everywhere
-    # Elsewhere `a**b` is `a**/b`; a `**` at the end stays what it is.
+        return parts  # `**.log` matches these files in all folders
+    # In all other positions `a**b` means `a**/b`; a `**` at the end stays unchanged.
     return [FOLDERS if part == ANY else part for part in parts[:-1]] + parts[-1:]
 
 

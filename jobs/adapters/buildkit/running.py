@@ -1,7 +1,7 @@
-"""A build under its two limits: a deadline, and a signal to stop.
+"""Runs a build with a deadline and a stop signal.
 
-Closing the connection of its request is what cancels a build in the engine, and both limits come
-down to that: the build is an asyncio task here, and its connections close when it is cancelled.
+The engine cancels a build when the connection of its request is closed. The build is an asyncio
+task, and both the deadline and the stop signal cancel that task, which closes its connections.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ def run_until_stopped(
     """Run a build in this thread, and give its result.
 
     Raises:
-        BuildError: it took longer than the deadline.
-        KeystoneError: what the build raised, or what it was stopped with.
+        BuildError: the build took longer than the deadline.
+        KeystoneError: the error that the build raised, or that `stop` was set with.
     """
     return asyncio.run(_run(build, deadline_s, stop))
 
@@ -34,7 +34,7 @@ async def _run(build: Coroutine[Any, Any, Built], deadline_s: float, stop: StopS
     building = loop.create_task(build)
 
     def cancel() -> None:
-        # Called from another thread, and perhaps just after the loop has ended.
+        # Called from another thread, possibly after the event loop has ended.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(building.cancel)
 
@@ -48,12 +48,12 @@ async def _run(build: Coroutine[Any, Any, Built], deadline_s: float, stop: StopS
 
 
 async def aside(work: Callable[[Callable[[], bool]], Done]) -> Done:
-    """Do long work in a thread of its own, so that a build can be stopped in the middle of it.
+    """Run long work in a separate thread, so that a build can be stopped meanwhile.
 
-    The end of the build waits for the thread.
+    The build ends only after the thread.
 
     Args:
-        work: is handed a function that tells whether to give up, as nobody waits any more.
+        work: gets a function that tells whether to give up because the build was stopped.
     """
     given_up = threading.Event()
     try:

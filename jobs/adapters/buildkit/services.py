@@ -1,4 +1,4 @@
-"""What the engine may ask us for during a build: files, secrets, registry logins, our health."""
+"""The services that the engine calls during a build: files, secrets, registry logins, health."""
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
@@ -18,12 +18,12 @@ from jobs.adapters.buildkit.http2 import (
 )
 from jobs.adapters.buildkit.running import aside
 
-# Gives user and password for a registry's host, or None.
+# Returns user and password for a registry's host, or None.
 FindLogin = Callable[[str], tuple[str, SecretStr] | None]
 
 
 class Method(StrEnum):
-    """What the engine is told that it may call."""
+    """The methods that are announced to the engine."""
 
     DIFF_COPY = "/moby.filesync.v1.FileSync/DiffCopy"
     GET_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105
@@ -41,15 +41,15 @@ class Packet(IntEnum):
     ERROR = 4
 
 
-FOLDERS = ("context", "dockerfile")  # both are the tree: the Dockerfile is one of its files
+FOLDERS = ("context", "dockerfile")  # both mean the tree: the Dockerfile is one of its files
 SERVING = 1
 
 
 class Services:
     """Answers the engine's calls for one build.
 
-    A secret or login that nobody gave is told apart from an empty one: the engine then fails the
-    step that needs the secret, or pulls without a login.
+    A missing secret or login is distinguished from an empty one: without a secret, the engine fails
+    the step that needs it; without a login, it pulls anonymously.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Services:
         """Prepare the answers.
 
         Args:
-            secrets: by the id that a Dockerfile names in `RUN --mount=type=secret,id=…`.
-            find_login: asked for a registry by its host, as the engine dials it.
+            secrets: by the id that a Dockerfile uses in `RUN --mount=type=secret,id=…`.
+            find_login: gives the login for a registry's host, as the engine connects to it.
         """
         self._context = context
         self._secrets = secrets
@@ -91,7 +91,7 @@ class Services:
             case Method.HEALTH:
                 await stream.send(wire.number(1, SERVING))
             case _:
-                # Newer engines ask for more, and fall back when it is not there.
+                # Newer engines call more methods, and fall back when one is not implemented.
                 raise RpcError(UNIMPLEMENTED, "Keystone does not offer this")
 
     def _secret(self, request: wire.Message) -> bytes:
@@ -108,14 +108,14 @@ class Services:
         return wire.text(1, user) + wire.text(2, password.get_secret_value())
 
     async def _send_tree(self, stream: Stream) -> None:
-        """Describe every file, then send the content of those the engine asks for."""
+        """Describe every file, then send the content of the files that the engine requests."""
         if stream.metadata.get("dir-name", [""])[0] not in FOLDERS:
             raise RpcError(NOT_FOUND, "there is no such folder")
         filters = _filters(stream.metadata)
         nodes = await aside(lambda given_up: self._context.select(filters, given_up))
         for node in nodes:
             await stream.send(wire.data(2, node.stat()))
-        await stream.send(b"")  # a STAT without a description: that was all
+        await stream.send(b"")  # a STAT without a description marks the end
         while (encoded := await stream.receive()) is not None:
             packet = wire.Message(encoded)
             match packet.number(1):
@@ -125,7 +125,7 @@ class Services:
                     await stream.send(wire.number(1, Packet.FINISH))
                     return
                 case Packet.ERROR:
-                    # The engine gave up; its own answer to the build says why.
+                    # The engine gave up; its answer to the build request contains the reason.
                     return
 
     async def _send_file(self, stream: Stream, nodes: list[Node], index: int) -> None:
@@ -134,7 +134,7 @@ class Services:
             raise RpcError(UNKNOWN, f"entry {index} has no content")
         for piece in self._context.read(entry):
             await stream.send(_content(index, piece))
-        await stream.send(_content(index, b""))  # empty: that was all
+        await stream.send(_content(index, b""))  # empty content marks the end
 
 
 def _content(index: int, piece: bytes) -> bytes:
@@ -155,7 +155,7 @@ def _filters(metadata: Metadata) -> Filters:
 
 
 def _values(metadata: Metadata, name: str) -> tuple[str, ...]:
-    """Give a list of the request; newer engines escape it when it is not plain ASCII."""
+    """Give a list from the metadata; newer engines escape values that are not plain ASCII."""
     values = metadata.get(name, [])
     escaped = metadata.get(f"{name}-encoded", ["0"])[0] in {"1", "true"}
     return tuple(unquote_plus(value) if escaped else value for value in values)

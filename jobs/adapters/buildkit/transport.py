@@ -1,6 +1,6 @@
-"""HTTP/1.1 to the engine: connections that can be cut at any moment, and turned around.
+"""HTTP/1.1 to the engine, over connections that can be aborted at any time and upgraded.
 
-The docker SDK offers neither, so this is h11, which speaks HTTP, on asyncio's streams.
+The docker SDK supports neither, so this module uses h11, an HTTP library, on asyncio's streams.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from jobs.errors import DockerError
 SWITCHING_PROTOCOLS, OK = 101, 200
 CONNECT_DEADLINE_S = 10
 ANSWER_DEADLINE_S = 60
-LONGEST_HEAD = 64 * 1024  # bytes, and of a chunk's; also how much asyncio reads ahead
-LONGEST_JSON = 16 * 1024 * 1024  # bytes, of one line
+LONGEST_HEAD = 64 * 1024  # bytes; also the limit of a chunk's header, and of asyncio's read-ahead
+LONGEST_JSON = 16 * 1024 * 1024  # bytes of one line
 LONGEST_ERROR = 16 * 1024  # bytes
 PIECE = 64 * 1024  # bytes
 NOT_HTTP = "what answers for the Docker Engine does not speak HTTP"
@@ -53,12 +53,12 @@ class Connection:
         headers: Mapping[str, str | list[str]],
         body: Iterable[bytes] = (),
     ) -> int:
-        """Send a POST, and give the status of what is answered.
+        """Send a POST, and give the status of the answer.
 
-        After 101, `reader` begins with what follows the answer's head.
+        After status 101, `reader` continues directly after the answer's header block.
 
         Args:
-            body: sent in chunks as it comes; the headers must say so.
+            body: sent in chunks as they arrive; the headers must announce chunked encoding.
 
         Raises:
             DockerError: the engine went away, or does not speak HTTP.
@@ -76,7 +76,7 @@ class Connection:
                 return answer.status_code
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Give the body of what was answered, in pieces as they come.
+        """Give the answer's body in chunks as they arrive.
 
         Raises:
             DockerError: the engine went away in the middle, or does not speak HTTP.
@@ -91,7 +91,7 @@ class Connection:
 
     async def _head(self) -> h11.Response | h11.InformationalResponse:
         with _broken_off():
-            # No further: after 101, what follows is not HTTP/1.1.
+            # Read no further than the header block: after 101, the data is not HTTP/1.1.
             self._http.receive_data(await self.reader.readuntil(b"\r\n\r\n"))
             event = self._http.next_event()
         if isinstance(event, h11.Response | h11.InformationalResponse):
@@ -108,7 +108,7 @@ class Connection:
             return event
 
     def _last_event(self) -> object:
-        """Give how an answer ends that has no length but ends with its connection."""
+        """Give the final event of an answer without a length, which ends with its connection."""
         try:
             return self._http.next_event()
         except h11.RemoteProtocolError as exc:
@@ -117,10 +117,10 @@ class Connection:
 
 @asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[Connection]:
-    """Open a connection that is closed when the block ends, however it ends.
+    """Open a connection that is always closed when the block ends.
 
     Raises:
-        DockerError: nobody answers there.
+        DockerError: the engine does not answer.
     """
     try:
         async with asyncio.timeout(CONNECT_DEADLINE_S):
@@ -130,12 +130,12 @@ async def connected(address: Address) -> AsyncIterator[Connection]:
     try:
         yield Connection(reader, writer)
     finally:
-        # Not closed politely: an engine that has stopped reading must not hold us up.
+        # Abort instead of close: an engine that has stopped reading must not block us.
         writer.transport.abort()
 
 
 async def json_lines(connection: Connection, status: int) -> AsyncIterator[dict[str, Any]]:
-    """Give the JSON objects of an answer's body as they come.
+    """Give the JSON objects of an answer's body as they arrive.
 
     Raises:
         DockerError: the engine went away in the middle, or refused the request.
@@ -180,7 +180,7 @@ def _parse_json(line: bytes) -> dict[str, Any]:
 
 
 async def read_refusal(connection: Connection) -> str:
-    """Give the reason that the body of a refusal holds.
+    """Read the reason from the body of a refusal.
 
     Raises:
         DockerError: the engine went away in the middle.

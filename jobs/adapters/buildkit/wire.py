@@ -1,4 +1,4 @@
-"""The little of protobuf's encoding that BuildKit's messages need. Pure.
+"""The subset of protobuf's encoding that BuildKit's messages need. Pure.
 
 Source: https://protobuf.dev/programming-guides/encoding/ (read 2026-11-20).
 """
@@ -9,11 +9,11 @@ from collections.abc import Iterable
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
 LONGEST_VARINT = 10  # bytes
-LOW_BITS, MORE = 0x7F, 0x80  # of each byte of a number: its part, and whether another follows
+LOW_BITS, MORE = 0x7F, 0x80  # masks for a varint's byte: its data, and whether another byte follows
 
 
 class WireError(ValueError):
-    """Bytes that are no protobuf message."""
+    """The bytes are not a valid protobuf message."""
 
 
 def number(field: int, value: int) -> bytes:
@@ -22,23 +22,23 @@ def number(field: int, value: int) -> bytes:
 
 
 def data(field: int, value: bytes) -> bytes:
-    """Encode bytes, or a message that was encoded before."""
+    """Encode bytes, or an encoded message."""
     return _varint(field << 3 | LENGTH) + _varint(len(value)) + value
 
 
 def text(field: int, value: str) -> bytes:
-    """Encode text; what Python could not decode of a file name goes out as it came in."""
+    """Encode text; undecodable bytes of file names (surrogate escapes) are restored unchanged."""
     return data(field, value.encode(errors="surrogateescape"))
 
 
 class Message:
-    """A decoded message, asked field by field. A missing field gives its type's empty value."""
+    """A decoded message, read field by field. A missing field gives its type's empty value."""
 
     def __init__(self, encoded: bytes) -> None:
         """Decode a message.
 
         Raises:
-            WireError: it is cut off or not protobuf at all.
+            WireError: the message is truncated or not protobuf.
         """
         self._numbers: dict[int, int] = {}
         self._data: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -51,16 +51,16 @@ class Message:
         return self._numbers.get(field, 0)
 
     def data(self, field: int) -> bytes:
-        """Give bytes; of a repeated field, the last ones."""
+        """Give bytes; for a repeated field, the last value."""
         values = self._data.get(field)
         return values[-1] if values else b""
 
     def text(self, field: int) -> str:
-        """Give text, with what is not UTF-8 replaced."""
+        """Give text, with invalid UTF-8 replaced."""
         return self.data(field).decode(errors="replace")
 
     def message(self, field: int) -> "Message | None":
-        """Give the message inside, or None when there is none."""
+        """Give the nested message, or None when there is none."""
         return Message(self.data(field)) if field in self._data else None
 
     def messages(self, field: int) -> "Iterable[Message]":
