@@ -1,1 +1,1 @@
-"""Keystone's own processes: which there are, and what they hold."""
+"""Keystone's own processes: their definitions, their supervision and their shared resources."""

@@ -1,4 +1,4 @@
-"""Reading and writing Keystone's settings: variables, the `.env` file, files of secrets."""
+"""Reads and writes Keystone's settings: variables, the `.env` file, and secret files."""
 
 import re
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ def read_settings(
     """Read the settings of one process.
 
     Args:
-        wanted: the class of settings this process may know; the others' values are checked too.
-        environ: usually `os.environ`; wins over the file.
+        wanted: the class of settings that this process may know; other settings are validated too.
+        environ: usually `os.environ`; overrides the file.
 
     Raises:
         ConfigurationError: with every mistake found; no value is quoted.
@@ -40,7 +40,7 @@ def read_settings(
 
 
 def to_environment(settings: AllSettings) -> dict[str, str]:
-    """Give the variables that `read_settings` makes the same settings of, in whatever folder."""
+    """Give variables from which `read_settings` reads the same settings again, in any folder."""
     written = {name: _written(getattr(settings, name)) for name in type(settings).model_fields}
     return {f"{PREFIX}{name.upper()}": text for name, text in written.items() if text}
 
@@ -57,12 +57,12 @@ def _written(value: object) -> str:
 
 
 def unknown_secrets(wanted: type[Settings]) -> list[str]:
-    """Name the variables of the secrets that a process with these settings may not know."""
+    """List the variables of the secrets that a process with these settings must not know."""
     return [f"{PREFIX}{name.upper()}" for name in sorted(SECRETS - set(wanted.model_fields))]
 
 
 def files_of_settings(environ: Mapping[str, str], *, env_file: Path = Path(".env")) -> list[Path]:
-    """List the files that `read_settings` reads: the `.env` file, and those of the secrets."""
+    """List the files that `read_settings` reads: the `.env` file and the secret files."""
     given = {**_from_file(env_file), **environ}
     return [
         env_file,
@@ -71,7 +71,7 @@ def files_of_settings(environ: Mapping[str, str], *, env_file: Path = Path(".env
 
 
 def _field_of_file(name: str) -> str:
-    """Give the field whose value stands in the file that a variable names; empty: none does."""
+    """Give the field whose value is in the file that a variable names; empty if there is none."""
     field = name.removeprefix(PREFIX).lower().removesuffix("_file")
     is_known = field in SECRETS | SECRET_URLS and name == f"{PREFIX}{field.upper()}_FILE"
     return field if is_known else ""
@@ -94,7 +94,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _without_passwords(url: str) -> str:
-    """Leave out whatever may be a password: what stands before an @, and the values of a query."""
+    """Mask the parts of a URL that may be a password: all before the @, and the query's values."""
     scheme, mark, rest = url.partition("://")
     _, at, where = rest.rpartition("@")
     address, question, query = where.partition("?")

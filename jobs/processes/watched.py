@@ -1,4 +1,4 @@
-"""What the supervisor looks after besides the parts of Keystone, as one argument of its own."""
+"""The resources that the supervisor watches besides the parts, passed as one argument."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from jobs.processes.docker_login_copy import DockerLoginCopy
 
-ROUTER = "router"  # the part that may serve in a child of its own
+ROUTER = "router"  # the part that may serve in a child process
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What the supervisor looks after besides the parts.
+    """The resources that the supervisor watches besides the parts.
 
     Attributes:
-        mirrors: the folder of the repositories' mirrors, and of their locks.
-        database: the SQLite file that the parts share, if they do.
-        logins: copied for the user with the number `reader` to `copies`, if there is one.
+        mirrors: the folder of the repositories' mirrors and of their locks.
+        database: the SQLite file that the parts share, if any.
+        logins: files to copy to the folder `copies` for the user with the id `reader`, if any.
     """
 
     mirrors: Path
@@ -26,12 +26,12 @@ class Watched:
     reader: int = 0
 
     def to_text(self) -> str:
-        """Write it as one argument of a command line."""
+        """Encode it as one command-line argument."""
         return json.dumps(vars(self), default=str)
 
     @classmethod
     def from_text(cls, text: str) -> "Watched":
-        """Read what `to_text` has written."""
+        """Parse the output of `to_text`."""
         read = json.loads(text)
         return cls(
             mirrors=Path(read["mirrors"]),
@@ -43,5 +43,5 @@ class Watched:
 
     @property
     def login_copy(self) -> DockerLoginCopy:
-        """What keeps the copies up to date."""
+        """The object that keeps the copies up to date."""
         return DockerLoginCopy(self.logins, self.copies, self.reader)

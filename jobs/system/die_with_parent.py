@@ -1,14 +1,15 @@
-"""Becoming another program that has few rights and cannot outlive its parent.
+"""Executes another program with few rights, which cannot outlive its parent.
 
 `python -m jobs.system.die_with_parent PARENT [--rights RIGHTS] [--without NAME,NAME]
 [--with NAME=VALUE] PROGRAM …`
 
-`keystone up` starts each of its parts through this. When the supervisor is killed outright nobody
-is left to stop its children, so the kernel does. It runs before each part, so it imports little.
+`keystone up` starts each of its parts through this module. When the supervisor is killed with
+SIGKILL, it cannot stop its children, so the kernel kills them. The module runs before each part, so
+it imports little.
 
-    --rights   whom to become, as `Rights.to_text` writes it; without it nobody else
-    --without  names of environment variables that the program is not told
-    --with     an environment variable that the program is told
+    --rights   the user and rights to take on, in the form of `Rights.to_text`; default: unchanged
+    --without  names of environment variables to remove for the program
+    --with     an environment variable to set for the program
 """
 
 import ctypes
@@ -28,40 +29,41 @@ RIGHTS, WITHOUT, WITH = "--rights", "--without", "--with"
 
 
 def die_with(parent: int) -> bool:
-    """Have the kernel kill this process as soon as its parent dies, also after an exec.
+    """Make the kernel kill this process as soon as its parent dies, even after an exec.
 
     Args:
-        parent: the process id the parent must have.
+        parent: the expected process id of the parent.
 
     Returns:
-        False when the parent was gone already, so that nothing would ever kill this process.
+        False when the kernel refuses, or the parent has already ended: then nothing would ever
+        kill this process.
 
     Source: prctl(2), PR_SET_PDEATHSIG (read 2026-11-23).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         return False
-    # It may have died between the fork and the call above: the kernel tells only of later deaths.
+    # The parent may have died between the fork and prctl, which only covers later deaths.
     return os.getppid() == parent
 
 
 def give_own_group(child: int) -> None:
-    """Have a child lead a process group of its own, so that who kills the group kills only it.
+    """Put a child into its own process group, so that killing the group kills only the child.
 
-    The child does the same first thing. Until it has, its group is ours, and everybody else's who
-    was started together with us; one that was stopped at that moment would never get there.
+    The child does the same at its start. Until then it is in our group, together with all processes
+    that were started with us; a child that is stopped (SIGSTOP) before that would stay there.
     """
     with suppress(ProcessLookupError):
         os.setpgid(child, child)
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Become the program named after the parent's process id and the options, or exit."""
+    """Execute the program given after the parent's process id and the options, or exit."""
     parent, *rest = arguments
     rights, environ, command = _read(rest)
     try:
         gain_nothing() if rights is None else take_on(rights)
-        # Last: the kernel forgets it when a process becomes another user.
+        # After the change of user, which makes the kernel forget the parent-death signal.
         if not die_with(int(parent)):
             sys.exit(EXIT_ORPHANED)
         os.execvpe(command[0], command, environ)  # noqa: S606 — an argument list, no shell
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def _read(arguments: list[str]) -> tuple[Rights | None, dict[str, str], list[str]]:
-    """Take the command line apart: rights, environment, program with its arguments."""
+    """Parse the command line into rights, environment, and program with arguments."""
     rights, environ = None, dict(os.environ)
     while arguments[0] in {RIGHTS, WITHOUT, WITH}:
         option, value, *arguments = arguments

@@ -1,26 +1,27 @@
-"""Who goes first when the machine's memory is used up: apps, then others, and Keystone last.
+"""The order in which the OOM killer picks processes: apps first, then others, Keystone last.
 
-The kernel kills one process at a time. Without Keystone, the router or Redis no app is reached, or
-brought back.
+The kernel kills one process at a time. Without Keystone, the router or Redis, no app can be reached
+or brought back.
 
-Source: proc(5), /proc/PID/oom_score_adj: -1000 is never, 1000 always first.
+Source: proc(5), /proc/PID/oom_score_adj: -1000 means never, 1000 means always first.
 """
 
 from contextlib import suppress
 from pathlib import Path
 
-LAST = -600  # systemd starts the engine with -500, and what it builds has the engine's
-FIRST = 500  # of apps
+LAST = -600  # for Keystone; systemd starts the engine with -500, which its builds inherit
+FIRST = 500  # for apps
 
 OWN = Path("/proc/self/oom_score_adj")
 
 
 def go_last(file: Path = OWN) -> None:
-    """Have this process, and all that it will start, go after the others.
+    """Make the kernel kill this process, and those it starts, only after the others.
 
-    Only root may, and not even root everywhere: it takes CAP_SYS_RESOURCE.
+    This requires CAP_SYS_RESOURCE, which only root has, and not everywhere; without it, nothing
+    happens.
     """
     with suppress(OSError):
-        # A lower value is the operator's wish.
+        # Keep a lower value: the operator has set it.
         if int(file.read_text()) > LAST:
             file.write_text(str(LAST))

@@ -1,8 +1,8 @@
 """The system users that the parts of Keystone run as when root starts it.
 
-`.setup/machine.sh` makes them. What several of them share belongs to a group of theirs: whoever is
-in the group of the workers' user may enter the data directory, and whoever is in the group of the
-web process's user may use the database, the key and the logs.
+`.setup/machine.sh` creates them. Their groups control access to shared files: members of the group
+of the workers' user may enter the data directory, and members of the group of the web process's
+user may use the database, the key and the logs.
 """
 
 import os
@@ -17,7 +17,7 @@ ROOT = 0
 
 @dataclass(frozen=True)
 class PartUser:
-    """One user, and the group that is its own."""
+    """One user and its own group."""
 
     name: str
     uid: int
@@ -26,10 +26,10 @@ class PartUser:
 
 @dataclass(frozen=True)
 class PartUsers:
-    """All of them.
+    """The users of all parts.
 
     Attributes:
-        work: of the workers and the watcher: they alone use the engine, git and the router's API.
+        work: for the workers and the watcher, which alone use the engine, git and the router's API.
     """
 
     work: PartUser
@@ -42,18 +42,18 @@ class PartUsers:
 
     @property
     def uids(self) -> frozenset[int]:
-        """Their numbers."""
+        """All user ids."""
         return frozenset(user.uid for user in self)
 
     @property
     def gids(self) -> frozenset[int]:
-        """The numbers of their groups."""
+        """All group ids."""
         return frozenset(user.gid for user in self)
 
 
 @cache
 def find_users() -> PartUsers | None:
-    """Give the users, or None when one of them is missing (or is root by another name)."""
+    """Give the users; None when one of them is missing, or is an alias of root."""
     try:
         found = PartUsers(*(_find(name) for name in (WORK, WEB, REDIS, ROUTER)))
     except KeyError:
@@ -67,6 +67,6 @@ def _find(name: str) -> PartUser:
 
 
 def family() -> PartUsers | None:
-    """Give the users whose files this process may trust as it does its own: root's and theirs."""
+    """Give the users if this process is root's or one of theirs: they trust each other's files."""
     users = find_users()
     return users if users and os.getuid() in {ROOT, *users.uids} else None

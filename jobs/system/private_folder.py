@@ -1,4 +1,4 @@
-"""Folders that hold sockets and generated configuration: Keystone's own, closed to all others."""
+"""Private folders for sockets and generated configuration, closed to other users."""
 
 import os
 import tempfile
@@ -11,37 +11,38 @@ OTHERS, GROUP = 0o007, 0o070
 
 
 def runtime_dir(uid: int | None = None) -> Path:
-    """Give the folder for sockets and locks that need not outlive a boot.
+    """Give the folder for sockets and locks that need not survive a reboot.
 
-    It is one where nobody but this user can make anything, so that nobody can take a name before
-    us: /run for root, the user's own folder below it for others. Only where there is none, as for
-    the user of a service without a session, it is the temporary directory.
+    Only this user can create files in it, so no other user can take a name first: /run for root,
+    the user's own folder below /run/user for others. If there is no such folder, as for a service's
+    user without a session, it is the temporary directory.
 
     Args:
-        uid: whose folder, whoever asks; None: that of the user who asks.
+        uid: the folder's user; None: the current user.
     """
     uid = os.getuid() if uid is None else uid
     own = Path("/run") if uid == ROOT else Path("/run/user", str(uid))
-    # What a service of root's may write to of it can be less than root sees outside of that.
+    # Check the owner and not write access: a root service may have less write access to the folder
+    # than root has outside of that service.
     if own.is_dir() and own.stat().st_uid == uid:
         return own
     return Path(tempfile.gettempdir())
 
 
 def claims_dir(uid: int) -> Path:
-    """Give the folder of the claims by which a user's Keystones notice a copy of themselves."""
+    """Give the folder of the claims, by which a user's Keystones detect copies of themselves."""
     return runtime_dir(uid) / f"keystone-{uid}-claims"
 
 
 def ensure_private(folder: Path) -> Path:
-    """Make a folder that only we can enter, or make sure that the one there is such a folder.
+    """Create a folder that only we can enter, or check that the existing folder is private.
 
-    The socket folder of a long data directory lies below the temporary directory, where anybody
-    may have made something of that name before us. Where the parts of Keystone run as users of
-    their own, root and each of those users count as us, and so do their groups.
+    When the data directory's path is long, the socket folder is in the temporary directory, where
+    any user may have created something with that name before us. Where Keystone's parts run as
+    separate users, root, these users and their groups all count as ourselves.
 
     Raises:
-        StorageError: it is somebody else's, open to others, or cannot be made.
+        StorageError: another user owns the folder, it is open to others, or it cannot be created.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

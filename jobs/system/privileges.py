@@ -1,6 +1,7 @@
-"""Giving up privileges: a process becomes another user for good, and cannot gain anything again.
+"""Drops privileges: a process permanently becomes another user and cannot regain privileges.
 
-It is loaded before each part of Keystone, so it imports nothing of ours, and little of Python's.
+This module is loaded before each part of Keystone, so it imports none of our modules, and few of
+Python's.
 
 Sources: credentials(7), capabilities(7), prctl(2), "no_new_privs" of the kernel's documentation
 (read 2026-11-30).
@@ -24,12 +25,12 @@ CAP_SYS_CHROOT, CAP_SYS_RESOURCE = 18, 24
 
 
 class Rights(NamedTuple):
-    """Who a process is and what it may do.
+    """A process's user, groups and capabilities.
 
     Attributes:
-        groups: besides `gid`.
-        capabilities: all that it keeps of those that it has, also after it has become another
-            program; numbers. Root lacks some of them in many containers.
+        groups: supplementary groups, besides `gid`.
+        capabilities: the numbers of the capabilities to keep, also after an exec. Root lacks some
+            of them in many containers; those stay missing.
     """
 
     uid: int
@@ -43,7 +44,7 @@ class Rights(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> "Rights":
-        """Read what `to_text` has written."""
+        """Parse the output of `to_text`."""
         uid, gid, groups, capabilities = text.split(":")
         return cls(int(uid), int(gid), _split(groups), _split(capabilities))
 
@@ -57,13 +58,12 @@ def _split(text: str) -> tuple[int, ...]:
 
 
 def take_on(rights: Rights) -> None:
-    """Have this process run with these rights from now on. Only root may call it.
+    """Make this process run with these rights from now on. Only root may call it.
 
-    The kernel then forgets the signal that the process is to get when its parent dies: ask for that
-    signal afterwards.
+    This clears the process's parent-death signal: set that signal afterwards.
 
     Raises:
-        OSError: the kernel refuses, as it does a root who may not become another user.
+        OSError: the kernel refuses, for example because root may not change its user here.
     """
     kept = [each for each in rights.capabilities if _prctl(PR_CAPBSET_READ, each)]
     _limit_bounding_set(kept)
@@ -71,7 +71,7 @@ def take_on(rights: Rights) -> None:
     os.setresgid(rights.gid, rights.gid, rights.gid)
     _prctl(PR_SET_KEEPCAPS, int(bool(kept)))
     os.setresuid(rights.uid, rights.uid, rights.uid)
-    # Root has its capabilities again with each program: the bounding set alone limits those.
+    # Root regains its capabilities with each exec, limited only by the bounding set.
     passed_on = kept if rights.uid else ()
     _set_capabilities(kept, passed_on)
     for capability in passed_on:
@@ -80,7 +80,7 @@ def take_on(rights: Rights) -> None:
 
 
 def gain_nothing() -> None:
-    """Have this process, and all that it starts, gain no privilege by starting a program."""
+    """Prevent this process, and those it starts, from gaining privileges by an exec."""
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -101,7 +101,7 @@ def _set_capabilities(kept: Collection[int], inheritable: Collection[int]) -> No
 
 
 def _prctl(option: int, *arguments: int) -> int:
-    # The kernel refuses an argument that it has no use for unless it is 0, of the size of a word.
+    # The kernel requires unused arguments to be 0, as unsigned longs.
     padded = [*arguments, 0, 0, 0, 0][:4]
     return _ensure_done(_libc().prctl(option, *map(ctypes.c_ulong, padded)))
 

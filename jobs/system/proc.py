@@ -1,30 +1,30 @@
-"""What the kernel says of processes, on Linux; elsewhere nothing is known of them."""
+"""Process information from Linux's /proc; on other systems the functions find no processes."""
 
 from pathlib import Path
 
 STOPPED = "T"
-BURIED = frozenset({"", "Z", "X"})  # not there any more, or only until its parent has looked
+BURIED = frozenset({"", "Z", "X"})  # missing, or a zombie that its parent has not reaped yet
 
 
 def is_there(pid: int) -> bool:
-    """Whether a process has not ended."""
+    """Whether a process exists and has not ended."""
     return _state_and_parent(pid)[0] not in BURIED
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped: not asleep, not in a debugger."""
+    """Whether a process is stopped by a signal, as opposed to sleeping or being traced."""
     return _state_and_parent(pid)[0] == STOPPED
 
 
 def is_below(pid: int, ancestor: int) -> bool:
-    """Whether a process is another one, or was started by it or by one that was."""
+    """Whether a process is `ancestor` itself or one of its descendants."""
     while pid > 1 and pid != ancestor:
         _, pid = _state_and_parent(pid)
     return pid == ancestor
 
 
 def children_of(pid: int) -> list[int]:
-    """Give the process ids of those that a process has started and that have not ended."""
+    """Give the process ids of a process's children that have not ended."""
     try:
         return [
             int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -35,7 +35,7 @@ def children_of(pid: int) -> list[int]:
 
 def _state_and_parent(pid: int) -> tuple[str, int]:
     try:
-        # The name stands in parentheses and may hold anything, other parentheses too.
+        # The name is in parentheses and may contain any characters, including parentheses.
         state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "", 0

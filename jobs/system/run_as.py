@@ -1,4 +1,4 @@
-"""Doing one thing as another user: in a child process, whose answer is a sentence."""
+"""Runs one function as another user, in a child process that answers with a sentence."""
 
 import os
 import select
@@ -18,14 +18,15 @@ Act = Callable[[], str]
 
 
 def run_as(rights: Rights, act: Act, *, patience_s: float = PATIENCE_S) -> str:
-    """Call something in a child process with these rights, and give what it returns.
+    """Call a function in a child process with these rights, and give its result.
 
-    Only root may do so. The child has the open files of this process, and ends with the call. To be
-    called by the main thread: the kernel ends the child with the thread that forked it.
+    Only root may call it. The child inherits the open files of this process, and ends with the
+    call. Call it from the main thread: the kernel kills the child when the thread that forked it
+    ends.
 
     Returns:
-        what `act` gives, cut to 64 KiB; the sentence of an exception that it raises; a sentence
-        when it does not return in time, or the kernel does not let us take on these rights.
+        the result of `act`, cut to 64 KiB; the message of an exception that it raises; a sentence
+        when it does not return in time, or when the kernel refuses these rights.
     """
     parent, (reader, writer) = os.getpid(), os.pipe()
     pid = os.fork()
@@ -47,17 +48,17 @@ def _answer(parent: int, writer: int, rights: Rights, act: Act) -> None:
     try:
         take_on(rights)
         told = act() if die_with(parent) else ""
-    except BaseException as exc:  # noqa: BLE001 — it must not get back into the parent's code
+    except BaseException as exc:  # noqa: BLE001 — it must not reach the parent's code
         told = str(exc) or type(exc).__name__
     try:
-        # A mark at the end, so that nothing can be told from no answer.
+        # An end mark distinguishes an empty answer from a missing answer.
         os.write(writer, told.encode(errors="replace")[:LONGEST_ANSWER] + b"\0")
     finally:
         os._exit(0)
 
 
 def _read(reader: int, deadline: float) -> str | None:
-    """Give the whole answer; None when the child ended, or the time is over, before its end."""
+    """Read the whole answer; None when the child ends or the deadline passes before its end."""
     answer = b""
     while not answer.endswith(b"\0"):
         left = max(deadline - time.monotonic(), 0)

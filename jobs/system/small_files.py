@@ -1,4 +1,4 @@
-"""Small files that somebody names, read within bounds; what is wrong with one is a sentence."""
+"""Reads small user-given files with a size limit; errors are phrases for the user."""
 
 import io
 from pathlib import Path
@@ -10,10 +10,10 @@ LARGEST_SECRET_FILE = 64 * 1024
 
 
 def read_small(path: Path, most: int) -> bytes:
-    """Read a file of at most so many bytes; it may be a pipe.
+    """Read a file of at most `most` bytes; it may be a pipe.
 
     Raises:
-        ValueError: it cannot be read or is longer; the message goes on after the file's name.
+        ValueError: the file is unreadable or longer; the message continues after the file's name.
     """
     try:
         with path.open("rb") as file:
@@ -26,10 +26,10 @@ def read_small(path: Path, most: int) -> bytes:
 
 
 def as_text(content: bytes) -> str:
-    """Read bytes as text.
+    """Decode bytes as UTF-8 text.
 
     Raises:
-        ValueError: they are none; the message goes on after the file's name.
+        ValueError: they are not UTF-8; the message continues after the file's name.
     """
     try:
         return content.decode()
@@ -38,10 +38,10 @@ def as_text(content: bytes) -> str:
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Read a `.env` file; nothing when there is none.
+    """Read a `.env` file; an empty result when the file does not exist.
 
     Raises:
-        ValueError: it cannot be read; the message says why and quotes nothing of it.
+        ValueError: it cannot be read; the message gives the reason without quoting the content.
     """
     content = read_small(path, LARGEST_ENV_FILE) if _is_ordinary(path) else b""
     found = dotenv_values(stream=io.StringIO(as_text(content)), interpolate=False)
@@ -49,13 +49,13 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def read_secret_file(path: Path) -> str:
-    """Read a file that holds a secret and nothing else.
+    """Read a file that contains a secret and nothing else.
 
     Raises:
-        ValueError: it cannot be read; the message says why and quotes nothing of it.
+        ValueError: it cannot be read; the message gives the reason without quoting the content.
     """
     if not _is_ordinary(path) and path.exists():
-        # A pipe might never end, and can be read by one process only.
+        # A pipe might never end, and only one process can read it.
         raise ValueError("is not an ordinary file")
     return as_text(read_small(path, LARGEST_SECRET_FILE)).strip()
 
@@ -63,5 +63,5 @@ def read_secret_file(path: Path) -> str:
 def _is_ordinary(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError as exc:  # the folder it may be in is closed to us
+    except OSError as exc:  # the parent folder is not accessible
         raise ValueError(f"cannot be read ({exc.strerror})") from None

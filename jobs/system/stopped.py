@@ -1,9 +1,9 @@
-"""Our own process that was stopped, by SIGSTOP or a freezer, and that nobody else can make up for.
+"""Finds and kills our own stopped processes (SIGSTOP or a freezer) that block others.
 
-While it holds SQLite's write lock nobody can write: no webhook is accepted, no lease renewed. With
-the lock of a mirror, nothing of that repository is fetched. The kernel tells who holds what, so the
-one process is killed that the others wait for. One that holds nothing is left alone as long as
-another does its work; where there is none, it is killed too, later.
+While a stopped process holds SQLite's write lock, no process can write: no webhook is accepted and
+no lease is renewed. While it holds a mirror's lock, that repository cannot be fetched. The kernel
+lists the holders of locks, so only the process that blocks the others is killed. A stopped process
+without a lock is left alone if another process does its work; otherwise it is killed too, later.
 """
 
 import os
@@ -17,7 +17,7 @@ from jobs.system.watch_times import HOLDERS_LOOKS, LONG_LOOKS
 
 
 class FrozenHolders:
-    """Kills a child of ours that is found stopped with a lock at two looks in a row.
+    """Kills a child process that two consecutive checks find stopped while it holds a lock.
 
     Args:
         mirrors: the folder with a lock file for each repository.
@@ -31,7 +31,7 @@ class FrozenHolders:
         self._stopped = LongStopped(HOLDERS_LOOKS)
 
     def look(self) -> set[int]:
-        """Look once, every few seconds, and give the processes that were killed."""
+        """Check once; call it every few seconds. Give the processes that were killed."""
         killed = self._stopped.among(self._frozen())
         kill(killed)
         return killed
@@ -39,7 +39,7 @@ class FrozenHolders:
     def _frozen(self) -> set[int]:
         try:
             held = list(locks_held(Path("/proc/locks").read_text()))
-        except OSError:  # no Linux: nobody is known to hold anything
+        except OSError:  # not Linux: the holders of locks are unknown
             return set()
         us = os.getpid()
         stopped = [(pid, file) for pid, file in held if is_stopped(pid) and is_below(pid, us)]
@@ -50,20 +50,20 @@ class FrozenHolders:
         files = [*self._mirrors.glob("*.lock"), *([self._index] if self._index else [])]
         found = set()
         for file in files:
-            with suppress(OSError):  # it is not there
+            with suppress(OSError):  # the file does not exist
                 found.add(file.stat().st_ino)
         return found
 
 
 class LongStopped:
-    """Finds which processes were stopped at each of the last looks."""
+    """Finds the processes that were stopped at each of the last checks."""
 
     def __init__(self, looks: int = LONG_LOOKS) -> None:
         self._needed = looks
         self._looks: dict[int, int] = {}
 
     def among(self, pids: Iterable[int]) -> set[int]:
-        """Look once, every few seconds, at these processes."""
+        """Check these processes once; call it every few seconds."""
         self._looks = {pid: self._looks.get(pid, 0) + 1 for pid in pids if is_stopped(pid)}
         return {pid for pid, looks in self._looks.items() if looks >= self._needed}
 
@@ -76,13 +76,13 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def locks_held(locks: str) -> Iterator[tuple[int, int]]:
-    """Find who keeps others from which file: process ids, and numbers of inodes.
+    """Give the holders of exclusive locks: pairs of process id and the file's inode number.
 
     Args:
         locks: the text of `/proc/locks`: "7: POSIX  ADVISORY  WRITE 4711 fe:00:1466549 120 120".
     """
     for line in locks.splitlines():
-        # One that only waits for a lock has an arrow as its second word.
+        # The line of a process that waits for a lock has an arrow as its second word.
         match line.split():
             case [_, "POSIX" | "FLOCK", _, "WRITE", pid, file, *_]:
                 yield int(pid), int(file.rpartition(":")[2])

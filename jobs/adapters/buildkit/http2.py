@@ -149,7 +149,7 @@ class GrpcConnection:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
-        """Answer calls until the engine disconnects or the task is cancelled; then end all calls."""
+        """Answer calls until the engine disconnects or the task is cancelled; then cancel them."""
         try:
             await self._greet()
             while data := await self._reader.read(READ):
