@@ -1,7 +1,7 @@
-"""What all builds together may use of this machine, and the control group that holds them to it.
+"""The resource limits of all builds together, and the control group that enforces them.
 
-A build runs whatever a Dockerfile says. Without limits a fork bomb in one takes the router, the
-database and every app with it.
+A build runs arbitrary commands from a Dockerfile. Without limits, a fork bomb in one build would
+also take down the router, the database and every app.
 """
 
 import os
@@ -19,11 +19,12 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Bounds:
-    """What builds are held to.
+    """The limits of builds.
 
     Attributes:
-        group: the path of the control group with these limits; "" when there are none.
-        is_shared: whether the operator named it. The engine runs everybody's builds in it then.
+        group: the path of the control group with these limits; "" when there are no limits.
+        is_shared: whether the operator has named the group. The engine then runs all builds in it,
+            including those of other programs.
     """
 
     limits: Limits
@@ -32,7 +33,7 @@ class Bounds:
 
 
 def build_bounds(settings: WorkerSettings, identity: str) -> Bounds:
-    """Give what the settings ask for."""
+    """Give the limits from the settings."""
     limits = Limits(
         memory=settings.build_memory_mb * MIB or None,
         pids=settings.build_pids or None,
@@ -43,12 +44,12 @@ def build_bounds(settings: WorkerSettings, identity: str) -> Bounds:
 
 
 def bound_builds(settings: WorkerSettings, identity: str) -> None:
-    """Have the limits be in force from now on, where that does anything.
+    """Apply the limits, where that is possible.
 
-    Only root may: for others nothing is done, and `keystone doctor` says so.
+    Only root may do this: for other users nothing happens, and `keystone doctor` reports it.
 
     Raises:
-        PlatformError: something is in the way.
+        PlatformError: the control group could not be limited.
     """
     bounds = build_bounds(settings, identity)
     if os.geteuid() != 0 or not is_local(os.environ):
@@ -63,23 +64,23 @@ def bound_builds(settings: WorkerSettings, identity: str) -> None:
 
 
 def _takes_groups() -> bool:
-    # One that does not answer now may be any version when it does.
+    # An engine that does not answer now may have any version once it answers.
     version = api_version(os.environ)
     return version is None or version >= OLDEST_WITH_BUILD_GROUPS
 
 
 def _free_earlier_group(settings: Settings, shared: str) -> None:
-    """Take the limits off a group of everybody's that an earlier start has put them on."""
+    """Remove the limits from a shared group that an earlier start has limited."""
     mark = ensure_private(settings.data_dir / "run") / "limited-group"
     earlier = mark.read_text() if mark.exists() else ""
     if earlier not in {"", shared} and ControlGroup(earlier).limits() is not None:
         ControlGroup(earlier).limit(Limits())
-    # Before the new one is limited: killed in between, there would be nothing to know it by.
+    # Record the new group before it is limited, so that it is known even if we are killed then.
     mark.write_text(shared)
 
 
 def describe_limits(limits: Limits) -> str:
-    """Say what builds may use: "6144 MB of memory, 4096 processes, 3 processors"."""
+    """Describe the limits: "6144 MB of memory, 4096 processes, 3 processors"."""
     told = [
         (limits.memory, f"{(limits.memory or 0) // MIB} MB of memory"),
         (limits.pids, f"{limits.pids} processes"),

@@ -1,7 +1,7 @@
-"""Short messages between Keystone's processes over Redis: what the watcher knows, and questions.
+"""Short messages between Keystone's processes over Redis: health reports, requests and answers.
 
-The web process never holds the Docker socket: it asks the watcher, which answers within seconds or
-not at all. Nothing here is truth; all of it may be lost.
+The web process never has access to the Docker socket: it asks the watcher, which answers within
+seconds or not at all. The messages are not authoritative data; all of them may be lost.
 """
 
 import json
@@ -25,16 +25,16 @@ from jobs.errors import (
 )
 
 CONNECT_TIMEOUT_S = 2
-# Above the longest blocking read, so that a wait ends by its own clock and not by the socket's.
+# Longer than the longest blocking read, so that a wait ends by its own timeout, not the socket's.
 SOCKET_TIMEOUT_S = 15
-# Of the wake-ups: nobody waits for those.
+# The socket timeout for wake-ups, to which no process waits for an answer.
 WAKE_TIMEOUT_S = 3
 HEALTH_KEPT_S = 15
 ANSWER_KEPT_S = 30
 LONGEST_BACKLOG = 1000
-# The lines on which the watcher is asked: nobody who asks for a container waits for GitHub.
+# The watcher's two queues: so a question about a container never waits for a call to GitHub.
 QUESTIONS, ERRANDS = "questions", "errands"
-# What an answer may say went wrong; everything else is the engine's fault.
+# The error types that an answer may name; every other error becomes a DockerError.
 ERRORS: dict[str, type[KeystoneError]] = {
     kind.__name__: kind
     for kind in (
@@ -57,7 +57,7 @@ def connect(redis_url: str, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
 
 @dataclass(frozen=True)
 class Question:
-    """Something the web process wants to know of the engine, or to have done."""
+    """A request of the web process: a question about the engine, or an errand."""
 
     id: str
     kind: str  # "container", "output", "install_hook"
@@ -65,30 +65,30 @@ class Question:
 
 
 class Bus:
-    """One process's end of the line."""
+    """One process's access to the messages."""
 
     def __init__(self, redis: Redis, identity: str) -> None:
         self._redis = redis
         self._prefix = f"keystone-{identity}"
 
     def ping(self) -> None:
-        """Make sure Redis answers.
+        """Check that Redis answers.
 
         Raises:
-            QueueError: it does not.
+            QueueError: Redis does not answer.
         """
         self._call("ping")
 
     def report_health(self, health: dict[str, str]) -> None:
-        """Let the others know how the watcher's neighbours are; forgotten after 15 s.
+        """Publish the health of the services that the watcher checks; it expires after 15 s.
 
         Args:
-            health: by part ("docker", "router"): "ok", or a sentence of what is wrong.
+            health: by part ("docker", "router"): "ok", or a sentence that describes the problem.
         """
         self._call("set", f"{self._prefix}-health", json.dumps(health), ex=HEALTH_KEPT_S)
 
     def health(self) -> dict[str, str] | None:
-        """Give what the watcher last reported, or None when it has been silent for 15 s."""
+        """Give the watcher's last report; None when there was none for 15 s."""
         raw = self._call("get", f"{self._prefix}-health")
         return json.loads(raw) if raw else None
 
@@ -103,8 +103,8 @@ class Bus:
         """Ask the watcher, and wait for its answer.
 
         Raises:
-            QueueError: it did not answer in time.
-            DockerError: it could not find out.
+            QueueError: the watcher did not answer in time.
+            DockerError: the watcher could not get the information.
             GitHubError, ConflictError, ConfigurationError, NotFoundError: an errand was refused.
         """
         question = {"id": uuid.uuid4().hex, "kind": kind, "about": about}
@@ -119,12 +119,12 @@ class Bus:
         return answer
 
     def next_question(self, *, timeout_s: float, line: str = QUESTIONS) -> Question | None:
-        """Wait for a question; None when there is none in that time."""
+        """Wait for a question; None when the timeout passes without one."""
         found = self._call("blpop", [f"{self._prefix}-{line}"], timeout=timeout_s)
         return Question(**json.loads(found[1])) if found else None
 
     def answer(self, question: Question, answer: dict[str, Any]) -> None:
-        """Answer a question; an answer nobody fetches is forgotten after 30 s."""
+        """Answer a question; an answer that is not fetched expires after 30 s."""
         key = f"{self._prefix}-answer-{question.id}"
         self._call("rpush", key, json.dumps(answer))
         self._call("expire", key, ANSWER_KEPT_S)

@@ -1,7 +1,7 @@
-"""Whose the things in the data directory are, when the parts of Keystone run as several users.
+"""Ownership of the data directory's content when Keystone's parts run as separate users.
 
-The directory itself stays root's: no part can add to it or take anything away. Everything here may
-be done again at any time; killed in the middle, the next start finishes it. No link is followed.
+The directory itself stays root's: no part can add or remove anything in it. All operations are
+idempotent; if they are killed, the next start completes them. No symbolic link is followed.
 """
 
 import logging
@@ -31,11 +31,11 @@ MIGRATION_LOCK = "migrate.lock"
 
 @dataclass(frozen=True)
 class Place:
-    """A folder or a file, and whose it is to be.
+    """A folder or a file, with its intended owner and mode.
 
     Attributes:
-        files: the mode of the files in it; None: each keeps its own.
-        is_tree: whether all that is in it is to belong to the same user and group.
+        files: the mode of the files in it; None: each keeps its own mode.
+        is_tree: whether its whole content must belong to the same user and group.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Place:
 
 
 def folders(settings: Settings, users: PartUsers) -> list[Place]:
-    """List the folders that the parts use; those that contain others come first."""
+    """List the folders that the parts use; parent folders come first."""
     work, web, redis = users.work, users.web, users.redis
     run = dict.fromkeys((settings.run_dir, settings.socket_dir))
     return [
@@ -80,20 +80,20 @@ def files(settings: Settings, users: PartUsers) -> list[Place]:
 
 
 def hand_out(settings: Settings, users: PartUsers) -> None:
-    """Give each part what it needs of the data directory, and make the folders that are missing.
+    """Give each part access to its files in the data directory, and create missing folders.
 
     The database must not be open in this process: SQLite would lose its locks.
 
     Raises:
         OSError: the file system refuses.
-        StorageError: something is a link, or not ours to give.
+        StorageError: a path is a symbolic link, or a folder is not ours to change.
     """
     let_in(settings.data_dir, users)
     ensure_private(settings.socket_dir)
     for place in folders(settings, users):
         place.path.mkdir(mode=0o700, exist_ok=True)
         with _opened(place.path, os.O_DIRECTORY) as folder:
-            # Last of its tree: a folder that is as it should be has been gone through to the end.
+            # Change the folder itself last: a correct folder shows that its whole tree was done.
             if place.is_tree and not _is_as_it_should_be(folder, place):
                 _hand_out_tree(folder, place)
             _hand_out(folder, place)
@@ -104,13 +104,13 @@ def hand_out(settings: Settings, users: PartUsers) -> None:
 
 
 def take_back(settings: Settings, users: PartUsers) -> None:
-    """Make the folders root's again, for when every part runs as root.
+    """Make the folders root's again, for a start with every part running as root.
 
-    What is in them stays as it is, as root may read it all; the next `hand_out` goes through it.
-    Root's logins are read where they are.
+    Their content keeps its owners, since root can read everything; the next `hand_out` checks the
+    whole content. The copies of root's logins are deleted: root reads the originals.
     """
     for place in folders(settings, users):
-        # What is a link was never handed out.
+        # Skip links: `hand_out` never changes them.
         with suppress(OSError, StorageError), _opened(place.path, os.O_DIRECTORY) as folder:
             if os.fstat(folder).st_uid in users.uids:
                 _hand_out(folder, Place(place.path, ROOT, ROOT, CLOSED))
@@ -118,11 +118,11 @@ def take_back(settings: Settings, users: PartUsers) -> None:
 
 
 def let_in(data_dir: Path, users: PartUsers) -> None:
-    """Let the parts enter the data directory; one that everybody may enter stays as it is.
+    """Let the parts enter the data directory; if every user may enter it, change nothing.
 
     Raises:
         OSError: the file system refuses.
-        StorageError: it is shared with another group.
+        StorageError: the directory is shared with another group.
     """
     gid = users.work.gid
     with _opened(data_dir, os.O_DIRECTORY) as folder:
@@ -136,7 +136,7 @@ def let_in(data_dir: Path, users: PartUsers) -> None:
 
 
 def _hand_out_tree(folder: int, place: Place) -> None:
-    """Give all that is below an open folder to one user and group, what lies deepest first."""
+    """Give everything below an open folder to one user and group, the deepest entries first."""
     inside = os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=folder)
     for name, _folders, names, opened in inside:
         for each in names:
@@ -152,13 +152,13 @@ def _hand_out_file(folder: int, name: str, place: Place) -> None:
         return
     try:
         found = os.fstat(file)
-        # Whoever may write to the folder may give a name in it to any file on the disk.
+        # A user with write access to the folder can hard-link any file of the disk into it.
         if found.st_nlink > 1 and found.st_uid != place.uid:
             logger.warning(
                 "%s in %s has another name elsewhere: it is left as it is", name, place.path
             )
         elif stat.S_ISREG(found.st_mode):
-            # By its number: the name may lead elsewhere by now.
+            # Use the descriptor: the name may refer to another file by now.
             itself = f"/proc/self/fd/{file}"
             os.chown(itself, place.uid, place.gid)
             if place.files is not None:

@@ -1,7 +1,7 @@
-"""Handing root's docker configuration to workers that run as another user and cannot read it.
+"""Copies root's docker configuration for workers that run as another user and cannot read it.
 
-`docker login` writes to root's home. The supervisor, which is root, looks once a second, so a login
-counts for the builds that begin after that.
+`docker login` writes to root's home. The supervisor, which runs as root, checks the files once a
+second, so builds that start after that use a new login.
 """
 
 import os
@@ -17,7 +17,7 @@ FOLDER, CERTIFICATE_FOLDER, VERIFY = "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKE
 
 
 def sources(environ: Mapping[str, str], home: Path) -> dict[str, Path]:
-    """Say where the docker command line keeps what workers need, by the names of the copies."""
+    """Give the paths of the docker CLI's files that workers need, by the names of the copies."""
     default = home / ".docker"
     folder = Path(environ.get(FOLDER) or default).absolute()
     certificates = Path(environ.get(CERTIFICATE_FOLDER) or default).absolute()
@@ -25,18 +25,18 @@ def sources(environ: Mapping[str, str], home: Path) -> dict[str, Path]:
 
 
 def told_to_workers(environ: Mapping[str, str], copies: Path) -> dict[str, str]:
-    """Give the variables that lead the docker SDK to the copies."""
+    """Give the environment variables that point the docker SDK to the copies."""
     uses_tls = environ.get(CERTIFICATE_FOLDER) or environ.get(VERIFY)
     return {FOLDER: str(copies)} | ({CERTIFICATE_FOLDER: str(copies)} if uses_tls else {})
 
 
 @dataclass
 class DockerLoginCopy:
-    """Copies of some files for one user's eyes, made anew whenever the files change.
+    """Copies of files that only one user may read, updated whenever the files change.
 
     Attributes:
-        files: what is copied, by the names of the copies.
-        folder: where the copies are; the user cannot write to it.
+        files: the original files, by the names of the copies.
+        folder: the folder of the copies; the user cannot write to it.
     """
 
     files: Mapping[str, Path]
@@ -45,7 +45,7 @@ class DockerLoginCopy:
     _seen: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def refresh(self) -> None:
-        """Bring every copy up to date. One that cannot be made is left out until the next time."""
+        """Update every copy. If a copy fails, the next call retries it."""
         for name, source in self.files.items():
             stamp = _stamp(source)
             if self._seen.get(name) != stamp:
@@ -59,7 +59,7 @@ class DockerLoginCopy:
             return
         with source.open("rb") as file:
             content = file.read(LARGEST + 1)
-        # One supervisor at a time is at it, and what a killed one has left is written over.
+        # Only one supervisor runs at a time, and it overwrites the draft of a killed one.
         draft = copy.with_name(f"{copy.name}.draft")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600)
@@ -70,7 +70,7 @@ class DockerLoginCopy:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Tell one state of a file from another; empty when it is not there or is no file."""
+    """Give a stamp that changes with the file; empty when there is no regular file."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What Keystone's processes say of themselves: JSON lines on standard error, secrets masked."""
+"""The logs of Keystone's processes: JSON lines on standard error, with secrets masked."""
 
 import json
 import logging
@@ -13,12 +13,12 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.text import plain, shown_name
 
 logger = logging.getLogger(__name__)
-_MASKS: list[Redactor] = []  # for as long as a process works with more secrets than its own
+_MASKS: list[Redactor] = []  # in use while a process works with secrets besides its own
 
 
 @contextmanager
 def masking(redact: Redactor) -> Iterator[None]:
-    """Mask more secrets in whatever this process logs while the block runs."""
+    """Mask additional secrets in everything this process logs while the block runs."""
     _MASKS.append(redact)
     try:
         yield
@@ -27,14 +27,14 @@ def masking(redact: Redactor) -> Iterator[None]:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks known secrets in whatever a process logs, tracebacks included."""
+    """Masks known secrets in everything a process logs, including tracebacks."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the finished sentence; never drop one."""
+        """Mask the formatted message; never drop a record."""
         record.msg = self._shown(record.getMessage())
         record.args = ()
         if record.exc_info:
@@ -48,10 +48,10 @@ class RedactingFilter(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: when, how bad, the sentence, and the machine-readable extras."""
+    """Formats one JSON object per line: time, level, message, and machine-readable extras."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line."""
+        """Format the record as one line."""
         entry: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created).astimezone().isoformat(),
             "level": record.levelname.lower(),
@@ -80,7 +80,7 @@ def set_up_logging(redact: Redactor, *, level: int = logging.INFO) -> None:
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, where: TracebackType | None
 ) -> None:
-    """Log what ends the process, where Python would print it with whatever it quotes."""
+    """Log an uncaught exception with secrets masked; Python would print it unmasked."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, where)
     else:

@@ -1,7 +1,7 @@
-"""Keeping containers and builds from the cloud's metadata service, for as long as they shall be.
+"""Blocks the cloud's metadata service for containers and builds, while the setting is on.
 
-The rules outlive Keystone, as the containers do. A mark in the data directory remembers that they
-were put in, so that they are taken out once the setting is off again.
+The firewall rules outlive Keystone, as the containers do. A marker file in the data directory
+records that the rules were inserted, so that they are deleted once the setting is off.
 """
 
 import os
@@ -18,18 +18,18 @@ MARK = "metadata-blocked"
 
 
 def block_metadata(settings: Settings, identity: str) -> None:
-    """Put in what is missing of the rules: others may have flushed them.
+    """Insert the missing rules: another program may have flushed them.
 
     Raises:
-        PlatformError: there is no iptables here, or this process may not.
+        PlatformError: iptables is not installed, or this process lacks the permission.
     """
-    # First the mark: killed in between, we would not know that there is something to take out.
+    # Create the marker first: if we are killed in between, it still shows that rules may exist.
     _mark(settings).touch()
     Firewall(identity).block()
 
 
 def unblock_metadata(settings: Settings, identity: str) -> None:
-    """Take out the rules of an earlier start, if it was to have them.
+    """Delete the rules of an earlier start, if the marker shows that there are any.
 
     Raises:
         PlatformError: as `block_metadata`.
@@ -45,12 +45,12 @@ def _mark(settings: Settings) -> Path:
 
 
 def touches_firewall(settings: Settings) -> bool:
-    """Whether rules are to be put in, or those of an earlier start to be taken out."""
+    """Whether rules have to be inserted, or those of an earlier start deleted."""
     return settings.block_metadata or (settings.run_dir / MARK).exists()
 
 
 def reach_of_metadata(settings: Settings, identity: str) -> Finding:
-    """Say whether containers and builds reach the metadata service, for `keystone doctor`."""
+    """Check whether containers and builds can reach the metadata service, for `keystone doctor`."""
     if not settings.block_metadata:
         found = "containers reach it, where there is one: KEYSTONE_BLOCK_METADATA is off"
         return Finding(NAME, Verdict.IDLE, found)

@@ -1,7 +1,7 @@
-"""The wake-up: RQ jobs that carry a deployment's id and nothing else.
+"""Wake-ups of the workers: RQ jobs that contain only a deployment's id.
 
-The database holds the truth. A job that is lost is made again by the reconciler, and a job too many
-finds nothing to do.
+The database is authoritative. The reconciler repeats a lost job, and a superfluous job finds
+nothing to do.
 """
 
 import logging
@@ -19,38 +19,38 @@ from jobs.storage.columns import now
 logger = logging.getLogger(__name__)
 
 TASK = "jobs.tasks.deploy"
-# Above every deadline of a deployment's steps together; each step ends much earlier by its own.
+# Longer than the sum of the deadlines of a deployment's steps; each step has its own, shorter one.
 JOB_TIMEOUT_S = 3 * 3600
 FAILED_JOB_KEPT_S = 3600
-# A worker says that it is alive at least every 30 s, and is forgotten much later.
+# A worker sends a heartbeat at least every 30 s; Redis keeps its entry much longer.
 ALIVE_FOR = timedelta(seconds=60)
 
 
 def queue_name(identity: str) -> str:
-    """Give the one queue of this Keystone its name; two may share a Redis."""
+    """Give the name of this Keystone's only queue; several Keystones may share a Redis."""
     return f"keystone-{identity}"
 
 
 class WorkQueue:
-    """Wakes workers up."""
+    """Wakes up workers."""
 
     def __init__(self, redis: Redis, identity: str) -> None:
         self.name = queue_name(identity)
         self._queue = Queue(self.name, connection=redis, serializer="json")
 
     def wake(self, deployment_ids: Iterable[int]) -> bool:
-        """Have a worker look at these deployments.
+        """Queue these deployments for the workers.
 
         Returns:
-            False when Redis did not take them all: the reconciler will, soon.
+            False when Redis did not accept them all: the reconciler soon repeats them.
         """
         try:
             for deployment_id in deployment_ids:
                 self._queue.enqueue(
                     TASK,
                     deployment_id,
-                    # Of its own each time: a deployment may wake up itself, and the end of the
-                    # running job would take away the waiting one of the same name.
+                    # A unique id each time: a deployment may queue itself again, and the end of
+                    # the running job would delete a waiting job with the same id.
                     job_id=f"{self.name}-{deployment_id}-{secrets.token_hex(4)}",
                     job_timeout=JOB_TIMEOUT_S,
                     result_ttl=0,
@@ -66,7 +66,7 @@ class WorkQueue:
         return True
 
     def waiting(self) -> set[int]:
-        """Give the ids of the deployments whose wake-up no worker has taken yet.
+        """Give the ids of the deployments whose job no worker has taken yet.
 
         Raises:
             QueueError: Redis does not answer.
@@ -76,11 +76,11 @@ class WorkQueue:
         except RedisError as exc:
             raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
         found = (job_id.removeprefix(f"{self.name}-").partition("-")[0] for job_id in job_ids)
-        # Redis may hold what is not ours; it must not stop the reconciler.
+        # The queue may contain foreign jobs, which must not stop the reconciler.
         return {int(each) for each in found if each.isdecimal()}
 
     def workers_alive(self) -> int:
-        """Count the workers that have been heard of within a minute.
+        """Count the workers that have sent a heartbeat within the last minute.
 
         Raises:
             QueueError: Redis does not answer.

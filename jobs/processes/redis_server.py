@@ -1,4 +1,4 @@
-"""The private Redis of a Keystone that was given none: a child on a Unix socket, kept on disk."""
+"""The private Redis of a Keystone without KEYSTONE_REDIS_URL: on a Unix socket, persistent."""
 
 import shutil
 
@@ -10,16 +10,16 @@ NAMES = ("redis-server", "valkey-server")
 
 
 def find_redis_server() -> str | None:
-    """Give the path of the first Redis server there is, or None."""
+    """Give the path of the first installed Redis server; None when there is none."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def redis_command(settings: Settings) -> list[str]:
-    """Give the command line of the private Redis; its folders exist afterwards.
+    """Give the command line of the private Redis, and create its folders.
 
     Raises:
         ConfigurationError: no Redis server is installed.
-        StorageError: a folder cannot be made, or is open to others.
+        StorageError: a folder cannot be created, or is open to other users.
     """
     server = find_redis_server()
     if server is None:
@@ -34,10 +34,10 @@ def redis_command(settings: Settings) -> list[str]:
         server,
         *("--port", "0"),
         *("--unixsocket", str(settings.redis_socket)),
-        # Who may enter its folder may use it: we alone, or those of our users who need Redis.
+        # The folder restricts access to the socket: to us, or to our users that need Redis.
         *("--unixsocketperm", "777"),
         *("--appendonly", "yes"),
-        # A millisecond for each wake-up, and none is lost with the power.
+        # Costs a millisecond for each wake-up, but no wake-up is lost in a power failure.
         *("--appendfsync", "always"),
         *("--save", ""),
         *("--dir", str(folder)),

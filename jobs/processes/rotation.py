@@ -1,14 +1,14 @@
-"""Giving the vault a new key and sealing everything with it, while Keystone runs.
+"""Rotates the vault's key: adds a new key and seals everything with it, while Keystone runs.
 
-Three things in this order make it safe at every moment, and safe to be killed at:
+The rotation is safe at every moment, also when it is killed, because of this order:
 
-1. The key file is replaced in one stroke: the new key first, the old ones after it. Every process
-   looks at the file before it seals and when it meets a key it does not know
-   (`jobs.storage.vault`), so none needs to be told.
-2. Row by row, in small transactions, what an old key has sealed is sealed with the new one; a row
-   that somebody changes meanwhile is left as it is then. Beginning again goes on where it ended.
-3. The old keys stay until somebody asks for them to be dropped. That waits until no transaction
-   can be under way that was begun before the new key, and drops what nothing is sealed with.
+1. The key file is replaced atomically: the new key first, the old keys after it. Every process
+   reads the file before it seals and when it finds an unknown key (`jobs.storage.vault`), so no
+   process needs a notification.
+2. In small transactions, every value sealed with an old key is sealed again with the new key. A row
+   that changes meanwhile keeps its new value. A restarted rotation continues where it ended.
+3. The old keys stay until an operator drops them. Dropping first waits until no transaction can be
+   running that began before the new key, and removes only keys that no value is sealed with.
 """
 
 import fcntl
@@ -39,11 +39,11 @@ from jobs.storage.vault import KEY_FILE, Vault, fingerprint, make_key, read_keys
 from jobs.system.private_folder import ensure_private
 
 BATCH = 100
-# Between two batches, so that other writers get their turn.
+# Pause between two batches, so that other writers can get the lock.
 PAUSE_S = 0.01
-# What is sealed with the old key while we go over the rows is found by the next pass.
+# The next pass finds values that were sealed with the old key during a pass.
 MOST_PASSES = 3
-# Longer than any transaction may take.
+# Longer than any transaction can last.
 SETTLED_AFTER_S = 60.0
 LOCK_FILE = "rotation.lock"
 RING_FILE = "ring"
@@ -63,19 +63,19 @@ for yet another key, put it before them (`openssl rand -hex 32` makes one), star
 and run this again
 """
 
-Told = Callable[[int, int], None]  # values looked at, of how many
+Told = Callable[[int, int], None]  # called with the number of checked values, and of all values
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """What a rotation has done.
+    """The result of a rotation.
 
     Attributes:
         newest: the fingerprint of the key that seals everything now.
-        older: the fingerprints of those that are still kept.
-        resealed: how many values were sealed anew.
-        is_new: whether the newest key was made now; else an earlier rotation was finished.
-        unreadable: values that no key here opens; they are as they were.
+        older: the fingerprints of the older keys that are still kept.
+        resealed: how many values were sealed again.
+        is_new: whether this call created the newest key; otherwise it finished an earlier rotation.
+        unreadable: the number of values that no key here decrypts; they are unchanged.
     """
 
     newest: str
@@ -86,11 +86,11 @@ class Rotation:
 
 
 def rotate(runtime: Runtime[OwnSettings], actor: Actor, *, told: Told) -> Rotation:
-    """Seal everything with a new key, or finish what an earlier rotation has begun.
+    """Seal everything with a new key, or finish an earlier rotation.
 
     Raises:
-        ConfigurationError: the keys come from a setting with one key only; it says what to do.
-        ConflictError: another rotation is under way, or what runs does not know the new key yet.
+        ConfigurationError: the keys come from a setting without a new key; it says what to do.
+        ConflictError: another rotation is running, or the running Keystone lacks the new key.
     """
     with _alone(runtime.settings):
         before = _counts(runtime)
@@ -109,16 +109,16 @@ def rotate(runtime: Runtime[OwnSettings], actor: Actor, *, told: Told) -> Rotati
 def drop_old(
     runtime: Runtime[OwnSettings], actor: Actor, *, wait: Callable[[float], None] = time.sleep
 ) -> list[str]:
-    """Take the older keys that nothing is sealed with out of the key file.
+    """Remove the older keys that no value is sealed with from the key file.
 
     Args:
-        wait: sleeps for some seconds, at most a minute.
+        wait: sleeps for the given seconds, at most a minute.
 
     Returns:
-        The fingerprints of what was dropped.
+        The fingerprints of the dropped keys.
 
     Raises:
-        ConfigurationError: the keys come from a setting; it says which may be taken out.
+        ConfigurationError: the keys come from a setting; it says which keys may be removed.
         ConflictError: something is still sealed with each of the older keys.
     """
     with _alone(runtime.settings):
@@ -131,7 +131,7 @@ def drop_old(
 
 
 def _drop(runtime: Runtime[OwnSettings], actor: Actor, older: list[str]) -> list[str]:
-    # Counted and dropped in one writing transaction: on SQLite nobody can seal in between.
+    # Count and drop in one write transaction: on SQLite no process can seal in between.
     with runtime.database.writing() as session:
         counts = count_by_key(session, runtime.vault)
         unused = [name for name in older if not counts[name]]
@@ -155,7 +155,7 @@ def _drop(runtime: Runtime[OwnSettings], actor: Actor, older: list[str]) -> list
 
 
 def remember_ring(runtime: Runtime[OwnSettings]) -> None:
-    """Write down which keys a `keystone up` was started with."""
+    """Record the keys that a `keystone up` was started with."""
     folder = ensure_private(runtime.settings.run_dir)
     (folder / RING_FILE).write_text("\n".join(runtime.vault.fingerprints))
 
@@ -165,7 +165,7 @@ def _add_key(runtime: Runtime[OwnSettings], actor: Actor) -> None:
         raise ConfigurationError(*_advice(runtime.vault.fingerprints))
     path = _key_file(runtime)
     key = make_key()
-    # Known before it is used: should the file be lost from here on, a start will ask for it.
+    # Record the key before it is used: if the file is lost later, the next start reports that.
     with runtime.database.writing() as session:
         remember_key(session, fingerprint(key))
         note(session, Tag.KEY_ADDED, actor, f"key:{fingerprint(key)}")
@@ -178,7 +178,7 @@ def _advice(ring: list[str]) -> list[str]:
 
 
 def _ensure_known_to_all(runtime: Runtime[OwnSettings]) -> None:
-    """Refuse to seal with a key that a running Keystone, which reads its setting once, lacks."""
+    """Refuse a new key that the running Keystone lacks, since it reads its setting only once."""
     settings, newest = runtime.settings, runtime.vault.fingerprints[0]
     if runtime.vault.is_kept or not is_up(settings.data_dir):
         return
@@ -202,7 +202,7 @@ def _reseal_all(runtime: Runtime[OwnSettings], *, told: Told) -> int:
 
 
 class _Progress:
-    """Adds up how far we are."""
+    """Counts the checked values and reports the progress."""
 
     def __init__(self, told: Told, total: int) -> None:
         self._told, self._total, self._done = told, total, 0
@@ -210,7 +210,7 @@ class _Progress:
 
     def add(self, count: int) -> None:
         self._done += count
-        # Rows may have come since they were counted.
+        # Rows may have been added since they were counted.
         self._total = max(self._total, self._done)
         self._told(self._done, self._total)
 
@@ -243,7 +243,7 @@ def _batch(database: Database, column: Column[bytes], *, after: int) -> list[tup
 def _replace(
     database: Database, column: Column[bytes], changes: list[tuple[int, bytes, bytes]]
 ) -> int:
-    """Replace what is still as it was read; give how many that were."""
+    """Replace the values that are unchanged since they were read; give their number."""
     done = 0
     with database.writing() as session:
         for number, before, after in changes:
@@ -270,13 +270,13 @@ def _key_file(runtime: Runtime[OwnSettings]) -> Path:
 
 
 def _unsettled_s(path: Path) -> float:
-    """Give the seconds until the file has been as it is for a minute."""
+    """Give the seconds until the file's last change is `SETTLED_AFTER_S` ago."""
     return min(max(path.stat().st_mtime + SETTLED_AFTER_S - time.time(), 0), SETTLED_AFTER_S)
 
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Let one rotation at a time be at the keys; a process that dies lets go."""
+    """Hold the lock that permits one rotation at a time; it is released if the process dies."""
     with (ensure_private(settings.run_dir) / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
-"""The router as a child of `keystone up`: its configuration from the database, its own process.
+"""The router as a part of `keystone up`: generates its configuration from the database.
 
-What is live, every domain and every certificate stand in the files it starts with, so a router that
-crashed serves again as soon as it is back, whatever else is down.
+The files that the router loads at its start contain the live routes, all domains and all
+certificates, so a router that crashed serves again as soon as it has restarted, even if everything
+else is down.
 """
 
 import errno
@@ -42,27 +43,27 @@ logger = logging.getLogger(__name__)
 PROGRAM = "haproxy"
 CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
 SILENT_WITHIN_S, POLL_S = 10.0, 0.02
-# Debian keeps it where only root's PATH leads.
+# Debian installs HAProxy in a folder that is only in root's PATH.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
 
 
 @dataclass(frozen=True)
 class _Ports:
-    """Which ports of the range are taken by others, and which ones serve domains, by scheme."""
+    """The range's ports that other programs use, and the ports that serve domains, by scheme."""
 
     taken: Sequence[int]
     served: Mapping[str, int]
 
 
 def find_haproxy() -> str | None:
-    """Give the path of HAProxy, or None."""
+    """Give the path of HAProxy; None when it is not installed."""
     return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ELSEWHERE)
 
 
 def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
-    """Give the router's command line, with its configuration written as things stand now.
+    """Write the router's current configuration, and give its command line.
 
-    The ports of the range that other programs listen on are left out and kept from new apps.
+    Ports of the range that other programs listen on are left out and not given to new apps.
 
     Raises:
         ConfigurationError: HAProxy is not installed, or the address or every port is unusable.
@@ -72,7 +73,7 @@ def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
 
 
 def confined_router_command(settings: Settings, users: PartUsers) -> list[str]:
-    """Give the command line of a router that root starts; its configuration is written already."""
+    """Give the command line of a router started by root; its configuration exists already."""
     file = settings.router_dir / CONFIGURATION
     return command(installed_haproxy(), file, _confinement(settings, users))
 
@@ -87,7 +88,7 @@ def installed_haproxy() -> str:
     """Give the path of HAProxy.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: HAProxy is not installed.
     """
     program = find_haproxy()
     if program is None:
@@ -96,9 +97,9 @@ def installed_haproxy() -> str:
 
 
 def wait_for_silence(socket_path: Path, *, patience_s: float = SILENT_WITHIN_S) -> None:
-    """Wait until a router of before is gone: one that was killed may end a moment after that.
+    """Wait until the previous router has ended, which may be a moment after it was killed.
 
-    Its ports would be taken for those of another program. Gives up when the time is over.
+    Otherwise its ports would be mistaken for another program's. Gives up after `patience_s`.
     """
     deadline = time.monotonic() + patience_s
     while _answers(socket_path) and time.monotonic() < deadline:
@@ -115,10 +116,11 @@ def _answers(socket_path: Path) -> bool:
 
 
 def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | None = None) -> Path:
-    """Write the router's configuration as things stand now, and give its path.
+    """Write the router's current configuration, and give its path.
 
     Args:
-        users: whom a router that root starts becomes; None: it stays who starts it.
+        users: the users for a router started by root; None: the router keeps the user that starts
+            it.
 
     Raises:
         ConfigurationError: the address or every port is unusable.
@@ -134,7 +136,7 @@ def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | Non
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
     if not settings.router_socket:
-        # The folder of a socket that somebody chose is theirs to make.
+        # If the operator has chosen the socket's path, the operator creates its folder.
         ensure_private(settings.socket_dir)
     folder = ensure_private(settings.router_dir)
     write_domain_files(folder, domains, certificates)
@@ -142,9 +144,9 @@ def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | Non
 
 
 def show_configuration(runtime: Runtime[OwnSettings]) -> str:
-    """Give the router's configuration, with the ports that the running router was found to offer.
+    """Give the router's configuration with the ports that were found at the router's last start.
 
-    Nothing is tried out, and nothing is written.
+    This tests no ports and writes nothing.
     """
     with runtime.database.reading() as session:
         ports = _known_ports(session, runtime.settings)
@@ -181,7 +183,7 @@ def _policy(settings: Settings, ports: int) -> Policy:
 
 
 def _found_ports(settings: Settings) -> _Ports:
-    """Find out which ports can be listened on now. The router must be down."""
+    """Test which ports can be listened on now. The router must be down."""
     if settings.router_socket:
         return _ports_of_another_router(settings)
     taken = taken_ports(settings.app_bind, settings.port_range)
@@ -189,7 +191,7 @@ def _found_ports(settings: Settings) -> _Ports:
 
 
 def _known_ports(session: Session, settings: Settings) -> _Ports:
-    """Give what was found when the router was started last."""
+    """Give the ports that were found when the router was last started."""
     if settings.router_socket:
         return _ports_of_another_router(settings)
     taken = session.exec(select(BlockedPort.port)).all()
@@ -197,19 +199,19 @@ def _known_ports(session: Session, settings: Settings) -> _Ports:
 
 
 def _ports_of_another_router(settings: Settings) -> _Ports:
-    # It may be listening on them already.
+    # Do not test the ports: that router may already be listening on them.
     return _Ports((), wanted_ports(settings))
 
 
 def write_domain_files(
     folder: Path, domains: Mapping[str, int], certificates: Mapping[str, SecretStr]
 ) -> None:
-    """Write what the router must know of domains when it starts, and nothing from before.
+    """Write the router's domain files, and remove old certificates.
 
-    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it at all.
+    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it.
 
     Raises:
-        StorageError: a folder is not ours alone.
+        StorageError: a folder is not private.
     """
     shutil.rmtree(folder / CERTIFICATES, ignore_errors=True)
     ensure_private(folder / CERTIFICATES)
@@ -228,13 +230,13 @@ def write_domain_files(
 
 
 def wanted_ports(settings: Settings) -> dict[str, int]:
-    """Give the ports on which domains shall be served, by scheme."""
+    """Give the configured ports for serving domains, by scheme."""
     ports = {"http": settings.http_port, "https": settings.https_port}
     return {scheme: port for scheme, port in ports.items() if port}
 
 
 def served_ports(settings: Settings) -> dict[str, int]:
-    """Give those of them that can be listened on now, and name the others in the log.
+    """Give the wanted ports that can be listened on now, and log the others.
 
     Raises:
         ConfigurationError: the address is not one of this machine.
@@ -254,7 +256,7 @@ def served_ports(settings: Settings) -> dict[str, int]:
 
 
 def taken_ports(bind: str, ports: PortRange) -> list[int]:
-    """Give the ports of the range that some other program listens on. The router must be down.
+    """Give the ports of the range that other programs listen on. The router must be down.
 
     Raises:
         ConfigurationError: the address is not one of this machine.
@@ -263,7 +265,7 @@ def taken_ports(bind: str, ports: PortRange) -> list[int]:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a program could listen there now.
+    """Whether a program could listen on the port now.
 
     Raises:
         ConfigurationError: the host is not an address of this machine.
@@ -272,7 +274,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def obstacle(host: str, port: int) -> str:
-    """Say what keeps a program from listening there now; empty when nothing does.
+    """Give the reason why a program cannot listen on the port now; empty when it can.
 
     Raises:
         ConfigurationError: the host is not an address of this machine.
@@ -280,7 +282,7 @@ def obstacle(host: str, port: int) -> str:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # Connections of yesterday that linger in TIME_WAIT keep no one from listening.
+            # So old connections in TIME_WAIT do not prevent listening.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as exc:
@@ -293,7 +295,7 @@ def obstacle(host: str, port: int) -> str:
 
 
 def live_routes(session: Session) -> list[Route]:
-    """Give where each app's traffic belongs, of those that have a live release."""
+    """Give the route of each app that has a live release."""
     apps = session.exec(select(App).where(col(App.live_address).is_not(None))).all()
     return [
         Route(port=app.host_port, slot=app.live_slot, address=app.live_address)
@@ -303,7 +305,7 @@ def live_routes(session: Session) -> list[Route]:
 
 
 def _offered(ports: PortRange, apps: Sequence[App], taken: Sequence[int]) -> set[int]:
-    """Give the ports to listen on: the range, and those apps kept from an earlier range."""
+    """Give the ports to listen on: the range, and apps' ports from an earlier range."""
     wanted = set(range(ports.first, ports.last + 1)) | {app.host_port for app in apps}
     return wanted - set(taken)
 

@@ -1,8 +1,8 @@
-"""What every process of one Keystone holds: settings, database, vault, lines to the others.
+"""The shared resources of every Keystone process: settings, database, vault, queue and bus.
 
-There are three ways to open it. `open_runtime` makes a Keystone where there is none and brings an
-older one up to date: for `keystone up` with its parts, `demo` and `migrate`. Every other command
-uses `open_to_change` or `open_to_read`, which need one that is there and make nothing.
+There are three ways to open them. `open_runtime` creates a Keystone if there is none and migrates
+an older one: for `keystone up` with its parts, `demo` and `migrate`. Every other command uses
+`open_to_change` or `open_to_read`, which require an existing Keystone and create nothing.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ OwnSettings = TypeVar("OwnSettings", bound=Settings)
 
 @dataclass(frozen=True)
 class Runtime(Generic[OwnSettings]):
-    """One process's view of its Keystone."""
+    """One process's access to its Keystone."""
 
     settings: OwnSettings
     database: Database
@@ -41,12 +41,12 @@ class Runtime(Generic[OwnSettings]):
 
 
 def open_runtime(settings: OwnSettings) -> Runtime[OwnSettings]:
-    """Open everything; what is missing is made, and an older schema is brought up to date.
+    """Open everything; create what is missing, and migrate an older schema.
 
     Redis need not answer yet.
 
     Raises:
-        ConfigurationError: the secret key will not do, or opens not all that is sealed.
+        ConfigurationError: the secret key is invalid, or does not decrypt all sealed values.
         StorageError: the data directory or the database cannot be used, or is newer than the code.
     """
     try:
@@ -62,11 +62,11 @@ def open_runtime(settings: OwnSettings) -> Runtime[OwnSettings]:
 
 
 def open_to_change(settings: OwnSettings) -> Runtime[OwnSettings]:
-    """Open a Keystone that is there, to change something in it.
+    """Open an existing Keystone to change something in it.
 
     Raises:
-        NotFoundError: there is none.
-        ConflictError: its database has to be brought up to date first.
+        NotFoundError: there is no Keystone.
+        ConflictError: its database must be migrated first.
         ConfigurationError, StorageError: as `open_to_read`.
     """
     seen = open_to_read(settings)
@@ -78,19 +78,19 @@ def open_to_change(settings: OwnSettings) -> Runtime[OwnSettings]:
 
 
 def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
-    """Open a Keystone that is there, to look at it: nothing is written or made.
+    """Open an existing Keystone read-only: nothing is written or created.
 
     Raises:
-        NotFoundError: there is none.
-        ConflictError: its database has to be brought up to date first.
-        ConfigurationError: the secret key will not do, or opens not all that is sealed.
+        NotFoundError: there is no Keystone.
+        ConflictError: its database must be migrated first.
+        ConfigurationError: the secret key is invalid, or does not decrypt all sealed values.
         StorageError: the database or the key cannot be read, or it is newer than the code.
     """
     database, version = find_keystone(settings)
     with _closed_on_error(database), database.reading() as session:
         _ensure_up_to_date(version)
         identity = known_identity(session)
-        if not identity:  # killed while it was founded
+        if not identity:  # the first start was killed before it stored an identity
             raise NotFoundError(_none_there(settings))
         ensure_key_is_kept(session, settings)
         vault = Vault.for_reading(settings.secret_key, settings.data_dir)
@@ -99,7 +99,7 @@ def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
 
 
 def find_keystone(settings: Settings) -> tuple[ReadOnlyDatabase, str]:
-    """Give the database of the Keystone that is there, and its schema version.
+    """Give the database of the existing Keystone, and its schema version.
 
     Raises:
         NotFoundError: there is no Keystone.
@@ -123,7 +123,7 @@ def _closed_on_error(database: Database) -> Iterator[None]:
 
 
 def _needed(settings: Settings) -> Iterator[Path]:
-    """Give the paths without which there is no Keystone."""
+    """Give the paths that exist if there is a Keystone."""
     url = settings.effective_database_url
     if is_sqlite(url):
         yield sqlite_path(url)
@@ -155,7 +155,7 @@ def _none_there(settings: Settings) -> str:
 
 
 def _open_vault(session: Session, settings: Settings) -> Vault:
-    """Open the vault; a key is made where there is none, unless one is lost."""
+    """Open the vault; create a key if there is none, unless a key has been lost."""
     ensure_key_is_kept(session, settings)
     vault = Vault.from_settings(settings.secret_key, settings.data_dir)
     ensure_keys(session, vault, settings)
@@ -163,7 +163,7 @@ def _open_vault(session: Session, settings: Settings) -> Vault:
 
 
 def _ensure_up_to_date(version: str) -> None:
-    # Their names are numbers of one length: those of older schemas come first.
+    # Version names are numbers of equal length, so older versions sort first.
     if version > HEAD:
         raise newer(version)
     if version < HEAD:

@@ -1,8 +1,8 @@
-"""Deciding whether the parts of Keystone can run as users of their own, and with which rights.
+"""Decides whether Keystone's parts can run as separate users, and with which rights.
 
-They can when root starts it, the users are there, and each of them can reach what it needs: the
-program, the way to the data directory, the engine, the database. Otherwise every part runs as the
-user that starts Keystone, and the reason is told.
+They can when root starts Keystone, the users exist, and each user has access to what it needs: the
+program, the path to the data directory, the engine, the database. Otherwise every part runs as the
+user that starts Keystone, and the reason is reported.
 """
 
 import json
@@ -38,9 +38,9 @@ DATA_FIX = (
 )
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-# Of HAProxy while it starts: to listen, to have as many connections as it is configured for, to
-# read what the workers' user has written, to give away its socket, to shut itself in and become
-# another user; and to end the process that serves.
+# HAProxy needs these while it starts: to listen, to raise its limit to the configured number of
+# connections, to read the files of the workers' user, to change its socket's owner, to chroot and
+# to change its user; and later to end the serving process.
 ROUTER_CAPABILITIES = (
     privileges.CAP_CHOWN,
     privileges.CAP_DAC_READ_SEARCH,
@@ -53,7 +53,7 @@ ROUTER_CAPABILITIES = (
     privileges.CAP_SYS_CHROOT,
     privileges.CAP_SYS_RESOURCE,
 )
-# Of what keeps the packet filter, and opens the database that belongs to another user.
+# For the part that maintains the packet filter; it also opens the database of another user.
 FIREWALL_CAPABILITIES = (
     privileges.CAP_DAC_OVERRIDE,
     privileges.CAP_NET_ADMIN,
@@ -66,8 +66,8 @@ class Together:
     """Every part runs as the user that starts Keystone.
 
     Attributes:
-        reason: why root's parts are not apart; empty when it is not root who starts it.
-        fix: what to do about it.
+        reason: why parts started by root are not separated; empty when another user starts them.
+        fix: how to fix it.
     """
 
     reason: str = ""
@@ -76,11 +76,11 @@ class Together:
 
 @dataclass(frozen=True)
 class Apart:
-    """Each part runs as a user of its own.
+    """Each part runs as its own user.
 
     Attributes:
-        rights: by the names of the parts.
-        told: environment variables, by the names of the parts.
+        rights: by the part's name.
+        told: environment variables, by the part's name.
     """
 
     users: PartUsers
@@ -89,7 +89,7 @@ class Apart:
 
 
 def separate(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:
-    """Decide, and give the data directory to whom it then belongs. Its database must be closed."""
+    """Decide, and change the data directory's owners to match. The database must be closed."""
     found = judge(settings, environ)
     if isinstance(found, Apart):
         try:
@@ -121,13 +121,13 @@ def judge(settings: Settings, environ: Mapping[str, str]) -> Apart | Together:
 
 
 def first_problem(apart: Apart, checks: Mapping[str, Sequence[Check]]) -> tuple[str, str]:
-    """Check as each part's user what it must be able to do; give the first problem, and its fix.
+    """Run each part's checks as the part's user; give the first problem, and its fix.
 
     Args:
-        checks: by the names of parts.
+        checks: by the part's name.
 
     Returns:
-        twice nothing when there is no problem.
+        two empty texts when there is no problem.
     """
     for part, asked in checks.items():
         if told := run_as(apart.rights[part], partial(ask_all, asked)):
@@ -137,16 +137,16 @@ def first_problem(apart: Apart, checks: Mapping[str, Sequence[Check]]) -> tuple[
 
 
 def note_users(settings: Settings, found: Apart | Together) -> None:
-    """Write down what was decided for the Keystone that is about to run, for `noted_users`."""
+    """Store the decision for the Keystone that is about to start, for `noted_users`."""
     told = [] if isinstance(found, Apart) else [found.reason, found.fix]
     (settings.run_dir / NOTE).write_text(json.dumps(told))
 
 
 def noted_users(settings: Settings) -> Together | None:
-    """Give why the parts of the Keystone that runs are not apart; None when they are.
+    """Give the reason why the running Keystone's parts are not separated; None when they are.
 
     Raises:
-        StorageError: it was not written down.
+        StorageError: the decision was not stored.
     """
     try:
         told = json.loads((settings.run_dir / NOTE).read_text())
@@ -157,7 +157,7 @@ def noted_users(settings: Settings) -> Together | None:
 
 def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> Apart:
     work, web, redis = users.work, users.web, users.redis
-    # What they make, logs above all, belongs to the group that the web process is in.
+    # The workers' files, mainly logs, belong to the web process's group.
     workers = Rights(work.uid, web.gid, (work.gid, *_engine_groups(environ)))
     listens = (privileges.CAP_NET_BIND_SERVICE,) if _needs_right(settings.port) else ()
     rights = {
@@ -192,7 +192,7 @@ def _needs_right(port: int) -> bool:
 
 
 def _engine_groups(environ: Mapping[str, str]) -> tuple[int, ...]:
-    """Give the group that may use the engine's socket, if there is such a group."""
+    """Give the group with access to the engine's socket, if there is one."""
     engine = engine_socket(environ)
     try:
         found = engine.stat() if engine else None
@@ -204,6 +204,6 @@ def _engine_groups(environ: Mapping[str, str]) -> tuple[int, ...]:
 
 
 def engine_socket(environ: Mapping[str, str]) -> Path | None:
-    """Give the engine's Unix socket; None when it is reached in another way."""
+    """Give the engine's Unix socket; None when the engine is not reached by one."""
     address = urlsplit(environ.get("DOCKER_HOST") or DEFAULT_ENGINE)
     return Path(address.path) if address.scheme == "unix" else None

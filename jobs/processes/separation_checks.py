@@ -1,7 +1,7 @@
-"""What the user that a part of Keystone runs as must be able to do, found out by doing it.
+"""Checks of what a part's system user must be able to access, by trying it.
 
-Each check is made in a process of that user. It gives nothing when all is well, else what the user
-cannot do and, in a second line, how to mend it.
+Each check runs in a process of that user. It gives an empty text on success, otherwise what the
+user cannot do and, on a second line, how to fix it.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ HOME = "/nonexistent"  # of the users
 PATIENCE_S = 2.0
 MOVE = "move Keystone to /opt/keystone"
 LET_IN = "let that user in"
-# Packages of ours, and those of others that only the parts import.
+# Our packages, and third-party packages that only the parts import.
 OURS = ("jobs", "receiver", "dashboard")
 LATER = ("docker", "github", "h2", "httptools", "jinja2", "rq", "starlette", "uvicorn", "uvloop")
 READ, WRITE, READ_WRITE = os.R_OK, os.W_OK, os.R_OK | os.W_OK
@@ -36,15 +36,15 @@ Check = Callable[[], str]
 
 
 def ask_all(checks: Iterable[Check]) -> str:
-    """Make one check after the other; give what the first that fails says."""
+    """Run the checks in order; give the message of the first one that fails."""
     return next(filter(None, (check() for check in checks)), "")
 
 
 def checks_of_surroundings(settings: Settings, engine: Path | None) -> dict[str, list[Check]]:
-    """Give the checks of what is there before Keystone starts, by parts: each is of its user.
+    """Give the checks of the environment before Keystone starts, by part, for the part's user.
 
     Args:
-        engine: the engine's socket, if it is one.
+        engine: the engine's Unix socket, if it has one.
     """
     program: Check = partial(_reach, program_files(), settings.data_dir)
     both = _of_services(settings)
@@ -54,13 +54,13 @@ def checks_of_surroundings(settings: Settings, engine: Path | None) -> dict[str,
         "worker": [program, *both, *(partial(_connect, path) for path in sockets)],
     }
     if (server := find_redis_server()) and not settings.redis_url:
-        # A program of ours turns into Redis.
+        # The part `redis` is a Keystone command that executes Redis.
         found["redis"] = [program, partial(_reach, [Path(server)], settings.data_dir)]
     return found
 
 
 def checks_of_data(settings: Settings) -> dict[str, list[Check]]:
-    """Give the checks of what each part's user was given in the data directory, by parts."""
+    """Give the checks of each part's access to the data directory, by part."""
     key, shared = settings.data_dir / KEY_FILE, []
     if key.exists():
         shared.append((key, READ))
@@ -89,7 +89,7 @@ def _given_socket(path: str) -> Path | None:
 
 
 def program_files() -> list[Path]:
-    """List the files that a part of Keystone is made of."""
+    """List the program files that a part of Keystone needs."""
     found = {Path(sys.executable)}
     found.update(Path(file) for module in list(sys.modules.values()) if (file := _file_of(module)))
     for name in (*OURS, *LATER):
@@ -102,7 +102,7 @@ def program_files() -> list[Path]:
 
 
 def _sources(package: Path) -> Iterator[Path]:
-    """Give the files of a package; what Python keeps beside them it can do without."""
+    """Give the files of a package, without Python's bytecode files, which are optional."""
     return (file for file in package.rglob("*.*") if file.suffix != ".pyc")
 
 
@@ -112,9 +112,9 @@ def _file_of(module: object) -> str:
 
 
 def _mapped_files() -> Iterator[Path]:
-    """Give the interpreter and the libraries that it consists of."""
+    """Give the files of the interpreter and of its shared libraries."""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        # What is not a file has a name in brackets, or none.
+        # Mappings that are not files have a name in brackets, or no name.
         match line.split(maxsplit=5):
             case [_, rights, _, _, _, name] if "x" in rights and name.startswith("/"):
                 yield Path(name)
@@ -124,7 +124,7 @@ def _mapped_files() -> Iterator[Path]:
 
 
 def _reach(files: Sequence[Path], data_dir: Path) -> str:
-    """Check that each of the files can be read, and that all folders on the way can be entered."""
+    """Check that each file can be read, and that all its parent folders can be entered."""
     folders = {folder for path in (*files, data_dir) for folder in path.parents}
     closed = next((each for each in sorted(folders) if not os.access(each, os.X_OK)), None)
     if closed:
@@ -134,7 +134,7 @@ def _reach(files: Sequence[Path], data_dir: Path) -> str:
 
 
 def _connect(path: Path) -> str:
-    """Check that a socket does not turn this user away; one that is not there may yet come."""
+    """Check that a socket does not refuse this user; a missing socket may be created later."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(PATIENCE_S)
@@ -147,7 +147,7 @@ def _connect(path: Path) -> str:
 
 
 def _query(url: str) -> str:
-    # libpq looks for files of the user's there.
+    # libpq looks for the user's files in the home folder.
     os.environ["HOME"] = HOME
     database = Database(url)
     try:

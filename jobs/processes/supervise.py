@@ -1,9 +1,10 @@
-"""Which processes one Keystone is made of, and the supervisor that keeps them running.
+"""The parts (processes) of a Keystone, and the start of the supervisor that keeps them running.
 
-Every part is a command of `keystone` itself, so the generated configuration names no path that
-somebody chose; the parts read the settings from the environment, as `keystone up` did. They start
-together and stop one after the other, from the highest priority down: first nothing more is
-accepted, then the running work is made safe, and Redis, which all the others use, goes last.
+Every part is a command of `keystone` itself, so the generated configuration contains no user-chosen
+path; the parts read the settings from the environment, as `keystone up` did. They start together
+and stop one after the other, from the highest priority down: first Keystone accepts nothing more,
+then the running work is brought into a safe state, and Redis, which all other parts use, stops
+last.
 """
 
 import fcntl
@@ -30,8 +31,8 @@ from jobs.system.watch_times import WORK_STOP_S
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "up.lock"
-CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must not stay root
-# `is_up` holds the lock for a moment, too: that is nobody who runs.
+CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must drop root
+# `is_up` also takes the lock for a moment, without being a running Keystone: wait that long for it.
 ASKERS_GONE_WITHIN_S = 0.5
 
 
@@ -40,9 +41,9 @@ class Program:
     """A part of Keystone: a command line that stays in the foreground.
 
     Attributes:
-        rights: whom it runs as; None: as the supervisor does.
-        untold: environment variables that it must not know.
-        told: environment variables that it has instead of the supervisor's.
+        rights: the user and rights it runs with; None: those of the supervisor.
+        untold: environment variables that are removed for it.
+        told: environment variables that are set for it and override the supervisor's.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Program:
 
     @property
     def options(self) -> list[str]:
-        """What `jobs.system.die_with_parent` is to be told of it."""
+        """The program's options for `jobs.system.die_with_parent`."""
         return [
             *([RIGHTS, self.rights.to_text()] if self.rights else []),
             *([WITHOUT, ",".join(self.untold)] if self.untold else []),
@@ -67,16 +68,16 @@ class Program:
 def keystone_command(*arguments: str) -> tuple[str, ...]:
     """Give the command line of one of `keystone`'s own commands.
 
-    With -P a folder named `jobs` that lies where somebody stands is not taken for ours.
+    With -P, Python does not import a folder named `jobs` from the current directory.
     """
     return (sys.executable, "-P", "-m", "jobs.cli", *arguments)
 
 
 def programs(settings: Settings, users: Apart | Together) -> list[Program]:
-    """List the parts that these settings ask for, in the order of their start.
+    """List the parts that these settings require, in the order of their start.
 
     Args:
-        users: whom they run as.
+        users: the users that the parts run as.
     """
     return [_with_rights(part, users) for part in _programs(settings)]
 
@@ -88,7 +89,7 @@ def _programs(settings: Settings) -> list[Program]:
     redis = Program("redis", keystone_command("redis"), 10, untold=knows_none)
     router = Program(ROUTER, keystone_command(ROUTER), 20, untold=knows_none)
     firewall = Program("firewall", keystone_command("firewall"), 25, untold=knows_none)
-    # Only root may change the packet filter; for others `keystone doctor` says so.
+    # Only root may change the packet filter; for other users, `keystone doctor` reports this.
     blocks = settings.block_metadata and os.geteuid() == 0
     watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
     worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
@@ -118,10 +119,10 @@ def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
     """Write the supervisor's configuration.
 
     Args:
-        parts: what to run.
-        supervisor_pid: the process id the supervisor will have: no part outlives it.
+        parts: the parts to run.
+        supervisor_pid: the supervisor's future process id: no part outlives that process.
     """
-    # Root is named, because otherwise supervisord complains that it was not told to be root.
+    # Name root explicitly, because otherwise supervisord warns that it runs as root.
     user = ["user=0"] if os.getuid() == 0 else []
     lines = ["[supervisord]", "nodaemon=true", *user]
     for part in parts:
@@ -139,7 +140,7 @@ def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
             "startsecs=3",
             f"stopwaitsecs={part.stop_within_s}",
             "killasgroup=true",
-            # Nothing passes through the supervisor: the parts write to its own output themselves.
+            # The parts write directly to the supervisor's output; nothing passes through it.
             "stdout_logfile=NONE",
             "stderr_logfile=NONE",
         ]
@@ -147,7 +148,7 @@ def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Quote for supervisord: its file cuts at ` #` and ` ;`, then expands %, then splits words."""
+    """Quote for supervisord, which cuts at ` #` and ` ;`, then expands %, then splits words."""
     quoted = shlex.quote(argument).replace(" #", " ''#").replace(" ;", " '';")
     return quoted.replace("%", "%%")
 
@@ -156,8 +157,8 @@ def take_over(data_dir: Path) -> TextIO:
     """Claim a data directory for this process; the claim ends when the file is closed.
 
     Raises:
-        ConflictError: another `keystone up` has it.
-        StorageError: nothing can be written there.
+        ConflictError: another `keystone up` uses it.
+        StorageError: the directory is not writable.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE)
@@ -169,12 +170,12 @@ def take_over(data_dir: Path) -> TextIO:
 
 
 def claim_identity(identity: str, data_dir: Path) -> TextIO:
-    """Be the only Keystone of that identity on this machine, until the file is closed.
+    """Claim the identity on this machine for this Keystone, until the file is closed.
 
-    A restored Keystone and the one its backup is of would remove each other's containers.
+    A restored Keystone and the original of its backup would remove each other's containers.
 
     Raises:
-        ConflictError: there is one, with another data directory.
+        ConflictError: another Keystone with another data directory has claimed the identity.
     """
     claim = _locked(_claims(data_dir) / f"{identity}.lock")
     if claim is None:
@@ -186,9 +187,9 @@ def claim_identity(identity: str, data_dir: Path) -> TextIO:
 
 
 def _claims(data_dir: Path) -> Path:
-    """Give the folder of the claims, which this user's Keystones share and nobody else can enter.
+    """Give the folder of the claims, which only this user's Keystones share.
 
-    Where a stranger has made one of its name, Keystone runs all the same, but will not notice a
+    If another user has created a folder with that name, Keystone runs anyway, but cannot detect a
     copy of itself.
     """
     try:
@@ -199,7 +200,7 @@ def _claims(data_dir: Path) -> Path:
 
 
 def _locked(path: Path) -> TextIO | None:
-    """Open a file and lock it; None when another process keeps it locked."""
+    """Open a file and lock it; None when another process holds the lock."""
     try:
         file = path.open("a")
     except OSError as exc:
@@ -218,7 +219,7 @@ def _locked(path: Path) -> TextIO | None:
 
 
 def is_up(data_dir: Path) -> bool:
-    """Whether a `keystone up` has this data directory now."""
+    """Whether a `keystone up` uses this data directory now."""
     try:
         lock = (data_dir / "run" / LOCK_FILE).open()
     except OSError:
@@ -240,10 +241,10 @@ def supervise(
     """Become the supervisor of these parts. Does not return.
 
     Args:
-        parts: what to run.
-        data_dir: where the supervisor's own files go.
-        claims: what `take_over` and `claim_identity` gave; held until the supervisor ends.
-        watched: what the supervisor looks after besides.
+        parts: the parts to run.
+        data_dir: the folder for the supervisor's own files.
+        claims: the files from `take_over` and `claim_identity`; held until the supervisor ends.
+        watched: the other resources that the supervisor watches.
     """
     folder = ensure_private(data_dir / "run")
     config = folder / "supervisor.conf"
@@ -252,7 +253,8 @@ def supervise(
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
-    # No part reads a `.env` file: what stands in it has been read, and belongs to root perhaps.
+    # Change the folder so that no part reads the `.env` file: its settings have already been read,
+    # and the file may belong to root.
     os.chdir(folder)
     os.execv(  # noqa: S606 — an argument list, no shell
         sys.executable,

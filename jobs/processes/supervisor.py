@@ -1,10 +1,9 @@
-"""The supervising process: supervisord, kept in the foreground, with habits of its own.
+"""The supervisor process: supervisord in the foreground, with changed behaviour.
 
-A part is started again for ever, at first at once and then with pauses that grow to half a minute:
-supervisord by itself would give up, or wait longer each time. The parts write straight to our own
-output, where supervisord would open a file: a journal's socket cannot be opened as one. And one
-that is stopped is killed if nobody makes up for it: it holds what the others wait for, or there is
-no other of its kind.
+A part is always restarted, at first at once and then with a back-off of up to 30 s: plain
+supervisord would give up, or wait longer each time. The parts write directly to our own output.
+supervisord would open it as a file, which fails for a journal's socket. A stopped (SIGSTOP) part is
+killed if it holds a lock that others need, or if no other process does its work.
 """
 
 import sqlite3
@@ -30,10 +29,10 @@ LONGEST_PAUSE_S = 30
 class Part(Subprocess):  # type: ignore[misc]
     """One running part of Keystone."""
 
-    backoff: int = 0  # how often in a row it ended too soon
+    backoff: int = 0  # the number of consecutive starts after which the part ended too soon
 
     def change_state(self, new_state: int, expected: bool = True) -> None:  # noqa: FBT001, FBT002
-        """Enter a state; the pause before another start is the number of failures, bounded."""
+        """Enter a state; limit the back-off, which is the number of failures in seconds."""
         if new_state == ProcessStates.BACKOFF:
             self.backoff = min(self.backoff, LONGEST_PAUSE_S - 1)
         super().change_state(new_state, expected)
@@ -46,22 +45,22 @@ class Part(Subprocess):  # type: ignore[misc]
 
 
 class PartConfig(ProcessConfig):  # type: ignore[misc]
-    """How a part is run."""
+    """The configuration of a part."""
 
     def make_process(self, group: object = None) -> Part:
-        """Give the process that is not yet started."""
+        """Create the process object, without starting the process."""
         process = Part(self)
         process.group = group
         return process
 
 
 class Options(ServerOptions):  # type: ignore[misc]
-    """What the supervisor is told; programs are made with our habits."""
+    """The supervisor's options; they create programs with the changed behaviour."""
 
     def processes_from_section(
         self, parser: object, section: str, group_name: str, klass: type | None = None
     ) -> list[PartConfig]:
-        """Read one program's section."""
+        """Parse one program's section."""
         del klass
         found: list[PartConfig] = super().processes_from_section(
             parser, section, group_name, PartConfig
@@ -75,7 +74,7 @@ class Options(ServerOptions):  # type: ignore[misc]
 
 
 class Parts(Supervisor):  # type: ignore[misc]
-    """All parts, and what they share."""
+    """The supervisor of all parts and of their shared resources."""
 
     def __init__(self, options: Options, watched: Watched) -> None:
         super().__init__(options)
@@ -89,7 +88,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:
-        """Do what is to be done once a second."""
+        """Run the tasks that are due every second."""
         super().tick(now)
         self._logins.refresh()
 
@@ -104,7 +103,7 @@ class Parts(Supervisor):  # type: ignore[misc]
     def _lone_processes(self) -> list[int]:
         groups = [[*group.processes.values()] for group in self.process_groups.values()]
         lone = [part for part, *others in groups if not others]
-        # A router that root has started serves in a child of its own.
+        # A router started by root serves in a child process.
         serving = (part.pid for part in lone if part.config.name == ROUTER)
         return [
             *(part.pid for part in lone),
@@ -116,14 +115,14 @@ class Parts(Supervisor):  # type: ignore[misc]
 
 
 def main(config: Path, watched: Watched) -> None:
-    """Run what a configuration asks for, until SIGTERM, SIGINT or SIGHUP; then stop it in order.
+    """Run the configured programs until SIGTERM, SIGINT or SIGHUP; then stop them in order.
 
     Args:
-        config: supervisord's.
+        config: supervisord's configuration file.
     """
     folder = config.parent
     options = Options()
-    # By option and not in the file, where a path with a comment sign would be cut.
+    # Pass paths as options: in the configuration file, a path with a comment sign would be cut.
     options.realize(
         [
             *("-c", str(config)),
@@ -145,10 +144,10 @@ def main(config: Path, watched: Watched) -> None:
 
 
 def _held_open(database: Path | None) -> sqlite3.Connection | None:
-    """Have the files beside the database stay for as long as anybody may open it.
+    """Keep the SQLite database open, so that its `-wal` and `-shm` files stay while the parts run.
 
-    The last to close it removes them. To make them again takes the right to write to the folder,
-    which the parts may not have.
+    The last process to close the database removes these files. Creating them again requires write
+    access to the folder, which the parts may lack.
     """
     if database is None or not database.exists():
         return None
@@ -157,7 +156,7 @@ def _held_open(database: Path | None) -> sqlite3.Connection | None:
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error:
-        # The parts say what is wrong with it, again and again.
+        # Not reported here: the parts report the database's problem repeatedly.
         connection.close()
         return None
     return connection

@@ -1,4 +1,4 @@
-"""The web process's command line; its app is named only, since the receiver imports us."""
+"""The web process's command line; it only names the app, since the receiver imports us."""
 
 import sys
 
@@ -7,8 +7,8 @@ from jobs.settings import Settings
 APP = "receiver.app:create_app"
 PROTOCOL = "receiver.protocol:BoundedHttp"
 STOP_WITHIN_S = 5
-# Connections that the kernel accepts for us. All of them may come in one turn of the event loop,
-# before the first can be closed again, and each takes a file.
+# Connections that the kernel queues for us. The event loop may accept all of them in one iteration,
+# before it can close the first one again, and each takes a file descriptor.
 BACKLOG = 1024
 
 
@@ -20,12 +20,12 @@ def web_command(settings: Settings) -> list[str]:
         *("--loop", "uvloop", "--http", PROTOCOL, "--ws", "none", "--lifespan", "on"),
         "--no-server-header",
         "--no-access-log",
-        # Who is asking is the receiver's own question; a header alone is never believed.
+        # The receiver itself determines the client's address; it never trusts a header alone.
         "--no-proxy-headers",
         *("--timeout-graceful-shutdown", str(STOP_WITHIN_S)),
         *("--timeout-keep-alive", "10"),
-        # `receiver.connections` bounds them: one number for all would be used up by anybody.
+        # `receiver.connections` limits connections: any one client could use up a global limit.
         *("--backlog", str(BACKLOG)),
-        # Each request that is not HTTP is worth a warning to uvicorn, at the pace of who sends it.
+        # uvicorn logs a warning for each request that is not HTTP, as fast as a client sends them.
         *("--log-level", "error"),
     ]
