@@ -39,7 +39,7 @@ class HttpProbe:
             timeout_s: seconds for the whole check, from connecting to the status; above 0.
         """
         if not _is_ip(host):
-            return ProbeResult(healthy=False, seen="no address to look at")
+            return ProbeResult(healthy=False, seen="no IP address to connect to")
         deadline = time.monotonic() + timeout_s
         try:
             connect_s = min(timeout_s, LONGEST_CONNECT_S)

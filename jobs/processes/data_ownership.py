@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 OTHERS_ENTER, GROUP, GROUP_ENTERS = 0o001, 0o070, 0o010
 CLOSED, ENTERED, READ = 0o700, 0o710, 0o750
-SHARED = 0o660  # of files
+SHARED = 0o660  # for files
 MIGRATION_LOCK = "migrate.lock"
 
 

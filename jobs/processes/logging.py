@@ -84,4 +84,4 @@ def _log_uncaught(
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, where)
     else:
-        logger.critical("the process ends by a mistake in it", exc_info=(kind, error, where))
+        logger.critical("an uncaught error ended the process", exc_info=(kind, error, where))

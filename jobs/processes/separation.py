@@ -151,7 +151,7 @@ def noted_users(settings: Settings) -> Together | None:
     try:
         told = json.loads((settings.run_dir / NOTE).read_text())
     except (OSError, ValueError) as exc:
-        raise StorageError("it is not known whom the parts run as") from exc
+        raise StorageError("it is not known which users the parts run as") from exc
     return Together(*told) if told else None
 
 

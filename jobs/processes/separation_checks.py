@@ -22,7 +22,7 @@ from jobs.storage.database import Database
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.storage.vault import KEY_FILE
 
-HOME = "/nonexistent"  # of the users
+HOME = "/nonexistent"  # the home folder of these users
 PATIENCE_S = 2.0
 MOVE = "move Keystone to /opt/keystone"
 LET_IN = "let that user in"
@@ -30,7 +30,7 @@ LET_IN = "let that user in"
 OURS = ("jobs", "receiver", "dashboard")
 LATER = ("docker", "github", "h2", "httptools", "jinja2", "rq", "starlette", "uvicorn", "uvloop")
 READ, WRITE, READ_WRITE = os.R_OK, os.W_OK, os.R_OK | os.W_OK
-LIST, MAKE = os.R_OK | os.X_OK, os.W_OK | os.X_OK  # of folders
+LIST, MAKE = os.R_OK | os.X_OK, os.W_OK | os.X_OK  # for folders
 
 Check = Callable[[], str]
 

@@ -94,11 +94,11 @@ class Parts(Supervisor):  # type: ignore[misc]
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
-            self._tell(f"killed {pid}: it was stopped while it held what others wait for")
+            self._tell(f"killed {pid}: it was stopped while it held a lock that others need")
         lonely = self._stopped.among(self._lone_processes())
         kill(lonely)
         for pid in lonely:
-            self._tell(f"killed {pid}: it was stopped, and there is no other of its kind")
+            self._tell(f"killed {pid}: it was stopped, and no other process does its work")
 
     def _lone_processes(self) -> list[int]:
         groups = [[*group.processes.values()] for group in self.process_groups.values()]

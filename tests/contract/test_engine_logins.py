@@ -93,7 +93,7 @@ def test_without_a_login_the_base_image_is_not_had_and_the_log_says_why(
     ours = engine(client, tmp_path, text.replace("HOST", registry.host))
     lines: list[str] = []
 
-    with pytest.raises(BuildError, match=f"^the base image {registry.image} could not be had"):
+    with pytest.raises(BuildError, match=f"^the base image {registry.image} could not be pulled"):
         build(ours, files(registry), log=lines.append)
 
     assert registry.users == []

@@ -21,7 +21,7 @@ from tests.trees import MemoryTree
 
 pytestmark = pytest.mark.docker
 
-FAILED = "could not be had, as its registry or the network failed"
+FAILED = "could not be pulled, as its registry or the network failed"
 Build = Callable[[AppFiles], object]
 
 
@@ -92,7 +92,7 @@ def test_registry_whose_name_is_unknown(builder: Build) -> None:
 def test_image_that_is_not_there_or_not_for_us(builder: Build, status: int) -> None:
     with (
         registry(status) as host,
-        pytest.raises(BuildError, match=f"{host}/x:1 could not be had: "),
+        pytest.raises(BuildError, match=f"{host}/x:1 could not be pulled: "),
     ):
         builder(from_image(f"{host}/x:1"))
 

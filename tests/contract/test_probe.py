@@ -215,7 +215,7 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("host", ["", "localhost", "app.example", "a" * 300])
 def test_only_addresses_are_looked_at_never_names(host: str) -> None:
     result = HttpProbe().look(host, 80, "/", timeout_s=1)
-    assert result == ProbeResult(healthy=False, seen="no address to look at")
+    assert result == ProbeResult(healthy=False, seen="no IP address to connect to")
 
 
 def test_ipv6_is_looked_at_too() -> None:

@@ -203,7 +203,7 @@ def _image_id(answers: Sequence[bytes]) -> str:
         entries = [entry for answer in answers for entry in wire.Message(answer).messages(1)]
         told = {entry.text(1): entry.text(2) for entry in entries}
     except wire.WireError as exc:
-        raise DockerError("the Docker Engine tells of the image in an unknown form") from exc
+        raise DockerError("the Docker Engine describes the image in an unknown form") from exc
     if IMAGE_ID not in told:
         raise DockerError("the Docker Engine has built no image, and does not say why")
     return told[IMAGE_ID]

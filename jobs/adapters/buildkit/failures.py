@@ -60,7 +60,7 @@ def build_failure(message: str, failed: Vertex | None) -> KeystoneError:
 
 
 def _pull_failure(image: str, reason: str, *, is_outage: bool) -> KeystoneError:
-    told = f"the base image {image} could not be had"
+    told = f"the base image {image} could not be pulled"
     if is_outage:
         return DockerError(f"{told}, as its registry or the network failed: {reason}")
     return BuildError(f"{told}: {reason}")

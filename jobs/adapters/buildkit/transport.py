@@ -61,7 +61,7 @@ class Connection:
             body: sent in chunks as they arrive; the headers must announce chunked encoding.
 
         Raises:
-            DockerError: the engine went away, or does not speak HTTP.
+            DockerError: the engine disconnected, or does not speak HTTP.
         """
         told = [("Host", "docker")]
         for name, values in headers.items():
@@ -79,7 +79,7 @@ class Connection:
         """Give the answer's body in chunks as they arrive.
 
         Raises:
-            DockerError: the engine went away in the middle, or does not speak HTTP.
+            DockerError: the engine disconnected, or does not speak HTTP.
         """
         while isinstance(event := await self._next_event(), h11.Data):
             yield bytes(event.data)
@@ -138,7 +138,7 @@ async def json_lines(connection: Connection, status: int) -> AsyncIterator[dict[
     """Give the JSON objects of an answer's body as they arrive.
 
     Raises:
-        DockerError: the engine went away in the middle, or refused the request.
+        DockerError: the engine disconnected, or refused the request.
     """
     if status != OK:
         message = await read_refusal(connection)
@@ -183,7 +183,7 @@ async def read_refusal(connection: Connection) -> str:
     """Read the reason from the body of a refusal.
 
     Raises:
-        DockerError: the engine went away in the middle.
+        DockerError: the engine disconnected.
     """
     body = b""
     async for piece in connection.body():

@@ -34,7 +34,7 @@ def test_missing_base_image_is_named() -> None:
     failed = step("[internal] load metadata for registry.test/no:1", "pull access denied")
 
     assert str(build_failure("failed to solve", failed)) == (
-        "the base image registry.test/no:1 could not be had: pull access denied"
+        "the base image registry.test/no:1 could not be pulled: pull access denied"
     )
 
 
@@ -95,7 +95,7 @@ def test_registry_that_is_down_is_the_platforms_fault(error: str) -> None:
 
     assert isinstance(failure, DockerError)
     told = (
-        "the base image docker.io/library/node:lts could not be had, as its registry or the network"
+        "the base image docker.io/library/node:lts could not be pulled, as its registry or the network"
     )
     assert str(failure).startswith(told)
 
@@ -134,7 +134,7 @@ def test_every_step_that_asks_a_registry_is_known(name: str) -> None:
     failure = build_failure("failed to solve", step(name, OUTAGES[0]))
 
     assert isinstance(failure, DockerError)
-    assert str(failure).startswith("the base image registry.test/x:1 could not be had, as its")
+    assert str(failure).startswith("the base image registry.test/x:1 could not be pulled, as its")
 
 
 @pytest.mark.parametrize(
