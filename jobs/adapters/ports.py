@@ -117,7 +117,7 @@ class Engine(Protocol):
         """Give the id of the image with that tag (or id); None when there is none."""
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
-        """Build an image, with its events sent to `log` as they come; give the image's id.
+        """Build an image, send its events to `log` as they come, and give the image's id.
 
         When the stop signal is set or the deadline passes, the engine cancels the build.
 

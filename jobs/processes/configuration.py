@@ -12,7 +12,7 @@ from jobs.rules.mistakes import mistakes_of
 from jobs.settings import PREFIX, SECRETS, AllSettings, AnySettings, Settings
 from jobs.system.small_files import read_env_file, read_secret_file
 
-# Addresses that may hold a password.
+# Settings with URLs that may contain a password.
 SECRET_URLS = frozenset({"database_url", "redis_url"})
 
 
@@ -111,7 +111,7 @@ def _from_file(path: Path) -> dict[str, str]:
 
 
 def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[Mistake]]:
-    """Turn `KEYSTONE_…` names into fields, and collect what is wrong with the names."""
+    """Map `KEYSTONE_…` variables to fields, and collect the errors."""
     values: dict[str, Any] = {}
     mistakes: list[Mistake] = []
     for name in sorted(given):
@@ -144,7 +144,7 @@ def _read_secret_file(
 
 
 def _mistakes(exc: ValidationError) -> list[Mistake]:
-    # A list in a variable is one value to who writes it, so no entry of it is named.
+    # A variable holds a whole list as one value, so the mistake names no entry of the list.
     return [Mistake(_variable(each.field), each.message) for each in mistakes_of(exc)]
 
 

@@ -66,7 +66,7 @@ class BuildKit:
     in_cgroup: bool = False
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
-        """Build an image of the tree, and give its id; `log` is called in this thread.
+        """Build an image from the tree, and give its id; `log` is called in this thread.
 
         Raises:
             BuildError: the build failed or took longer than its deadline.
@@ -138,7 +138,7 @@ class BuildKit:
         return outcome.image_id()
 
     async def _solve(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
-        """Ask the control service, which puts the build's commands into a control group."""
+        """Build with the control service, which runs the build's commands in a control group."""
         ref = uuid.uuid4().hex
         outcome = _Outcome(Progress(log))
         request = solve_request(ref, session_id, spec.tag, _attributes(spec))

@@ -45,7 +45,7 @@ class Builder:
     config: Path | None = None
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str | None:
-        """Build an image and give its id; None when the engine tells nothing but the tag.
+        """Build an image and give its id; None when the engine does not report the id.
 
         Raises:
             BuildError: the build failed or took longer than its deadline.
@@ -110,7 +110,7 @@ class Builder:
 
 
 def read_logins(config: Path | None, log: Callable[[str], None]) -> Logins:
-    """Read the logins; there are none, and the log says why, when the file cannot be used."""
+    """Read the logins. If the file is unusable, log the reason and give no logins."""
     try:
         if config is None or not config.exists():
             return Logins()

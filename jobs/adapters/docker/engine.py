@@ -129,7 +129,7 @@ class DockerEngine:
             return None if image is None else image.id
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
-        """Build an image that carries our label; its output goes to `log`, in this thread."""
+        """Build an image with our label; the output goes to `log`, in this thread."""
         api = self._client.api
         builder = Builder(engine_address(api), api.api_version, self._config)
         ours = replace(spec, labels=self._labelled(spec.labels))
