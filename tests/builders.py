@@ -74,7 +74,7 @@ def change_settings(app: App, **changes: object) -> None:
     for part, kind in PARTS.items():
         mine = {name: value for name, value in changes.items() if name in kind.model_fields}
         if mine:
-            setattr(app, part, kind.model_validate({**dict(getattr(app, part)), **mine}))
+            setattr(app, part, kind.kept({**dict(getattr(app, part)), **mine}))
     for name in changes.keys() & App.model_fields.keys():
         setattr(app, name, changes[name])
 

@@ -55,7 +55,7 @@ def show(request: Request) -> Response:
     name = request.path_params["app"]
     with rendering.database_of(request).reading() as session:
         row = apps.find_app(session, name)
-        app = apps.app_view(session, name, rendering.settings_of(request))
+        app = apps.view_of(session, row, rendering.settings_of(request))
         values: dict[str, Any] = {
             **_standing(session, row),
             **_releases(session, row, app),

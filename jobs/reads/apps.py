@@ -78,7 +78,12 @@ def app_view(session: Session, name: str, settings: Settings) -> AppView:
     Raises:
         NotFoundError: there is none of that name.
     """
-    return _app_views(session, [find_app(session, name)], settings)[0]
+    return view_of(session, find_app(session, name), settings)
+
+
+def view_of(session: Session, app: App, settings: Settings) -> AppView:
+    """Describe an app whose row was read already."""
+    return _app_views(session, [app], settings)[0]
 
 
 def app_views(
@@ -219,7 +224,8 @@ def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState
 def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
     repository, release = around.repository, around.release
     state, reason = around.state
-    return AppView(
+    # Constructed: what was judged when it was set must be shown whatever a later version narrows.
+    return AppView.model_construct(
         **(app.model_dump(include=AppView.model_fields.keys() & APP_FIELDS) | app_settings(app)),
         repository=repository.full_name,
         git_url=repository.git_url,

@@ -13,7 +13,9 @@ takes a migration as well: apps and releases keep the values that were right whe
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    create_model,
 )
 
 from jobs.rules.field_types import (
@@ -89,6 +92,35 @@ class Settings(BaseModel):
 
     # What a later version has written is left out, so that going back to this one works.
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def kept(cls, values: Mapping[str, object]) -> Self:
+        """Read settings back that were judged when they were set; a field that is missing is usual.
+
+        Types are brought about, bounds are not checked again: a later version that narrows one must
+        still show, roll back to and correct what an earlier version took.
+        """
+        found: Self = cls.model_construct(**dict(_without_bounds(cls).model_validate(values)))
+        return found
+
+
+@cache
+def _without_bounds(kind: type[Settings]) -> type[BaseModel]:
+    """Make a model of the same fields that checks their types alone."""
+    fields: dict[str, Any] = {
+        name: (_bare(field.annotation), field.default) for name, field in kind.model_fields.items()
+    }
+    return create_model(f"Kept{kind.__name__}", **fields)
+
+
+def _bare(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an alias of one
+    """Strip an annotation of its metadata, and of that of its parts."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _bare(parts[0])
+    if origin in {Union, UnionType}:
+        return Union[tuple(map(_bare, parts))]  # noqa: UP007 — made of a list
+    return origin[tuple(map(_bare, parts))] if origin else annotation
 
 
 class PushRules(Settings):

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
 from sqlalchemy import JSON, Column, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from jobs.rules.actors import Actor
+from jobs.rules.app_settings import Settings
 from jobs.rules.text import one_line, several_lines, shown_name
 from jobs.states import ActorKind
 
 Word = TypeVar("Word", bound=StrEnum)
-Value = TypeVar("Value", bound=BaseModel)
+Value = TypeVar("Value", bound=Settings)
 
 # Named constraints let Alembic change them later on SQLite too.
 SQLModel.metadata.naming_convention = MetaData(
@@ -111,7 +111,7 @@ class ValueColumn(TypeDecorator[Value]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:  # noqa: ANN401, ARG002
         """Read the object back; what it lacks is as it comes."""
-        return None if value is None else self.kind.model_validate(value)
+        return None if value is None else self.kind.kept(value)
 
 
 class DoneBySomebody(SQLModel):

@@ -94,9 +94,8 @@ def test_registry_that_is_down_is_the_platforms_fault(error: str) -> None:
     failure = build_failure("failed to solve", failed)
 
     assert isinstance(failure, DockerError)
-    told = (
-        "the base image docker.io/library/node:lts could not be pulled, as its registry or the network"
-    )
+    told = "the base image docker.io/library/node:lts could not be pulled, "
+    told += "as its registry or the network"
     assert str(failure).startswith(told)
 
 
