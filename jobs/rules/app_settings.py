@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Self, Union, cast, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -100,8 +100,9 @@ class Settings(BaseModel):
         Types are brought about, bounds are not checked again: a later version that narrows one must
         still show, roll back to and correct what an earlier version took.
         """
-        found: Self = cls.model_construct(**dict(_without_bounds(cls).model_validate(values)))
-        return found
+        return cast(
+            "Self", cls.model_construct(**dict(_without_bounds(cls).model_validate(values)))
+        )
 
 
 @cache
