@@ -14,7 +14,6 @@ from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.http_probe import HttpProbe
 from jobs.deploy import deploy
 from jobs.deployment.claims import Claim, claim_next
-from jobs.deployment.lease import let_go, renew
 from jobs.deployment.plan import Plan, read_plan
 from jobs.deployment.work import Tools, Work
 from jobs.errors import (
@@ -28,6 +27,7 @@ from jobs.processes.logging import masking
 from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import HeldLease, begin, finish, has_begun_to_switch, stop_asked
+from jobs.records.leases import let_go, renew
 from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
 from jobs.rules.variables import secrets_of

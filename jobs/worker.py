@@ -26,12 +26,13 @@ from rq.worker import WorkerStatus
 
 from jobs import tasks
 from jobs.deployment.claims import has_work
-from jobs.deployment.lease import SecondLook, expire, holder_name, is_overdue
+from jobs.deployment.lease import SecondLook, holder_name, is_overdue
 from jobs.deployment.ready_child import Standby
 from jobs.deployment.warm_up import rehearse
 from jobs.errors import PlatformError, StorageError
 from jobs.processes.queue import TASK
 from jobs.processes.runtime import Runtime
+from jobs.records.leases import expire
 from jobs.settings import WorkerSettings
 from jobs.system.die_with_parent import die_with, give_own_group
 from jobs.system.stopped import LongStopped

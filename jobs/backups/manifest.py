@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping
-from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -80,8 +79,3 @@ def read_manifest(text: bytes, found: Mapping[str, Member]) -> Manifest:
 def _differing(told: Mapping[str, Member], found: Mapping[str, Member]) -> list[str]:
     names: Collection[str] = told.keys() | found.keys()
     return sorted(name for name in names if told.get(name) != found.get(name))
-
-
-def moment(at: datetime) -> str:
-    """Write the time of a backup as people read it."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -17,11 +17,11 @@ from jobs.backups.archive import unpack
 from jobs.backups.keys import Ring, ensure_opens, ring_for_restore
 from jobs.backups.manifest import DATABASE, KEY, Manifest
 from jobs.backups.placing import Placing
-from jobs.backups.reviving import Revived, revive
 from jobs.backups.staging import staging
 from jobs.errors import BackupError, ConflictError, KeystoneError, StorageError
 from jobs.processes.supervise import claim_identity, take_over
 from jobs.records.identity import known_identity
+from jobs.records.reviving import Revived, revive
 from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.settings import Settings

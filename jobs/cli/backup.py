@@ -15,13 +15,14 @@ from rich.progress import Progress as Bar
 
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.backups.making import Contents, Progress, note_backup, save_backup, write_backup
-from jobs.backups.manifest import DATABASE, KEY, MIB, Manifest, moment
+from jobs.backups.manifest import DATABASE, KEY, MIB, Manifest
 from jobs.backups.restoring import Restored, restore_backup
 from jobs.cli.console import PIPE, AsJson, actor
 from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, PlatformError, StorageError
 from jobs.processes.configuration import read_settings
 from jobs.rules.container_values import Container
+from jobs.rules.text import moment
 from jobs.settings import AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)

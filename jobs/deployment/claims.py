@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from jobs.deployment.lease import is_free, take
+from jobs.deployment.lease import is_free
 from jobs.records.deployments import HeldLease, supersede
+from jobs.records.leases import take
 from jobs.records.recoveries import end_needless
 from jobs.rules.triggers import Order, compare
 from jobs.states import PUSHES, DeploymentState, Trigger

@@ -12,13 +12,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlmodel import Session
 
 from jobs.deployment.claims import claim_next
-from jobs.deployment.lease import let_go
 from jobs.deployment.plan import read_plan
 from jobs.errors import LeaseLostError
 from jobs.processes.runtime import Runtime
 from jobs.records import deployments as records
 from jobs.records.deployments import HeldLease, Live
 from jobs.records.engine_items import note_image, note_made, note_making
+from jobs.records.leases import let_go
 from jobs.records.requests import Request, request
 from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_settings import BuildSettings, ContainerSettings

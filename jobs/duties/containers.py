@@ -8,6 +8,7 @@ from sqlmodel import col, select
 from jobs.deployment.work import Tools
 from jobs.duties.trials import forget_needless_fallbacks, judge_trial
 from jobs.processes.runtime import Runtime
+from jobs.records.watched import note_live_container
 from jobs.rules.container_values import STEADY_AFTER_MIN, Container, container_words
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
@@ -61,10 +62,7 @@ def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container
     if known == (found.state, reason, restarts):
         return
     with runtime.database.writing() as session:
-        app = session.get(App, seen.id)
-        if app is not None and app.live_container_id == seen.live_container_id:
-            app.container_state = found.state
-            app.container_reason, app.container_restarts = reason, restarts
+        note_live_container(session, seen, found.state, reason, restarts)
 
 
 def describe(container: Container, *, at: datetime | None = None) -> str:

@@ -8,14 +8,14 @@ import logging
 from datetime import timedelta
 from pathlib import Path
 
-from sqlmodel import Session, col, delete, select
+from sqlmodel import select
 
 from jobs.adapters.ports import Engine
 from jobs.processes.runtime import Runtime
-from jobs.reads.people import SESSION_LONGEST
+from jobs.records.logins import drop_ended_sessions
 from jobs.records.repositories import forget_expired
 from jobs.settings import WorkerSettings
-from jobs.storage.models import App, LoginSession, now
+from jobs.storage.models import App, now
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,3 @@ def drop_old_logs(
     for path in logs_dir.glob("*.log"):
         if path.stem not in live and path.stat().st_mtime < cutoff:
             path.unlink(missing_ok=True)
-
-
-def drop_ended_sessions(session: Session) -> None:
-    """Forget logins that cannot be used any more."""
-    session.exec(delete(LoginSession).where(col(LoginSession.created_at) < now() - SESSION_LONGEST))

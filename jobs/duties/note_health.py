@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from jobs.adapters.ports import Engine
 from jobs.errors import KeystoneError
 from jobs.processes.runtime import Runtime
+from jobs.records.watched import keep_vitals
 from jobs.settings import WorkerSettings
 from jobs.storage.models import Vitals, now
 
@@ -35,7 +36,7 @@ def note_vitals(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
         problems=problems,
     )
     with runtime.database.writing() as session:
-        session.merge(found)
+        keep_vitals(session, found)
 
 
 def shortage(free: Sequence[int | None], floor_mb: int) -> str:

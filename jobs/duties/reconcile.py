@@ -15,15 +15,7 @@ from sqlmodel import Session, col, select
 from jobs.adapters.ports import Engine, Router
 from jobs.deploy import remove_containers
 from jobs.deployment.draining import drain
-from jobs.deployment.lease import (
-    SecondLook,
-    expired,
-    give_back,
-    holder_name,
-    is_free,
-    let_go,
-    take_over,
-)
+from jobs.deployment.lease import SecondLook, expired, holder_name, is_free
 from jobs.deployment.work import Tools
 from jobs.duties.containers import look_at_containers
 from jobs.duties.mirrors import sweep_mirrors
@@ -31,10 +23,18 @@ from jobs.duties.sweep import sweep_containers, sweep_images
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.processes.runtime import Runtime
 from jobs.reads.releases import settings_of_deployment
-from jobs.records.deployments import HeldLease, abandon, ensure_lease, requeue, stop_asked
+from jobs.records.deployments import (
+    HeldLease,
+    abandon,
+    close_open_steps,
+    ensure_lease,
+    requeue,
+    stop_asked,
+)
+from jobs.records.leases import give_back, let_go, take_over
 from jobs.rules.container_values import Route, other_slot
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState, StepName, StepState
+from jobs.states import DeploymentState, StepName
 from jobs.storage.database import Database
 from jobs.storage.models import App, Deployment, Lease, Step, now
 
@@ -146,7 +146,7 @@ def _finish_requests(router: Router, route: Route, *, within_s: float) -> None:
 
 def _end_or_repeat(session: Session, deployment: Deployment) -> None:
     if deployment.state is not DeploymentState.RUNNING:
-        _close_steps(session, deployment)
+        close_open_steps(session, deployment)
         return
     step = _last_step(session, deployment)
     where = f"in {step.name}" if step else "before its first step"
@@ -167,17 +167,6 @@ def _last_step(session: Session, deployment: Deployment) -> Step | None:
     return session.exec(
         select(Step).where(Step.deployment_id == deployment.id).order_by(col(Step.id).desc())
     ).first()
-
-
-def _close_steps(session: Session, deployment: Deployment) -> None:
-    """Close the retirement that the dead worker did not finish; the sweep finishes it."""
-    statement = select(Step).where(
-        Step.deployment_id == deployment.id, Step.state == StepState.RUNNING
-    )
-    for step in session.exec(statement).all():
-        step.state = StepState.ERROR
-        step.reason = "the worker was killed; the watcher finished it"
-        step.ended_at = now()
 
 
 # --- Routes ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Column, func, select, update
+from sqlalchemy import Column, func, select
 
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.processes.runtime import OwnSettings, Runtime
@@ -30,6 +30,7 @@ from jobs.records.vault_keys import (
     count_by_key,
     forget_keys,
     remember_key,
+    replace_sealed,
     sealed_columns,
 )
 from jobs.rules.actors import Actor
@@ -225,7 +226,7 @@ def _reseal(database: Database, vault: Vault, column: Column[bytes], progress: _
             for number, sealed in rows
             if vault.holder(sealed) not in {None, newest}
         ]:
-            resealed += _replace(database, column, changes)
+            resealed += replace_sealed(database, column, changes)
             time.sleep(PAUSE_S)
         progress.add(len(rows))
     return resealed
@@ -238,22 +239,6 @@ def _batch(database: Database, column: Column[bytes], *, after: int) -> list[tup
     )
     with database.reading() as session:
         return [(number, sealed) for number, sealed in session.execute(statement)]
-
-
-def _replace(
-    database: Database, column: Column[bytes], changes: list[tuple[int, bytes, bytes]]
-) -> int:
-    """Replace the values that are unchanged since they were read; give their number."""
-    done = 0
-    with database.writing() as session:
-        for number, before, after in changes:
-            statement = (
-                update(column.table)
-                .where(column.table.c.id == number, column == before)
-                .values({column: after})
-            )
-            done += session.connection().execute(statement).rowcount
-    return done
 
 
 def _counts(runtime: Runtime[OwnSettings]) -> Counter[str | None]:

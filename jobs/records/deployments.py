@@ -315,3 +315,14 @@ def _move(deployment: Deployment, state: DeploymentState) -> None:
 def _step(session: Session, deployment_id: int, name: StepName) -> Step | None:
     statement = select(Step).where(Step.deployment_id == deployment_id, Step.name == name)
     return session.exec(statement).first()
+
+
+def close_open_steps(session: Session, deployment: Deployment) -> None:
+    """Close the retirement that a dead worker did not finish; the watcher's sweep finishes it."""
+    statement = select(Step).where(
+        Step.deployment_id == deployment.id, Step.state == StepState.RUNNING
+    )
+    for step in session.exec(statement).all():
+        step.state = StepState.ERROR
+        step.reason = "the worker was killed; the watcher finished it"
+        step.ended_at = now()

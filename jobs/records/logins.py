@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import SecretStr
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
-from jobs.reads.people import is_open
+from jobs.reads.people import SESSION_LONGEST, is_open
 from jobs.reads.views import SessionView
 from jobs.records.audit import Tag, note
 from jobs.records.tokens import digest
@@ -135,3 +135,8 @@ def session_view(row: LoginSession, *, cookie: str = "") -> SessionView:
     return SessionView.model_validate(
         row.model_dump() | {"is_current": row.hashed == session_digest(cookie)}
     )
+
+
+def drop_ended_sessions(session: Session) -> None:
+    """Forget logins that cannot be used any more."""
+    session.exec(delete(LoginSession).where(col(LoginSession.created_at) < now() - SESSION_LONGEST))

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, func
+from sqlalchemy import Column, LargeBinary, func, update
 from sqlmodel import Session, SQLModel, select
 
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings, split_keys
+from jobs.storage.database import Database
 from jobs.storage.models import VaultKey
 from jobs.storage.vault import KEY_FILE, Vault, fingerprint, read_keys
 
@@ -133,3 +134,19 @@ def _where_from(session: Session) -> str:
 
 def _count(column: Column[bytes]) -> Any:  # noqa: ANN401 — a statement
     return select(func.count()).select_from(column.table).where(func.length(column) > 0)
+
+
+def replace_sealed(
+    database: Database, column: Column[bytes], changes: list[tuple[int, bytes, bytes]]
+) -> int:
+    """Replace the values that are unchanged since they were read; give their number."""
+    done = 0
+    with database.writing() as session:
+        for number, before, after in changes:
+            statement = (
+                update(column.table)
+                .where(column.table.c.id == number, column == before)
+                .values({column: after})
+            )
+            done += session.connection().execute(statement).rowcount
+    return done

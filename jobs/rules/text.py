@@ -9,6 +9,7 @@ and 8.3 (read 2026-11-24).
 """
 
 import re
+from datetime import datetime
 
 MARK = "\ufffd"  # stands for what was left out, where two texts must not look alike
 FIRST_PAIR = 0x10000  # from here on JSON writes a character as two halves
@@ -132,3 +133,8 @@ def _escape(found: re.Match[str]) -> str:
         return f"\\u{number:04x}"
     high, low = divmod(number - FIRST_PAIR, 0x400)
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def moment(at: datetime) -> str:
+    """Write the time of a backup as people read it."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

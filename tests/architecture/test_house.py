@@ -43,6 +43,25 @@ def test_no_file_of_the_product_is_too_long_to_read() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
+def writes_in(tree: ast.AST) -> set[str]:
+    """Find calls that write rows: those of a session, and statements that change a table."""
+    names = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    methods = {f"session.{name}" for name in ("add", "add_all", "delete", "merge")}
+    return names & (methods | {"insert", "update", "delete"})
+
+
+def test_only_records_and_storage_write_rows() -> None:
+    found = {}
+    for file in (ROOT / "jobs").rglob("*.py"):
+        name = file.relative_to(ROOT).as_posix()
+        if not name.startswith(("jobs/records/", "jobs/storage/")) and (
+            writes := writes_in(ast.parse(file.read_text()))
+        ):
+            found[name] = writes
+    # What a warm-up writes is undone.
+    assert found == {"jobs/deployment/warm_up.py": {"session.add"}}
+
+
 def test_the_dashboard_has_only_get_routes(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     dashboard = create_dashboard(Database(settings.effective_database_url), settings)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 from sqlmodel import Session, col, select, update
 
-from jobs.deployment.lease import GIVEN_UP
 from jobs.dispatch import dispatch
 from jobs.duties.reconcile import SWEEPS, Part, reconcile, repairs
 from jobs.processes.runtime import Runtime
@@ -16,6 +15,7 @@ from jobs.records.apps import add_app
 from jobs.records.deliveries import Envelope, Receipt, accept_push
 from jobs.records.deployments import cancel
 from jobs.records.engine_items import note_making
+from jobs.records.leases import GIVEN_UP
 from jobs.records.pushes import judge
 from jobs.records.requests import Request, request
 from jobs.rules.actors import Actor

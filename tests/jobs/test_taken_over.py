@@ -3,8 +3,8 @@
 import pytest
 from sqlmodel import select
 
-from jobs.deployment.lease import take_over
 from jobs.errors import DockerError, KeystoneError, RouterError
+from jobs.records.leases import take_over
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Lease
 from tests.jobs.bench import Bench

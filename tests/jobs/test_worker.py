@@ -22,9 +22,10 @@ from rq.webhook import Webhook
 from sqlmodel import select
 
 from jobs.deployment.claims import claim_next
-from jobs.deployment.lease import SecondLook, expired, give_back, holder_name
+from jobs.deployment.lease import SecondLook, expired, holder_name
 from jobs.processes.queue import TASK, WorkQueue
 from jobs.processes.runtime import Runtime
+from jobs.records.leases import give_back
 from jobs.settings import WorkerSettings
 from jobs.storage.models import Lease, now
 from jobs.system.proc import is_stopped
@@ -39,7 +40,7 @@ WORKER = """
 import os, sys, time
 from datetime import timedelta
 from pathlib import Path
-import jobs.deployment.lease, jobs.worker
+import jobs.deployment.lease, jobs.records.leases, jobs.worker
 from jobs import tasks
 from jobs.deployment.claims import claim_next
 from jobs.deployment.lease import holder_name
@@ -62,7 +63,7 @@ def deploy(deployment_id):
         time.sleep(0.02)
 
 tasks.deploy = deploy
-jobs.deployment.lease.LEASE = timedelta(minutes=2)  # nobody renews it
+jobs.records.leases.LEASE = timedelta(minutes=2)  # nobody renews it
 jobs.worker.HEARTBEAT_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """
@@ -98,7 +99,7 @@ STOPS_IN_A_TRANSACTION = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
-import jobs.deployment.lease, jobs.worker
+import jobs.deployment.lease, jobs.records.leases, jobs.worker
 from jobs import tasks
 from jobs.deployment.claims import claim_next
 from jobs.deployment.lease import holder_name
@@ -122,7 +123,7 @@ def deploy(deployment_id):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 tasks.deploy = deploy
-jobs.deployment.lease.LEASE = timedelta(seconds=jobs.deployment.lease.RENEW_EVERY_S + 5)
+jobs.records.leases.LEASE = timedelta(seconds=jobs.deployment.lease.RENEW_EVERY_S + 5)
 jobs.worker.HEARTBEAT_EVERY_S = 1
 run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 """

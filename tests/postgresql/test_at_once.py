@@ -9,12 +9,12 @@ from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.deployment.claims import claim_next
-from jobs.deployment.lease import give_back, take_over
 from jobs.errors import CancelledError, ConflictError, LeaseLostError, SupersededError
 from jobs.records.apps import remove_app
 from jobs.records.catch_up import take_turn
 from jobs.records.deliveries import Envelope, accept_push
 from jobs.records.deployments import HeldLease, Live, abandon, begin, cancel, go_live
+from jobs.records.leases import give_back, take_over
 from jobs.records.pushes import judge
 from jobs.records.tokens import create_api_token
 from jobs.records.users import change_user

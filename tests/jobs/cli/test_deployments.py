@@ -10,12 +10,12 @@ import pytest
 
 from jobs.cli.deployments import manual_request
 from jobs.cli.following import follow, show_output
-from jobs.deployment.lease import give_back, take
 from jobs.errors import ConfigurationError, DockerError, PlatformError
 from jobs.processes.bus import Bus
 from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import begin, finish
+from jobs.records.leases import give_back, take
 from jobs.rules.redaction import Redactor
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from jobs.cli.rollback import release_number
-from jobs.deployment.lease import give_back, take
 from jobs.errors import ConfigurationError
 from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import Live, begin, go_live, record_release
+from jobs.records.leases import give_back, take
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.settings import AllSettings
 from jobs.storage.models import Release

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlmodel import Session
 
 from jobs.deployment.claims import Claim, claim_next, outdated
-from jobs.deployment.lease import give_back
+from jobs.records.leases import give_back
 from jobs.rules.triggers import Order, Push, compare
 from jobs.states import PUSHES, ActorKind, DeploymentState, Kind, Trigger
 from jobs.storage.models import App, Deployment

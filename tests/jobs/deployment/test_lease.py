@@ -11,19 +11,7 @@ import pytest
 from sqlmodel import Session, select
 
 from jobs.deployment.claims import Claim, claim_next
-from jobs.deployment.lease import (
-    SecondLook,
-    expire,
-    expired,
-    give_back,
-    holder_name,
-    is_dead,
-    is_free,
-    is_overdue,
-    let_go,
-    renew,
-    take_over,
-)
+from jobs.deployment.lease import SecondLook, expired, holder_name, is_dead, is_free, is_overdue
 from jobs.errors import LeaseLostError
 from jobs.records.deployments import (
     HeldLease,
@@ -35,6 +23,7 @@ from jobs.records.deployments import (
     record_commit,
     start_step,
 )
+from jobs.records.leases import expire, give_back, let_go, renew, take_over
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.storage.models import App, Deployment, Lease, now
 from jobs.system.watch_times import LEASE, SECOND_LOOK_AFTER_S
@@ -209,7 +198,7 @@ def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
     second_look = SecondLook()
     renew_every_s = 60  # and not 5: in those a busy machine may let the lease expire
     monkeypatch.setattr("jobs.deployment.lease.RENEW_EVERY_S", renew_every_s)
-    monkeypatch.setattr("jobs.deployment.lease.LEASE", timedelta(seconds=4 * renew_every_s))
+    monkeypatch.setattr("jobs.records.leases.LEASE", timedelta(seconds=4 * renew_every_s))
     bench.ask(app)
     mine = claim(bench, app, "host:7")
     with bench.reading() as session:

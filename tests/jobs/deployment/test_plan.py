@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from jobs.deployment.lease import take
 from jobs.deployment.plan import (
     LiveContainer,
     Plan,
     Recipe,
     read_plan,
 )
+from jobs.records.leases import take
 from jobs.records.rollbacks import roll_back
 from jobs.records.variables import set_variables
 from jobs.rules.app_settings import BuildSettings, ContainerSettings

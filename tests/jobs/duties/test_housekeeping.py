@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from jobs.duties.housekeeping import MIB, drop_ended_sessions, drop_old_logs, keep_house
+from jobs.duties.housekeeping import MIB, drop_old_logs, keep_house
 from jobs.processes.runtime import Runtime
 from jobs.reads.people import SESSION_LONGEST
+from jobs.records.logins import drop_ended_sessions
 from jobs.settings import WorkerSettings
 from jobs.states import Role
 from jobs.storage.deployment_log import log_path

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, delete, select
 
-from jobs.deployment.lease import take
 from jobs.duties.sweep import sweep_containers
 from jobs.errors import DockerError, StorageError
+from jobs.records.leases import take
 from jobs.rules.naming import DEPLOYMENT_LABEL, network_name
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release, now

@@ -14,7 +14,6 @@ from datetime import datetime
 
 from sqlmodel import Session, col, delete, select, text
 
-from jobs.backups.manifest import moment
 from jobs.records.again import again
 from jobs.records.audit import Tag, note
 from jobs.records.deployments import abandon
@@ -23,6 +22,7 @@ from jobs.records.trials import end_trial
 from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.rules.naming import APP_LABEL, DEPLOYMENT_LABEL
+from jobs.rules.text import moment
 from jobs.states import OPEN_STATES, ActorKind, ContainerState, StepState, Trigger
 from jobs.storage.models import App, Deployment, Identity, Lease, LoginSession, Release, Step, now
 
