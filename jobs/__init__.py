@@ -1,1 +1,1 @@
-"""The domain and the work: tables, queue, the deployment, its adapters, the command line."""
+"""Keystone's core: tables, queue, deployments, adapters and the command line."""

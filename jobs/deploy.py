@@ -1,7 +1,7 @@
-"""The story of a deployment: from a commit to a container that serves, with the old one retired.
+"""The steps of a deployment: from a commit to a serving container, with the old one retired.
 
-Until the switch, nothing that serves is touched: whatever goes wrong, the old release goes on. The
-switch makes the deployment a success; what comes after it can delay nobody and fail nothing.
+No step before the switch touches the serving container: on any failure the old release keeps
+serving. The switch makes the deployment a success; a later failure does not change that.
 """
 
 import logging
@@ -40,13 +40,13 @@ from jobs.storage.database import Database
 
 logger = logging.getLogger(__name__)
 
-# For how long a database that is locked, or whose disk is full, may keep an end from its record.
+# How long to retry recording a deployment's end while the database is locked or its disk is full.
 RECORDED_WITHIN_S = 30.0
 PAUSE_S = 1.0
 
 
 def deploy(work: Work) -> None:
-    """Run a deployment to its end, and see to it that it has one."""
+    """Run a deployment, and record how it ended whatever happens."""
     try:
         serving = bring_live(work)
     except LeaseLostError:
@@ -68,7 +68,7 @@ def deploy(work: Work) -> None:
 
 
 def bring_live(work: Work) -> Serving:
-    """Start a release beside the one that serves, and move the traffic to it."""
+    """Start a release beside the serving one, and move the traffic to it."""
     earlier = work.plan.earlier
     candidate = from_commit(work) if earlier is None else from_release(work, earlier.candidate)
     with work.step(StepName.START):
@@ -87,7 +87,7 @@ def from_commit(work: Work) -> Candidate:
 
 
 def from_release(work: Work, candidate: Candidate) -> Candidate:
-    """Take an earlier release as it was; build its image again only if somebody removed it."""
+    """Return an earlier release unchanged; rebuild its image only if it was removed."""
     if work.tools.engine.image_id(candidate.image_id) is not None:
         return candidate
     work.say(StepName.CHECKOUT, f"the image of v{candidate.number} is gone: it is built again")
@@ -96,7 +96,7 @@ def from_release(work: Work, candidate: Candidate) -> Candidate:
 
 
 def built(work: Work) -> tuple[Commit, BuiltImage]:
-    """Have the image of the deployment's commit on the engine."""
+    """Check out the deployment's commit and build its image on the engine."""
     with work.step(StepName.CHECKOUT):
         commit = checkout(work)
     with work.step(StepName.BUILD) as record:
@@ -104,24 +104,24 @@ def built(work: Work) -> tuple[Commit, BuiltImage]:
 
 
 def give_up(work: Work, cause: Exception) -> None:
-    """End a deployment that did not go live, and leave nothing of it behind."""
+    """End a deployment that did not go live, and remove everything it made."""
     if work.is_live():
-        return  # the database took its time to say so; the watcher retires what it replaces
+        return  # it committed, but the reply was late; the watcher retires the old release
     state, reason = verdict(cause)
-    # It may quote the app's own words, and is shown to more people than the log.
+    # The reason may quote the app's output, and more people see it than the log.
     reason = shown_reason(reason, work.log.redact)
     leave_nothing(work, state, reason)
     see_recorded(lambda: work.record(finish, state, reason))
 
 
 def hand_over(work: Work, cause: HandedOverError) -> None:
-    """Leave a deployment to another worker, which finds nothing of what this one has done."""
+    """Undo what this worker did, and put the deployment back into the queue for another worker."""
     leave_nothing(work, DeploymentState.QUEUED, str(cause))
     see_recorded(lambda: work.record(hand_back))
 
 
 def see_recorded(record: Callable[[], object]) -> None:
-    """Make the last record, again if need be: without it nobody would learn why it ended."""
+    """Write a deployment's last record, with retries: it says why the deployment ended."""
     deadline = time.monotonic() + RECORDED_WITHIN_S
     while True:
         try:
@@ -132,24 +132,24 @@ def see_recorded(record: Callable[[], object]) -> None:
             logger.warning("%s; it is tried again", exc, extra={"action": "record_failed"})
             time.sleep(PAUSE_S)
         except InvalidTransitionError:
-            return  # it was made before, and only the answer was lost
+            return  # an earlier attempt was committed, and only the database's reply was lost
         else:
             return
 
 
 def leave_nothing(work: Work, state: DeploymentState, reason: str) -> None:
-    """Say in the log why it ends here, and remove the container it may have started."""
+    """Log why the deployment ends, and remove any container it started."""
     work.log.write(state, reason)
     work.ensure_ours()
     try:
         remove_containers(work.tools.engine, work.database, work.plan.deployment_id)
     except PlatformError as exc:
-        # The watcher removes what no deployment owns, as soon as the engine answers again.
+        # The watcher removes unowned containers as soon as the engine answers again.
         work.log.write(state, f"the container could not be removed now: {exc}")
 
 
 def verdict(cause: Exception) -> tuple[DeploymentState, str]:
-    """Say how a deployment ends by what ended it, and why in one sentence."""
+    """Map the exception that ended a deployment to its final state and a one-sentence reason."""
     match cause:
         case CancelledError():
             return DeploymentState.CANCELLED, str(cause)
@@ -165,7 +165,7 @@ def verdict(cause: Exception) -> tuple[DeploymentState, str]:
 
 
 def remove_containers(engine: Engine, database: Database, deployment_id: int) -> None:
-    """Remove every container a deployment has made."""
+    """Remove every container that a deployment made."""
     found = [
         container
         for container in engine.containers()
@@ -178,7 +178,7 @@ def remove_containers(engine: Engine, database: Database, deployment_id: int) ->
 
 
 def clear_away(work: Work, serving: Serving) -> None:
-    """Retire what the new release replaces; a failure here is noted and changes nothing."""
+    """Retire the old release; a failure is recorded, but the deployment stays a success."""
     try:
         with work.step(StepName.RETIRE) as record:
             try:

@@ -1,4 +1,4 @@
-"""From a wake-up to a running deployment: claim the app, keep the lease alive, run the story."""
+"""Handle a wake-up: claim the app, run its next deployment, and keep the lease alive meanwhile."""
 
 import logging
 import threading
@@ -43,10 +43,10 @@ STOP_SEEN_WITHIN_S = 0.25
 
 
 def real_tools(runtime: Runtime[WorkerSettings], *, router_patience_s: float = 0.0) -> Tools:
-    """Open the real Docker Engine, git, router and network.
+    """Open the real adapters for the Docker Engine, git, the router and HTTP probes.
 
     Args:
-        router_patience_s: how long a router that has died may take to be started again.
+        router_patience_s: how long to wait for a router that died to be restarted.
     """
     settings = runtime.settings
     return Tools(
@@ -65,10 +65,10 @@ def dispatch(
     holder: str,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run whatever the app of a deployment has to deploy next, unless somebody is at it.
+    """Run the next deployment of a deployment's app, unless a lease on the app is held.
 
     Args:
-        is_leaving: whether this worker is to stop, and what it runs to go back into the queue;
+        is_leaving: whether this worker must stop and put its deployment back into the queue;
             called from another thread.
     """
     database = runtime.database
@@ -88,7 +88,7 @@ def dispatch(
     finally:
         with database.writing() as session:
             let_go(session, claim.held)
-    # Asked after the lease is back: whoever was queued in between found it taken.
+    # Read after the lease is released: a deployment queued before that found the lease taken.
     with database.reading() as session:
         runtime.queue.wake(_next_in_line(session, app_id))
 
@@ -105,7 +105,7 @@ def _run(
         redact = Redactor(_secrets(plan))
         log = DeploymentLog(log_path(runtime.settings.logs_dir, held.deployment_id), redact)
     except StorageError as exc:
-        # Nobody could follow it, and trying again would not help.
+        # A deployment without a log cannot be followed, and a retry would not help.
         ended = {"action": "deployment_ended", "deployment": held.deployment_id}
         logger.warning("%s", exc, extra=ended)
         with runtime.database.writing() as session:
@@ -124,12 +124,12 @@ def _run(
 
 
 def _begin(session: Session, runtime: Runtime[WorkerSettings], held: HeldLease) -> Plan | None:
-    """Mark the deployment as running; None when it ended before its work began."""
+    """Mark the deployment as running; None when its plan cannot be read, which ends it."""
     begin(session, held)
     try:
         return read_plan(session, runtime, held)
     except ConfigurationError as exc:
-        # The vault's key does not fit, say: trying again would not help.
+        # For example, the vault's key does not fit: a retry would not help.
         finish(session, held, DeploymentState.ERROR, str(exc))
     return None
 
@@ -150,7 +150,7 @@ def _next_in_line(session: Session, app_id: int) -> list[int]:
 
 @contextmanager
 def kept_alive(work: Work, is_leaving: Callable[[], bool]) -> Iterator[None]:
-    """Renew the lease while the block runs, and stop the work when somebody wants it to stop."""
+    """Renew the lease while the block runs, and signal the work to stop when asked to."""
     over = threading.Event()
     thread = threading.Thread(
         target=_keep_alive, args=(work, over, is_leaving), name="lease", daemon=True
@@ -177,7 +177,7 @@ def _keep_alive(work: Work, over: threading.Event, is_leaving: Callable[[], bool
             work.stop.set(exc)
             return
         except StorageError as exc:
-            # The lease lasts longer than a few missed renewals; the next look tries again.
+            # The lease outlasts a few missed renewals; the next round tries again.
             logger.warning("the lease could not be renewed: %s", exc)
 
 

@@ -2,17 +2,17 @@
 
 KeystoneError
 ├─ RefusedError              carries mistakes: what is wrong, by field
-│  ├─ ConfigurationError     settings, or what somebody asked an app to be
-│  ├─ ConflictError          the request does not fit the state of things
+│  ├─ ConfigurationError     Keystone's settings or an app's configuration are invalid
+│  ├─ ConflictError          the request does not fit the present state
 │  │  ├─ InvalidTransitionError
 │  │  └─ NoReleaseError
-│  └─ AccessError            who is asking may not do that
+│  └─ AccessError            the caller lacks the permission
 ├─ NotFoundError             the named thing does not exist
 ├─ BackupError               the file is no backup that can be restored
 ├─ DeploymentError           the app's fault: the deployment ends `failure`
 │  ├─ CheckoutError · BuildError · StartError · HealthCheckError
 │  │  └─ RepositoryDeniedError
-├─ PlatformError             ours or upstream: the deployment ends `error`
+├─ PlatformError             Keystone's or an upstream's fault: the deployment ends `error`
 │  ├─ DockerError · GitError · QueueError · StorageError · BacklogError
 │  ├─ RouterError
 │  │  └─ PortNotServedError
@@ -21,10 +21,10 @@ KeystoneError
 │     └─ GitHubDeniedError
 │        └─ GitHubNotFoundError
 ├─ CancelledError            a person asked for the deployment to stop
-├─ SupersededError           a newer push takes this one's place
-├─ HandedOverError           the worker is to stop: another one begins the deployment again
-├─ RulesChangedError         what a push is judged by has changed: judge it again
-└─ LeaseLostError            another worker owns the app now: stop touching anything
+├─ SupersededError           a newer push replaces this one
+├─ HandedOverError           the deployment goes back into the queue, to be begun again
+├─ RulesChangedError         the apps' push rules have changed: judge the push again
+└─ LeaseLostError            another worker holds the app's lease now: stop touching anything
 
 Messages name the thing and what to do about it. They never carry a secret.
 """
@@ -33,24 +33,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-WHOLE_INPUT = "body"  # what a sentence calls the input itself, where no field of it is wrong
+WHOLE_INPUT = "body"  # the name of the whole input in messages, when no single field is wrong
 
 
 class KeystoneError(Exception):
-    """Something Keystone understands went wrong."""
+    """Base class of every error that Keystone expects and can explain."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong with what somebody gave.
+    """One problem with an input.
 
     Attributes:
-        field: the field it is about; empty, or `WHOLE_INPUT`: no single one.
-        message: what is wrong, without the place.
-        index: which entry of the field: a list's index from 0, a mapping's key.
-        rest: where inside that entry.
-        above: the tables of a file that hold the field, from the outermost.
-        called: what the sentence calls the field, where its reader knows another name for it.
+        field: the field with the problem; empty or `WHOLE_INPUT` when it is no single field.
+        message: what is wrong, without its location.
+        index: the entry of the field: a list's index from 0, or a mapping's key.
+        rest: the path inside that entry.
+        above: the tables of a file that contain the field, outermost first.
+        called: the name for the field in the sentence, when readers know it by another one.
     """
 
     field: str
@@ -62,15 +62,15 @@ class Mistake:
 
     @property
     def is_of_field(self) -> bool:
-        """Whether it is about one field."""
+        """Whether the mistake is about one field."""
         return self.field not in {"", WHOLE_INPUT}
 
     def below(self, *above: str) -> "Mistake":
-        """Give the same mistake, in a table of a file."""
+        """Return the same mistake, located in a table of a file."""
         return replace(self, above=(*above, *self.above))
 
     def __str__(self) -> str:
-        """Say it as `field: what is wrong`, the one way that people read it."""
+        """Format as `field: what is wrong`, the one form that people see."""
         field = self.called or self.field
         own = (field,) if field else ()
         index = () if self.index is None else (self.index,)
@@ -79,14 +79,14 @@ class Mistake:
 
 
 class RefusedError(KeystoneError):
-    """What somebody gave or asked for cannot be taken.
+    """An input or a request is refused.
 
     Attributes:
-        mistakes: what is wrong; the message says one on each line.
+        mistakes: the problems; the error's message lists one per line.
     """
 
     def __init__(self, *mistakes: Mistake | str) -> None:
-        """Take the mistakes; a text is one that is about no single field."""
+        """Store the mistakes; a plain string is a mistake about no single field."""
         self.mistakes = tuple(
             Mistake("", each) if isinstance(each, str) else each for each in mistakes
         )
@@ -99,7 +99,7 @@ class RefusedError(KeystoneError):
 
 
 class ConfigurationError(RefusedError):
-    """Settings or an app's configuration cannot be used as given."""
+    """Settings or an app's configuration are invalid."""
 
 
 class NotFoundError(KeystoneError):
@@ -119,11 +119,11 @@ class NoReleaseError(ConflictError):
 
 
 class AccessError(RefusedError):
-    """Whoever is asking may not do this."""
+    """The caller may not do this."""
 
 
 class BackupError(KeystoneError):
-    """The file is no backup, a damaged one, or one that does not fit here."""
+    """The file is not a backup, is damaged, or does not fit this Keystone's settings."""
 
 
 class DeploymentError(KeystoneError):
@@ -131,11 +131,11 @@ class DeploymentError(KeystoneError):
 
 
 class CheckoutError(DeploymentError):
-    """The commit could not be had from the repository as configured."""
+    """The commit could not be fetched from the repository as configured."""
 
 
 class RepositoryDeniedError(CheckoutError):
-    """The git server refuses the repository's token, or has no such thing for it to see."""
+    """The git server refuses the repository's token, or the token cannot see the repository."""
 
 
 class BuildError(DeploymentError):
@@ -159,31 +159,31 @@ class HealthCheckError(DeploymentError):
 
 
 class PlatformError(KeystoneError):
-    """Ours or an upstream's fault; the deployment ends `error`."""
+    """Keystone's or an upstream's fault; the deployment ends `error`."""
 
 
 class DockerError(PlatformError):
-    """The Docker Engine did not do what was asked."""
+    """A request to the Docker Engine failed."""
 
 
 class RouterError(PlatformError):
-    """The router did not do what was asked."""
+    """A request to the router failed."""
 
 
 class PortNotServedError(RouterError):
-    """The router was started without this port: another program had it."""
+    """The router does not listen on this port: another program held it when the router started."""
 
 
 class GitError(PlatformError):
-    """The git server could not be reached or answered nonsense."""
+    """The git server could not be reached or sent an invalid answer."""
 
 
 class GitHubError(PlatformError):
     """GitHub's API refused or failed.
 
     Attributes:
-        permanent: asking again with the same token cannot help.
-        retry_after_s: how long GitHub asked us to wait, when it did.
+        permanent: whether a retry with the same token cannot succeed.
+        retry_after_s: how many seconds GitHub asked us to wait; None when it did not say.
     """
 
     def __init__(
@@ -195,23 +195,23 @@ class GitHubError(PlatformError):
 
 
 class GitHubDeniedError(GitHubError):
-    """The token may not do that, or there is no such thing for it to see."""
+    """The token lacks the permission, or cannot see the resource."""
 
 
 class GitHubNotFoundError(GitHubDeniedError):
-    """There is no such repository, or none that the token may see: GitHub does not say which."""
+    """The repository does not exist or the token may not see it: GitHub does not say which."""
 
 
 class GitHubTokenError(GitHubError):
-    """GitHub does not take the token: it is wrong, expired or revoked."""
+    """GitHub rejects the token: it is wrong, expired or revoked."""
 
 
 class GitHubContentError(GitHubError):
-    """GitHub does not take what it was sent: the same words will never do."""
+    """GitHub rejects the content of the request: a retry with the same text cannot succeed."""
 
 
 class QueueError(PlatformError):
-    """Redis could not take or give work."""
+    """Redis could not enqueue or deliver work."""
 
 
 class StorageError(PlatformError):
@@ -219,7 +219,7 @@ class StorageError(PlatformError):
 
 
 class BacklogError(PlatformError):
-    """More deployments wait for one app than are ever of use; nothing was written down."""
+    """Too many deployments of one app are queued already; nothing was recorded."""
 
 
 class CancelledError(KeystoneError):
@@ -227,18 +227,21 @@ class CancelledError(KeystoneError):
 
 
 class SupersededError(KeystoneError):
-    """A newer push takes this deployment's place."""
+    """A newer push replaces this deployment."""
 
 
 class HandedOverError(KeystoneError):
-    """The worker was told to stop; another one begins this deployment again."""
+    """The deployment goes back into the queue and begins again later.
+
+    Its worker must stop, or a recovery of its app must run first.
+    """
 
 
 class RulesChangedError(KeystoneError):
-    """What apps ask of a push is not what it was judged by; nothing was written down.
+    """The apps' push rules changed after the push was judged; nothing was recorded.
 
     Attributes:
-        rules: those that it has to be judged by as well (`jobs.rules.triggers.Rule`).
+        rules: the rules that the push must be judged by as well (`jobs.rules.triggers.Rule`).
     """
 
     def __init__(self, rules: Sequence[Any]) -> None:
@@ -247,4 +250,4 @@ class RulesChangedError(KeystoneError):
 
 
 class LeaseLostError(KeystoneError):
-    """Another worker owns the app now; this one must not touch anything more."""
+    """Another worker holds the app's lease now; this one must not touch anything any more."""

@@ -1,8 +1,8 @@
-"""Keystone's own configuration: read once, judged together, frozen.
+"""Keystone's own configuration: read once, validated together, immutable.
 
 Every name begins with `KEYSTONE_`. Values come from the environment, then from a `.env` file; a
 secret may also come from the file that `NAME_FILE` points to. Unknown names are refused, so that a
-typing mistake is never silently ignored.
+typo is never silently ignored.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ from jobs.system.private_folder import runtime_dir
 PREFIX = "KEYSTONE_"
 SQLITE = "sqlite:///"
 SHORTEST_KEY = 16  # characters
-# A Unix socket's path may have 107 characters; ours add up to 30 to their folder.
+# A Unix socket's path is limited to 107 characters; ours are up to 30 longer than their folder's.
 LONGEST_SOCKET_DIR = 70
-# The path becomes part of a URL, and redis-py cannot read a client's address with a space in it.
+# The path becomes part of a URL, and redis-py cannot parse a client address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
-# Never one that leads upwards.
+# No part of the path may be `..`.
 CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
 class PortRange(BaseModel):
-    """The ports that apps are given, both ends included."""
+    """The range of ports for apps, both ends included."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,7 +71,7 @@ def _parse_port_range(value: object) -> object:
 
 
 def split_keys(given: SecretStr) -> list[SecretStr]:
-    """Take a ring of keys apart, which are written with commas between them."""
+    """Split a comma-separated list of keys."""
     parts = (part.strip() for part in given.get_secret_value().split(","))
     return [SecretStr(part) for part in parts if part]
 
@@ -83,7 +83,7 @@ def _split_commas(value: object) -> object:
 
 
 def _use_of(port: int, given: Mapping[str, Any]) -> str:
-    """Say what a port is used for already, as far as the settings before it tell."""
+    """Return which setting validated so far already uses a port; empty when none does."""
     if port in {given.get("port"), given.get("http_port")}:
         return "is a port that Keystone itself uses already"
     return "is inside KEYSTONE_PORT_RANGE" if port in given.get("port_range", ()) else ""
@@ -94,7 +94,7 @@ def _unless_used(port: int, given: Mapping[str, Any]) -> int:
 
 
 class Settings(BaseModel):
-    """What every process may know. The secrets that only some need are in the subclasses."""
+    """The settings of every process. Secrets that only some processes need are in subclasses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -182,7 +182,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
         path = value.removeprefix(SQLITE)
         if value.startswith(SQLITE) and path[:1] not in {"", "/", ":"}:
-            # The parts of Keystone have another working directory than whoever sets this.
+            # Keystone's processes run in another working directory than the user who sets this.
             return f"{SQLITE}{quote(str(Path.cwd()))}/{path}"
         return value
 
@@ -234,83 +234,83 @@ class Settings(BaseModel):
 
     @property
     def effective_database_url(self) -> str:
-        """The database to open."""
+        """The URL of the database."""
         return self.database_url or f"sqlite:///{quote(str(self.data_dir / 'keystone.db'))}"
 
     @property
     def effective_redis_url(self) -> str:
-        """The Redis to talk to."""
+        """The URL of the Redis server."""
         return self.redis_url or f"unix://{self.redis_socket}"
 
     @property
     def redis_socket(self) -> Path:
-        """Where the private Redis listens: in a folder that Redis alone may write to."""
+        """The socket of the private Redis, in a folder that only Redis may write to."""
         return self.socket_dir / "redis" / "redis.sock"
 
     @property
     def effective_router_socket(self) -> Path:
-        """Where the router's runtime API listens."""
+        """The socket of the router's runtime API."""
         return Path(self.router_socket or self.socket_dir / "haproxy.sock")
 
     @property
     def effective_public_url(self) -> str:
-        """The web process's address as others see it, without a slash at its end."""
+        """The public URL of the web process, without a trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
     def dashboard_name(self) -> str:
-        """The host name at which the dashboard is reached; empty when it has none of its own."""
+        """The dashboard's own host name; empty when it has none."""
         return named_host(self.public_url)
 
     @property
     def run_dir(self) -> Path:
-        """Where the supervisor's own files are."""
+        """The folder of the supervisor's own files."""
         return self.data_dir / "run"
 
     @property
     def socket_dir(self) -> Path:
-        """Where the private sockets live: the data directory, unless its path will not do."""
+        """The folder of the private sockets: `run_dir`, unless its path is too long or unusual."""
         inside = self.run_dir
         if len(str(inside)) <= LONGEST_SOCKET_DIR and PLAIN_PATH.fullmatch(str(inside)):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
-        # By the owner of the data directory: the parts of Keystone may run as other users.
+        # Named after the data directory's owner: Keystone's processes may run as other users.
         owner = _owner(self.data_dir)
         return runtime_dir(owner) / f"keystone-{owner}-{digest}"
 
     @property
     def redis_dir(self) -> Path:
-        """Where the private Redis keeps what it was told."""
+        """The data folder of the private Redis."""
         return self.data_dir / "redis"
 
     @property
     def chroot_dir(self) -> Path:
-        """The empty folder that is all a router sees which root has started."""
+        """The empty folder that a router started by root changes its root directory to (chroot)."""
         return self.socket_dir / "empty"
 
     @property
     def docker_dir(self) -> Path:
-        """Where workers that are not root find what of root's docker configuration they need."""
+        """The folder with the parts of root's Docker configuration that non-root workers need."""
         return self.run_dir / "docker"
 
     @property
     def router_dir(self) -> Path:
-        """Where the router's configuration is written, keys of certificates included."""
+        """The folder of the router's configuration, including the certificates' private keys."""
         return self.data_dir / "router"
 
     @property
     def logs_dir(self) -> Path:
-        """Where the deployments' logs are kept."""
+        """The folder of the deployments' logs."""
         return self.data_dir / "logs"
 
     @property
     def mirrors_dir(self) -> Path:
-        """Where the bare mirrors of the repositories are kept."""
+        """The folder of the repositories' bare mirrors."""
         return self.data_dir / "mirrors"
 
 
 def _owner(folder: Path) -> int:
-    """Give the number of the user whose folder it is, or will be when we make it."""
+    """Return the user id of a folder's owner; ours when it does not exist, as we will make it."""
     try:
         return folder.stat().st_uid
     except OSError:
@@ -318,7 +318,7 @@ def _owner(folder: Path) -> int:
 
 
 class WebSettings(Settings):
-    """What the web process may know besides: how deliveries are verified, whom it believes."""
+    """The web process's additional setting: the secret that verifies deliveries."""
 
     webhook_secret: SecretStr = Field(
         SecretStr(""),
@@ -327,7 +327,7 @@ class WebSettings(Settings):
 
 
 class WorkerSettings(Settings):
-    """What workers and the watcher may know besides: how GitHub is reached."""
+    """Additional settings of workers and the watcher: builds, housekeeping, the GitHub token."""
 
     min_free_disk_mb: int = Field(
         1024, ge=0, description="Below this much free space on Docker's disk nothing is built"
@@ -377,7 +377,7 @@ class WorkerSettings(Settings):
 
 
 class AllSettings(WebSettings, WorkerSettings):
-    """Everything; for `keystone up` and the command line."""
+    """All settings, for `keystone up` and the command line."""
 
     admin_password: SecretStr = Field(
         SecretStr(""), description="The first admin's password; unset: made and printed once"

@@ -9,19 +9,19 @@ from jobs.errors import InvalidTransitionError
 
 
 class DeploymentState(StrEnum):
-    """Where a deployment is in its life (DESIGN §4)."""
+    """The state of a deployment in its life cycle (DESIGN §4)."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCESS = "success"
     FAILURE = "failure"  # the app's fault: its Dockerfile, its start, its health
-    ERROR = "error"  # ours or the platform's: Docker, git host, disk
+    ERROR = "error"  # Keystone's or the platform's fault: Docker, git host, disk
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody works on the deployment any more."""
+        """Whether the deployment has ended."""
         return self not in {DeploymentState.QUEUED, DeploymentState.RUNNING}
 
 
@@ -34,8 +34,8 @@ TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
             DeploymentState.ERROR,
         }
     ),
-    # Back to queued only when its worker died or was told to stop, on to superseded only for a
-    # newer push: all of it happens before anything irreversible was done.
+    # To `queued` only when its worker died, must stop or gives way to a recovery; to `superseded`
+    # only for a newer push. Both happen before anything irreversible was done.
     DeploymentState.RUNNING: frozenset(
         {
             DeploymentState.SUCCESS,
@@ -46,7 +46,7 @@ TRANSITIONS: dict[DeploymentState, frozenset[DeploymentState]] = {
             DeploymentState.QUEUED,
         }
     ),
-    # Withdrawn: its container did not stay up during its first minute.
+    # A withdrawn release: its container did not stay up during its first minute.
     DeploymentState.SUCCESS: frozenset({DeploymentState.FAILURE}),
     DeploymentState.FAILURE: frozenset(),
     DeploymentState.ERROR: frozenset(),
@@ -79,7 +79,7 @@ class StepName(StrEnum):
 
 
 class StepState(StrEnum):
-    """How one step stands."""
+    """The state of one step."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -87,7 +87,7 @@ class StepState(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
-    SKIPPED = "skipped"  # nothing to do: the image was there already
+    SKIPPED = "skipped"  # nothing to do: the image existed already
 
 
 class Trigger(StrEnum):
@@ -97,10 +97,10 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     ROLLBACK = "rollback"
     CATCH_UP = "catch_up"
-    RECOVERY = "recovery"  # what was live before serves again: the new release did not stay up
+    RECOVERY = "recovery"  # the previous release serves again: the new one did not stay up
 
 
-# What a push to GitHub starts, whether its delivery has arrived or was missed.
+# The triggers that stand for a push to GitHub, whether its delivery arrived or was missed.
 PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})
 
 
@@ -113,14 +113,14 @@ class Kind(StrEnum):
 
 
 class OnNewPush(StrEnum):
-    """What a newer push does while an older one is being deployed."""
+    """What happens to a running deployment when a newer push arrives."""
 
     WAIT = "wait"
     REPLACE = "replace"
 
 
 class Health(StrEnum):
-    """How a new container shows that it can serve."""
+    """How a new container is checked before it gets traffic."""
 
     HTTP = "http"  # it answers a GET
     TCP = "tcp"  # it accepts connections: a pre-fork server does so before its workers can start
@@ -130,12 +130,12 @@ class Health(StrEnum):
 class Capabilities(StrEnum):
     """Which Linux capabilities a container keeps."""
 
-    DEFAULT = "default"  # the few that images need which begin as root and change their user
+    DEFAULT = "default"  # the few needed by images that start as root and then change their user
     NONE = "none"
 
 
 class Restart(StrEnum):
-    """When the engine starts a live container again."""
+    """When the engine restarts a live container."""
 
     ALWAYS = "always"
     ON_FAILURE = "on-failure"
@@ -143,7 +143,7 @@ class Restart(StrEnum):
 
 
 class AppState(StrEnum):
-    """How an app stands as a whole."""
+    """The overall state of an app."""
 
     NEW = "new"
     DEPLOYING = "deploying"
@@ -153,7 +153,7 @@ class AppState(StrEnum):
 
 
 class ContainerState(StrEnum):
-    """What Docker says of a live container."""
+    """The state of a live container, as Docker reports it."""
 
     RUNNING = "running"
     RESTARTING = "restarting"
@@ -167,7 +167,7 @@ class Refusal(StrEnum):
     MISSING_SIGNATURE = "missing_signature"
     MALFORMED_SIGNATURE = "malformed_signature"
     WRONG_SIGNATURE = "wrong_signature"
-    UNKNOWN_REPOSITORY = "unknown_repository"  # and no secret that could have signed for it
+    UNKNOWN_REPOSITORY = "unknown_repository"  # and there is no secret to verify it with
     WRONG_TYPE = "wrong_type"
     INVALID_PAYLOAD = "invalid_payload"  # signed, but unusable
     TOO_LARGE = "too_large"
@@ -191,7 +191,7 @@ REFUSAL_WORDS: Mapping[Refusal, str] = {
 
 
 class DeliveryOutcome(StrEnum):
-    """What became of a delivery."""
+    """What Keystone did with a delivery."""
 
     QUEUED = "queued"
     PONG = "pong"
@@ -200,17 +200,17 @@ class DeliveryOutcome(StrEnum):
 
 
 class IdentitySource(StrEnum):
-    """Who said which of GitHub's repositories one is."""
+    """The source of a repository's GitHub id."""
 
     GITHUB = "github"  # its API
     OPERATOR = "operator"
 
 
 class CatchUpWay(StrEnum):
-    """How it is found out whether a push was missed."""
+    """How Keystone finds out whether it missed a push."""
 
-    DELIVERIES = "deliveries"  # GitHub's own list of what it could not deliver
-    BRANCH_HEAD = "branch_head"  # the branch itself, compared with what is known of it
+    DELIVERIES = "deliveries"  # from GitHub's list of failed deliveries
+    BRANCH_HEAD = "branch_head"  # by comparing the branch's head with the commits known here
 
 
 class Role(StrEnum):
@@ -221,13 +221,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def includes(self, needed: "Role") -> bool:
-        """Whether somebody with this role may do what needs the other."""
+        """Whether this role grants everything that the needed role does."""
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(needed)
 
 
 class TokenState(StrEnum):
-    """Whether an API token still opens anything."""
+    """Whether an API token is still valid."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -235,7 +235,7 @@ class TokenState(StrEnum):
 
 
 class BuildStepState(StrEnum):
-    """How one step of an image's build stands."""
+    """The state of one step of an image's build."""
 
     RUNNING = "running"
     CACHED = "cached"
@@ -256,14 +256,14 @@ def ensure_transition(current: DeploymentState, wanted: DeploymentState) -> None
     """Raise unless a deployment may go from one state to the other.
 
     Raises:
-        InvalidTransitionError: the table does not have that arrow.
+        InvalidTransitionError: the table does not allow that transition.
     """
     if wanted not in TRANSITIONS[current]:
         raise InvalidTransitionError(f"a {current} deployment cannot become {wanted}")
 
 
 def github_state(state: DeploymentState) -> GitHubState:
-    """Give the commit status that tells GitHub of a deployment's state.
+    """Return the commit status that stands for a deployment's state on GitHub.
 
     Source: https://docs.github.com/en/rest/commits/statuses (read 2026-11-23).
     """
@@ -281,17 +281,17 @@ def github_state(state: DeploymentState) -> GitHubState:
 
 
 GITHUB_DESCRIPTION_LIMIT = 140
-# GitHub answers 422 to any character above this one, an emoji for example.
+# GitHub answers 422 to any character above this one, such as an emoji.
 HIGHEST_ON_GITHUB = "\uffff"
-# They only choose how the character before them is drawn, and that may be gone.
+# They only choose how the preceding character is drawn, and that one may have been removed.
 VARIATION_SELECTORS = range(0xFE00, 0xFE10)
-LONGEST_QUOTED = 1000  # characters of a reason that are looked at
+LONGEST_QUOTED = 1000  # characters of a reason that are read at most
 
 
 def github_description(number: int, state: DeploymentState, reason: str) -> str:
-    """Say in at most 140 characters which deployment it is and how it stands.
+    """Describe a deployment and its state in at most 140 characters.
 
-    Only characters that GitHub takes and that show: a reason may quote anything.
+    Keeps only visible characters that GitHub accepts, since a reason may quote any text.
     """
     told = " ".join("".join(map(_on_github, reason[:LONGEST_QUOTED])).split())
     flat = f"Deployment #{number}: {told}" if told else f"Deployment #{number} is {state}"
@@ -301,16 +301,16 @@ def github_description(number: int, state: DeploymentState, reason: str) -> str:
 
 
 def bare_description(number: int, state: GitHubState) -> str:
-    """Say which deployment it is and how it stands, without a word from outside."""
+    """Describe a deployment and its state without any text from outside Keystone."""
     return f"Deployment #{number}: {state}"
 
 
 def _on_github(character: str) -> str:
-    """Give what GitHub is sent for a character: itself, a blank, or nothing."""
+    """Return what to send to GitHub for a character: itself, a space or nothing."""
     kind = unicodedata.category(character)
     if kind == "Cc":
         return " "
-    # Halves of characters, marks that turn the direction, what has no width or no meaning.
+    # Lone surrogates, direction marks, and zero-width or unassigned characters.
     is_invisible = kind.startswith("C") or ord(character) in VARIATION_SELECTORS
     return "" if is_invisible or character > HIGHEST_ON_GITHUB else character
 

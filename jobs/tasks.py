@@ -1,4 +1,4 @@
-"""What RQ may run: shims that rebuild one thing and make one call. Arguments are ids only."""
+"""The task that RQ may run: a thin shim around `dispatch`. Its argument is an id only."""
 
 import os
 import threading
@@ -11,16 +11,16 @@ from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import Runtime, open_runtime
 from jobs.settings import WorkerSettings
 
-# A deployment does not fail for a router that `keystone up` is about to start again.
+# Long enough for `keystone up` to restart a router that died, so the deployment does not fail.
 ROUTER_BACK_WITHIN_S = 20.0
 
-# Set in a child whose worker was told to stop.
+# Set in a child process whose worker must stop: its deployment goes back into the queue.
 leaving = threading.Event()
 
 
 @cache
 def opened() -> Runtime[WorkerSettings]:
-    """Open Keystone once in this process; a worker's children find it open when they are forked.
+    """Open Keystone once per process; children forked from a worker inherit it.
 
     Raises:
         KeystoneError: it cannot be opened.
@@ -30,12 +30,12 @@ def opened() -> Runtime[WorkerSettings]:
 
 @cache
 def tools() -> Tools:
-    """Open the tools of a deployment once in this process."""
+    """Open a deployment's tools once per process."""
     return real_tools(opened(), router_patience_s=ROUTER_BACK_WITHIN_S)
 
 
 def deploy(deployment_id: int) -> None:
-    """Deploy what the deployment's app has to deploy next."""
+    """Run the next queued deployment of this deployment's app."""
     runtime = opened()
     dispatch(
         runtime,

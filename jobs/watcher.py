@@ -1,7 +1,6 @@
-"""The watcher: reconciles, sends commit statuses, and says how Docker and the router are.
+"""The watcher: reconciles, sends commit statuses, and reports the health of Docker and the router.
 
-Its parts run side by side, each in a thread of its own with its own pace, so that a GitHub that
-hangs delays no repair.
+Each duty runs in its own thread at its own interval, so a GitHub that hangs delays no repair.
 """
 
 import logging
@@ -50,7 +49,7 @@ ENDS_WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class Duty:
-    """Something the watcher does again and again."""
+    """A task that the watcher repeats."""
 
     name: str
     every_s: float
@@ -58,14 +57,14 @@ class Duty:
 
 
 def run_watcher(runtime: Runtime[WorkerSettings]) -> None:
-    """Watch until SIGTERM or SIGINT, then let each part finish what it is doing."""
+    """Run all duties until SIGTERM or SIGINT, then let each finish its current round."""
     _run(duties(runtime))
 
 
 def run_firewall(settings: Settings, identity: str) -> None:
-    """Have the rules of the packet filter be there until SIGTERM or SIGINT; they stay after it.
+    """Keep the packet filter's rules in place until SIGTERM or SIGINT; they stay afterwards.
 
-    A process of its own, as it takes root.
+    A separate process, because it needs root.
     """
     _run([Duty("firewall", BLOCK_EVERY_S, lambda: block_metadata(settings, identity))])
 
@@ -86,7 +85,7 @@ def _run(chosen: Sequence[Duty]) -> None:
 
 
 def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
-    """List what there is to do; each has tools of its own, as adapters serve one thread."""
+    """List the duties. Each has its own tools, because an adapter serves one thread only."""
     forge = GitHubForge(runtime.settings.github_api_url)
     registry = GitHubForge(runtime.settings.github_api_url)
     errands = GitHubForge(runtime.settings.github_api_url, total_timeout_s=ERRAND_WITHIN_S)
@@ -95,10 +94,10 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
     return [
         Duty("reconcile", TAKE_BACK_EVERY_S, lambda: reconcile(runtime, repair, parts)),
         Duty("sweep", TAKE_BACK_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
-        # On its own, because a round of repairs may take long: a new domain shall work at once.
+        # Separate from the repairs, which may take long: a new domain should work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
-        # What it misses between two times the next round of repairs sees.
+        # The next round of repairs sees the events that are missed between two calls.
         Duty("docker's events", 0, lambda: follow_containers(runtime, ears)),
         Duty("questions", 0, lambda: answer_next(runtime, answer)),
         Duty("errands", 0, lambda: do_next_errand(runtime, errands)),
@@ -111,16 +110,16 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
 
 
 def catching_up(runtime: Runtime[WorkerSettings]) -> CatchingUp:
-    """Make the duty that asks for missed pushes, with a GitHub and a git of its own."""
+    """Make the duty that looks for missed pushes, with its own GitHub and git adapters."""
     settings = runtime.settings
     source = GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes)
     return CatchingUp(Means(runtime, GitHubForge(settings.github_api_url), source, time.sleep))
 
 
 def keep_doing(duty: Duty, over: threading.Event) -> None:
-    """Do a duty at its pace until it is over; what fails is tried again the next time.
+    """Repeat a duty at its interval until `over` is set; a failed round is retried.
 
-    Trouble that stays, as an engine that is down, is told when it comes and then once a minute.
+    A persistent failure, such as an engine that is down, is logged at once and then once a minute.
     """
     said, say_again_at = "", 0.0
     while not over.is_set():
@@ -131,7 +130,7 @@ def keep_doing(duty: Duty, over: threading.Event) -> None:
                 said, say_again_at = str(exc), time.monotonic() + SAY_AGAIN_S
                 logger.warning("%s: %s", duty.name, exc, extra={"action": "duty_failed"})
         except Exception:
-            # A mistake of ours in one duty must not end the others.
+            # A bug in one duty must not end its thread.
             logger.exception("%s failed", duty.name, extra={"action": "duty_failed"})
         else:
             said = ""
@@ -147,7 +146,7 @@ def send_all(runtime: Runtime[WorkerSettings], forge: Forge) -> None:
 
 
 def neighbours(tools: Tools) -> dict[str, str]:
-    """Ask Docker and the router whether they answer: "ok", or a sentence of what is wrong."""
+    """Ask Docker and the router for their version: "ok", or a sentence that says what is wrong."""
     return {"docker": _answer(tools.engine.version), "router": _answer(tools.router.version)}
 
 

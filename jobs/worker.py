@@ -1,8 +1,8 @@
-"""The worker: takes wake-ups from the queue and runs each in a child process of its own.
+"""The worker: takes wake-ups from the queue and runs each in its own child process.
 
-RQ's fork worker, with five things made stricter (FACTS A1): only our own task may run, the child
-dies with its worker, one that stands still is killed, a child that was killed has its lease expired
-at once, and one that takes its time puts its deployment back when we are to stop.
+RQ's fork worker with five stricter rules (FACTS A1): only our own task may run; the child dies with
+its worker; a child that hangs or is stopped is killed; a killed child's lease expires at once; and
+when the worker must stop, a slow child puts its deployment back into the queue.
 """
 
 import gc
@@ -42,20 +42,20 @@ logger = logging.getLogger(__name__)
 
 WORKER_TTL_S = 45
 MAINTENANCE_EVERY_S = 30
-# What serves, apps and the web process, comes before what is being deployed.
+# Apps and the web process, which serve requests, take precedence over deployments.
 NICENESS = 5
 HAND_OVER = signal.SIGUSR1
 
 
 class DeploymentJob(Job):
-    """A job that can be nothing but one of our tasks: Redis is not trusted to name functions."""
+    """A job that can only run our own task: Redis is not trusted to name functions."""
 
     @property
     def func(self) -> Any:  # noqa: ANN401 — RQ's own signature
-        """Give our task.
+        """Return our task.
 
         Raises:
-            PermissionError: the job names another function, or brings callbacks.
+            PermissionError: the job names another function or has callbacks.
         """
         callbacks = (
             self._success_callback_name,
@@ -67,14 +67,14 @@ class DeploymentJob(Job):
         return tasks.deploy
 
     def send_webhooks(self, *_args: Any, **_options: Any) -> None:  # noqa: ANN401 — RQ's own
-        """Send nothing: Redis is not trusted to name addresses either."""
+        """Do nothing: Redis is not trusted to name addresses either."""
 
-    # RQ calls these whatever `func` says; a job of ours never has any.
+    # RQ calls these regardless of `func`; our jobs never have any.
     success_callback = failure_callback = stopped_callback = property(lambda _self: None)
 
 
 class DeploymentWorker(Worker):
-    """RQ's worker, with children that cannot outlive it."""
+    """RQ's worker, whose child processes cannot outlive it."""
 
     job_class = DeploymentJob
     runtime: Runtime[WorkerSettings]
@@ -84,20 +84,20 @@ class DeploymentWorker(Worker):
     second_look = SecondLook()
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — RQ's own signature
-        """Begin to work, with a child that waits for the first job."""
+        """Start the worker, with a child that waits for the first job."""
         super().bootstrap(*args, **kwargs)
-        # Until a child listens to it, it must not be ended by it.
+        # The signal must not end a child that has not installed its handler yet.
         signal.signal(HAND_OVER, signal.SIG_IGN)
         self.stand_by()
 
     def stand_by(self) -> None:
-        """Have a child wait for the next job."""
+        """Fork a child that prepares itself and waits for the next job."""
         self.standby = Standby.fork(
             (self._know_the_statements, self._know_the_engine), self._take_over
         )
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Give the job to the child that waits; fork one when that has died."""
+        """Give the job to the waiting child; fork a new one when that has died."""
         execution = self.execution
         standby, self.standby = self.standby, None
         if execution and standby and standby.hand_over(f"{job.id} {execution.id}"):
@@ -107,19 +107,19 @@ class DeploymentWorker(Worker):
             give_own_group(self.horse_pid)
 
     def _know_the_statements(self) -> None:
-        """In the child: open the database, and make every record a first time."""
+        """In the child: open the database, and compile a deployment's SQL statements."""
         with suppress(StorageError):
             rehearse(self.runtime)
         gc.collect()
         gc.freeze()
 
     def _know_the_engine(self) -> None:
-        """In the child: connect to the engine, and ask what is slow to answer."""
+        """In the child: connect to the engine, and make its slow query for free disk space."""
         with suppress(PlatformError):
             tasks.tools().engine.free_disk()
 
     def _take_over(self, message: str) -> None:
-        """In the child: find the job that was handed over, and run it."""
+        """In the child: fetch the job that the worker handed over, and run it."""
         job_id, execution_id = message.split()
         job = self.job_class.fetch(job_id, self.connection, self.serializer)
         execution = Execution.fetch(execution_id, job_id, self.connection)
@@ -133,32 +133,32 @@ class DeploymentWorker(Worker):
         super().main_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
-        """In the child: hear when the deployment is to be handed over."""
+        """In the child: also handle the signal that asks to hand the deployment over."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         signal.signal(HAND_OVER, lambda *_: tasks.leaving.set())
 
     def handle_warm_shutdown_request(self) -> None:
-        """Give the child a while to end what it does."""
+        """Give the child `HAND_OVER_AFTER_S` to finish before it must hand its deployment over."""
         self.hands_over_at = time.monotonic() + HAND_OVER_AFTER_S
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Have a child do the job, unless nothing is left to do: of many wake-ups one is enough."""
+        """Run the job in a child, unless nothing is left to do: one of many wake-ups is enough."""
         if is_needless(self.runtime, job):
             queue.intermediate_queue.remove(job.id)
             job.delete()
             return
         super().execute_job(job, queue)
-        # The child that did it is gone: another one waits for the next.
+        # The child that ran the job has ended: fork the next one.
         self.stand_by()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Tell Redis that we are alive, and that we are there: it may have been emptied."""
+        """Renew our heartbeat and our registration in Redis, whose data may have been lost."""
         super().heartbeat(timeout, pipeline)
         worker_registration.register(self, pipeline)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that the job is being done; one that is down does not end the deployment."""
-        # Before it has a lease and after, nobody but us would miss a child that was stopped.
+        """Watch the child and send heartbeats; a Redis that is down does not end the deployment."""
+        # Only we notice a stopped child that has no lease yet, or no longer has one.
         if self.stopped.among([self.horse_pid]) or self.does_not_move(self.horse_pid):
             logger.error(
                 "the child %d stands still: it is killed",
@@ -173,32 +173,32 @@ class DeploymentWorker(Worker):
             super().maintain_heartbeats(job, execution)
 
     def does_not_move(self, pid: int) -> bool:
-        """Whether a child has left its lease alone for so long that it must have been stopped."""
+        """Whether a child has not renewed its lease for so long that it must have been stopped."""
         try:
             with self.runtime.database.writing(
                 until=time.monotonic() + LOCKED_AT_MOST_S
             ) as session:
                 return is_overdue(session, holder_name(pid), self.second_look)
         except StorageError:
-            # Nothing is known of it then: who cannot write cannot renew.
+            # Unknown: while the database cannot be written, the child cannot renew either.
             return False
         finally:
-            # The next child is forked from here: it must not inherit an open connection.
+            # The next child is forked from this process: it must not inherit an open connection.
             self.runtime.database.close()
 
     def get_state(self) -> WorkerStatus:
-        """Say whether a child is at work, without asking Redis: it is asked for at SIGTERM."""
+        """Return whether a child is at work, without asking Redis: RQ calls this at SIGTERM."""
         return WorkerStatus.BUSY if self.horse_pid else WorkerStatus.IDLE
 
     def set_shutdown_requested_date(self) -> None:
-        """Note in Redis that we were told to stop; one that is down does not keep us from it."""
+        """Note in Redis that we must stop; a Redis that is down does not keep us from stopping."""
         with suppress(RedisError):
             super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
 
     def handle_work_horse_killed(
         self, job: Job, retpid: int, ret_val: int, rusage: struct_rusage
     ) -> None:
-        """Let the watcher take over at once what the killed child was doing."""
+        """Expire the killed child's lease, so the watcher takes its deployment over at once."""
         logger.error(
             "the child %d working on %s was killed (%d)",
             retpid,
@@ -211,7 +211,7 @@ class DeploymentWorker(Worker):
 
 
 def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
-    """Whether an app has nothing queued, or whoever deploys it now will look at the queue after."""
+    """Whether the app has nothing queued, or its lease holder will check the queue afterwards."""
     if job.func_name != TASK:
         return False
     try:
@@ -219,36 +219,36 @@ def is_needless(runtime: Runtime[WorkerSettings], job: Job) -> bool:
         with runtime.database.reading() as session:
             return not has_work(session, int(deployment_id))
     except (StorageError, DeserializationError, ValueError, TypeError, OverflowError):
-        # The child finds out, and says what is wrong.
+        # The child meets the same error, and reports it.
         return False
     finally:
-        # Whatever is forked from here must not inherit an open connection.
+        # Children are forked from this process: they must not inherit an open connection.
         runtime.database.close()
 
 
 def tell_watcher(runtime: Runtime[WorkerSettings], pid: int) -> None:
-    """Expire the leases of a dead child; without this it takes half a minute."""
+    """Expire the leases of a dead child; otherwise they take half a minute to run out."""
     try:
         with runtime.database.writing() as session:
             expire(session, holder_name(pid))
     except StorageError as exc:
         logger.warning("%s", exc)
     finally:
-        # The next child is forked from here: it must not inherit an open connection.
+        # The next child is forked from this process: it must not inherit an open connection.
         runtime.database.close()
 
 
 def run_worker(runtime: Runtime[WorkerSettings]) -> None:
-    """Take work until SIGTERM; then finish what is running and return.
+    """Process jobs until SIGTERM; then finish the running one and return.
 
     Raises:
-        RedisError: Redis does not answer at the start; whoever supervises starts us again.
-        StorageError: nor does the database.
+        RedisError: Redis does not answer at the start; the supervisor restarts us.
+        StorageError: the database does not answer at the start; the supervisor restarts us.
     """
     os.nice(NICENESS)
     rehearse(runtime)
     runtime.database.close()
-    # A child that looked for garbage among what it has from us would get its own copy of it all.
+    # A child whose garbage collector visits inherited objects would copy all of their memory pages.
     gc.collect()
     gc.freeze()
     connection = Redis.from_url(runtime.settings.effective_redis_url)
