@@ -167,7 +167,7 @@ class Settings(BaseModel):
     )
 
     settings_pages: bool = Field(
-        default=True, description="Whether admins configure on pages; off: pages and triggers only"
+        default=True, description="Whether the dashboard has pages on which admins change settings"
     )
 
     @field_validator("public_url", "github_api_url")

@@ -1,1 +1,1 @@
-"""One running deployment: what it is made of while it runs."""
+"""One running deployment: its claim, its lease, its plan and the context of its steps."""

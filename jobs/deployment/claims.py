@@ -1,7 +1,7 @@
-"""Choosing what an app deploys next: the newest push wins, the others end `superseded`.
+"""Choosing an app's next deployment: the newest push wins, older ones end `superseded`.
 
-GitHub delivers in any order. Where its clock tells two pushes apart, the older one ends here; where
-it does not, both stay, and the checkout asks the branch itself (`Claim.rivals`).
+GitHub delivers in any order. When its timestamps tell two pushes apart, the older one ends here.
+When they do not, both stay queued, and the checkout asks the branch itself (`Claim.rivals`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jobs.storage.models import App, Deployment, Lease
 
 @dataclass(frozen=True)
 class Rival:
-    """Another push of the same branch of which nobody knows yet whether it is newer."""
+    """Another push of the same branch that may or may not be newer."""
 
     deployment_id: int
     number: int
@@ -30,17 +30,17 @@ class Rival:
 
 @dataclass(frozen=True)
 class Claim:
-    """A deployment that is ours to run."""
+    """A deployment that this worker holds the lease for, and runs."""
 
     held: HeldLease
     rivals: tuple[Rival, ...] = ()
 
 
 def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
-    """Take the app's lease for the deployment that comes next.
+    """Take the app's lease for its next deployment.
 
     Returns:
-        None when there is nothing to do, or somebody else is at it.
+        None when nothing is queued, or the app's lease is held.
     """
     if not is_free(session, app_id):
         return None
@@ -67,7 +67,7 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
 
 
 def has_work(session: Session, deployment_id: int) -> bool:
-    """Whether the app of a deployment has something queued, and nobody is at it."""
+    """Whether the app of a deployment has something queued and its lease is not held."""
     wanted = select(Deployment.app_id).where(Deployment.id == deployment_id).scalar_subquery()
     statement = (
         select(Deployment.id)
@@ -84,7 +84,7 @@ def has_work(session: Session, deployment_id: int) -> bool:
 def outdated(
     queued: Sequence[Deployment], known: Sequence[Deployment]
 ) -> list[tuple[Deployment, Deployment]]:
-    """Pair each queued push that is certainly older than another known one with the newest."""
+    """Pair each queued push that is certainly outdated with the newest push of its branch."""
     newest = _newest_pushes(known)
     pairs = []
     for old in queued:
@@ -95,24 +95,24 @@ def outdated(
 
 
 def _newest_pushes(known: Sequence[Deployment]) -> dict[str, list[Deployment]]:
-    """Find the newest push of each branch, and the newest of another commit than that.
+    """Find the newest push of each branch, and the newest one of a different commit.
 
-    All is said by these two: a push that neither of them makes old is made old by none. Thousands
-    may wait, and whoever claims keeps everybody from writing: they are not compared each with each.
+    These two suffice: a push that is older than any other is older than one of them. Claiming holds
+    the write lock and thousands may be queued, so avoid the O(n²) comparison.
     """
     pushes = [row for row in known if row.trigger in PUSHES and row.pushed_at is not None]
     pushes.sort(key=lambda row: row.pushed_at or 0)
     found: dict[str, dict[str, Deployment]] = {}
-    # Of one second's, the last to arrive comes first.
+    # Among pushes of the same second, the last to arrive counts as the newest.
     for row in reversed(pushes):
         found.setdefault(row.ref, {}).setdefault(row.commit_sha, row)
     return {ref: list(of_commits.values())[:2] for ref, of_commits in found.items()}
 
 
 def choose(queued: Sequence[Deployment]) -> Deployment:
-    """Take what was asked for first; of several pushes of one branch, the last to arrive.
+    """Choose the first request; if it is a push, the last to arrive of the pushes of its branch.
 
-    A recovery comes before everything else: the site may be down.
+    A recovery precedes everything else, because the site may be down.
     """
     if (recovery := next((r for r in queued if r.trigger is Trigger.RECOVERY), None)) is not None:
         return recovery
@@ -123,7 +123,7 @@ def choose(queued: Sequence[Deployment]) -> Deployment:
 
 
 def _order(one: Deployment, other: Deployment) -> Order | None:
-    """Compare two pushes of one branch; None for anything else."""
+    """Compare two pushes of one branch with different commits; None for anything else."""
     if one is other or one.ref != other.ref or {one.trigger, other.trigger} - PUSHES:
         return None
     if one.commit_sha == other.commit_sha:
@@ -132,9 +132,9 @@ def _order(one: Deployment, other: Deployment) -> Order | None:
 
 
 def _latest_pushes(session: Session, queued: Sequence[Deployment]) -> list[Deployment]:
-    """Find the push that was deployed last of each branch that a queued one is of.
+    """Find the last deployed push of each branch that has a queued push.
 
-    One statement finds them: thousands of refs may be queued, and nobody else can write meanwhile.
+    One statement finds all: thousands of refs may be queued, and the caller holds the write lock.
     """
     one_of_each = {row.ref: row.id for row in queued if row.trigger in PUSHES}
     other = aliased(Deployment)

@@ -1,4 +1,4 @@
-"""Letting a slot of the router finish what it serves, before what is behind it ends."""
+"""Draining a router slot: its requests finish before the container behind it is stopped."""
 
 import time
 from collections.abc import Callable
@@ -16,17 +16,17 @@ def drain(
     within_s: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Wait until a slot that gets no new requests serves nobody any more.
+    """Wait until a slot that gets no new requests has no requests or connections left.
 
     Args:
-        router: what serves.
-        port: the app's.
-        slot: the one that was switched away from.
-        within_s: seconds after which nobody waits any longer.
-        pause: sleeps between two looks; what it raises ends the wait.
+        router: the router.
+        port: the app's port.
+        slot: the slot that the traffic was switched away from.
+        within_s: the longest wait, in seconds.
+        pause: sleeps between two polls; an exception from it ends the wait.
 
     Returns:
-        How many requests and connections are left; 0 unless the time was over.
+        How many requests and connections are left; above 0 only after the longest wait.
 
     Raises:
         RouterError: the router does not answer.

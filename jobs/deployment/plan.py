@@ -1,4 +1,4 @@
-"""What is to be deployed: read from the database once, when the deployment begins. Values only."""
+"""What a deployment deploys: read from the database once, when it begins. Values only."""
 
 import hashlib
 import json
@@ -25,25 +25,25 @@ from jobs.storage.models import App, Deployment, Identity, Release, Repository
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the image of a commit is made: settings, and the variables some of which go in."""
+    """How to build a commit's image: the build settings, and the variables they choose from."""
 
     build: BuildSettings
     environment: Environment
 
     @property
     def digest(self) -> str:
-        """Name all that the image depends on besides the commit."""
+        """A digest of everything that the image depends on besides the commit."""
         told = {**self.build.model_dump(exclude={"build_timeout_s"}), "values": self._values()}
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
     @property
     def args(self) -> dict[str, SecretStr]:
-        """The variables that are build arguments; one that is not set is left out."""
+        """The build arguments; a variable that is not set is left out."""
         return self._chosen(self.build.build_args)
 
     @property
     def secrets(self) -> dict[str, SecretStr]:
-        """The variables that are build secrets; one that is not set is left out."""
+        """The build secrets; a variable that is not set is left out."""
         return self._chosen(self.build.build_secrets)
 
     def _chosen(self, names: tuple[str, ...]) -> dict[str, SecretStr]:
@@ -55,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A release about to be started: everything its container is made of."""
+    """A release about to be started, with everything its container is made from."""
 
     release_id: int
     number: int
@@ -67,7 +67,7 @@ class Candidate:
 
     @property
     def variables(self) -> dict[str, SecretStr]:
-        """What the container finds in its environment, besides PORT."""
+        """The container's environment variables, except PORT and KEYSTONE_APP."""
         told = {"KEYSTONE_COMMIT": self.commit_sha, "KEYSTONE_RELEASE": f"v{self.number}"}
         own = {name: variable.value for name, variable in self.environment.items()}
         return {**own, **{name: SecretStr(value) for name, value in told.items()}}
@@ -75,7 +75,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class EarlierRelease:
-    """A release that is started again, and how to make its image should it be gone."""
+    """A release to start again, and the settings to rebuild its image if that was removed."""
 
     candidate: Candidate
     build: BuildSettings
@@ -83,21 +83,21 @@ class EarlierRelease:
 
 @dataclass(frozen=True)
 class LiveContainer:
-    """What served the app when the deployment began."""
+    """The container that served the app when the deployment began."""
 
     container_id: str
     address: str
     slot: str
-    settings: ContainerSettings  # of the release it was made of
+    settings: ContainerSettings  # of the release it was made from
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be deployed: read from the database once, when the deployment begins."""
+    """Everything a deployment needs to know, as it was in the database when it began."""
 
     deployment_id: int
     number: int
-    attempt: int  # 2: a worker died at the first one
+    attempt: int  # 2: a worker died during the first one
     kind: Kind
     trigger: Trigger
     ref: str
@@ -105,7 +105,7 @@ class Plan:
     app_id: int
     app: str
     identity: str
-    image_key: SecretStr  # of the tags of images
+    image_key: SecretStr  # for the images' tags
     remote: Remote
     configuration: int
     build: BuildSettings
@@ -114,27 +114,27 @@ class Plan:
     host_port: int
     app_bind: str
     min_free_disk: int  # bytes
-    bounds: Bounds  # of builds
+    bounds: Bounds  # the limits of builds
     live: LiveContainer | None
-    earlier: EarlierRelease | None  # what is started again; None: build the commit
-    fallback: str | None = None  # the container kept to go back to when the deployment began
+    earlier: EarlierRelease | None  # the release to start again; None: build the commit
+    fallback: str | None = None  # the stopped container that was kept for a recovery
 
     @property
     def recipe(self) -> Recipe:
-        """How the image is made: as the app is configured now, or was for the earlier release."""
+        """How to build the image: with the plan's settings, or with the earlier release's."""
         if self.earlier is not None:
             return Recipe(self.earlier.build, self.earlier.candidate.environment)
         return Recipe(self.build, self.environment)
 
     @property
     def variables(self) -> list[Variable]:
-        """Every variable that plays a part in the deployment."""
+        """Every variable that the deployment uses."""
         earlier = self.earlier.candidate.environment if self.earlier else {}
         return [*self.environment.values(), *earlier.values()]
 
     @property
     def free_slot(self) -> str:
-        """The router's server that does not serve now."""
+        """The router slot that does not serve now."""
         return other_slot(self.live.slot if self.live else None)
 
 
@@ -187,9 +187,9 @@ def _live(session: Session, app: App) -> LiveContainer | None:
 def _earlier_release(
     session: Session, runtime: Runtime[WorkerSettings], deployment: Deployment
 ) -> EarlierRelease | None:
-    """Give the release that is to be started again, by a rollback or after a restore.
+    """Return the release that a rollback or a restore starts again; None for a new one.
 
-    None of a deployment's own making: an attempt that came to make one is not repeated.
+    It is never a release that this deployment made: an attempt that got that far is not repeated.
     """
     if deployment.release_id is None:
         return None
@@ -201,7 +201,7 @@ def _earlier_release(
 
 
 def candidate(release: Release, environment: Environment) -> Candidate:
-    """Read a release back as something to be started."""
+    """Turn a stored release into one that can be started."""
     return Candidate(
         release_id=release.id or 0,
         number=release.number,

@@ -1,7 +1,7 @@
-"""A child process that stands by: forked and made ready before there is work for it.
+"""A standby child process: forked and warmed up before there is work for it.
 
-A fresh child pays for what it does first: memory it shares with its parent is copied page by page,
-connections are opened, statements written. One that stands by has paid when the work arrives.
+A fresh child is slow at first: it copies memory shared with its parent page by page, opens
+connections and compiles SQL statements. A standby child has done this before its work arrives.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from jobs.system.die_with_parent import die_with, give_own_group
 
-LONGEST_MESSAGE = 4096  # bytes; a pipe takes as much at once or not at all
+LONGEST_MESSAGE = 4096  # bytes; a write of up to this size to a pipe is atomic
 NAME = "standby"  # what `ps` and `top` show until there is work
 NAME_AT_WORK = "deployment"
 
@@ -30,9 +30,9 @@ class Standby:
 
     @classmethod
     def fork(cls, preparations: Sequence[Preparation], act: Callable[[str], object]) -> "Standby":
-        """Fork a child that prepares as long as there is no message; it ends when its parent does.
+        """Fork a child that prepares until a message arrives; it dies with its parent.
 
-        To be called by the main thread: the kernel ends the child with the thread that forked it.
+        Call this from the main thread: the kernel kills the child when the forking thread ends.
         """
         parent = os.getpid()
         reader, writer = os.pipe()
@@ -45,7 +45,7 @@ class Standby:
         return cls(pid, writer)
 
     def hand_over(self, message: str) -> bool:
-        """Have the child act on a message; False when it has died, and is buried."""
+        """Send the child a message to act on; False when the child has died, and reap it then."""
         try:
             os.write(self.pipe, message.encode())
         except BrokenPipeError:
@@ -67,7 +67,7 @@ def _live(
             _act(pipe, preparations, act)
             status = os.EX_OK
     finally:
-        # Never back into the parent's code.
+        # The child must never return into the parent's code.
         os._exit(status)
 
 

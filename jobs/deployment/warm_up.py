@@ -1,8 +1,8 @@
-"""A deployment's records, made once and undone, before a worker forks its first child.
+"""Makes a deployment's records once and rolls them back, before a worker forks its first child.
 
-The first time a process makes a statement, SQLAlchemy takes milliseconds to write its SQL; from
-then on it knows it. A child is forked for one deployment only: without the rehearsal it would make
-every statement for the first time, which is a tenth of a second in all.
+SQLAlchemy takes milliseconds to compile a statement the first time, and caches the result. A child
+runs only one deployment: without this warm-up it would compile every statement, which takes a tenth
+of a second in all.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ NO_ROW = -1
 
 
 def rehearse(runtime: Runtime[WorkerSettings]) -> None:
-    """Make the records of a deployment in a transaction that is undone: nobody ever sees them.
+    """Make a deployment's records in a transaction that is rolled back: nobody ever sees them.
 
     Raises:
         StorageError: the database cannot be reached.
@@ -52,7 +52,7 @@ def _act(session: Session, runtime: Runtime[WorkerSettings]) -> None:
     def record(write: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         found = write(session, *args, **kwargs)
         session.flush()
-        # Each record finds its rows in the database, as it will in a transaction of its own.
+        # Each record reads its rows from the database, as it does in its own transaction.
         session.expunge_all()
         return found
 

@@ -1,4 +1,4 @@
-"""One running deployment: what its steps know, the tools they use, and how they leave a record."""
+"""The context of a running deployment: what its steps know, their tools, and how they record."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tools:
-    """The outside world, as a deployment needs it."""
+    """The adapters that a deployment needs."""
 
     engine: Engine
     source: Source
@@ -35,25 +35,25 @@ class Tools:
 
 
 class StepRecord:
-    """What a step may say of itself while it runs."""
+    """The outcome of a step, which the step may set while it runs."""
 
     def __init__(self) -> None:
         self.state = StepState.SUCCESS
         self.reason = ""
 
     def skip(self, reason: str) -> None:
-        """Have the step end as skipped: there was nothing to do."""
+        """Mark the step as skipped: it had nothing to do."""
         self.state = StepState.SKIPPED
         self.reason = reason
 
 
 @dataclass(frozen=True)
 class Work:
-    """Everything a step is handed.
+    """Everything that a step gets.
 
     Attributes:
-        pending: what goes on record with whatever is recorded next: mostly the start of the next
-            step, and a transaction waits for the disk.
+        pending: writes that wait for the next transaction, usually the start of the next step:
+            each transaction waits for the disk, so they share one.
     """
 
     plan: Plan
@@ -67,7 +67,7 @@ class Work:
 
     @property
     def held(self) -> HeldLease:
-        """The hold on the app that every record must prove."""
+        """The lease on the app, which every record must prove."""
         return self.claim.held
 
     def record(
@@ -76,12 +76,12 @@ class Work:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Make one record in a transaction of its own, with those that are pending.
+        """Make one record and all pending ones in one transaction.
 
-        For the thread that does the work; the lease is renewed by another, by itself.
+        Only for the thread that runs the steps; another thread renews the lease on its own.
 
         Raises:
-            LeaseLostError: the app is not ours any more.
+            LeaseLostError: we do not hold the app's lease any more.
         """
         with self.database.writing() as session:
             for write_before in self.pending:
@@ -91,41 +91,41 @@ class Work:
         return made
 
     def ensure_held(self) -> None:
-        """Make sure, before touching the outside, that the app is still ours and nobody said stop.
+        """Check, before touching the outside, that we hold the lease and nobody asked to stop.
 
         Raises:
-            LeaseLostError: it is not.
-            CancelledError: a person said stop.
+            LeaseLostError: we do not hold the app's lease any more.
+            CancelledError: a person asked to stop.
         """
         self.stop.check()
         self.ensure_ours()
 
     def ensure_ours(self) -> None:
-        """Make sure that the app is still ours; also when the work was told to stop.
+        """Check that we still hold the lease; works after a request to stop, too.
 
         Raises:
-            LeaseLostError: it is not.
+            LeaseLostError: we do not hold the app's lease any more.
         """
         with self.reading():
             pass
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Read while the app is ours: so it is there, and nobody has removed it.
+        """Open a reading session that checks the lease: while we hold it, the app exists.
 
         Raises:
-            LeaseLostError: it is not ours any more.
+            LeaseLostError: we do not hold the app's lease any more.
         """
         with self.database.reading() as session:
             ensure_lease(session, self.held)
             yield session
 
     def is_live(self) -> bool:
-        """Whether the database says that this deployment is what serves the app.
+        """Whether this deployment is the live one, according to the database.
 
         Raises:
-            LeaseLostError: the app is not ours any more.
-            StorageError: the database does not say.
+            LeaseLostError: we do not hold the app's lease any more.
+            StorageError: the database cannot be read.
         """
         with self.reading() as session:
             app = session.get_one(App, self.plan.app_id)
@@ -133,10 +133,10 @@ class Work:
 
     @contextmanager
     def step(self, name: StepName) -> Iterator[StepRecord]:
-        """Run a block as one step of the deployment, with its times and outcome on record.
+        """Run a block as one step of the deployment, and record its times and outcome.
 
-        A step that raises is closed by whoever ends the deployment, with the same reason. After
-        the last step there is nothing to wait for: `settle` puts its end on record.
+        The code that ends the deployment closes a step that raised, with the same reason. The end
+        of a step is recorded with the next step; `settle` records that of the last one.
         """
         self.stop.check()
         self.record(start_step, name)
@@ -146,10 +146,10 @@ class Work:
         self.pending.append(end)
 
     def settle(self) -> None:
-        """Put on record what is still to be.
+        """Write the pending records.
 
         Raises:
-            LeaseLostError: the app is not ours any more.
+            LeaseLostError: we do not hold the app's lease any more.
         """
         if self.pending:
             self.record(ensure_lease)

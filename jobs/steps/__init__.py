@@ -1,1 +1,1 @@
-"""The steps of a deployment, one a file, in the order of the story in `jobs.deploy`."""
+"""The steps of a deployment, one module each; `jobs.deploy` runs them in order."""

@@ -1,4 +1,4 @@
-"""build: make the image of the commit, unless it is there already."""
+"""build: build the image of the commit, unless it exists already."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -18,19 +18,19 @@ from jobs.states import StepName
 STEP = StepName.BUILD
 MIB = 1024 * 1024
 AS_GOOD_AS_FULL = 16 * MIB
-LAST_LINES = 40  # of a build that failed: tools say more after they have said why
+LAST_LINES = 40  # of a failed build's log: tools print more lines after the one with the cause
 
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """An image on the engine: the tag that keeps it, and what the engine calls it."""
+    """An image on the engine: the tag that keeps it, and its id."""
 
     tag: str
     id: str
 
 
 def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
-    """Give the image of a commit.
+    """Return the image of a commit, building it if needed.
 
     Raises:
         BuildError: the Dockerfile is missing or wrong, a command failed, or it took too long.
@@ -64,19 +64,19 @@ def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
 
 
 def ensure_room(failure: BuildError, last: Iterable[str], free: int | None, floor: int) -> None:
-    """Take a build that had too little room out of those that failed by the app's own fault.
+    """Turn a build failure into a `DockerError` if the cause was a full disk, not the app.
 
-    A command that finds the disk full says so in its own words only, and by the time it has failed
-    the engine has thrown away what it wrote: the disk alone tells nothing then.
+    A command that finds the disk full only says so in its output. By then the engine has deleted
+    what the command wrote, so the free space alone does not show the cause.
 
     Args:
-        failure: what the build ended with.
+        failure: the build's error.
         last: the last lines of its log.
         free: the bytes that are free on the engine's disk now; None is unknown.
-        floor: the bytes that have to be free to begin a build.
+        floor: the bytes that must be free to begin a build.
 
     Raises:
-        DockerError: the disk was full, or is as good as full now.
+        DockerError: the disk was full, or is nearly full now.
     """
     if any(NO_SPACE in line.lower() for line in last):
         raise DockerError(
@@ -88,10 +88,10 @@ def ensure_room(failure: BuildError, last: Iterable[str], free: int | None, floo
 
 
 def ensure_disk(free: int | None, floor: int) -> None:
-    """Refuse to begin a build that would fill the disk; both in bytes, None is unknown.
+    """Refuse to begin a build on a disk with too little space; both in bytes, None is unknown.
 
     Raises:
-        DockerError: less is free than the floor.
+        DockerError: less than the floor is free.
     """
     if free is not None and free < floor:
         raise DockerError(
@@ -101,14 +101,14 @@ def ensure_disk(free: int | None, floor: int) -> None:
 
 
 def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
-    """Say how the image is made; the same commit and recipe always give the same tag."""
+    """Describe how to build the image; the same commit and recipe always give the same tag."""
     repository = image_repository(plan.identity, plan.app)
     recipe = plan.recipe
     return BuildSpec(
         tag=image_tag(repository, commit.sha, recipe.digest, plan.image_key),
         dockerfile=recipe.build.dockerfile,
         labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
-        # Not by the app's name: another app may get that when this one is removed.
+        # By the app's id, not its name: another app may get that name when this one is removed.
         cache_key=f"keystone-{plan.identity}-{plan.app_id}",
         target=recipe.build.build_target,
         args=recipe.args,

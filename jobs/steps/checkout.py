@@ -1,4 +1,4 @@
-"""checkout: have the exact commit in the mirror, and make sure it is still the one to deploy."""
+"""checkout: fetch the exact commit into the mirror, and check that it is still the newest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ STEP = StepName.CHECKOUT
 
 
 def checkout(work: Work) -> Commit:
-    """Fetch the commit and write down what it is.
+    """Fetch the commit, and record its id, message and author.
 
     Raises:
-        CheckoutError: it cannot be had.
-        SupersededError: the branch has moved on to a push that is known already.
+        CheckoutError: the commit cannot be fetched.
+        SupersededError: the branch has moved on to another known push.
         GitError: the git server does not answer.
     """
     plan = work.plan
@@ -47,7 +47,7 @@ def _record(session: Session, held: HeldLease, commit: Commit, repository_id: in
 
 @contextmanager
 def _token_watched(work: Work) -> Iterator[None]:
-    """Remember at the repository that the git server refused its token."""
+    """Record at the repository when the git server refuses its token."""
     try:
         yield
     except RepositoryDeniedError as exc:
@@ -61,15 +61,15 @@ def _record_refusal(session: Session, held: HeldLease, repository_id: int, probl
 
 
 def _ask_the_branch(work: Work) -> None:
-    """Settle the order of pushes that GitHub's clock could not tell apart."""
+    """Order the pushes that GitHub's timestamps could not tell apart, by the branch's head."""
     plan = work.plan
     head = work.tools.source.head(plan.remote, ref=plan.ref, stop=work.stop)
     if head != plan.commit_sha:
         for rival in work.claim.rivals:
             if rival.commit_sha == head:
                 raise SupersededError(f"{short_ref(plan.ref)} has moved on to #{rival.number}")
-    # The branch says that this is the newest, or nothing about any of them; then what arrived last
-    # is taken for the newest.
+    # The head is our commit, or none of the rivals'. In the latter case this push counts as the
+    # newest, because it arrived last.
     work.record(_supersede_rivals, work.claim.rivals, plan.number)
 
 

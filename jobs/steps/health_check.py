@@ -1,4 +1,4 @@
-"""health_check: ask the new container from outside until it is healthy, or the deadline passes."""
+"""health_check: probe the new container from outside until it is healthy or the deadline passes."""
 
 import math
 import time
@@ -14,10 +14,10 @@ from jobs.steps.output import show_output
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
-# The last look too: cut shorter, it would tell of its own haste instead of what the app answers.
+# The last probe has this timeout too: a shorter one would report a timeout, not the app's answer.
 SHORTEST_LOOK_S = 1.0
 LONGEST_LOOK_S = 5.0
-# Of a container that is not asked anything: most that cannot run end within that.
+# How long a container with `health: none` must keep running: most broken ones end sooner.
 STAYS_UP_S = 5.0
 
 Clock = Callable[[], float]
@@ -26,13 +26,13 @@ Clock = Callable[[], float]
 def check_health(
     work: Work, container: Container, wanted: ContainerSettings, *, clock: Clock = time.monotonic
 ) -> float:
-    """Wait until the new container answers as it should.
+    """Wait until the new container is healthy.
 
-    Its time runs from the first look: where the image brings a health check of its own, Docker
-    waits before that one.
+    The timeout starts with the first probe. It is longer when the image has its own health check,
+    because Docker waits before that check's first run.
 
     Returns:
-        Seconds it took to become healthy.
+        Seconds until the container was healthy.
 
     Raises:
         HealthCheckError: the container ended, or the deadline passed.
@@ -63,7 +63,7 @@ def check_health(
 
 
 def _stay_up(work: Work, container: Container, clock: Clock) -> float:
-    """See the container keep running for a while; nothing is asked of it."""
+    """Watch that the container keeps running for `STAYS_UP_S`, without probing it."""
     begun = clock()
     while (up := clock() - begun) < STAYS_UP_S:
         work.stop.wait(LONGEST_PAUSE_S)
@@ -87,12 +87,13 @@ def _look(
 
 
 def _asks_docker(container: Container, wanted: ContainerSettings) -> bool:
-    """Whether the image brings a health check of its own and the app names no path."""
+    """Whether the image has its own health check and the app sets no health path."""
     return wanted.health_path is None and container.health is not None
 
 
 def _waits_for_docker(container: Container, wanted: ContainerSettings) -> bool:
-    # Docker asks inside the container: whether visitors reach it shows only from outside.
+    # Docker's check runs inside the container. Only a probe from outside, once that check succeeds,
+    # shows that visitors can reach the container.
     return _asks_docker(container, wanted) and container.health != "healthy"
 
 

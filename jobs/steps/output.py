@@ -1,4 +1,4 @@
-"""What a container wrote last, for the log of the deployment that it failed."""
+"""A container's last output, for the log of the deployment that failed because of it."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ LONGEST_QUOTE = 200  # characters
 
 
 def show_output(work: Work, step: StepName, container_id: str) -> str:
-    """Write a container's last lines to the log, and give the last of them as plain text."""
+    """Write a container's last lines to the log, and return the last one as plain text."""
     return write_output(work.log, step, work.tools.engine.output(container_id, tail=LINES_SHOWN))
 
 
 def write_output(log: DeploymentLog, step: StepName, lines: Sequence[str]) -> str:
-    """Write what a container wrote last to a log; give the last line of it as plain text, masked.
+    """Write a container's last lines to a log; return the last one as plain text, masked.
 
     Returns:
-        Empty when it wrote nothing.
+        Empty when the container wrote nothing.
     """
     log.write(step, f"the container's last {len(lines)} lines:" if lines else "it wrote nothing")
     for line in lines:
         log.write(step, f"  {shown(line, log.redact)}")
-    # Masked before it is cut: half a secret could not be recognised any more.
+    # Mask before cutting: a cut secret would not be recognised.
     masked = (one_line(log.redact(line)) for line in reversed(lines))
     return next(filter(None, masked), "")[:LONGEST_QUOTE]

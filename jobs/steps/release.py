@@ -1,4 +1,4 @@
-"""release: bind the image to the app's configuration of this moment, under a number of its own."""
+"""release: bind the image to the app's current configuration, under a new release number."""
 
 from sqlmodel import Session
 
@@ -17,7 +17,7 @@ STEP = StepName.RELEASE
 
 
 def make_release(work: Work, commit: Commit, image: BuiltImage) -> Candidate:
-    """Write down the release; nothing in it ever changes again."""
+    """Record the release; it is immutable from then on."""
     plan = work.plan
     release = work.record(
         _record,

@@ -1,4 +1,4 @@
-"""retire: let the old container finish its requests, end it, and drop images nothing needs."""
+"""retire: drain and stop the old container, and remove images that nothing needs."""
 
 from jobs.deployment.draining import drain
 from jobs.deployment.plan import LiveContainer
@@ -13,18 +13,19 @@ STEP = StepName.RETIRE
 
 
 def retire(work: Work, serving: Serving) -> None:
-    """End what the new release replaces.
+    """Retire the release that the new one replaces.
 
     Raises:
         DockerError: the engine failed; the watcher removes what is left.
-        RouterError: the router failed; the old container goes on running.
+        RouterError: the router failed; the old container keeps running.
     """
-    # One that was paused since the switch may wake up when the app is another worker's.
+    # If this worker was paused since the switch, another one may hold the app's lease now.
     work.ensure_held()
-    # Only now: a candidate that crashes must not be started again, and nobody should wait for this.
+    # Only after the switch: a candidate that crashes must not be restarted, and this call must not
+    # delay the switch.
     work.tools.engine.keep_running(serving.container_id, serving.restart)
     route = serving.route
-    # A router that restarted a moment ago may have read the old route: before anything is stopped.
+    # A router that just restarted may have loaded the old route: fix that before stopping anything.
     if work.tools.router.routes().get(route.port) != route:
         work.ensure_held()
         work.tools.router.switch(route)
@@ -59,7 +60,7 @@ def _is_fallback(work: Work, container_id: str) -> bool:
 
 
 def _drop_fallback(work: Work, serving: Serving) -> None:
-    """Remove the container that was kept before: there is a newer one to go back to."""
+    """Remove the previous fallback container: a newer one replaces it."""
     kept = work.plan.fallback
     if kept is None or kept == serving.container_id or _is_fallback(work, kept):
         return
@@ -68,7 +69,7 @@ def _drop_fallback(work: Work, serving: Serving) -> None:
 
 
 def _drop_images(work: Work) -> None:
-    """Remove the images of releases that are past their keep; what a rollback needs stays."""
+    """Remove the images of outdated releases; those that a rollback needs stay."""
     with work.reading() as session:
         outdated = outdated_images(session, work.plan.app_id)
     there = {tag for image in work.tools.engine.images() for tag in image.tags}

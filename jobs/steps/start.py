@@ -1,4 +1,4 @@
-"""start: run the release's container beside the one that serves."""
+"""start: start the release's container beside the serving one."""
 
 from functools import partial
 
@@ -18,10 +18,10 @@ STEP = StepName.START
 
 
 def start(work: Work, candidate: Candidate) -> Container:
-    """Start the container; it takes no traffic yet.
+    """Start the container; it gets no traffic yet.
 
     Raises:
-        StartError: its command cannot be run.
+        StartError: the container's command cannot be run.
         DockerError: the engine failed, or the container's name is taken.
     """
     work.ensure_held()
@@ -32,9 +32,9 @@ def start(work: Work, candidate: Candidate) -> Container:
 
 
 def _start_kept(work: Work) -> Container | None:
-    """Start the container that was kept for a recovery, if it is still there.
+    """Start the container that was kept for a recovery, if it still exists.
 
-    A person who rolls back gets a new one: this one's files hold what it has written to them.
+    A rollback by a person gets a new container: the kept one's files hold what it wrote to them.
     """
     if work.plan.trigger is not Trigger.RECOVERY or work.plan.fallback is None:
         return None
@@ -53,10 +53,10 @@ def _start_new(work: Work, candidate: Candidate) -> Container:
 
 
 def _make_way(work: Work, name: str) -> None:
-    """Remove what an earlier attempt at this deployment has left under the container's name.
+    """Remove a container of this name that an earlier attempt at this deployment left behind.
 
     Raises:
-        DockerError: it is somebody else's.
+        DockerError: Keystone did not make that container.
     """
     engine = work.tools.engine
     found = engine.inspect(name)
@@ -78,13 +78,13 @@ def _note_making(session: Session, held: HeldLease, plan: Plan, name: str) -> No
 
 
 def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
-    """Say how the container is made: from the release alone, as it was when it was written."""
+    """Describe how to make the container, from the immutable release alone."""
     wanted = candidate.container
     return ContainerSpec(
         name=container_name(plan.identity, plan.app, plan.deployment_id),
         image=candidate.image_id,
         network=network_name(plan.identity, plan.app),
-        # Ours come last: a label of the app's own can never hide them.
+        # Our labels come last, so that the app's labels can never override them.
         labels={**wanted.labels, **labels(plan.identity, plan.app, plan.deployment_id)},
         environment={**candidate.variables, "KEYSTONE_APP": SecretStr(plan.app)},
         settings=wanted,
@@ -93,6 +93,6 @@ def container_spec(plan: Plan, candidate: Candidate) -> ContainerSpec:
 
 
 def volumes(plan: Plan, wanted: tuple[str, ...]) -> dict[str, str]:
-    """Turn `name:/path` into what the engine mounts; a volume outlives every deployment."""
+    """Map each container path to its volume, from `name:/path`; volumes outlive deployments."""
     pairs = (volume.split(":", 1) for volume in wanted)
     return {path: volume_name(plan.identity, plan.app, name) for name, path in pairs}

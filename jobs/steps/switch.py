@@ -1,4 +1,4 @@
-"""switch: move the traffic to the new container, and see it answer through the router."""
+"""switch: move the traffic to the new container, and check that it answers through the router."""
 
 import logging
 import time
@@ -24,23 +24,24 @@ EVERYWHERE = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 — recognised,
 
 @dataclass(frozen=True)
 class Serving:
-    """What has the traffic now."""
+    """The container that has the traffic now, and its route."""
 
     route: Route
     container_id: str
-    restart: Restart  # what the engine is to do when the container ends
+    restart: Restart  # whether the engine restarts the container when it ends
 
 
 def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     """Make the new container the live one, and the deployment a success.
 
-    The database is written last: killed before that, the old release is still the live one, and
-    the reconciler leads the traffic back to it.
+    The database is written last: if the worker is killed before that, the old release is still the
+    live one, and the reconciler moves the traffic back to it.
 
     Raises:
-        HealthCheckError: it does not answer through the router; the old one has the traffic again.
+        HealthCheckError: the new container does not answer through the router; the traffic is
+            back at the old one.
         RouterError: the router failed.
-        StorageError: the database does not say which of the two is live; both go on.
+        StorageError: the database does not say which container is live; both keep running.
     """
     plan, wanted = work.plan, candidate.container
     work.ensure_held()
@@ -50,7 +51,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
         _ensure_answer(work, wanted)
         work.record(go_live, Live(candidate.release_id, container.id, route.address, route.slot))
     except LeaseLostError:
-        raise  # somebody else decides about the route now
+        raise  # the new lease holder decides about the route now
     except Exception as exc:
         if not work.is_live():
             _lead_back(work, wanted)
@@ -91,7 +92,7 @@ def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
 
 
 def _lead_back(work: Work, wanted: ContainerSettings) -> None:
-    """Give the traffic back to the old release; `wanted` are the settings of the new one."""
+    """Move the traffic back to the old release; `wanted` are the new release's settings."""
     live, port = work.plan.live, work.plan.host_port
     try:
         if live is None:
@@ -99,7 +100,7 @@ def _lead_back(work: Work, wanted: ContainerSettings) -> None:
         else:
             work.tools.router.switch(Route(port, live.slot, live.address))
             work.say(STEP, "the traffic goes to the old release again")
-            # Whoever the new container serves already is not cut off when it ends.
+            # Requests that the new container already serves finish before it is stopped.
             drain(
                 work.tools.router,
                 port,
