@@ -1,1 +1,1 @@
-"""What the watcher does, one duty a module."""
+"""The watcher's duties, one per module."""

@@ -1,6 +1,6 @@
-"""What the watcher answers the web process: how a container is now, and what it wrote last.
+"""Answers the web process's questions about containers: their current state and last output.
 
-And what it does for it: the web process cannot reach GitHub.
+It also runs errands at GitHub, which the web process cannot reach.
 """
 
 import time
@@ -36,14 +36,17 @@ MOST_REDACTORS = 16
 
 
 def answer_next(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Answer one question, or return when there is none for a while."""
+    """Answer one question, or return when none arrives within `WAIT_S`."""
     question = runtime.bus.next_question(timeout_s=WAIT_S)
     if question is not None:
         _answer(runtime, question, lambda: ANSWERS[question.kind](runtime, tools, question))
 
 
 def do_next_errand(runtime: Runtime[WorkerSettings], forge: Forge) -> None:
-    """Do one errand, or return when there is none for a while; one nobody waits for is dropped."""
+    """Run one errand, or return when none arrives within `WAIT_S`.
+
+    An errand past its deadline is dropped, because nobody waits for its result any more.
+    """
     errand = runtime.bus.next_question(timeout_s=WAIT_S, line=ERRANDS)
     if errand is not None and errand.about["until"] > time.time():
         _answer(runtime, errand, lambda: ERRANDS_BY_KIND[errand.kind](runtime, forge, errand))
@@ -62,7 +65,7 @@ def _answer(
 def container_now(
     runtime: Runtime[WorkerSettings], tools: Tools, question: Question
 ) -> dict[str, Any]:
-    """Describe an app's live container, and bring the app's own state up to date with it."""
+    """Describe an app's live container, and update the state stored with the app."""
     app = _app(runtime, question)
     found = tools.engine.inspect(app.live_container_id) if app.live_container_id else None
     if found is not None:
@@ -73,7 +76,7 @@ def container_now(
 def container_output(
     runtime: Runtime[WorkerSettings], tools: Tools, question: Question
 ) -> dict[str, Any]:
-    """Give the last lines an app's live container wrote."""
+    """Return the last lines that an app's live container wrote."""
     app = _app(runtime, question)
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")
@@ -87,7 +90,7 @@ def container_output(
 
 
 def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:
-    """Mask what the live release was told in confidence, and what the next one will be."""
+    """Make a redactor for the secret variables of the live release and of the next one."""
     with runtime.database.reading() as session:
         release = session.get(Release, app.live_release_id)
         told = open_variables(session, app, runtime.vault)
@@ -99,12 +102,12 @@ def _redactor(runtime: Runtime[WorkerSettings], app: App) -> Redactor:
 
 @lru_cache(maxsize=MOST_REDACTORS)
 def _redactor_of(secrets: frozenset[SecretStr]) -> Redactor:
-    # To make one takes long, and somebody who follows the output asks twice a second.
+    # Making a redactor is slow, and a client that follows the output asks twice a second.
     return Redactor(secrets)
 
 
 def view(found: Container | None) -> ContainerView:
-    """Give the form in which a container is shown."""
+    """Convert a container to its view."""
     container = found or Container(id="", state=ContainerState.MISSING)
     known = asdict(container)
     return ContainerView(
@@ -130,7 +133,7 @@ ANSWERS: dict[str, Answer] = {"container": container_now, "output": container_ou
 def hook_installed(
     runtime: Runtime[WorkerSettings], forge: Forge, errand: Question
 ) -> dict[str, Any]:
-    """Install the webhook of an app's repository, for whoever asked for it."""
+    """Install the webhook of an app's repository, on behalf of the actor who asked for it."""
     about = errand.about
     kind, name, address = about["actor"]
     by = Actor(ActorKind(kind), name, address)

@@ -1,4 +1,4 @@
-"""Keeping with each app what Docker says of its live container."""
+"""Stores with each app the state that Docker reports for its live container."""
 
 import time
 from datetime import datetime, timedelta
@@ -14,16 +14,17 @@ from jobs.settings import WorkerSettings
 from jobs.states import ContainerState
 from jobs.storage.models import App, Release, now
 
-# What the watcher is told to stop by shall not wait for long.
+# How long one call follows events: short, so that the watcher stops soon when it is told to.
 FOLLOWS_S = 2.0
-# One that has ended is started again at once, mostly: nobody is to be told of that half.
+# The engine usually restarts a container at once: wait, so as not to record the end alone.
 SETTLES_WITHIN_S = 0.3
-# One that ends some seconds after each start is running nearly whenever it is looked at.
+# A container that crashes seconds after each start is seen running most of the time, so the number
+# of restarts shows the crash loop.
 FEWEST_RESTARTS = 3
 
 
 def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Look at every live container, note what has changed, and have the engine keep it running."""
+    """Inspect every live container, record changes, and correct the engine's restart policies."""
     with runtime.database.reading() as session:
         live = session.exec(
             select(App, Release).join(Release, col(App.live_release_id) == Release.id)
@@ -35,15 +36,15 @@ def look_at_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         note_container(runtime, app, found)
         judge_trial(runtime, tools, app, found)
         wanted = release.container.restart
-        # A worker that died right after the switch has not come to it, nor has one whose engine
-        # died: then the container may have ended since, with nobody to start it again.
+        # A worker sets the restart policy after the switch. If it or the engine died before that,
+        # the container may have ended since, and nothing would restart it.
         if found.state is not ContainerState.MISSING and found.restart != wanted:
             tools.engine.keep_running(found.id, wanted)
     forget_needless_fallbacks(runtime)
 
 
 def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Look at a live container as soon as something happens to it, for a while."""
+    """Follow the engine's events for `FOLLOWS_S`, and inspect each live container they name."""
     for container_id in tools.engine.changes(within_s=FOLLOWS_S):
         with runtime.database.reading() as session:
             serves = select(App).where(App.live_container_id == container_id)
@@ -56,7 +57,7 @@ def follow_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
 
 
 def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container) -> None:
-    """Keep how an app's live container is, unless another one went live meanwhile."""
+    """Store the state of an app's live container, unless another one went live meanwhile."""
     reason, restarts = _trouble(found, now())
     known = (seen.container_state, seen.container_reason, seen.container_restarts)
     if known == (found.state, reason, restarts):
@@ -66,17 +67,17 @@ def note_container(runtime: Runtime[WorkerSettings], seen: App, found: Container
 
 
 def describe(container: Container, *, at: datetime | None = None) -> str:
-    """Say in a sentence what is wrong with a live container; empty when nothing is.
+    """Describe in a sentence what is wrong with a live container; empty when nothing is.
 
     Args:
-        container: as the engine describes it.
-        at: the time of that; None: now.
+        container: the container, as the engine describes it.
+        at: the time of that description; None: now.
     """
     return container_words(container.state, *_trouble(container, at or now()))
 
 
 def _trouble(container: Container, at: datetime) -> tuple[str, int | None]:
-    """Say what is wrong, and of how many restarts that tells; see `container_words`."""
+    """Return what is wrong, and the number of restarts to mention; see `container_words`."""
     match container.state:
         case ContainerState.RUNNING if container.health == "unhealthy":
             return "its container is unhealthy, says the image's own health check", None
@@ -93,10 +94,10 @@ def _trouble(container: Container, at: datetime) -> tuple[str, int | None]:
 
 
 def is_crash_looping(container: Container, at: datetime) -> bool:
-    """Whether the engine has restarted a running container over and over, and just lately.
+    """Whether the engine has restarted a running container repeatedly, and recently.
 
-    One look tells: the engine counts its restarts, and says when the last one was. It counts anew
-    when it was restarted itself, or the container was started by hand.
+    One inspection suffices: the engine counts the restarts and reports the last start. It resets
+    its count when the engine itself restarts or somebody starts the container by hand.
     """
     if container.restarts < FEWEST_RESTARTS or not container.started_at:
         return False

@@ -1,7 +1,7 @@
-"""Asking GitHub which repository each one is: its id, and its name by now.
+"""Asks GitHub for the id and the current name of each repository.
 
-Nothing depends on it: a repository that GitHub cannot be asked about is known by the name it was
-added with, and by the id that an operator gives.
+This is optional: a repository that GitHub cannot be asked about is identified by the name it was
+added with, and by the id that an operator sets.
 """
 
 import logging
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 def identify_next(runtime: Runtime[WorkerSettings], forge: Forge) -> bool:
-    """Ask about the repository that is due; false when none is.
+    """Ask about the repository that is due; False when none is.
 
-    One at a time: whoever is told to stop may not have to wait for a GitHub that hangs, again and
-    again.
+    It asks about one at a time, so that a watcher that must stop waits for a hanging GitHub at most
+    once.
     """
-    # Mostly none is due: writers are not made to wait for that.
+    # Usually none is due: check that first, without blocking writers.
     with runtime.database.reading() as session:
         if not is_anybodys_turn(session):
             return False
@@ -51,7 +51,7 @@ def identify_next(runtime: Runtime[WorkerSettings], forge: Forge) -> bool:
 
 
 def _identify(runtime: Runtime[WorkerSettings], forge: Forge, repository: Repository) -> None:
-    """Ask about a repository, and keep the answer or why there is none."""
+    """Ask about a repository, and store the answer or the reason why there is none."""
     try:
         told = _ask(runtime, forge, repository)
     except (ConfigurationError, GitHubError) as exc:
@@ -79,12 +79,12 @@ def _ask(
     """Ask about a repository; None when GitHub may not be asked.
 
     Raises:
-        ConfigurationError: its token cannot be opened.
-        GitHubError: GitHub refused, wants a pause or could not be reached.
+        ConfigurationError: the repository's token cannot be decrypted.
+        GitHubError: GitHub refused, asked for a pause or could not be reached.
     """
     token = _token(runtime, repository)
     is_public_address = is_on_github(repository.git_url, runtime.settings.github_api_url)
-    # A name that only a delivery has told proves nothing, whatever GitHub says of it.
+    # A name that comes only from a delivery proves nothing, whatever GitHub answers about it.
     is_nameless = repository.is_name_claimed and repository.github_id is None
     if is_nameless or (token is None and not is_public_address):
         return None
@@ -94,12 +94,12 @@ def _ask(
     except GitHubNotFoundError:
         if repository.identity_from is not IdentitySource.GITHUB:
             raise
-        # It may have been deleted, and made again by the same name.
+        # The repository may have been deleted and created again under the same name.
         return forge.identify(ForgeRepository(repository.full_name), token)
 
 
 def _token(runtime: Runtime[WorkerSettings], repository: Repository) -> SecretStr | None:
-    """Give the repository's own token, or the global one where that belongs."""
+    """Return the repository's own token, or the global one where that may be used."""
     settings = runtime.settings
     with runtime.database.reading() as session:
         own = repository_token(session, repository.id or 0, runtime.vault)

@@ -1,4 +1,4 @@
-"""Making a repository's webhook on GitHub, or putting right the one that is there."""
+"""Creates a repository's webhook on GitHub, or corrects the existing one."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,12 +18,12 @@ from jobs.rules.repository_values import ForgeRepository, HookWish
 from jobs.settings import WorkerSettings
 from jobs.storage.models import App, Repository
 
-Reaching = TypeVar("Reaching", bound=WorkerSettings)  # whoever may reach GitHub
+Reaching = TypeVar("Reaching", bound=WorkerSettings)  # of a process that may reach GitHub
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A webhook to be installed, and the token to do it with."""
+    """A webhook to install, and the token for installing it."""
 
     repository: Repository
     wish: HookWish
@@ -33,12 +33,12 @@ class Wanted:
 def install_hook(runtime: Runtime[Reaching], forge: Forge, *, app_id: int, by: Actor) -> HookView:
     """Have GitHub send the pushes of an app's repository here, signed with its newest secret.
 
-    Doing it again changes nothing, unless the secret or somebody has changed something.
+    Idempotent: a repeated call only corrects a changed secret or a webhook that somebody changed.
 
     Raises:
         NotFoundError: there is no such app.
-        ConflictError: there is no token to do it with, or no secret of the repository's own.
-        GitHubError: GitHub refused, in its own words, or could not be reached.
+        ConflictError: there is no token to use, or the repository has no secret of its own.
+        GitHubError: GitHub refused (the message quotes it) or could not be reached.
     """
     with runtime.database.reading() as session:
         wanted = _wanted(session, runtime, app_id)

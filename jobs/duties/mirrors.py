@@ -1,7 +1,7 @@
-"""Removing the copies of repositories that are gone: their source code is nobody's any more.
+"""Removes the mirrors of removed repositories from disk.
 
-A repository's id is never given to another one, so a copy whose id no row has belongs to nobody,
-whenever that is noticed and however often it has to be tried.
+A repository's id is never reused, so a mirror whose id has no row is certainly unneeded. The
+removal may therefore happen at any time, and may be retried.
 """
 
 import logging
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 def sweep_mirrors(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Remove what is kept on disk of repositories that were removed."""
-    # Listed before the database is asked: what is made in between is not on the list.
+    """Remove the mirrors whose repositories were removed."""
+    # List the mirrors before reading the database, so that one made in between is not on the list.
     kept = tools.source.kept()
     if not kept:
         return

@@ -1,7 +1,7 @@
-"""Putting right what a crash left behind, and leaving alone what is right.
+"""Repairs what a crash left behind, and leaves everything else alone.
 
-Every few seconds: deployments nobody works on are woken up, the leases of dead workers are taken
-back, containers and images no deployment owns are removed, routes are compared with the database.
+Every few seconds: enqueue forgotten deployments, take back the leases of dead workers, remove
+containers and images that no deployment owns, and compare the routes with the database.
 """
 
 import logging
@@ -42,12 +42,12 @@ logger = logging.getLogger(__name__)
 
 Part = Callable[[Runtime[WorkerSettings], Tools], None]
 
-# Younger ones are on their way from the process that made them.
+# The process that made a younger deployment is about to enqueue it itself.
 FORGOTTEN_AFTER = timedelta(seconds=3)
-# Nothing outside the mirror and the build cache has been touched before these steps.
+# These steps touch nothing but the mirror and the build cache.
 REPEATABLE = frozenset({StepName.CHECKOUT, StepName.BUILD})
 MOST_ATTEMPTS = 2
-# Others wait to be recovered, too.
+# An upper bound, because other deployments wait for their recovery, too.
 DRAINED_WITHIN_S = 10.0
 
 
@@ -55,7 +55,7 @@ DRAINED_WITHIN_S = 10.0
 
 
 def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
-    """Enqueue the deployments that are queued in the database and nowhere else."""
+    """Enqueue the deployments that are queued in the database but not in Redis."""
     waiting = runtime.queue.waiting()
     with runtime.database.reading() as session:
         busy = set(session.exec(select(Lease.app_id)).all())
@@ -67,7 +67,7 @@ def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
             )
             .order_by(col(Deployment.id))
         ).all()
-    # One wake-up an app is enough: whoever takes it chooses among all that is queued.
+    # One wake-up per app is enough: the worker chooses among all queued deployments.
     woken = busy | {row.app_id for row in rows if row.id in waiting}
     forgotten: dict[int, int] = {}
     for row in rows:
@@ -79,8 +79,8 @@ def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
 def take_back_leases(
     runtime: Runtime[WorkerSettings], tools: Tools, second_look: SecondLook
 ) -> None:
-    """End or repeat what the holders of expired leases were doing."""
-    # By our own name: should we be killed in the middle, others see at once that we are gone.
+    """End or requeue the deployments whose lease holders are gone."""
+    # Hold the leases under our own name: if we are killed meanwhile, others notice it at once.
     us = holder_name(os.getpid())
     with runtime.database.writing() as session:
         held_leases = [take_over(session, lease, us) for lease in expired(session, second_look)]
@@ -90,7 +90,7 @@ def take_back_leases(
         except LeaseLostError:
             logger.info("deployment %d was recovered elsewhere", held.deployment_id)
         except PlatformError as exc:
-            # Given back, the lease is found expired in the next round.
+            # Release the lease: the next round finds it expired and tries again.
             with runtime.database.writing() as session:
                 let_go(session, held)
             logger.warning(
@@ -107,7 +107,7 @@ def _recover(runtime: Runtime[WorkerSettings], tools: Tools, held: HeldLease) ->
         app = session.get_one(App, held.app_id)
         made_with = settings_of_deployment(session, app, deployment)
     if deployment.state is not DeploymentState.SUCCESS:
-        # First the traffic: the worker may have died just after it had switched.
+        # First restore the traffic: the worker may have died right after the switch.
         _lead_back(tools.router, app, drain_s=made_with.drain_timeout_s)
         _remove_what_it_made(tools.engine, runtime.database, held.deployment_id)
     with runtime.database.writing() as session:
@@ -120,8 +120,8 @@ def _remove_what_it_made(engine: Engine, database: Database, deployment_id: int)
     try:
         remove_containers(engine, database, deployment_id)
     except DockerError as exc:
-        # An engine that does not answer is waited for. One that does, and cannot remove it, must
-        # not keep the app from its next deployment: the sweep will try again and again.
+        # If the engine does not answer, raise and retry later. If it answers but cannot remove the
+        # container, do not block the app's next deployment: the sweep keeps retrying.
         engine.version()
         logger.warning("%s", exc, extra={"action": "container_left"})
 
@@ -131,14 +131,14 @@ def _lead_back(router: Router, app: App, *, drain_s: float) -> None:
     if wanted is None and found is not None:
         router.close(app.host_port)
     elif wanted is not None and wanted != found:
-        # Where the router does not listen, no traffic can have moved.
+        # On a port that the router does not listen on, no traffic can have moved.
         with suppress(PortNotServedError):
             router.switch(wanted)
             _finish_requests(router, wanted, within_s=min(drain_s, DRAINED_WITHIN_S))
 
 
 def _finish_requests(router: Router, route: Route, *, within_s: float) -> None:
-    """Let the slot that a route was led back from answer what it was asked."""
+    """Drain and detach the slot that the route was switched back from."""
     other = other_slot(route.slot)
     drain(router, route.port, other, within_s=within_s)
     router.detach(route.port, other)
@@ -173,7 +173,7 @@ def _last_step(session: Session, deployment: Deployment) -> Step | None:
 
 
 def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Make the router do what the database says, except where a worker is at it."""
+    """Make the router's routes match the database, except for apps whose lease is held."""
     with runtime.database.reading() as session:
         wanted = live_routes(session)
     found = tools.router.routes()
@@ -183,10 +183,10 @@ def restore_routes(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
 
 
 def _put_right(runtime: Runtime[WorkerSettings], router: Router, port: int) -> None:
-    """Make one port do what the database says by now.
+    """Make the route of one port match the current database.
 
-    Nobody else writes meanwhile: a worker that took the app just now would switch the port, and
-    here it would be led back to a container that has ended.
+    This holds the write lock: otherwise a worker could take the app and switch the port meanwhile,
+    and this would switch the port back to a container that has ended.
     """
     with runtime.database.writing() as session:
         app = session.exec(select(App).where(App.host_port == port)).first()
@@ -204,18 +204,18 @@ def _restore(router: Router, route: Route) -> None:
     try:
         router.switch(route)
     except PortNotServedError as exc:
-        # One port that another program has must not keep the others from being served.
+        # A port that another program holds must not stop the repair of the other routes.
         logger.warning("%s", exc, extra={"action": "route_not_restored"})
 
 
 def live_routes(session: Session) -> dict[int, Route]:
-    """Give the routes that the live containers ask for, by port."""
+    """Return the routes that the live containers need, by port."""
     routes = (live_route(app) for app in session.exec(select(App)).all())
     return {route.port: route for route in routes if route is not None}
 
 
 def live_route(app: App) -> Route | None:
-    """Give the route that an app's live container asks for; None when nothing is live."""
+    """Return the route that an app's live container needs; None when nothing is live."""
     if app.live_slot is None or app.live_address is None:
         return None
     return Route(app.host_port, app.live_slot, app.live_address)
@@ -223,12 +223,12 @@ def live_route(app: App) -> Route | None:
 
 # --- The rounds ------------------------------------------------------------------------------
 
-# Apart: a container may take its time to end, and no deployment shall wait for it.
+# Separate from the repairs: a container may be slow to stop, and no deployment should wait for it.
 SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images, sweep_mirrors)
 
 
 def repairs() -> tuple[Part, ...]:
-    """Give the parts of a round of repairs, which remember what the round before has seen."""
+    """Return the parts of a repair round; they share state between rounds (`SecondLook`)."""
     second_look = SecondLook()
 
     def leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -238,7 +238,7 @@ def repairs() -> tuple[Part, ...]:
 
 
 def reconcile(runtime: Runtime[WorkerSettings], tools: Tools, parts: tuple[Part, ...]) -> None:
-    """Do one round; a part that fails is tried again in the next round."""
+    """Run one round; a part that fails is retried in the next round."""
     for part in parts:
         try:
             part(runtime, tools)

@@ -1,4 +1,4 @@
-"""Sending the outbox of commit statuses to GitHub. A failure here delays a status, nothing else."""
+"""Sends the outbox of commit statuses to GitHub. A failure only delays a status."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -31,17 +31,17 @@ logger = logging.getLogger(__name__)
 BATCH = 20
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=15)
-# With these delays, about a day.
+# About a day with these delays.
 MOST_ATTEMPTS = 100
-# After 75 s GitHub has been asked again which repository it is, if it could be.
+# These take 75 s; by then GitHub has been asked again for the repository's id, if possible.
 DOUBTED_ATTEMPTS = 4
-# What is the token's fault, or would not have happened to another one.
+# Errors that are the token's fault, or that another token could avoid.
 REFUSALS = (GitHubTokenError, GitHubDeniedError)
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One status that is due, and all that is needed to send it."""
+    """One status that is due, with everything needed to send it."""
 
     status_id: int
     attempts: int
@@ -50,14 +50,14 @@ class Letter:
     token: SecretStr | None
     problem: str  # why there is no token
     is_overtaken: bool
-    bare: str  # the description without a word from outside
+    bare: str  # the description without any text from outside Keystone
 
 
 def send_due(runtime: Runtime[WorkerSettings], forge: Forge) -> int:
-    """Send what is due, oldest first.
+    """Send one batch of the due statuses, oldest first.
 
     Returns:
-        How many were dealt with; 0 means that nothing is due.
+        How many were handled; 0 means that none is due.
     """
     with runtime.database.reading() as session:
         letters = [_letter(session, runtime, row) for row in _due(session)]
@@ -104,7 +104,7 @@ def _letter(session: Session, runtime: Runtime[WorkerSettings], status: CommitSt
 def _token(
     session: Session, runtime: Runtime[WorkerSettings], repository: Repository
 ) -> tuple[SecretStr | None, str]:
-    """Find a repository's token; one that cannot be opened holds up nobody else's statuses."""
+    """Find a repository's token; one that cannot be decrypted does not block other statuses."""
     try:
         own = repository_token(session, repository.id or 0, runtime.vault)
     except ConfigurationError as exc:
@@ -113,9 +113,10 @@ def _token(
 
 
 def _is_overtaken(session: Session, status: CommitStatus, deployment: Deployment) -> bool:
-    """Whether sending this status would hide or repeat what a later one says of the commit.
+    """Whether this status would overwrite or repeat a later status of the same commit.
 
-    The first `pending` is always sent, so that people see a deployment begin.
+    Before its first attempt, a status is skipped only when it and the next one are both `pending`:
+    so people see a deployment begin.
     """
     statement = (
         select(CommitStatus.state)
@@ -153,7 +154,7 @@ def _send(runtime: Runtime[WorkerSettings], forge: Forge, letter: Letter) -> Non
 
 
 def _post(forge: Forge, post: StatusPost, token: SecretStr, *, bare: str) -> datetime | None:
-    """Post a status. Where GitHub does not like its words, the state counts more than they do."""
+    """Post a status; if GitHub rejects the description, post the state with a bare one."""
     try:
         return forge.post_status(post, token)
     except GitHubContentError as exc:
@@ -179,7 +180,7 @@ def _note_failure(session: Session, letter: Letter, error: GitHubError) -> None:
 
 
 def _is_doubtful(letter: Letter, error: GitHubError) -> bool:
-    """Whether the repository may have been deleted and made again, so that its id is another."""
+    """Whether the repository may have been deleted and created again with a new id."""
     is_by_id = letter.post.repository.github_id is not None
     is_new = letter.attempts < DOUBTED_ATTEMPTS
     return is_by_id and is_new and isinstance(error, GitHubNotFoundError)
@@ -188,7 +189,10 @@ def _is_doubtful(letter: Letter, error: GitHubError) -> bool:
 def next_attempt(
     attempts: int, moment: datetime, *, retry_after_s: float | None = None
 ) -> datetime:
-    """Say when to try again after so many failed attempts; GitHub's own wish comes first."""
+    """Return when to retry after so many failed attempts; a wait that GitHub asks for comes first.
+
+    The delay doubles from `FIRST_DELAY` up to `LONGEST_DELAY`; GitHub's is kept within 1 s to 1 h.
+    """
     if retry_after_s is not None:
         return moment + min(timedelta(seconds=max(retry_after_s, 1)), timedelta(hours=1))
     doubled: int = 2 ** min(attempts, 16)

@@ -1,7 +1,7 @@
-"""Bringing the apps' domains and their certificates to the router, and putting right what differs.
+"""Keeps the router's domains and certificates in line with the database.
 
-The router's own files are written when it starts; from then on this is what keeps it up to date. A
-domain that was just claimed works after the next round.
+The router's files are written when it starts; from then on this duty keeps it up to date. A domain
+that was just claimed works after the next round.
 """
 
 from jobs.deployment.work import Tools
@@ -12,15 +12,15 @@ from jobs.settings import WorkerSettings
 
 
 def serve_domains(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Have the router serve the domains and certificates that the database says, and no others.
+    """Make the router serve exactly the domains and certificates in the database.
 
     Raises:
-        RouterError: it does not answer, or refuses a certificate; all else is served then.
+        RouterError: it does not answer, or refuses a certificate; everything else is served then.
         StorageError: the database cannot be read.
     """
     with runtime.database.reading() as session:
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
-    # In this order nobody is sent to HTTPS before his domain is known there.
+    # In this order no visitor is redirected to HTTPS before the router knows the domain there.
     tools.router.serve_domains(domains)
     tools.router.serve_certificates(certificates)

@@ -1,8 +1,9 @@
-"""Removing from the engine what nothing owns: containers, images, networks. Only what is ours.
+"""Removes unowned containers, images and networks from the engine, but only those Keystone made.
 
-What exists is always listed before the database is asked: what is made in between is not on the
-list, and what is on the list was on record before it was made. A container or network that is not
-on record is somebody else's, whatever its labels say. So is an image without a tag of ours.
+The engine's items are always listed before the database is read: an item made in between is not on
+the list, and a listed item was on record before it was made. A container or network that is not on
+record is somebody else's, whatever its labels say. So is an image without a tag of ours, unless it
+has no tag at all and is on record.
 """
 
 import logging
@@ -33,7 +34,7 @@ from jobs.storage.models import App, Deployment, ItemKind, Lease, now
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 10  # of a container whose app is gone
+GRACE_S = 10  # between SIGTERM and SIGKILL, for a container whose app was removed
 
 
 def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -51,7 +52,7 @@ def sweep_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         try:
             _remove(runtime, tools, container)
         except DockerError as exc:
-            # Tried again in the next round; meanwhile the others go.
+            # The next round retries; remove the other containers meanwhile.
             logger.warning("%s", exc, extra={"action": "container_left"})
     _clear_after_removed_apps(runtime, tools.engine, found, apps.keys())
 
@@ -63,7 +64,7 @@ def _find(engine: Engine, identity: str) -> Found:
 
 
 def _settle(runtime: Runtime[WorkerSettings], found: Found) -> None:
-    """Bring the records up to date; mostly nothing is to be written, and nobody is kept waiting."""
+    """Update the records; take the write lock only if there is something to write."""
     with runtime.database.reading() as session:
         if not needs_settling(session, found):
             return
@@ -79,7 +80,7 @@ def _clear_after_removed_apps(
         images = _references(session, runtime.identity, found.images)
     gone = {*networks, *(image.app for image in images)}.difference(apps)
     for name in gone:
-        # The containers may have taken their time to end: one of that name may be there by now.
+        # Stopping the containers may have taken long: there may be an app of this name again.
         if _exists(runtime, name):
             continue
         if name in networks:
@@ -94,10 +95,10 @@ def _app_of(container: Container) -> str:
 
 
 def _is_owned(session: Session, router: Router, container: Container, app: App | None) -> bool:
-    """Whether a container serves, or somebody looks after it."""
+    """Whether a container serves, drains, is the stopped fallback, or its app's lease is held."""
     if app is None:
         return False
-    # Whoever holds an app's lease looks after all of its containers.
+    # The holder of an app's lease is responsible for all of the app's containers.
     is_live = container.id == app.live_container_id
     is_ready = _is_fallback(container, app) and container.state is not ContainerState.RUNNING
     return (
@@ -109,12 +110,12 @@ def _is_owned(session: Session, router: Router, container: Container, app: App |
 
 
 def _is_fallback(container: Container, app: App) -> bool:
-    """Whether a container is kept, stopped, until the live one has stood its trial."""
+    """Whether a container is kept stopped until the live one has passed its trial."""
     return container.id == app.fallback_container_id
 
 
 def _drains(session: Session, router: Router, container: Container, app: App) -> bool:
-    """Whether the release before the live one still answers somebody."""
+    """Whether the container before the live one still has requests in flight, and time left."""
     settings = settings_made_with(session, app, container.labels)
     if not _has_just_switched(session, app, within_s=settings.drain_timeout_s):
         return False
@@ -122,7 +123,7 @@ def _drains(session: Session, router: Router, container: Container, app: App) ->
 
 
 def _has_just_switched(session: Session, app: App, *, within_s: int) -> bool:
-    """Whether requests from before the switch may still be under way, and have their time yet."""
+    """Whether the drain time of requests from before the switch is not over yet."""
     live = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
     if live is None or live.ended_at is None:
         return False
@@ -130,11 +131,11 @@ def _has_just_switched(session: Session, app: App, *, within_s: int) -> bool:
 
 
 def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container) -> None:
-    """Remove a container, unless it has an owner by now: the one before it may have taken long.
+    """Remove a container unless it has an owner by now: the previous removal may have been slow.
 
-    Nobody else writes while the slot it may have had is released: a worker that took the app then
-    might switch to that very slot. After that nobody can want the container any more, however long
-    it takes to end: a worker makes live what it has started itself.
+    This holds the write lock while it detaches the slot that the container may have had: otherwise
+    a worker could take the app and switch to that very slot. After that no worker needs the
+    container, however long it takes to stop: a worker only makes live what it started itself.
     """
     with runtime.database.writing() as session:
         app = _named(session, _app_of(container))
@@ -144,7 +145,7 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
         if app is not None and app.live_slot is not None:
             tools.router.detach(app.host_port, other_slot(app.live_slot))
     if app is not None and _is_fallback(container, app):
-        # The worker died before it came to this.
+        # The worker died before it stopped the fallback container.
         tools.engine.halt(container.id, grace_s=grace_s)
         return
     logger.info(
@@ -172,7 +173,7 @@ def _exists(runtime: Runtime[WorkerSettings], name: str) -> bool:
 
 @dataclass(frozen=True)
 class _ImageName:
-    """What an image is removed by: a tag of ours or, when it has no tag at all, its id."""
+    """The reference to remove an image by: a tag of ours or, when it has no tag at all, its id."""
 
     app: str
     reference: str
@@ -180,7 +181,7 @@ class _ImageName:
 
 
 def _references(session: Session, identity: str, images: Iterable[Image]) -> list[_ImageName]:
-    """List the tags of ours, and the images without any tag that are on record as ours."""
+    """List our tags, and the untagged images that are on record as ours."""
     built = apps_on_record(session, ItemKind.IMAGE)
     found = []
     for image in images:
@@ -191,11 +192,11 @@ def _references(session: Session, identity: str, images: Iterable[Image]) -> lis
 
 
 def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
-    """Remove the images that no release needs: past their keep, or built by who was then killed.
+    """Remove the images that no release needs: outdated, or built by a worker that was killed.
 
-    Each is looked up again when its turn comes, as the ones before may have taken long. Of what is
-    asked for after that look, the image is gone before it is missed: a worker has to take the
-    deployment and to fetch the commit before it asks whether there is an image of it.
+    Each image is checked again right before its removal, because the previous ones may have taken
+    long. A deployment queued after that check cannot lose its image halfway: its worker first takes
+    the lease and fetches the commit before it asks for the image, which is removed by then.
     """
     found = tools.engine.images()
     with runtime.database.reading() as session:
@@ -207,7 +208,7 @@ def sweep_images(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
 
 
 def _outdated(runtime: Runtime[WorkerSettings], images: Sequence[_ImageName]) -> list[_ImageName]:
-    """Choose the images that belong to apps with nothing to deploy, and to no release of theirs."""
+    """Choose the images of idle apps that no needed release of the app uses."""
     with runtime.database.reading() as session:
         kept = {app.name: _kept_images(session, app) for app in _idle_apps(session)}
     return [image for image in images if _is_outdated(image, kept)]
@@ -219,7 +220,7 @@ def _is_outdated(image: _ImageName, kept: Mapping[str, set[str]]) -> bool:
 
 
 def _idle_apps(session: Session) -> Sequence[App]:
-    """List the apps that have nothing to deploy: of the others, any image may be needed."""
+    """List the apps with nothing to deploy: the others may need any of their images."""
     leased = select(Lease.app_id)
     opened = select(Deployment.app_id).where(col(Deployment.state).in_(OPEN_STATES))
     statement = select(App).where(col(App.id).not_in(leased), col(App.id).not_in(opened))

@@ -1,8 +1,8 @@
-"""Judging releases on trial: one whose container ends twice in its first minute is withdrawn.
+"""Judges releases on trial: a release whose container ends twice in its first minute is withdrawn.
 
-A health check asks once, before the switch. An app may still end right after it: its workers cannot
-start, a connection that it needs is refused, it runs out of memory under real requests. The release
-before it, whose container stands ready, then serves again without anybody asking for it.
+The health check runs only before the switch. An app may still end right after it: its workers
+cannot start, a connection that it needs is refused, it runs out of memory under real requests. Then
+the previous release, whose container is kept ready, automatically serves again.
 """
 
 import logging
@@ -36,13 +36,13 @@ from jobs.storage.models import App, Release, now
 
 logger = logging.getLogger(__name__)
 
-# A watcher that was away takes every end for one during the trial; but not hours later, when much
-# else may have happened to the container.
+# A watcher that was down counts every end as one during the trial. It does not do so hours later,
+# when the container may have ended for many other reasons.
 JUDGED_UNTIL = timedelta(minutes=5)
 
 
 class Verdict(Enum):
-    """How a release on trial stands."""
+    """The outcome of a trial so far."""
 
     WAITS = auto()
     STANDS = auto()
@@ -55,11 +55,11 @@ def judge_trial(
     """Count how often the live container of an app on trial has ended, and act on it.
 
     Args:
-        seen: the app as it was when its container was looked at.
+        seen: the app as it was when its container was inspected.
         container: its live container, as the engine describes it.
 
     Raises:
-        PlatformError: the engine or the database failed; the next look finds the same.
+        PlatformError: the engine or the database failed; the next inspection judges again.
     """
     if seen.trial_ends_at is None or not _has_news(seen, container):
         return
@@ -76,7 +76,7 @@ def judge_trial(
 
 
 def judge(app: App, container: Container, restart: Restart) -> Verdict:
-    """Say how a release on trial stands, with the ends of its container counted."""
+    """Judge a release on trial, after its container's ends were counted."""
     moment, ends_at = now(), app.trial_ends_at or now()
     has_failed = app.live_ends > FORGIVEN_ENDS or is_over_for_good(container, restart)
     if has_failed and moment < ends_at + JUDGED_UNTIL:
@@ -85,31 +85,31 @@ def judge(app: App, container: Container, restart: Restart) -> Verdict:
 
 
 def ends_counted(container: Container) -> int:
-    """Give how often the engine knows a container to have ended by itself.
+    """Return how often a container has ended by itself, according to the engine.
 
-    Each end is among the restarts as soon as the engine means to start it again. One that it would
-    restart and that is seen to have ended was ended with the engine, or by somebody's hand.
+    The engine counts a restart as soon as it decides to restart the container. So a container with
+    `restart: always` that is seen exited was stopped with the engine, or by a person.
     """
     is_restarted = container.restart == Restart.ALWAYS
     return container.restarts + (container.state is ContainerState.EXITED and not is_restarted)
 
 
 def is_over_for_good(container: Container, restart: Restart) -> bool:
-    """Whether a container has ended that the engine will not start again."""
+    """Whether a container has ended and the engine will not restart it."""
     if container.state is not ContainerState.EXITED or restart is Restart.ALWAYS:
         return False
     return restart is Restart.NEVER or container.exit_code == 0
 
 
 def in_words(container: Container, ends: int) -> str:
-    """Say what happened to a container during its trial."""
+    """Describe what happened to a container during its trial."""
     times = "ended" if ends <= 1 else f"ended {ends} times"
     how = "" if container.state is ContainerState.RUNNING else f": it {container}"
     return f"its container {times} within {TRIAL.total_seconds():.0f} s of going live{how}"
 
 
 def forget_needless_fallbacks(runtime: Runtime[WorkerSettings]) -> None:
-    """Let go of what was kept for a recovery that has come to nothing."""
+    """Forget the fallback containers of apps with neither a trial nor an open recovery."""
     kept = select(App).where(
         col(App.trial_ends_at).is_(None), col(App.fallback_container_id).is_not(None)
     )
@@ -129,7 +129,7 @@ def _has_news(seen: App, container: Container) -> bool:
 
 
 def _on_trial(session: Session, seen: App, container: Container) -> App | None:
-    """Read the app again; None when its live release is another one by now, or was judged."""
+    """Read the app again; None when another release is live by now, or the trial is over."""
     app = session.get(App, seen.id)
     is_same = app is not None and app.live_container_id == container.id
     return app if app is not None and is_same and app.trial_ends_at is not None else None
@@ -143,7 +143,7 @@ def _restart_of(session: Session, app: App) -> Restart:
 def _withdraw(
     runtime: Runtime[WorkerSettings], tools: Tools, seen: App, container: Container
 ) -> None:
-    """Take the release back, with its container's last words in the log of its deployment."""
+    """Withdraw the release, and write its container's last output to its deployment's log."""
     lines = tools.engine.output(container.id, tail=LINES_SHOWN)
     last = _write_output(runtime, seen, lines)
     with runtime.database.writing() as session:
@@ -162,9 +162,9 @@ def _withdraw(
 
 
 def _write_output(runtime: Runtime[WorkerSettings], seen: App, lines: Sequence[str]) -> str:
-    """Write what a container wrote last to its deployment's log; give the last line, masked.
+    """Write a container's last output to its deployment's log; return the last line, masked.
 
-    A log that cannot be written, or a key that does not fit, keeps nobody from going back.
+    A log that cannot be written, or a key that does not fit, does not prevent the recovery.
     """
     try:
         with runtime.database.reading() as session:

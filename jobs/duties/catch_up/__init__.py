@@ -1,8 +1,8 @@
-"""Catching up on pushes that never reached us: GitHub is asked, or the branch itself.
+"""Catches up on missed pushes: asks GitHub for failed deliveries, or the git server for the head.
 
-One repository after the other, each at the watcher's start and every few minutes. Where the token
-may see the repository's webhooks, GitHub's list of deliveries tells what failed. What it does not
-tell, the branch's head does, compared with what is known of it. What is found goes the way of every
-push: under the same lock, past the same rules, once. `jobs.rules.missed_pushes` decides, this room
-asks and acts.
+It checks one repository after the other, at the watcher's start and every few minutes. When the
+token may see the repository's webhooks, GitHub's list of deliveries shows which ones failed. For
+everything else, the branch's head is compared with the known commits. A missed push is handled like
+any other push: under the same lock, by the same rules, exactly once. `jobs.rules.missed_pushes`
+decides; this package asks and acts.
 """

@@ -1,4 +1,4 @@
-"""Asking GitHub what it could not deliver, and taking of it what each app has to catch up on."""
+"""Asks GitHub for failed deliveries, and accepts the newest missed push of each app."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from jobs.rules.triggers import Deploy, Judgement, Push, decide
 from jobs.states import CatchUpWay, DeliveryOutcome
 from jobs.storage.models import Deployment
 
-# Of one look; what is left over is for the next one.
+# Per check of a repository; the next check handles the rest.
 MOST_PAYLOADS = 20
 CUT = "GitHub lists more deliveries than are read at once; for older ones the branch was looked at"
 
@@ -34,9 +34,9 @@ def by_deliveries(look: Look, hook: Hook, token: SecretStr) -> Finding:
     """Queue the newest missed push of each app, from GitHub's list or else from its branch.
 
     Raises:
-        GitHubError: GitHub refused, wants a pause or could not be reached.
+        GitHubError: GitHub refused, asked for a pause or could not be reached.
         CheckoutError: the git server refuses the token.
-        GitError: it could not be reached.
+        GitError: the git server could not be reached.
     """
     listed = look.means.forge.deliveries(look.address, hook, token, since=_since(look))
     guids = {attempt.guid for attempt in listed.items}
@@ -68,7 +68,7 @@ def _since(look: Look) -> datetime:
 
 @dataclass
 class Taking:
-    """Missed pushes being taken, the newest first, until each app has had its newest."""
+    """Accepts missed pushes, newest first, until each app has its newest one."""
 
     look: Look
     hook: Hook
@@ -78,22 +78,22 @@ class Taking:
 
     @property
     def is_done(self) -> bool:
-        """Whether no app has anything to catch up on any more."""
+        """Whether no app has anything left to catch up on."""
         return self.settled >= {app.id or 0 for app in self.look.turn.apps}
 
     def take(self, one: MissedPush) -> None:
-        """Ask for what a push was about, and accept it as if it had arrived."""
+        """Fetch a missed push's payload, and accept the push as if it had been delivered."""
         forge = self.look.means.forge
         push = self._read(forge.payload(self.look.address, self.hook, one.last, self.token))
         receipt = self._accept(one, push)
         self.receipts.append(receipt)
         self.settled |= {row.app_id for row, _ in receipt.deployments}
         if isinstance(push, Push) and push.deleted:
-            # What was pushed before is gone with the branch.
+            # Earlier pushes of a deleted branch do not count any more.
             self.settled |= {a.id or 0 for a in self.look.turn.apps if branch_ref(a) == push.ref}
 
     def _read(self, payload: object) -> Push | str:
-        """Read a push as it would be sent now; a sentence when it cannot be used."""
+        """Read a push, as deleted if its branch is gone by now; a reason when it is unusable."""
         try:
             push = read_push(payload)
         except ValueError as exc:
@@ -129,11 +129,11 @@ class Taking:
 
 
 def _with_heads(found: Finding, taking: Taking, why: str) -> Finding:
-    """Look at the branches of the apps for which what GitHub lists has brought nothing.
+    """Check the branch heads of the apps for which GitHub's list had no push.
 
-    Not every push is on its list: it keeps three days, and nothing of a webhook that was switched
-    off or asked for no pushes. When the branches cannot be asked, what was found stays, and both
-    are asked again soon.
+    Not every push is on the list: it covers three days, and omits the pushes of a time when the
+    webhook was disabled or did not subscribe to pushes. If the branches cannot be read, the pushes
+    found in the list still count, and both the list and the branches are checked again soon.
     """
     turn = taking.look.turn
     waiting = tuple(app for app in turn.apps if app.id not in taking.settled)

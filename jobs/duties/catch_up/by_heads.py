@@ -1,7 +1,7 @@
-"""Comparing branches with what is known of them, for what GitHub's deliveries do not tell.
+"""Compares branch heads with the known commits, for pushes that GitHub's deliveries do not show.
 
-It cannot tell when a push was made or what was pushed in between; so a commit that is known in any
-way, however its deployment ended, is left alone.
+A head does not tell when it was pushed or what was pushed in between. So a commit that is known in
+any way is left alone, however its deployment ended.
 """
 
 from jobs.duties.catch_up.look import Look
@@ -15,17 +15,17 @@ from jobs.states import CatchUpWay
 from jobs.storage.models import App, Deployment
 
 WAY = CatchUpWay.BRANCH_HEAD
-# GitHub's own delivery of a push that was made this moment may be on its way.
+# GitHub's delivery of a push that was made just now may still be on its way.
 GRACE_S = 10.0
 ARRIVED = "it has arrived meanwhile"
 
 
 def by_heads(look: Look, why: str) -> Finding:
-    """Queue the head of each app's branch that nobody here knows of.
+    """Queue the head of each app's branch if that commit is unknown here.
 
     Args:
-        look: the repository.
-        why: what is to be told of GitHub's deliveries, of which some or all could not be read.
+        look: the repository to check.
+        why: the reason why some or all of GitHub's deliveries could not be read; it is reported.
     """
     queued: list[int] = []
     words: list[str] = []
@@ -47,10 +47,10 @@ def by_heads(look: Look, why: str) -> Finding:
 
 
 def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
-    """Deploy a branch's head if its push was missed; else say why not, and remember the head.
+    """Queue a branch's head if its push was missed; else return why not, and store the head.
 
     Returns:
-        The deployment, or why there is none; empty: nothing was missed.
+        The deployment, or the reason why there is none; empty when nothing was missed.
     """
     database = look.means.runtime.database
     with database.reading() as session:
@@ -70,7 +70,7 @@ def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
 
 
 def _catch_up(look: Look, app: App, sight: Sight) -> Deployment | str:
-    """Queue the head as the push that was missed, unless the app does not want it."""
+    """Queue the head as a missed push, unless the app's push rules ignore it."""
     rule = rule_of(app)
     judgement = Judgement(_describe(look, app, sight), [rule])
     match judgement.on([rule]):
@@ -86,7 +86,7 @@ def _catch_up(look: Look, app: App, sight: Sight) -> Deployment | str:
 
 
 def _describe(look: Look, app: App, sight: Sight) -> Push:
-    """Put together what a delivery of the push would have said."""
+    """Build the push as its delivery would have described it."""
     source, head = look.means.source, sight.head or ""
     source.fetch(look.remote, ref=sight.ref, sha=head, stop=StopSignal())
     commit = source.commit(look.remote, head)
@@ -108,9 +108,9 @@ def _describe(look: Look, app: App, sight: Sight) -> Push:
 
 
 def _changed(look: Look, base: str, head: str) -> frozenset[str] | None:
-    """Give the paths that differ between two commits.
+    """Return the paths that differ between two commits.
 
-    None when one of the commits cannot be had any more, or when too many paths differ.
+    None when one of the commits cannot be fetched any more, or when too many paths differ.
     """
     try:
         before, after = (_files(look, sha) for sha in (base, head))

@@ -1,6 +1,6 @@
-"""The watcher's duty: whose turn it is, in which way it is looked after, and what is told of it.
+"""The watcher's duty: chooses a repository, checks it for missed pushes and logs the result.
 
-Nothing depends on it: whatever fails is written down with the repository and tried again.
+Nothing else depends on it: a failure is recorded at the repository and retried later.
 """
 
 import logging
@@ -20,14 +20,14 @@ NO_TOKEN = "there is no token to ask GitHub with"  # noqa: S105
 
 
 class CatchingUp:
-    """Looks after one repository at each call; the first call begins with all of them anew."""
+    """Checks one repository per call; the first call makes all of them due."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._has_begun = False
 
     def __call__(self) -> bool:
-        """Look after the repository whose turn it is; false when there is none."""
+        """Check the repository that is due; False when none is."""
         every = timedelta(minutes=self._means.runtime.settings.catch_up_minutes)
         turn = self._next(every) if every else None
         if turn is None:
@@ -45,7 +45,7 @@ class CatchingUp:
             with database.writing() as session:
                 look_again(session)
             self._has_begun = True
-        # Mostly it is nobody's turn: writers are not made to wait for that.
+        # Usually none is due: check that first, without blocking writers.
         with database.reading() as session:
             if not is_anybodys_turn(session):
                 return None
@@ -54,7 +54,7 @@ class CatchingUp:
 
 
 def look_after(means: Means, turn: Turn) -> Finding:
-    """Find out what of a repository was missed, and queue it; whatever goes wrong is told."""
+    """Find a repository's missed pushes and queue them; a failure is part of the finding."""
     try:
         with means.runtime.database.reading() as session:
             look = prepare(session, means, turn)
@@ -80,7 +80,7 @@ def _ask_github(look: Look) -> Finding:
 
 
 def _told(finding: Finding) -> str:
-    """Give all that a look came to: one that broke off may have found something before."""
+    """Return the words for a finding: one that failed may have found something before."""
     found = in_words(finding.missed, finding.found)
     told = (found, finding.problem if finding.is_failure else "")
     return "; ".join(each for each in told if each)

@@ -1,4 +1,4 @@
-"""One look after one repository: what it is done with, and what is known when it begins."""
+"""One check of one repository for missed pushes: its tools, and what is known when it begins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from jobs.settings import WorkerSettings
 
 @dataclass(frozen=True)
 class Means:
-    """What a look is done with.
+    """The tools of a check.
 
     Attributes:
-        pause: waits for so many seconds.
+        pause: sleeps for the given number of seconds.
     """
 
     runtime: Runtime[WorkerSettings]
@@ -32,7 +32,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Look:
-    """One repository, and all that is needed to look after it."""
+    """One repository, with everything needed to check it for missed pushes."""
 
     means: Means
     turn: Turn
@@ -42,7 +42,7 @@ class Look:
     api_token: SecretStr | None
 
     def head(self, ref: str) -> str | None:
-        """Ask the git server where a branch or tag is; None when there is none.
+        """Ask the git server for the commit of a branch or tag; None when it does not exist.
 
         Raises:
             CheckoutError: the repository refuses the token or does not exist.
@@ -52,10 +52,10 @@ class Look:
 
 
 def prepare(session: Session, means: Means, turn: Turn) -> Look:
-    """Gather what is needed.
+    """Gather what a check needs.
 
     Raises:
-        ConfigurationError: the repository's token cannot be opened.
+        ConfigurationError: the repository's token cannot be decrypted.
     """
     repository, settings = turn.repository, means.runtime.settings
     own = repository_token(session, repository.id or 0, means.runtime.vault)
