@@ -1,1 +1,1 @@
-"""One file that holds all a Keystone is made of, and bringing a Keystone back from it."""
+"""Backup of a whole Keystone to one file, and restore from that file."""

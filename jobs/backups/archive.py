@@ -1,7 +1,7 @@
-"""A backup as one stream: files in a gzipped tar, written and read in one go.
+"""A backup's file format: a gzipped tar, written and read as one stream.
 
-Reading is for what somebody hands us: only plain files of the few names a backup has are taken,
-none is larger than it may be, and nothing is written that the disk has no room for.
+A backup to read is untrusted input: only plain files with the few known names are accepted, each
+has a maximum size, and nothing is written that does not fit on the disk.
 """
 
 import gzip
@@ -30,7 +30,7 @@ BLOCK = tarfile.BLOCKSIZE
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 LEVEL = 6
 MOST_FILES = MOST_LOGS + 3
-# What unpacking leaves free on the disk.
+# Bytes that unpacking leaves free on the disk.
 RESERVE = 64 * MIB
 NOT_WHOLE = "the backup is damaged, or was cut off; take another one"
 
@@ -38,17 +38,17 @@ Tick = Callable[[int], None]
 
 
 class ArchiveWriter:
-    """Puts files into a backup, one after the other, and knows what they were."""
+    """Adds files to a backup one by one, and records their sizes and digests."""
 
     def __init__(self, target: BinaryIO) -> None:
         self.members: dict[str, Member] = {}
         self._stream = gzip.GzipFile("", "wb", LEVEL, target)
 
     def add(self, name: str, source: BinaryIO, size: int, *, tick: Tick) -> None:
-        """Put a file's first `size` bytes in; `tick` is told of every few that are done.
+        """Add the first `size` bytes of a file; `tick` is called with each chunk's size.
 
         Raises:
-            StorageError: it has less.
+            StorageError: the file has fewer bytes.
         """
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = size, 0o600, int(time.time())
@@ -66,17 +66,17 @@ class ArchiveWriter:
         self.members[name] = Member(size=size, sha256=digest.hexdigest())
 
     def close(self) -> None:
-        """Write the end; what follows it is no part of the backup."""
+        """Write the end marker and close the stream; the backup ends there."""
         self._stream.write(bytes(2 * BLOCK))
         self._stream.close()
 
 
 def unpack(source: BinaryIO, folder: Path) -> Manifest:
-    """Unpack a backup into an empty folder, and make sure that it is whole.
+    """Unpack a backup into an empty folder, and check that it is complete.
 
     Raises:
-        BackupError: it is no backup, is damaged, or holds what a backup does not.
-        StorageError: it cannot be read, or the folder's disk has no room for it.
+        BackupError: it is no backup, is damaged, or contains files that no backup has.
+        StorageError: it cannot be read, or does not fit on the folder's disk.
     """
     found: dict[str, Member] = {}
     try:
@@ -85,7 +85,7 @@ def unpack(source: BinaryIO, folder: Path) -> Manifest:
                 if info.name in found or len(found) == MOST_FILES:
                     raise BackupError(NOT_WHOLE)
                 found[info.name] = _unpack_one(stream, info, folder)
-            # Read to the end: only there does gzip say whether all of it was right.
+            # Read to the end, because gzip verifies its checksum only there.
             if len(stream.read(CHUNK)) == CHUNK:
                 raise BackupError(NOT_WHOLE)
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
@@ -105,7 +105,7 @@ def _next(stream: gzip.GzipFile) -> tarfile.TarInfo | None:
         info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as exc:
         raise BackupError(NOT_WHOLE) from exc
-    # Links, folders, sparse files and the long forms of headers are nothing a backup has.
+    # A backup has no links, folders, sparse files or extended headers.
     if info.type not in PLAIN or not 0 <= info.size <= largest(info.name):
         raise BackupError(f"this is no backup of Keystone's: it holds {info.name[:100]!r}")
     return info
@@ -126,7 +126,7 @@ def _unpack_one(stream: gzip.GzipFile, info: tarfile.TarInfo, folder: Path) -> M
                 digest.update(chunk)
                 left -= file.write(chunk)
     except gzip.BadGzipFile:
-        raise  # an OSError, too
+        raise  # a subclass of OSError, which the next clause would catch
     except OSError as exc:
         raise StorageError(f"the backup cannot be unpacked in {folder}: {exc.strerror}") from exc
     stream.read(len(_padding(info.size)))

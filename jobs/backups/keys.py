@@ -1,4 +1,4 @@
-"""The keys of a Keystone: found for a backup, chosen and tried out for a restore."""
+"""A Keystone's keys: finds them for a backup, and chooses and verifies them for a restore."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from jobs.storage.vault import KEY_FILE, Vault, read_keys
 
 @dataclass(frozen=True)
 class Ring:
-    """The keys that open what a Keystone has sealed, and where they are from.
+    """The keys that decrypt a Keystone's secrets, and their origin.
 
     Attributes:
-        origin: for sentences: what the keys were taken from.
-        is_kept: the data directory is to hold them; else it holds them already, or a setting does.
+        origin: where the keys come from, for messages.
+        is_kept: whether the restore must write them to the data directory; if not, they are there
+            already, or come from a setting.
     """
 
     keys: Sequence[SecretStr]
@@ -28,22 +29,22 @@ class Ring:
     is_kept: bool = False
 
     def __or__(self, later: "Ring") -> "Ring":
-        """Give the keys of both: a ring that was replaced while the database was copied."""
+        """Combine both rings' keys, for keys that were changed while the database was copied."""
         added = [key for key in self.keys if key not in later.keys]
         return Ring([*later.keys, *added], later.origin)
 
     @property
     def text(self) -> SecretStr:
-        """The form in which a key file has them."""
+        """The keys in the format of a key file."""
         return SecretStr(",".join(key.get_secret_value() for key in self.keys))
 
 
 def present_ring(settings: Settings) -> Ring:
-    """Give the keys that a Keystone with these settings uses.
+    """Return the keys that a Keystone with these settings uses.
 
     Raises:
-        NotFoundError: there are none.
-        StorageError: their file cannot be read.
+        NotFoundError: there are no keys.
+        StorageError: the key file cannot be read.
     """
     if given := split_keys(settings.secret_key):
         return Ring(given, "KEYSTONE_SECRET_KEY")
@@ -52,13 +53,13 @@ def present_ring(settings: Settings) -> Ring:
 
 
 def ring_for_restore(settings: Settings, brought: Path) -> Ring:
-    """Choose the keys a restored Keystone will use: the setting's, the backup's, those here.
+    """Choose the restored Keystone's keys: from the setting, else the backup, else those here.
 
     Args:
-        brought: the backup's own key file, if it has one.
+        brought: the path of the backup's own key file, which may not exist.
 
     Raises:
-        NotFoundError: there are none.
+        NotFoundError: there are no keys.
     """
     if split_keys(settings.secret_key) or not brought.exists():
         try:
@@ -72,10 +73,10 @@ def ring_for_restore(settings: Settings, brought: Path) -> Ring:
 
 
 def ensure_opens(database: Database, ring: Ring) -> None:
-    """Make sure that the keys open every secret of a database.
+    """Check that the keys decrypt every secret of a database.
 
     Raises:
-        ConfigurationError: they do not.
+        ConfigurationError: a secret cannot be decrypted.
     """
     vault = Vault(ring.keys)
     try:

@@ -1,7 +1,7 @@
-"""Making a backup of a Keystone, which goes on running meanwhile.
+"""Makes a backup of a Keystone while that keeps running.
 
-The database is copied as it is at one moment; what is deployed afterwards is not in the backup.
-Nothing of Keystone is changed, and nothing is made that was not there.
+The copy of the database is a snapshot; later deployments are not in the backup. Making a backup
+changes nothing of Keystone, and creates nothing that did not exist, such as a key.
 """
 
 import io
@@ -42,7 +42,7 @@ from jobs.storage.sqlite_files import copy_database, is_sqlite, sqlite_path, sql
 
 logger = logging.getLogger(__name__)
 
-# What is being done, how many bytes of it are done, of how many.
+# Called with the current action, the number of bytes done and the total number of bytes.
 Progress = Callable[[str, int, int], None]
 POSTGRESQL = (
     "the database is PostgreSQL's: back it up with pg_dump, and the key and the identity with "
@@ -52,7 +52,7 @@ POSTGRESQL = (
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a backup."""
+    """The parts that a backup includes."""
 
     database: bool = True
     key: bool = True
@@ -62,11 +62,11 @@ class Contents:
 def save_backup(
     settings: Settings, file: Path, contents: Contents, *, force: bool, progress: Progress
 ) -> Manifest:
-    """Make a backup that only this user can read; until it is whole, no file has its name.
+    """Make a backup that only this user can read; the file appears only once it is complete.
 
     Raises:
-        ConflictError: the file is there already, and was not to be replaced.
-        StorageError: it cannot be written.
+        ConflictError: the file exists already, and `force` is not set.
+        StorageError: the file cannot be written.
     """
     with _completed(file, force=force) as target:
         return write_backup(settings, target, contents, progress=progress)
@@ -101,7 +101,7 @@ def write_backup(
 
     Raises:
         NotFoundError: there is no Keystone with these settings, or no key.
-        ConfigurationError: the database is one that only its own tools can copy.
+        ConfigurationError: the database is PostgreSQL, which only its own tools can copy.
         StorageError: something cannot be read.
     """
     if contents.database and not is_sqlite(settings.effective_database_url):
@@ -126,7 +126,7 @@ def write_backup(
 
 
 def _copied(settings: Settings, folder: Path, progress: Progress) -> str:
-    """Copy the database as it is at this moment, and give the copy's URL."""
+    """Copy the database as it is now, and return the copy's URL."""
     path = sqlite_path(settings.effective_database_url)
     size = path.stat().st_size
     copy_database(
@@ -163,7 +163,7 @@ def _add(archive: ArchiveWriter, name: str, path: Path, progress: Progress) -> N
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        return  # a log whose time had come
+        return  # the housekeeping removed this log meanwhile
     with file:
         done, size = 0, os.fstat(file.fileno()).st_size
 
@@ -180,7 +180,7 @@ def _add_bytes(archive: ArchiveWriter, name: str, content: bytes) -> None:
 
 
 def note_backup(settings: Settings, manifest: Manifest, actor: Actor) -> None:
-    """Put on record that a backup was made. One that cannot be put there is made all the same."""
+    """Record that a backup was made; a failure to record does not invalidate the backup."""
     database = Database(settings.effective_database_url)
     try:
         with database.writing() as session:

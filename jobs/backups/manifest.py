@@ -1,4 +1,4 @@
-"""What a backup says of itself, and which files it may hold. Pure."""
+"""A backup's manifest, and the files that a backup may contain. Pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ MANIFEST, DATABASE, KEY = "manifest.json", "keystone.db", "secret.key"
 LOG = re.compile(r"logs/[1-9]\d{0,17}\.log")
 MOST_LOGS = 200_000
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
-# In bytes; whoever unpacks a file from outside must know how much may come out of it.
+# In bytes; unpacking an untrusted file needs an upper bound on the output.
 LARGEST = {MANIFEST: 32 * MIB, DATABASE: 64 * GIB, KEY: 64 * KIB}
 LARGEST_LOG = GIB
 
@@ -27,28 +27,28 @@ class Member(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What is in a backup; its last file, so that one without it was cut off."""
+    """A backup's table of contents; it is the last file, so a backup without it was cut off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int
-    keystone: str  # the version that made it
+    keystone: str  # the version of Keystone that made it
     made_at: AwareDatetime
-    identity: str = Field(pattern=r"^[a-z0-9]{0,32}$")  # names a file of ours
+    identity: str = Field(pattern=r"^[a-z0-9]{0,32}$")  # it becomes part of a file's name
     schema_version: str
     files: Mapping[str, Member]
 
     @property
     def logs(self) -> list[str]:
-        """The names of the deployments' logs in it."""
+        """The names of the deployment logs in the backup."""
         return [name for name in self.files if LOG.fullmatch(name)]
 
 
 def largest(name: str) -> int:
-    """Give how many bytes a file of that name may have.
+    """Return the maximum size of a file of that name, in bytes.
 
     Raises:
-        BackupError: no backup holds such a file.
+        BackupError: no backup contains such a file.
     """
     if name in LARGEST:
         return LARGEST[name]
@@ -58,10 +58,10 @@ def largest(name: str) -> int:
 
 
 def read_manifest(text: bytes, found: Mapping[str, Member]) -> Manifest:
-    """Read a manifest, and hold what was found in the backup against it.
+    """Parse a manifest, and compare it with the files found in the backup.
 
     Raises:
-        BackupError: it cannot be read, is of a later format, or something differs from it.
+        BackupError: the manifest is invalid or of a later format, or a file differs from it.
     """
     try:
         manifest = Manifest.model_validate_json(text)

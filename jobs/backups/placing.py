@@ -1,8 +1,8 @@
-"""Putting a restored Keystone where the old one is, so that one of them is there at any moment.
+"""Replaces the old Keystone by the restored one, so that a usable one exists at any moment.
 
-First the new keys go beside the old ones, then the new database takes the old one's name in one
-stroke, and only then do the old keys go: killed in between, either database finds its own key. What
-was here before keeps its name with a suffix.
+First it adds the new keys to the old ones, then an atomic rename replaces the old database by the
+new one, and only then are the old keys removed: if it is killed in between, either database finds
+its key. The old files are kept under their name with a suffix.
 """
 
 import os
@@ -26,15 +26,15 @@ Stroke = Callable[[], None]
 
 @dataclass
 class Placing:
-    """One exchange of what is here for what was brought.
+    """One replacement of the present files by the restored ones.
 
     Attributes:
-        brought: the folder with the database and the logs, as they shall be.
-        ring: the keys that open that database.
-        kept_logs: of the logs that are here, those that still tell of a deployment in it.
-        kept_mirrors: the repositories in it of which the copies here may stay.
-        suffix: what the old files' names get.
-        moved: where what was here before is now.
+        brought: the folder with the restored database and logs.
+        ring: the keys that decrypt that database's secrets.
+        kept_logs: the deployment ids whose present logs stay, as the restored database has them.
+        kept_mirrors: the repository ids whose present mirrors stay.
+        suffix: appended to the names of the old files.
+        moved: the new paths of the old files.
     """
 
     settings: Settings
@@ -47,7 +47,7 @@ class Placing:
 
     @property
     def strokes(self) -> Sequence[Stroke]:
-        """The exchange, one step after the other; after each of them Keystone could be started."""
+        """The steps of the replacement, in order; Keystone can be started after each of them."""
         return (
             self._add_keys,
             self._exchange_database,
@@ -58,7 +58,7 @@ class Placing:
         )
 
     def run(self) -> None:
-        """Do all of it.
+        """Run all steps.
 
         Raises:
             ConflictError: something still uses the database.
@@ -94,7 +94,7 @@ class Placing:
 
     def _exchange_database(self) -> None:
         if not is_sqlite(self.settings.effective_database_url):
-            return  # brought back by its own tools
+            return  # PostgreSQL's own tools have restored it
         path = sqlite_path(self.settings.effective_database_url)
         brought = self.brought / "keystone.db"
         _sync(brought)
@@ -107,7 +107,7 @@ class Placing:
         try:
             make_whole(path)
         except BackupError:
-            # Damaged: what belongs to it must not be taken for a part of the new one.
+            # Damaged: SQLite must not take its side files (`BESIDE`) for the new database's.
             for end in BESIDE:
                 beside = path.with_name(path.name + end)
                 if beside.exists():
@@ -117,7 +117,7 @@ class Placing:
     # --- Mirrors -----------------------------------------------------------------------------
 
     def _drop_mirrors(self) -> None:
-        """Drop the copies of other repositories: their ids may be given to new ones here."""
+        """Remove the mirrors of other repositories: new repositories may get their ids."""
         source = GitSource(self.settings.mirrors_dir, allowed_schemes=())
         for repository_id in source.kept().difference(self.kept_mirrors):
             source.forget(repository_id)
@@ -145,7 +145,7 @@ class Placing:
         if brought:
             self.settings.logs_dir.mkdir(mode=0o700, exist_ok=True)
         for path in brought:
-            # Not renamed: the database may lie on another disk than the logs.
+            # Copied, not renamed: the logs may be on another disk than the restored files.
             copy = self.settings.logs_dir / f".{path.name}"
             shutil.copyfile(path, copy)
             _give_to_the_owner_of(self.settings.logs_dir, copy)
@@ -154,7 +154,7 @@ class Placing:
     # --- Old things --------------------------------------------------------------------------
 
     def _keep(self, path: Path) -> None:
-        """Give a file a second name, under which it stays."""
+        """Keep a file under a second name, by a hard link."""
         old = self._old_name(path)
         old.hardlink_to(path)
         self.moved.append(old)
@@ -164,7 +164,7 @@ class Placing:
 
 
 def _give_to_the_owner_of(folder: Path, file: Path) -> None:
-    """Have a file in a folder belong to those whose folder it is; only root can, and needs to."""
+    """Give a file to the owner and group of its folder; only root can do that, and needs to."""
     file.chmod(FILE_MODE)
     if os.getuid() == 0:
         owner = folder.stat()
@@ -172,7 +172,7 @@ def _give_to_the_owner_of(folder: Path, file: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file or a folder on the disk before going on."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Bringing a Keystone back from a backup.
+"""Restores a Keystone from a backup.
 
-Everything that can be refused is refused before the first change: the backup is unpacked, tried
-out, brought up to date and prepared aside, and only then put in the place of what is here.
+All checks precede the first change: the backup is unpacked, verified, migrated and prepared in a
+separate folder, and only then replaces the present files.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -30,16 +30,16 @@ from jobs.storage.migrations.apply import ensure_schema
 from jobs.storage.models import Deployment, Repository, now
 from jobs.storage.sqlite_files import ensure_sound, is_sqlite, make_whole, sqlite_path, sqlite_url
 
-# Gives the containers of an identity that are on this machine's engine.
+# Returns the containers of an identity on this machine's engine.
 Look = Callable[[str], Sequence[Container]]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What has been brought back.
+    """The result of a restore.
 
     Attributes:
-        moved: where what was here before is now.
+        moved: the new paths of the old files.
     """
 
     manifest: Manifest
@@ -50,17 +50,17 @@ class Restored:
 def restore_backup(
     settings: Settings, source: BinaryIO, *, force: bool, look: Look, actor: Actor
 ) -> Restored:
-    """Make the data directory that of the Keystone which the backup is of.
+    """Restore a backup into the data directory.
 
     Args:
-        force: even where there is a database; it is moved aside.
+        force: restore even if there is a database; it is moved aside.
 
     Raises:
-        ConflictError: a Keystone is running here, or there is a database and no force.
-        BackupError: the backup is none, is damaged, or does not fit the settings.
-        ConfigurationError: the key of the settings is another one.
+        ConflictError: a Keystone is running here, or there is a database and `force` is not set.
+        BackupError: the file is no backup, is damaged, or does not fit the settings.
+        ConfigurationError: the key in the settings does not decrypt the backup's secrets.
         NotFoundError: there is no key.
-        StorageError: the backup is newer than this Keystone, or there is no room for it.
+        StorageError: the backup is newer than this Keystone, or does not fit on the disk.
     """
     url = settings.effective_database_url
     home = sqlite_path(url).parent if is_sqlite(url) else settings.data_dir
@@ -117,7 +117,7 @@ def _ensure_fit(manifest: Manifest, url: str) -> None:
 
 @contextmanager
 def _brought(url: str, folder: Path, ring: Ring) -> Iterator[Database]:
-    """Open the restored database: sound, of this schema, its secrets opened by these keys."""
+    """Open the restored database: check it, migrate it, and check that the keys decrypt it."""
     staged = folder / DATABASE
     if is_sqlite(url):
         ensure_sound(staged)
@@ -133,16 +133,17 @@ def _brought(url: str, folder: Path, ring: Ring) -> Iterator[Database]:
 
 
 def _kept(database: Database, url: str) -> tuple[Collection[str], Collection[int]]:
-    """Name the deployments whose logs, and the repositories whose mirrors, may stay.
+    """Return the ids of the deployments whose logs, and the repositories whose mirrors, may stay.
 
-    Those of a Keystone that is restored over itself: another one has given the same ids to others.
+    Both are empty unless a Keystone is restored over itself: another Keystone uses the same ids for
+    other deployments and repositories.
     """
     here = Database(url)
     try:
         if _identity(here) != _identity(database):
             return (), ()
     except (KeystoneError, SQLAlchemyError):
-        return (), ()  # nothing is here, or it is damaged
+        return (), ()  # there is no database here, or it is damaged
     finally:
         here.close()
     with database.reading() as session:

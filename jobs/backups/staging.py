@@ -1,4 +1,4 @@
-"""A folder for what is half done: it is gone afterwards, and so is what a killed one has left."""
+"""A temporary folder for unfinished work, which also removes leftovers of killed processes."""
 
 import shutil
 import time
@@ -15,10 +15,10 @@ ABANDONED_AFTER_S = 24 * 3600
 
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """Make a folder that only we can enter, for as long as the block runs.
+    """Make a folder that only this user can enter, and remove it after the block.
 
     Raises:
-        StorageError: it cannot be made there.
+        StorageError: the folder cannot be made there.
     """
     for left in parent.glob(f"{PREFIX}*"):
         if time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:

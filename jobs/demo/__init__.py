@@ -1,5 +1,5 @@
-"""`keystone demo`: a Keystone of its own that deploys a sample app twice, with visitors watching.
+"""`keystone demo`: a separate Keystone that deploys a sample app twice under traffic.
 
-It plays all the others: the developer who commits, GitHub that sends the signed push, and visitors
-who never stop asking.
+The demo plays all other parts: the developer who commits, GitHub that sends the signed push, and
+visitors who send requests all the time.
 """

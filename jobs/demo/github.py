@@ -1,4 +1,4 @@
-"""GitHub, played by the demo: a push, signed as GitHub signs it and posted to the webhook."""
+"""The demo's GitHub: signs a push as GitHub does, and posts it to the webhook."""
 
 import hashlib
 import hmac
@@ -20,7 +20,7 @@ PATIENCE_S = 10
 
 
 def deliver_push(webhook_url: str, secret: SecretStr, change: Change) -> int:
-    """Post a push, and give the id of the deployment it led to.
+    """Post a push, and return the id of the resulting deployment.
 
     Raises:
         PlatformError: the receiver did not accept it.
@@ -33,7 +33,7 @@ def deliver_push(webhook_url: str, secret: SecretStr, change: Change) -> int:
 
 
 def push_payload(change: Change) -> dict[str, object]:
-    """Say what GitHub would say of this commit being pushed.
+    """Build the payload that GitHub would send for a push of this commit.
 
     Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads#push (read 2026-11-23).
     """

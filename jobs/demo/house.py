@@ -1,4 +1,4 @@
-"""The demo's own Keystone: its settings, its processes, and its end."""
+"""The demo's own Keystone: its settings, its processes and its shutdown."""
 
 import json
 import os
@@ -31,15 +31,15 @@ PORTS = range(8000, 8100)
 APP_PORTS = 10
 APP_PORT_RANGES = range(20000, 30000, 1000)
 READY_WITHIN_S = 120
-# The supervisor gives the slowest of its parts 30 s, one after the other.
+# The supervisor stops its processes one after the other, and waits 30 s for the slowest ones.
 STOPS_WITHIN_S = 90
 LOG_TAIL = 2000
 
 
 def demo_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Choose the environment of the demo's Keystone: ports that are free, one password for ever.
+    """Choose the environment of the demo's Keystone: free ports, and a password that never changes.
 
-    No setting of a real Keystone is taken over, so that the demo can touch nothing of it.
+    It inherits no setting of a real Keystone, so the demo cannot touch that one.
     """
     others = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
     first = _free_range()
@@ -51,7 +51,7 @@ def demo_environment(folder: Path, environ: Mapping[str, str]) -> dict[str, str]
         "KEYSTONE_HTTP_PORT": "0",
         "KEYSTONE_HTTPS_PORT": "0",
         "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,file",
-        # The sample's repository is not GitHub's to tell of.
+        # The sample's repository is not on GitHub.
         "KEYSTONE_CATCH_UP_MINUTES": "0",
         "KEYSTONE_ADMIN_PASSWORD": _kept_password(folder).get_secret_value(),
     }
@@ -81,14 +81,14 @@ def _kept_password(folder: Path) -> SecretStr:
 
 @contextmanager
 def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
-    """Have a Keystone running for as long as the block does; its own output goes to a file.
+    """Run a Keystone for as long as the block runs; its output goes to a file.
 
     Raises:
-        PlatformError: it did not start.
+        PlatformError: it did not become ready.
     """
     settings = read_settings(AllSettings, environ, env_file=folder / "no.env")
     output = folder / "keystone.log"
-    # Guarded, so that nothing is left when the demo itself is killed.
+    # `die_with_parent` leaves nothing running when the demo itself is killed.
     command = (
         sys.executable,
         "-P",
@@ -100,12 +100,12 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603 — our own command line, no shell
             command,
-            cwd=folder,  # where no .env lies
+            cwd=folder,  # a folder without a .env file
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is ours to hear: the supervisor is told to stop when we are done.
+            # Only the demo receives Ctrl-C; it tells the supervisor to stop when it is done.
             process_group=0,
         )
         try:
@@ -124,7 +124,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, output: Path) 
         except (OSError, HTTPException) as exc:
             seen = str(exc)
         else:
-            # It accepts pushes before its router and Docker have been heard of.
+            # It answers earlier, before the router and Docker have reported that they are up.
             if json.loads(seen)["status"] == "ok":
                 return
         time.sleep(0.1)
@@ -138,13 +138,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOPS_WITHIN_S)
     except subprocess.TimeoutExpired:
-        # Its parts die with it.
+        # The supervisor's processes die with it.
         process.kill()
         process.wait(STOPS_WITHIN_S)
 
 
 def clear_engine(keystone: Runtime[OwnSettings], app: str) -> None:
-    """Take off the Docker Engine what the demo has running there; images stay for the next time."""
+    """Remove the demo's containers and network from the engine; images stay for the next run."""
     engine = DockerEngine.from_environment(keystone.identity)
     try:
         found = engine.containers()

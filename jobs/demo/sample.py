@@ -1,4 +1,4 @@
-"""The developer of the demo: a repository with the sample app, and a commit for each version."""
+"""The demo's developer: a repository with the sample app, and a commit for each version."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ CMD ["/hello"]
 BRANCH = "main"
 PATIENCE_S = 60
 NO_COMMIT = "0" * 40
-# Nothing of the machine's or the user's own git configuration has a say in the demo.
+# The demo ignores the machine's and the user's git configuration.
 GIT_ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -31,7 +31,7 @@ GIT_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Change:
-    """A commit, as a push tells of it."""
+    """A pushed commit and the one before it."""
 
     before: str
     sha: str
@@ -42,7 +42,7 @@ class Sample:
     """The sample app's repository, on disk.
 
     Args:
-        readers: the number of a group that may read it; None: nobody but its owner.
+        readers: the id of a group that may read it; None: only its owner may.
     """
 
     def __init__(self, folder: Path, readers: int | None = None) -> None:
@@ -51,11 +51,11 @@ class Sample:
 
     @property
     def url(self) -> str:
-        """Where the repository is cloned from."""
+        """The URL to clone the repository from."""
         return self._folder.as_uri()
 
     def prepare(self) -> None:
-        """Have the repository there, with the app compiled in it.
+        """Create the repository and compile the app into it, if that is not done yet.
 
         Raises:
             ConfigurationError: there is no C compiler.
@@ -85,7 +85,7 @@ class Sample:
         for path in (self._folder, *self._folder.rglob("*")):
             os.chown(path, -1, self._readers)
             rights = stat.S_IMODE(path.stat().st_mode)
-            # The group may read what the owner may read, and enter what he may enter.
+            # Copy the owner's read and execute bits to the group.
             path.chmod(rights | ((rights & (stat.S_IRUSR | stat.S_IXUSR)) >> 3))
 
     def _compile(self) -> None:

@@ -1,4 +1,4 @@
-"""The demo from beginning to end, told as it happens."""
+"""The demo from beginning to end, with a message for each event."""
 
 import os
 import threading
@@ -38,13 +38,13 @@ APP = "hello"
 ACTOR = Actor(ActorKind.CLI, "demo")
 DEPLOYED_WITHIN_S = 180
 LOOK_EVERY_S = 0.05
-# Visitors before and after the switch, so that both releases are seen answering.
+# Traffic before and after the push's deployment, so that both releases answer requests.
 SETTLE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything the demo plays with."""
+    """Everything that the demo needs while it runs."""
 
     keystone: Runtime[AllSettings]
     sample: Sample
@@ -54,10 +54,10 @@ class Stage:
 
 
 def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) -> None:
-    """Play the demo, stay up until interrupted if so wished, and stop everything.
+    """Run the demo and stop everything; with `stay`, keep it up until it is interrupted.
 
     Raises:
-        KeystoneError: something did not go as it should; everything is stopped then, too.
+        KeystoneError: something went wrong; everything is stopped then, too.
     """
     sample = _sample(folder)
     sample.prepare()
@@ -81,7 +81,7 @@ def run_demo(folder: Path, environ: Mapping[str, str], say: Say, *, stay: bool) 
 
 
 def _sample(folder: Path) -> Sample:
-    """Give the sample app's repository, which Keystone can read whoever its workers run as."""
+    """Return the sample app's repository, readable by the user that the workers run as."""
     ensure_private(folder)
     users = find_users() if os.getuid() == ROOT else None
     if users is None:
@@ -92,7 +92,7 @@ def _sample(folder: Path) -> Sample:
 
 
 def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr, str]:
-    """Have the sample app there; give its webhook secret and its address."""
+    """Add the sample app if it is missing; return its webhook secret and its URL."""
     with keystone.database.writing() as session:
         app = _find_usable(session, keystone.settings)
         if app is None:
@@ -107,7 +107,10 @@ def ensure_app(keystone: Runtime[AllSettings], git_url: str) -> tuple[SecretStr,
 
 
 def _find_usable(session: Session, settings: AllSettings) -> App | None:
-    """Give the app of an earlier demo, unless another program has taken its port since."""
+    """Return an earlier demo's app; remove it when its port is outside the present port range.
+
+    The range is chosen anew each time, from ports that no other program has taken.
+    """
     app = session.exec(select(App).where(App.name == APP)).first()
     if app is None or app.host_port in settings.port_range:
         return app
@@ -117,7 +120,7 @@ def _find_usable(session: Session, settings: AllSettings) -> App | None:
 
 
 def deploy_first(stage: Stage) -> None:
-    """Push a version, and show that the app answers with its commit."""
+    """Push a version, and check that the app answers with its commit."""
     change = stage.sample.commit()
     stage.say(f"Pushing {change.sha[:8]}: {change.message}")
     _push_and_wait(stage, change)
@@ -125,7 +128,7 @@ def deploy_first(stage: Stage) -> None:
 
 
 def deploy_under_traffic(stage: Stage) -> None:
-    """Push another version while visitors ask the app all the time."""
+    """Push another version while visitors send requests to the app all the time."""
     change = stage.sample.commit()
     with visitors(stage.app_url) as tally:
         time.sleep(SETTLE_S)
@@ -137,11 +140,11 @@ def deploy_under_traffic(stage: Stage) -> None:
 
 
 def _push_and_wait(stage: Stage, change: Change) -> None:
-    """Push as GitHub would, tell of each step, and see the deployment succeed.
+    """Push as GitHub would, report each step, and wait for the deployment to succeed.
 
     Raises:
-        DeploymentError: it ended in any other way.
-        PlatformError: the webhook refused it, or it took too long.
+        DeploymentError: the deployment did not succeed.
+        PlatformError: the webhook refused the push, or the deployment took too long.
     """
     url = webhook_url(stage.keystone.settings)
     deployment = deliver_push(url, stage.webhook_secret, change)
@@ -174,7 +177,7 @@ def _tell_steps(stage: Stage, view: DeploymentView, told: set[str]) -> None:
 
 
 def _expect(stage: Stage, change: Change) -> None:
-    """Ask the app, and make sure that the commit which was pushed answers.
+    """Send a request to the app, and check that the pushed commit answers.
 
     Raises:
         PlatformError: something else answers, or nothing.
@@ -189,10 +192,10 @@ def _expect(stage: Stage, change: Change) -> None:
 
 
 def _judge(stage: Stage, tally: Tally) -> None:
-    """Say what the visitors saw.
+    """Report the visitors' results.
 
     Raises:
-        PlatformError: a request of theirs failed.
+        PlatformError: one of their requests failed.
     """
     releases = len(tally.answers)
     stage.say(

@@ -1,4 +1,4 @@
-"""The visitors of the demo: they ask the app again and again, and count what goes wrong."""
+"""The demo's visitors: they send requests to the app all the time, and count the failures."""
 
 import http.client
 import threading
@@ -16,23 +16,23 @@ VISITORS = 4
 
 @dataclass
 class Tally:
-    """What the visitors saw."""
+    """The visitors' results."""
 
-    answers: Counter[str] = field(default_factory=Counter)  # how often each answer came
+    answers: Counter[str] = field(default_factory=Counter)  # the number of times each answer came
     failures: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        """How many requests were made."""
+        """The number of requests."""
         return self.answers.total() + len(self.failures)
 
 
 def ask(url: str, *, path: str = "/", patience_s: float = PATIENCE_S) -> str:
-    """Ask once, and give the answer's text.
+    """Send one request, and return the body of the answer as text.
 
     Raises:
         OSError: no answer came.
-        HTTPException: it was no HTTP, or not a 200.
+        HTTPException: the answer was not HTTP, or its status was not 200.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience_s)
@@ -49,7 +49,7 @@ def ask(url: str, *, path: str = "/", patience_s: float = PATIENCE_S) -> str:
 
 @contextmanager
 def visitors(url: str) -> Iterator[Tally]:
-    """Keep asking for as long as the block runs; the tally is complete when it has ended."""
+    """Send requests for as long as the block runs; the tally is complete after the block."""
     tally, over = Tally(), threading.Event()
     threads = [
         threading.Thread(target=_visit, args=(url, tally, over), daemon=True)

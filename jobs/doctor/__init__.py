@@ -1,1 +1,1 @@
-"""`keystone doctor`: looks at everything Keystone needs, and changes nothing."""
+"""`keystone doctor`: checks everything Keystone needs, and changes nothing."""

@@ -1,4 +1,4 @@
-"""Whether builds are held to limits on this machine, for `keystone doctor`."""
+"""Checks for `keystone doctor` whether resource limits apply to builds on this machine."""
 
 import os
 
@@ -17,10 +17,10 @@ SHARED = (
 
 
 def limits_of_builds(settings: WorkerSettings, identity: str) -> Finding:
-    """Say what builds may use together, or why they may use all there is.
+    """Report the limits of all builds together, or why there are none.
 
     Args:
-        identity: this Keystone's; "" before its first start.
+        identity: this Keystone's identity; "" before its first start.
     """
     bounds = build_bounds(settings, identity)
     if not bounds.group:
@@ -30,7 +30,7 @@ def limits_of_builds(settings: WorkerSettings, identity: str) -> Finding:
         return Finding(NAME, Verdict.WARNING, found, "run Keystone on the engine's machine")
     version = api_version(os.environ)
     if version is None:
-        # Whether the engine answers at all is another finding.
+        # Another finding reports an engine that does not answer.
         return Finding(NAME, Verdict.IDLE, "not known: the engine does not answer")
     if version < OLDEST_WITH_BUILD_GROUPS and not bounds.is_shared:
         found = "none: this engine takes no limits for a build by its newer builder"

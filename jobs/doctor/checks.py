@@ -1,6 +1,6 @@
-"""Looking at everything Keystone needs: what is there, what is not, and how to mend it.
+"""Checks everything Keystone needs: what is available, what is missing, and how to fix it.
 
-Looks only: nothing is made, migrated or started here.
+Read-only: this module creates, migrates and starts nothing.
 """
 
 import os
@@ -43,7 +43,7 @@ REWRITE = "start Keystone again; a HAProxy of your own: `keystone router --write
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
-    """Look at everything. Takes a few seconds at most, whatever is down."""
+    """Run all checks; this takes a few seconds at most, whatever is down."""
     up = is_up(settings.data_dir)
     return [
         _python(),
@@ -107,7 +107,7 @@ def _haproxy(settings: Settings) -> Finding:
 
 def _docker() -> Finding:
     try:
-        # No identity: nothing is touched, only the version is asked.
+        # A placeholder identity will do: this only asks for the version.
         engine = DockerEngine.from_environment("doctor", timeout_s=PATIENCE_S)
         try:
             return Finding("docker", Verdict.OK, f"Docker Engine {engine.version()}")
@@ -156,7 +156,7 @@ def _engine_space(settings: WorkerSettings) -> Finding:
         free = engine.free_disk()
         found = describe_engine(engine.usage(), free)
     except KeystoneError:
-        # Whether the engine answers at all is another finding.
+        # Another finding reports an engine that does not answer.
         return Finding(name, Verdict.IDLE, f"not known: no answer within {PATIENCE_S} s")
     finally:
         engine.close()
@@ -183,13 +183,13 @@ def _database(settings: Settings) -> Finding:
 
 
 def _backup(settings: Settings) -> Finding:
-    """Say when the last backup was made; that there is none is nothing that stops Keystone."""
+    """Report when the last backup was made; having none is not a failure."""
     made = select(AuditEvent).where(AuditEvent.tag == Tag.KEYSTONE_BACKED_UP)
     try:
         with reading(settings) as session:
             last = session.exec(made.order_by(col(AuditEvent.id).desc()).limit(1)).first()
     except (KeystoneError, SQLAlchemyError):
-        last = None  # of the database itself another finding tells
+        last = None  # another finding reports an unusable database
     if last is None:
         return Finding("backup", Verdict.IDLE, "none was made yet: `keystone backup FILE`")
     return Finding("backup", Verdict.OK, f"the last one was made {last.at:%Y-%m-%d %H:%M} UTC")
@@ -202,7 +202,7 @@ def _secrets(settings: Settings) -> list[Finding]:
     except ConfigurationError as exc:
         return [Finding("keys", Verdict.FAILED, "a key is missing or will not do", str(exc))]
     except (KeystoneError, SQLAlchemyError):
-        told = {}  # of the database itself another finding tells
+        told = {}  # another finding reports an unusable database
     return [
         Finding(name, Verdict.FAILED if health.fix else Verdict.OK, health.found, health.fix)
         for name, health in told.items()
@@ -236,7 +236,7 @@ def _workers(settings: Settings, *, up: bool) -> Finding:
     except QueueError:
         alive = None
     if alive is None:
-        # Of Redis and of the database other findings tell.
+        # Other findings report an unusable Redis or database.
         return Finding(name, Verdict.IDLE, "not known")
     if alive:
         return Finding(name, Verdict.OK, f"{alive} heard of within a minute")
@@ -260,7 +260,10 @@ def _router(settings: Settings, *, up: bool) -> list[Finding]:
 
 
 def _proxies(settings: Settings, unbelieved: Sequence[str]) -> Finding:
-    """Say which proxies are believed; somebody else nearby may have sent what one would."""
+    """Report the trusted proxies, and addresses that sent proxy headers without being trusted.
+
+    An unknown address is no failure: somebody else nearby may have sent such headers.
+    """
     trusted = ", ".join(map(str, settings.trusted_proxies)) or "none"
     if not unbelieved:
         return Finding("proxies", Verdict.OK, f"believed: {trusted}")
@@ -277,7 +280,7 @@ def _dashboard_name(settings: Settings) -> Finding:
         with reading(settings) as session:
             advice = name_advice(session, settings)
     except (KeystoneError, SQLAlchemyError):
-        # Of the database itself another finding tells.
+        # Another finding reports an unusable database.
         return Finding(name, Verdict.IDLE, "not known")
     if advice:
         return Finding(name, Verdict.IDLE, f"the dashboard {advice}")
@@ -315,7 +318,7 @@ def _reached(host: str, port: int) -> str:
 
 def _app_ports(settings: Settings, *, up: bool) -> Finding:
     if up:
-        # The router itself listens on all that are free, so the question makes no sense now.
+        # The running router itself listens on all free ports, so they cannot be probed now.
         return Finding("app ports", Verdict.OK, f"{settings.app_bind}, {settings.port_range}")
     try:
         taken = taken_ports(settings.app_bind, settings.port_range)
@@ -334,7 +337,7 @@ def _missed_pushes(settings: Settings) -> Finding:
         with reading(settings) as session:
             health = search_health(session, every_minutes=settings.catch_up_minutes)
     except (KeystoneError, SQLAlchemyError):
-        # Of the database itself another finding tells.
+        # Another finding reports an unusable database.
         return Finding(name, Verdict.IDLE, "not known")
     if not health.late:
         return Finding(name, Verdict.OK, health.words)

@@ -1,4 +1,4 @@
-"""What Keystone keeps, and how much of the disk that takes: on the engine and in its own folder."""
+"""How much disk space Keystone uses, on the engine and in its data directory."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ MB = 1024 * 1024
 
 
 def describe_engine(usage: Usage, free: int | None) -> str:
-    """Say what is on the engine's disk; `free` is in bytes, None is unknown."""
+    """Describe what is on the engine's disk; `free` is in bytes, None is unknown."""
     images = f"{usage.images} images, {usage.image_bytes // MB} MB at most"
     cache = f"the engine's build cache, {usage.cache_bytes // MB} MB (KEYSTONE_BUILD_CACHE_MB)"
     left = "" if free is None else f"; {free // MB} MB free"
@@ -18,18 +18,18 @@ def describe_engine(usage: Usage, free: int | None) -> str:
 
 
 def describe_data(settings: Settings) -> str:
-    """Say what is in the data directory."""
+    """Describe what is in the data directory."""
     logs, mirrors = folder_bytes(settings.logs_dir), folder_bytes(settings.mirrors_dir)
     told = f"logs {logs // MB} MB, mirrors {mirrors // MB} MB"
     if settings.database_url:
         return f"{told}; the database is elsewhere"
-    # SQLite keeps what was written last in files beside the database.
+    # SQLite keeps the latest writes in files beside the database.
     database = sum(map(_size, settings.data_dir.glob("keystone.db*")))
     return f"{told}, database {database // MB} MB"
 
 
 def folder_bytes(folder: Path) -> int:
-    """Add up the files below a folder; 0 when there is none. Links are not followed."""
+    """Add up the sizes of the files below a folder; 0 if it is missing. Follows no links."""
     found = 0
     for path, _folders, files in os.walk(folder):
         found += sum(_size(Path(path, name)) for name in files)
@@ -39,5 +39,5 @@ def folder_bytes(folder: Path) -> int:
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except OSError:  # removed while we looked
+    except OSError:  # the file was removed meanwhile
         return 0

@@ -1,4 +1,4 @@
-"""Whether the apps' domains are served, and with which certificates, for `keystone doctor`."""
+"""Checks for `keystone doctor` whether the apps' domains are served, and their certificates."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True)
 class _Known:
-    """What the database says of domains; nothing, when it cannot be read."""
+    """The domains in the database; empty when it cannot be read."""
 
-    served: Mapping[str, int] = field(default_factory=dict)  # ports, by scheme
+    served: Mapping[str, int] = field(default_factory=dict)  # the router's ports, by scheme
     domains: Collection[str] = ()
     certificates: Sequence[CertificateView] = ()
 
 
 def check_domains(settings: Settings, *, up: bool) -> list[Finding]:
-    """Look at the domains' ports, those left out and the certificates."""
+    """Check the ports of the domains, and the certificates."""
     try:
         with reading(settings) as session:
             served = find_doors(session).ports
             known = _Known(served, domain_targets(session), certificate_views(session))
     except (KeystoneError, SQLAlchemyError):
-        # Of the database itself another finding tells.
+        # Another finding reports an unusable database.
         known = _Known()
     return [_domain_ports(settings, known, up=up), _certificates(known)]
 
@@ -59,7 +59,11 @@ def _domain_ports(settings: Settings, known: _Known, *, up: bool) -> Finding:
 def _left_out(
     settings: Settings, wanted: Mapping[str, int], served: Mapping[str, int] | None
 ) -> str:
-    """Say which ports the router leaves out: it did when it was started, or it would now."""
+    """Describe the ports that the router left out at its start, or would leave out if started now.
+
+    Args:
+        served: the ports that the running router listens on, by scheme; None: it does not run.
+    """
     if served is not None:
         missing = [str(port) for scheme, port in wanted.items() if served.get(scheme) != port]
         told = f"the router could not listen on port {' and '.join(missing)} when it was started"

@@ -1,4 +1,4 @@
-"""The database as `keystone doctor` reads it: whatever state it is in."""
+"""Read-only access to the database for `keystone doctor`, whatever state it is in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from jobs.storage.database import ReadOnlyDatabase
 
 
 def identity_of(settings: Settings) -> str:
-    """Give the name on what is ours; nothing is, before the first start."""
+    """Return this Keystone's identity; "" before its first start or when it cannot be read."""
     try:
         with reading(settings) as session:
             return known_identity(session)
@@ -23,7 +23,7 @@ def identity_of(settings: Settings) -> str:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    """Read the database, and leave no trace of it."""
+    """Open a read-only session that changes no file."""
     database = ReadOnlyDatabase(settings.effective_database_url)
     try:
         with database.reading() as session:

@@ -1,4 +1,4 @@
-"""How safely Keystone runs: as whom, and on which engine. Looks only, for `keystone doctor`."""
+"""Checks for `keystone doctor` how safely Keystone runs: its users and its engine. Read-only."""
 
 import os
 
@@ -10,18 +10,18 @@ from jobs.rules.known_escapes import find_suspects
 from jobs.settings import Settings
 from jobs.system.part_users import REDIS, ROOT, ROUTER, WEB, WORK
 
-# Of a distribution's package that says nothing of a flaw.
+# For a distribution's package, whose version does not show which flaws are fixed.
 UNSURE = "; your distribution's security tracker says what its packages have fixed"
 
 
 def known_escapes() -> Finding:
-    """Say whether the engine or runc is known to let a container or a build escape."""
+    """Report whether this version of the engine or runc has known container or build escapes."""
     name = "known escapes"
     engine = DockerEngine.from_environment("doctor", timeout_s=PATIENCE_S)
     try:
         suspects = find_suspects(engine.components())
     except KeystoneError:
-        # Whether the engine answers at all is another finding.
+        # Another finding reports an engine that does not answer.
         return Finding(name, Verdict.IDLE, "not known: the engine does not answer")
     finally:
         engine.close()
@@ -37,7 +37,7 @@ def known_escapes() -> Finding:
 
 
 def users(settings: Settings, *, up: bool) -> Finding:
-    """Say whether the parts of Keystone run as users of their own."""
+    """Report whether Keystone's processes run as separate users."""
     name = "users"
     if os.getuid() != ROOT:
         found = f"everything runs as the user that starts Keystone (you are {os.getuid()})"

@@ -1,4 +1,4 @@
-"""How the keys and tokens stand, for `keystone doctor`. Looks only; names no secret."""
+"""Checks the keys and tokens for `keystone doctor`. Read-only, and shows no secret."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from jobs.storage.vault import KEY_FILE, Vault
 
 @dataclass(frozen=True)
 class Health:
-    """How something stands, and what to do about it; nothing when `fix` is empty."""
+    """A check's result and its fix; an empty `fix` means that nothing needs to be done."""
 
     found: str
     fix: str = ""
 
 
 def keys_health(session: Session, settings: Settings) -> Health:
-    """Say how many stored secrets each key seals, by its fingerprint.
+    """Report how many stored secrets each key encrypts, by the key's fingerprint.
 
     Raises:
-        ConfigurationError: the key is gone, or will not do.
+        ConfigurationError: the key is missing or unusable.
         StorageError: the key file cannot be read.
     """
     ensure_key_is_kept(session, settings)
@@ -38,7 +38,7 @@ def keys_health(session: Session, settings: Settings) -> Health:
 
 
 def tokens_health(session: Session) -> Health:
-    """Say whose token was refused or ends soon."""
+    """Report the repositories whose token was refused or expires soon."""
     views = repository_views(session)
     problems = [f"{view.full_name}: {view.token_problem}" for view in views if view.token_problem]
     if problems:
