@@ -113,7 +113,7 @@ def _run(
         return
     work = Work(plan, claim, tools, runtime.database, runtime.vault, log, StopSignal())
     if plan.attempt > 1:
-        work.say(StepName.CHECKOUT, "begun again: the worker was killed that was at it before")
+        work.say(StepName.CHECKOUT, "begun again: the worker was killed during the earlier attempt")
     try:
         with masking(redact), kept_alive(work, is_leaving):
             deploy(work)
@@ -196,5 +196,5 @@ def _watch_for_stop(work: Work, *, is_leaving: bool) -> None:
 
 def _why_hand_over(row: Deployment, *, is_leaving: bool) -> str:
     if row.gives_way:
-        return "what was live before has to serve again first: this is begun again after that"
-    return "the worker is to stop: this is begun again by another" if is_leaving else ""
+        return "a recovery must run first; this deployment begins again afterwards"
+    return "the worker must stop; another one begins this deployment again" if is_leaving else ""

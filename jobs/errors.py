@@ -246,7 +246,7 @@ class RulesChangedError(KeystoneError):
 
     def __init__(self, rules: Sequence[Any]) -> None:
         self.rules = rules
-        super().__init__("what the apps ask of a push has changed meanwhile")
+        super().__init__("the apps' push rules have changed meanwhile")
 
 
 class LeaseLostError(KeystoneError):

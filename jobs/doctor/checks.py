@@ -200,7 +200,7 @@ def _secrets(settings: Settings) -> list[Finding]:
         with reading(settings) as session:
             told = {"keys": keys_health(session, settings), "tokens": tokens_health(session)}
     except ConfigurationError as exc:
-        return [Finding("keys", Verdict.FAILED, "a key is missing or will not do", str(exc))]
+        return [Finding("keys", Verdict.FAILED, "a key is missing or unusable", str(exc))]
     except (KeystoneError, SQLAlchemyError):
         told = {}  # another finding reports an unusable database
     return [

@@ -114,7 +114,7 @@ def _token(runtime: Runtime[WorkerSettings], repository: Repository) -> SecretSt
 def _note_failure(
     session: Session, repository: Repository, error: ConfigurationError | GitHubError
 ) -> None:
-    told = f"GitHub's id of it is not known: {error}"
+    told = f"the repository's GitHub id is unknown: {error}"
     extra = {"action": "identity_unknown"}
     if not isinstance(error, GitHubError) or error.permanent:
         logger.info("%s: %s", repository.full_name, told, extra=extra)

@@ -217,7 +217,7 @@ def test_keystone_that_is_stopped_fails_nothing_of_what_it_was_at(
     # Checked for two minutes: it is at it again, or about to be.
     keystone.wait_for_step(checking["id"], "health_check")
     assert keystone.deployment(checking["id"])["reason"] == ""
-    assert "the worker is to stop" in keystone.transcript(checking["id"])
+    assert "the worker must stop" in keystone.transcript(checking["id"])
     until(lambda: ill.answers(served), timeout=RESTARTED_WITHIN_S, what="the app is reached")
     keystone.api("POST", f"/api/deployments/{checking['id']}/cancel")
     assert keystone.wait_for(checking["id"])["state"] == "cancelled"

@@ -44,7 +44,7 @@ def test_another_worker_begins_it_again(bench: Bench, app: App, fake: str, call:
     assert (bench.containers_of(second), bench.steps(second), bench.leases()) == ([], {}, [])
     assert bench.serving(app) == bench.container_of(first.id or 0)
     assert bench.runtime.queue.waiting() == {second}
-    assert "the worker is to stop" in bench.log(second)
+    assert "the worker must stop" in bench.log(second)
 
     done = bench.run(second)
     assert (done.state, done.attempts) == (DeploymentState.SUCCESS, 1)
