@@ -1,1 +1,1 @@
-"""The web process's front door: everything that arrives and asks for a change."""
+"""The web process: the application, the webhook, the API, and the forms of the pages."""

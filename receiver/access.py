@@ -1,7 +1,7 @@
-"""Who is asking, and whether they may.
+"""Authentication and authorization: who sends a request, and whether they may.
 
-A program shows `Authorization: Bearer ks_…`, a browser its session's cookie. A browser also sends
-what other sites make it send, so its changes need the session's CSRF token and its own origin.
+A program sends `Authorization: Bearer ks_…`, a browser its session's cookie. Other sites can make a
+browser send requests, so a browser's changes also need the session's CSRF token and our own origin.
 """
 
 import hmac
@@ -38,7 +38,7 @@ CSRF_FIELD = "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BEARER = re.compile(r"Bearer +([\x21-\x7e]{1,200})", re.IGNORECASE)
 LONGEST_COOKIE = 200
-# What needs no visitor must not wait for the database either.
+# Requests to these paths need no visitor, so they skip the database query that finds one.
 NOBODY_ASKS = ("/webhooks/", "/healthz", "/readyz", "/static/")
 PROXY_HEADERS = (
     "forwarded",
@@ -52,7 +52,7 @@ LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Door(StrEnum):
-    """Ways in that need no role."""
+    """The requirements of endpoints that need no role."""
 
     ANYONE = "anyone"
     SIGNATURE = "signature"  # the handler verifies the body's signature itself
@@ -75,7 +75,13 @@ SESSION_OVER = "this session is over; log in again"
 
 @dataclass(frozen=True)
 class Arrival:
-    """Who came, or why nobody did; and what is to be remembered of it."""
+    """The result of identifying a request.
+
+    Attributes:
+        visitor: None for a stranger.
+        why_not: why the visitor is unknown, for the error message.
+        touch: writes down that the token or the session was used; None when that is not due.
+    """
 
     visitor: Visitor | None = None
     why_not: str = HOW_TO_COME_IN
@@ -85,8 +91,8 @@ class Arrival:
 class Identify:
     """Puts the `Visitor`, or None for a stranger, into `scope["state"]["visitor"]`.
 
-    Beside a None stands in `scope["state"]["why_not"]` what is the matter with the token or the
-    session that was shown, for whoever holds it.
+    For a stranger, `scope["state"]["why_not"]` says what is wrong with the token or session that
+    the request has.
     """
 
     def __init__(self, app: ASGIApp, *, runtime: Runtime[WebSettings]) -> None:
@@ -95,7 +101,7 @@ class Identify:
         self.database = runtime.database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Find out who asks, pass the request on, and remember afterwards that they were here."""
+        """Identify the visitor, pass the request on, then write down when the visitor was seen."""
         if scope["type"] != "http" or scope["path"].startswith(NOBODY_ASKS):
             await self.app(scope, receive, send)
             return
@@ -157,19 +163,19 @@ def _touch_quietly(touch: Touch) -> None:
 
 
 def is_still_known(request: Request) -> bool:
-    """Whether whoever came in would be let in now: for answers that go on for long."""
+    """Check again whether the visitor's token or session is valid, for long-running responses."""
     ask_again: Callable[[], Arrival] = request.scope["state"]["ask_again"]
     try:
         return ask_again().visitor is not None
-    except StorageError:  # it may answer the next time
+    except StorageError:  # keep the visitor; the database may answer at the next check
         return True
 
 
 def ensure_allowed(request: Request, visitor: Visitor | None, needs: Needs) -> None:
-    """Make sure the visitor may come in here.
+    """Make sure the visitor may use an endpoint with these needs.
 
     Raises:
-        UnauthenticatedError: the route needs somebody, and nobody known is asking.
+        UnauthenticatedError: the endpoint needs a known visitor, and the visitor is unknown.
         AccessError: the visitor's role is not enough.
     """
     if needs in {Door.ANYONE, Door.SIGNATURE}:
@@ -183,7 +189,7 @@ def ensure_allowed(request: Request, visitor: Visitor | None, needs: Needs) -> N
 
 
 def is_local(request: Request) -> bool:
-    """Whether a program on this machine asks directly, and not a proxy for somebody else."""
+    """Whether the request comes directly from a program on this machine, not through a proxy."""
     is_proxied = request.scope.get("state", {}).get("is_proxied", False)
     if is_proxied or any(name in request.headers for name in PROXY_HEADERS):
         return False
@@ -193,7 +199,7 @@ def is_local(request: Request) -> bool:
         is_loopback = ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
-    # A browser that was tricked into resolving a foreign name to this machine still sends the name.
+    # DNS rebinding: a browser that resolves a foreign name to this machine still sends that name.
     return is_loopback and request.url.hostname in LOCAL_NAMES
 
 
@@ -201,20 +207,20 @@ def ensure_same_origin(request: Request, settings: Settings) -> None:
     """Make sure a browser's change comes from our own pages; programs send neither header.
 
     Raises:
-        CsrfError: it comes from somewhere else.
+        CsrfError: another site sent it.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
         raise CsrfError("this change was sent by another site")
     origin = request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(settings.effective_public_url).netloc}
-    # Only the host counts: behind a TLS proxy the scheme we see is not the browser's.
+    # Compare only the host: behind a TLS proxy the scheme we see is not the browser's.
     if origin is not None and host_of(origin) not in ours - {"", None}:
         raise CsrfError("this change was sent by another site")
 
 
 def host_of(address: str) -> str:
-    """Give the host and port that a browser's `Origin` or `Referer` names; empty: none at all."""
+    """Give the host and port in a browser's `Origin` or `Referer`; empty when it names none."""
     try:
         return urlsplit(address).netloc
     except ValueError:
@@ -224,10 +230,10 @@ def host_of(address: str) -> str:
 def ensure_meant(
     request: Request, visitor: Visitor | None, field: str | None, settings: Settings
 ) -> None:
-    """Make sure that a person behind a browser meant the change.
+    """Make sure that the user of a browser intended the change.
 
     Args:
-        field: the CSRF token of the form, when the body was one.
+        field: the CSRF token in the form, when the body is a form.
 
     Raises:
         CsrfError: the session's CSRF token is missing or wrong, or another site sent it.
@@ -241,26 +247,26 @@ def ensure_meant(
 
 
 def address_of(request: Request) -> str:
-    """Give the address the request came from, as far as it is known; see `receiver.proxies`."""
+    """Give the client's address, empty when it is not known; see `receiver.proxies`."""
     return request.client.host if request.client else ""
 
 
 def is_https(connection: HTTPConnection, settings: Settings) -> bool:
-    """Whether browsers reach us by https, as the settings or a trusted proxy say."""
+    """Whether browsers reach us by https, according to the settings or a trusted proxy."""
     is_public = settings.effective_public_url.startswith("https://")
     return is_public or connection.scope["scheme"] == "https"
 
 
 def cookie_name(connection: HTTPConnection, runtime: Runtime[WebSettings]) -> str:
-    """Give the name of the session's cookie; behind https no other one is believed."""
+    """Give the name of the session's cookie; behind https only the `__Host-` name counts."""
     return session_cookie(runtime.identity, is_secure=is_https(connection, runtime.settings))
 
 
 def cookie_of(connection: HTTPConnection, runtime: Runtime[WebSettings]) -> str:
-    """Give the value of the session's cookie; empty when there is none that could be ours.
+    """Give the value of the session's cookie; empty when no cookie can be ours.
 
-    Names are compared as browsers do: a name that only looks like ours, because of a space that
-    Python knows and browsers do not, was planted.
+    Names are compared as browsers do, which strip spaces and tabs only. Python would also strip
+    other white space, so an attacker could plant a cookie whose name becomes ours.
     """
     name = cookie_name(connection, runtime)
     sent = ";".join(connection.headers.getlist("cookie"))

@@ -47,17 +47,17 @@ from receiver.wake_up import Waker
 
 logger = logging.getLogger(__name__)
 
-# As of every command of `keystone`.
+# The same exit code as that of every `keystone` command when the settings are not valid.
 EXIT_SETTINGS = 2
 HANDLED = (KeystoneError, HTTPException, DBAPIError, Exception)
 HANDLERS: Mapping[Any, ExceptionHandler] = dict.fromkeys(HANDLED, answer_error)
 
 
 def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
-    """Make the application; without a runtime, from this process's environment.
+    """Make the application; without a runtime, open one from this process's environment.
 
     Raises:
-        ConfigurationError: the settings will not do.
+        ConfigurationError: the settings are not valid.
         StorageError: the database cannot be used.
     """
     runtime, outlines = runtime or _open_own_runtime(), Outlines()
@@ -69,16 +69,17 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
         lifespan=_lifespan,
     )
     app.state.runtime = runtime
-    # What pages look for that are drawn here, since a form on them was refused.
+    # Pages read these two from the state: this app draws a page when one of its forms is refused.
     app.state.database, app.state.settings = runtime.database, runtime.settings
     app.state.waker = Waker(runtime.queue)
     app.state.login_gate = LoginGate()
-    # Each reads from the database, and none waits for others' connections.
+    # Each thread takes one database connection, so there are as many threads as connections that
+    # are reserved for deliveries.
     app.state.delivery_threads = CapacityLimiter(KEPT_READERS)
     app.state.streams = Streams()
     app.state.refusals = refusals
     app.state.readiness = Readiness(runtime)
-    # As on the bus: nobody who asks for a container waits for GitHub.
+    # Two queues, as on the bus: a question about a container never waits for GitHub.
     app.state.questions, app.state.errands = Questions(), Questions()
     app.state.outlines = outlines
     app.state.tails = Tails(runtime, outlines)
@@ -99,13 +100,13 @@ def _open_own_runtime() -> Runtime[WebSettings]:
     try:
         return open_runtime(settings)
     except ConfigurationError as exc:
-        # Raised, it would be the last of fifty lines of the server's own.
+        # If this were raised, uvicorn would print it below a traceback of fifty lines.
         logger.error("%s", exc, extra={"action": "not_started"})  # noqa: TRY400
         raise SystemExit(EXIT_SETTINGS) from None
 
 
 def _mask_what_the_server_says() -> None:
-    """Have uvicorn's tracebacks go through our own handler; its own masks nothing."""
+    """Send uvicorn's log records to our handler, which masks secrets; uvicorn's own does not."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         server = logging.getLogger(name)
         server.handlers.clear()
@@ -116,9 +117,9 @@ def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute
     sheets = SETTINGS_PAGES if runtime.settings.settings_pages else ()
     return [
         *routes(ENDPOINTS, shared=SHARED_WITH_PAGES),
-        # The dashboard shows these pages; only what their forms send comes here.
+        # The dashboard shows these pages; only the POSTs of their forms come here.
         *routes(sheets, shared=[sheet.path for sheet in sheets]),
-        # What is missing below /api is told to a program, not shown on a page.
+        # An unknown address below /api gets a JSON error, not a page.
         Route("/api/{rest:path}", Resource(())),
         Mount("/", create_dashboard(runtime.database, runtime.settings, outlines)),
     ]
@@ -142,7 +143,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     runtime: Runtime[WebSettings] = app.state.runtime
     refusals: Refusals = app.state.refusals
     keeping = asyncio.create_task(refusals.keep())
-    # For `receiver.protocol`, which is not ours to make.
+    # For `receiver.protocol`: uvicorn makes its objects and passes them this state.
     yield {POOL: Pool(_bounds(), trusted=runtime.settings.trusted_proxies)}
     keeping.cancel()
     await refusals.write_down()

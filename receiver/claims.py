@@ -1,11 +1,10 @@
-"""Which repository a delivery names, found in its raw bytes before anything is proven. Pure.
+"""Finds the repository that a delivery names, in its raw bytes before verification. Pure.
 
-A claim selects the webhook secrets that are tried, and is shown where a delivery was refused. It
-is never believed: after the signature has been verified the body is parsed, and decides.
+A claim selects the webhook secrets to try, and is shown with a refused delivery. It is never
+trusted: once the signature is verified, the body is parsed, and the parsed body decides.
 
-The body may be 25 MiB of anything, so it is not parsed here. It is searched once, at some
-500 MB/s, in pieces: a search holds the interpreter's lock, and other threads get their turn in
-between.
+The body may be 25 MiB of arbitrary bytes, so it is not parsed here. It is searched once, at about
+500 MB/s, in pieces: a search holds the GIL, and other threads can run between the pieces.
 """
 
 import json
@@ -19,9 +18,9 @@ from jobs.rules.push_payload import FULL_NAME, LARGEST_ID
 TARGET_TYPE = "x-github-hook-installation-target-type"
 TARGET_ID = "x-github-hook-installation-target-id"
 
-# JSON escapes quotation marks inside strings, so this is always a key, never a pusher's text.
+# JSON escapes quotation marks inside strings, so this matches only a key, never a pusher's text.
 _KEY = re.compile(rb'"repository"[ \t\r\n]{0,9}:[ \t\r\n]{0,9}\{')
-# The same in a form. The pattern begins with a letter, which is what makes the search quick.
+# The same key in a form. The pattern begins with a literal, which makes the search fast.
 _BLANKS = rb"(?:\+|%20|%0[9AaDd]){0,9}"
 _FORM_KEY = re.compile(
     rb'repository(?:%22|")' + _BLANKS + rb"(?:%3[Aa]|:)" + _BLANKS + rb"(?:%7[Bb]|\{)"
@@ -32,19 +31,19 @@ _NAME = re.compile(rb'"full_name"[ \t\r\n]{0,9}:[ \t\r\n]{0,9}("(?:[^"\\]|\\.){1
 _FULL_NAME = re.compile(FULL_NAME)
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 
-PIECE = 1024 * 1024  # bytes that are searched at once
-OVERLAP = 128  # more than the longest key
-MOST_KEYS = 8  # GitHub sends one, and a few whose names only end in the same word
-WINDOW = 8 * 1024  # bytes after a key; GitHub's own object has id and name in its first 200
+PIECE = 1024 * 1024  # bytes per search
+OVERLAP = 128  # bytes; longer than the longest key
+MOST_KEYS = 8  # GitHub sends one such key, and a few whose names end in the same word
+WINDOW = 8 * 1024  # bytes after a key; in GitHub's own object id and name are in the first 200
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The repository that a delivery says it is about.
+    """The repository that a delivery claims to be about.
 
     Attributes:
         github_id: GitHub's id; None when none was found.
-        full_name: `owner/name` of letters that GitHub allows; empty when none was found.
+        full_name: `owner/name` in characters that GitHub allows; empty when none was found.
     """
 
     github_id: int | None = None
@@ -55,10 +54,10 @@ NOBODY = Claim()
 
 
 def find_claim(body: bytes, headers: Mapping[str, str], *, is_form: bool) -> Claim:
-    """Find what a delivery claims to be about; its headers say only what the body does not.
+    """Find the repository that a delivery claims; use its headers only when the body has no id.
 
     Args:
-        headers: of the request; unsigned, like the body as far as anybody knows by now.
+        headers: of the request; unsigned. The body is not verified yet either.
         is_form: whether the body is `application/x-www-form-urlencoded`.
     """
     windows = _form_windows(body) if is_form else _windows(body)
@@ -79,14 +78,14 @@ def _windows(body: bytes) -> Iterator[bytes]:
 
 
 def _form_windows(body: bytes) -> Iterator[bytes]:
-    """Decode what stands behind each key; one byte may have been written as three."""
+    """Decode the text after each key; one byte may be encoded as three."""
     for key in _keys(_FORM_KEY, body):
         if body[max(0, key.start() - 3) : key.start()].endswith(_FORM_QUOTES):
             yield unquote_to_bytes(body[key.end() : key.end() + 3 * WINDOW].replace(b"+", b" "))
 
 
 def _keys(pattern: re.Pattern[bytes], body: bytes) -> Iterator[re.Match[bytes]]:
-    """Give the first few places where a key stands."""
+    """Give the first `MOST_KEYS` matches of a key."""
     found, start = 0, 0
     while start < len(body) and found < MOST_KEYS:
         key = pattern.search(body, start, start + PIECE + OVERLAP)
@@ -111,7 +110,7 @@ def _id(digits: str) -> int | None:
 
 
 def _text(literal: bytes) -> str:
-    """Read a JSON string, escapes and all; empty when it is no repository's name."""
+    """Decode a JSON string with its escapes; empty when it is not a repository's name."""
     try:
         text = json.loads(literal)
     except ValueError:

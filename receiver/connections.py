@@ -1,12 +1,13 @@
-"""Who may hold how many connections: shares instead of one pool that a single sender can fill.
+"""Limits on connections: separate quotas, so that a single sender cannot fill the whole pool.
 
-A connection without a request (its head has not arrived, or it is kept open for the next one) is
-evicted when others need its place: the oldest one of an address that holds too many, or the oldest
-of all when the pool is full. Requests have a share of their own, and deliveries have another one
-that no other request can use. A request is evicted for the next one only until its body has
-arrived.
+A connection without a request (its head has not arrived, or it is kept alive for the next request)
+is idle. Idle connections are evicted when others need their place: the oldest one of an address
+that holds too many, or the oldest of all when the pool is full. Requests have a quota of their own,
+and deliveries have another quota that no other request can use. A request can be evicted in favour
+of a newer one only until its body has arrived.
 
-Behind a trusted proxy all connections come from one address, so no bound by address holds there.
+Behind a trusted proxy all connections come from one address, so per-address limits do not apply
+there.
 """
 
 import resource
@@ -17,28 +18,28 @@ from typing import Generic, Protocol, TypeVar
 
 from receiver.proxies import Network, is_among, neighbourhood, read_address
 
-# In `scope["state"]`: there is no room for this request.
+# Key in `scope["state"]`: there is no room for this request.
 NO_ROOM = "no_room"
-# In the state of the server: the `Pool` of its connections.
+# Key in the server's state: the `Pool` of its connections.
 POOL = "connections"
-# As many connections as below, and those that were accepted in one turn of the event loop before
-# any other could be closed.
+# Open files: enough for the connections below, and for those that one iteration of the event loop
+# accepts before it can close any other.
 WANTED_FILES = 8192
-# For the database, Redis, logs and what is being read.
+# Open files reserved for the database, Redis, logs and files that are being read.
 KEPT_FILES = 300
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many there may be at once.
+    """The largest number of each kind at once.
 
     Attributes:
-        connections: in all, of whatever kind.
-        waiting_of_one: without a request, of one address: heads not sent, and kept for later.
-        requests: being received or handled, besides deliveries.
-        requests_of_one: of these, of one address.
-        deliveries: being received or handled; nothing else uses this share.
-        deliveries_of_one: of these, of one address.
+        connections: all connections, of every kind.
+        waiting_of_one: idle connections of one address: without a head yet, or kept alive.
+        requests: requests being received or handled, without deliveries.
+        requests_of_one: such requests from one address.
+        deliveries: deliveries being received or handled; only deliveries use this quota.
+        deliveries_of_one: such deliveries from one address.
     """
 
     connections: int = 2048
@@ -50,7 +51,7 @@ class Bounds:
 
 
 def bounds_for(files: int) -> Bounds:
-    """Give the bounds for a process that may open so many files; there is room for each share."""
+    """Give the bounds for a process that may open this many files; each quota gets a part."""
     usual = Bounds()
     connections = max(min(usual.connections, files - KEPT_FILES), 64)
     deliveries = min(usual.deliveries, connections // 4)
@@ -63,7 +64,7 @@ def bounds_for(files: int) -> Bounds:
 
 
 def raise_file_limit() -> int:
-    """Let this process open as many files as it may need; gives how many it may open."""
+    """Raise this process's limit of open files as far as needed, and give the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= allowed:
@@ -73,15 +74,15 @@ def raise_file_limit() -> int:
 
 
 class Connection(Protocol):
-    """What the pool asks of a connection."""
+    """The interface that the pool needs of a connection."""
 
     def evict(self) -> None:
-        """Close at once; whoever has begun to send a request is told why, if that is possible."""
+        """Close at once; send an error first if a request has begun and an answer has not."""
 
 
 @dataclass(eq=False)
 class Share:
-    """The place of a request that is being handled, until `Pool.end`."""
+    """The slot of a request in its quota, held until `Pool.end`."""
 
     connection: Connection
     address: str | None
@@ -93,21 +94,21 @@ Waiting = TypeVar("Waiting")
 
 
 class _Line(Generic[Waiting]):
-    """Who waits, in the order in which they came, and of one address, too."""
+    """Waiting items in order of arrival, overall and by address."""
 
     def __init__(self) -> None:
         self._all: OrderedDict[Waiting, str | None] = OrderedDict()
         self._of: dict[str, OrderedDict[Waiting, None]] = {}
 
     def add(self, one: Waiting, address: str | None) -> None:
-        """Let one stand at the end."""
+        """Add an item at the end; an item that is here already moves there."""
         self.remove(one)
         self._all[one] = address
         if address is not None:
             self._of.setdefault(address, OrderedDict())[one] = None
 
     def remove(self, one: Waiting) -> None:
-        """Take one out, if it is there."""
+        """Remove an item, if it is here."""
         address = self._all.pop(one, None)
         if address is not None:
             self._of[address].pop(one)
@@ -115,20 +116,20 @@ class _Line(Generic[Waiting]):
                 del self._of[address]
 
     def count(self, address: str | None) -> int:
-        """Give how many are there of an address; 0 where no bound by address holds."""
+        """Give the number of items of an address; 0 for None, which has no per-address limit."""
         return 0 if address is None else len(self._of.get(address, ()))
 
     def oldest(self) -> Waiting | None:
-        """Give the one that waits longest."""
+        """Give the item that has waited longest."""
         return next(iter(self._all), None)
 
     def oldest_of(self, address: str | None) -> Waiting | None:
-        """Give the one of an address that waits longest."""
+        """Give the item of an address that has waited longest."""
         return None if address is None else next(iter(self._of.get(address, ())), None)
 
 
 class _Shares:
-    """The requests of one kind that are being received or handled."""
+    """The quota of one kind of requests: those being received or handled."""
 
     def __init__(self, most: int, most_of_one: int) -> None:
         self._most, self._most_of_one = most, most_of_one
@@ -137,30 +138,30 @@ class _Shares:
         self._receiving: _Line[Share] = _Line()
 
     def to_evict(self, address: str | None) -> Share | None:
-        """Give the request to evict before another one of an address has a place, if any."""
+        """Give the request to evict to make room for one of an address; None: evict none."""
         if self._is_greedy(address):
             return self._receiving.oldest_of(address)
         return self._receiving.oldest() if self._count >= self._most else None
 
     def has_room(self, address: str | None) -> bool:
-        """Whether there is a place for one more request of an address."""
+        """Whether there is room for one more request of an address."""
         return self._count < self._most and not self._is_greedy(address)
 
     def _is_greedy(self, address: str | None) -> bool:
         return address is not None and self._of[address] >= self._most_of_one
 
     def add(self, share: Share, *, is_whole: bool) -> None:
-        """Give a request its place."""
+        """Add a request; it can be evicted unless its body has arrived."""
         self._change(share.address, 1)
         if not is_whole:
             self._receiving.add(share, share.address)
 
     def received(self, share: Share) -> None:
-        """Note that the body has arrived: the request is not evicted any more."""
+        """Note that the body has arrived: the request can no longer be evicted."""
         self._receiving.remove(share)
 
     def remove(self, share: Share) -> None:
-        """Take the place back."""
+        """Remove a request."""
         self._change(share.address, -1)
         self._receiving.remove(share)
 
@@ -178,13 +179,13 @@ class Pool:
     def __init__(self, bounds: Bounds | None = None, *, trusted: Sequence[Network] = ()) -> None:
         self.bounds = bounds or Bounds()
         self._trusted = trusted
-        self._addresses: dict[Connection, str | None] = {}  # of all; None: no bound by address
+        self._addresses: dict[Connection, str | None] = {}  # of all; None: no per-address limit
         self._waiting: _Line[Connection] = _Line()
         self._requests = _Shares(self.bounds.requests, self.bounds.requests_of_one)
         self._deliveries = _Shares(self.bounds.deliveries, self.bounds.deliveries_of_one)
 
     def open(self, connection: Connection, peer: str) -> None:
-        """Let a connection in that has sent nothing yet; the oldest such one may be evicted."""
+        """Add a new idle connection; this may evict the oldest idle one."""
         address = self._addresses[connection] = self._address(peer)
         self._waiting.add(connection, address)
         if self._waiting.count(address) > self.bounds.waiting_of_one:
@@ -203,19 +204,19 @@ class Pool:
             connection.evict()
 
     def close(self, connection: Connection) -> None:
-        """Forget a connection; a request of it that is still handled keeps its place."""
+        """Forget a connection; a request of it that is still being handled keeps its slot."""
         self._addresses.pop(connection, None)
         self._waiting.remove(connection)
 
     def start(
         self, connection: Connection, *, is_delivery: bool, is_whole: bool = True
     ) -> Share | None:
-        """Give a request a place; None when there is none.
+        """Give a request a slot; None when there is no room.
 
         Args:
-            connection: where it came from.
-            is_delivery: it is for the webhook.
-            is_whole: its body has arrived.
+            connection: the connection that the request came on.
+            is_delivery: whether the request is for the webhook.
+            is_whole: whether its body has arrived.
         """
         share = Share(connection, self._addresses.get(connection), is_delivery)
         shares = self._shares(share)
@@ -236,7 +237,7 @@ class Pool:
         self._shares(share).received(share)
 
     def end(self, share: Share) -> None:
-        """Give the place of a request back; its connection, if it is open, waits for another."""
+        """Release the slot of a request; its connection, if still open, becomes idle."""
         if share.is_over:
             return
         share.is_over = True

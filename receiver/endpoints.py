@@ -1,4 +1,4 @@
-"""Every address that is not a page, in one list; each module declares its own at the handlers."""
+"""All endpoints that are not pages, in one list; each module declares its own at the handlers."""
 
 from receiver import sessions, webhooks
 from receiver.api import (
@@ -22,7 +22,7 @@ from receiver.api import (
 )
 from receiver.routing import Endpoint
 
-# In the order in which the API's documentation shows them.
+# The API's documentation shows them in this order.
 ENDPOINTS: tuple[Endpoint, ...] = (
     *webhooks.ENDPOINTS,
     *health.ENDPOINTS,
@@ -44,5 +44,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *tokens.ENDPOINTS,
     *docs.ENDPOINTS,
 )
-# The dashboard answers what these addresses are asked by other methods.
+# The dashboard answers the other methods of these addresses.
 SHARED_WITH_PAGES = ("/login",)

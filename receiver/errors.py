@@ -1,13 +1,14 @@
-"""What can be wrong with a request, and each error's HTTP answer in one table.
+"""The errors of requests, and one table with the HTTP answer to each error.
 
-RequestError                   carries its own status, code and headers
-├─ SignatureError 401          a delivery nobody vouches for; the answer is always the same bytes
-├─ PayloadError 400            signed or allowed, but unusable
+RequestError                   has its own status, code and headers
+├─ SignatureError 401          no valid signature; the answer is always the same bytes
+├─ PayloadError 400            signed or allowed, but not usable
 ├─ TooSlowError 408 · TooLargeError 413 · MediaTypeError 415 · HeadersTooLargeError 431
 ├─ UnauthenticatedError 401 · CsrfError 403
 └─ RateLimitedError 429 · BusyError 503
 
-Everything else comes from `jobs.errors`. A message never holds a secret, a 500 never a traceback.
+All other errors come from `jobs.errors`. A message never contains a secret, and a 500 never
+contains a traceback.
 """
 
 import html
@@ -49,30 +50,30 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class RequestError(KeystoneError):
-    """The request itself will not do."""
+    """The request itself is wrong."""
 
     http_status = 400
     code = "bad_request"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the answer says in its headers besides."""
+        """The additional headers of the answer."""
         return {}
 
 
 class SignatureError(RequestError):
-    """The delivery is not signed by a secret that may speak for its repository."""
+    """The delivery is not signed with a webhook secret that is valid for its repository."""
 
     http_status = 401
     code = "unauthorized"
 
     def __init__(self) -> None:
-        # One sentence for every reason: an answer must not help anybody to guess.
+        # The same message for every reason, so that the answer does not help an attacker.
         super().__init__("the delivery is not signed by a webhook secret of a known repository")
 
 
 class PayloadError(RequestError):
-    """The body, or a header that goes with it, cannot be used."""
+    """The body, or a header that describes it, cannot be used."""
 
 
 class TooSlowError(RequestError):
@@ -83,60 +84,60 @@ class TooSlowError(RequestError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The rest of the body is not wanted any more."""
+        """Close the connection, because the rest of the body is not read."""
         return {"connection": "close"}
 
 
 class TooLargeError(RequestError):
-    """The body is larger than anything that is accepted here."""
+    """The body is larger than this endpoint accepts."""
 
     http_status = 413
     code = "too_large"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The rest of the body is not wanted any more."""
+        """Close the connection, because the rest of the body is not read."""
         return {"connection": "close"}
 
 
 class MediaTypeError(RequestError):
-    """The body is of a kind that is not accepted here."""
+    """The body has a media type that this endpoint does not accept."""
 
     http_status = 415
     code = "unsupported_media_type"
 
 
 class HeadersTooLargeError(RequestError):
-    """The headers are longer than any honest client's."""
+    """The headers are longer than any legitimate client sends."""
 
     http_status = 431
     code = "headers_too_large"
 
 
 class UnauthenticatedError(RequestError):
-    """Nobody knows who is asking."""
+    """The endpoint needs a known visitor, and the visitor is unknown."""
 
     http_status = 401
     code = "unauthenticated"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Which way of saying who one is would be understood."""
+        """The authentication scheme that is accepted."""
         return {"www-authenticate": "Bearer"}
 
 
 class CsrfError(RequestError):
-    """A browser sent a change that its user may not have meant."""
+    """A browser sent a change that its user may not have intended (CSRF)."""
 
     http_status = 403
     code = "csrf"
 
 
 class BusyError(RequestError):
-    """Too much is going on at once.
+    """Too many requests are being handled at once.
 
     Attributes:
-        retry_after_s: when to come back.
+        retry_after_s: when to retry, in seconds.
     """
 
     http_status = 503
@@ -148,12 +149,12 @@ class BusyError(RequestError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """When to come back."""
+        """When to retry."""
         return {"retry-after": str(self.retry_after_s)}
 
 
 class RateLimitedError(BusyError):
-    """The same was tried too often."""
+    """The client has tried this too often."""
 
     http_status = 429
     code = "rate_limited"
@@ -181,7 +182,7 @@ BROKEN = "something went wrong on our side; the log of the web process says what
 
 
 def answer_error(request: Request, exc: Exception) -> Response:
-    """Give the HTTP answer to an error of any kind; logs what is our own fault."""
+    """Give the HTTP answer to any error, and log errors that are our own fault."""
     reason = _reason_to_keep(request, exc)
     return _answer_to(request, exc) if reason is None else FormKeeper(request, reason)
 
@@ -214,7 +215,7 @@ def _answer_unavailable(request: Request, exc: Exception) -> Response:
 
 
 def _log_unavailable(exc: Exception) -> None:
-    # The driver's own words may name hosts and files: they are for the log only.
+    # The driver's message may name hosts and files, so it goes only to the log.
     cause = str(exc) if isinstance(exc, StorageError) else type(exc).__name__
     logger.error("A request failed: %s", cause, extra={"action": "storage_failed"})
 
@@ -228,7 +229,7 @@ def _answer_domain(request: Request, exc: KeystoneError) -> Response:
 
 
 def _told(exc: KeystoneError, status: int) -> str:
-    """Give the words for an error: the engine's and the unexpected ones' own are for the log."""
+    """Give the public message of an error; those of Docker and of a 500 go only to the log."""
     match exc:
         case QueueError() | GitHubError():
             return str(exc)
@@ -253,9 +254,9 @@ def _answer(
     headers: Mapping[str, str],
     mistakes: Sequence[Mistake] = (),
 ) -> Response:
-    # The security headers are here too: an answer to a crash is made outside the middleware.
+    # Add the security headers here too: the answer to a crash does not pass the middleware.
     all_headers = {**SECURITY_HEADERS, **headers}
-    message = plain(message)  # it may quote anybody
+    message = plain(message)  # it may quote untrusted text
     if _wants_page(request):
         return HTMLResponse(_page(status, message), status, all_headers)
     return JSONResponse(error_body(code, message, mistakes), status, all_headers)
@@ -264,7 +265,7 @@ def _answer(
 def error_body(
     code: str, message: str, mistakes: Sequence[Mistake] = ()
 ) -> dict[str, dict[str, object]]:
-    """Give what every error is answered with, as JSON; `fields` only where some are wrong."""
+    """Give the JSON body of every error answer; it has `fields` only if single fields are wrong."""
     error: dict[str, object] = {"code": code, "message": message}
     if fields := [_field(each) for each in mistakes if each.is_of_field]:
         error["fields"] = fields
@@ -282,12 +283,12 @@ def _field(mistake: Mistake) -> dict[str, object]:
 
 def _wants_page(request: Request) -> bool:
     is_api = request.url.path.startswith(("/api/", "/webhooks/"))
-    # A browser that has sent a page's form by itself shows whatever it is answered.
+    # A browser that sends a form without a script shows the answer as a page, so it needs HTML.
     return is_form_of_a_browser(request) or (_takes_pages(request) and not is_api)
 
 
 def is_form_of_a_browser(request: Request) -> bool:
-    """Whether a browser has sent a page's form by itself; a script would ask for JSON."""
+    """Whether a browser sent a form without a script; a script would ask for JSON."""
     is_form = request.headers.get("content-type", "").startswith(FORM)
     return is_form and _takes_pages(request)
 
@@ -304,13 +305,14 @@ def _page(status: int, message: str) -> str:
     )
 
 
-# --- A form that was sent in vain -------------------------------------------------------------
+# --- A form that could not be accepted --------------------------------------------------------
 
 
 class FormKeeper(Response):
-    """The answer to a page's form that nobody has read: it reads it, and keeps what was typed.
+    """The answer to a page's form that was refused unread: reads the form and keeps its texts.
 
-    Where nothing was typed, a session that is over leads to the login and back to the page.
+    If the form has no texts and the session is over, it redirects to the login, which leads back to
+    the page.
     """
 
     def __init__(self, request: Request, reason: kept.Reason) -> None:
@@ -318,7 +320,7 @@ class FormKeeper(Response):
         self._request, self._reason = request, reason
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the form, and answer with a page that has it."""
+        """Read the form, and answer with a page that shows its texts."""
         answer = self._answer(await _read_form(Request(scope, receive)))
         await answer(scope, receive, send)
 
@@ -333,7 +335,7 @@ class FormKeeper(Response):
 
 
 def _reason_to_keep(request: Request, exc: Exception) -> kept.Reason | None:
-    """Give why a form that nobody has read yet cannot be taken; None: that is not what happened."""
+    """Give why a form that was not read yet cannot be accepted; None for any other error."""
     if not _is_form_of_a_page(request):
         return None
     match exc:
@@ -354,7 +356,7 @@ async def _read_form(request: Request) -> Texts:
 
 
 def _is_form_of_a_page(request: Request) -> bool:
-    """Whether one of our own pages has sent it: what another site sends is never shown again."""
+    """Whether one of our own pages sent the form; a form of another site is never shown again."""
     is_sent = request.method == "POST" and is_form_of_a_browser(request)
     return is_sent and page_behind(request) is not None
 

@@ -1,4 +1,4 @@
-"""Whether anything that the pages show has changed, looked at once for all pages that are open."""
+"""Detects changes of anything that pages show, with one poll for all open pages."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ from jobs.storage.models import (
 from receiver.polling import Lookout
 
 LOOK_S = 0.5
-# Some things change by mere time: a certificate comes near its end, a search becomes late. Pages
-# are asked for again so long after the last news, and draw anew only what has become different.
+# Some things change just because time passes: a certificate nears its end, a search becomes late.
+# So a change is reported at least this often; pages then load again and redraw only differences.
 LONGEST_REST_S = 60
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Changes(Lookout):
-    """The whole Keystone, seen from so far away that only changes are visible."""
+    """Polls a fingerprint of everything that pages show, which tells only that it has changed."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(every_s=LOOK_S)
@@ -47,7 +47,7 @@ class Changes(Lookout):
         self._told_at = clock()
 
     def look(self) -> bool:
-        """Look once; gives whether anything differs from the last time, or that was long ago.
+        """Poll once; give whether anything changed, or no change was reported for a minute.
 
         Raises:
             StorageError: the database does not answer.
@@ -62,11 +62,11 @@ class Changes(Lookout):
 
 
 def _fingerprint(session: Session) -> list[Any]:
-    """Give, by a few small queries, what differs whenever one of the pages would.
+    """Give, by a few small queries, a value that differs whenever the content of a page differs.
 
-    Every change that somebody makes leaves an audit event. What Keystone does by itself does not:
-    it shows in the open deployments and their steps, the containers, the statuses that wait, the
-    watcher's notes, the tokens, and the search for missed pushes.
+    Every change that a person or a program makes leaves an audit event. Keystone's own changes do
+    not: they are visible in the open deployments and their steps, the containers, the waiting
+    statuses, the watcher's notes, the tokens, and the search for missed pushes.
     """
     found = session.connection().execute
     asked = (*_newest(), *_going_on(), _apps(), _waiting_statuses(), _tokens(), _searches())
@@ -77,7 +77,7 @@ def _fingerprint(session: Session) -> list[Any]:
 def _newest() -> Iterator[AnySelect]:
     for table in (Deployment, Delivery, AuditEvent, CommitStatus):
         yield sqlalchemy.select(func.max(table.id))
-    # Not how often: strangers would have every page asked for again every few seconds.
+    # Leave out the counts of refusals: strangers could make all pages reload every few seconds.
     yield sqlalchemy.select(func.max(RefusedDelivery.first_at), func.count()).where(
         col(RefusedDelivery.repository_id).is_not(None)
     )
@@ -118,9 +118,9 @@ def _apps() -> AnySelect:
 
 
 def _waiting_statuses() -> AnySelect:
-    """Ask for the statuses that GitHub has not taken yet: one that is settled has left them.
+    """Select the statuses that GitHub has not accepted yet; a settled status is no longer one.
 
-    A comparison, since `IS NOT NULL` would not use the index of a table that only grows.
+    This compares times because `IS NOT NULL` would not use the index, and the table only grows.
     """
     columns = (func.count(), func.sum(CommitStatus.id), func.sum(CommitStatus.attempts))
     return sqlalchemy.select(*columns).where(col(CommitStatus.next_attempt_at) > LONG_AGO)
@@ -138,13 +138,13 @@ def _tokens() -> AnySelect:
 
 
 def _searches() -> AnySelect:
-    # Not when it was: of hundreds of repositories one is asked every second.
+    # Leave out the times: with hundreds of repositories, one of them is searched every second.
     alike = (col(CatchUp.way), col(CatchUp.missed), col(CatchUp.found), col(CatchUp.problem))
     return sqlalchemy.select(*alike, func.count()).group_by(*alike).order_by(*alike)
 
 
 def _vitals(row: Vitals | None) -> tuple[Any, ...]:
-    """Give the watcher's notes as roughly as they are shown: bytes come and go all the time."""
+    """Give the watcher's notes rounded as pages show them, since free bytes change all the time."""
     if row is None:
         return ()
     engines = None if row.engine_free is None else space(row.engine_free)

@@ -1,7 +1,7 @@
-"""A deployment that is being followed: looked at once for all its followers.
+"""Follows a deployment: one poll serves all its followers.
 
-Each follower keeps his own place in the log. What is new to several of them is read and drawn
-once, and nothing is queued for anybody: who is slow gets more at a time.
+Each follower has its own offset in the log. Lines that are new to several followers are read and
+drawn once. There is no queue per follower: a slow follower gets more lines at a time.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ from receiver.polling import Lookout
 from receiver.schemas import LineFormat
 
 LOOK_S = 0.2
-# What is over may still say a last word: the step that retires the old container, for one.
+# A deployment that has ended may still log more: the step that retires the old container, say. So
+# it counts as quiet only after this many polls without news.
 QUIET_LOOKS = 5
 LARGEST_EVENT_BYTES = 256 * 1024
 MOST_KEPT = 4
@@ -41,21 +42,21 @@ Fingerprint = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Lines of a log as an event, and where in the log they end, in bytes."""
+    """Lines of a log as an encoded event, and the offset in bytes at which they end."""
 
     event: bytes
     end: int
 
 
 class Tail(Lookout):
-    """One deployment and its log, as they were at the last look.
+    """One deployment and its log, as of the last poll.
 
     Attributes:
-        state: the event that tells how the deployment stands.
-        build: the event that shows the build's steps; empty until there are some.
+        state: the event with the deployment's state.
+        build: the event with the build's steps; empty until there are some.
         end: where the log ends, in bytes.
-        is_over: it has ended, and so have all of its steps.
-        is_quiet: it is over and has had time for a last word.
+        is_over: the deployment and all of its steps have ended.
+        is_quiet: it is over, and `QUIET_LOOKS` polls since then brought no news.
     """
 
     def __init__(
@@ -74,13 +75,14 @@ class Tail(Lookout):
         self._reading, self._kept = asyncio.Lock(), dict[tuple[int, LineFormat], Part]()
 
     def look(self) -> bool:
-        """Look once; gives whether there is news.
+        """Poll once; give whether there is news.
 
         Raises:
             NotFoundError: the deployment is gone.
             StorageError: the database does not answer.
         """
-        # The state is read first: what an end is the end of has been written to the log by then.
+        # Read the state before the log: when the state says that something has ended, all of its
+        # lines are in the log already.
         is_changed = self._look_at_state()
         has_news = self._look_at_log() or is_changed
         was_quiet = self.is_quiet
@@ -89,9 +91,9 @@ class Tail(Lookout):
         return has_news or self.is_quiet is not was_quiet
 
     async def part(self, offset: int, lines: LineFormat) -> Part:
-        """Give lines from an offset on, about 256 KiB of them; once for all who ask for the same.
+        """Give lines from an offset on, about 256 KiB; read once for all followers at that offset.
 
-        There are none when the part ends where it begins.
+        A part that ends where it begins has no lines.
         """
         async with self._reading:
             if found := self._kept.get((offset, lines)):
@@ -141,14 +143,14 @@ class Tail(Lookout):
 
 
 class Tails:
-    """The deployments that are being followed now."""
+    """The deployments that are being followed."""
 
     def __init__(self, runtime: Runtime[WebSettings], outlines: Outlines) -> None:
         self._runtime, self._outlines = runtime, outlines
         self._followed: WeakValueDictionary[int, Tail] = WeakValueDictionary()
 
     def of(self, deployment_id: int) -> Tail:
-        """Give the tail of a deployment, the same to all who follow it at the same time."""
+        """Give the tail of a deployment; all its current followers share one."""
         tail = self._followed.get(deployment_id)
         if tail is None or tail.is_gone:
             tail = Tail(self._runtime, self._outlines, deployment_id)
@@ -166,7 +168,7 @@ def _is_over(view: DeploymentView) -> bool:
 
 
 def _fingerprint(session: Session, deployment_id: int) -> Fingerprint:
-    """Give, by three small queries, what differs whenever the deployment's view differs."""
+    """Give, by three small queries, a value that differs whenever the deployment's view differs."""
     steps = select(func.count(), func.count(col(Step.ended_at)), func.max(Step.started_at)).where(
         Step.deployment_id == deployment_id
     )

@@ -1,4 +1,4 @@
-"""What every answer says to browsers: run nothing, frame nothing, keep nothing."""
+"""The security headers of every answer: no foreign scripts, no framing, no caching."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# No Strict-Transport-Security: it would hold for every port of the host, and apps answer on theirs
-# by http. The proxy that brings the https may add it.
+# No Strict-Transport-Security: it would apply to every port of the host, and apps use plain http on
+# their ports. The proxy that terminates TLS may add it.
 SECURITY_HEADERS: Mapping[str, str] = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
@@ -39,7 +39,7 @@ class SecurityHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back with the headers."""
+        """Pass the request on, and add the headers to its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

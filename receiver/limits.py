@@ -1,7 +1,7 @@
-"""How much a request may ask of us before anybody has looked at it: plain ASGI classes.
+"""Limits that apply before a request is handled, as plain ASGI middleware.
 
-Headers, body size, body time, and the bodies in memory at once. What is not a request yet is
-bounded by `receiver.protocol`.
+They bound the headers, the body's size and time, and the total memory of request bodies.
+`receiver.protocol` bounds what arrives before there is a request.
 """
 
 import asyncio
@@ -32,17 +32,18 @@ MIB = 1024 * KIB
 LONGEST_HEADERS = 32 * 1024
 MOST_HEADERS = 100
 LARGEST_BODY = MIB
-# GitHub sends no payload above 25 MB at all. At the login anybody may have a body read.
+# GitHub sends no payload above 25 MB. The login reads the body of strangers, so its limit is small.
 LARGEST_BODIES: Mapping[str, int] = {WEBHOOK: 25 * MIB, "/login": 16 * KIB}
 BODY_DEADLINE_S = 8.0
-# Of one address here, too: behind a trusted proxy it is not known to the pool of connections.
+# The per-address limit applies here, too: behind a trusted proxy the pool of connections does not
+# know the client's address.
 MOST_DELIVERIES_AT_ONCE, MOST_DELIVERIES_OF_ONE = Bounds().deliveries, Bounds().deliveries_of_one
 MOST_BYTES_AT_ONCE = 256 * MIB
 MOST_BYTES_OF_ONE = 64 * MIB
 
 
 class Slashes:
-    """Sends an address with a slash at its end to the same one without; GitHub is not sent on."""
+    """Redirects an address with a slash at its end to the one without; deliveries are rewritten."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -54,17 +55,17 @@ class Slashes:
             await self.app(scope, receive, send)
             return
         if is_delivery(scope):
-            # GitHub follows no redirect. From here on it is the one address that others know.
+            # GitHub does not follow redirects, so rewrite the path to the one that routes know.
             await self.app({**scope, "path": WEBHOOK, "raw_path": WEBHOOK.encode()}, receive, send)
             return
-        # One slash at the beginning: two would make the browser leave for another host.
+        # Exactly one slash at the beginning: after two, the browser would read a host name.
         url = Request(scope).url
         target = "/" + url.path.strip("/\\") + (f"?{url.query}" if url.query else "")
         await RedirectResponse(target, status_code=308)(scope, receive, send)
 
 
 class HeaderLimits:
-    """Refuses what there is no room for, headers beyond any honest client's, compressed bodies."""
+    """Refuses requests without a slot in their quota, too long headers, and compressed bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -91,10 +92,10 @@ def _wrong_with(scope: Scope) -> RequestError | None:
 
 
 class BodyLimits:
-    """Lets a body in up to a size, and within a time, from its first byte asked for to its last.
+    """Limits the size of a body, and the time from the first read to its end.
 
-    A declared size is judged at once. What streams is judged as it comes: whoever reads the body
-    gets the error.
+    A declared size is checked at once. A streamed body is checked as it arrives: the code that
+    reads the body gets the error.
     """
 
     def __init__(self, app: ASGIApp, *, deadline_s: float = BODY_DEADLINE_S) -> None:
@@ -102,7 +103,7 @@ class BodyLimits:
         self.deadline_s = deadline_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a `receive` that gives up in time."""
+        """Pass the request on with a `receive` that enforces the limits."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -125,13 +126,13 @@ class _Body:
         self._is_complete = False
 
     async def receive(self) -> Message:
-        """Give the next piece.
+        """Give the next piece of the body.
 
         Raises:
-            TooSlowError: the whole body has not come in time.
+            TooSlowError: the whole body did not arrive before the deadline.
             TooLargeError: it is larger than allowed.
         """
-        if self._is_complete:  # from here on it is the disconnect that is waited for
+        if self._is_complete:  # the next message is the disconnect, which has no deadline
             return await self._receive()
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._deadline_s
@@ -153,11 +154,11 @@ def _too_large(most: int) -> TooLargeError:
 
 
 class DeliverySlots:
-    """Bounds the deliveries in work at once, and the memory their bodies take together.
+    """Limits the deliveries being handled at once, and the total memory of their bodies.
 
-    A delivery takes a place once its body has arrived. Until then it only holds memory: no more
-    than one address may hold, and the largest of them is evicted when another delivery needs that
-    memory, since a push is small.
+    A delivery takes a slot once its body has arrived. Until then it only holds memory, which is
+    limited for each address and in all. When another delivery needs that memory, the largest
+    arriving one is evicted, because a push is small.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class DeliverySlots:
         self._most_of_one = most_deliveries_of_one
         self._room = most_bytes
         self._most_bytes_of_one = most_bytes_of_one
-        self._deliveries: Counter[str] = Counter()  # that have arrived whole, by address
+        self._deliveries: Counter[str] = Counter()  # whose whole body has arrived, by address
         self._bytes: Counter[str] = Counter()  # by address
         self._arriving: set[_Place] = set()
 
@@ -212,10 +213,10 @@ class DeliverySlots:
         self._take(place, size, is_whole=is_whole)
 
     def _evict_larger(self, arriving: "Iterable[_Place]", size: int) -> None:
-        """Evict the largest of some deliveries for a body of a size.
+        """Evict the largest of some arriving deliveries in favour of a body of a size.
 
         Raises:
-            BusyError: none of them is larger than that.
+            BusyError: none of them is larger than that body.
         """
         largest = max(arriving, key=lambda place: place.bytes, default=None)
         if largest is None or largest.bytes <= size:
@@ -251,16 +252,16 @@ def _busy() -> BusyError:
 
 @dataclass(eq=False)
 class _Place:
-    """What one delivery takes of what there is for all of them."""
+    """The slot and the memory that one delivery holds."""
 
     address: str
     bytes: int = 0
     is_whole: bool = False
     is_evicted: bool = False
-    waits: asyncio.Timeout | None = None  # for more of its body
+    waits: asyncio.Timeout | None = None  # of the wait for more of its body
 
     def evict(self) -> None:
-        """Have the wait for the rest of the body end at once."""
+        """End the wait for the rest of the body at once."""
         self.is_evicted = True
         if self.waits is not None:
             self.waits.reschedule(0)

@@ -1,14 +1,14 @@
-"""How often somebody may try a password: every failure makes the next attempt wait longer.
+"""Rate limits for password attempts: every failure makes the next attempt wait longer.
 
-Three counts, of which the longest wait holds:
+There are three counters, and the longest of their waits applies:
 
-- an account from one address: 5 tries are free, then 1 s, 2 s, 4 s … up to 15 minutes;
-- an address, whatever the accounts: 20 are free, up to 1 minute;
-- an account, from wherever: 20 are free, up to 30 s, and never for an address from which its owner
-  has come in before. So many machines together guess slowly, and keep nobody out for long.
+- one account from one address: 5 tries are free, then 1 s, 2 s, 4 s … up to 15 minutes;
+- one address, all accounts: 20 tries are free, then up to 1 minute;
+- one account, all addresses: 20 tries are free, then up to 30 s; never for an address from which
+  its owner has logged in before. So a botnet guesses slowly, and cannot lock anybody out for long.
 
-The counts are in this process's memory: they hold when Redis does not answer, and are forgotten
-after a quiet quarter of an hour. A name that nobody has is counted like any other.
+The counters are in this process's memory: they work without Redis, and are forgotten after 15
+minutes without an attempt. A name that no user has is counted like any other.
 """
 
 import math
@@ -22,12 +22,12 @@ from anyio import CapacityLimiter
 from receiver.errors import RateLimitedError
 from receiver.proxies import neighbourhood
 
-# A password costs 0.2 s and 64 MiB to check.
+# Checking a password costs 0.2 s and 64 MiB.
 CHECKS_AT_ONCE = 2
 MOST_WAITING = 16
 MOST_KEYS = 10_000
 FORGET_AFTER_S = 900
-LONGEST_DOUBLING = 10  # 2 ** 10 s is past every bound
+LONGEST_DOUBLING = 10  # 2 ** 10 s is longer than every limit
 
 Clock = Callable[[], float]
 
@@ -39,7 +39,7 @@ class _Count:
 
 
 class Delays:
-    """Counts attempts by key and says how long the next one has to wait; bounded in memory."""
+    """Counts attempts by key, and computes how long the next one must wait; bounded in memory."""
 
     def __init__(self, *, free: int, longest_s: float, clock: Clock) -> None:
         self._free = free
@@ -48,12 +48,12 @@ class Delays:
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
     def wait_s(self, key: str) -> float:
-        """Give the seconds from now until the next attempt; 0: at once."""
+        """Give the seconds until the next attempt is allowed; 0: it is allowed now."""
         count = self._counts.get(key)
         return max(count.next_at - self._clock(), 0) if count else 0
 
     def count(self, key: str) -> None:
-        """Count an attempt, as a failure until it is taken back."""
+        """Count an attempt as a failure, until `take_back` or `forgive`."""
         moment = self._clock()
         count = self._counts.pop(key, _Count())
         if moment - count.next_at > FORGET_AFTER_S:
@@ -70,7 +70,7 @@ class Delays:
         return min(2.0 ** min(failures - self._free, LONGEST_DOUBLING), self._longest_s)
 
     def take_back(self, key: str) -> None:
-        """Let the last attempt not have been one."""
+        """Undo the count of the last attempt."""
         if count := self._counts.get(key):
             count.failures = max(count.failures - 1, 0)
             count.next_at = self._clock()
@@ -81,7 +81,7 @@ class Delays:
 
 
 class LoginGate:
-    """Lets attempts in, by account and by address; and so many at once."""
+    """Limits login attempts, by account, by address, and at once."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self.checks = CapacityLimiter(CHECKS_AT_ONCE)
@@ -94,7 +94,7 @@ class LoginGate:
         """Count an attempt.
 
         Raises:
-            RateLimitedError: it comes too soon after others, or too many are under way.
+            RateLimitedError: it comes too soon after others, or too many are in progress.
         """
         if self.checks.statistics().tasks_waiting >= MOST_WAITING:
             raise RateLimitedError("too many people log in right now", retry_after_s=1)
@@ -111,12 +111,13 @@ class LoginGate:
         return counts if pair in self._familiar else [*counts, (self._accounts, name)]
 
     def forgive(self, *, name: str, address: str) -> None:
-        """Forget the attempts on an account whose owner has come in, and remember from where."""
+        """Forget the attempts on an account after a login, and remember the address as familiar."""
         near = neighbourhood(address)
         pair = f"{near} {name}"
         self._pairs.forgive(pair)
         self._accounts.forgive(name)
-        # Only this one: whoever has an account could wipe off guesses at the others' else.
+        # Undo only this attempt of the address: otherwise an attacker with an account of their own
+        # could reset the count of guesses at other accounts.
         self._addresses.take_back(near)
         self._familiar[pair] = None
         self._familiar.move_to_end(pair)

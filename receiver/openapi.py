@@ -1,4 +1,4 @@
-"""The table of endpoints as an OpenAPI 3.1 document. Pure.
+"""Describes the table of endpoints as an OpenAPI 3.1 document. Pure.
 
 Source: https://spec.openapis.org/oas/v3.1.0 (read 2026-11-23).
 """
@@ -24,7 +24,7 @@ ModelKey = tuple[type[BaseModel], JsonSchemaMode]
 
 REF = "#/components/schemas/{model}"
 EMPTY = frozenset({204, 303})  # answers without a body
-# What else than text a media type stands for; of a stream it is each event.
+# The schema type of a media type, where it is not "string"; for a stream, of each event.
 MEDIA_SHAPES = {JSON: "object", EVENTS: "object"}
 FIELD_MISTAKE: Document = {
     "type": "object",
@@ -33,7 +33,7 @@ FIELD_MISTAKE: Document = {
         "field": {"type": "string", "description": "Its name in the body, the query or the path"},
         "index": {
             "type": ["integer", "string", "null"],
-            "description": "Which of its entries: a list's index from 0, an object's key",
+            "description": "Which of its entries is wrong: a list's index from 0, an object's key",
         },
         "message": {"type": "string", "description": "For people, without the field's name"},
     },
@@ -47,11 +47,11 @@ ERROR: Document = {
             "required": ["code", "message"],
             "properties": {
                 "code": {"type": "string", "description": "For programs: snake_case"},
-                "message": {"type": "string", "description": "For people: what and what to do"},
+                "message": {"type": "string", "description": "For people: what to correct"},
                 "fields": {
                     "type": "array",
-                    "description": "The fields that are wrong, where single ones are; the message "
-                    "has them, too",
+                    "description": "The fields that are wrong, if single fields are; the message "
+                    "names them, too",
                     "items": FIELD_MISTAKE,
                 },
             },
@@ -116,7 +116,7 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[ModelKey, Document], D
 
 
 def _words_of_queries(endpoints: Iterable[Endpoint]) -> Document:
-    """Give what the parameters of queries refer to: a query is no shape of its own."""
+    """Give the schemas that query parameters refer to; a query itself is not a listed schema."""
     found: Document = {}
     for endpoint in endpoints:
         if not _takes_body(endpoint):
@@ -200,8 +200,8 @@ def _content(gives: type[BaseModel] | str, refs: Mapping[ModelKey, Document]) ->
 
 
 def _error_statuses(endpoint: Endpoint) -> list[int]:
-    """Give every status an error of this endpoint can have."""
-    # What is wrong with a request before anybody has read it.
+    """Give every HTTP status that an error of this endpoint can have."""
+    # `receiver.limits` checks these before a request is handled.
     found = {413, 415, 431, *endpoint.errors}
     if isinstance(endpoint.needs, Role):
         found |= {401, 403, 503}

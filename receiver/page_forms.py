@@ -1,6 +1,6 @@
-"""Forms of the settings pages: read, handed to the API's own functions, drawn again when refused.
+"""Handles the forms of the settings pages: calls the API's functions, redraws refused forms.
 
-A browser can only POST, and sends text. Which of a page's forms it sent stands in the field `do`.
+A browser can only POST, and sends text. The field `do` says which of a page's forms it sent.
 """
 
 import inspect
@@ -59,7 +59,8 @@ from receiver.routing import HTML, Call, Endpoint, Handler, Nothing, is_form, wh
 
 logger = logging.getLogger(__name__)
 
-# What a person can mend, or wait for; everything else is answered as to anybody.
+# Errors that the user can correct or wait out: the form is drawn again with them. All others get
+# the usual error answer.
 TOLD = (
     AccessError,
     BusyError,
@@ -76,15 +77,15 @@ OTHER_SESSION = (
     "send it again"
 )
 Draw = Callable[[Request, Filled], Response]
-# Args: the call, and what the API's function gave.
+# Arguments: the call, and the result of the API's function.
 Then = Callable[[Call[Any], Any], Response]
 
 
 class OvertakenError(ConflictError):
-    """Somebody else has changed meanwhile what somebody changes by an older form.
+    """A form changes fields that somebody else has changed since the form was drawn.
 
     Attributes:
-        present: what stands in those fields by now.
+        present: the current texts of those fields.
     """
 
     def __init__(self, fields: Sequence[Field], present: Texts) -> None:
@@ -101,7 +102,7 @@ def _overtaken(one: Field, present: str) -> Mistake:
 
 
 class Sent(RootModel[dict[str, str]]):
-    """A form as it was sent: text by the names of its fields."""
+    """A form as the browser sent it: texts by the names of its fields."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,15 @@ class Sheet:
     """One form of a page.
 
     Attributes:
-        act: the API's function that does it.
-        takes: what that function takes.
-        fields: what the form has, for what is sent and for the sentences beside them.
-        places: the fields that the API has in its address.
-        fixed: what the form means besides its fields.
-        subject: the field that says which of several alike the form is about.
-        done: the word by which the page says what was done; empty: what the form is called.
-        then: where to go instead of back to the page.
-        kept: what of the fields is kept by now, where the form shows what is.
+        act: the API's function that the form calls.
+        takes: the input model of that function.
+        fields: the form's fields, to parse them and to put error messages beside them.
+        places: the fields that are path parameters in the API.
+        fixed: values that the form sends besides its fields.
+        subject: the field that names the form's object, on a page with one form per object.
+        done: the key of the page's success message; empty: the form's own name.
+        then: makes the answer after success, instead of the redirect back to the page.
+        kept: reads the stored values, if the form shows stored values.
     """
 
     act: Handler
@@ -131,10 +132,10 @@ class Sheet:
     kept: Callable[[Call[Any]], BaseModel] | None = None
 
     def parsed(self, texts: Texts) -> BaseModel:
-        """Give what the API's function takes: of what is shown and kept, only what was changed.
+        """Parse the input of the API's function, from the fields that the user changed.
 
         Raises:
-            ConfigurationError: with every mistake.
+            ConfigurationError: the input is not valid; lists every mistake.
         """
         changed = touched(self.fields, texts)
         sent = [one for one in changed if one.name not in self.places]
@@ -149,10 +150,10 @@ class Sheet:
         return given
 
     def ensure_not_overtaken(self, call: Call[Any], texts: Texts) -> None:
-        """Make sure that whoever sent the form has seen what it changes.
+        """Make sure that the sender of the form has seen the values that it changes.
 
         Raises:
-            OvertakenError: somebody else changed it since the form was drawn.
+            OvertakenError: somebody else has changed them since the form was drawn.
         """
         if self.kept is None:
             return
@@ -162,12 +163,13 @@ class Sheet:
             raise OvertakenError(fields, present)
 
     def refused(self, do: str, texts: Texts, exc: KeystoneError) -> Filled:
-        """Give the form as it is drawn again, with what was typed and what is wrong with it."""
+        """Give the refused form for drawing it again, with its texts and error messages."""
         problems = sorted_out(_mistakes(exc), self.fields)
         is_forgetful = has_secrets(self.fields, texts)
         subject = texts.get(self.subject, "")
         if isinstance(exc, OvertakenError):
-            # It is said beside the field what it is by now: whoever saves again has seen it.
+            # The message beside the field shows the current value, so count it as seen: saving
+            # again overwrites it.
             drawn = {**(drawn_of(texts) or {}), **exc.present}
             texts = {**texts, DRAWN: said_drawn(drawn)}
         return Filled(do, subject, texts, problems, status_of(exc), is_forgetful)
@@ -179,8 +181,8 @@ def page_of_sheets(
     """Make the endpoint that takes every form of a page.
 
     Args:
-        draw: the dashboard's page, which shows a refused form again.
-        sheets: the forms by their field `do`.
+        draw: draws the dashboard's page, to show a refused form again.
+        sheets: the forms, by the value of their field `do`.
     """
     return Endpoint(
         "POST",
@@ -190,13 +192,13 @@ def page_of_sheets(
         takes=Sent,
         gives=HTML,
         also=(303,),
-        # A form without the session's CSRF token is drawn again, with what was typed.
+        # The handler checks the CSRF token itself: a form without it is drawn again with its texts.
         reads_body=True,
     )
 
 
 async def _take(draw: Draw, sheets: Mapping[str, Sheet], call: Call[None]) -> Response:
-    # What another site makes a browser send is not even drawn: somebody might send it on.
+    # Never draw a form that another site made the browser send: the user might send it again.
     ensure_same_origin(call.request, call.settings)
     texts = await _read(call.request) if is_form(call.request) else {}
     csrf_token = texts.pop(CSRF_FIELD, None)
@@ -225,7 +227,7 @@ async def _read(request: Request) -> dict[str, str]:
 
 def _texts_of(body: bytes) -> dict[str, str]:
     texts = parse_input(Sent, texts_of(body)).root
-    drawn_of(texts)  # nobody below has to doubt it
+    drawn_of(texts)  # raises ValueError now, so that later calls cannot fail
     return texts
 
 
@@ -243,7 +245,7 @@ def _mistakes(exc: KeystoneError) -> Sequence[Mistake]:
         case CsrfError():
             return [Mistake("", OTHER_SESSION)]
         case StorageError():
-            # The driver's own words may name hosts and files: they are for the log only.
+            # The driver's message may name hosts and files, so it goes only to the log.
             logger.error("A form was not taken: %s", exc, extra={"action": "storage_failed"})
             return [Mistake("", UNAVAILABLE)]
         case _:

@@ -1,8 +1,8 @@
-"""What a verified delivery says: GitHub's JSON as Push | Ping | Other, or PayloadError. Pure.
+"""Parses a verified delivery: GitHub's JSON to Push | Ping | Other, or PayloadError. Pure.
 
 Only the few fields that decide something are read, each typed and bounded
-(`jobs.rules.push_payload`). The event's name is not signed, so the body must have what the event
-needs.
+(`jobs.rules.push_payload`). The event's name is not signed, so the body must have the fields that
+the event needs.
 """
 
 import binascii
@@ -34,10 +34,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Ping:
-    """GitHub says hello: the hook was just made."""
+    """The test event that GitHub sends when a hook is created."""
 
-    subject: Subject | None  # an organization's hook belongs to no repository
-    warning: str  # what looks wrong with the hook's own settings, or empty
+    subject: Subject | None  # None: an organization's hook, which has no repository
+    warning: str  # about wrong settings of the hook, or empty
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def parse(event: str, content_type: str, body: bytes) -> Event:
         content_type: `JSON` or `FORM`, without parameters.
 
     Raises:
-        PayloadError: the body is not what such an event sends.
+        PayloadError: the body is not a payload of such an event.
 
     Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads (read 2026-11-23).
     """
@@ -108,7 +108,7 @@ def _decode(content_type: str, body: bytes) -> object:
 
 
 def _form_payload(body: bytes) -> bytes:
-    """Give the value of the only field `payload` of a form."""
+    """Give the value of a form's field `payload`, which must occur once."""
     if not body.isascii():
         raise ValueError("the form is not ASCII")
     fields = body.split(b"&", MOST_FIELDS)
@@ -121,8 +121,8 @@ def _form_payload(body: bytes) -> bytes:
 def _unquoted(value: bytes) -> bytes:
     """Decode the value of a form's field.
 
-    As quoted-printable, which differs by its sign alone and is decoded in C: `urllib.parse` makes
-    an object of each escape, which takes 2.4 s and 1 GB for 25 MiB of them.
+    This decodes it as quoted-printable, which only has `=` where forms have `%`, and whose decoder
+    is written in C. `urllib.parse` makes an object of each escape: 2.4 s and 1 GB for 25 MiB.
     """
     if BROKEN_ESCAPE.search(value):
         raise ValueError("the form has a % that begins no escape")

@@ -1,6 +1,6 @@
-"""Somebody who looks again and again, once for all who wait for news.
+"""Polls a source once on behalf of all waiting clients.
 
-Fifty people who follow one log cost one look at it every fifth of a second, not fifty.
+Fifty clients that follow one log cost one poll of it every fifth of a second, not fifty.
 """
 
 import asyncio
@@ -13,15 +13,16 @@ from starlette.concurrency import run_in_threadpool
 
 from jobs.errors import NotFoundError, StorageError
 
-# So many look at their full pace. More of them share it, so that all together cost no more.
+# Up to this many lookouts poll at their full rate. More of them slow down, so that the total rate
+# does not grow.
 AT_FULL_PACE = 20
 
 
 class Lookout(ABC):
-    """Looks, as long as somebody is inside its `async with`; belongs to one event loop.
+    """Polls while at least one client is inside its `async with`; belongs to one event loop.
 
     Attributes:
-        is_gone: there is nothing to look at any more.
+        is_gone: the source does not exist any more, or polling has failed.
     """
 
     _looking_now: ClassVar[int] = 0
@@ -36,15 +37,15 @@ class Lookout(ABC):
 
     @abstractmethod
     def look(self) -> bool:
-        """Look once, in a thread of its own; gives whether there is news, and gives it once.
+        """Poll once, in a thread; give whether there is news since the last call.
 
         Raises:
-            NotFoundError: there is nothing to look at, and never will be.
+            NotFoundError: the source does not exist, and never will.
             StorageError: the database does not answer now.
         """
 
     async def __aenter__(self) -> Self:
-        """Begin to look, unless others wait already."""
+        """Start polling, unless it is running for other clients already."""
         self._watchers += 1
         if self._looking is None or self._looking.done():
             self.is_gone, self._news = False, asyncio.Event()
@@ -54,17 +55,17 @@ class Lookout(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Stop looking when nobody waits any more."""
+        """Stop polling after the last client has left."""
         self._watchers -= 1
         if self._watchers == 0 and self._looking is not None:
             self._looking.cancel()
             self._looking = None
 
     async def look_now(self) -> None:
-        """Look at once, for somebody who comes; those who wait already hear of what is new.
+        """Poll at once for a new client, and tell waiting clients if there is news.
 
         Raises:
-            NotFoundError: there is nothing to look at, and never will be.
+            NotFoundError: the source does not exist, and never will.
             StorageError: the database does not answer now.
         """
         if await self._looked():
@@ -72,11 +73,11 @@ class Lookout(ABC):
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any client is waiting."""
         return self._watchers > 0
 
     async def news(self, version: int, *, within_s: float) -> int:
-        """Wait until something differs from a version, at most so long; gives the version now."""
+        """Wait until the version differs from the given one, or time is up; give the new one."""
         if version == self._version and not self.is_gone:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), within_s)
@@ -91,7 +92,7 @@ class Lookout(ABC):
                 await asyncio.sleep(self._pause_s())
         finally:
             Lookout._looking_now -= 1
-            if self.is_watched:  # whatever ended this, nobody shall go on waiting for it
+            if self.is_watched:  # polling ended, for any reason: do not leave clients waiting
                 self.is_gone = True
                 self._tell()
 
@@ -99,7 +100,7 @@ class Lookout(ABC):
         return self._every_s * max(1, Lookout._looking_now / AT_FULL_PACE)
 
     async def _looked(self) -> bool:
-        # Two looks at once would each see what the other is about to remember.
+        # One poll at a time: concurrent polls would race on the state that they compare with.
         async with self._one_look:
             return await run_in_threadpool(self.look)
 
@@ -109,7 +110,7 @@ class Lookout(ABC):
         except NotFoundError:
             self.is_gone = True
             return True
-        except StorageError:  # it may answer again; pages keep what they have
+        except StorageError:  # the database may answer again later; pages keep their content
             return False
 
     def _tell(self) -> None:

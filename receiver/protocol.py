@@ -1,7 +1,7 @@
-"""HTTP on the wire, with a bound: `uvicorn --http receiver.protocol:BoundedHttp`.
+"""uvicorn's HTTP protocol with limits: `uvicorn --http receiver.protocol:BoundedHttp`.
 
-uvicorn's fast parser keeps headers of any length before an application sees the first of them (30
-MB went through, uvicorn 0.54.0); its slow one is bounded, but answers 400 where 431 is meant.
+uvicorn's fast parser buffers headers of any length before it calls the application (30 MB were
+accepted, uvicorn 0.54.0). Its slow parser has a limit, but answers 400 where 431 would be right.
 """
 
 import asyncio
@@ -29,18 +29,19 @@ from receiver.webhook_path import is_delivery
 LONGEST_HEAD = 64 * 1024
 HEAD_WITHIN_S = 10.0
 LOOK_EVERY_S = 30.0
-# Who takes less than this from one look to the next does not read: half a kilobyte a second.
+# Bytes. A client that takes less than this between two checks counts as not reading: about half a
+# kilobyte a second.
 LEAST_READ = 16 * 1024
-# Requests that may be sent before the first of them is answered. Hundreds fit into one packet, and
+# Pipelined requests that may wait for the one being answered. Hundreds fit into one packet, and
 # each takes some kilobytes.
 MOST_AHEAD = 16
-# What the kernel may keep that is not on its way yet. It would keep megabytes, and whoever reads
-# those slowly would look to us like somebody who does not read at all.
+# Bytes that the kernel may buffer unsent. Its default is megabytes, and while a client slowly reads
+# those, it would look to us as if it did not read at all.
 MOST_UNSENT = 64 * 1024
 
 
 def refusal(error: RequestError) -> bytes:
-    """Give the whole answer to what never became a request."""
+    """Give the whole answer, as bytes, to input that did not become a request."""
     status = HTTPStatus(error.http_status)
     body = json.dumps(error_body(error.code, str(error)))
     head = (
@@ -60,32 +61,34 @@ TOO_SLOW = refusal(TooSlowError("the request did not come in time"))
 
 
 class CountingTransport:
-    """A transport that knows how much it was given to send."""
+    """A transport that counts the bytes it was given to send."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.written = 0  # bytes
 
     def write(self, data: bytes) -> None:
-        """Send it, unless the connection is over.
+        """Send data, unless the connection is closing.
 
-        Of several requests at once uvicorn tells only the last one so, and the others go on.
+        Of several pipelined requests uvicorn tells only the last one about the disconnect, so the
+        others still write.
         """
         if not self._transport.is_closing():
             self.written += len(data)
             self._transport.write(data)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 — whatever a transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 — any attribute of a transport
         return getattr(self._transport, name)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection that holds no more than its share.
+    """A connection with limits on memory and time.
 
-    What came since the last complete head, piece of a body or end of a request is what the parser
-    may be holding: headers, trailers, or the frame of a chunk. It is bounded, and a head must come
-    within a time. A connection stays until its answers have left, even when it is closed: it is cut
-    when hardly anything has left from one look to the next. The rest is the `Pool`'s to decide.
+    The parser may buffer everything received since the last complete head, piece of a body or end
+    of a request: headers, trailers, or the frame of a chunk. The size of that is bounded, and a
+    head must arrive before a deadline. A connection stays open until its answers are sent, even
+    when it is closing; it is aborted when the client reads hardly anything between two checks. The
+    `Pool` decides everything else.
     """
 
     head_within_s = HEAD_WITHIN_S
@@ -93,9 +96,9 @@ class BoundedHttp(HttpToolsProtocol):
     _held = 0
     _head_timer: asyncio.TimerHandle | None = None
     _look_timer: asyncio.TimerHandle | None = None
-    # How many bytes had left at the last look, if others were waiting to.
+    # Bytes sent by the last check; None if nothing was waiting to be sent.
     _left_then: int | None = None
-    # Of the request that is being handled.
+    # These two belong to the request that is being handled.
     _share: Share | None = None
     _cycle: RequestResponseCycle | None = None
 
@@ -112,7 +115,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.pool: Pool = app_state[POOL]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head, and to look whether the answers are read."""
+        """Start the deadline for a head, and the checks whether the client reads the answers."""
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
         self._counting = CountingTransport(transport)
@@ -122,7 +125,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.pool.open(self, self.client[0] if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Cancel the timers, and tell the pool."""
         self.pool.close(self)
         self._stop_awaiting_head()
         if self._look_timer is not None:
@@ -130,7 +133,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def evict(self) -> None:
-        """Close at once: another connection needs the place."""
+        """Close at once: another connection needs the slot."""
         if self._cycle is not None:
             self._cycle.scope["state"][NO_ROOM] = True
         is_leaving = self.transport.is_closing() or self.transport.get_write_buffer_size()
@@ -141,10 +144,10 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # --- What arrives
+    # --- Receiving
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and refuse it when too much of it is still held."""
+        """Parse the data, and refuse it when the parser may be buffering too much."""
         self._held += len(data)
         super().data_received(data)
         if self._held > LONGEST_HEAD:
@@ -152,8 +155,8 @@ class BoundedHttp(HttpToolsProtocol):
         elif self.cycle is None or self.cycle.response_complete:
             self._await_head()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — ours says what to do
-        """Refuse what the parser does not take; an answer that has begun would only be garbled."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — our message says what to do
+        """Refuse input that the parser rejects; abort when an answer has begun already."""
         if self._is_being_answered:
             self.transport.abort()
         else:
@@ -174,10 +177,10 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """The head has an end.
+        """Handle the end of a head.
 
         Raises:
-            ValueError: too many requests wait already; the parser stops at once.
+            ValueError: too many requests are waiting; this stops the parser at once.
         """
         self._held = 0
         self._stop_awaiting_head()
@@ -186,12 +189,12 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body has been passed on."""
+        """Handle a piece of the body."""
         self._held = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has an end."""
+        """Handle the end of a request."""
         self._held = 0
         super().on_message_complete()
         if self._share is not None and not self._is_receiving:
@@ -205,14 +208,14 @@ class BoundedHttp(HttpToolsProtocol):
     def _is_being_answered(self) -> bool:
         return self._cycle is not None and self._cycle.response_started
 
-    # --- What is handled
+    # --- Handling
 
     def _start_asgi_task(
         self,
         cycle: RequestResponseCycle,
         app: Any,  # noqa: ANN401 — uvicorn has no public name for its type
     ) -> None:
-        """Handle a request in its place; where there is none, the application answers with that."""
+        """Handle a request in a slot; without a free slot the application answers with an error."""
         self._cycle = cycle
         self._share = self.pool.start(
             self, is_delivery=is_delivery(cycle.scope), is_whole=not cycle.more_body
@@ -225,14 +228,14 @@ class BoundedHttp(HttpToolsProtocol):
             super()._start_asgi_task(cycle, _in_its_place(app, self.pool, self._share))
 
     def on_response_complete(self) -> None:
-        """The answer has been handed over: the next request may begin."""
+        """Release the request's slot: the answer is complete, and the next request may begin."""
         self._cycle = None
         if self._share is not None:
             self.pool.end(self._share)
             self._share = None
         super().on_response_complete()
 
-    # --- What leaves
+    # --- Sending
 
     def _look_later(self) -> None:
         self._look_timer = self.loop.call_later(self.look_every_s, self._look_whether_it_is_read)
@@ -248,9 +251,9 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 def _in_its_place(app: ASGIApp, pool: Pool, share: Share) -> Any:  # noqa: ANN401 — as above
-    """Give the application for one request; it gives the request's place back at its end.
+    """Wrap the application for one request, so that it releases the request's slot at its end.
 
-    Whoever hangs up does not have the place back before that: the work goes on.
+    A client that disconnects does not release the slot earlier, because the work goes on.
     """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
-"""Who is behind a proxy: believed only of the proxies that the settings name.
+"""Finds the client behind trusted proxies, which are those that the settings name.
 
-Anybody can send X-Forwarded-For. What a trusted proxy added to it stands at its right end, so it is
-read from there, and the first address that is not a trusted proxy's is the client.
+Any client can send X-Forwarded-For. Proxies append to it on the right, so it is read from the right
+end, and the first address that is not a trusted proxy's is the client.
 """
 
 import ipaddress
@@ -18,15 +18,15 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MOST_HOPS = 20
-# What one customer is given; whoever has one IPv6 address has all of these.
+# Bits. Providers give each customer such a network, so all its addresses count as one client.
 IPV6_PREFIX = 64
 SCHEMES = frozenset({"http", "https"})
 
 
 class Proxies:
-    """Puts the client's own address and scheme into the scope, for all that comes after.
+    """Puts the client's own address and scheme into the scope, for all later middleware.
 
-    `scope["state"]["is_proxied"]` tells that a trusted proxy sent the request.
+    It sets `scope["state"]["is_proxied"]` if a trusted proxy sent the request.
     """
 
     def __init__(self, app: ASGIApp, *, trusted: Sequence[Network]) -> None:
@@ -35,7 +35,7 @@ class Proxies:
         self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on as the client sent it to the outermost trusted proxy."""
+        """Pass the request on with the address and scheme that the outermost trusted proxy saw."""
         if scope["type"] == "http":
             self._look_behind(scope)
         await self.app(scope, receive, send)
@@ -49,7 +49,7 @@ class Proxies:
         scope.setdefault("state", {})["is_proxied"] = True
         chain = ",".join(headers.getlist("x-forwarded-for"))
         scope["client"] = (str(client_behind(peer, chain, self.trusted)), 0)
-        # Of several the last one is the word of the proxy we know.
+        # The last of several values comes from the proxy that is connected to us.
         scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip().lower()
         if scheme in SCHEMES:
             scope["scheme"] = scheme
@@ -67,11 +67,11 @@ class Proxies:
 
 
 def client_behind(peer: Address, chain: str, trusted: Sequence[Network]) -> Address:
-    """Give the nearest address of a chain of proxies that is not a trusted one's.
+    """Give the nearest address in a chain of proxies that is not a trusted proxy's.
 
     Args:
-        peer: who is connected to us; a trusted proxy.
-        chain: the value of X-Forwarded-For. What cannot be read ends it.
+        peer: the address connected to us; a trusted proxy.
+        chain: the value of X-Forwarded-For. An unreadable entry ends the search.
     """
     nearest = peer
     for text in reversed(chain.split(",")[-MOST_HOPS:]):
@@ -85,14 +85,14 @@ def client_behind(peer: Address, chain: str, trusted: Sequence[Network]) -> Addr
 
 
 def read_address(text: str) -> Address | None:
-    """Read an address, with a port or without; an IPv4 address in IPv6's clothes is IPv4."""
+    """Parse an address, with or without a port; an IPv4-mapped IPv6 address becomes IPv4."""
     plain = text.strip()
     if plain.startswith("["):
         plain = plain[1:].partition("]")[0]
     elif plain.count(":") == 1:
         plain = plain.partition(":")[0]
     try:
-        # A zone could be any text at all, and means nothing on another machine.
+        # Drop the zone: it may be any text, and means nothing on another machine.
         address = ipaddress.ip_address(plain.partition("%")[0])
     except ValueError:
         return None
@@ -105,7 +105,7 @@ def is_among(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def neighbourhood(address: str) -> str:
-    """Give what counts as one address: an IPv4 address, or an IPv6 customer's whole network."""
+    """Give the unit that counts as one client: an IPv4 address, or a whole IPv6 /64 network."""
     found = read_address(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Network((int(found), IPV6_PREFIX), strict=False))

@@ -1,10 +1,10 @@
-"""What is remembered of deliveries that are refused, and written down every few seconds.
+"""Counts refused deliveries in memory, and writes the counts to the database every few seconds.
 
-Anybody may send them at any pace. So they are counted in memory, those that are alike together, and
-no more kinds of them than there are bounds for; the database is written to at a pace of ours. A
-kill loses what was refused in the last few seconds.
+Anybody may send deliveries at any rate. So similar ones are counted together, in a bounded number
+of kinds, and the database is written to at a fixed rate. A kill loses the last few seconds.
 
-The answer has gone out before a delivery is looked at here, so its time tells nobody anything.
+A refused delivery is analysed only after its answer was sent, so the time of the answer reveals
+nothing about it.
 """
 
 import asyncio
@@ -38,11 +38,12 @@ logger = logging.getLogger(__name__)
 WRITTEN_EVERY_S = 5.0
 TOLD_EVERY_S = 60.0
 MOST_TOLD = 5
-# Of a body: GitHub sends `repository` before the commits of a push, in the first two kilobytes.
+# Bytes of a body that are kept: GitHub sends `repository` in the first two kilobytes of a push,
+# before its commits.
 LONGEST_LOOK = 64 * 1024
-# It is sent with the head, mostly in one packet.
+# How long to wait for the body's beginning, which mostly comes in one packet with the head.
 BEGINNING_WITHIN_S = 0.01
-# Kinds of refused deliveries that are told apart until they are written down.
+# Kinds of refused deliveries that are counted separately between two writes.
 MOST_KINDS = 500
 MOST_KINDS_OF_ADDRESS = 20
 FIRST_ERROR = 400
@@ -56,7 +57,7 @@ REASONS: Mapping[int, Refusal] = {
     431: Refusal.TOO_LARGE,
 }
 
-Kind = tuple[str, str, Refusal]  # the name of a configured repository or nothing, address, reason
+Kind = tuple[str, str, Refusal]  # name of a configured repository or empty, address, reason
 
 
 @dataclass
@@ -69,7 +70,7 @@ class _Tally:
 
 
 class Refusals:
-    """Counts refused deliveries and writes them down; belongs to one event loop."""
+    """Counts refused deliveries and stores the counts; belongs to one event loop."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
@@ -81,7 +82,7 @@ class Refusals:
         self._told_at = -TOLD_EVERY_S
 
     def note(self, refused: Refused) -> None:
-        """Count one more."""
+        """Add a refusal to the counts."""
         claimed = refused.claimed.lower()
         is_configured = self._configured is None or claimed in self._configured
         name = claimed if is_configured else ""
@@ -99,14 +100,14 @@ class Refusals:
         tally.last_at, tally.count = refused.last_at, tally.count + refused.count
 
     async def keep(self) -> None:
-        """Write down what has gathered, every few seconds, for as long as this is awaited."""
+        """Store the counts every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(WRITTEN_EVERY_S)
             await self.write_down()
             self._tell()
 
     async def write_down(self) -> None:
-        """Write down what has gathered; what cannot be written stays for the next time."""
+        """Store the counts; if that fails, keep them for the next time."""
         gathered = self._take()
         if not gathered:
             return
@@ -138,7 +139,7 @@ class Refusals:
             self._configured = configured_names(session)
 
     def _tell(self) -> None:
-        """Log what was refused since it was logged last, in one line a minute at most."""
+        """Log the refusals since the last such line, at most one line a minute."""
         if not self._untold or self._clock() - self._told_at < TOLD_EVERY_S:
             return
         words = [f"{told} ({count})" for told, count in self._untold.most_common(MOST_TOLD)]
@@ -152,13 +153,13 @@ class Refusals:
 
 
 def _in_words(one: Refused) -> str:
-    """Say what was refused; the names and addresses hold nothing that could fool a reader."""
+    """Describe a refusal; names and addresses contain nothing that could mislead a reader."""
     claimed = f" in the name of {one.claimed}" if one.claimed else ""
     return f"{REFUSAL_WORDS[one.reason]}{claimed}, from {one.address or 'several addresses'}"
 
 
 class NoteRefusals:
-    """Passes deliveries on, and notes those that are refused once they have been answered."""
+    """Passes deliveries on, and notes the refused ones after their answer."""
 
     def __init__(self, app: ASGIApp, *, refusals: Refusals) -> None:
         self.app, self._refusals = app, refusals
@@ -176,7 +177,7 @@ class NoteRefusals:
             raise
         finally:
             if seen.status >= FIRST_ERROR:
-                # Not now: what has been answered may not have left yet.
+                # Not now: the answer may not be sent yet.
                 asyncio.get_running_loop().call_soon(self._note, seen)
 
     def _note(self, seen: "_Seen") -> None:
@@ -184,7 +185,7 @@ class NoteRefusals:
 
 
 class _Seen:
-    """One delivery: how its body begins, and what it was answered."""
+    """Records the beginning of a delivery's body, and the status of its answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.status = 0
@@ -193,7 +194,7 @@ class _Seen:
         self._is_cut_short = False
 
     async def receive(self) -> Message:
-        """Pass on what arrives."""
+        """Receive a message, and keep the beginning of the body."""
         message = await self._receive()
         body = message.get("body", b"")
         self._begin += body[: LONGEST_LOOK - len(self._begin)]
@@ -201,7 +202,7 @@ class _Seen:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on what is answered."""
+        """Send a message, and keep the status."""
         status = message.get("status", self.status)
         if status == UNAUTHORIZED and not self._begin:
             await self._look_at_beginning()
@@ -209,13 +210,13 @@ class _Seen:
         await self._send(message)
 
     async def _look_at_beginning(self) -> None:
-        """Take what has arrived of a body that was refused unread: it names the repository."""
+        """Read the beginning of a body that was refused unread, since it names the repository."""
         with suppress(TimeoutError):
             async with asyncio.timeout(BEGINNING_WITHIN_S):
                 await self.receive()
 
     def refused(self) -> Refused:
-        """Say what was refused, and why."""
+        """Give the refusal, with the claimed repository and the reason."""
         headers = Headers(scope=self._scope)
         is_form = headers.get("content-type", "").lower().startswith(FORM)
         claim = find_claim(bytes(self._begin), headers, is_form=is_form)

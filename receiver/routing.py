@@ -1,8 +1,8 @@
-"""How an endpoint is declared, and the one way in: who, may they, what do they give, what comes.
+"""Declares endpoints and handles their requests: authorization, input, handler, answer.
 
 Each module declares its endpoints at their handlers, and `receiver.endpoints` joins them into one
-list. An `Endpoint` cannot be declared without saying who may use it, and nothing but `Resource`
-calls a handler, so there is no route without a decision. `receiver.openapi` describes that list.
+list. An `Endpoint` cannot be declared without saying who may use it, and only `Resource` calls
+handlers, so every route is authorized. `receiver.openapi` describes that list.
 """
 
 import inspect
@@ -55,8 +55,8 @@ JSON, HTML, CSS = "application/json", "text/html", "text/css"
 TEXT, EVENTS = "text/plain", "text/event-stream"
 FIRST_REDIRECT = 300
 MOST_FIELDS = 100
-# A larger body is read in a thread: a megabyte takes a tenth of a second, in which the event loop
-# would serve nobody else.
+# Bytes. A larger body is parsed in a thread: a megabyte takes a tenth of a second, and would block
+# the event loop for that time.
 READ_AT_ONCE = 16 * 1024
 
 Given_co = TypeVar("Given_co", covariant=True)
@@ -64,14 +64,14 @@ Parsed = TypeVar("Parsed")
 
 
 class Nothing(BaseModel):
-    """No input at all."""
+    """No input."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
 class Call(Generic[Given_co]):
-    """One request, once it is known who asks and what they give."""
+    """One request, with its visitor and its parsed input."""
 
     request: Request
     visitor: Visitor | None
@@ -79,17 +79,17 @@ class Call(Generic[Given_co]):
 
     @property
     def runtime(self) -> Runtime[WebSettings]:
-        """What this process holds."""
+        """The runtime of this process."""
         return cast(Runtime[WebSettings], self.request.app.state.runtime)
 
     @property
     def settings(self) -> WebSettings:
-        """What this process may know."""
+        """The settings of this process."""
         return self.runtime.settings
 
     @property
     def actor(self) -> Actor:
-        """Who the audit trail names for a change."""
+        """The actor that the audit trail records for a change."""
         address = address_of(self.request)
         if self.visitor is None:
             return stranger(address)
@@ -129,16 +129,16 @@ class Call(Generic[Given_co]):
         return text
 
     def waking(self, deployment_id: int) -> BackgroundTask:
-        """Have a worker woken up once the answer has gone out."""
+        """Give the task that wakes up a worker after the answer was sent."""
         waker: Waker = self.request.app.state.waker
         return BackgroundTask(waker.wake, [deployment_id])
 
 
 def visitor_of(call: Call[Any]) -> Visitor:
-    """Give who is asking, where the table lets nobody in who is not known.
+    """Give the visitor of an endpoint that needs one.
 
     Raises:
-        UnauthenticatedError: nobody known is.
+        UnauthenticatedError: the visitor is unknown.
     """
     if call.visitor is None:
         raise UnauthenticatedError(HOW_TO_COME_IN)
@@ -153,9 +153,9 @@ Declared = TypeVar("Declared", bound=Handler)
 class Endpoint:
     """One method of one address.
 
-    `takes` is what the JSON body or the form of a change must hold, and the query of a GET.
-    `gives` is what a good answer holds: a model, or a media type, or None for no content. A handler
-    that returns a `Response` has its way.
+    `takes` is the model of the JSON body or form of a change, and of the query of a GET.
+    `gives` is what a successful answer contains: a model, a media type, or None for no content. If
+    a handler returns a `Response`, that is sent unchanged.
     """
 
     method: str
@@ -165,15 +165,15 @@ class Endpoint:
     takes: type[BaseModel] = Nothing
     gives: type[BaseModel] | str | None = None
     status: int = 200
-    also: tuple[int, ...] = ()  # what else may be answered that is no `Error`
+    also: tuple[int, ...] = ()  # other possible statuses whose answer is not an `Error`
     reads_body: bool = False  # the handler reads the raw body itself
-    errors: tuple[int, ...] = ()  # what besides 401, 403 and 503 may be answered
+    errors: tuple[int, ...] = ()  # possible error statuses besides 401, 403 and 503
 
 
 class Endpoints(list[Endpoint]):
     """The endpoints of one module, each declared at its handler: `@ENDPOINTS.add("GET", …)`."""
 
-    def add(  # noqa: PLR0913 — what an endpoint is made of
+    def add(  # noqa: PLR0913 — the fields of an endpoint
         self,
         method: str,
         path: str,
@@ -186,12 +186,12 @@ class Endpoints(list[Endpoint]):
         reads_body: bool = False,
         errors: tuple[int, ...] = (),
     ) -> Callable[[Declared], Declared]:
-        """Declare which requests a function answers; what it takes and gives, its types say.
+        """Declare the endpoint that a function handles; its annotations give input and output.
 
         Args:
-            takes: a model that reads more than the one which the function is annotated with.
-            gives: what is in the `Response` of a function that returns one.
-            status: by default 200, or 204 where nothing is given.
+            takes: a model that accepts more than the one in the function's annotation.
+            gives: the content of the `Response`, if the function returns one.
+            status: by default 200, or 204 for an answer without content.
         """
 
         def declare(handler: Declared) -> Declared:
@@ -218,20 +218,20 @@ class Endpoints(list[Endpoint]):
 
 
 class Resource:
-    """The endpoints of one address, as an ASGI application; without any there is nothing there."""
+    """The endpoints of one address, as an ASGI application; answers 404 if there are none."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.endpoints = {endpoint.method: endpoint for endpoint in endpoints}
 
     def methods(self) -> list[str]:
-        """Give the methods that are answered; what can be got can be asked for its headers too."""
+        """Give the supported methods; where GET is supported, HEAD is, too."""
         return sorted({*self.endpoints, *(["HEAD"] if "GET" in self.endpoints else [])})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request by the endpoint of its method.
+        """Answer the request with the endpoint of its method.
 
         Raises:
-            KeystoneError: for `receiver.errors` to answer.
+            KeystoneError: the request failed; `receiver.errors` makes the answer.
         """
         request = Request(scope, receive)
         method = "GET" if request.method == "HEAD" else request.method
@@ -248,7 +248,7 @@ def routes(endpoints: Sequence[Endpoint], *, shared: Sequence[str] = ()) -> list
     """Make the routes of a table of endpoints.
 
     Args:
-        shared: addresses whose other methods are somebody else's to answer.
+        shared: addresses whose other methods a later route answers.
     """
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
@@ -270,7 +270,7 @@ async def _perform(endpoint: Endpoint, request: Request) -> Response:
         return await _answer(endpoint, Call(request, visitor, None))
     csrf_token, data, is_text = await _read(endpoint, request)
     settings: WebSettings = request.app.state.runtime.settings
-    # What anyone may ask for is not done in the visitor's name.
+    # Without a role, the request does not act on behalf of the visitor: no CSRF check is needed.
     if isinstance(endpoint.needs, Role):
         ensure_meant(request, visitor, csrf_token, settings)
     given = parse_input(endpoint.takes, data, is_text=is_text)
@@ -290,10 +290,10 @@ async def _answer(endpoint: Endpoint, call: Call[Any]) -> Response:
 
 
 def led_back(request: Request, response: Response) -> Response:
-    """Give the answer to a change: for a page's form the way back to the page, when it was done.
+    """Give the answer to a change; a page's form is redirected back to its page after success.
 
-    Programs and scripts get what they asked for; so does a form whose page is not known, or whose
-    answer is a page of its own, with a secret perhaps that is shown this once.
+    Programs and scripts get the answer itself. So does a form whose page is not known, or whose
+    answer is a page of its own, for example one that shows a secret once.
     """
     page = page_behind(request) if is_form_of_a_browser(request) else None
     is_page = response.media_type == HTML
@@ -309,14 +309,14 @@ def json_response(
     after: BackgroundTask | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Give a view as JSON; `after` runs when the answer has gone out."""
+    """Give a view as JSON; `after` runs once the answer was sent."""
     return Response(view.model_dump_json(), status, headers, JSON, background=after)
 
 
 async def _read(endpoint: Endpoint, request: Request) -> tuple[str | None, object, bool]:
-    """Give the CSRF token of a form, what the endpoint is given, and whether all of it is text."""
+    """Give the CSRF token of a form, the endpoint's input, and whether all values are text."""
     if request.method in SAFE_METHODS:
-        # Where nothing can be asked for, a query means nothing: monitors like to add one.
+        # An endpoint without input ignores the query, because monitors often add one.
         return None, {} if endpoint.takes is Nothing else dict(request.query_params), True
     body = await whole_body(request)
     if is_form(request):
@@ -334,10 +334,10 @@ async def _parsed(parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
 
 
 async def whole_body(request: Request) -> bytes:
-    """Read the body to its end.
+    """Read the whole body.
 
     Raises:
-        PayloadError: whoever sent it has hung up before.
+        PayloadError: the client disconnected before the end.
     """
     try:
         return await request.body()

@@ -1,6 +1,6 @@
-"""What the API takes, where `jobs.rules.app_fields` does not say it already, and the small answers.
+"""The API's input models that are not in `jobs.rules.app_fields`, and its small answers.
 
-Every field is typed and bounded; a field nobody knows is refused.
+Every field is typed and bounded; unknown fields are refused.
 """
 
 from datetime import datetime
@@ -16,18 +16,18 @@ from jobs.rules.passwords import SHORTEST
 from jobs.rules.push_payload import LARGEST_ID as LARGEST_GITHUB_ID
 from jobs.states import DeliveryOutcome, DeploymentState, Role, Trigger
 
-# The largest id that an integer column of every database can be asked for.
+# The largest value of an integer column in all supported databases.
 LARGEST_ID = 2**31 - 1
-LARGEST_OFFSET = 2**40  # larger ones no file system knows
+LARGEST_OFFSET = 2**40  # bytes; no log is that long
 LARGEST_PEM = 256 * 1024
 YEARS = range(1970, 3000)
 PASSWORD = f"{SHORTEST} characters or more, and not made of common words, names or rows of keys"
-DEPLOYMENT_TEXT = "Some part of the message or the ref, or how the commit's id begins"
-DELIVERY_TEXT = "Some part of ref, sender or reason; how GUID or commit begin"
+DEPLOYMENT_TEXT = "Some part of the message or the ref, or the beginning of the commit id"
+DELIVERY_TEXT = "Some part of ref, sender or reason, or the beginning of GUID or commit id"
 
 
 def _within_reach(moment: datetime) -> datetime:
-    # Close to the ends of the calendar, the same moment cannot be said in UTC.
+    # Close to the ends of the calendar, conversion to UTC overflows.
     if moment.year not in YEARS:
         raise ValueError(f"must be of a year from {YEARS[0]} to {YEARS[-1]}")
     return moment
@@ -39,11 +39,11 @@ PageSize = Annotated[int, Field(ge=1, le=100)]
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
-# What a button sends along, so that two clicks are one.
+# A button sends this, which makes a second click idempotent.
 After = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 AFTER = (
-    "The number of the app's last deployment that you know of; asking for the same after it, "
-    "while that is queued or running or for a minute, gives the deployment that was made already"
+    "The number of the app's last deployment that you know of; repeating a request with the same "
+    "number, while its deployment is queued or running or for a minute, gives that deployment again"
 )
 
 
@@ -55,7 +55,7 @@ class LineFormat(StrEnum):
 
 
 class Input(BaseModel):
-    """Something that somebody sends; from a form or a query it is read as text."""
+    """Base of the input models; values from a form or a query are parsed from text."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, strict=True)
 
@@ -104,11 +104,11 @@ class AuditQuery(PageQuery):
 
     actor: Word | None = Field(None, description="Who, like `user:ada`")
     tag: Word | None = Field(
-        None, description="What: a whole tag or how it begins, like `login.failed` or `deployment`"
+        None, description="What: a tag or its beginning, like `login.failed` or `deployment`"
     )
     target: Word | None = Field(None, description="To which thing, like `app:web`")
-    since: Moment | None = Field(None, description="From then on, like 2026-11-23T00:00:00Z")
-    until: Moment | None = Field(None, description="Before then")
+    since: Moment | None = Field(None, description="From this time on, like 2026-11-23T00:00:00Z")
+    until: Moment | None = Field(None, description="Before this time")
 
 
 class LogQuery(Input):
@@ -144,7 +144,7 @@ class TailQuery(Input):
 
     tail: int = Field(200, ge=1, le=5000, description="Lines")
     lines: LineFormat = Field(
-        LineFormat.TEXT, description="`html`: lines as the pages show them, and put in themselves"
+        LineFormat.TEXT, description="`html`: lines as HTML, as the pages insert them"
     )
 
 
@@ -174,7 +174,7 @@ class CertificateInput(Input):
 
 
 class RepositoryChange(Input):
-    """What of a repository can be changed."""
+    """The fields of a repository that can be changed."""
 
     github_id: Annotated[int, Field(ge=1, le=LARGEST_GITHUB_ID)] | None = Field(
         description="GitHub's id (`GET /repos/{owner}/{name}` of its API); null: forget it"
@@ -196,7 +196,7 @@ class OverlapInput(Input):
 
 
 class WebhookSecretInput(OverlapInput):
-    """A webhook secret of somebody's own."""
+    """A webhook secret that the caller has chosen."""
 
     secret: SecretStr = Field(description="16 to 200 characters; write-only")
 
@@ -210,7 +210,7 @@ class UserInput(Input):
 
 
 class UserChange(Input):
-    """What of a user can be changed; a field that is not given stays as it is."""
+    """The fields of a user that can be changed; a field that is not given stays as it is."""
 
     role: Said[Role] | None = None
     disabled: bool | None = None
@@ -236,13 +236,13 @@ class LoginInput(Input):
 
 
 class LogoutInput(Input):
-    """What ends."""
+    """Which sessions to end."""
 
     everywhere: bool = Field(default=False, description="Whether every session of the user ends")
 
 
 class PasswordInput(Input):
-    """A new password for whoever is logged in."""
+    """A new password for the user who is logged in."""
 
     present_password: SecretStr = Field(max_length=1000)
     password: SecretStr = Field(max_length=1000, description=f"The new one: {PASSWORD}")
@@ -250,17 +250,17 @@ class PasswordInput(Input):
 
 
 class CreatedTokenView(TokenView):
-    """A new API token, with its value: it is shown this once."""
+    """A new API token, with its value, which is shown only once."""
 
     token: str
 
 
 class LoggedInView(View):
-    """Who is logged in now."""
+    """The user who has just logged in."""
 
     name: str
     role: Role
-    csrf_token: str = Field(description="To be sent as X-CSRF-Token with every change")
+    csrf_token: str = Field(description="Send it as X-CSRF-Token with every change")
 
 
 class QueuedView(View):
@@ -273,7 +273,7 @@ class QueuedView(View):
 
 
 class DeliveryAnswer(View):
-    """What GitHub is told about a delivery."""
+    """The answer to GitHub for a delivery."""
 
     status: DeliveryOutcome
     delivery: str

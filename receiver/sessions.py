@@ -1,4 +1,4 @@
-"""Logging in and out: passwords are tried a few at a time, and not too often."""
+"""Login and logout; password checks are limited in number at once and in rate."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -40,11 +40,11 @@ class _Login:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What somebody at the login shows."""
+    """One attempt to log in."""
 
     given: LoginInput
     address: str
-    cookie: str  # of the session the browser has already
+    cookie: str  # of the session that the browser already has
 
 
 @ENDPOINTS.add(
@@ -56,9 +56,9 @@ class _Attempt:
     errors=(401, 403, 429, 503),
 )
 async def log_in(call: Call[LoginInput]) -> Response:
-    """Open a session and set its cookie; one that the browser had before ends.
+    """Open a session and set its cookie; the browser's earlier session ends.
 
-    A form is sent on to its field `next`, or back to `/login?error=…` when name or password are
+    A form is redirected to its field `next`, or to `/login?error=…` when name or password are
     wrong; JSON is answered with JSON. Every failure makes the next attempt wait longer: 429 says
     how long.
     """
@@ -79,7 +79,7 @@ async def log_in(call: Call[LoginInput]) -> Response:
 def _try_login(runtime: Runtime[WebSettings], attempt: _Attempt) -> _Login | None:
     with runtime.database.reading() as session:
         user = _named(session, attempt.given.name)
-    # Outside a transaction: it takes long.
+    # Outside a transaction, because it takes long.
     is_right = check_password(user, attempt.given.password)
     with runtime.database.writing() as session:
         if user is None or not is_right or not is_as_it_was(session, user):
@@ -90,7 +90,7 @@ def _try_login(runtime: Runtime[WebSettings], attempt: _Attempt) -> _Login | Non
 
 
 def _named(session: Session, name: str) -> User | None:
-    # A name that no user can have is not asked for, but takes the same time.
+    # A name that no user can have is not looked up; the password check takes the same time anyway.
     if not NAME.fullmatch(name):
         return None
     return session.exec(select(User).where(User.name == name)).first()
@@ -115,7 +115,7 @@ def _welcomed(call: Call[LoginInput], login: _Login) -> Response:
 
 def _refused(call: Call[LoginInput]) -> Response:
     if not is_form(call.request):
-        # The same whether there is such a user or not.
+        # The same answer whether the user exists or not.
         raise UnauthenticatedError("the name or the password is wrong")
     query = urlencode({"error": "wrong_credentials", "next": safe_next(call.given.next)})
     return RedirectResponse(f"/login?{query}", 303)
@@ -131,7 +131,7 @@ def _too_often(call: Call[LoginInput], exc: RateLimitedError) -> Response:
 
 @ENDPOINTS.add("POST", "/logout", needs=Role.VIEWER, also=(303,))
 def log_out(call: Call[LogoutInput]) -> Response:
-    """End the session, or with `everywhere` all of the user's; a form is sent to the login page."""
+    """End the session, or with `everywhere` all sessions of the user; a form goes to the login."""
     with call.writing() as session:
         if (
             call.given.everywhere

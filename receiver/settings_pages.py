@@ -1,4 +1,4 @@
-"""Every form of the settings pages: whose function of the API does it, and what comes after."""
+"""The forms of the settings pages: the API function that each form calls, and its answer."""
 
 from dataclasses import replace
 from typing import Any
@@ -49,10 +49,10 @@ NAME, ID, DOMAIN, VARIABLE = "name", "id", "domain", "variable"
 
 
 def save_changes(call: Call[AppChange]) -> AppView:
-    """Change what differs from what is.
+    """Change only the fields whose values differ from the stored ones.
 
-    A form that does not say what it showed sends every field; and two people may have changed one
-    alike. What is switched off already must not be on record as switched off by the second.
+    A form without the hidden field of drawn values sends every field, and two people may make the
+    same change. The audit trail must not record the second one's change of nothing.
     """
     given = call.given.given()
     app = _app(call)
@@ -74,17 +74,17 @@ def _user(call: Call[Any]) -> UserView:
 
 
 def remove_confirmed(call: Call[Any]) -> RemovedView:
-    """Remove the app when its name was typed.
+    """Remove the app if the user typed its name.
 
     Raises:
-        ConfigurationError: another name was.
+        ConfigurationError: the user typed another name.
     """
     if call.request.path_params["confirm"] != call.name():
         raise ConfigurationError(Mistake("confirm", f"type {call.name()}, the name of the app"))
     return apps.delete_app(call)
 
 
-# --- What comes after ------------------------------------------------------------------------
+# --- Answers after success -------------------------------------------------------------------
 
 
 def _added(call: Call[Any], created: Response) -> Response:

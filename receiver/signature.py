@@ -1,4 +1,4 @@
-"""Whether a body was signed with a secret: HMAC-SHA256 over the raw bytes. Pure."""
+"""Signs and verifies bodies: HMAC-SHA256 over the raw bytes. Pure."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ Owner = TypeVar("Owner")
 
 
 def sign(body: bytes, secret: SecretStr) -> str:
-    """Give the value GitHub puts into `X-Hub-Signature-256`.
+    """Give the value that GitHub puts into `X-Hub-Signature-256`.
 
     Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
     (read 2026-11-23).
@@ -24,7 +24,7 @@ def sign(body: bytes, secret: SecretStr) -> str:
 
 
 def is_well_formed(header: str | None) -> bool:
-    """Whether a header could be a signature at all."""
+    """Whether a header has the form of a signature."""
     return header is not None and HEADER.fullmatch(header) is not None
 
 
@@ -33,9 +33,8 @@ def signers(
 ) -> frozenset[Owner]:
     """Give the owners of the secrets that the body was signed with; usually one, or none.
 
-    What is no signature by its form costs nothing. Of what may be one every secret is tried,
-    whatever those before it gave, so that the time taken tells nothing. An empty secret never
-    signs anything.
+    A malformed header is rejected without any HMAC. For a well-formed one every secret is tried,
+    even after a match, so that the time taken reveals nothing. An empty secret never matches.
     """
     if not is_well_formed(header):
         return frozenset()

@@ -1,21 +1,21 @@
-"""JSON, strictly: UTF-8, no name twice in an object, no NaN, nothing endless. Pure."""
+"""A strict JSON parser: UTF-8 only, no duplicate names, no NaN, bounded size and depth. Pure."""
 
 import json
 from typing import Any, NoReturn
 
 # A value costs up to 1 µs and 150 bytes, however short its text is: 25 MiB of `{}` would take 3 s
-# and 1.2 GB, and mostly nothing else of the process would run meanwhile. A push of 2,000 commits to
-# 200 files each has 420,000.
+# and 1.2 GB, and would block most of the process meanwhile. A push of 2,000 commits to 200 files
+# each has 420,000 values.
 MOST_VALUES = 600_000
-# Of a whole number. What more digits cost grows with the square of them.
+# Of an integer. The time to parse one grows with the square of its digits.
 MOST_DIGITS = 30
 
 
-def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that JSON can say
+def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — any JSON value
     """Read JSON.
 
     Raises:
-        ValueError: it is not JSON, or not of the strict kind; the message says what is wrong.
+        ValueError: it is not JSON, or breaks a rule of this module; the message says which.
     """
     if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise ValueError(f"it has more than {MOST_VALUES:,} values")
@@ -35,16 +35,17 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — it may be anything that 
 
 
 def ensure_storable(data: object, *, most_names: int) -> None:
-    """Make sure that something read as JSON can be kept, and is no flood of names.
+    """Make sure that parsed JSON can be stored, and does not have too many names.
 
     Raises:
-        ValueError: an object at its top has more names than that, or a text holds half a character.
+        ValueError: the top-level object has more names than `most_names`, or a text contains a
+            lone surrogate.
     """
-    # Checking each of a hundred thousand names that nobody knows would take a second.
+    # Validating a hundred thousand unknown names would take a second.
     if isinstance(data, dict) and len(data) > most_names:
         raise ValueError(f"it has more than {most_names} fields")
     try:
-        # JSON can say half a character (`"\ud800"`); UTF-8, and so everything we keep, cannot.
+        # JSON can contain a lone surrogate (`"\ud800"`); UTF-8, which we store, cannot.
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("a text holds half a character") from None
@@ -55,7 +56,7 @@ def ensure_storable(data: object, *, most_names: int) -> None:
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        # Two readers of the same bytes could each believe the other one's value.
+        # Two parsers could read different values from the same bytes.
         raise ValueError("an object has the same name twice")
     return found
 

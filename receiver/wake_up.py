@@ -1,4 +1,4 @@
-"""Waking workers up after an answer has gone out, so that Redis never delays one."""
+"""Wakes up workers after an answer was sent, so that Redis never delays an answer."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ from jobs.processes.queue import WorkQueue
 
 
 class Waker:
-    """Hands deployments to the queue in one thread of its own, all that gathered meanwhile at once.
+    """Hands deployments to the queue in one thread of its own, in batches.
 
-    Nothing is lost when it fails or the process dies: the reconciler repeats every wake-up.
+    Nothing is lost if that fails or the process dies: the reconciler repeats every wake-up.
     """
 
     def __init__(self, queue: WorkQueue) -> None:
@@ -20,7 +20,7 @@ class Waker:
         self._turn = asyncio.Lock()
 
     async def wake(self, deployment_ids: Iterable[int]) -> None:
-        """Have workers look at these deployments; returns when Redis has been told or given up."""
+        """Wake workers up for these deployments; return when Redis was told, or the try failed."""
         self._pending.update(deployment_ids)
         async with self._turn:
             batch, self._pending = sorted(self._pending), set()

@@ -1,4 +1,4 @@
-"""Where deliveries arrive: known before anything else about a request is."""
+"""The webhook's path, in a module of its own that code before the routing can import."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,6 @@ WEBHOOK = "/webhooks/github"
 
 
 def is_delivery(scope: Mapping[str, Any]) -> bool:
-    """Whether a request is for the webhook; people like to end its address with a slash."""
+    """Whether a request is for the webhook; its address may end with a slash."""
     path: str = scope["path"]
     return scope["method"] == "POST" and path.rstrip("/") == WEBHOOK

@@ -1,14 +1,14 @@
-"""POST /webhooks/github: bytes, proof, meaning, in that order; written down before it is answered.
+"""POST /webhooks/github: read the bytes, verify, parse, store, in that order; then answer.
 
-What is not even a signature by its form is refused before the body is read. What may be one is
-tried with few secrets, always as many: those of the repository that the bytes claim, opened afresh
-for every delivery, and the global one. Only a proven body is parsed.
+A malformed signature is refused before the body is read. A well-formed one is verified with few
+secrets: those of the repository that the bytes claim, decrypted anew for every delivery, and the
+global one. All of them are tried, and only a verified body is parsed.
 
-Only the body is signed. So the headers are believed as far as they do no harm: the event must fit
-the body, and the GUID is one of two ways to know a delivery again (the signed body is the other).
-And a signature proves who sent the body, not what the body says of anybody else: which repository
-it is for is decided among those whose secret has signed it, and neither an id nor a name is learnt
-from it (`jobs.records.repository_identity`).
+Only the body is signed, so the headers are trusted only where that does no harm: the event must fit
+the body, and the GUID is one of two ways to detect a repeated delivery (the other is the signed
+body). A signature proves who sent the body, not what it says about other repositories. So only a
+repository whose secret signed the body can be its repository, and Keystone learns neither an id nor
+a name from it (`jobs.records.repository_identity`).
 """
 
 import hashlib
@@ -51,9 +51,9 @@ logger = logging.getLogger(__name__)
 
 EVENT = re.compile(r"[a-z_]{1,50}")
 GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
-# The owner of KEYSTONE_WEBHOOK_SECRET; repositories are named by their ids, which begin at 1.
+# Stands for KEYSTONE_WEBHOOK_SECRET among the ids of repositories, which begin at 1.
 GLOBAL = 0
-# GitHub waits for 10 s and never asks again: what cannot be written down by then gets its 503.
+# GitHub waits for 10 s and never retries: a delivery that cannot be stored by then is answered 503.
 WRITTEN_WITHIN_S = 9.0
 
 Judged = Judgement | Ping | Other
@@ -61,11 +61,11 @@ Judged = Judgement | Ping | Other
 
 @dataclass(frozen=True)
 class Sealed:
-    """A delivery as it came in: nothing in it is believed yet.
+    """A delivery as received, not verified yet.
 
     Attributes:
-        signature: by its form it may be one.
-        until: when it has to be written down, of `time.monotonic`.
+        signature: the well-formed signature.
+        until: the deadline for storing it, by `time.monotonic`.
     """
 
     headers: Headers
@@ -77,7 +77,7 @@ class Sealed:
 
     @cached_property
     def claim(self) -> Claim:
-        """The repository that the body says it is of."""
+        """The repository that the delivery claims to be about."""
         return find_claim(self.body, self.headers, is_form=self.content_type == FORM)
 
 
@@ -95,7 +95,7 @@ async def receive_delivery(call: Call[None]) -> Response:
     """Take a delivery from GitHub.
 
     The body must be signed with the repository's webhook secret (`X-Hub-Signature-256`). A push is
-    written down and its deployments are queued before the answer; a worker is woken up after it.
+    stored and its deployments are queued before the answer; a worker is woken up after it.
     """
     until = time.monotonic() + WRITTEN_WITHIN_S
     request, runtime = call.request, call.runtime
@@ -105,7 +105,7 @@ async def receive_delivery(call: Call[None]) -> Response:
     signature = _signature(request.headers)
     body, address = await whole_body(request), address_of(request)
     sealed = Sealed(request.headers, kind, signature, body, address, until)
-    # Not the shared thread pool: whatever people ask for must not keep a delivery waiting.
+    # Not the shared thread pool: other requests must not keep a delivery waiting.
     limiter: CapacityLimiter = request.app.state.delivery_threads
     answer = await to_thread.run_sync(take, runtime, sealed, limiter=limiter)
     if answer.status is not DeliveryOutcome.QUEUED:
@@ -115,12 +115,12 @@ async def receive_delivery(call: Call[None]) -> Response:
 
 
 def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
-    """Verify a delivery, understand it and write it down.
+    """Verify a delivery, parse it and store it.
 
     Raises:
-        SignatureError: nobody who may speak for its repository signed it.
+        SignatureError: it is not signed with a secret that is valid for its repository.
         PayloadError: it is signed but cannot be used.
-        StorageError: it could not be written down.
+        StorageError: it could not be stored.
     """
     signed_by = _prove(runtime, sealed)
     event_name, guid = _read_headers(sealed.headers)
@@ -139,10 +139,10 @@ def take(runtime: Runtime[WebSettings], sealed: Sealed) -> DeliveryAnswer:
 
 
 def _signature(headers: Headers) -> str:
-    """Give what may be a signature by its form.
+    """Give the well-formed signature in the headers.
 
     Raises:
-        SignatureError: there is nothing of the kind, or more than one.
+        SignatureError: the header is missing or malformed, or occurs more than once.
     """
     header = _only(headers, "x-hub-signature-256")
     if header is None or not is_well_formed(header):
@@ -151,7 +151,7 @@ def _signature(headers: Headers) -> str:
 
 
 def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> frozenset[int]:
-    """Give the repositories, by their ids, whose own secret has signed the body, and `GLOBAL`."""
+    """Give the ids of the repositories whose secrets signed the body, `GLOBAL` among them."""
     claim = sealed.claim
     try:
         with runtime.database.reading(is_urgent=True) as session:
@@ -159,7 +159,7 @@ def _prove(runtime: Runtime[WebSettings], sealed: Sealed) -> frozenset[int]:
                 session, runtime.vault, github_id=claim.github_id, full_name=claim.full_name
             )
     except ConfigurationError as exc:
-        # Our own key does not fit: that is not the sender's mistake, and may be put right.
+        # Our own key is wrong: that is not the sender's mistake, and can be corrected.
         raise StorageError(f"the webhook secrets cannot be opened: {exc}") from exc
     ring = {**secrets, GLOBAL: [runtime.settings.webhook_secret]}
     found = signers(sealed.body, sealed.signature, ring)
@@ -185,7 +185,7 @@ def _only(headers: Headers, name: str) -> str | None:
 def _keep(
     database: Database, signed_by: frozenset[int], draft: Envelope, event: Event, *, until: float
 ) -> Receipt:
-    """Write a delivery down; a push is judged before the transaction, see `Judgement`."""
+    """Store a delivery; a push is judged before the transaction, see `Judgement`."""
     judged = _judged(database, event)
 
     def write() -> Receipt:
@@ -231,10 +231,10 @@ def _subject(event: Judged) -> Subject | None:
 def _find_repository(
     session: Session, signed_by: frozenset[int], subject: Subject
 ) -> Repository | None:
-    """Find the repository that a body is of; None: one that nobody has configured.
+    """Find the repository that a body is about; None: it is not configured.
 
     Raises:
-        SignatureError: it was signed by nobody who may speak for that repository.
+        SignatureError: the body is not signed with a secret that is valid for that repository.
     """
     claimed = claimed_repositories(
         session, github_id=subject.github_id, full_name=subject.full_name
@@ -242,14 +242,14 @@ def _find_repository(
     for repository in claimed:
         if _covers(session, signed_by, repository.id or 0):
             return repository
-    # A repository's own secret says nothing about another one, whether that is known or not.
+    # A repository's own secret is not valid for any other repository, configured or not.
     if claimed or GLOBAL not in signed_by:
         raise SignatureError
     return None
 
 
 def _covers(session: Session, signed_by: frozenset[int], repository_id: int) -> bool:
-    """Whether what was signed may speak for a repository: the global secret where it has none."""
+    """Whether a signature is valid for a repository; one without a secret uses the global one."""
     if repository_id in signed_by:
         return True
     return GLOBAL in signed_by and not has_webhook_secret(session, repository_id)

@@ -1,1 +1,1 @@
-"""The JSON API, one noun a file: each function answers one endpoint of `receiver.endpoints`."""
+"""The JSON API, one noun per module: each handler answers one endpoint of `receiver.endpoints`."""

@@ -1,4 +1,4 @@
-"""/api/account: who is asking, and the one thing everybody may change of themselves."""
+"""/api/account: the visitor's own account, and the change of their password."""
 
 from anyio import to_thread
 from starlette.responses import RedirectResponse, Response
@@ -21,7 +21,7 @@ ENDPOINTS = Endpoints()
 
 @ENDPOINTS.add("GET", "/api/account", needs=Role.VIEWER)
 def show_account(call: Call[Nothing]) -> AccountView:
-    """Say who is asking, with which role; of a person, the open sessions too."""
+    """Show the visitor's name and role, and a user's open sessions."""
     visitor = visitor_of(call)
     sessions = []
     if visitor.kind is ActorKind.USER:
@@ -34,10 +34,10 @@ def show_account(call: Call[Nothing]) -> AccountView:
 
 @ENDPOINTS.add("POST", "/api/account/password", needs=Role.VIEWER, also=(303,), errors=(429,))
 async def change_own_password(call: Call[PasswordInput]) -> Response:
-    """Change the password of whoever is logged in; every other session of theirs ends.
+    """Change the password of the user who is logged in, and end the user's other sessions.
 
-    The present password is asked for, as often as at the login: 429 says how long to wait. A form
-    is sent on to its field `next`.
+    This needs the present password, and attempts are limited as at the login: 429 says how long to
+    wait. A form is redirected to its field `next`.
     """
     visitor = visitor_of(call)
     if visitor.kind is not ActorKind.USER:
@@ -65,7 +65,7 @@ def _change(call: Call[PasswordInput]) -> None:
 
 
 def _ensure_known(call: Call[PasswordInput], user: User) -> None:
-    # Outside a transaction: it takes long.
+    # Outside a transaction, because it takes long.
     if not check_password(user, call.given.present_password):
         with call.writing() as session:
             note_failed_login(session, user, call.actor)

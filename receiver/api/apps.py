@@ -1,4 +1,4 @@
-"""/api/apps: what is deployed, and how."""
+"""/api/apps: the apps and their configuration."""
 
 from starlette.responses import Response
 
@@ -23,7 +23,7 @@ def list_apps(call: Call[Nothing]) -> Page[AppView]:
 def create_app(call: Call[AppInput]) -> Response:
     """Make an app.
 
-    When its repository is new, the answer holds the webhook's secret, this once.
+    When its repository is new, the answer contains the webhook's secret, which is shown only once.
     """
     with call.writing() as session:
         created = add_app(
@@ -39,16 +39,16 @@ def create_app(call: Call[AppInput]) -> Response:
 
 @ENDPOINTS.add("GET", "/api/apps/{app}", needs=Role.VIEWER)
 def show_app(call: Call[Nothing]) -> AppView:
-    """Describe an app: its configuration, its state, and what of it is live."""
+    """Describe an app: its configuration, its state, and its live release."""
     with call.reading() as session:
         return app_view(session, call.name(), call.settings)
 
 
 @ENDPOINTS.add("PATCH", "/api/apps/{app}", needs=Role.ADMIN, takes=AppPatch, errors=(409,))
 def update_app(call: Call[AppChange]) -> AppView:
-    """Change the fields that are given; what the container is made of needs a new deployment.
+    """Change the given fields; build and container settings take effect at the next deployment.
 
-    A `git_url` on another server takes the repository's token away; `notes` says so.
+    A `git_url` on another server removes the repository's token; `notes` says so.
     """
     with call.writing() as session:
         changed = change_app(
@@ -65,10 +65,10 @@ def update_app(call: Call[AppChange]) -> AppView:
 
 @ENDPOINTS.add("DELETE", "/api/apps/{app}", needs=Role.ADMIN, errors=(409,))
 def delete_app(call: Call[Nothing]) -> RemovedView:
-    """Forget an app and its history, and stop what of it runs.
+    """Remove an app and its history, and stop its containers.
 
-    Where it is the last app of its repository, that goes too: with its token, its webhook secret
-    and the copy of its source. Its webhook on GitHub stays, and is yours to remove.
+    The last app of a repository takes the repository with it: its token, its webhook secret and the
+    copy of its source. The webhook on GitHub stays; remove it there yourself.
     """
     with call.writing() as session:
         removed = remove_app(session, find_app(session, call.name()), call.actor)

@@ -1,4 +1,4 @@
-"""/api/certificates: what proves to browsers that a domain is ours. Keys are write-only."""
+"""/api/certificates: the TLS certificates of domains. Keys are write-only."""
 
 from jobs.errors import NotFoundError
 from jobs.reads.domains import certificate_views
@@ -23,7 +23,7 @@ def list_certificates(call: Call[Nothing]) -> Page[CertificateView]:
 
 @ENDPOINTS.add("PUT", "/api/certificates/{domain}", needs=Role.ADMIN)
 def put_certificate(call: Call[CertificateInput]) -> CertificateView:
-    """Give a domain a certificate, or another one in its place; no request fails."""
+    """Set or replace a domain's certificate, without failing any request."""
     domain = _domain(call.request.path_params["domain"])
     certificate = call.given.certificate.encode()
     key = call.given.key.get_secret_value().encode()
@@ -36,7 +36,7 @@ def put_certificate(call: Call[CertificateInput]) -> CertificateView:
 
 @ENDPOINTS.add("DELETE", "/api/certificates/{domain}", needs=Role.ADMIN)
 def delete_certificate(call: Call[Nothing]) -> None:
-    """Take a domain's certificate away; the domain is served by HTTP from then on."""
+    """Remove a domain's certificate; the domain is served by HTTP from then on."""
     with call.writing() as session:
         remove_certificate(session, _domain(call.request.path_params["domain"]), call.actor)
 

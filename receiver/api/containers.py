@@ -1,4 +1,4 @@
-"""/api/apps/{app}/container and /logs: what the watcher says of the live container."""
+"""/api/apps/{app}/container and /logs: the live container, as the watcher reports it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ ENDPOINTS = Endpoints()
 
 @ENDPOINTS.add("GET", "/api/apps/{app}/container", needs=Role.VIEWER)
 async def show_container(call: Call[Nothing]) -> ContainerView:
-    """Say how the live container is at this moment, and bring the app's own state up to date."""
+    """Show the live container's state at this moment, and update the app's state with it."""
     app = await run_in_threadpool(_app, call)
     answer = await _asked(call, "container", app_id=app.id)
     return ContainerView.model_validate(answer)
@@ -30,10 +30,10 @@ async def show_container(call: Call[Nothing]) -> ContainerView:
 
 @ENDPOINTS.add("GET", "/api/apps/{app}/logs", needs=Role.VIEWER, gives=TEXT)
 async def show_output(call: Call[TailQuery]) -> Response:
-    """Give the last lines the live container wrote, secrets masked.
+    """Give the last lines that the live container wrote, with secrets masked.
 
-    Of its terminal sequences only styles are left (colours, bold, dim, italic, underlined), and no
-    style goes on in the next line.
+    Of its terminal sequences only styles are kept (colours, bold, dim, italic, underlined), and
+    every style ends with its line.
     """
     app = await run_in_threadpool(_app, call)
     if app.live_container_id is None:
@@ -42,7 +42,7 @@ async def show_output(call: Call[TailQuery]) -> Response:
     lines = [text for _at, text in answer["lines"]]
     if call.given.lines is LineFormat.HTML:
         lines = await run_in_threadpool(_drawn, lines)
-    # As HTML too: opened on its own, what a container has written is never a page.
+    # Plain text, even for HTML lines: opened on its own, a container's output must not be a page.
     return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
 

@@ -1,4 +1,4 @@
-"""/api/deployments: asked for, listed, shown, cancelled."""
+"""/api/deployments: request, list, show and cancel deployments."""
 
 from starlette.responses import Response
 
@@ -27,7 +27,8 @@ ENDPOINTS = Endpoints()
 def request_deployment(call: Call[DeployInput]) -> Response:
     """Queue a deployment of the app's branch, or of another ref or commit.
 
-    What is live already is deployed again. With `after`, asking twice makes one deployment.
+    A commit that is live already is deployed again. With `after`, a repeated request makes only one
+    deployment.
     """
     with call.writing() as session:
         app = find_app(session, call.name())
@@ -55,7 +56,7 @@ def list_deployments(call: Call[DeploymentQuery]) -> Page[DeploymentView]:
 
 @ENDPOINTS.add("GET", "/api/deployments/{id}", needs=Role.VIEWER)
 def show_deployment(call: Call[Nothing]) -> DeploymentView:
-    """Describe a deployment: its steps, its times, and what GitHub was told."""
+    """Describe a deployment: its steps, its times, and the statuses sent to GitHub."""
     with call.reading() as session:
         return deployment_view(session, call.id())
 

@@ -1,4 +1,4 @@
-"""/api/openapi.json and /api/docs: the API described by the very table that routes it."""
+"""/api/openapi.json and /api/docs: the API's description, made from the table of endpoints."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def show_openapi(call: Call[Nothing]) -> Response:
 
 @ENDPOINTS.add("GET", "/api/docs", needs=Door.ANYONE, gives=HTML)
 def show_docs(call: Call[Nothing]) -> Response:
-    """Give this description of the API as a page; it needs nothing from elsewhere."""
+    """Give this description of the API as a page, which loads nothing from other sites."""
     page = _pages.get_template("docs.html").render(api=call.request.app.state.openapi)
     return HTMLResponse(page)
 

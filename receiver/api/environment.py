@@ -1,4 +1,4 @@
-"""/api/apps/{app}/env: the variables an app's container is given. Secret values are write-only."""
+"""/api/apps/{app}/env: an app's environment variables. Secret values are write-only."""
 
 from typing import Any
 
@@ -23,13 +23,13 @@ def list_variables(call: Call[Nothing]) -> Page[VariableView]:
 
 @ENDPOINTS.add("GET", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def show_variable(call: Call[Nothing]) -> VariableView:
-    """Show one variable; of a secret one, only that it is set."""
+    """Show one variable; the value of a secret one is not shown."""
     return _variable(call)
 
 
 @ENDPOINTS.add("PUT", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def set_variable(call: Call[VariableInput]) -> VariableView:
-    """Set a variable; the app's container has it from the next deployment on."""
+    """Set a variable; it takes effect at the app's next deployment."""
     wanted = {_name(call): Variable(call.given.value, call.given.secret)}
     with call.writing() as session:
         app = find_app(session, call.name())
@@ -39,7 +39,7 @@ def set_variable(call: Call[VariableInput]) -> VariableView:
 
 @ENDPOINTS.add("DELETE", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def unset_variable_of_app(call: Call[Nothing]) -> None:
-    """Take a variable away; the app's container has it until the next deployment."""
+    """Remove a variable; the app's container has it until the next deployment."""
     with call.writing() as session:
         unset_variable(session, find_app(session, call.name()), _name(call), call.actor)
 

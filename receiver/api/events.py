@@ -1,8 +1,9 @@
-"""Server-Sent Events: a deployment as it happens, and that anything at all has happened.
+"""Server-Sent Events: the progress of one deployment, and a notice of any change at all.
 
-`log` carries whole lines, its id is where in the log they end; `state` carries the deployment. A
-browser that comes back says with `Last-Event-ID` where it was. `ping` says that the server is
-there: a comment never reaches a page's script, to which a dead stream looks like a quiet one.
+A `log` event contains whole lines, and its id is the offset in the log at which they end; a `state`
+event contains the deployment. A browser that reconnects sends its last offset as `Last-Event-ID`.
+A `ping` event says that the connection works: a comment would not reach the page's script, which
+then could not tell a dead stream from a quiet one.
 """
 
 import asyncio
@@ -26,9 +27,9 @@ from receiver.schemas import LARGEST_OFFSET, FollowQuery, LineFormat
 ENDPOINTS = Endpoints()
 
 PING_S = 10
-# After this the stream ends and the browser comes back: by then it may not be let in any more.
+# After this the stream ends and the browser reconnects, which authenticates it again.
 LONGEST_STREAM_S = 15 * 60
-# Who listens is asked who they are, should there be something to tell.
+# Before an event, the client's token or session is checked again, at most this often.
 ASK_AGAIN_S = 5
 
 Told = TypeVar("Told", bytes, ServerSentEvent)
@@ -43,12 +44,12 @@ Told = TypeVar("Told", bytes, ServerSentEvent)
     errors=(429,),
 )
 async def follow_deployment(call: Call[FollowQuery]) -> Response:
-    """Follow a deployment: events `log` and `state`, until it is over and its log is drained.
+    """Follow a deployment: events `log` and `state`, until it has ended and its log is sent.
 
-    `Last-Event-ID` (or `offset`) says where in the log to begin. Coming back to what is over and
-    read to its end is answered 204, which tells a browser to stop. An event `ping` comes every 10
-    seconds, without an id: whoever hears nothing for longer has lost the connection. Of one visitor
-    there are at most 20 streams (429), and 200 in all (503).
+    `Last-Event-ID` (or `offset`) says where in the log to begin. A client that reconnects after all
+    is sent gets 204, which tells a browser to stop. A `ping` event without an id comes every 10
+    seconds: a client that receives nothing for longer has lost the connection. One visitor can have
+    at most 20 streams (429), and all together 200 (503).
     """
     tails: Tails = call.request.app.state.tails
     tail = tails.of(call.id())
@@ -62,12 +63,12 @@ async def follow_deployment(call: Call[FollowQuery]) -> Response:
 
 @ENDPOINTS.add("GET", "/api/events", needs=Role.VIEWER, gives=EVENTS, errors=(429,))
 async def follow_everything(call: Call[Nothing]) -> Response:
-    """Learn that something has changed: an event `changed` each time, and one to begin with.
+    """Follow all changes: an event `changed` after each change, and one at the beginning.
 
-    It says nothing of what has changed; whoever wants to know asks for what he shows. One comes at
-    least every minute, for what changes by mere time. An event `ping` comes every 10 seconds,
-    without an id: whoever hears nothing for longer has lost the connection. Of one visitor there
-    are at most 20 streams (429), and 200 in all (503).
+    The event does not say what has changed: load again what you show. One comes at least every
+    minute, since some things change just because time passes. A `ping` event without an id comes
+    every 10 seconds: a client that receives nothing for longer has lost the connection. One visitor
+    can have at most 20 streams (429), and all together 200 (503).
     """
     changes: Changes = call.request.app.state.changes
     return _stream(call, _changed(changes))
@@ -80,7 +81,7 @@ def _stream(call: Call[Any], events: AsyncGenerator[Told]) -> Response:
 
 
 async def _while_known(request: Request, events: AsyncGenerator[Told]) -> AsyncIterator[Told]:
-    """Give events as long as who hears them may: until a session ends or a token is revoked."""
+    """Yield events until the client's session has ended or its token is revoked."""
     clock = asyncio.get_running_loop().time
     asked = clock()
     async with aclosing(events):
@@ -105,7 +106,7 @@ async def _followed(tail: Tail, offset: int, lines: LineFormat) -> AsyncGenerato
     end = clock() + LONGEST_STREAM_S
     async with tail:
         while clock() < end and not tail.is_gone:
-            # Taken before the lines are read: what an end is the end of is sent before it.
+            # Read the state before the lines: so the lines of a step are sent before its end.
             state, build, is_quiet = tail.state, tail.build, tail.is_quiet
             while (part := await tail.part(offset, lines)).end > offset:
                 offset = part.end

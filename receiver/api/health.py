@@ -1,4 +1,4 @@
-"""/healthz and /readyz: is the process alive, and can Keystone work?"""
+"""/healthz and /readyz: whether the process is alive, and whether Keystone can work."""
 
 import time
 from collections.abc import Callable
@@ -21,9 +21,9 @@ KEPT_S = 1.0
 
 
 class Readiness:
-    """What was found at the last look; a new look at most once a second, one at a time.
+    """The cached result of the readiness checks; they run at most once a second, one at a time.
 
-    Anybody may ask, so asking must cost nothing: whoever waits holds no thread.
+    Anybody may ask, so a request must be cheap: waiting for the checks holds no thread.
     """
 
     def __init__(self, runtime: Runtime[WebSettings]) -> None:
@@ -33,7 +33,7 @@ class Readiness:
         self._looked_at = -KEPT_S
 
     async def look(self) -> ReadinessView:
-        """Give how the parts are, at most a second old."""
+        """Give the state of the parts, at most a second old."""
         return await to_thread.run_sync(self._look, limiter=self._turn)
 
     def _look(self) -> ReadinessView:
@@ -51,7 +51,7 @@ def _check(runtime: Runtime[WebSettings]) -> ReadinessView:
         "docker": OK if watched.get("docker") == OK else FAILED,
         "router": OK if watched.get("router") == OK else FAILED,
     }
-    # A push needs the database and nothing else to be accepted; the rest only makes it wait.
+    # Accepting a push needs only the database; if another part fails, the push just waits.
     if checks["database"] != OK:
         return ReadinessView(status=FAILED, checks=checks)
     is_whole = set(checks.values()) == {OK}
@@ -80,13 +80,13 @@ def _read_something(runtime: Runtime[WebSettings]) -> None:
 
 @ENDPOINTS.add("GET", "/healthz", needs=Door.ANYONE)
 def show_health(_call: Call[Nothing]) -> HealthView:
-    """Say that the process is alive; asks nobody else."""
+    """Say that the process is alive; this checks no other part."""
     return HealthView(status=OK)
 
 
 @ENDPOINTS.add("GET", "/readyz", needs=Door.ANYONE, gives=ReadinessView, also=(503,))
 async def show_readiness(call: Call[Nothing]) -> Response:
-    """Say how database, Redis, Docker and router are; 503 when no push can be accepted."""
+    """Show the state of database, Redis, Docker and router; 503 when no push can be accepted."""
     readiness: Readiness = call.request.app.state.readiness
     found = await readiness.look()
     return json_response(found, 503 if found.status == FAILED else 200)

@@ -1,4 +1,4 @@
-"""/api/deliveries and /api/audit: what GitHub sent, and who did what."""
+"""/api/deliveries and /api/audit: the deliveries from GitHub, and the audit trail."""
 
 from jobs.reads.audit import AuditFilter, audit_page
 from jobs.reads.deliveries import DeliveryFilter, delivery_page, refused_deliveries
@@ -12,17 +12,17 @@ ENDPOINTS = Endpoints()
 
 @ENDPOINTS.add("GET", "/api/deliveries", needs=Role.VIEWER)
 def list_deliveries(call: Call[DeliveryQuery]) -> Page[DeliveryView]:
-    """List what GitHub sent and what came of it, newest first."""
+    """List the deliveries from GitHub and their outcomes, newest first."""
     with call.reading() as session:
         return delivery_page(session, DeliveryFilter(**call.given.model_dump()))
 
 
 @ENDPOINTS.add("GET", "/api/deliveries/refused", needs=Role.VIEWER)
 def list_refused_deliveries(call: Call[Nothing]) -> Page[RefusedDeliveryView]:
-    """List what was sent to the webhook and refused, those that are alike together.
+    """List the refused deliveries; similar ones are counted together.
 
-    Deliveries in the name of a configured repository come first. Nothing here is proven: anybody
-    may send a delivery, in anybody's name. It takes up to 5 seconds until one is on the list.
+    Deliveries that name a configured repository come first. Nothing here is verified: anybody can
+    send a delivery in the name of any repository. A delivery appears here after up to 5 seconds.
     """
     with call.reading() as session:
         return refused_deliveries(session)
@@ -32,7 +32,7 @@ def list_refused_deliveries(call: Call[Nothing]) -> Page[RefusedDeliveryView]:
 def list_audit_events(call: Call[AuditQuery]) -> Page[AuditEventView]:
     """List who did what to which thing, newest first.
 
-    Events are only ever added: the database refuses to change or remove one.
+    Events are only added: the database refuses to change or remove one.
     """
     with call.reading() as session:
         return audit_page(session, AuditFilter(**call.given.model_dump()))

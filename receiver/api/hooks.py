@@ -15,16 +15,16 @@ from receiver.routing import Call, Endpoints, Nothing
 
 ENDPOINTS = Endpoints()
 
-# Above the time that the watcher gives GitHub, below what Redis lets anybody wait.
+# Longer than the watcher's own timeout for GitHub, shorter than the longest wait on Redis.
 PATIENCE_S = 14.0
 
 
 @ENDPOINTS.add("POST", "/api/apps/{app}/hook", needs=Role.ADMIN, errors=(409, 502))
 async def install_hook(call: Call[Nothing]) -> HookView:
-    """Make the webhook of the app's repository on GitHub, or put right the one that is there.
+    """Create the webhook of the app's repository on GitHub, or correct the existing one.
 
-    The repository's token needs Webhooks: read and write (a classic one admin:repo_hook). What
-    GitHub refuses is answered 502, in its own words.
+    The repository's token needs Webhooks: read and write (a classic one admin:repo_hook). If GitHub
+    refuses, the answer is 502 with GitHub's own message.
     """
     app_id = await run_in_threadpool(_app_id, call)
     errands: Questions = call.request.app.state.errands

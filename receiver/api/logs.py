@@ -1,4 +1,4 @@
-"""/api/deployments/{id}/logs: what the steps of a deployment said."""
+"""/api/deployments/{id}/logs and /outline: the log of a deployment."""
 
 from contextlib import closing
 from pathlib import Path
@@ -24,14 +24,14 @@ SENDS_LOG = (200, 206)
 
 
 class LogAsFound(FileResponse):
-    """A whole log as plain text, or a range of it, as long as it was when it was looked at.
+    """A whole log as plain text, or a range of it, up to the size it had when it was opened.
 
-    A `FileResponse` would send what is on disk, and go on to the end, which is further away by then
-    than it has declared.
+    A plain `FileResponse` would send the raw file, up to its present end, which may be beyond the
+    declared length because the log grows.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the text in the place of the file, and no more than what is declared."""
+        """Send the log's text instead of the raw file, and not more than the declared length."""
         file = await run_in_threadpool(Path(self.path).open, "rb")
         is_log, place, left = False, 0, 0
 
@@ -55,7 +55,7 @@ class LogAsFound(FileResponse):
 def show_log(call: Call[LogQuery]) -> Response:
     """Give the whole log, or whole lines of it from `offset` on, about 1 MiB at most.
 
-    `X-Next-Offset` says where to go on; it is `offset` again when there is nothing new.
+    `X-Next-Offset` says where to continue; it equals `offset` when there is nothing new.
     """
     with call.reading() as session:
         deployment = find_deployment(session, call.id())
@@ -69,7 +69,7 @@ def show_log(call: Call[LogQuery]) -> Response:
 
 @ENDPOINTS.add("GET", "/api/deployments/{id}/outline", needs=Role.VIEWER)
 def show_outline(call: Call[Nothing]) -> OutlineView:
-    """Tell what the log holds: its lines by step, and each step of the build with its time."""
+    """Describe the log's structure: its lines by step, and each step of the build with its time."""
     with call.reading() as session:
         deployment = find_deployment(session, call.id())
     path = log_path(call.settings.logs_dir, deployment.id or 0)
@@ -80,7 +80,7 @@ def show_outline(call: Call[Nothing]) -> OutlineView:
 def _whole(path: Path) -> Response | None:
     if not path.is_file():
         return None
-    # What is written while it is sent is left for the next offset.
+    # Lines written while this is sent come after the next offset.
     found = path.stat()
     headers = {NEXT_OFFSET: str(found.st_size)}
     return LogAsFound(path, headers=headers, media_type=TEXT, stat_result=found)
@@ -94,11 +94,11 @@ def _part(path: Path, offset: int) -> Response | None:
 
 
 def _first_byte(headers: Headers) -> int:
-    """Give where an answer begins: `Content-Range: bytes 2-7/8`."""
+    """Give the offset at which an answer begins: 2 for `Content-Range: bytes 2-7/8`."""
     return int(headers.get("content-range", "bytes 0-").removeprefix("bytes ").partition("-")[0])
 
 
 def _with_one_range(scope: Scope) -> Scope:
-    """Give a request without the wish for several ranges: it gets the whole log instead."""
+    """Drop a `Range` header with several ranges: the request gets the whole log instead."""
     headers = [(k, v) for k, v in scope["headers"] if k != b"range" or b"," not in v]
     return {**scope, "headers": headers}

@@ -1,4 +1,4 @@
-"""/metrics: counted from the database, so that every process tells the same and none forgets."""
+"""/metrics: computed from the database, so that all processes agree and a restart loses nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ SECONDS_A_DAY = 86400
 
 
 class KeystoneCollector(Collector):
-    """Counts, at each collection, in one reading transaction."""
+    """Computes the metrics at each collection, in one read transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,7 +49,7 @@ def _deliveries(session: Session) -> Metric:
     rows = session.exec(select(Delivery.outcome, func.count()).group_by(Delivery.outcome)).all()
     counts = dict(rows)
     family = CounterMetricFamily(
-        "keystone_deliveries", "Deliveries kept, by what became of them", labels=["outcome"]
+        "keystone_deliveries", "Deliveries kept, by outcome", labels=["outcome"]
     )
     for outcome in DeliveryOutcome:
         family.add_metric([outcome], counts.get(outcome, 0))
@@ -59,7 +59,7 @@ def _deliveries(session: Session) -> Metric:
 def _refused(session: Session) -> Metric:
     counts = dict(session.exec(select(RefusalCount.reason, RefusalCount.count)).all())
     family = CounterMetricFamily(
-        "keystone_deliveries_refused", "Deliveries refused, by the reason", labels=["reason"]
+        "keystone_deliveries_refused", "Deliveries refused, by reason", labels=["reason"]
     )
     for reason in Refusal:
         family.add_metric([reason], counts.get(reason, 0))
@@ -129,7 +129,7 @@ def _statuses(session: Session) -> Iterator[Metric]:
         "keystone_status_failures", "Commit statuses given up on", value=failed
     )
     yield GaugeMetricFamily(
-        "keystone_statuses_waiting", "Commit statuses GitHub has yet to be told", value=waiting
+        "keystone_statuses_waiting", "Commit statuses not sent to GitHub yet", value=waiting
     )
 
 

@@ -1,4 +1,4 @@
-"""Asking the watcher, who may be slow or gone, in a few threads kept for that."""
+"""Asks the watcher, which may be slow or not running, in a few threads of its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,20 +12,21 @@ MOST_WAITING = 16
 
 
 class Questions:
-    """Those that are being asked now, and a few that wait; whoever else comes is sent away.
+    """Limits the questions to the watcher: a few are asked at once, a few wait, others are refused.
 
-    Not the shared thread pool: a watcher that is silent must not use up its threads.
+    They do not use the shared thread pool, so that a silent watcher cannot use up its threads.
     """
 
     def __init__(self) -> None:
         self._turn = CapacityLimiter(MOST_AT_ONCE)
-        self._under_way = 0  # counted here: who comes at once joins the limiter's queue later
+        # Counted here, because simultaneous callers join the limiter's queue only later.
+        self._under_way = 0
 
     async def ask(self, question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Ask a question when it is its turn, and give the answer.
+        """Ask a question once a thread is free, and give the answer.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: too many questions are waiting already.
         """
         if self._under_way >= MOST_AT_ONCE + MOST_WAITING:
             raise BusyError("too many are asking the watcher at once; try again")

@@ -1,4 +1,4 @@
-"""/api/apps/{app}/releases and /rollback: what was live before, and the way back to it."""
+"""/api/apps/{app}/releases and /rollback: earlier releases, and rolling back to them."""
 
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ ENDPOINTS = Endpoints()
 
 @ENDPOINTS.add("GET", "/api/apps/{app}/releases", needs=Role.VIEWER)
 def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
-    """List the releases that were live once, newest first, and which can be gone back to."""
+    """List the releases that were live once, newest first, and say which allow a rollback."""
     with call.reading() as session:
         app = find_app(session, call.name())
         return Page[ReleaseView](items=release_views(session, app))
@@ -33,7 +33,7 @@ def list_releases(call: Call[Nothing]) -> Page[ReleaseView]:
 def request_rollback(call: Call[RollbackInput]) -> Response:
     """Start an earlier release again, as it was, and pause auto-deploy.
 
-    With `after`, asking twice makes one deployment.
+    With `after`, a repeated request makes only one deployment.
     """
     with call.writing() as session:
         app = find_app(session, call.name())

@@ -1,4 +1,4 @@
-"""/api/repositories: where apps come from, their tokens and webhook secrets."""
+"""/api/repositories: the repositories of the apps, their tokens and webhook secrets."""
 
 from datetime import timedelta
 
@@ -40,9 +40,9 @@ def list_repositories(call: Call[Nothing]) -> Page[RepositoryView]:
 
 @ENDPOINTS.add("PATCH", "/api/repositories/{id}", needs=Role.ADMIN, errors=(409,))
 def change_repository(call: Call[RepositoryChange]) -> RepositoryView:
-    """Say which of GitHub's repositories it is, by GitHub's id, where Keystone may not ask GitHub.
+    """Set GitHub's id of the repository, for a Keystone that may not ask GitHub.
 
-    Null forgets the id that is known; GitHub is asked for it then. No delivery ever changes it.
+    Null forgets the known id, and Keystone asks GitHub for it. No delivery ever changes it.
     """
     with call.writing() as session:
         repository = find_repository(session, call.id())
@@ -53,9 +53,9 @@ def change_repository(call: Call[RepositoryChange]) -> RepositoryView:
 
 @ENDPOINTS.add("DELETE", "/api/repositories/{id}", needs=Role.ADMIN, errors=(409,))
 def delete_repository(call: Call[Nothing]) -> RemovedView:
-    """Forget a repository that no app is deployed from, with its token and webhook secret.
+    """Remove a repository that no app uses, with its token and webhook secret.
 
-    One that has apps goes with the last of them (409).
+    A repository that has apps is removed with the last of them; until then this is refused (409).
     """
     with call.writing() as session:
         repository = find_repository(session, call.id())
@@ -68,7 +68,7 @@ def delete_repository(call: Call[Nothing]) -> RemovedView:
 
 @ENDPOINTS.add("PUT", "/api/repositories/{id}/token", needs=Role.ADMIN)
 def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
-    """Keep a repository's token; it is never shown again. An empty one takes it away."""
+    """Set a repository's token; it is never shown again. An empty one removes the token."""
     with call.writing() as session:
         repository = find_repository(session, call.id())
         set_repository_token(
@@ -82,7 +82,7 @@ def put_token(call: Call[RepositoryTokenInput]) -> RepositoryView:
     "POST", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, status=201, errors=(409,)
 )
 def rotate_secret(call: Call[OverlapInput]) -> NewWebhookSecretView:
-    """Make another webhook secret; it is shown this once. The older ones verify for a while."""
+    """Make a new webhook secret, shown only once. Older ones stay valid for a while."""
     with call.writing() as session:
         secret = _rotate(call, session, find_repository(session, call.id()))
         session.flush()
@@ -96,7 +96,7 @@ def rotate_secret(call: Call[OverlapInput]) -> NewWebhookSecretView:
 
 @ENDPOINTS.add("PUT", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, errors=(409,))
 def put_secret(call: Call[WebhookSecretInput]) -> RepositoryView:
-    """Take a webhook secret somebody made; it is never shown. The older ones verify for a while."""
+    """Set a webhook secret of your own; it is never shown. Older ones stay valid for a while."""
     with call.writing() as session:
         _rotate(call, session, find_repository(session, call.id()), own=call.given.secret)
         session.flush()
@@ -120,16 +120,16 @@ def _rotate(
     "DELETE", "/api/repositories/{id}/webhook-secret/previous", needs=Role.ADMIN, errors=(409,)
 )
 def end_older_secrets(call: Call[Nothing]) -> None:
-    """End the time in which older webhook secrets verify as well."""
+    """End the validity of older webhook secrets now."""
     with call.writing() as session:
         finish_webhook_rotation(session, find_repository(session, call.id()), call.actor)
 
 
 @ENDPOINTS.add("DELETE", "/api/repositories/{id}/webhook-secret", needs=Role.ADMIN, errors=(409,))
 def drop_secrets(call: Call[Nothing]) -> RepositoryView:
-    """Take a repository's own webhook secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on.
+    """Remove a repository's own webhook secrets; KEYSTONE_WEBHOOK_SECRET is valid from then on.
 
-    Where there is none, nothing changes.
+    Where the repository has none of its own, nothing changes.
     """
     fallback = call.settings.webhook_secret
     with call.writing() as session:

@@ -1,4 +1,4 @@
-"""How many streams of events there may be: of one visitor, and in all."""
+"""Limits the open event streams, for each visitor and in all."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,35 +10,35 @@ from starlette.types import Receive, Scope, Send
 from jobs.rules.visitor import Visitor
 from receiver.errors import BusyError, RateLimitedError
 
-# A page holds one, and gives it back when nobody looks at the page.
+# A page holds one stream, and closes it while the page is hidden.
 MOST_OF_ONE = 20
 MOST = 200
 AGAIN_AFTER_S = 10
 
 
 class Streams:
-    """Those that are open now; a page whose stream is refused asks every three seconds instead."""
+    """Counts the open streams; a page whose stream is refused polls every three seconds instead."""
 
     def __init__(self, *, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
         self._most, self._most_of_one = most, most_of_one
         self._open: Counter[tuple[str, str]] = Counter()  # by the visitor's kind and name
 
     def take(self, visitor: Visitor) -> None:
-        """Count one more stream of a visitor, until it is given back.
+        """Count one more stream of a visitor, until `give_back`.
 
         Raises:
-            RateLimitedError: the visitor has as many as one may have.
-            BusyError: there are as many as there may be.
+            RateLimitedError: the visitor has the largest allowed number of streams already.
+            BusyError: all visitors together have the largest allowed number already.
         """
         if self._open[visitor.kind, visitor.name] >= self._most_of_one:
             raise RateLimitedError(
                 f"{visitor.name} follows {self._most_of_one} streams already; close one, "
-                "or ask again and again instead",
+                "or poll instead",
                 retry_after_s=AGAIN_AFTER_S,
             )
         if self._open.total() >= self._most:
             raise BusyError(
-                f"{self._most} streams are open already; ask again and again instead",
+                f"{self._most} streams are open already; poll instead",
                 retry_after_s=AGAIN_AFTER_S,
             )
         self._open[visitor.kind, visitor.name] += 1
@@ -51,7 +51,7 @@ class Streams:
 
 
 class Stream(EventSourceResponse):
-    """A stream of events that counts as its visitor's for as long as it is sent."""
+    """A stream of events that counts against its visitor's limit while it is being sent."""
 
     def __init__(
         self, events: AsyncIterator[Any], streams: Streams, visitor: Visitor, *, ping_s: int
@@ -73,5 +73,5 @@ class Stream(EventSourceResponse):
 
 
 def _ping() -> ServerSentEvent:
-    # Without data a browser would drop the event.
+    # Browsers ignore an event without data.
     return ServerSentEvent("alive", event="ping")

@@ -1,4 +1,4 @@
-"""/api/tokens: keys for programs."""
+"""/api/tokens: API tokens for programs."""
 
 from sqlmodel import select
 
@@ -15,7 +15,7 @@ ENDPOINTS = Endpoints()
 
 @ENDPOINTS.add("GET", "/api/tokens", needs=Role.ADMIN)
 def list_tokens(call: Call[Nothing]) -> Page[TokenView]:
-    """List the API tokens without their values, newest first, with those that ended."""
+    """List the API tokens without their values, newest first, including ended ones."""
     with call.reading() as session:
         return Page[TokenView](items=[api_token_view(row) for row in tokens(session)])
 
@@ -24,7 +24,7 @@ def list_tokens(call: Call[Nothing]) -> Page[TokenView]:
 def make_token(call: Call[TokenInput]) -> CreatedTokenView:
     """Make an API token; its value is in this answer and nowhere else.
 
-    It ends by itself: a key that nobody remembers must not work for ever.
+    Every token expires, so that a forgotten one does not stay valid for ever.
     """
     given = call.given
     with call.writing() as session:
@@ -42,6 +42,6 @@ def make_token(call: Call[TokenInput]) -> CreatedTokenView:
 
 @ENDPOINTS.add("DELETE", "/api/tokens/{name}", needs=Role.ADMIN)
 def delete_token(call: Call[Nothing]) -> None:
-    """Make an API token worthless, at once."""
+    """Revoke an API token, at once."""
     with call.writing() as session:
         revoke_api_token(session, call.name(), call.actor)

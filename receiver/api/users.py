@@ -1,4 +1,4 @@
-"""/api/users: who may log in, and where they are logged in."""
+"""/api/users: the users and their sessions."""
 
 from sqlmodel import Session
 
@@ -43,9 +43,9 @@ def create_user(call: Call[UserInput]) -> UserView:
 
 @ENDPOINTS.add("PATCH", "/api/users/{name}", needs=Role.ADMIN, errors=(409,))
 def update_user(call: Call[UserChange]) -> UserView:
-    """Change a user's role or password, or shut the user out; open sessions end with it.
+    """Change a user's role or password, or disable the user; the latter two end open sessions.
 
-    A new role counts from the user's next request on. The last admin stays one: 409.
+    A new role applies from the user's next request on. The last admin cannot be demoted: 409.
     """
     name, given = call.name(), call.given.password
     password = None if given is None else hash_password(name, given)
@@ -64,14 +64,14 @@ def _change(session: Session, name: str, call: Call[UserChange]) -> None:
 
 @ENDPOINTS.add("DELETE", "/api/users/{name}", needs=Role.ADMIN, errors=(409,))
 def delete_user(call: Call[Nothing]) -> None:
-    """Remove a user and the user's sessions; the last admin stays: 409."""
+    """Remove a user and the user's sessions; the last admin cannot be removed: 409."""
     with call.writing() as session:
         remove_user(session, call.name(), call.actor)
 
 
 @ENDPOINTS.add("GET", "/api/users/{name}/sessions", needs=Role.ADMIN)
 def list_sessions(call: Call[Nothing]) -> Page[SessionView]:
-    """List where a user is logged in, the session that was used last first."""
+    """List a user's sessions, the most recently used first."""
     cookie = cookie_of(call.request, call.runtime)
     with call.reading() as session:
         rows = sessions_of(session, find_user(session, call.name()))
