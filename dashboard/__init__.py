@@ -1,1 +1,1 @@
-"""The pages: GET routes over a read-only database connection. It cannot write."""
+"""The pages: GET routes over a read-only database connection, which cannot write."""

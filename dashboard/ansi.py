@@ -1,7 +1,7 @@
-"""Styles of terminals as HTML. Pure.
+"""Renders terminal styles as HTML. Pure.
 
-A log is hostile text: `jobs.rules.ansi` says what of it is shown, and how; all of it is escaped
-here, and nowhere else: a page is sent the lines of a log, and an app's own output, as HTML.
+A log is untrusted text: `jobs.rules.ansi` decides which text is shown, and in which style. Only
+this module escapes the lines of a log and an app's own output, which pages get as HTML.
 """
 
 from markupsafe import Markup, escape
@@ -17,7 +17,7 @@ def to_html(line: str) -> Markup:
 
 
 def classes_of(style: Style) -> str:
-    """Give the classes that make text look so; a bright colour looks like the plain one."""
+    """Give the CSS classes of a style; a bright colour has the class of the normal one."""
     words = [WEIGHTS[weight] for weight in sorted(style.weights)]
     if style.colour is not None:
         words.append(f"c{style.colour % BRIGHT}")

@@ -1,4 +1,4 @@
-"""The dashboard: every page, in one table. GET only, over a connection that cannot write."""
+"""The dashboard's table of pages: GET only, over a database connection that cannot write."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ STATIC = rendering.HERE / "static"
 
 
 def routes(*, settings_pages: bool = True) -> list[BaseRoute]:
-    """Give the table of pages; all but the login and what it is drawn with need a visitor."""
+    """Give the table of pages; all need a visitor, except the login, the icons and the assets."""
     private = [Middleware(rendering.VisitorsOnly)]
     admins = [*private, Middleware(rendering.NeedsRole, role=Role.ADMIN)]
     return [
-        # Before the apps: `/apps/new` is none.
+        # Before the page of an app, which would match `/apps/new` too.
         *(_settings_routes(private, admins) if settings_pages else ()),
         Route("/", overview.show, middleware=private),
         Route("/apps/{app}", apps.show, middleware=private),
@@ -50,7 +50,7 @@ def routes(*, settings_pages: bool = True) -> list[BaseRoute]:
 
 
 def _settings_routes(private: list[Middleware], admins: list[Middleware]) -> list[BaseRoute]:
-    """Give the pages with forms; what these ask for, the receiver does."""
+    """Give the pages with forms; the receiver handles the POSTs of those forms."""
     of_app = "/apps/{app}/settings"
     return [
         Route("/apps/new", new_app.show, middleware=admins),
@@ -69,9 +69,9 @@ def _settings_routes(private: list[Middleware], admins: list[Middleware]) -> lis
 def create_dashboard(
     database: Database, settings: Settings, outlines: Outlines | None = None
 ) -> Starlette:
-    """Make the rendering, to be mounted at `/` beside the routes that ask for changes.
+    """Make the application of the pages, to be mounted at `/` after the routes for changes.
 
-    Each request's `state.visitor` must say who is looking: a `Visitor`, or None for nobody known.
+    Each request's `state.visitor` must be a `Visitor`, or None for a stranger.
     """
     handlers: dict[Any, Any] = dict(rendering.HANDLERS)
     dashboard = Starlette(

@@ -1,6 +1,6 @@
-"""An app's configuration as people read it: what is always told, and what they chose themselves.
+"""An app's configuration as text: the basic settings, and all others that are not at their default.
 
-Pure. A setting that is as it comes is not told: the page shows what makes this app different.
+Pure. Settings at their default are left out: the page shows how this app differs from others.
 """
 
 import shlex
@@ -14,7 +14,7 @@ from jobs.rules.app_fields import AppInput, default_of, field_names, shown
 from jobs.states import Health
 
 COMMAND = "command"
-# What is told always, elsewhere on the page, or never.
+# Settings that are always listed, that the page shows elsewhere, or that it never shows.
 ELSEWHERE = frozenset(
     {
         "name",
@@ -43,7 +43,7 @@ class Fact:
 
 
 def facts(app: AppView) -> list[Fact]:
-    """Give what there is to know of an app's configuration."""
+    """Give the lines that describe an app's configuration."""
     return [*_always(app), *_chosen(app)]
 
 
@@ -80,7 +80,7 @@ def _health(app: AppView) -> str:
 
 
 def _words(name: str, value: Any) -> str:  # noqa: ANN401 — a field may be of any type
-    """Say a setting's value, with its unit; the words of a choice are its declaration's."""
+    """Give a setting's value as text with its unit; a choice's words come from its declaration."""
     look = shown(name)
     match value:
         case bool():

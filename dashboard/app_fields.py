@@ -1,4 +1,4 @@
-"""Every field of an app as the settings pages draw it, made from its declaration. Pure.
+"""The form field of every setting of an app, made from its declaration. Pure.
 
 `jobs.rules.app_fields` declares each field with its label, its hint and its section.
 """
@@ -29,7 +29,7 @@ KINDS: dict[Any, Kind] = {
 
 @dataclass(frozen=True)
 class FormSection:
-    """Fields that belong together."""
+    """A titled group of fields."""
 
     title: str
     fields: Sequence[Field]

@@ -1,4 +1,4 @@
-"""What wants a person, worst first, each with where to go. Pure: it judges what was read."""
+"""The problems that need a person, worst first, each with a link. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from jobs.rules.token_trouble import token_problem
 from jobs.states import AppState
 from jobs.storage.models import Vitals
 
-# The watcher looks every 10 s; after three looks that did not happen it is not there.
+# The watcher writes every 10 s; if it has missed three writes or more, it counts as silent.
 SILENT_AFTER = timedelta(seconds=45)
 WORST_FIRST = (Tone.BAD, Tone.WARN, Tone.IDLE)
 PARTS = {"docker": "Docker", "router": "The router", "redis": "Redis", "disk": "The disk"}
@@ -30,14 +30,14 @@ Trouble = TokenTrouble | IdentityTrouble | Unused | MissedPushes | NameAdvice
 
 @dataclass(frozen=True)
 class Concern:
-    """One thing that wants a person."""
+    """One problem that needs a person."""
 
     tone: Tone
     shape: Shape
     subject: str
     words: str
-    href: str = ""  # empty: there is no page for it
-    app: str = ""  # the app it is about, if it is about one
+    href: str = ""  # empty: no page shows it
+    app: str = ""  # the app that it is about; empty: not about one app
 
 
 def concerns(
@@ -46,7 +46,7 @@ def concerns(
     machine: Machine,
     at: datetime,
 ) -> list[Concern]:
-    """List what wants a person: the machine first, then apps that do not serve, then the rest."""
+    """List the problems by tone; within a tone the machine's first, then apps', then the rest."""
     found = [
         *_of_machine(machine.vitals, at),
         *(concern for app in apps for concern in _of_app(app)),
@@ -57,7 +57,7 @@ def concerns(
 
 
 def is_silent(vitals: Vitals, at: datetime) -> bool:
-    """Whether what the watcher has written down is too old to be believed."""
+    """Whether the watcher's notes are too old to be trusted."""
     return at - vitals.at > SILENT_AFTER
 
 
@@ -76,7 +76,7 @@ def _of_machine(vitals: Vitals | None, at: datetime) -> Iterator[Concern]:
 
 
 def least_free(vitals: Vitals) -> int:
-    """Give the bytes free on the fuller of the two disks: Keystone's and Docker's."""
+    """Give the free bytes of the fuller of the two disks: Keystone's and Docker's."""
     engines = vitals.disk_free if vitals.engine_free is None else vitals.engine_free
     return min(vitals.disk_free, engines)
 

@@ -1,4 +1,4 @@
-"""The steps of an image's build as a small table: which were cached, how long the others took."""
+"""The table of an image's build steps: which were cached, and how long the others took."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ LOOKS = {
     BuildStepState.DONE: Look("done", Tone.GOOD, Shape.CHECK),
     BuildStepState.FAILURE: Look("failed", Tone.BAD, Shape.CROSS),
 }
-# What the builder does for itself: reading the Dockerfile, asking for the base image.
+# The builder's own steps have this prefix: reading the Dockerfile, looking up the base image.
 INTERNAL = "[internal]"
 ROW = Markup(
     '<li class="{}">{}<a href="#L{}" title="{}">{}</a><span class="unseen">, {}</span>'
@@ -24,7 +24,7 @@ ROW = Markup(
 
 
 def draw_build(steps: Sequence[BuildStepView]) -> Markup:
-    """Give the table's heading and rows; nothing when there is nothing to show."""
+    """Give the table's heading and rows; empty if there are no steps to show."""
     shown = [step for step in steps if not step.name.startswith(INTERNAL)]
     if not shown:
         return Markup()
@@ -34,7 +34,7 @@ def draw_build(steps: Sequence[BuildStepView]) -> Markup:
 
 
 def summary(steps: Sequence[BuildStepView]) -> str:
-    """Say how many of the steps did not have to be made again."""
+    """Say how many of the steps were cached."""
     cached = sum(step.state is BuildStepState.CACHED for step in steps)
     return f"{cached} of {len(steps)} cached"
 

@@ -1,7 +1,7 @@
-"""Drawings as SVG made on the server: icons, favicons, and the bars of an app's history. Pure.
+"""Draws SVG on the server: icons, favicons, and the bar chart of an app's history. Pure.
 
-SVG presentation attributes are used and never `style`, which the pages' policy forbids. Colours
-come from classes of the style sheet; only a favicon, which stands outside it, brings its own.
+It uses SVG presentation attributes and never `style`, which the pages' policy forbids. Colours come
+from classes of the style sheet; only favicons, to which it does not apply, have their own.
 """
 
 from collections import defaultdict
@@ -49,19 +49,19 @@ FAVICONS = {
     "warn": ("#b86e00", '<path d="M16 10.5v7M16 21.5v.1"/>'),
     "busy": ("#2f6fde", '<path d="M16 10v6l4 2.6"/>'),
     "idle": ("#6b7079", '<path d="M11.5 16h9"/>'),
-    # Keystone's own mark: the wedge that holds an arch.
+    # Keystone's own mark: the keystone of an arch.
     "home": ("#4b4fd6", '<path d="M10 10.5h12l-2.6 11h-6.8z" fill="#fff"/>'),
 }
 SLOT, BAR = 12, 8  # one bar with its gap, and the bar itself, in pixels
-SHORTEST_BAR = 6  # what a body needs to be told from another
+SHORTEST_BAR = 6  # pixels; the least at which the shapes of bars can be told apart
 
 
 @dataclass(frozen=True)
 class Bar:
     """One deployment of a history.
 
-    `seconds` makes its height, `tone` its colour, and `shape`, which is its state's icon, what body
-    it has: each state another, so that nothing is told by colour alone.
+    `seconds` sets its height, `tone` its colour, and `shape`, the icon of its state, its outline:
+    every state has another outline, so that colour alone never carries the meaning.
     """
 
     tone: str
@@ -73,7 +73,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Shape:
-    """What is drawn of a bar: where, with which class, and its path."""
+    """The drawing of a bar: its position, its class and its path."""
 
     x: int
     look: str
@@ -81,7 +81,7 @@ class Shape:
 
 
 def icon(shape: str, tone: str = "") -> Markup:
-    """Draw an icon; it says nothing to a screen reader, the word beside it does."""
+    """Draw an icon; it is hidden from screen readers, which read the word beside it."""
     return Markup(
         '<svg class="icon {}" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{}'
         "</svg>"
@@ -89,7 +89,7 @@ def icon(shape: str, tone: str = "") -> Markup:
 
 
 def favicon(tone: str) -> str:
-    """Draw the icon of a browser's tab: Keystone's own, or a state's."""
+    """Draw the favicon: Keystone's own, or that of a state."""
     ground, mark = FAVICONS[tone]
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
@@ -105,7 +105,7 @@ def history(bars: Sequence[Bar], *, slots: int, height: int, summary: str) -> Ma
     Args:
         bars: at most `slots` of them, the oldest first.
         height: in pixels.
-        summary: what the picture says, for those who cannot see it.
+        summary: the chart in words, for screen readers.
     """
     longest = max((bar.seconds or 0 for bar in bars), default=0) or 1
     empty = slots - len(bars)
@@ -126,12 +126,12 @@ def history(bars: Sequence[Bar], *, slots: int, height: int, summary: str) -> Ma
         _path("none", dots) if empty else "",
         Markup().join(plain),
         Markup().join(linked),
-        "group" if linked else "img",  # a picture may not hold links
+        "group" if linked else "img",  # the role "img" must not contain links
     )
 
 
 def _by_tone(shapes: Iterable[Shape]) -> list[Markup]:
-    """Draw all shapes of a tone as one path: a page of charts is then a third as long."""
+    """Draw all shapes of a tone as one path, which makes a page of charts a third as long."""
     found: dict[str, list[str]] = defaultdict(list)
     for shape in shapes:
         found[shape.look].append(shape.path)
@@ -143,8 +143,8 @@ def _path(look: str, path: str) -> Markup:
 
 
 def _link(bar: Bar, shape: Shape, height: int) -> Markup:
-    # The table below holds the same links; here they would only be twenty more stops of the Tab
-    # key. The rectangle makes the whole column the target.
+    # The table below has the same links, so these stay out of the Tab order: they would be twenty
+    # more stops. The rectangle makes the whole column clickable.
     return Markup(
         '<a href="{}" tabindex="-1"><title>{}</title>'
         '<rect class="hit" x="{}" y="0" width="{}" height="{}"/>{}</a>'
@@ -152,13 +152,13 @@ def _link(bar: Bar, shape: Shape, height: int) -> Markup:
 
 
 def _shape(bar: Bar, x: int, height: int, share: float) -> Shape:
-    # The root keeps a short build visible beside a long one.
+    # The square root keeps a short deployment visible beside a long one.
     tall = max(SHORTEST_BAR, round(sqrt(share) * (height - BAR)))
     look = f"{bar.tone} open" if bar.shape in OUTLINES else bar.tone
     return Shape(x, look, BODIES[bar.shape](x, height, tall))
 
 
-# --- One body a state: where it begins, where the ground is, and how tall it is, in pixels ----
+# --- One outline per state. Arguments: left edge, baseline and height, in pixels --------------
 
 
 def _whole(x: int, ground: int, tall: int) -> str:
@@ -194,8 +194,8 @@ BODIES = {
     "check": _whole,
     "cross": _dotted,  # an exclamation mark
     "alert": _pointed,
-    "clock": _ring,  # nothing has been done for it yet
-    "spin": _lidless,  # it still grows
+    "clock": _ring,  # queued: no work was done yet
+    "spin": _lidless,  # running: the bar still grows
     "slash": _cut,
     "skip": _slanted,
 }

@@ -1,6 +1,6 @@
-"""Where a deployment's commit, and what it changed, can be looked at: on GitHub and nowhere else.
+"""Links to a deployment's commit and its changes, for repositories on GitHub only.
 
-An address is put together of checked parts; a repository's URL may be anything that git can fetch.
+The links are made of validated parts, since a repository's URL may be anything that git can fetch.
 """
 
 import re
@@ -20,18 +20,18 @@ REPOSITORY = re.compile(r"/([A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}?
 
 @dataclass(frozen=True)
 class CommitLinks:
-    """Two pages of GitHub's; None where there is none."""
+    """The links to two pages on GitHub; None where there is no such page."""
 
     commit: str | None = None
     compare: str | None = None
-    base: str = ""  # the commit that was live before, which it is compared with
+    base: str = ""  # the commit that was live before, the base of the comparison
 
 
 def commit_links(git_url: str, api_url: str, sha: str, base: str) -> CommitLinks:
     """Give the links of a commit.
 
     Args:
-        api_url: the GitHub API in use, which says which host is GitHub.
+        api_url: the GitHub API in use, which determines GitHub's host.
         base: the commit to compare with; empty for none.
     """
     address = repository_address(git_url, api_url)
@@ -43,7 +43,7 @@ def commit_links(git_url: str, api_url: str, sha: str, base: str) -> CommitLinks
 
 
 def repository_address(git_url: str, api_url: str) -> str | None:
-    """Give a repository's page, or None for one that is not on the GitHub in use."""
+    """Give the address of a repository's page; None if it is not on the GitHub in use."""
     parts = urlsplit(git_url)
     path = REPOSITORY.fullmatch(parts.path)
     is_github = parts.scheme == "https" and parts.netloc == github_address(api_url)
@@ -51,7 +51,7 @@ def repository_address(git_url: str, api_url: str) -> str | None:
 
 
 def commit_before(session: Session, app_id: int, deployment: DeploymentView) -> str:
-    """Give the commit that was live when a deployment was asked for; empty if there was none."""
+    """Give the commit of the last successful deployment before one; empty if there is none."""
     statement = (
         select(Deployment.commit_sha)
         .where(

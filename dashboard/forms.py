@@ -1,11 +1,12 @@
-"""Forms: their fields, what a browser sends for them, and what is drawn when it was refused. Pure.
+"""Forms: their fields, parsing of what a browser sends, and redrawing of refused forms. Pure.
 
-Text travels both ways: `text_of` writes a value into a field, `data_of` reads a sent form for the
-same models that the API checks its input with, and gives every value back as it was. Nothing is
-judged here but what cannot be read.
+`text_of` writes a value into a field. `data_of` parses a sent form into the input of the API's own
+models, and gives every value back as it was. This module reports only text that it cannot parse;
+the models validate everything else.
 
-A form lies open for a while, so it says what it showed: what nobody touched in it is left alone,
-and what somebody else has changed meanwhile is not undone unseen.
+A form may be open for a long time, so a hidden field says which values it showed. Fields that the
+user did not change are left alone, and a change that somebody else made meanwhile is not
+overwritten without a warning.
 """
 
 import json
@@ -23,9 +24,9 @@ from jobs.rules.mistakes import KEY
 Texts = Mapping[str, str]
 ON = "true"
 QUOTE = '"'
-# The hidden field that says, as JSON, what stood in the others when the form was drawn. One for
-# all: a field that was empty must be told from one that was not drawn, and browsers change line
-# breaks, which JSON does not hold.
+# The hidden field with the texts of the other fields when the form was drawn, as JSON. It is one
+# field for all of them, because it must distinguish an empty field from one that was not drawn, and
+# because browsers change line breaks, which JSON escapes.
 DRAWN = "drawn"
 MOST_FIELDS = 100
 LONGEST_SAID = 200
@@ -35,7 +36,7 @@ NOT_READABLE = (
 )
 BREAK = re.compile(r"[\r\n]")
 _DRAWN: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
-# Unlike the standard library's, this one refuses half a character, which nothing can keep.
+# Unlike the standard library's parser, this one refuses lone surrogates, which cannot be stored.
 _STRING: TypeAdapter[str] = TypeAdapter(str)
 
 
@@ -46,12 +47,12 @@ class Kind(StrEnum):
     NUMBER = "number"
     CHOICE = "choice"
     SWITCH = "switch"
-    LIST = "list"  # one entry a line
-    PAIRS = "pairs"  # NAME=value, one a line
-    TEXT = "text"  # as it is, line breaks and all
-    MASKED_TEXT = "masked_text"  # the same, for nobody to read over a shoulder
+    LIST = "list"  # one entry per line
+    PAIRS = "pairs"  # NAME=value, one per line
+    TEXT = "text"  # unchanged, with line breaks
+    MASKED_TEXT = "masked_text"  # the same, shown as dots
     SECRET = "secret"  # noqa: S105 — one line, never drawn again
-    SECRET_TEXT = "secret_text"  # noqa: S105 — many lines, never drawn again
+    SECRET_TEXT = "secret_text"  # noqa: S105 — several lines, never drawn again
 
 
 SECRETS = frozenset({Kind.SECRET, Kind.SECRET_TEXT})
@@ -63,10 +64,10 @@ class Field:
     """One field of a form, named as the API names it.
 
     Attributes:
-        may_be_none: whether an empty field means none, and not an empty text.
-        choices: of a choice, each word with how it is said.
-        start: what stands in the field when nobody has said anything yet.
-        secret_if: the switch that makes it a secret.
+        may_be_none: whether an empty field means None instead of an empty text.
+        choices: for a choice, each value with its label.
+        start: the initial text of the field in a new form.
+        secret_if: the name of the switch that makes the field a secret.
     """
 
     name: str
@@ -81,22 +82,22 @@ class Field:
 
     @property
     def is_masked_text(self) -> bool:
-        """Whether it is drawn as many lines of dots."""
+        """Whether it is drawn as several lines of dots."""
         return self.kind in MASKED_TEXTS
 
     def is_secret(self, texts: Texts) -> bool:
-        """Whether what was typed must not be drawn again."""
+        """Whether the typed text must not be drawn again."""
         return self.kind in SECRETS or texts.get(self.secret_if) == ON
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A form as somebody sent it, and why it was refused; by itself: nobody sent one.
+    """A refused form with its texts and problems; without arguments, a form that was not sent.
 
     Attributes:
         do: which of the page's forms it is.
-        subject: what of several alike it is about: a user, a domain.
-        problems: sentences by the name of the field they are about; "" for the form as a whole.
+        subject: the object that the form is about, such as a user or a domain.
+        problems: error messages by the name of their field; "" for the form as a whole.
         is_forgetful: a secret was typed, which is not drawn again.
     """
 
@@ -108,11 +109,11 @@ class Filled:
     is_forgetful: bool = False
 
     def of(self, do: str, subject: str = "") -> "Filled":
-        """Give itself if it is that form, else a form that nobody has sent."""
+        """Give itself if it is that form, else a form that was not sent."""
         return self if (self.do, self.subject) == (do, subject) else UNTOUCHED
 
     def text(self, one: Field, present: str | None = None) -> str:
-        """Give what stands in a field: what was typed, else what is, else its start."""
+        """Give the text of a field: the typed text, else the stored value, else its start."""
         if one.is_secret(self.texts):
             return ""
         if self.do:
@@ -120,7 +121,7 @@ class Filled:
         return one.start if present is None else present
 
     def drawn(self, present: Texts) -> dict[str, str]:
-        """Give the hidden field of what the form shows; drawn again, it showed that at first."""
+        """Give the hidden field of shown values; a redrawn form keeps that of its first drawing."""
         return {DRAWN: self.texts.get(DRAWN) or said_drawn(present)}
 
 
@@ -128,10 +129,10 @@ UNTOUCHED = Filled()
 
 
 def texts_of(body: bytes) -> dict[str, str]:
-    """Read a form as a browser sends it; a field left empty is a field not given.
+    """Parse a form as a browser sends it, and leave out empty fields.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the body is not a form.
     """
     return dict(parse_qsl(body.decode(), max_num_fields=MOST_FIELDS, errors="strict"))
 
@@ -142,7 +143,7 @@ def has_secrets(fields: Sequence[Field], texts: Texts) -> bool:
 
 
 def text_of(value: object) -> str:
-    """Write a value of the API's into a field."""
+    """Give the text of a field for a value of the API."""
     match value:
         case None | False | "":
             return ""
@@ -159,28 +160,28 @@ def text_of(value: object) -> str:
 
 
 def _line_of(text: str) -> str:
-    """Write one text as one line; as a JSON string what would not be read back as it is."""
+    """Write a text as one line; as a JSON string if it would not be parsed back unchanged."""
     is_plain = text and text == text.strip() and text[0] != QUOTE and not BREAK.search(text)
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def said_drawn(present: Texts) -> str:
-    """Say what stands in the fields of a form, for the form to bring back."""
+    """Encode the texts of a form's fields for its hidden field."""
     return json.dumps(dict(present), ensure_ascii=False)
 
 
 def drawn_of(texts: Texts) -> dict[str, str] | None:
-    """Read what stood in the fields when the form was drawn; None: it does not say.
+    """Decode the texts of the fields when the form was drawn; None: it has no hidden field.
 
     Raises:
-        ValueError: it says so in a way that no page of ours does.
+        ValueError: the hidden field is malformed; no page of ours sends such a one.
     """
     held = texts.get(DRAWN)
     return None if held is None else _DRAWN.validate_json(held)
 
 
 def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
-    """Choose the fields somebody changed; of a form that does not say what it showed, all."""
+    """Give the fields that the user changed; all fields if the form has no hidden field."""
     drawn = drawn_of(texts)
     if drawn is None:
         return list(fields)
@@ -190,7 +191,7 @@ def touched(fields: Sequence[Field], texts: Texts) -> list[Field]:
 
 
 def overtaken(fields: Sequence[Field], texts: Texts, present: Texts) -> list[Field]:
-    """Choose the fields somebody changed, that somebody else changed otherwise meanwhile."""
+    """Give the fields that the user and, meanwhile, somebody else have changed differently."""
     drawn = drawn_of(texts)
     if drawn is None:
         return []
@@ -203,7 +204,7 @@ def overtaken(fields: Sequence[Field], texts: Texts, present: Texts) -> list[Fie
 
 
 def said(one: Field, text: str) -> str:
-    """Say what stands in a field, within a sentence."""
+    """Give the text of a field for use in a sentence."""
     match one.kind:
         case Kind.SWITCH:
             return "on" if text == ON else "off"
@@ -215,12 +216,12 @@ def said(one: Field, text: str) -> str:
 
 
 def data_of(fields: Sequence[Field], texts: Texts) -> dict[str, object]:
-    """Read a sent form as the API would be sent it; a field that is missing was left empty."""
+    """Parse a sent form into input for the API; a missing field was left empty."""
     return {one.name: _value(one, texts.get(one.name, "")) for one in fields}
 
 
 def not_readable(fields: Sequence[Field], texts: Texts) -> list[Mistake]:
-    """Give the lines that cannot be read as mistakes, like those of the API's models."""
+    """Give a mistake for each line that cannot be parsed, like those of the API's models."""
     return [
         Mistake(one.name, NOT_READABLE, index)
         for one in fields
@@ -265,12 +266,12 @@ def _entries(text: str) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    # What cannot be read is told of by `not_readable`.
+    # `not_readable` reports the lines that cannot be parsed.
     return [_read(line) or "" for line in _entries(text)]
 
 
 def _read(line: str) -> str | None:
-    """Read a line that `_line_of` has written, or somebody by hand; None: nobody can."""
+    """Parse a line, written by `_line_of` or by hand; None: it is not a valid JSON string."""
     if not line.startswith(QUOTE):
         return line
     try:
@@ -280,7 +281,7 @@ def _read(line: str) -> str | None:
 
 
 def sorted_out(mistakes: Sequence[Mistake], fields: Sequence[Field]) -> dict[str, list[str]]:
-    """Put mistakes beside the fields they are about, in words."""
+    """Group mistakes by their fields, as text; "" has those without a field of this form."""
     known = {one.name for one in fields}
     found: dict[str, list[str]] = {}
     for mistake in mistakes:
@@ -292,7 +293,7 @@ def sorted_out(mistakes: Sequence[Mistake], fields: Sequence[Field]) -> dict[str
 
 
 def _told(mistake: Mistake) -> str:
-    """Say what is wrong within a field."""
+    """Give the message of a mistake for use beside its field."""
     match mistake.index:
         case None:
             return mistake.message

@@ -1,6 +1,6 @@
-"""How states, times and names are said on the pages: words, tones, shapes. Pure.
+"""How pages show states, times and names: words, tones, shapes. Pure.
 
-A tone becomes a colour and a shape an icon, so that nothing is told by colour alone.
+A tone becomes a colour and a shape becomes an icon, so that colour alone never carries the meaning.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SHORT_SHA = 7
 
 
 class Tone(StrEnum):
-    """What a colour means; also the CSS class that gives it."""
+    """The meaning of a colour; also the name of its CSS class."""
 
     GOOD = "good"
     BAD = "bad"
@@ -104,7 +104,7 @@ DELIVERY_LOOKS = {
     DeliveryOutcome.IGNORED: Look("Ignored", Tone.IDLE, Shape.SLASH),
     DeliveryOutcome.DUPLICATE: Look("Duplicate", Tone.IDLE, Shape.COPY),
 }
-# DESIGN §5: a push that was taken is 202, everything else that was understood 200.
+# DESIGN §5: an accepted push is answered 202, every other understood delivery 200.
 DELIVERY_ANSWERS = {
     DeliveryOutcome.QUEUED: 202,
     DeliveryOutcome.PONG: 200,
@@ -141,7 +141,7 @@ KIND_WORDS = {
 
 
 def kind_words(kind: Kind, trigger: Trigger) -> str:
-    """Say what a deployment does: an update that a person asked for is a redeploy."""
+    """Name the kind of a deployment: an update that was requested manually is a redeploy."""
     if kind is Kind.UPDATE and trigger is Trigger.MANUAL:
         return "redeploy"
     if trigger is Trigger.RECOVERY:
@@ -149,7 +149,7 @@ def kind_words(kind: Kind, trigger: Trigger) -> str:
     return KIND_WORDS[kind]
 
 
-# What an end without success means, for those who do not know the word.
+# Explanations of the unsuccessful final states.
 ENDINGS = {
     DeploymentState.FAILURE: "The app did not pass: its build, its start or its health check.",
     DeploymentState.ERROR: "This was not the app's fault: Keystone, or what it stands on, failed.",
@@ -159,21 +159,21 @@ ENDINGS = {
 
 
 def container_look(state: ContainerState | None, reason: str) -> Look:
-    """Say how a container is shown; one that runs with something wrong is unhealthy."""
+    """Give the look of a container; a running one with a problem is unhealthy."""
     if state is None:
         return NOT_LOOKED_AT
     return UNHEALTHY if state is ContainerState.RUNNING and reason else CONTAINER_LOOKS[state]
 
 
 def work_words(state: DeploymentState, step: StepName | None) -> str:
-    """Say what is being done for a deployment that is not over."""
+    """Say what an unfinished deployment is doing."""
     if step is not None:
         return STEP_WORDS[step]
     return "waits for its turn" if state is DeploymentState.QUEUED else "begins"
 
 
 def needs_role(needed: Role, has: Role) -> str:
-    """Say why a button is disabled, or give an empty text when it is not."""
+    """Say why a button is disabled; empty if it is not."""
     if has.includes(needed):
         return ""
     return f"Your role is {has}; this needs {needed}"
@@ -185,11 +185,11 @@ def needs_role(needed: Role, has: Role) -> str:
 def duration(seconds: float | None) -> str:
     """Say how long something took: `0.4 s`, `42 s`, `1 min 12 s`, `2 h 5 min`, `1 d 3 h`.
 
-    `static/times.js` says running times the same way.
+    `static/times.js` formats running times the same way.
     """
     if seconds is None:
         return "–"  # noqa: RUF001 — a dash, as in any table
-    if seconds < 9.95:  # noqa: PLR2004 — what would round to 10.0
+    if seconds < 9.95:  # noqa: PLR2004 — more would round to 10.0
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
     if whole < MINUTE:
@@ -202,9 +202,9 @@ def duration(seconds: float | None) -> str:
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """Say how long ago something was; past thirty days, on which day. The same in `times.js`."""
+    """Say how long ago a moment was; from thirty days on, its date. `times.js` does the same."""
     seconds = int((now - moment).total_seconds())
-    if seconds < 5:  # noqa: PLR2004 — and clocks that disagree
+    if seconds < 5:  # noqa: PLR2004 — negative if clocks disagree
         return "just now"
     if seconds < MINUTE:
         return f"{seconds} s ago"
@@ -218,24 +218,24 @@ def age(moment: datetime, now: datetime) -> str:
 
 
 def exact(moment: datetime) -> str:
-    """Give the moment to the second, in UTC, for people."""
+    """Format a moment to the second, in UTC, for people."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def waited(moment: datetime, now: datetime) -> str:
-    """Say for how long something has waited."""
+    """Give the time since a moment as text."""
     return duration(max((now - moment).total_seconds(), 0))
 
 
 def machine(moment: datetime) -> str:
-    """Give the moment for a `datetime` attribute."""
+    """Format a moment for a `datetime` attribute."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def space(count: int) -> str:
-    """Say a number of bytes as disks are sold: `41 GB`, `850 MB`."""
+    """Give a number of bytes in decimal units: `41 GB`, `850 MB`."""
     gigabytes = count / 1e9
-    if gigabytes >= 9.95:  # noqa: PLR2004 — what would round to 10.0
+    if gigabytes >= 9.95:  # noqa: PLR2004 — it would round to 10.0
         return f"{gigabytes:,.0f} GB"
     return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{count / 1e6:.0f} MB"
 
@@ -244,7 +244,7 @@ def space(count: int) -> str:
 
 
 def short_sha(sha: str | None) -> str:
-    """Give the first characters of a commit's id, the way people write it."""
+    """Give the abbreviated commit id."""
     return (sha or "")[:SHORT_SHA]
 
 
@@ -259,17 +259,17 @@ def capital(sentence: str) -> str:
 
 
 def ref_words(ref: str) -> str:
-    """Give a ref the way people write it; a whole commit id is shortened."""
+    """Give the short form of a ref or of a whole commit id."""
     return short_sha(ref) if is_sha(ref) else short_ref(ref)
 
 
 def commit_url(git_url: str, sha: str) -> str | None:
-    """Say where a commit can be looked at, or None for a repository that has no pages."""
+    """Give the address of a commit's page; None for a repository without web pages."""
     if not git_url.startswith(("https://", "http://")) or not is_sha(sha):
         return None
     return f"{git_url.removesuffix('/').removesuffix('.git')}/commit/{sha}"
 
 
 def host_of(url: str) -> str:
-    """Give an address without its scheme, as it is said."""
+    """Give an address without its scheme."""
     return url.partition("://")[2] or url

@@ -1,7 +1,7 @@
-"""A deployment's log as numbered lines for a page: a window of it, however long it is.
+"""Renders a deployment's log as numbered lines of HTML, in windows of a bounded size.
 
-What an event looks like on a page is said here alone: a page gets windows of a log, and what is
-written later, as HTML.
+Only this module defines how a log event looks on a page. A page gets windows of the log, and lines
+that are written later, as HTML.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from jobs.reads.views import OutlineView, SectionView
 from jobs.rules.log_events import EventKind, LogEvent, parse, stamp
 
 SHOWN_LINES = 400
-MOST_LINES = 2000  # that may be asked for at once
+MOST_LINES = 2000  # per request
 EXCERPT_LINES = 12
 MARKS = {
     EventKind.NAME: "named",
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring lines of one step; a page fetches those of an empty block when it needs them."""
+    """Consecutive lines of one step; the page fetches the lines of an empty block when needed."""
 
     first: int
     last: int
@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one step wrote, without a break."""
+    """The consecutive lines that one step wrote."""
 
     word: str
     first: int
@@ -58,19 +58,19 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A log as a page begins with it."""
+    """The initial window of a log on a page."""
 
     outline: OutlineView
     chapters: Sequence[Chapter]
-    first: int  # the first line that is shown
-    shown: int  # how many are
+    first: int  # the number of the first line that is shown
+    shown: int  # how many lines are shown
 
 
 EMPTY = Transcript(OutlineView(lines=0, size=0, sections=[], build=[]), (), 1, 0)
 
 
 def read_transcript(outline: Outline, *, from_end: bool, most: int = SHOWN_LINES) -> Transcript:
-    """Give a log's chapters, with its first or its last lines in them."""
+    """Give a log's chapters, filled with the first or the last lines of the log."""
     found = outline.view()
     first = max(found.lines - most + 1, 1) if from_end else 1
     lines = read_lines(outline, first, min(most, found.lines - first + 1))
@@ -79,24 +79,24 @@ def read_transcript(outline: Outline, *, from_end: bool, most: int = SHOWN_LINES
 
 
 def read_lines(outline: Outline, first: int, most: int) -> list[Line]:
-    """Give at most so many lines from one on, at most `MOST_LINES`; fewer when there are none."""
+    """Give up to `most` lines from line `first` on, but never more than `MOST_LINES`."""
     raws = outline.read(first, min(most, MOST_LINES))
     return [Line(number, parse(raw)) for number, raw in enumerate(raws, first)]
 
 
 def draw(lines: Iterable[Line], opening: Iterable[SectionView] = ()) -> Markup:
-    """Give lines as HTML; those that open a section say so, for a page that is being read."""
+    """Render lines as HTML; the first line of a section names its step, for the page's script."""
     opens = {section.first: step_word(section.step) for section in opening}
     return Markup("\n").join(_line(line, opens.get(line.number)) for line in lines)
 
 
 def step_word(step: str) -> str:
-    """Say what wrote a line; a verdict stands below what led to it."""
+    """Give the name of the step that wrote a line; a verdict is a step of its own."""
     return WORDS.get(step, step.capitalize())
 
 
 def excerpt(outline: Outline, *, most: int = EXCERPT_LINES) -> list[Markup]:
-    """Give the last lines before the verdict at a log's end: what failed said last."""
+    """Give the last lines before the verdict at a log's end; the failed step wrote them."""
     last = next((s.last for s in reversed(outline.view().sections) if s.step not in VERDICTS), 0)
     lines = read_lines(outline, max(last - most + 1, 1), min(most, last))
     events = [line.event for line in lines]
@@ -119,7 +119,7 @@ def _line(line: Line, opens: str | None) -> Markup:
     step = f' data-step="{escape(opens)}"' if opens is not None else ""
     mark = f' class="{MARKS[event.kind]}"' if event.kind in MARKS else ""
     clock = _clock(stamp(event.at)) if event.at else ""
-    # Put together by hand, since pages have many lines: a stamp and a mark are of a known form.
+    # Formatted without escaping, since pages have many lines: stamp and mark have a known form.
     return Markup(  # noqa: S704
         f'<div id="L{n}"{step}{mark}><a href="#L{n}">{n}</a>{clock}'
         f"<span>{to_html(event.shown)}</span></div>"

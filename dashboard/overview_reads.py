@@ -1,6 +1,7 @@
-"""SELECTs for the overview: how everything stands, in as many statements as there are questions.
+"""SELECTs for the overview: the state of all apps and of the machine.
 
-It reads every app, so it reads little of each.
+The number of statements does not depend on the number of apps. The overview reads every app, so it
+reads only a few columns of each.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from jobs.storage.models import App, CatchUp, Deployment, Release, Repository, V
 
 @dataclass(frozen=True)
 class Standing:
-    """How one app stands."""
+    """The state of one app."""
 
     id: int
     name: str
@@ -40,37 +41,37 @@ class Standing:
 
 @dataclass(frozen=True)
 class Queue:
-    """What waits for a worker."""
+    """The deployments that wait for a worker."""
 
     length: int
-    oldest: datetime | None  # since when the first one waits
+    oldest: datetime | None  # since when the oldest one has waited
 
 
 @dataclass(frozen=True)
 class TokenTrouble:
-    """A repository whose token is refused, or ends."""
+    """A repository whose token is refused or expires soon."""
 
     repository: str
-    app: str  # one of the apps it is needed for
-    problem: str | None  # None: it only ends
+    app: str  # one of the apps that need the token
+    problem: str | None  # None: the token works, but expires soon
     expires_at: datetime | None
 
 
 @dataclass(frozen=True)
 class IdentityTrouble:
-    """A repository of which it is not sure which one of GitHub's it is."""
+    """A repository whose counterpart on GitHub is in doubt."""
 
     repository: str
-    app: str  # one of the apps that are deployed from it
+    app: str  # one of the apps that use it
     words: str
 
 
 @dataclass(frozen=True)
 class Unused:
-    """A repository that no app is deployed from."""
+    """A repository that no app uses."""
 
     repository: str
-    page: str  # where it can be removed; empty: only by the command
+    page: str  # the page that can remove it; empty: only the command line can
 
 
 @dataclass(frozen=True)
@@ -83,30 +84,30 @@ class MissedPushes:
 
 @dataclass(frozen=True)
 class NameAdvice:
-    """The dashboard shares its host name with apps, or might."""
+    """Advice for a dashboard that shares its host name with apps, or might."""
 
     words: str
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the apps run on, and what stands in line."""
+    """The state of the machine, the queue and the certificates."""
 
     queue: Queue
-    busy: int  # deployments that run
-    vitals: Vitals | None  # None: the watcher has never looked
+    busy: int  # running deployments
+    vitals: Vitals | None  # None: the watcher has never written it
     certificates: Sequence[CertificateView]
 
 
 def standings(session: Session) -> list[Standing]:
-    """Say how every app stands, by name."""
+    """Give the state of every app, ordered by name."""
     opened = apps_with_open_deployments(session)
     rows = session.connection().execute(_every_app())
     return [_standing(_Row(*row), opened) for row in rows]
 
 
 class _Row(NamedTuple):
-    """Of an app what its standing is made of."""
+    """The columns from which an app's `Standing` is computed."""
 
     id: int
     name: str
@@ -117,15 +118,15 @@ class _Row(NamedTuple):
     auto_deploy: bool
     paused_reason: str
     last_deployment: int
-    ended: DeploymentState | None  # how the last deployment ended, if there is bad news of it
-    failure: str | None  # what the bad news is
+    ended: DeploymentState | None  # the last deployment's final state, if it is bad news
+    failure: str | None  # the reason for it
     configuration: int
     live_configuration: int | None
 
 
 def _every_app() -> AnySelect:
-    # Within the row of its app a deployment is found by its number. A join might begin at the
-    # deployments, all million of them.
+    # A scalar subquery finds each app's last deployment by its number. With a join, the database
+    # might scan the deployments first, and there may be a million of them.
     ended, failure = (
         sqlalchemy.select(col(column))
         .where(
@@ -174,7 +175,7 @@ def _standing(row: _Row, opened: set[int]) -> Standing:
 
 
 def machine(session: Session) -> Machine:
-    """Say how the rest stands."""
+    """Give the state of the machine, the queue and the certificates."""
     waiting = select(Deployment.queued_at).where(Deployment.state == DeploymentState.QUEUED)
     return Machine(
         queue=Queue(
@@ -192,7 +193,7 @@ def _count(session: Session, state: DeploymentState) -> int:
 
 
 def token_troubles(session: Session, *, before: datetime) -> list[TokenTrouble]:
-    """List the repositories that apps need whose token is refused or ends before a moment."""
+    """List the repositories with apps whose token is refused or expires before a moment."""
     statement = (
         select(
             Repository.full_name,
@@ -214,7 +215,7 @@ def token_troubles(session: Session, *, before: datetime) -> list[TokenTrouble]:
 
 
 def identity_troubles(session: Session) -> list[IdentityTrouble]:
-    """List the repositories whose identity is in doubt, but for those whose token is refused."""
+    """List the repositories whose identity is in doubt, except those whose token is refused."""
     statement = (
         select(Repository.full_name, func.min(App.name), Repository.identity_problem)
         .join(App, col(App.repository_id) == col(Repository.id))
@@ -228,10 +229,10 @@ def identity_troubles(session: Session) -> list[IdentityTrouble]:
 
 
 def unused_repositories(session: Session, page: str) -> list[Unused]:
-    """List the repositories without an app; earlier versions left them behind.
+    """List the repositories without an app, which earlier versions left behind.
 
     Args:
-        page: where such a repository can be removed; empty when there is no such page.
+        page: the page that can remove such a repository; empty if there is none.
     """
     used = select(App.repository_id)
     statement = select(Repository.full_name).where(col(Repository.id).not_in(used))
@@ -239,10 +240,10 @@ def unused_repositories(session: Session, page: str) -> list[Unused]:
 
 
 def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]:
-    """List the repositories whose pushes do not all arrive, or may not.
+    """List the repositories of which pushes were missed, or may be missed.
 
     Args:
-        every_minutes: how often each is asked for what was missed; 0: never.
+        every_minutes: how often each one is searched for missed pushes; 0: never.
     """
     statement = (
         select(Repository.full_name, CatchUp.missed, CatchUp.found)
@@ -263,7 +264,7 @@ def missed_pushes(session: Session, *, every_minutes: int) -> list[MissedPushes]
 
 
 def refused_pushes(session: Session, *, since: datetime) -> list[MissedPushes]:
-    """List the repositories whose last deliveries were all refused for their signature."""
+    """List the repositories whose recent deliveries were all refused because of the signature."""
     return [
         MissedPushes(
             wrong.repository,

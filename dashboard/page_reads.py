@@ -1,7 +1,7 @@
-"""SELECTs that only the pages need, beside those of `jobs.reads.apps`.
+"""SELECTs that only the pages need, in addition to those of `jobs.reads.apps`.
 
-Each costs one statement, whatever the number of apps, and reads columns: to make an object of
-every row would take longer than the database does.
+Each is one statement, whatever the number of apps. They select columns instead of model objects,
+because making an object of every row would take longer than the query.
 """
 
 from collections import defaultdict
@@ -20,15 +20,15 @@ from jobs.rules.domain_names import is_covered
 from jobs.states import OPEN_STATES, DeploymentState, StepName, StepState
 from jobs.storage.models import App, Deployment, EnvironmentVariable, Release, Repository, Step, now
 
-RECENT = 20  # deployments an app's chart shows
-PAST = 200  # deployments from which an app's trends are made
+RECENT = 20  # deployments in an app's chart
+PAST = 200  # deployments from which an app's trends are computed
 
 AnySelect = sqlalchemy.Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Recent:
-    """One deployment as a chart needs it."""
+    """The columns of a deployment that a chart needs."""
 
     id: int
     number: int
@@ -39,7 +39,7 @@ class Recent:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took or has taken up to now; None when it never began."""
+        """How long it took, or has taken up to now; None if it never began."""
         if self.started_at is None:
             return None
         return ((self.ended_at or now()) - self.started_at).total_seconds()
@@ -47,7 +47,7 @@ class Recent:
 
 @dataclass(frozen=True)
 class LiveCommit:
-    """The commit that serves."""
+    """The live commit."""
 
     message: str
     author: str
@@ -56,14 +56,14 @@ class LiveCommit:
 
 @dataclass(frozen=True)
 class WorkNow:
-    """What is being done for an app now."""
+    """A running or queued deployment."""
 
     id: int
     number: int
     state: DeploymentState
     since: datetime
     step: StepName | None
-    cancelled_by: str | None  # and it has not stopped yet
+    cancelled_by: str | None  # set while a cancelled deployment has not stopped yet
 
     @property
     def seconds(self) -> float:
@@ -73,7 +73,7 @@ class WorkNow:
 
 @dataclass(frozen=True)
 class Name:
-    """What people call a deployment."""
+    """A deployment's name: its app and its number; and its state."""
 
     app: str
     number: int
@@ -82,7 +82,7 @@ class Name:
 
 @dataclass(frozen=True)
 class VariableName:
-    """An environment variable without its value, which these pages cannot open."""
+    """An environment variable without its value, which the pages cannot decrypt."""
 
     name: str
     is_secret: bool
@@ -91,7 +91,7 @@ class VariableName:
 
 @dataclass(frozen=True)
 class ServedDomain:
-    """A host name that leads to an app."""
+    """A host name of an app."""
 
     name: str
     url: str  # empty: a wildcard, or the router serves no domains
@@ -109,7 +109,7 @@ class Maker:
 def recent_deployments(
     session: Session, app_ids: Collection[int], *, most: int = RECENT
 ) -> dict[int, list[Recent]]:
-    """Give the last deployments of these apps, so many of each at most, the oldest first."""
+    """Give up to `most` last deployments of each of these apps, the oldest first."""
     statement: AnySelect = (
         sqlalchemy.select(
             col(Deployment.app_id),
@@ -134,7 +134,7 @@ def recent_deployments(
 
 
 def live_commits(session: Session, app_ids: Collection[int]) -> dict[int, LiveCommit]:
-    """Give the commit that serves, by app."""
+    """Give the live commits of these apps, by app id."""
     statement = (
         select(App.id, Deployment.commit_message, Deployment.author, Deployment.ended_at)
         .join(Deployment, col(Deployment.id) == col(App.live_deployment_id))
@@ -147,15 +147,15 @@ def live_commits(session: Session, app_ids: Collection[int]) -> dict[int, LiveCo
 
 
 def work_now(session: Session, app_ids: Collection[int]) -> dict[int, WorkNow]:
-    """Give what runs for each of these apps, or what waits for it when nothing runs."""
+    """Give the running deployment of each of these apps, or else a queued one."""
     statement = _open_work().where(col(Deployment.app_id).in_(app_ids))
-    # "queued" before "running", so that what runs is the last one kept.
+    # "queued" sorts before "running", so a running deployment replaces a queued one.
     ordered = statement.order_by(col(Deployment.state), col(Deployment.id))
     return {app_id: WorkNow(*rest) for app_id, _, *rest in session.connection().execute(ordered)}
 
 
 def running_now(session: Session, *, limit: int) -> list[tuple[str, WorkNow]]:
-    """Give what runs, whichever app it is for, with the app's name; begun first comes first."""
+    """Give the running deployments of all apps, each with its app's name, the oldest first."""
     statement = _open_work().where(col(Deployment.state) == DeploymentState.RUNNING)
     ordered = statement.order_by(col(Deployment.id)).limit(limit)
     return [(name, WorkNow(*rest)) for _, name, *rest in session.connection().execute(ordered)]
@@ -184,7 +184,7 @@ def _open_work() -> AnySelect:
 
 
 def deployment_names(session: Session, ids: Iterable[int]) -> dict[int, Name]:
-    """Give the app and the number of deployments, by id."""
+    """Give the names of deployments, by id."""
     statement: AnySelect = (
         sqlalchemy.select(
             col(Deployment.id), col(App.name), col(Deployment.number), col(Deployment.state)
@@ -209,7 +209,7 @@ def variable_names(session: Session, app_id: int) -> list[VariableName]:
 
 
 def served_domains(session: Session, app: AppView) -> list[ServedDomain]:
-    """Give an app's domains with the certificates that are shown for them."""
+    """Give an app's domains, each with the certificate that the router uses for it."""
     certificates = certificate_views(session) if app.domains else []
     doors = find_doors(session)
     return [
@@ -228,7 +228,7 @@ def repository_names(session: Session) -> list[str]:
 
 
 def git_url(session: Session, full_name: str) -> str:
-    """Say where a repository is fetched from; empty when nobody knows it."""
+    """Give the Git URL of a repository; empty if the repository is unknown."""
     statement = select(Repository.git_url).where(Repository.name_key == full_name.lower())
     return session.exec(statement).first() or ""
 
@@ -245,5 +245,5 @@ def maker_of(session: Session, app_id: int, release: int) -> Maker | None:
 
 
 def existing_apps(session: Session, names: Iterable[str]) -> set[str]:
-    """Give those of the names that an app has."""
+    """Give those of the names that belong to an app."""
     return set(session.exec(select(App.name).where(col(App.name).in_(list(names)))))

@@ -1,7 +1,7 @@
-"""The one door out: every page is rendered here and leaves with the same headers.
+"""Renders every page, and sends it with the same security headers.
 
-The policy allows no inline script or style and nothing from elsewhere, so whatever slips through
-the escaping of a branch's or an author's name still cannot run.
+The policy forbids inline scripts and styles and everything from other sites. So even if a branch's
+or an author's name got past the escaping, it could not run as a script.
 """
 
 import logging
@@ -48,7 +48,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# Words of ours only, for what a form has done: the address says which, and anybody can write that.
+# The messages after a form has succeeded. The address has only the key: anybody can write an
+# address, so a page never shows text from it.
 DONE = {
     "save": "Saved.",
     "save-moved": "Saved. The repository is fetched from another server now, so its token was "
@@ -75,7 +76,7 @@ DONE = {
     "revoke-token": "The token opens nothing any more.",
     "password": "Your password is changed; your other sessions have ended.",
 }
-# The largest id that every database's integer column can be asked for.
+# The largest value of an integer column in all supported databases.
 LARGEST_ID = 2**31 - 1
 
 
@@ -110,45 +111,45 @@ def _environment() -> Environment:
 _templates = _environment()
 
 
-# --- What a view needs to know of its request ------------------------------------------------
+# --- What a page reads from its request ------------------------------------------------------
 
 
 def visitor_of(request: Request) -> Visitor | None:
-    """Give who is looking, as the receiver found out; None: nobody we know."""
+    """Give the visitor whom the receiver has identified; None for a stranger."""
     visitor = getattr(request.state, "visitor", None)
     return visitor if isinstance(visitor, Visitor) else None
 
 
 def database_of(request: Request) -> Database:
-    """Give the database the dashboard was made with."""
+    """Give the dashboard's database."""
     database: Database = request.app.state.database
     return database
 
 
 def settings_of(request: Request) -> Settings:
-    """Give the settings the dashboard was made with."""
+    """Give the dashboard's settings."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 def cursor_of(request: Request) -> int | None:
-    """Give the `before=` of a list, or None when it is missing or makes no sense."""
+    """Give the cursor `before=` of a list; None if it is missing or not valid."""
     text = request.query_params.get("before", "")
     return int(text) if is_id(text) else None
 
 
 def done_words(request: Request) -> str:
-    """Say what the form has done that led here; empty when none did."""
+    """Give the success message of the form that redirected here; empty if there was none."""
     return DONE.get(request.query_params.get("done", ""), "")
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is a number that a row's id could be."""
+    """Whether a text is a number within the range of row ids."""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
     return is_number and int(text) <= LARGEST_ID
 
 
-# --- What leaves -----------------------------------------------------------------------------
+# --- Answers ---------------------------------------------------------------------------------
 
 
 def render(
@@ -160,12 +161,12 @@ def render(
     status: int = HTTPStatus.OK,
     **values: object,
 ) -> Response:
-    """Give a page.
+    """Render a page.
 
     Args:
-        title: what the browser's tab says before Keystone's name.
-        tone: whose icon the browser's tab shows.
-        values: what the template draws.
+        title: the title of the browser's tab, before Keystone's name.
+        tone: the tone of the favicon.
+        values: the template's variables.
     """
     visitor = visitor_of(request)
     html = _templates.get_template(template).render(
@@ -177,7 +178,7 @@ def render(
         refusal=partial(_refusal, visitor),
         **values,
     )
-    # What one visitor may see must not come out of a cache for another.
+    # A cache must not give one visitor's page to another visitor.
     return HTMLResponse(html, status, {**HEADERS, "Cache-Control": "no-store"})
 
 
@@ -187,7 +188,7 @@ def redirect(address: str) -> Response:
 
 
 def drawing(svg: str) -> Response:
-    """Give an SVG that may be kept for a day."""
+    """Give an SVG that browsers may cache for a day."""
     headers = {**HEADERS, "Cache-Control": "public, max-age=86400"}
     return Response(svg, media_type="image/svg+xml", headers=headers)
 
@@ -197,23 +198,23 @@ def _refusal(visitor: Visitor | None, needed: Role) -> str:
 
 
 class Assets(StaticFiles):
-    """The style sheet and the scripts: always asked for, seldom sent again."""
+    """The style sheets and scripts; browsers revalidate them with every use."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
-        """Give a file with our headers; browsers ask again with the ETag they were given."""
+        """Give a file with our headers; `no-cache` makes browsers revalidate it by its ETag."""
         answer = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
         answer.headers.update({**HEADERS, "Cache-Control": "no-cache"})
         return answer
 
 
 class VisitorsOnly:
-    """Lets nobody see a page who has not logged in."""
+    """Shows a page only to visitors who have logged in."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Show the page to a visitor and the login to everybody else."""
+        """Show the page to a visitor, and redirect everybody else to the login."""
         request = Request(scope)
         if visitor_of(request) is not None:
             await self.app(scope, receive, send)
@@ -223,13 +224,13 @@ class VisitorsOnly:
 
 
 class NeedsRole:
-    """Shows a page to visitors of one role and those above; the others are told why not."""
+    """Shows a page to visitors who have at least a role; tells others which role it needs."""
 
     def __init__(self, app: ASGIApp, role: Role) -> None:
         self.app, self.role = app, role
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Show the page, or say which role it needs; `VisitorsOnly` stands before this."""
+        """Show the page, or say which role it needs; `VisitorsOnly` must come before this."""
         request = Request(scope)
         visitor = visitor_of(request)
         if visitor is not None and visitor.may(self.role):
@@ -240,7 +241,7 @@ class NeedsRole:
         await answer(scope, receive, send)
 
 
-# --- When something is wrong -----------------------------------------------------------------
+# --- Error pages -----------------------------------------------------------------------------
 
 
 def _problem(request: Request, status: int, heading: str, sentence: str) -> Response:
@@ -255,7 +256,7 @@ def not_found(request: Request, exc: Exception) -> Response:
 
 
 def refused(request: Request, exc: Exception) -> Response:
-    """Answer for what the routes themselves refuse: no such page, no such method."""
+    """Answer for errors of the routing: no such page, no such method."""
     status = exc.status_code if isinstance(exc, HTTPException) else HTTPStatus.BAD_REQUEST
     if status == HTTPStatus.NOT_FOUND:
         return _problem(request, status, "Not found", "There is no page at this address.")
@@ -265,7 +266,7 @@ def refused(request: Request, exc: Exception) -> Response:
 
 
 def unavailable(request: Request, exc: Exception) -> Response:
-    """Answer for a database that does not."""
+    """Answer for a database that cannot be read."""
     logger.error("a page could not be read: %s", exc, extra={"action": "page_unavailable"})
     answer = _problem(
         request,
@@ -278,7 +279,7 @@ def unavailable(request: Request, exc: Exception) -> Response:
 
 
 def broken(request: Request, _exc: Exception) -> Response:
-    """Answer for a mistake of ours, without showing it; the server logs the traceback."""
+    """Answer for an unexpected error, without details; the server logs the traceback."""
     return _problem(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,

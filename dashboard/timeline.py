@@ -1,4 +1,4 @@
-"""A deployment's steps as a timeline: how each stands, when it began, how long it took. Pure."""
+"""A deployment's steps as a timeline: the state, start and duration of each. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from dashboard import labels
 from jobs.reads.views import DeploymentView, SectionView, StepView
 from jobs.states import Kind, StepName
 
-LEAST_WIDTH = 1.5  # of a hundred, so that the shortest step can be seen
+LEAST_WIDTH = 1.5  # per cent, so that the shortest step is visible
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One place in the timeline: a step, begun or still ahead.
+    """One entry of the timeline: a step that has begun or is still ahead.
 
-    `begins` and `width` place it on a line of a hundred, which stands for all the time there was;
-    `line` is where its lines begin in the log, if it has written any.
+    `begins` and `width` are in per cent of the deployment's whole time; `line` is the number of its
+    first line in the log, if it has written any.
     """
 
     word: str
@@ -31,7 +31,7 @@ class Stage:
 def timeline(
     deployment: DeploymentView, sections: Sequence[SectionView], now: datetime
 ) -> list[Stage]:
-    """Give what was begun, and while the deployment goes on, what is still ahead."""
+    """Give the steps that have begun and, while the deployment runs, those still ahead."""
     steps = deployment.steps
     lines = {section.step: section.first for section in sections}
     whole = max([(_end(step, now) - steps[0].started_at).total_seconds() for step in steps] or [0])

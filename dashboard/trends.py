@@ -1,7 +1,7 @@
 """An app's deployments over time: how long they take, and how many succeed. Pure.
 
-Two drawings and the table that says the same in words. Failures hang below the line that successes
-stand on, so that neither is told by colour alone.
+There are two charts, and a table with the same data. Successes are drawn above a line and failures
+below it, so that colour alone never carries the meaning.
 """
 
 from collections import defaultdict
@@ -18,24 +18,24 @@ from jobs.states import DeploymentState
 
 WEEKS = 12
 MOST_POINTS = 60
-FEWEST_POINTS = 3  # fewer say nothing of how it goes
+FEWEST_POINTS = 3  # fewer do not show a trend
 WIDTH, HEIGHT = 600, 120
 FAILED = frozenset({DeploymentState.FAILURE, DeploymentState.ERROR})
 
 
 @dataclass(frozen=True)
 class Week:
-    """What became of the deployments of one week, by its Monday."""
+    """The outcomes of the deployments of one week, which is named by its Monday."""
 
     monday: date
     succeeded: int
     failed: int
-    median_s: float | None  # of those that succeeded
+    median_s: float | None  # of the successful deployments
 
 
 @dataclass(frozen=True)
 class Trends:
-    """Both drawings, what they say in a sentence, and the weeks as rows."""
+    """Both charts, each with a sentence that describes it, and the weeks as table rows."""
 
     durations: Markup
     duration_words: str
@@ -45,10 +45,10 @@ class Trends:
 
 
 def trends(past: Sequence[Recent], at: datetime) -> Trends | None:
-    """Say how an app's deployments went; None when there are too few to say anything.
+    """Compute the trends of an app's deployments; None when there are too few.
 
     Args:
-        past: its last deployments, the oldest first.
+        past: the app's last deployments, the oldest first.
     """
     took = [row.seconds or 0 for row in past if row.state is DeploymentState.SUCCESS]
     weeks = _weeks(past, at)
@@ -99,7 +99,7 @@ def _share(weeks: Sequence[Week]) -> str:
 
 
 def _line(values: Sequence[float], words: str) -> Markup:
-    """Draw the values from left to right, and their middle as a dashed line."""
+    """Draw the values from left to right, and their median as a dashed line."""
     top = max(values) or 1
     wide = WIDTH / (len(values) - 1)
     spots = [
@@ -116,7 +116,7 @@ def _line(values: Sequence[float], words: str) -> Markup:
 
 
 def _columns(weeks: Sequence[Week], words: str) -> Markup:
-    """Draw a column a week: successes stand on a line, failures hang below it."""
+    """Draw one column per week: successes above a line, failures below it."""
     up, down = max(week.succeeded for week in weeks), max(week.failed for week in weeks)
     unit = (HEIGHT - 2) / max(up + down, 1)
     line = 1 + up * unit
@@ -135,7 +135,7 @@ def _columns(weeks: Sequence[Week], words: str) -> Markup:
 
 
 def _drawing(words: str, inside: str) -> Markup:
-    # Numbers and names of ours only are inside; it is as wide as there is room.
+    # `inside` needs no escaping: it has only our own numbers and names. The chart fills its space.
     return Markup(
         '<svg class="trend" viewBox="0 0 {} {}" width="100%" height="{}" role="img" '
         'preserveAspectRatio="none" aria-label="{}"><title>{}</title>{}</svg>'

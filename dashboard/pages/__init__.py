@@ -1,1 +1,1 @@
-"""One page a file: what it reads, and which template draws it."""
+"""One module per page: what the page reads, and which template draws it."""

@@ -1,6 +1,6 @@
-"""An app's settings, for admins: what it is, its variables, domains, repository, and its end.
+"""An app's settings, for admins: configuration, variables, domains, repository, removal.
 
-The forms post to the same address; the receiver draws the page again when it refuses one.
+The forms post to the same address; the receiver draws the page again when it refuses a form.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ CONFIRM = Field("confirm", "Type the app's name to confirm")
 
 
 def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show every field of the app that can be changed, in one form."""
+    """Show the app's configuration in one form."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
     present = {
@@ -74,7 +74,7 @@ def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show the names of the app's variables; values come in here, and never out."""
+    """Show the names of the app's variables; their values are write-only here."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         names = page_reads.variable_names(session, app.id)
@@ -82,7 +82,7 @@ def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show the app's domains, and which certificates prove them until when."""
+    """Show the app's domains, and their certificates with the ends of validity."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         served = page_reads.served_domains(session, app)
@@ -97,7 +97,7 @@ def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show how the repository's token and webhook stand, with the ways to renew them."""
+    """Show the state of the repository's token and webhook, with forms to renew them."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         found = repository_view(session, app.repository_id)
@@ -114,14 +114,14 @@ def repository(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def new_secret(request: Request, *, url: str, secret: str) -> Response:
-    """Show a repository's new webhook secret, this once."""
+    """Show a repository's new webhook secret, which is shown only once."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
     return _draw(request, UNTOUCHED, "secret", app, {"url": url, "secret": secret})
 
 
 def remove(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Ask whether the app is really to go, and say what goes with it."""
+    """Ask for confirmation before removing the app, and say what else that removes."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         is_last = repository_view(session, app.repository_id).apps == [app.name]
@@ -133,7 +133,7 @@ def _app(session: Session, request: Request) -> AppView:
 
 
 def _has_fallback(settings: Settings) -> bool:
-    """Whether KEYSTONE_WEBHOOK_SECRET is set; what it is, no page is told."""
+    """Whether KEYSTONE_WEBHOOK_SECRET is set; its value never reaches a page."""
     return isinstance(settings, WebSettings) and bool(settings.webhook_secret.get_secret_value())
 
 

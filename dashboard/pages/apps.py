@@ -1,4 +1,4 @@
-"""One app: how it stands, what it can go back to, its history, and how it is configured."""
+"""The page of one app: its state, its releases, its history and its configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ FILTERS = ("state", "trigger", "author", "text")
 
 @dataclass(frozen=True)
 class History:
-    """A page of an app's deployments, and what was asked for."""
+    """A page of an app's deployments, with its filters."""
 
-    rows: Sequence[tuple[Deployment, float | None]]  # each with how long it took
+    rows: Sequence[tuple[Deployment, float | None]]  # each with its duration in seconds
     before: int | None
     next: int | None
     wanted: Mapping[str, str]
@@ -42,15 +42,15 @@ class History:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it ends where the search stopped, and not where the list does."""
+        """Whether the search stopped before the page was full and before the list's end."""
         return self.next is not None and len(self.rows) < PAGE
 
 
 def show(request: Request) -> Response:
-    """Show the app of the address; the fields of `FILTERS` narrow its history down.
+    """Show the app of the address; the fields of `FILTERS` filter its history.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no app of that name.
     """
     name = request.path_params["app"]
     with rendering.database_of(request).reading() as session:
@@ -97,14 +97,14 @@ def _standing(session: Session, row: App) -> Mapping[str, object]:
 
 
 def _releases(session: Session, row: App, app: AppView) -> Mapping[str, object]:
-    # One more than is kept, so that the end of the list shows what "kept" means.
+    # One more than the kept releases, so that the list shows a release that is not kept any more.
     limit = max(row.push_rules.keep_releases, FEWEST_RELEASES) + 1
     releases = release_views(session, row, limit=limit)
     return {"releases": releases, "earlier": earlier_release(releases, app.live_release)}
 
 
 def earlier_release(releases: Sequence[ReleaseView], live: int | None) -> ReleaseView | None:
-    """Give the release that a rollback goes to unless told otherwise: the one before the live."""
+    """Give the default release of a rollback: the last restorable one before the live one."""
     earlier = (row for row in releases if live is None or row.number < live)
     return next((row for row in earlier if row.is_restorable), None)
 

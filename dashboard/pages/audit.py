@@ -1,4 +1,4 @@
-"""Who did what to which thing, when, and from where. For admins."""
+"""The audit trail, for admins: who did what to which thing, when, and from where."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Entry:
 
     event: AuditEventView
     thing: str
-    href: str  # empty: the thing is gone, or has no page
+    href: str  # empty: the thing was removed, or has no page
     details: str
 
 
 def show(request: Request) -> Response:
-    """Show the audit events, newest first, narrowed down by the fields of `FILTERS`."""
+    """Show the audit events, newest first, filtered by the fields of `FILTERS`."""
     before, wanted = rendering.cursor_of(request), filters.filters_of(request, FILTERS)
     with rendering.database_of(request).reading() as session:
         page = audit_page(session, _filter(wanted, before))
@@ -54,7 +54,7 @@ def _filter(wanted: Mapping[str, str], before: int | None) -> AuditFilter:
         tag=wanted["tag"] or None,
         target=wanted["target"] or None,
         since=filters.day_of(wanted["since"]),
-        # The day that is named is meant as well.
+        # The range includes the day in `until`.
         until=until + timedelta(days=1) if until else None,
         limit=PAGE,
         before=before,
@@ -80,7 +80,7 @@ def _entry(event: AuditEventView, names: dict[int, page_reads.Name], apps: set[s
 
 
 def details_of(event: AuditEventView) -> str:
-    """Say an event's details in one line: `ref main, trigger manual`."""
+    """Give an event's details in one line: `ref main, trigger manual`."""
     return ", ".join(
         f"{name} {shown_name(_plain(value))[:LONGEST_DETAIL]}"
         for name, value in sorted(event.details.items())

@@ -1,4 +1,4 @@
-"""What GitHub sent, what was answered and why, and which deployments came of it."""
+"""The page of deliveries: what GitHub sent, the answers, and the resulting deployments."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ FILTERS = ("repository", "outcome", "event", "text")
 
 
 def show(request: Request) -> Response:
-    """Show the deliveries, newest first, narrowed down by the fields of `FILTERS`."""
+    """Show the deliveries, newest first, filtered by the fields of `FILTERS`."""
     settings, before = rendering.settings_of(request), rendering.cursor_of(request)
     wanted = filters.filters_of(request, FILTERS)
     with rendering.database_of(request).reading() as session:

@@ -1,4 +1,4 @@
-"""One deployment: how it went, step by step, and its log."""
+"""The page of one deployment: its state, its steps and its log."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def show(request: Request) -> Response:
     """Show the deployment of the address; `?lines=0` leaves its log out.
 
     Raises:
-        NotFoundError: there is none with that id.
+        NotFoundError: there is no deployment with that id.
     """
     settings = rendering.settings_of(request)
     with rendering.database_of(request).reading() as session:
@@ -57,7 +57,7 @@ def show(request: Request) -> Response:
 def show_lines(request: Request) -> Response:
     """Give lines of the log from `?first=` on, at most `?most=` of them, as HTML.
 
-    `X-Next-Offset` says where in the log they end, in bytes; 0 when more follow.
+    `X-Next-Offset` is the offset in bytes at which the log ends; 0 when more lines follow.
 
     Raises:
         NotFoundError: there is no deployment with that id.
@@ -73,7 +73,7 @@ def show_lines(request: Request) -> Response:
 
 
 def find_text(request: Request) -> Response:
-    """Give which lines of the log hold `?text=`: how many, and the numbers of the first.
+    """Find the lines of the log that contain `?text=`: their number, and the first line numbers.
 
     Raises:
         NotFoundError: there is no deployment with that id.
@@ -87,20 +87,20 @@ def find_text(request: Request) -> Response:
 
 
 def maker_of(session: Session, deployment: DeploymentView, app_id: int) -> page_reads.Maker | None:
-    """Give the deployment that made the release which a rollback starts again."""
+    """Give the deployment that made the release to which a rollback went back."""
     if deployment.kind is not Kind.ROLLBACK or deployment.release is None:
         return None
     return page_reads.maker_of(session, app_id, deployment.release)
 
 
 def is_done(deployment: DeploymentView) -> bool:
-    """Whether nothing more will happen; the old release retires after the new one's success."""
+    """Whether all steps have ended: the old release retires after the deployment's success."""
     running = any(step.state is StepState.RUNNING for step in deployment.steps)
     return deployment.state.is_over and not running
 
 
 def is_withdrawn(deployment: DeploymentView) -> bool:
-    """Whether it failed after it had gone live: its container did not stay up."""
+    """Whether the deployment failed after it had gone live: its container did not stay up."""
     switched = any(
         step.name is StepName.SWITCH and step.state is StepState.SUCCESS
         for step in deployment.steps
@@ -123,7 +123,7 @@ def _words(app: AppView, deployment: DeploymentView) -> dict[str, Any]:
 
 
 def _log(request: Request, deployment: DeploymentView, outline: Outline) -> dict[str, Any]:
-    # What failed is read from its end, what runs is followed, what went well is read in order.
+    # Show the end of the log of a failed or a running deployment, the beginning of any other.
     from_end = deployment.state in FAILED or not is_done(deployment)
     without = request.query_params.get("lines") == "0"
     log = log_lines.EMPTY if without else log_lines.read_transcript(outline, from_end=from_end)
@@ -138,7 +138,7 @@ def _found_outline(request: Request) -> Outline:
 
 
 def _outline(request: Request) -> Outline:
-    # Read after the rows: a log that has grown meanwhile is followed from where it is read to.
+    # Read the log after the rows: the page follows the log from where this read ends.
     outlines: Outlines = request.app.state.outlines
     return outlines.of(log_path(rendering.settings_of(request).logs_dir, _wanted(request)))
 

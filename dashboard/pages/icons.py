@@ -1,4 +1,4 @@
-"""The icons of a browser's tab."""
+"""The favicons."""
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -8,7 +8,7 @@ from dashboard import charts, rendering
 
 
 def show(request: Request) -> Response:
-    """Give the icon of a tone, so that a tab shows how its deployment stands."""
+    """Give the icon of a tone, so that a browser's tab shows the state of its page."""
     tone = request.path_params["tone"]
     if tone not in charts.FAVICONS:
         raise HTTPException(404)
@@ -16,5 +16,5 @@ def show(request: Request) -> Response:
 
 
 def home(_request: Request) -> Response:
-    """Give Keystone's own icon, for browsers that ask without being told."""
+    """Give Keystone's own icon, for browsers that request `/favicon.ico` unasked."""
     return rendering.drawing(charts.favicon("home"))

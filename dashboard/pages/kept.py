@@ -1,8 +1,9 @@
-"""A form that could not be taken, since nobody knows who sends it: what was typed is not lost.
+"""The page that keeps the texts of a form that could not be accepted.
 
-The page knows no visitor and asks no database. It shows only what the same browser has just sent,
-and its button leads back to the form, which is then drawn for whoever has logged in meanwhile.
-Nothing is done by itself: the form is looked at, and sent again by hand.
+That happens without a valid session, or without the database. So the page needs neither a visitor
+nor the database: it shows only what the same browser has just sent. Its button leads back to the
+form, which is then drawn for the user who has logged in meanwhile. Nothing is sent automatically:
+the user checks the form and sends it again.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a form could not be taken."""
+    """Why a form could not be accepted."""
 
     status: int
     heading: str
@@ -57,14 +58,14 @@ NO_DATABASE = Reason(
 
 
 def is_worth_keeping(texts: Texts) -> bool:
-    """Whether somebody has typed or chosen any of it."""
+    """Whether the form has any text that the user typed or chose."""
     return not FIELDS.keys().isdisjoint(texts)
 
 
 def show(request: Request, texts: Texts, reason: Reason) -> Response:
-    """Show what was sent, without its secrets."""
+    """Show the texts of the form, without its secrets."""
     kept = {name: text for name, text in texts.items() if not _is_secret(name, texts)}
-    # The token of a session that is over is of no use, and another one is not known yet.
+    # Drop the CSRF token: that of an ended session is useless, and the new one is not known yet.
     kept.pop("csrf_token", None)
     return rendering.render(
         request,

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from dashboard import rendering
 
-# Words of ours only: a sentence taken from the address could be put there by anybody.
+# The address has only the key: anybody can write an address, so a page never shows text from it.
 PROBLEMS = {
     "wrong_credentials": "The name or the password is wrong.",
     "busy": "Too many attempts; wait a while and try again.",
@@ -16,7 +16,7 @@ PROBLEMS = {
 
 
 def show(request: Request) -> Response:
-    """Show the form; a visitor who is logged in already goes straight on."""
+    """Show the form; redirect a visitor who is logged in already."""
     following = safe_next(request.query_params.get("next", "/"))
     if rendering.visitor_of(request) is not None:
         return rendering.redirect(following)
@@ -27,7 +27,7 @@ def login_page(request: Request, following: str, *, error: str = "", status: int
     """Draw the form.
 
     Args:
-        following: where to go once logged in; a path of ours, see `safe_next`.
+        following: the path to go to after the login; one of ours, see `safe_next`.
         error: a key of `PROBLEMS`; anything else shows nothing.
     """
     return rendering.render(
@@ -41,9 +41,9 @@ def login_page(request: Request, following: str, *, error: str = "", status: int
 
 
 def page_behind(request: Request) -> str | None:
-    """Give the page of ours whose form a browser has sent; None: it is not known to be one.
+    """Give the page of ours whose form a browser has sent; None if it may not be one of ours.
 
-    Our own pages send their whole address along, everybody else's at most their origin.
+    It reads `Referer`: our own pages send their whole address, other sites at most their origin.
     """
     try:
         page = urlsplit(request.headers.get("referer", ""))
@@ -55,7 +55,7 @@ def page_behind(request: Request) -> str | None:
 
 
 def safe_next(wanted: str) -> str:
-    """Give the path if it is one of ours, else the overview: a login must not lead elsewhere."""
+    """Give the path if it is one of ours, else the overview, to prevent open redirects."""
     ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\", "/login", "/logout"))
     plain = wanted.isprintable() and "\\" not in wanted
     return wanted if ours and plain else "/"

@@ -1,4 +1,4 @@
-"""Adding an app, for admins: the few fields that are needed first, the rest folded."""
+"""The form that adds an app, for admins: the few necessary fields first, the others folded."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +25,7 @@ def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def show_added(request: Request, app: AppView) -> Response:
-    """Show what is left to do at GitHub; the webhook's secret, when the repository is new."""
+    """Show what is left to do on GitHub; for a new repository, also the webhook's secret."""
     return rendering.render(
         request, "settings/added.html", title=f"{app.name}: added", status=201, app=app
     )

@@ -1,8 +1,8 @@
-"""The first page: what wants a person, what goes on, and how every app stands.
+"""The overview: problems that need a person, running deployments, and the state of every app.
 
-With hundreds of apps a page of cards is sent at a time, so that it stays within 60 KB as it is. It
-is not compressed: it holds the visitor's CSRF token beside words from the address, and the length
-of the two pressed together would give the token away (BREACH).
+With hundreds of apps the cards are paged, so that the page stays within 60 KB uncompressed. It is
+not compressed because it contains the visitor's CSRF token beside text from the address: the
+compressed length would reveal the token (BREACH).
 """
 
 from collections import Counter
@@ -33,10 +33,10 @@ MOST_CONCERNS = 6
 MOST_RUNNING = 6
 CHART_HEIGHT = 34
 LONGEST_FILTER = 100
-# After that, whoever sends something that is refused has not sent it for a long time.
+# Refused deliveries older than this are no longer a current problem.
 REFUSED_FOR = timedelta(days=7)
 TOLD_BY_TITLE = (AppState.FAILING, AppState.STOPPED, AppState.DEPLOYING)
-ATTENTION = "attention"  # a choice beside the states: apps that want a person
+ATTENTION = "attention"  # a filter beside the states: apps with problems that need a person
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which apps are asked for."""
+    """The filters of the overview."""
 
     text: str
     state: str  # one of AppState, or ATTENTION, or empty: any
-    after: str  # the name of the last one already seen
+    after: str  # the cursor: the name of the last app already shown
 
     @property
     def query(self) -> str:
@@ -66,7 +66,7 @@ class Wanted:
 
 
 def show(request: Request) -> Response:
-    """Show the apps; `?q=` and `?state=` narrow them down, `?after=` goes on in the list."""
+    """Show the apps; `?q=` and `?state=` filter them, `?after=` gives the next page."""
     settings, wanted = rendering.settings_of(request), wanted_of(request)
     with rendering.database_of(request).reading() as session:
         apps = overview_reads.standings(session)
@@ -76,7 +76,7 @@ def show(request: Request) -> Response:
         shown = [app for app in matching if app.name > wanted.after][:PAGE]
         cards = _cards(session, shown, settings)
         running = page_reads.running_now(session, limit=MOST_RUNNING)
-    # Not every concern is about an app, so that the cards of that choice do not tell them all.
+    # Show all concerns with the filter ATTENTION: its cards leave out concerns without an app.
     most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)
     return rendering.render(
@@ -99,7 +99,7 @@ def show(request: Request) -> Response:
 
 
 def wanted_of(request: Request) -> Wanted:
-    """Read the address; what makes no sense in it is left out."""
+    """Read the filters from the address, and ignore invalid ones."""
     given = {
         name: request.query_params.get(name, "").strip()[:LONGEST_FILTER]
         for name in ("q", "state", "after")
@@ -109,7 +109,7 @@ def wanted_of(request: Request) -> Wanted:
 
 
 def narrow(apps: Sequence[Standing], wanted: Wanted, wanting: set[str]) -> list[Standing]:
-    """Give the apps that are asked for; `wanting` are the names of those that want a person."""
+    """Give the matching apps; `wanting` has the names of apps with problems that need a person."""
     return [
         app
         for app in apps
@@ -164,7 +164,7 @@ def _cards(session: Session, shown: Sequence[Standing], settings: Settings) -> l
 def history_chart(
     recent: Sequence[page_reads.Recent], *, height: int, app: str | None = None
 ) -> Markup:
-    """Draw an app's last deployments; with the app's name each bar leads to its deployment."""
+    """Draw an app's last deployments; with the app's name each bar links to its deployment."""
     looks = [labels.DEPLOYMENT_LOOKS[row.state] for row in recent]
     bars = [
         charts.Bar(
@@ -192,7 +192,7 @@ def _counts(apps: Sequence[Standing]) -> list[tuple[AppState, labels.Look, int]]
 
 
 def title_of(apps: Sequence[Standing]) -> str:
-    """Say what a tab among many should: `2 failing, 1 deploying · Overview`."""
+    """Give the title of the browser's tab: `2 failing, 1 deploying · Overview`."""
     found = Counter(app.state for app in apps)
     told = [
         f"{found[state]} {labels.APP_LOOKS[state].word.lower()}"

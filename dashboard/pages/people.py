@@ -1,4 +1,4 @@
-"""Users and tokens, for admins; and everybody's own account."""
+"""The pages of users and API tokens, for admins, and every user's own account."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -57,7 +57,7 @@ TOKEN_LOOKS = {
 
 
 def users(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show who may log in, and what each may do."""
+    """Show the users and their roles."""
     with rendering.database_of(request).reading() as session:
         found = [people.user_view(row) for row in people.users(session)]
     fields = {"new": NEW_USER, "role_field": ROLE, "password_field": PASSWORD}
@@ -65,12 +65,12 @@ def users(request: Request, filled: Filled = UNTOUCHED) -> Response:
 
 
 def tokens(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show the keys of programs, without the keys."""
+    """Show the API tokens, without their values."""
     return _tokens(request, filled, made=None)
 
 
 def show_token(request: Request, *, name: str, value: str) -> Response:
-    """Show a new key, this once."""
+    """Show the value of a new API token, which is shown only once."""
     return _tokens(request, UNTOUCHED, made=(name, value))
 
 
@@ -82,7 +82,7 @@ def _tokens(request: Request, filled: Filled, made: tuple[str, str] | None) -> R
 
 
 def account(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show whoever is asking their password's form, and where they are logged in."""
+    """Show the visitor's own password form and sessions."""
     visitor = rendering.visitor_of(request)
     name = visitor.name if visitor and visitor.kind is ActorKind.USER else ""
     with rendering.database_of(request).reading() as session:

@@ -1,4 +1,4 @@
-"""Where apps are deployed from, for admins: every repository, those without an app as well."""
+"""The list of all repositories, for admins, including those without an app."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from jobs.reads.repositories import repository_views
 
 
 def show(request: Request, filled: Filled = UNTOUCHED) -> Response:
-    """Show what is known of each repository; one without an app can be removed here."""
+    """Show each repository; one without an app can be removed here."""
     with rendering.database_of(request).reading() as session:
         found = repository_views(session)
     return rendering.render(
