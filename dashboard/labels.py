@@ -97,7 +97,7 @@ CONTAINER_LOOKS = {
 }
 LIVE = Look("Live", Tone.GOOD, Shape.CHECK)
 UNHEALTHY = Look("Unhealthy", Tone.BAD, Shape.CROSS)
-NOT_LOOKED_AT = Look("Not looked at yet", Tone.IDLE, Shape.RING)
+NOT_LOOKED_AT = Look("Not checked yet", Tone.IDLE, Shape.RING)
 DELIVERY_LOOKS = {
     DeliveryOutcome.QUEUED: Look("Queued", Tone.GOOD, Shape.CHECK),
     DeliveryOutcome.PONG: Look("Pong", Tone.GOOD, Shape.CHECK),
@@ -151,10 +151,10 @@ def kind_words(kind: Kind, trigger: Trigger) -> str:
 
 # Explanations of the unsuccessful final states.
 ENDINGS = {
-    DeploymentState.FAILURE: "The app did not pass: its build, its start or its health check.",
-    DeploymentState.ERROR: "This was not the app's fault: Keystone, or what it stands on, failed.",
+    DeploymentState.FAILURE: "The app failed: its build, its start or its health check.",
+    DeploymentState.ERROR: "This was not the app's fault: Keystone, or a service it needs, failed.",
     DeploymentState.CANCELLED: "Somebody stopped it before it was live.",
-    DeploymentState.SUPERSEDED: "Something newer took its place before it was live.",
+    DeploymentState.SUPERSEDED: "A newer deployment replaced it before it was live.",
 }
 
 

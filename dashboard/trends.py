@@ -56,7 +56,7 @@ def trends(past: Sequence[Recent], at: datetime) -> Trends | None:
         return None
     took = took[-MOST_POINTS:]
     typical, longest = labels.duration(median(took)), labels.duration(max(took))
-    duration_words = f"{typical} in the middle, {longest} at most, of the last {len(took)}"
+    duration_words = f"median {typical}, longest {longest}, of the last {len(took)}"
     outcome_words = _share(weeks)
     return Trends(
         durations=_line(took, f"How long successful deployments took: {duration_words}."),

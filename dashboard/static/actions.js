@@ -1,4 +1,4 @@
-// What pages ask of the receiver. Buttons ask for a change: JSON, with the CSRF token of the page.
+// Requests to the receiver. Buttons send changes as JSON, with the CSRF token of the page.
 
 const PATIENCE_MS = 10_000;
 
@@ -9,7 +9,7 @@ export function toLogin() {
   location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
 }
 
-// Our own refusals are JSON, or a page with its problem for a title; others may answer in our place.
+// Our error answers are JSON, or a page with the problem as its title; a proxy may answer otherwise.
 async function refusal(answer) {
   const text = await answer.text();
   const [, page] = text.match(/<title>(.+) · Keystone</) ?? [];
@@ -17,7 +17,7 @@ async function refusal(answer) {
   return Object.assign(new Error(words || `The server answered ${answer.status}.`), { isGone: page && answer.status === 404 });
 }
 
-// Gives the answer, or throws what to tell; whoever is not let in any more is led to the login.
+// Gives the answer, or throws an error with a message for the user; redirects strangers to the login.
 export async function get(address) {
   const answer = await fetch(address, impatient({ cache: "no-store" }));
   if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname === "/login")) toLogin();
@@ -28,7 +28,7 @@ export async function get(address) {
 const isUnanswered = ({ name }) => name === "TypeError" || name === "TimeoutError";
 export const problem = (error) => (isUnanswered(error) ? "The server cannot be reached." : error.message);
 
-// The token goes into a header; the field is for a form that is sent without JavaScript.
+// The token is sent as a header; the field is for forms sent without JavaScript.
 function body(form) {
   const fields = [...form.elements].filter(({ name, value }) => name && name !== "csrf_token" && value.trim());
   const value = (field) => ("json" in field.dataset ? JSON.parse(field.value) : field.value);
@@ -55,8 +55,8 @@ async function send(form) {
   location.assign(`/deployments/${id}`);
 }
 
-// A second press would throw away the first one's answer, and what it shows once. Only for a
-// while: who stops the loading may press again.
+// Blocks a second submit, which would discard the first one's answer and a secret shown only once.
+// Only for a while: a user who stops the loading can submit again.
 let leftAt = -Infinity;
 function leave(event) {
   if (event.timeStamp - leftAt < PATIENCE_MS) event.preventDefault();
@@ -77,7 +77,7 @@ async function submitted(event) {
   try {
     await send(form);
   } catch (error) {
-    // Whether it was done cannot be known from here; to ask twice is harmless.
+    // The change may have been made; sending it twice is harmless.
     sayIn(form, isUnanswered(error) ? `${problem(error)} Try again once it can.` : error.message, true);
   } finally {
     button.disabled = false;
@@ -85,13 +85,13 @@ async function submitted(event) {
   }
 }
 
-// A button that cannot work now can be reached all the same, by a key or a finger, and says why.
+// A disabled button can still be focused and pressed; it then says why it is disabled.
 function pressed({ target }) {
   const button = target.closest("[aria-disabled=true]");
   if (button) sayIn(button.form, document.getElementById(button.getAttribute("aria-describedby")).textContent);
 }
 
-// Listeners on the page, so that forms which are drawn anew keep working.
+// Listeners on the document, so that redrawn forms keep working.
 export function watchActions() {
   document.addEventListener("submit", submitted);
   document.addEventListener("click", pressed);

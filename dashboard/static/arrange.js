@@ -1,5 +1,5 @@
-// In a `data-list` what is new comes and what is gone goes; what stays is not touched. A part that
-// has no name there is the only one of its kind.
+// Adds new parts of a `data-list` and removes old ones; other parts stay untouched. A part without
+// a name is known by its element name.
 const key = ({ dataset, localName }) => dataset.live ?? dataset.list ?? localName;
 
 function arrange(list, fresh) {
@@ -12,7 +12,7 @@ function arrange(list, fresh) {
 export function arrangeLists(page) {
   for (const fresh of page.querySelectorAll("[data-list]")) {
     const list = document.querySelector(`[data-list="${fresh.dataset.list}"]`);
-    // One that came with what is around it is there already.
+    // A list may be new itself, inserted together with its parent.
     if (list && list !== fresh) arrange(list, fresh);
   }
 }

@@ -1,4 +1,4 @@
-// An app's live container: what Docker says of it now, and what it writes.
+// An app's live container: its present state in Docker, and its output.
 import { get, problem } from "./actions.js";
 import { isMarked } from "./fresh.js";
 import { watchTail } from "./tail.js";
@@ -22,7 +22,7 @@ function show(card, said) {
     row.hidden = value === null || value === false;
     if (value !== true) row.querySelector("dd").replaceChildren(name === "since" && value ? since(value) : String(value));
   }
-  // To be asked has brought the app's own state up to date; how that looks, the server says.
+  // The request has updated the app's state on the server, which renders it.
   const isNews = stateOf(card) !== said.state;
   if (isNews) document.dispatchEvent(new Event("keystone:changed"));
 }
@@ -43,10 +43,10 @@ function watchOutput(box) {
   const tail = watchTail(box.querySelector("[data-tool]"), log);
   let shown = null;
   const read = async () => {
-    // Whoever scrolls up or marks something reads on undisturbed.
+    // Do not update while the user has scrolled up or selected text.
     if (!box.open || document.hidden || !tail.isOn() || isMarked(log)) return;
     try {
-      // The server has escaped it: nothing that a container writes becomes markup.
+      // The server has escaped it: a container's output never becomes markup.
       const html = await (await get(box.dataset.output)).text();
       if (html !== shown && tail.isOn()) log.innerHTML = shown = html;
       state.textContent = html ? "" : "It has written nothing yet.";
@@ -56,7 +56,7 @@ function watchOutput(box) {
     }
   };
   box.addEventListener("toggle", read);
-  read(); // opened while this was loaded
+  read(); // it may have been opened while this script was loading
   setInterval(read, READ_MS);
 }
 

@@ -1,4 +1,4 @@
-// A deployment's page: its log, and while it runs, its log and its state as they come.
+// A deployment's page: its log, and live updates while it runs.
 import { get } from "./actions.js";
 import { exchange, followEverything, isMarked, refresh, refreshSoon } from "./fresh.js";
 import { Live } from "./live.js";
@@ -17,7 +17,7 @@ const log = new Log(box, deployment);
 const tail = watchTail(tool("follow"), log.view, () => !isDone());
 log.view.addEventListener("keystone:lines", tail.keepUp);
 
-// Lines have addresses: #L120, and #L10-L20 by a click with Shift.
+// Lines have fragments: #L120, and #L10-L20 after a click with Shift.
 function pick(hash, goThere) {
   const [, from, to = from] = hash.match(RANGE) ?? [];
   if (!from) return;
@@ -39,7 +39,7 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("hashchange", () => pick(location.hash, true));
 
-// How the log is shown, remembered from page to page.
+// Display options of the log, stored for all pages.
 function watchToggle(name, byDefault) {
   const key = `keystone:${name}`;
   const draw = () => {
@@ -64,11 +64,11 @@ function drawBuild(html) {
   const fresh = panel.cloneNode();
   fresh.innerHTML = html;
   if (fresh.isEqualNode(panel)) return;
-  if (isMarked(panel)) refreshSoon(); // which waits until it is let go
+  if (isMarked(panel)) refreshSoon(); // this waits for the end of the selection
   else exchange(panel, fresh);
 }
 
-// One answer holds so many lines and no more; whoever takes it for all would miss the rest.
+// Each answer has a limited number of lines, so ask until the end.
 async function askLines() {
   for (let isWhole = false; !isWhole; ) {
     const answer = await get(`/deployments/${deployment}/lines?first=${log.total + 1}`);
@@ -96,7 +96,7 @@ function follow() {
   });
 }
 
-// What is written last may come after the last event: it was asked for before this.
+// The last lines may come after the last event; the caller has asked for them before.
 function end(live) {
   live.stop();
   tool("follow").hidden = true;
@@ -109,6 +109,6 @@ const find = box.querySelector(".find");
 find.addEventListener("focusin", () => import("./search.js").then(({ Search }) => new Search(find, log)), { once: true });
 if (location.hash) pick(location.hash, true);
 else if (!isDone()) tail.set(true);
-else if ("openAt" in box.dataset) log.view.scrollTop = log.view.scrollHeight; // what went wrong is said last
+else if ("openAt" in box.dataset) log.view.scrollTop = log.view.scrollHeight; // the failure is at the end
 if (isDone()) followEverything();
 else follow();

@@ -1,9 +1,9 @@
-// Keeps a page as the server would draw it now: the page is asked for again, and the parts marked
-// `data-live` are exchanged. What the words and colours of a state are, only the server knows.
+// Keeps a page up to date: loads it again and replaces the parts marked `data-live` that differ. Only
+// the server knows the words and colours of a state.
 import { get, problem } from "./actions.js";
 import { Live } from "./live.js";
 
-const PAUSE_MS = 1000; // between two looks, however much happens
+const PAUSE_MS = 1000; // the least time between two loads
 const IN_HEAD = ["title", 'link[rel="icon"]', 'meta[name="csrf-token"]'];
 const KEPT = "details, ul, ol, pre"; // what may be open or scrolled
 
@@ -20,7 +20,7 @@ function isInUse(region) {
   return region.open || isMarked(region) || isTyping || region.querySelector("[data-busy]") || region.closest("[data-busy]");
 }
 
-// Times go on by themselves, so that one more second is no news.
+// Leaves out the texts of times, which change without news.
 function picture(region) {
   const copy = region.cloneNode(true);
   for (const time of copy.querySelectorAll("time")) time.replaceWith(time.dateTime);
@@ -39,18 +39,18 @@ export function exchange(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const kept = [...old.querySelectorAll(KEPT)].map(({ open, scrollTop }) => ({ open, scrollTop }));
   old.replaceWith(fresh);
-  // What nobody has opened stays closed: nothing below is to move.
+  // New parts start closed, so that the content below does not move.
   fresh.querySelectorAll(KEPT).forEach((part, i) => Object.assign(part, kept[i] ?? { open: false }));
   if (!focused) return;
-  // Only ever back to the same button: a key that is being pressed must not hit another one. What
-  // has no name, like a list that is scrolled, is known by its place.
+  // Focus only the same element again: a pressed key must not hit another one. An element without
+  // an id or link, such as a scrolled list, is known by its position.
   const [before, now] = [old, fresh].map((part) => [...part.querySelectorAll(focused.localName)]);
   const name = ({ id, href }, place) => id || href || place;
   const wanted = name(focused, before.indexOf(focused));
   now.find((part, place) => name(part, place) === wanted)?.focus({ preventScroll: true });
 }
 
-// Gives the parts that stay behind, since somebody is at them.
+// Gives the parts that were not replaced because the user is using them.
 function draw(regions) {
   const behind = [];
   for (const region of regions) {
@@ -62,7 +62,7 @@ function draw(regions) {
   return behind;
 }
 
-// Of two looks at once the later one is shown, whichever comes first.
+// Of two loads at once the later one is shown, whichever finishes first.
 let asked = 0;
 let shown = 0;
 let behind = [];
@@ -84,12 +84,12 @@ async function lookOnce() {
   behind = draw(regions);
 }
 
-// Says what is wrong in a place of its own, so that nothing moves.
+// Shows a problem in a reserved place, so that nothing moves.
 function tell(...words) {
   document.querySelector(".lost").replaceChildren(...words);
 }
 
-// Fails when the server does not answer with a page of ours.
+// Throws when the server does not answer with a page of ours.
 export async function refresh() {
   try {
     await lookOnce();
@@ -104,7 +104,7 @@ export async function refresh() {
   keepLooking();
 }
 
-// Many changes at once cost one more look, not many.
+// Many changes at once cause only one more load.
 let wanted = false;
 let looking = null;
 export function refreshSoon() {
@@ -117,13 +117,13 @@ function keepLooking() {
 }
 
 async function look() {
-  await null; // so that `looking` is set, however short this is
+  await null; // lets the caller set `looking` first
   while (wanted || behind.length) {
     if (wanted || !behind.some(isInUse)) {
       wanted = false;
       const error = await refresh().catch((each) => each);
       if (error?.isGone) return;
-      wanted ||= Boolean(error); // what was missed is still to be seen
+      wanted ||= Boolean(error); // retry
       if (error) await wait(2 * PAUSE_MS);
     }
     await wait(PAUSE_MS);

@@ -1,4 +1,4 @@
-// What every page gets; what only some need is loaded when they are there.
+// The script of every page; loads the modules that only some pages need.
 import { watchActions } from "./actions.js";
 import { keepFresh } from "./fresh.js";
 import { tickTimes } from "./times.js";

@@ -1,13 +1,13 @@
-// Follows the server by a stream of events; asks every three seconds while none gets through.
+// Follows the server by a stream of events; polls every three seconds while there is no stream.
 const ASK_MS = 3000;
-const SELDOM_MS = 15_000; // while nobody looks: for the title and the icon
-const REST_MS = 5000; // hidden for longer, a page gives its connection back: a browser has six for all tabs
-const SILENCE_MS = 25_000; // the server says `ping` every 10 s; a browser does not notice that it has stopped
+const SELDOM_MS = 15_000; // polling of a hidden page, for its title and icon
+const REST_MS = 5000; // a page hidden for longer closes its stream: browsers allow six per host
+const SILENCE_MS = 25_000; // the server sends `ping` every 10 s; browsers do not notice a dead stream
 
 const isPast = (moment, ms) => Date.now() - moment > ms;
 
-// `address` is where the events come from, `heard` what is done with each kind of them; `ask` fails
-// when the server does not answer; `say` is told: "live", "asking", "lost" or "over".
+// `address` gives the address of the stream, `heard` the handler of each event; `ask` polls, and fails
+// when the server does not answer; `say` gets "live", "asking", "lost" or "over".
 export class Live {
   constructor({ address, heard, ask, say }) {
     Object.assign(this, { address, heard: { open: () => say("live"), ping() {}, ...heard }, ask, say });

@@ -1,12 +1,12 @@
-// A log of any length: blocks of lines that are fetched when they come near the window, and let go
+// A log of any length: blocks of lines are fetched when they are near the visible area, and dropped
 // when they leave it. Each block belongs to one step, and each step folds.
 import { get, problem } from "./actions.js";
 import { localClock } from "./times.js";
 
 const BLOCK_LINES = 200;
-const LINE_PX = 20; // what a line is taken to need until it is drawn
+const LINE_PX = 20; // the estimated height of a line
 const NEAR = "1500px 0px";
-const FLOWN_OVER_MS = 60; // a block that is gone again by then is not fetched
+const FLOWN_OVER_MS = 60; // a block that leaves sooner is not fetched
 
 const numberOf = (line) => Number(line.id.slice(1));
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -23,7 +23,7 @@ export class Log {
     this.id = id;
     this.view = box.querySelector(".log");
     this.nothing = box.querySelector(".no-log");
-    this.offset = Number(box.dataset.offset); // bytes: where what has not been seen begins
+    this.offset = Number(box.dataset.offset); // bytes: the end of the known lines
     this.total = Number(box.dataset.total);
     this.picked = [0, -1];
     this.watcher = new IntersectionObserver((seen) => seen.forEach((each) => this.turn(each)), {
@@ -34,7 +34,7 @@ export class Log {
     this.view.classList.add("ready");
   }
 
-  // A block without lines may stand for very many of them.
+  // Splits an empty block, which may stand for very many lines.
   begin(block) {
     const [first, last] = [Number(block.dataset.first), Number(block.dataset.last)];
     if (block.childElementCount) {
@@ -61,7 +61,7 @@ export class Log {
   }
 
   letGo(block) {
-    const height = block.offsetHeight; // none when its step is folded
+    const height = block.offsetHeight; // 0 when its step is folded
     if (!height || block.filling || !block.childElementCount || block.contains(getSelection().anchorNode)) return;
     block.style.height = `${height}px`;
     block.replaceChildren();
@@ -90,7 +90,7 @@ export class Log {
     }
   }
 
-  // What a reader has asked for, whenever lines come.
+  // Applies local times and the picked range to new lines.
   dress(lines) {
     const [from, to] = this.picked;
     for (const line of lines) {
@@ -106,7 +106,7 @@ export class Log {
     this.dress([...this.view.querySelectorAll(".block > [id]")]);
   }
 
-  // Brings a line into view, wherever it is; gives it.
+  // Fetches a line if necessary, scrolls to it, and gives it.
   async reveal(number) {
     const block = [...this.view.querySelectorAll(".block")].find(({ dataset }) => dataset.first <= number && number <= dataset.last);
     if (!block) return null;
@@ -118,7 +118,7 @@ export class Log {
     return line;
   }
 
-  // Adds lines that end at the given byte; those that are there already are left out.
+  // Adds lines that end at the given byte; skips known ones.
   add(html, end) {
     const made = document.createElement("template");
     made.innerHTML = html;
@@ -142,7 +142,7 @@ export class Log {
       chapter.append(block);
     }
     block.dataset.last = number;
-    // Far from the window it only grows; its lines come when they are looked at.
+    // A block far from the visible area only grows; its lines are fetched later.
     const { style } = block;
     if (style.height) style.height = `${parseFloat(style.height) + LINE_PX}px`;
     if (!style.height || block.filling) block.append(line);

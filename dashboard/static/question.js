@@ -1,5 +1,5 @@
-// Asks before a form is sent: fills the page's dialog with what the form is about; the dialog's own
-// form is what is sent.
+// Asks for confirmation: fills the page's dialog with the form's data; the dialog's own form is then
+// sent instead.
 export function ask(form) {
   const dialog = document.getElementById(form.dataset.asks);
   for (const slot of dialog.querySelectorAll("[data-slot]")) slot.textContent = form.dataset[slot.dataset.slot];

@@ -1,10 +1,10 @@
-// Finds text in the whole log: the server says in which lines, the browser marks it in those drawn.
+// Searches the whole log: the server finds the lines, the browser highlights text in those drawn.
 import { get, problem } from "./actions.js";
 
 const PAUSE_MS = 250;
-const MORE_MS = 1000; // while lines come: the whole log is looked through every time
+const MORE_MS = 1000; // after new lines, because each search reads the whole log
 
-// Where the text stands in an element, across the spans that colour it.
+// The ranges of the text in an element, across the spans that colour it.
 function* rangesOf(element, wanted) {
   const text = element.textContent.toLowerCase();
   if (!text.includes(wanted)) return;
@@ -29,14 +29,14 @@ export class Search {
     form.addEventListener("submit", (event) => this.turn(event, event.submitter.name === "back"));
     log.view.addEventListener("keystone:lines", () => {
       this.mark();
-      // A log that is written all the time would put it off for ever.
+      // Do not restart the timer: constant new lines would delay the search for ever.
       if (this.wanted && log.total !== this.seen && !this.timer) this.soon(false);
     });
-    if (this.field.value) this.soon(true); // typed while this was loaded
+    if (this.field.value) this.soon(true); // typed while this script was loading
   }
 
   press(event) {
-    // By itself it would press the first button.
+    // By default Enter would press the first button.
     if (event.key === "Enter") this.turn(event, event.shiftKey);
   }
 

@@ -1,4 +1,4 @@
-// Keeps the end of a log in view: scrolling up pauses that, scrolling back to the end goes on.
+// Keeps the end of a log in view: scrolling up pauses this, scrolling to the end resumes it.
 export function watchTail(button, log, mayFollow = () => true) {
   const isOn = () => button.getAttribute("aria-pressed") === "true";
   const set = (on) => {

@@ -1,4 +1,4 @@
-// Ages and running times, said the way dashboard/labels.py says them, and exact times as local ones.
+// Ages and running times, formatted like in dashboard/labels.py, and exact times in local time.
 
 export function duration(seconds) {
   if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)} s`;
@@ -9,7 +9,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-const DAY = new Intl.DateTimeFormat("sv", { dateStyle: "short" }); // the Swedish write 2026-11-23
+const DAY = new Intl.DateTimeFormat("sv", { dateStyle: "short" }); // Swedish dates are ISO 8601
 
 export function age(moment, now) {
   const seconds = Math.trunc((now - moment) / 1000);
@@ -21,14 +21,14 @@ export function age(moment, now) {
   return DAY.format(moment);
 }
 
-// The title keeps the server's UTC time and gets the reader's own in front of it.
+// Puts the local time before the server's UTC time in the title.
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 function localise(time) {
   time.isLocal = true;
   time.title = `${EXACT.format(new Date(time.dateTime))} (${time.title})`;
 }
 
-// The clock of a line, in the reader's own zone; a formatter is dear, and a log has many lines.
+// The local time of a line; one formatter for all lines, because making one is slow.
 const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 export function localClock(time) {
   time.textContent = CLOCK.format(new Date(time.dateTime));

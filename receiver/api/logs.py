@@ -62,7 +62,7 @@ def show_log(call: Call[LogQuery]) -> Response:
     path = log_path(call.settings.logs_dir, deployment.id or 0)
     answer = _whole(path) if call.given.offset is None else _part(path, call.given.offset)
     if answer is None:
-        why = "it is past its keep" if deployment.started_at else f"it is {deployment.state}"
+        why = "its retention time is over" if deployment.started_at else f"it is {deployment.state}"
         raise NotFoundError(f"deployment {deployment.id} has no log: {why}")
     return answer
 

@@ -142,7 +142,7 @@ def test_a_redeploy_waits_for_what_is_on_its_way(client: TestClient, database: D
         (ContainerState.RUNNING, "", "Running"),
         (ContainerState.RUNNING, "its container is unhealthy", "Unhealthy"),
         (ContainerState.MISSING, "its container does not exist any more", "Missing"),
-        (None, "", "Not looked at yet"),
+        (None, "", "Not checked yet"),
     ],
 )
 def test_the_container_is_shown_as_it_was_last_seen(

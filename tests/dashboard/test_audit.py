@@ -81,7 +81,7 @@ def test_the_address_narrows_it_down_by_tag_and_by_actor(client: TestClient, sce
 def test_a_filter_is_no_pattern(client: TestClient, scene: Scene, query: str) -> None:
     html = page(client, f"/audit?{query}")
     assert tags(html) == []
-    assert "Nothing like that is on record." in html
+    assert "No event matches." in html
 
 
 def test_older_events_keep_the_filter(client: TestClient, database: Database) -> None:

@@ -176,9 +176,9 @@ def test_a_deployment_that_is_being_cancelled_says_so_until_it_ends(
 def test_a_failure_is_told_with_what_was_said_last(client: TestClient, scene: Scene) -> None:
     html = page(client, f"/deployments/{scene.failed}")
     alert = html[html.index('role="alert"') : html.index('class="run"')]
-    assert "What it said last" in alert
+    assert "Last lines of the log" in alert
     assert "412 packages in 9.8 s" in alert
-    assert "What it said last" not in page(client, f"/deployments/{scene.succeeded}")
+    assert "Last lines of the log" not in page(client, f"/deployments/{scene.succeeded}")
 
 
 def test_any_lines_of_a_log_can_be_asked_for(

@@ -77,7 +77,7 @@ def test_a_text_is_looked_for_in_message_ref_and_commit(
 ) -> None:
     html = page(client, f"/apps/web?text={text.replace('%', '%25')}")
     assert numbers(html) == found
-    assert ("No deployment fits." in html) is (not found)
+    assert ("No deployment matches." in html) is (not found)
 
 
 @pytest.mark.parametrize("query", ["state=none", "trigger=x", "author=%00", "text=" + "y" * 900])
@@ -94,7 +94,7 @@ def test_a_search_says_how_far_it_has_looked(client: TestClient, database: Datab
             rows.add_deployment(session, app, commit_sha="")
     html = page(client, "/apps/web?text=needle")
     assert numbers(html) == []
-    assert "None of the 5,000 deployments that were looked through fits." in html
+    assert "None of the 5,000 deployments that were searched matches." in html
     assert numbers(page(client, older(html))) == [1]
 
 
@@ -118,7 +118,7 @@ def test_deliveries_are_narrowed_down(
 ) -> None:
     html = page(client, f"/deliveries?{query}")
     assert html.count('class="guid"') == count
-    assert ("No delivery fits." in html) is (count == 0)
+    assert ("No delivery matches." in html) is (count == 0)
 
 
 def test_older_deliveries_keep_the_filter(client: TestClient, database: Database) -> None:

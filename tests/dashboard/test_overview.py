@@ -142,7 +142,7 @@ def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
     told = part(html, "glance")
     assert [name for name in repositories if f"{name} " in told] == repositories
     assert " more" not in told
-    assert "No app wants a person." in html
+    assert "No app needs attention." in html
 
 
 @pytest.mark.parametrize(

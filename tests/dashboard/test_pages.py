@@ -189,10 +189,10 @@ def test_a_skipped_step_says_why_and_takes_no_time(client: TestClient, database:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (DeploymentState.SUPERSEDED, "Something newer took its place"),
+        (DeploymentState.SUPERSEDED, "A newer deployment replaced it"),
         (DeploymentState.CANCELLED, "Somebody stopped it"),
         (DeploymentState.ERROR, "not the app&#39;s fault"),
-        (DeploymentState.FAILURE, "The app did not pass"),
+        (DeploymentState.FAILURE, "The app failed"),
     ],
 )
 def test_an_end_without_success_is_explained(

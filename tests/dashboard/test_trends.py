@@ -28,7 +28,7 @@ def test_it_is_said_in_words_what_is_drawn() -> None:
     past = made(10, 20, 60, ago=timedelta(days=7)) + made(1, state=FAILURE, ago=timedelta(0))
     found = trends(past, AT)
     assert found is not None
-    assert found.duration_words == "20 s in the middle, 1 min 0 s at most, of the last 3"
+    assert found.duration_words == "median 20 s, longest 1 min 0 s, of the last 3"
     assert found.outcome_words == "3 of 4 succeeded, 75 %"
     assert [(str(week.monday), week.succeeded, week.failed) for week in found.weeks] == [
         ("2026-11-23", 0, 1),

@@ -121,7 +121,7 @@ def test_what_is_secret_is_not_shown_again_and_the_page_says_so(
     answer = send(address, **fields)
     assert answer.status_code == 401
     assert SECRET not in answer.text
-    assert "What is secret is not kept: type it again then." in answer.text
+    assert "Secrets are not kept: type them again then." in answer.text
 
 
 def test_a_form_without_anything_typed_leads_to_the_login_and_back(
@@ -153,7 +153,7 @@ def test_a_form_of_another_session_is_drawn_again_as_it_was(ada: str, send: Send
     assert answer.status_code == 403
     assert 'name="variable" value="KEY"' in answer.text
     assert SECRET not in answer.text
-    assert "send it again. What is secret is not kept: type it again." in answer.text
+    assert "send it again. Secrets are not kept: type them again." in answer.text
     assert hidden(answer.text)["csrf_token"] == ada
 
 
