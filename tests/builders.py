@@ -186,7 +186,7 @@ def make_user(
     role: Role = Role.ADMIN,
     password: str = PASSWORD,
 ) -> User:
-    """Make a user who can log in; costs 0.2 s for the password."""
+    """Make a user who can log in."""
     with runtime.database.writing() as session:
         secret = SecretStr(password)
         return add_user(session, name=name, role=role, password=secret, actor=TESTER)

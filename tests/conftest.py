@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from starlette.testclient import TestClient
 
 from jobs.processes.runtime import open_runtime
+from jobs.records import users
 from jobs.settings import WebSettings
 from jobs.states import Role
 from receiver.app import create_app
@@ -30,6 +32,7 @@ LONGEST_ID = 60  # bytes
 LONGEST = ("faults", "acceptance", "benchmarks", "jobs/cli", "dashboard", "contract", "jobs/test_")
 SECRET_KEY = SecretStr("a key that only the tests use")
 GLOBAL_SECRET = SecretStr("the secret of the whole installation")
+REAL_HASHER, REAL_NOBODY = users._hasher, users._NOBODY
 
 # First of all: nothing of the machine's own Keystone may leak into a test.
 for _name in [name for name in os.environ if name.startswith("KEYSTONE_")]:
@@ -112,6 +115,26 @@ def _wait_for_redis(socket: Path, process: "subprocess.Popen[bytes]") -> None:
         else:
             return
     pytest.fail("redis-server did not come up")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords with the least that argon2 allows: the real parameters cost 0.2 s each time.
+
+    Only in pytest's own processes: those that tests start use the real parameters.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(users, "_hasher", cheap)
+        patch.setattr(users, "_NOBODY", cheap.hash("nobody"))
+        yield
+
+
+@pytest.fixture
+def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as Keystone does, in a test that is about that."""
+    monkeypatch.setattr(users, "_hasher", REAL_HASHER)
+    monkeypatch.setattr(users, "_NOBODY", REAL_NOBODY)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,13 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from argon2 import extract_parameters
 from pydantic import SecretStr
 from sqlmodel import Session, select
 
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError
 from jobs.reads.people import SESSION_IDLE, SESSION_LONGEST, api_token_state, sessions_of
+from jobs.records import users
 from jobs.records.audit import Tag
 from jobs.records.logins import (
     MOST_SESSIONS,
@@ -63,6 +65,7 @@ def ada(session: Session) -> User:
     return user
 
 
+@pytest.mark.usefixtures("real_passwords")
 class TestPasswords:
     def test_the_right_one_and_no_other(self, session: Session) -> None:
         user = add_user(session, name="ada", role=Role.ADMIN, password=PASSWORD, actor=TESTER)
@@ -86,6 +89,9 @@ class TestPasswords:
             for who in (user, None)
         )
         assert known / 5 < unknown < known * 5
+
+    def test_what_nobody_has_is_hashed_with_the_same_parameters(self) -> None:
+        assert extract_parameters(users._NOBODY) == extract_parameters(users._hasher.hash("any"))
 
     def test_short_ones_are_refused_unquoted(self, session: Session) -> None:
         with pytest.raises(ConfigurationError, match="at least 8") as caught:
