@@ -1,8 +1,10 @@
 """Reading files straight from the mirror: large ones, interrupted ones, damaged ones."""
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,19 +29,24 @@ FILES = {
 }
 
 
-@pytest.fixture(name="mirrors")
-def fixture_mirrors(tmp_path: Path) -> Path:
-    return tmp_path / "mirrors"
+@pytest.fixture(name="mirrors", scope="module")
+def fixture_mirrors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tree") / "mirrors"
+
+
+@pytest.fixture(name="mirrored", scope="module")
+def fixture_mirrored(mirrors: Path) -> Callable[[], AbstractContextManager[Tree]]:
+    """Mirror a repository once for all tests, which only read it; give what opens its tree."""
+    repo = Repo(mirrors.with_name("web.git"))
+    sha = repo.commit(FILES)
+    source, remote = GitSource(mirrors, allowed_schemes=("file",)), Remote(1, repo.url)
+    source.fetch(remote, ref="refs/heads/main", sha=None, stop=StopSignal())
+    return partial(source.tree, remote, sha, folder=".")
 
 
 @pytest.fixture(name="tree")
-def fixture_tree(tmp_path: Path, mirrors: Path) -> Iterator[Tree]:
-    repo = Repo(tmp_path / "web.git")
-    sha = repo.commit(FILES)
-    source = GitSource(mirrors, allowed_schemes=("file",))
-    remote = Remote(1, repo.url)
-    source.fetch(remote, ref="refs/heads/main", sha=None, stop=StopSignal())
-    with source.tree(remote, sha, folder=".") as tree:
+def fixture_tree(mirrored: Callable[[], AbstractContextManager[Tree]]) -> Iterator[Tree]:
+    with mirrored() as tree:
         yield tree
 
 
@@ -98,13 +105,10 @@ def test_a_listing_that_disagrees_with_the_mirror_is_a_git_error(tree: Tree) -> 
             list(tree.read(TreeEntry("small", small.mode, size, small.blob)))
 
 
-def test_a_closed_tree_gives_nothing_and_leaves_no_git(tmp_path: Path, mirrors: Path) -> None:
-    repo = Repo(tmp_path / "other.git")
-    sha = repo.commit(FILES)
-    source = GitSource(mirrors, allowed_schemes=("file",))
-    remote = Remote(2, repo.url)
-    source.fetch(remote, ref="refs/heads/main", sha=sha, stop=StopSignal())
-    with source.tree(remote, sha, folder=".") as tree:
+def test_a_closed_tree_gives_nothing_and_leaves_no_git(
+    mirrored: Callable[[], AbstractContextManager[Tree]], mirrors: Path
+) -> None:
+    with mirrored() as tree:
         begun = tree.read(entry_of(tree, "huge"))
         next(begun)
         assert processes_about(str(mirrors))
