@@ -21,9 +21,11 @@ help:
 	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
 
 # Compiled here, by whoever may write here: the users that Keystone's parts run as may not.
+compile = find receiver jobs dashboard -name '*.pyc' ! -perm -o=r -delete && \
+	$(venv)/bin/python -m compileall -q receiver jobs dashboard
+
 setup: machine $(ready)
-	@find receiver jobs dashboard -name '*.pyc' ! -perm -o=r -delete
-	@$(venv)/bin/python -m compileall -q receiver jobs dashboard
+	@$(compile)
 
 demo: setup
 	@exec $(venv)/bin/keystone demo
@@ -34,8 +36,11 @@ run: setup
 # Twice as many processes as processors: most tests wait for other programs.
 in_parallel := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
+# Compiled code is kept, whatever the shell has set: the tests start some hundred processes, and
+# rewriting the assertions of all tests takes each of pytest's processes ten seconds.
 test: machine-to-test $(ready_to_test)
-	$(venv)/bin/pytest $(in_parallel)
+	@$(compile)
+	env -u PYTHONDONTWRITEBYTECODE $(venv)/bin/pytest $(in_parallel)
 
 # Apart from the tests: every process they start is slower when it is measured.
 coverage: machine-to-test $(ready_to_test)
