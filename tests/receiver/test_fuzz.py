@@ -40,7 +40,7 @@ from tests.receiver.asking import Asked, ask
 Case = AnyCase[Any]
 Operation = APIOperation[Any, Any, Any, Any]
 
-EXAMPLES = 6  # of each operation, twice
+EXAMPLES = 4  # of each operation, twice
 # The same each time, so that a change is not blamed for what an unlucky draw has found.
 FUZZING = settings(
     max_examples=EXAMPLES,

@@ -22,7 +22,7 @@ from tests.jobs.bench import Bench, push_of
 KEEP_BENCH = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
-    max_examples=25,
+    max_examples=12,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 
