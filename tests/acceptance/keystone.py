@@ -32,7 +32,10 @@ Found = TypeVar("Found")
 
 ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
-OVER_PAUSE_S = 0.15  # each look costs the web process some work, and many tests look at once
+# Each look costs the web process some work, and many tests look at once.
+OVER_PAUSE_S = 0.25
+STEP_PAUSE_S = 0.1
+READY_PAUSE_S = 0.2
 READY_WITHIN_S = 120.0  # several begin at once on two processors
 # What follows bounds a hang: nothing here is a promise of Keystone's, and a machine may be busy.
 STOPPED_WITHIN_S = 90.0
@@ -133,7 +136,12 @@ class Keystone:
                 stdout=log,
                 stderr=log,
             )
-        until(self._is_ready, timeout=READY_WITHIN_S, what="GET /readyz answers 200")
+        until(
+            self._is_ready,
+            timeout=READY_WITHIN_S,
+            what="GET /readyz answers 200",
+            pause_s=READY_PAUSE_S,
+        )
 
     def kill(self) -> None:
         """End `keystone up` as a crash would; the kernel ends its parts."""
@@ -280,7 +288,8 @@ class Keystone:
             steps = self.deployment(deployment_id)["steps"]
             return any(s["name"] == step and s["state"] == "running" for s in steps)
 
-        until(is_there, timeout=timeout, what=f"deployment {deployment_id} is at {step}")
+        what = f"deployment {deployment_id} is at {step}"
+        until(is_there, timeout=timeout, what=what, pause_s=STEP_PAUSE_S)
 
     def transcript(self, deployment_id: int) -> str:
         """Give the log of a deployment."""
