@@ -18,7 +18,7 @@ FORMS = [
     if sheet.fields or sheet.places  # a lone button has nothing to be filled in
 ]
 SOME = settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
