@@ -1,1 +1,1 @@
-"""SELECTs, one module a noun, and the API shapes they give."""
+"""SELECTs, one module per noun, and the API shapes that they return."""

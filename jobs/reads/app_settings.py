@@ -1,4 +1,4 @@
-"""An app's settings as its row keeps them, under the names that the API has for them."""
+"""An app's settings, read from its row, under their API names."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jobs.storage.models import App
 
 
 def app_settings(app: App) -> dict[str, Any]:
-    """Give an app's settings by their names, all but its domains and its repository's."""
+    """Give an app's settings by name, except its domains and its repository's fields."""
     columns = {name: getattr(app, name) for name in ("branch", "auto_deploy", "host_port")}
     parts = (dict(getattr(app, part)) for part in PARTS)
     return {**columns, **{name: value for part in parts for name, value in part.items()}}

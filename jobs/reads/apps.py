@@ -1,7 +1,6 @@
-"""SELECTs only: what is known, as the views of `jobs.reads.views`.
+"""SELECTs about apps, returned as the views of `jobs.reads.views`.
 
-Every list is bounded and walks an index, so that a page costs the same with a thousand times the
-rows.
+Every list is bounded and reads along an index, so that its cost does not grow with the tables.
 """
 
 from collections.abc import Collection, Sequence
@@ -38,7 +37,7 @@ APP_FIELDS = App.model_fields.keys() - PARTS.keys()
 
 @dataclass(frozen=True)
 class _LiveRelease:
-    """What an app's view tells of the release that serves."""
+    """The parts of the live release that an app's view shows."""
 
     number: int
     commit_sha: str
@@ -47,7 +46,7 @@ class _LiveRelease:
 
 @dataclass(frozen=True)
 class _Surroundings:
-    """What an app's view tells besides the app's own row."""
+    """The data of an app's view that is not in the app's row."""
 
     repository: Repository
     token_set: bool
@@ -64,7 +63,7 @@ def find_app(session: Session, name: str) -> App:
     """Give the app of that name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no app has that name.
     """
     app = session.exec(select(App).where(App.name == name)).first()
     if app is None:
@@ -76,7 +75,7 @@ def app_view(session: Session, name: str, settings: Settings) -> AppView:
     """Describe one app.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: no app has that name.
     """
     return view_of(session, find_app(session, name), settings)
 
@@ -89,7 +88,7 @@ def view_of(session: Session, app: App, settings: Settings) -> AppView:
 def app_views(
     session: Session, settings: Settings, names: Collection[str] | None = None
 ) -> list[AppView]:
-    """Describe every app, or those of these names, in the order of their names."""
+    """Describe all apps, or those with these names, sorted by name."""
     statement = select(App).order_by(App.name)
     if names is not None:
         statement = statement.where(col(App.name).in_(names))
@@ -126,15 +125,15 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
 
 
 def apps_with_open_deployments(session: Session) -> set[int]:
-    """Give the ids of the apps for which something waits or runs."""
+    """Give the ids of the apps that have a queued or running deployment."""
     statement = select(Deployment.app_id).where(col(Deployment.state).in_(OPEN_STATES))
     return set(session.exec(statement.distinct()).all())
 
 
 def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]:
-    """Say why the last deployment of these apps failed, by app; the others are left out.
+    """Give the reason why an app's last deployment failed, by app id; omit the other apps.
 
-    A recovery is told of as well: the deployment before it failed.
+    A recovery counts too, because the deployment before it failed.
     """
     statement = (
         select(Deployment.app_id, Deployment.number, Deployment.state, Deployment.reason)
@@ -142,8 +141,8 @@ def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]
             App,
             (col(App.id) == Deployment.app_id) & (col(App.last_deployment) == Deployment.number),
         )
-        # The ids have a database begin at the apps, and not read every deployment there ever was;
-        # nor every failure, by the index of the states.
+        # Filter by ids so that the database starts from the apps, and reads neither all deployments
+        # nor, along the index of states, all failures.
         .where(col(App.id).in_(app_ids), has_bad_news())
     )
     return {
@@ -153,7 +152,7 @@ def failed_updates(session: Session, app_ids: Collection[int]) -> dict[int, str]
 
 
 def has_bad_news() -> ColumnElement[bool]:
-    """Choose the deployments that failed, and those that took a failed one's place."""
+    """Give the condition for failed deployments and for recoveries from a failed one."""
     return or_(
         unindexed(Deployment.state).in_(FAILED_STATES),
         and_(
@@ -165,7 +164,7 @@ def has_bad_news() -> ColumnElement[bool]:
 
 def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:
     ids = [app.live_release_id for app in apps if app.live_release_id]
-    # Columns and not rows: a release carries a whole sealed environment.
+    # Select columns, not rows: a release's row holds its whole sealed environment.
     statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
         col(Release.id).in_(ids)
     )
@@ -176,35 +175,35 @@ def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _L
 
 
 class Served(Protocol):
-    """What is live of an app, and how its container is."""
+    """An app's live release and the state of its container."""
 
     @property
     def live_release_id(self) -> int | None:
-        """The release that serves."""
+        """The id of the live release."""
 
     @property
     def container_state(self) -> ContainerState | None:
-        """What Docker last said."""
+        """The container's state, as Docker reported it last."""
 
     @property
     def container_reason(self) -> str:
-        """What is wrong with it, without a number."""
+        """The container's problem, without a number."""
 
     @property
     def container_restarts(self) -> int | None:
-        """Of how many restarts the reason tells."""
+        """The number of restarts that the reason is about."""
 
 
 def container_trouble(app: Served) -> str:
-    """Say what is wrong with an app's live container; empty when nothing is."""
+    """Describe the problem of an app's live container; "" if there is none."""
     return container_words(app.container_state, app.container_reason, app.container_restarts)
 
 
 def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState, str]:
-    """Say how an app stands, and why.
+    """Give an app's state and the reason for it.
 
     Args:
-        failed: why its last deployment failed; empty when it did not.
+        failed: the reason why its last deployment failed; empty if it did not fail.
     """
     if is_deploying:
         return AppState.DEPLOYING, failed
@@ -247,7 +246,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
 
 
 def app_url(settings: Settings, host_port: int) -> str:
-    """Give the address at which an app answers on its own port."""
+    """Give the URL of an app on its own port."""
     host = settings.app_bind
     if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 — recognised, not bound
         host = urlsplit(settings.effective_public_url).hostname or ""
@@ -255,7 +254,7 @@ def app_url(settings: Settings, host_port: int) -> str:
 
 
 def webhook_url(settings: Settings) -> str:
-    """Give the address that GitHub must send deliveries to."""
+    """Give the URL that GitHub must send deliveries to."""
     return f"{settings.effective_public_url}/webhooks/github"
 
 

@@ -1,4 +1,4 @@
-"""Who did what, newest first, narrowed down, page by page. SELECTs only."""
+"""Pages of the audit trail, newest first, with filters. SELECTs only."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,21 +11,21 @@ from jobs.reads.views import AuditEventView, Page
 from jobs.rules.actors import Actor
 from jobs.storage.models import AuditEvent
 
-# Transactions overlap, so that a later number may carry an earlier time.
+# Transactions overlap, so an event with a higher id may have an earlier time.
 OVERLAP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which audit events a list shows; None means any."""
+    """The filter of a list of audit events; None means any."""
 
     actor: str | None = None  # "user:ada"
-    tag: str | None = None  # a whole tag, or how it begins: "login.failed", "deployment"
+    tag: str | None = None  # a whole tag or a prefix: "login.failed", "deployment"
     target: str | None = None  # "app:web"
     since: datetime | None = None
-    until: datetime | None = None  # itself not included
+    until: datetime | None = None  # exclusive
     limit: int = 50
-    before: int | None = None  # the id of the last one already seen
+    before: int | None = None  # the id of the last event already seen
 
 
 def audit_page(session: Session, wanted: AuditFilter) -> Page[AuditEventView]:
@@ -63,7 +63,7 @@ def _is_whole(tag: str) -> bool:
 
 
 def _between(wanted: AuditFilter) -> list[ColumnElement[bool]]:
-    # By the index of the times all of them would have to be sorted before the first is known.
+    # Do not use the index of the times: all matches would have to be sorted before the first row.
     at = unindexed(AuditEvent.at)
     found = []
     if wanted.since is not None:
@@ -74,7 +74,7 @@ def _between(wanted: AuditFilter) -> list[ColumnElement[bool]]:
 
 
 def _ids_between(session: Session, wanted: AuditFilter) -> list[ColumnElement[bool]]:
-    """Give between which ids the times lie: events are numbered as they happen, or nearly so."""
+    """Bound the ids by the times: the ids of events are nearly in the order of time."""
     found = []
     if wanted.since is not None:
         found.append(col(AuditEvent.id) >= _first_id(session, wanted.since - OVERLAP))
@@ -84,7 +84,7 @@ def _ids_between(session: Session, wanted: AuditFilter) -> list[ColumnElement[bo
 
 
 def _first_id(session: Session, moment: datetime) -> int:
-    """Give the id of the first event since a moment, or of the one to come."""
+    """Give the id of the first event since a moment; if there is none, the highest id plus 1."""
     since = select(AuditEvent.id).where(AuditEvent.at >= moment).order_by(col(AuditEvent.at))
     newest = select(AuditEvent.id).order_by(col(AuditEvent.id).desc())
     found = session.exec(since.limit(1)).first()

@@ -1,8 +1,9 @@
-"""Whether the dashboard has a host name that it shares with no app. SELECTs only.
+"""Checks that the dashboard shares its host name with no app. SELECTs only.
 
-Browsers send cookies to every port of a host name, and let every page there set them. The router
-keeps the dashboard's own from apps, but a script in an app's page can still set one, unless the
-dashboard is at another name, or at https, where its cookie's name begins with `__Host-`.
+Browsers send cookies to every port of a host name, and any page of that host can set them. The
+router does not pass the dashboard's cookies to apps. But a script in an app's page can still set
+one, unless the dashboard has another host name, or uses https, where the name of its cookie begins
+with `__Host-`.
 """
 
 from ipaddress import ip_address
@@ -14,9 +15,9 @@ from jobs.storage.models import Domain
 
 
 def name_advice(session: Session, settings: Settings) -> str:
-    """Say what to do so that the dashboard has a name of its own; empty when nothing is.
+    """Say what to do so that the dashboard has its own host name; "" if there is nothing to do.
 
-    As long as no app has a domain, there is nothing to tell apart.
+    As long as no app has a domain, nothing needs to be done.
     """
     if session.exec(select(Domain.id).limit(1)).first() is None:
         return ""

@@ -1,4 +1,4 @@
-"""What GitHub sent, newest first, page by page, and what was refused. SELECTs only."""
+"""Pages of GitHub's deliveries, newest first, and the refused deliveries. SELECTs only."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ SIGNATURES = (Refusal.MISSING_SIGNATURE, Refusal.WRONG_SIGNATURE)
 
 @dataclass(frozen=True)
 class DeliveryFilter:
-    """Which deliveries a list shows; None means any."""
+    """The filter of a list of deliveries; None means any."""
 
-    repository: str | None = None  # "owner/name", in whichever case
+    repository: str | None = None  # "owner/name", case-insensitive
     outcome: DeliveryOutcome | None = None
     event: str | None = None
-    text: str | None = None  # some part of the ref, sender or reason; how GUID or commit begin
+    text: str | None = None  # part of the ref, sender or reason; or prefix of the GUID or commit id
     limit: int = 20
-    before: int | None = None  # the id of the last one already seen
+    before: int | None = None  # the id of the last delivery already seen
 
 
 def delivery_page(session: Session, wanted: DeliveryFilter) -> Page[DeliveryView]:
-    """List deliveries, newest first; none for a repository that nobody knows."""
+    """List deliveries, newest first; empty for an unknown repository."""
     along = []
     if wanted.repository:
         along.append(col(Delivery.repository_id) == _repository_id(session, wanted.repository))
@@ -92,7 +92,7 @@ def _views(session: Session, rows: Sequence[Delivery]) -> list[DeliveryView]:
 
 
 def refused_deliveries(session: Session) -> Page[RefusedDeliveryView]:
-    """List what was refused: first in the name of configured repositories, the last at the top."""
+    """List refused deliveries: those of configured repositories first, then the newest first."""
     statement = (
         select(RefusedDelivery, Repository.full_name)
         .join(Repository, col(Repository.id) == RefusedDelivery.repository_id, isouter=True)
@@ -112,17 +112,17 @@ def refused_deliveries(session: Session) -> Page[RefusedDeliveryView]:
 
 @dataclass(frozen=True)
 class WrongSecret:
-    """A repository in whose name nothing has arrived but deliveries with a wrong signature."""
+    """A repository whose last deliveries were all refused for their signature."""
 
     repository: str
-    reason: Refusal  # of the last one
+    reason: Refusal  # of the last delivery
     count: int
 
 
 def wrong_secrets(session: Session, *, since: datetime) -> list[WrongSecret]:
     """List the repositories whose last deliveries were all refused for their signature, by name.
 
-    What GitHub only told of when it was asked for missed pushes has not arrived.
+    A missed push that Keystone learnt of by asking GitHub does not count as an accepted delivery.
     """
     accepted = (
         select(Delivery.received_at)

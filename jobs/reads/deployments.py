@@ -1,4 +1,4 @@
-"""SELECTs about deployments, as the views of `jobs.reads.views`."""
+"""SELECTs about deployments, returned as the views of `jobs.reads.views`."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from jobs.storage.models import App, CommitStatus, Deployment, Release, Step, no
 
 @dataclass(frozen=True)
 class DeploymentFilter:
-    """Which deployments a list shows; None means any."""
+    """The filter of a list of deployments; None means any."""
 
     app: str | None = None
     state: DeploymentState | None = None
     trigger: Trigger | None = None
-    author: str | None = None  # some part of the name
-    text: str | None = None  # some part of the message or the ref, or how the commit's id begins
+    author: str | None = None  # part of the name
+    text: str | None = None  # part of the message or the ref, or prefix of the commit id
     limit: int = 20
-    before: int | None = None  # the id of the last one already seen
+    before: int | None = None  # the id of the last deployment already seen
 
 
 def find_deployment(session: Session, deployment_id: int) -> Deployment:
     """Give the deployment with that id.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no deployment has that id.
     """
     deployment = session.get(Deployment, deployment_id)
     if deployment is None:
@@ -45,7 +45,7 @@ def deployment_view(session: Session, deployment_id: int) -> DeploymentView:
     """Describe one deployment.
 
     Raises:
-        NotFoundError: there is none with that id.
+        NotFoundError: no deployment has that id.
     """
     return _deployment_views(session, [find_deployment(session, deployment_id)])[0]
 
@@ -76,7 +76,7 @@ def deployment_rows(
 def _conditions(
     session: Session, wanted: DeploymentFilter
 ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Give what an index knows of a filter, and what it does not.
+    """Split a filter into the conditions that an index covers and those that none covers.
 
     There is an index for the state and one for the trigger, but none for both.
     """
@@ -142,7 +142,7 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
 
 
 def duration_s(started_at: datetime | None, ended_at: datetime | None) -> float | None:
-    """Give the seconds something took, or has taken up to now; None when it never began."""
+    """Give a duration in seconds, up to now if there is no end; None if there is no start."""
     if started_at is None:
         return None
     return round(((ended_at or now()) - started_at).total_seconds(), 3)

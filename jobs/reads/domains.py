@@ -1,4 +1,4 @@
-"""SELECTs about domains: whose they are, where the router serves them, and their certificates."""
+"""SELECTs about domains: their apps, the ports that the router serves, and certificates."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -16,13 +16,13 @@ STANDARD_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Doors:
-    """Where and how the router serves domains."""
+    """The ports and certificates with which the router serves domains."""
 
-    ports: Mapping[str, int]  # by scheme; the ones the router listens on
-    certified: Collection[str]  # the domains with a certificate, some of them wildcards perhaps
+    ports: Mapping[str, int]  # the ports that the router listens on, by scheme
+    certified: Collection[str]  # the domains with a certificate, including wildcards
 
     def url(self, domains: Sequence[str]) -> str:
-        """Give the address of the first domain that is one; empty when none is served."""
+        """Give the URL of the first domain that is no wildcard; "" if none is served."""
         name = next((name for name in domains if not name.startswith(WILDCARD)), None)
         scheme = "https" if name and is_covered(name, self.certified) else "http"
         scheme = scheme if scheme in self.ports else "http"
@@ -35,7 +35,7 @@ class Doors:
 
 
 def find_doors(session: Session) -> Doors:
-    """Find where the router serves domains, and which ones by HTTPS."""
+    """Read the router's ports for domains, and the domains with a certificate."""
     return Doors(
         ports={row.scheme: row.port for row in session.exec(select(DomainPort)).all()},
         certified=set(session.exec(select(Certificate.domain)).all()),
@@ -43,7 +43,7 @@ def find_doors(session: Session) -> Doors:
 
 
 def domains_by_app(session: Session, app_ids: Sequence[int | None]) -> dict[int, list[str]]:
-    """Give the domains of these apps, each app's own address first."""
+    """Give the domains of these apps, each app's address first."""
     statement = select(Domain.app_id, Domain.name).order_by(col(Domain.id))
     if len(app_ids) == 1:
         statement = statement.where(Domain.app_id == app_ids[0])
@@ -54,7 +54,7 @@ def domains_by_app(session: Session, app_ids: Sequence[int | None]) -> dict[int,
 
 
 def domain_targets(session: Session) -> dict[str, int]:
-    """Give the port of the app that each domain belongs to."""
+    """Give the host port of each domain's app, by domain."""
     statement = select(Domain.name, App.host_port).join(App, col(App.id) == Domain.app_id)
     return dict(session.exec(statement).all())
 

@@ -1,9 +1,9 @@
-"""The outline of a deployment's log: how many lines, which step wrote which, what was built.
+"""The outline of a deployment's log: the number of lines, the sections by step, the build steps.
 
-A log may have a million lines, and pages look at a few of them: the outline knows where each
-256th line begins, is kept up as the log grows, and is read from the log alone, so that whatever
-made the log is described alike. A log of an earlier version has no events of the builder: its
-outline has no build.
+A log may have a million lines, of which pages show only a few. So the outline stores the offset of
+each 256th line, and is updated as the log grows. It is computed from the log alone, so it works for
+every kind of deployment. A log of an earlier version has no events of the builder, so its outline
+has no build steps.
 """
 
 import threading
@@ -26,9 +26,9 @@ from jobs.rules.log_events import (
 from jobs.rules.text import STYLE
 from jobs.states import BuildStepState, StepName
 
-# The outline needs nothing of their events.
+# The kinds of events that the outline ignores.
 SKIPPED = frozenset({EventKind.TEXT, EventKind.OUTPUT})
-SPACING = 256  # lines from one remembered place to the next
+SPACING = 256  # lines from one stored offset to the next
 PIECE_BYTES = 1024 * 1024
 MOST_SECTIONS = 500
 MOST_BUILD_STEPS = 1000
@@ -38,7 +38,7 @@ MOST_OUTLINES = 32
 
 @dataclass
 class BuildStep:
-    """One step of the build, by the number that its events have."""
+    """One step of the build; `number` is the vertex number of its events."""
 
     number: int
     line: int
@@ -47,7 +47,7 @@ class BuildStep:
     seconds: float | None = None
 
     def hear(self, event: LogEvent) -> None:
-        """Take in what the builder says of it."""
+        """Update the step from an event of the builder."""
         match event.kind:
             case EventKind.CACHED:
                 self.state, self.seconds = BuildStepState.CACHED, 0.0
@@ -57,24 +57,24 @@ class BuildStep:
                 self.state = BuildStepState.FAILURE
 
     def view(self) -> BuildStepView:
-        """Give it for people and programs."""
+        """Give the step's view."""
         return BuildStepView(**vars(self))
 
 
 @dataclass
 class _Reading:
-    """How far a log was read, and what was found."""
+    """The part of a log that was read, and the results."""
 
     lines: int = 0
     size: int = 0  # bytes of whole lines
-    places: list[int] = field(default_factory=lambda: [0])  # where each `SPACING`th line begins
+    places: list[int] = field(default_factory=lambda: [0])  # offsets of each `SPACING`th line
     sections: list[SectionView] = field(default_factory=list)
     build: dict[int, BuildStep] = field(default_factory=dict)
-    known: bytes = NO_LINE  # the last envelope behind its time; only of an event that is skipped
+    known: bytes = NO_LINE  # the last envelope without its time, if its event is in `SKIPPED`
 
 
 class Outline:
-    """What is known of one log. Any thread may ask."""
+    """The outline of one log. Any thread may use it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,12 +82,12 @@ class Outline:
         self._lock = threading.Lock()
 
     def update(self) -> bool:
-        """Read what was written since the last time; gives whether there is a log at all."""
+        """Read the lines written since the last update; return whether the log exists."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
                     if file.seek(0, 2) < self._found.size:
-                        self._found = _Reading()  # another log in the same place
+                        self._found = _Reading()  # the file is another log now
                     file.seek(self._found.size)
                     while (data := file.read(PIECE_BYTES)) and self._take(data):
                         file.seek(self._found.size)
@@ -97,16 +97,16 @@ class Outline:
 
     @property
     def lines(self) -> int:
-        """How many whole lines the log had."""
+        """The number of whole lines at the last update."""
         return self._found.lines
 
     @property
     def size(self) -> int:
-        """How many bytes they had."""
+        """The size of these lines in bytes."""
         return self._found.size
 
     def view(self) -> OutlineView:
-        """Give the outline as it is now."""
+        """Give the outline's view."""
         with self._lock:
             found = self._found
             sections = [*found.sections]
@@ -120,7 +120,7 @@ class Outline:
             )
 
     def read(self, first: int, most: int) -> list[bytes]:
-        """Give at most so many lines, without their ends, from a line on that counts from 1."""
+        """Read at most `most` lines from line `first` on, counted from 1; without line ends."""
         with self._lock:
             start, places = max(first - 1, 0), self._found.places
             count = min(most, self._found.lines - start)
@@ -145,10 +145,10 @@ class Outline:
             return place * SPACING + file.read(offset - begin).count(b"\n") + 1
 
     def find(self, text: str, *, most: int) -> tuple[int, list[int]]:
-        """Find the lines that hold a text, in whatever case; colours are not in its way.
+        """Find the lines that contain a text, ignoring case and styles.
 
         Returns:
-            How many there are, and the numbers of the first `most` of them.
+            The number of these lines, and the line numbers of the first `most` of them.
         """
         found: list[int] = []
         total, number, wanted = 0, 1, text.lower()
@@ -168,12 +168,12 @@ class Outline:
         return total, found
 
     def _take(self, data: bytes) -> bool:
-        """Take whole lines in; gives whether there were any."""
+        """Process the whole lines of the data; return whether there were any."""
         found = self._found
         end = data.rfind(b"\n") + 1
         for raw in data[:end].split(b"\n")[:-1]:
             found.lines += 1
-            # Most lines of a long log have the envelope of the line before, with another time.
+            # Most lines of a long log have the same envelope as the line before, except the time.
             if not raw.startswith(found.known, TIME_END):
                 self._take_line(raw)
             found.size += len(raw) + 1
@@ -202,7 +202,7 @@ class Outline:
             found.sections[-1] = found.sections[-1].model_copy(update={"last": found.lines - 1})
         found.sections.append(SectionView(step=step, first=found.lines, last=found.lines))
         if step == StepName.BUILD:
-            found.build = {}  # begun again: its numbers begin at 1 again
+            found.build = {}  # the build was started again, and its vertex numbers restart at 1
 
     def _hear_builder(self, event: LogEvent) -> None:
         build, number = self._found.build, event.vertex or 0
@@ -213,7 +213,7 @@ class Outline:
 
 
 def _places(data: str, wanted: str) -> Iterator[int]:
-    """Give which of the lines hold the text, counting from 0."""
+    """Give the indexes, from 0, of the lines that contain the text."""
     place = end = 0
     while (at := data.find(wanted, end)) >= 0:
         place += data.count("\n", end, at)
@@ -225,7 +225,7 @@ def _places(data: str, wanted: str) -> Iterator[int]:
 
 
 class Outlines:
-    """The outlines of the logs that were looked at last."""
+    """A cache of the outlines of the most recently used logs."""
 
     def __init__(self, most: int = MOST_OUTLINES) -> None:
         self._kept: OrderedDict[Path, Outline] = OrderedDict()
@@ -233,7 +233,7 @@ class Outlines:
         self._lock = threading.Lock()
 
     def of(self, path: Path) -> Outline:
-        """Give the outline of a log, brought up to date; without a log it is empty."""
+        """Give the updated outline of a log; it is empty if the log does not exist."""
         with self._lock:
             outline = self._kept.setdefault(path, Outline(path))
             self._kept.move_to_end(path)

@@ -1,8 +1,8 @@
-"""Lists walked backwards, newest first, in pages whose cost has a bound.
+"""Reads lists backwards, newest first, in pages of bounded cost.
 
-A list is walked along an index, and what no index knows is looked for in so many rows and no more.
-So a page that was searched may be short, or empty, although there is more further back: its cursor
-says where to go on.
+A list is read along an index. Conditions that no index covers are checked on a bounded number of
+rows per page. So a page of a search may be short or empty although older rows match: its cursor
+says where to continue.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 LARGEST_PAGE = 100
-SEARCH_DEPTH = 5000  # rows that one page looks through
+SEARCH_DEPTH = 5000  # rows that one page checks
 
 Condition = ColumnElement[bool]
 
@@ -31,22 +31,22 @@ Row = TypeVar("Row", bound=Numbered)
 
 @dataclass(frozen=True)
 class Walk:
-    """Which part of a list is wanted."""
+    """The wanted part of a list."""
 
     limit: int
-    before: int | None = None  # the id of the last one already seen
-    along: Sequence[Condition] = ()  # what an index knows, all of them together
-    narrow: Sequence[Condition] = ()  # what is looked for, row by row
+    before: int | None = None  # the id of the last row already seen
+    along: Sequence[Condition] = ()  # conditions that one index covers together
+    narrow: Sequence[Condition] = ()  # conditions checked row by row
     depth: int = SEARCH_DEPTH
 
 
 def walk_back(
     session: Session, rows: SelectOfScalar[Row], key: Mapped[Any], walk: Walk
 ) -> tuple[list[Row], int | None]:
-    """Give one page of a list, and the cursor of the next one; None at the end.
+    """Give one page of a list, and the cursor of the next page; None at the end of the list.
 
     Args:
-        key: `col` of the id by which the list is ordered.
+        key: `col` of the id that the list is ordered by.
     """
     limit = min(max(walk.limit, 1), LARGEST_PAGE)
     along = [*walk.along, *([key < walk.before] if walk.before is not None else [])]
@@ -62,12 +62,12 @@ def walk_back(
 def _floor(
     session: Session, key: Mapped[Any], along: Sequence[Condition], depth: int
 ) -> int | None:
-    """Give the id of the last row to look at, or None when the list ends before."""
+    """Give the id of the last row to check; None if the list ends before it."""
     statement = select(key).where(*along).order_by(key.desc()).offset(depth - 1).limit(2)
     found = session.exec(statement).all()
     return found[0] if len(found) > 1 else None
 
 
 def unindexed(column: Any) -> ColumnElement[Any]:  # noqa: ANN401
-    """Give a column as something that is no column: its own index must not be walked instead."""
+    """Wrap a column in an expression, so that the database does not use the column's index."""
     return func.coalesce(column, column)

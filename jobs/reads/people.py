@@ -1,4 +1,4 @@
-"""SELECTs about people and programs: users, their open sessions, API tokens, as they are shown."""
+"""SELECTs about users, their open sessions and API tokens, and the views of these."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def tokens(session: Session) -> list[ApiToken]:
 
 
 def api_token_state(row: ApiToken) -> TokenState:
-    """Say whether a token still opens anything; one without an end was made by an older version."""
+    """Give a token's state; tokens of older versions have no expiry time."""
     if row.revoked_at is not None:
         return TokenState.REVOKED
     is_over = row.expires_at is not None and row.expires_at <= now()
@@ -41,13 +41,13 @@ def api_token_view(row: ApiToken) -> TokenView:
 
 
 def is_open(row: LoginSession) -> bool:
-    """Whether a session still lets its browser in."""
+    """Whether a session is still valid."""
     moment = now()
     return moment - row.last_seen_at <= SESSION_IDLE and moment - row.created_at <= SESSION_LONGEST
 
 
 def sessions_of(session: Session, user: User) -> list[LoginSession]:
-    """List a user's open sessions, the one that was used last first."""
+    """List a user's open sessions, the most recently used first."""
     rows = session.exec(
         select(LoginSession)
         .where(LoginSession.user_id == user.id)

@@ -1,7 +1,7 @@
-"""Which releases there are, which can be gone back to, and which images nothing needs.
+"""SELECTs about releases: those that were live, those kept for a rollback, and unneeded images.
 
-A release counts once it was live: one whose container never became healthy is nothing to go back
-to, and its image is not kept.
+Only releases that were live count. A release whose container never became healthy cannot be rolled
+back to, and its image is not kept.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from jobs.rules.naming import DEPLOYMENT_ID, DEPLOYMENT_LABEL, shown_tag
 from jobs.states import DeploymentState
 from jobs.storage.models import App, Deployment, Release
 
-# How many past their keep are looked at for images; the ones before were dropped by then.
+# The number of releases beyond the kept ones whose images are checked; older images are already
+# removed.
 PAST_KEEP = 200
 
 
@@ -31,7 +32,7 @@ def releases_that_were_live(session: Session, app: App, *, limit: int) -> list[R
 
 
 def restorable_releases(session: Session, app: App) -> list[Release]:
-    """List the releases that are kept for a rollback and the live one, newest first."""
+    """List the releases kept for a rollback, and the live one, newest first."""
     kept = releases_that_were_live(session, app, limit=app.push_rules.keep_releases)
     live = session.get(Release, app.live_release_id) if app.live_release_id else None
     if live is None or live.id in {row.id for row in kept}:
@@ -40,7 +41,7 @@ def restorable_releases(session: Session, app: App) -> list[Release]:
 
 
 def needed_releases(session: Session, app: App) -> list[Release]:
-    """List the releases whose images must stay: those kept, and the one to go back to by itself."""
+    """List the releases whose images must stay: the kept ones and the automatic fallback."""
     needed = restorable_releases(session, app)
     ids = {app.fallback_release_id} - {None, *(row.id for row in needed)}
     return [*needed, *(session.get_one(Release, each) for each in ids)]
@@ -54,7 +55,7 @@ def settings_made_with(session: Session, app: App, labels: Mapping[str, str]) ->
 
 
 def live_settings(session: Session, app: App) -> ContainerSettings:
-    """Give the settings that an app's live container was made with; its own when none is live."""
+    """Give the settings of an app's live container; the app's own settings if none is live."""
     release = session.get(Release, app.live_release_id) if app.live_release_id else None
     return release.container if release else app.container
 
@@ -64,7 +65,7 @@ def settings_of_deployment(
 ) -> ContainerSettings:
     """Give the settings of the release that a deployment made or started again.
 
-    The app's own may have changed since. They stand in where the deployment has no release.
+    The app's own settings may have changed since. They are used if the deployment has no release.
     """
     is_apps = deployment is not None and deployment.app_id == app.id
     release = session.get(Release, deployment.release_id or 0) if deployment and is_apps else None
@@ -85,7 +86,7 @@ def outdated_images(session: Session, app_id: int) -> list[str]:
 
 
 def release_views(session: Session, app: App, *, limit: int = 20) -> list[ReleaseView]:
-    """Describe the newest releases of an app that were live once."""
+    """Describe the newest releases of an app that were live."""
     restorable = {row.id for row in restorable_releases(session, app)}
     rows = releases_that_were_live(session, app, limit=limit)
     makers = {

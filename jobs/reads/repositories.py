@@ -1,4 +1,4 @@
-"""What is known of repositories: where apps come from, how their token and webhook secret stand."""
+"""SELECTs about repositories: their sources, tokens, webhook secrets and missed-push searches."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ from jobs.storage.models import (
     now,
 )
 
-# So long a search may come to nothing before somebody should look.
+# A search for missed pushes may fail for this long before it is reported.
 LATE = timedelta(hours=1)
 WAYS = {
     CatchUpWay.DELIVERIES: "by GitHub's list of deliveries",
@@ -76,12 +76,12 @@ def repository_views(session: Session) -> list[RepositoryView]:
 
 
 def _webhooks_seen(session: Session) -> dict[int, datetime]:
-    """Say when a delivery of each repository has arrived last, by the repository's id."""
+    """Give the time of each repository's last delivery, by the repository's id."""
     last = (
         select(Delivery.id)
         .where(
             Delivery.repository_id == Repository.id,
-            Delivery.body_sha256 != "",  # a missed push has not arrived, and is on record as well
+            Delivery.body_sha256 != "",  # excludes missed pushes, which have no body
         )
         .order_by(col(Delivery.id).desc())
         .limit(1)
@@ -93,15 +93,15 @@ def _webhooks_seen(session: Session) -> dict[int, datetime]:
 
 
 def repository_view(session: Session, repository_id: int) -> RepositoryView:
-    """Describe one repository, which must be there."""
+    """Describe one repository, which must exist."""
     return next(view for view in repository_views(session) if view.id == repository_id)
 
 
 def find_repository_id(session: Session, full_name: str) -> int:
-    """Give the id of the repository of that name, in whichever case.
+    """Give the id of the repository of that name, ignoring case.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no repository has that name.
     """
     statement = select(Repository.id).where(Repository.name_key == full_name.lower())
     found = session.exec(statement).first()
@@ -113,16 +113,17 @@ def find_repository_id(session: Session, full_name: str) -> int:
 def claimed_repositories(
     session: Session, *, github_id: int | None, full_name: str
 ) -> list[Repository]:
-    """Give the repositories that a delivery may be of: the one of that id first, then of that name.
+    """Give the repositories that a delivery may belong to: by id first, then by name.
 
-    The id of a row is proven, so it counts more than the name, which may have passed to another.
+    The id in a row is verified, so it takes precedence over the name, which may have passed to
+    another repository.
     """
     found = session.exec(select(Repository).where(_is_claimed(github_id, full_name))).all()
     return sorted(found, key=lambda row: row.github_id != github_id)
 
 
 def _is_claimed(github_id: int | None, full_name: str) -> ColumnElement[bool]:
-    # Whoever claims no id does not mean the rows whose id is not known.
+    # A claim without an id must not match the rows whose id is unknown.
     of_id = col(Repository.github_id).in_([] if github_id is None else [github_id])
     return or_(of_id, col(Repository.name_key) == full_name.lower())
 
@@ -130,7 +131,7 @@ def _is_claimed(github_id: int | None, full_name: str) -> ColumnElement[bool]:
 def claimed_webhook_secrets(
     session: Session, *, github_id: int | None, full_name: str
 ) -> list[tuple[int, bytes]]:
-    """Give the webhook secrets that verify now of `claimed_repositories`: whose, and sealed."""
+    """Give the valid webhook secrets of `claimed_repositories`: repository id and sealed value."""
     statement = (
         select(RepositorySecret.repository_id, RepositorySecret.sealed)
         .join(Repository, col(Repository.id) == col(RepositorySecret.repository_id))
@@ -140,12 +141,12 @@ def claimed_webhook_secrets(
 
 
 def has_webhook_secret(session: Session, repository_id: int) -> bool:
-    """Whether a repository has a webhook secret of its own that verifies now."""
+    """Whether a repository has a valid webhook secret of its own."""
     return bool(valid_webhook_secrets(session, [repository_id]))
 
 
 def most_webhook_secrets(session: Session) -> int:
-    """Give how many webhook secrets the repository has that has most of them; at least 1."""
+    """Give the largest number of valid webhook secrets that any repository has; at least 1."""
     statement = (
         select(func.count())
         .where(*_is_valid_webhook_secret())
@@ -159,10 +160,10 @@ def most_webhook_secrets(session: Session) -> int:
 def valid_webhook_secrets(
     session: Session, repository_ids: Collection[int | None] | None = None
 ) -> list[RepositorySecret]:
-    """Give the webhook secrets that verify now, of all repositories or of some, the newest first.
+    """Give the valid webhook secrets of all repositories or of some, the newest first.
 
     Args:
-        repository_ids: of which ones; None: of all.
+        repository_ids: the repositories; None for all.
     """
     statement = select(RepositorySecret).where(*_is_valid_webhook_secret())
     if repository_ids is not None:
@@ -192,25 +193,25 @@ def _catch_up(row: CatchUp) -> CatchUpView:
 
 @dataclass(frozen=True)
 class Late:
-    """A repository that could not be caught up on for long."""
+    """A repository whose search for missed pushes has failed for longer than `LATE`."""
 
     repository: str
     problem: str
 
     def __str__(self) -> str:
-        """Name it with the reason."""
+        """Give the repository with the problem."""
         return f"{self.repository}: {self.problem}"
 
 
 @dataclass(frozen=True)
 class SearchHealth:
-    """How the search for missed pushes goes on the whole.
+    """The overall state of the search for missed pushes.
 
     Attributes:
-        is_on: whether anything is asked at all.
-        ways: how many repositories were asked in each way.
-        last_at: when the last one was.
-        late: the repositories that could not be caught up on for long.
+        is_on: whether the search is enabled.
+        ways: the number of repositories searched, by way.
+        last_at: the time of the last search.
+        late: the repositories whose search has failed for longer than `LATE`.
     """
 
     is_on: bool = True
@@ -220,7 +221,7 @@ class SearchHealth:
 
     @property
     def words(self) -> str:
-        """One sentence for people."""
+        """The state in one sentence."""
         if not self.is_on:
             return "switched off: KEYSTONE_CATCH_UP_MINUTES is 0"
         if self.last_at is None:
@@ -234,10 +235,10 @@ class SearchHealth:
 
 
 def search_health(session: Session, *, every_minutes: int) -> SearchHealth:
-    """Say how many repositories are asked for missed pushes, in which way, and since when."""
+    """Give the overall state of the search for missed pushes."""
     if not every_minutes:
         return SearchHealth(is_on=False)
-    # Columns: the pages ask this with every look, and there may be hundreds of repositories.
+    # Select columns: pages ask this at every refresh, and there may be hundreds of repositories.
     columns: list[Any] = [
         CatchUp.way,
         CatchUp.looked_at,
@@ -259,15 +260,15 @@ def search_health(session: Session, *, every_minutes: int) -> SearchHealth:
 
 
 class _Look(NamedTuple):
-    """How the last search for a repository's missed pushes ended."""
+    """The result of the last search for a repository's missed pushes."""
 
     way: CatchUpWay | None
     at: datetime
-    settled: datetime  # up to when nothing is missing
+    settled: datetime  # all pushes up to this time are accounted for
     problem: str
     repository: str
 
     @property
     def is_late(self) -> bool:
-        # While Keystone was down nobody looked: what counts is how far the last look came.
+        # Compare with the time of the last search, not with now: Keystone may have been down since.
         return self.at - self.settled > LATE

@@ -1,4 +1,4 @@
-"""Opening the sealed secrets of repositories, at the point where they are used."""
+"""Opens the sealed secrets of repositories, where they are used."""
 
 import secrets
 from collections import defaultdict
@@ -14,7 +14,7 @@ from jobs.storage.vault import Vault
 
 
 def repository_token(session: Session, repository_id: int, vault: Vault) -> SecretStr | None:
-    """Give a repository's own token, or None when it has none."""
+    """Give a repository's own token; None if it has none."""
     statement = select(RepositorySecret).where(
         RepositorySecret.repository_id == repository_id, RepositorySecret.kind == SecretKind.TOKEN
     )
@@ -25,7 +25,8 @@ def repository_token(session: Session, repository_id: int, vault: Vault) -> Secr
 def api_token(own: SecretStr | None, fallback: SecretStr) -> SecretStr | None:
     """Choose the token for GitHub's API: the repository's own, or the global one.
 
-    Wherever the repository is fetched from: the API URL is the one host both are meant for.
+    The host that the repository is fetched from does not matter: both tokens are meant for the host
+    of the API URL.
     """
     return own if own is not None else (fallback if fallback.get_secret_value() else None)
 
@@ -33,9 +34,9 @@ def api_token(own: SecretStr | None, fallback: SecretStr) -> SecretStr | None:
 def git_token(
     own: SecretStr | None, fallback: SecretStr, *, git_url: str, api_url: str
 ) -> SecretStr | None:
-    """Choose the token for fetching: the repository's own, or the global one where it belongs.
+    """Choose the token for fetching: the repository's own, or the global one on GitHub.
 
-    The global token goes to the GitHub host of the API URL and to no other.
+    The global token is sent only to the GitHub host of the API URL.
     """
     if own is not None:
         return own
@@ -44,11 +45,11 @@ def git_token(
 
 
 def webhook_secrets(session: Session, repository_id: int, vault: Vault) -> list[SecretStr]:
-    """Give the webhook secrets of a repository that verify now, the newest first."""
+    """Give the valid webhook secrets of a repository, the newest first."""
     return [vault.open(row.sealed) for row in valid_webhook_secrets(session, [repository_id])]
 
 
-NOBODY = -1  # owns the secrets that only take time
+NOBODY = -1  # owner of the decoy secrets, which only equalise the time
 
 
 def claimed_webhook_secrets(
@@ -56,9 +57,10 @@ def claimed_webhook_secrets(
 ) -> dict[int, list[SecretStr]]:
     """Give the webhook secrets that a delivery may be signed with, by the repository's id.
 
-    There are always as many, and they cost as much to get, whether such a repository is known or
-    not: an id and a name may be two repositories', and each may have as many secrets as any has.
-    `NOBODY` owns the rest, with which nothing is ever signed.
+    The number of secrets and the time to get them are always the same, so that they do not reveal
+    whether a repository is known. The number is that for two repositories (one found by id, one by
+    name), each with as many secrets as any repository has. `NOBODY` owns the decoys that make up
+    the number; nothing is ever signed with those.
     """
     sealed = repositories.claimed_webhook_secrets(session, github_id=github_id, full_name=full_name)
     found: dict[int, list[SecretStr]] = defaultdict(list)
@@ -70,7 +72,7 @@ def claimed_webhook_secrets(
 
 
 def _unused(vault: Vault) -> SecretStr:
-    """Make a secret that nobody knows, in the time that it takes to open one."""
+    """Make a random decoy secret, in the time that opening a real one takes."""
     secret = SecretStr(secrets.token_hex(32))
     vault.seal(secret)
     return secret

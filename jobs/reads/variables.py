@@ -1,4 +1,4 @@
-"""An app's variables as people may see them: the value of a secret one never leaves."""
+"""SELECTs about an app's variables; their views never hold the value of a secret."""
 
 from sqlmodel import Session, select
 
@@ -22,7 +22,7 @@ def variable_views(session: Session, app: App, vault: Vault) -> list[VariableVie
 
 
 def variables(session: Session, app: App) -> list[EnvironmentVariable]:
-    """List an app's variables by name, sealed as they are."""
+    """List an app's variables by name, with sealed values."""
     statement = (
         select(EnvironmentVariable)
         .where(EnvironmentVariable.app_id == app.id)
@@ -32,7 +32,7 @@ def variables(session: Session, app: App) -> list[EnvironmentVariable]:
 
 
 def open_variables(session: Session, app: App, vault: Vault) -> dict[str, Variable]:
-    """Read an app's variables with their values."""
+    """Give an app's variables with their opened values."""
     return {
         row.name: Variable(vault.open(row.sealed), row.is_secret) for row in variables(session, app)
     }

@@ -1,6 +1,6 @@
-"""What the outside sees of apps and deployments: the shapes of DESIGN §5, shared by all doors.
+"""The public shapes of apps and deployments (DESIGN §5).
 
-The JSON API sends them, the pages draw them, the command line prints them.
+The JSON API sends them, the pages show them, the command line prints them.
 """
 
 from datetime import datetime
@@ -34,7 +34,7 @@ EXPIRY = "Of the token that was used last; null: GitHub has not said"
 
 
 class View(BaseModel):
-    """A frozen picture of something, for people and programs."""
+    """An immutable snapshot of an object, for people and programs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class Page(View, Generic[Item]):
 
 
 class WebhookView(View):
-    """What has to be typed in at GitHub."""
+    """The values to enter for a webhook at GitHub."""
 
     url: str
     secret: str | None = Field(
@@ -56,7 +56,7 @@ class WebhookView(View):
 
 
 class AppView(ContainerSettings, BuildSettings, PushRules, View):
-    """An app: how it is configured and what of it is live."""
+    """An app: its configuration and its live release."""
 
     id: int
     name: str
@@ -86,7 +86,7 @@ class AppView(ContainerSettings, BuildSettings, PushRules, View):
 
 
 class RemovedView(View):
-    """What is there no more."""
+    """The result of removing an app or a repository."""
 
     removed: str
     repository_removed: str | None = Field(
@@ -106,7 +106,7 @@ class StepView(View):
 
 
 class StatusView(View):
-    """One commit status: what GitHub was to be told, and whether it was."""
+    """One commit status for GitHub, and whether it was sent."""
 
     state: GitHubState
     description: str
@@ -141,7 +141,7 @@ class DeploymentView(View):
 
 
 class SectionView(View):
-    """Lines of a log that one step wrote, one after the other; both ends count from 1."""
+    """Consecutive lines of a log that one step wrote; line numbers count from 1."""
 
     step: str
     first: int
@@ -159,7 +159,7 @@ class BuildStepView(View):
 
 
 class OutlineView(View):
-    """What a deployment's log holds."""
+    """The outline of a deployment's log."""
 
     lines: int
     size: int = Field(description="Bytes")
@@ -168,7 +168,7 @@ class OutlineView(View):
 
 
 class ReleaseView(View):
-    """Image, configuration and environment at one moment."""
+    """An image with its configuration and environment."""
 
     id: int
     number: int
@@ -193,7 +193,7 @@ class VariableView(View):
 
 
 class ContainerView(View):
-    """What Docker says of an app's live container."""
+    """The state of an app's live container, as Docker reports it."""
 
     id: str | None
     state: ContainerState
@@ -216,7 +216,7 @@ class CertificateView(View):
 
 
 class DeliveryView(View):
-    """One POST from GitHub and what came of it."""
+    """One POST from GitHub and its outcome."""
 
     id: int
     guid: str
@@ -232,7 +232,7 @@ class DeliveryView(View):
 
 
 class RefusedDeliveryView(View):
-    """POSTs to the webhook that were refused alike; who sent them may claim to be anybody."""
+    """Similar refused POSTs to the webhook, counted together; their claims are unverified."""
 
     repository: str | None = Field(
         description="The configured repository that was claimed, or null"
@@ -259,7 +259,7 @@ class AuditEventView(View):
 
 
 class WebhookSecretView(View):
-    """How a repository's webhook secret stands; the secret itself is never shown again."""
+    """The state of a repository's webhook secret; the secret itself is never shown again."""
 
     since: datetime | None = Field(description="When it was set; null: the global one is used")
     previous_until: datetime | None = Field(
@@ -268,7 +268,7 @@ class WebhookSecretView(View):
 
 
 class HookView(View):
-    """A repository's webhook on GitHub, as it is now."""
+    """A repository's webhook on GitHub."""
 
     id: int = Field(description="GitHub's")
     repository: str
@@ -277,7 +277,7 @@ class HookView(View):
 
 
 class CatchUpView(View):
-    """How the search for a repository's missed pushes stands."""
+    """The state of the search for a repository's missed pushes."""
 
     way: CatchUpWay | None = Field(
         description="`deliveries`: GitHub's list of what it could not deliver; `branch_head`: the "
@@ -319,7 +319,7 @@ class RepositoryView(View):
 
 
 class NewWebhookSecretView(View):
-    """A repository's webhook secret at the one moment when it can be seen."""
+    """A repository's new webhook secret, which is shown only once."""
 
     url: str = Field(description="Where the webhook sends to")
     secret: str
@@ -329,7 +329,7 @@ class NewWebhookSecretView(View):
 
 
 class UserView(View):
-    """A person who may log in."""
+    """A user who may log in."""
 
     id: int
     name: str
@@ -339,7 +339,7 @@ class UserView(View):
 
 
 class TokenView(View):
-    """A program's key, without the key."""
+    """A program's API token, without its value."""
 
     id: int
     name: str
@@ -353,7 +353,7 @@ class TokenView(View):
 
 
 class SessionView(View):
-    """A browser that somebody is logged in with."""
+    """A session: a browser with which a user is logged in."""
 
     id: int
     address: str = Field(description="Where the login came from")
@@ -363,7 +363,7 @@ class SessionView(View):
 
 
 class AccountView(View):
-    """Who is asking."""
+    """The user or token that sends the request."""
 
     kind: str = Field(description="`user` or `token`")
     name: str

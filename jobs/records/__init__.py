@@ -1,1 +1,1 @@
-"""Writes only. Each change and its audit event are made in the caller's one transaction."""
+"""Writes only. Each change and its audit event share the caller's transaction."""

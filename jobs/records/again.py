@@ -1,4 +1,4 @@
-"""Asking for a release once more, in the words of the commit that it was made of."""
+"""Makes the request to start a release again, with the message and author of its commit."""
 
 from sqlmodel import Session
 
@@ -8,7 +8,7 @@ from jobs.storage.models import Deployment, Release
 
 
 def again(session: Session, release: Release, trigger: Trigger) -> Request:
-    """Give the request that starts a release again, exactly as it was."""
+    """Make the request that starts a release again, unchanged."""
     maker = session.get(Deployment, release.deployment_id)
     return Request(
         trigger=trigger,

@@ -1,4 +1,4 @@
-"""Apps and their repositories: made, changed, removed."""
+"""Adds, changes and removes apps and their repositories."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ from jobs.states import DeploymentState
 from jobs.storage.models import App, BlockedPort, Deployment, Repository
 from jobs.storage.vault import Vault
 
-MOST_APPS = 200  # of one repository: a push makes a deployment of each
+MOST_APPS = 200  # per repository, because one push may deploy all of them
 
 
 @dataclass(frozen=True)
 class Created:
-    """A new app, and its repository's webhook secret if the repository is new as well."""
+    """A new app, and its repository's webhook secret if the repository is new too."""
 
     app: App
     webhook_secret: SecretStr | None
@@ -50,10 +50,10 @@ class Created:
 
 @dataclass(frozen=True)
 class Changed:
-    """An app that was changed.
+    """A changed app.
 
     Attributes:
-        lost_token: whether its repository's token stayed behind with the server that it belongs to.
+        lost_token: whether the repository's token was removed, because the git server changed.
     """
 
     app: App
@@ -61,7 +61,7 @@ class Changed:
 
     @property
     def notes(self) -> list[str]:
-        """What the change has brought with it besides, in sentences."""
+        """The side effects of the change, in sentences."""
         told = (
             "the repository is fetched from another server now, so its token was taken away; "
             f"`keystone app set {self.app.name} --token-stdin` sets another"
@@ -71,11 +71,11 @@ class Changed:
 
 @dataclass(frozen=True)
 class RemovedApp:
-    """An app that is gone.
+    """A removed app.
 
     Attributes:
-        repository: the name of its repository, if that has gone with it; else None.
-        untold: how many commit statuses GitHub will not be told any more.
+        repository: the name of its repository if that was removed too, else None.
+        untold: the number of commit statuses that will not be sent to GitHub any more.
     """
 
     app: str
@@ -83,7 +83,7 @@ class RemovedApp:
     untold: int
 
     def notes(self, settings: Settings) -> list[str]:
-        """What went with it, and what is left to do, in sentences."""
+        """Say in sentences what else was removed, and what is left to do."""
         told = removed_notes(self.repository, settings) if self.repository else []
         if self.untold:
             told.append(f"{self.untold} commit statuses were not sent yet, and will not be")
@@ -93,12 +93,12 @@ class RemovedApp:
 def add_app(
     session: Session, wanted: AppInput, actor: Actor, *, settings: Settings, vault: Vault
 ) -> Created:
-    """Make an app, and its repository unless another app has it already.
+    """Add an app, and its repository unless another app already uses it.
 
     Raises:
         ConfigurationError: the git URL is not allowed, or a domain is the dashboard's own.
-        ConflictError: the name, the port or a domain is taken, or the repository has another
-            git URL, or as many apps as one push may deploy.
+        ConflictError: the name, the port or a domain is taken, the repository has another git URL,
+            or it already has `MOST_APPS` apps.
     """
     if session.exec(select(App).where(App.name == wanted.name)).first() is not None:
         raise ConflictError(f"there is an app named {wanted.name} already")
@@ -137,11 +137,11 @@ def _ensure_room(session: Session, repository: Repository) -> None:
 def change_app(
     session: Session, app: App, change: AppChange, actor: Actor, *, settings: Settings, vault: Vault
 ) -> Changed:
-    """Change the fields that were given; what the container is made of marks it for a redeploy.
+    """Change the given fields; a change to a setting that releases keep requires a redeploy.
 
     Raises:
-        ConfigurationError: the git URL is not allowed, a domain is the dashboard's own, or what an
-            app keeps is to change.
+        ConfigurationError: the git URL is not allowed, a domain is the dashboard's own, or a fixed
+            field (name, repository or host port) would change.
         ConflictError: a domain is taken.
     """
     given = change.given()
@@ -173,12 +173,13 @@ def change_app(
 def _move(
     session: Session, repository: Repository, git_url: str, actor: Actor, *, vault: Vault
 ) -> bool:
-    """Fetch a repository from elsewhere; its token stays behind when that is another server.
+    """Change a repository's git URL; remove its token if the new URL is on another server.
 
-    Nobody is shown a token again, so nobody may have it sent to a server of their own either.
+    A stored token is never shown again. Otherwise a user could learn it by having it sent to a
+    server of their own.
 
     Returns:
-        Whether there was a token, which is gone now.
+        Whether a token was removed.
     """
     before, repository.git_url = repository.git_url, git_url
     if before == git_url:
@@ -198,14 +199,14 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _ensure_kept(wanted: str | int | None, kept: str | int, field: str, app: App) -> None:
-    """Refuse to change what people and programs know an app by."""
+    """Refuse to change a field that identifies an app for people and programs."""
     if wanted is not None and str(wanted).lower() != str(kept).lower():
         told = f"{app.name} keeps {kept}; add another app to get {wanted}"
         raise ConfigurationError(Mistake(field, told))
 
 
 def _ensure_not_the_dashboard(domains: Collection[str], settings: Settings) -> None:
-    """Keep the dashboard's name from apps: they could set cookies for it, and look like it."""
+    """Refuse the dashboard's host name: an app could set cookies for it, and imitate it."""
     name = settings.dashboard_name
     if name and name in domains:
         told = f"{name} is the dashboard's own name (KEYSTONE_PUBLIC_URL); give the app another"
@@ -223,12 +224,12 @@ def _assign(session: Session, app: App, values: dict[str, Any]) -> None:
 
 
 def remove_app(session: Session, app: App, actor: Actor) -> RemovedApp:
-    """Forget an app and its history; the watcher removes what it has on the engine.
+    """Remove an app and its history; the watcher removes its containers and images.
 
-    A repository goes with its last app, so that no token and no secret stays behind unused.
+    Its repository is removed with its last app, so that no unused token or secret is left.
 
     Raises:
-        ConflictError: it is being deployed.
+        ConflictError: the app is being deployed.
     """
     statement = select(Deployment).where(
         Deployment.app_id == app.id,
@@ -249,7 +250,7 @@ def remove_app(session: Session, app: App, actor: Actor) -> RemovedApp:
 
 
 def _shown(session: Session, app: App) -> dict[str, object]:
-    """Give what of an app's configuration is not as it comes: no secret is in it."""
+    """Give the app's settings that differ from the defaults; they include no secrets."""
     known = AppChange.model_construct(**app_settings(app), domains=domains_of(session, app))
     told = known.model_dump(mode="json", exclude={"host_port", *REPOSITORY_FIELDS})
     usual = AppChange.model_construct().model_dump(mode="json")
@@ -265,11 +266,11 @@ def block_ports(session: Session, ports: Iterable[int]) -> None:
 
 
 def allocate_port(session: Session, ports: PortRange, wanted: int | None) -> int:
-    """Find a port for an app: the one wanted, or the lowest free one of the range.
+    """Find a port for an app: the wanted one, or the lowest free one of the range.
 
     Raises:
-        ConfigurationError: the wanted one is outside the range, where no router listens.
-        ConflictError: it is taken, or all are.
+        ConfigurationError: the wanted port is outside the range, where the router does not listen.
+        ConflictError: the wanted port is taken, or all ports are.
     """
     taken = set(session.exec(select(App.host_port)).all())
     blocked = set(session.exec(select(BlockedPort.port)).all())
@@ -318,10 +319,10 @@ def _repository(
 
 
 def _ensure_same(session: Session, found: Repository, wanted: AppInput) -> None:
-    """Make sure that the repository here of that name is the one that is meant.
+    """Check that the known repository of that name is the one that the new app means.
 
     Raises:
-        ConflictError: it may be another, or is fetched from elsewhere by other apps.
+        ConflictError: it may be a different one, or other apps fetch it from another URL.
     """
     if found.is_name_claimed:
         told = (

@@ -1,4 +1,4 @@
-"""What an apps file would change, and making it so: by the same records as the single commands."""
+"""Compares an apps file with the database and applies it, with the records of single commands."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,12 +27,12 @@ from jobs.storage.models import App, Repository
 from jobs.storage.vault import Vault
 
 SECRET, OTHER_SECRET = "(secret)", "(another secret)"
-# What an app has anyway: that the file leaves the choice to Keystone changes nothing.
+# Fields that always have a value: None in the file leaves the choice to Keystone, and so keeps it.
 KEPT_WHEN_NONE = frozenset({"host_port", "git_url"})
 
 
 class Action(StrEnum):
-    """What happens to an app."""
+    """The action of applying the file to one app."""
 
     ADD = "add"
     CHANGE = "change"
@@ -40,11 +40,11 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """What applying the file changes about one app; secrets are shown as such words only.
+    """The changes to one app by applying the file, with placeholders for secrets.
 
     Attributes:
-        fields: before and after, by field; before is None for an app that is added.
-        variables: the same of environment variables.
+        fields: values before and after, by field; before is None for an app that is added.
+        variables: the same for environment variables.
     """
 
     app: str
@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Keeper:
-    """What the records need besides a session."""
+    """The context that the records need besides a session."""
 
     settings: Settings
     vault: Vault
@@ -63,11 +63,11 @@ class Keeper:
 
 
 def differences(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> list[Difference]:
-    """Say what would change; apps and fields that the file does not name are left alone.
+    """List the changes; apps and fields that the file does not name stay unchanged.
 
     Raises:
         ConfigurationError: a new app names no repository.
-        ConflictError: an app is to have another repository.
+        ConflictError: the file gives an existing app another repository.
     """
     apps = {app.name: app for app in session.exec(select(App)).all()}
     apps = {app.name: app for app in session.exec(select(App)).all()}
@@ -77,11 +77,11 @@ def differences(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> l
 
 @dataclass
 class Applied:
-    """What applying a file has brought with it.
+    """The results of applying a file.
 
     Attributes:
-        secrets: the webhook secrets of repositories that are new, by the app that brought them.
-        notes: what else has come of it, in sentences.
+        secrets: the webhook secrets of new repositories, by the name of the app that added each.
+        notes: side effects, in sentences.
     """
 
     secrets: dict[str, SecretStr] = field(default_factory=dict)
@@ -89,15 +89,15 @@ class Applied:
 
 
 def apply_apps(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> Applied:
-    """Make the apps what the file says; what is so already leaves no trace on record.
+    """Change the apps to match the file; apps that already match get no audit event.
 
     Raises:
-        ConfigurationError: as the single commands would, with the app's place in the file.
-        ConflictError: likewise; the transaction must be undone then.
+        ConfigurationError: like the single commands, with the app's place in the file.
+        ConflictError: likewise; the caller must then roll back the transaction.
     """
     by_name = {each.name: each for each in wanted}
     applied = Applied()
-    # Whoever takes a domain comes last: another app of the file may be giving it up.
+    # Apps that get new domains come last: another app of the file may give up the domain first.
     for difference in sorted(differences(session, wanted, keeper), key=_takes_domains):
         with _placed(difference.app):
             _apply_one(session, difference, by_name[difference.app], keeper, applied)
@@ -155,7 +155,7 @@ def _ensure_same(wanted: Wanted, repository: Repository) -> None:
 
 
 def _shown(value: object, before: object = None) -> object:
-    """Give a value as it may be shown."""
+    """Give a value with a placeholder for a secret."""
     if not isinstance(value, SecretStr):
         return value
     return SECRET if before is None else OTHER_SECRET
@@ -188,7 +188,7 @@ def _apply_one(
     if difference.action is Action.CHANGE and difference.fields:
         names = {*difference.fields}
         if "git_url" in names:
-            # On another server the token that is kept stays behind: the file may name it anew.
+            # Moving to another server removes the token, so set it again if the file names one.
             names |= {TOKEN} & wanted.fields.keys()
         given = {name: wanted.fields[name] for name in names}
         changed = change_app(session, app, parse_input(AppChange, given), keeper.actor, **around)
@@ -206,7 +206,7 @@ def _takes_domains(difference: Difference) -> bool:
 
 @contextmanager
 def _placed(app: str) -> Iterator[None]:
-    """Say with each mistake which app of the file it is about."""
+    """Add the app's place in the file to each mistake."""
     try:
         yield
     except ConfigurationError as exc:

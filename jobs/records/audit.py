@@ -1,4 +1,4 @@
-"""The audit trail: added to by every other record, never changed; the database refuses it."""
+"""The audit trail: every change adds an event. The database refuses to change or remove events."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from jobs.storage.models import AuditEvent
 
 
 class Tag(StrEnum):
-    """What can happen, as `subject.event`."""
+    """The kinds of audit events, as `subject.event`."""
 
     APP_CREATED = "app.created"
     APP_CHANGED = "app.changed"
@@ -50,7 +50,7 @@ class Tag(StrEnum):
 
 
 def note(session: Session, tag: Tag, actor: Actor, target: str, **details: object) -> None:
-    """Put a change on record, in the transaction that makes it. Details hold no secrets."""
+    """Add an audit event in the transaction of the change. Details must hold no secrets."""
     session.add(
         AuditEvent(
             tag=tag,

@@ -1,4 +1,4 @@
-"""Whose turn it is to be asked for missed pushes, what was found, and where branches were."""
+"""Schedules the searches for missed pushes, and stores their findings and the branch heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ AFTER_FAILURE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Turn:
-    """A repository whose turn it is."""
+    """A repository whose search for missed pushes has been claimed."""
 
     repository: Repository
     apps: Sequence[App]  # by name
@@ -32,7 +32,7 @@ class Turn:
 
 
 def look_again(session: Session) -> None:
-    """Have every repository's turn come now, except where GitHub wants to be left alone."""
+    """Make every repository due now, except those for which GitHub asked for a pause."""
     session.execute(update(CatchUp).values(next_look_at=None))
 
 
@@ -42,7 +42,7 @@ def is_anybodys_turn(session: Session) -> bool:
 
 
 def take_turn(session: Session, *, every: timedelta) -> Turn | None:
-    """Take the repository whose turn it is; no other process is given it for as long as `every`."""
+    """Claim the next due repository; no other process gets it during the period `every`."""
     repository_id = _due(session)
     if repository_id is None:
         return None
@@ -66,7 +66,7 @@ def _due(session: Session) -> int | None:
             or_(col(CatchUp.next_look_at).is_(None), col(CatchUp.next_look_at) <= moment),
             or_(col(CatchUp.paused_until).is_(None), col(CatchUp.paused_until) <= moment),
         )
-        # Those that were never looked at come first, as SQLite has it by itself.
+        # Repositories that were never searched come first; SQLite sorts NULL first by default.
         .order_by(col(CatchUp.looked_at).nulls_first(), col(Repository.id))
         .limit(1)
     )
@@ -80,9 +80,10 @@ def _apps_of(session: Session, repository_id: int) -> Sequence[App]:
 
 
 def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
-    """Write down what was found; after a failure the next turn comes sooner, and at once to go on.
+    """Store the finding and the time of the next search.
 
-    Each turn puts on record what it has read, so that there is an end to going on.
+    The next search comes sooner after a failure, and at once if this one was incomplete. Each
+    search records the pushes that it has read, so repeated searches come to an end.
     """
     row = session.get(CatchUp, turn.repository.id)
     if row is None:  # the repository was removed meanwhile
@@ -112,7 +113,7 @@ def branch_ref(app: App) -> str:
 
 
 def sight_of(session: Session, app: App, head: str | None) -> Sight:
-    """Put together what is known of an app's branch, whose head is that now."""
+    """Collect what is known about an app's branch with this head."""
     ref = branch_ref(app)
     seen = session.get(BranchHead, app.id)
     seen = seen if seen is not None and seen.ref == ref else None
@@ -149,7 +150,7 @@ def _is_known(session: Session, app: App, head: str) -> bool:
         Delivery.ref == branch_ref(app),
         Delivery.commit_sha == head,
     )
-    # Asked for by a person, and not yet resolved: it will be of whatever the branch is at then.
+    # A requested deployment whose branch is not resolved yet will use the head at that time.
     on_its_way = select(Deployment.id).where(
         Deployment.app_id == app.id,
         Deployment.ref == branch_ref(app),
@@ -161,7 +162,7 @@ def _is_known(session: Session, app: App, head: str) -> bool:
 
 
 def note_head(session: Session, app_id: int, ref: str, head: str, *, seen_at: datetime) -> None:
-    """Remember where an app's branch is, whatever was made of it; an app that is gone has none."""
+    """Store the head of an app's branch, deployed or not; do nothing if the app was removed."""
     if session.get(App, app_id) is None:
         return
     row = session.get(BranchHead, app_id)
@@ -172,10 +173,10 @@ def note_head(session: Session, app_id: int, ref: str, head: str, *, seen_at: da
 
 
 def queue_head(session: Session, app_id: int, judgement: Judgement) -> Deployment | None:
-    """Queue the missed push of a branch's head, unless it has become known meanwhile.
+    """Queue the missed push of a branch's head, unless it has become known in the meantime.
 
     Raises:
-        RulesChangedError: the app asks something else of a push by now; see `Judgement.settle`.
+        RulesChangedError: the app's push rules have changed; see `Judgement.settle`.
     """
     push = judgement.push
     app = session.get(App, app_id)

@@ -1,4 +1,4 @@
-"""The certificates of domains: kept sealed, replaced, taken away."""
+"""Sets, removes and opens the sealed certificates of domains."""
 
 import logging
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def set_certificate(
     session: Session, domain: str, bundle: Bundle, actor: Actor, *, vault: Vault
 ) -> None:
-    """Keep a domain's certificate in place of the one it had, if any."""
+    """Store a domain's certificate, replacing the previous one."""
     row = _find(session, domain) or Certificate(
         domain=domain, sealed=b"", not_after=bundle.not_after
     )
@@ -31,10 +31,10 @@ def set_certificate(
 
 
 def remove_certificate(session: Session, domain: str, actor: Actor) -> None:
-    """Take a domain's certificate away.
+    """Remove a domain's certificate.
 
     Raises:
-        NotFoundError: it has none.
+        NotFoundError: the domain has none.
     """
     row = _find(session, domain)
     if row is None:
@@ -48,14 +48,15 @@ def remove_certificate(session: Session, domain: str, actor: Actor) -> None:
 def open_certificates(session: Session, vault: Vault) -> dict[str, SecretStr]:
     """Open every certificate, as PEM with its key, by domain.
 
-    One that no key of ours opens is left out and named in the log: the others must be served.
+    A certificate that no key of the vault opens is skipped and logged, so that the router can still
+    serve the others.
     """
     found: dict[str, SecretStr] = {}
     for row in session.exec(select(Certificate).order_by(Certificate.domain)).all():
         try:
             found[row.domain] = vault.open(row.sealed)
         except ConfigurationError as exc:
-            logger.error(  # noqa: TRY400 — our own sentence says it all
+            logger.error(  # noqa: TRY400 — the message is enough, without a traceback
                 "the certificate of %s cannot be opened: %s",
                 row.domain,
                 exc,

@@ -1,12 +1,12 @@
-"""Writing down what GitHub sent, and what comes of it, in one transaction.
+"""Stores a delivery from GitHub and queues its deployments, in one transaction.
 
-A push deploys an app once: a redelivery repeats GitHub's GUID and a replay repeats the signed body,
-and an app takes each of them only once. What deployed nothing (because the app was paused, say) may
-be sent again and is judged anew.
+A push deploys an app only once: a redelivery repeats GitHub's GUID, a replay repeats the signed
+body, and an app accepts each of the two only once. A delivery that deployed nothing (for example,
+because the app was paused) may be sent again, and is then judged again.
 
-A push that never arrived is caught up on when it is found out (`jobs.duties.catch_up`). Its
-deployment does not know the signed body, and not always the GUID: the first delivery of that push
-adds what is not known, and is a duplicate.
+A missed push is queued once the search finds it (`jobs.duties.catch_up`). Its deployment has no
+signed body, and not always a GUID. If a delivery of that push arrives later, it counts as a
+duplicate, and adds the missing values to the deployment.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,18 +28,18 @@ CATCHING_UP = Actor(ActorKind.KEYSTONE, "catch-up")
 
 @dataclass(frozen=True)
 class Envelope:
-    """What is known of a delivery besides its contents."""
+    """A delivery's metadata."""
 
     guid: str
     event: str
-    body_sha256: str  # empty when GitHub told of it: the body itself is not known then
+    body_sha256: str  # empty for a missed push: GitHub's list does not hold the signed body
     repository_id: int | None
     address: str = ""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is answered to a delivery."""
+    """The response to a delivery."""
 
     outcome: DeliveryOutcome
     reason: str
@@ -49,7 +49,7 @@ class Receipt:
 def write_down(
     session: Session, envelope: Envelope, outcome: DeliveryOutcome, reason: str
 ) -> Receipt:
-    """Keep a delivery that deploys nothing: a ping, or an event we do not act on."""
+    """Store a delivery that deploys nothing: a ping, or an event that Keystone ignores."""
     session.add(_row(envelope, outcome, reason))
     return Receipt(outcome, reason)
 
@@ -57,10 +57,10 @@ def write_down(
 def accept_push(
     session: Session, envelope: Envelope, judgement: Judgement, *, missed: Missed | None = None
 ) -> Receipt:
-    """Keep a push and queue the deployments it asks for; only the first time, if it was missed.
+    """Store a push and queue its deployments; do nothing if a missed push has arrived by now.
 
     Raises:
-        RulesChangedError: an app asks something else of a push by now; see `Judgement.settle`.
+        RulesChangedError: an app's push rules have changed; see `Judgement.settle`.
     """
     push = judgement.push
     repository = session.get_one(Repository, envelope.repository_id)
@@ -86,7 +86,7 @@ def accept_push(
 
 
 def on_record(session: Session, repository: Repository, guids: Collection[str]) -> set[str]:
-    """Give those of the GUIDs under which something of the repository has arrived."""
+    """Give the GUIDs for which the repository has a stored delivery."""
     statement = select(Delivery.guid).where(
         Delivery.repository_id == repository.id, col(Delivery.guid).in_(guids)
     )
@@ -148,7 +148,7 @@ def _earlier_deployments(
 
 
 def _complete(row: Deployment, envelope: Envelope, push: Push) -> None:
-    """Add to a deployment that caught up on a push what its delivery says of it."""
+    """Add the values of a push's delivery to the deployment that caught up on the push."""
     row.guid = row.guid or envelope.guid
     row.body_sha256 = row.body_sha256 or envelope.body_sha256 or None
     row.before_sha = row.before_sha or push.before

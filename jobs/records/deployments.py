@@ -1,7 +1,7 @@
-"""The life of a deployment: the only module that writes its state.
+"""The life cycle of a deployment. Only this module writes a deployment's state.
 
-What a worker writes carries the fence of its lease: once another worker has the app, the first
-one's writes are refused with LeaseLostError, whatever it still believes.
+Every write by a worker carries the fence of its lease. Once another worker has the app's lease, the
+first worker's writes are refused with LeaseLostError.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from jobs.storage.models import App, Deployment, Lease, Release, Step, now
 
 @dataclass(frozen=True)
 class HeldLease:
-    """A worker's hold on an app: the lease it was given, by its fence."""
+    """The lease that a worker holds on an app, identified by its fence."""
 
     app_id: int
     deployment_id: int
@@ -43,16 +43,16 @@ class HeldLease:
 
 
 def app_now(session: Session, app_id: int) -> App:
-    """Give the app's row as it is in this transaction, whatever was read of it before."""
+    """Read the app's row again in this transaction, replacing values that were read before."""
     statement = select(App).where(App.id == app_id)
     return session.exec(statement.execution_options(populate_existing=True)).one()
 
 
 def ensure_lease(session: Session, held: HeldLease) -> None:
-    """Make sure that the lease is ours; in a transaction that writes it stays ours to its end.
+    """Check that the lease is still ours; in a writing transaction it stays ours to the end.
 
     Raises:
-        LeaseLostError: somebody else has it, or nobody.
+        LeaseLostError: another worker holds the lease, or nobody does.
     """
     lease = session.exec(select(Lease).where(Lease.app_id == held.app_id)).first()
     if lease is None or lease.fence != held.fence:
@@ -68,7 +68,7 @@ def begin(session: Session, held: HeldLease) -> Deployment:
     deployment.started_at = now()
     deployment.attempts += 1
     app = session.get_one(App, held.app_id)
-    # Queued as the first one, but another became live meanwhile: it is an update by now.
+    # It was queued as the app's first deployment, but another has become live in the meantime.
     if deployment.kind is Kind.INITIAL and app.live_release_id:
         deployment.kind = Kind.UPDATE
     announce(session, deployment, "running")
@@ -78,12 +78,12 @@ def begin(session: Session, held: HeldLease) -> Deployment:
 def record_commit(
     session: Session, held: HeldLease, *, sha: str, message: str, author: str
 ) -> Deployment:
-    """Write down which commit the deployment turned out to be for."""
+    """Store the commit that the deployment's ref was resolved to."""
     ensure_lease(session, held)
     deployment = session.get_one(Deployment, held.deployment_id)
     is_news = not deployment.commit_sha
     deployment.commit_sha = sha
-    # The payload's message comes first: it was signed; the repository's only fills what is missing.
+    # The payload's message was signed, so it takes precedence over the repository's.
     deployment.commit_message = deployment.commit_message or message[:2000]
     deployment.author = deployment.author or author[:200]
     if is_news:
@@ -92,7 +92,7 @@ def record_commit(
 
 
 def start_step(session: Session, held: HeldLease, name: StepName) -> None:
-    """Write down that a step has begun; a step begun again starts afresh.
+    """Store the start of a step; a repeated step replaces the earlier one.
 
     Raises:
         CancelledError, SupersededError: the deployment was told to stop.
@@ -111,7 +111,7 @@ def start_step(session: Session, held: HeldLease, name: StepName) -> None:
 def end_step(
     session: Session, held: HeldLease, name: StepName, state: StepState, reason: str = ""
 ) -> None:
-    """Write down how a step ended, unless the deployment's own end has done so."""
+    """Store the end of a step, unless the end of the deployment has already closed it."""
     ensure_lease(session, held)
     step = _step(session, held.deployment_id, name)
     if step is not None and step.ended_at is None:
@@ -121,7 +121,7 @@ def end_step(
 
 
 def record_release(session: Session, held: HeldLease, release: Release) -> Release:
-    """Give the app's next release its number and make it the deployment's."""
+    """Store a new release with the app's next number, and link the deployment to it."""
     ensure_lease(session, held)
     app = session.get_one(App, held.app_id)
     app.last_release += 1
@@ -134,7 +134,7 @@ def record_release(session: Session, held: HeldLease, release: Release) -> Relea
 
 @dataclass(frozen=True)
 class Live:
-    """What serves an app from now on."""
+    """The release and container that serve an app from now on."""
 
     release_id: int
     container_id: str
@@ -143,13 +143,13 @@ class Live:
 
 
 def go_live(session: Session, held: HeldLease, live: Live) -> None:
-    """Make the new container the app's live one and the deployment a success, in one stroke.
+    """Make the new container live and the deployment successful, in one transaction.
 
-    What served before is kept to go back to until the new one has stood its trial.
+    The previous release is kept as the fallback until the new one has passed its trial.
 
     Raises:
-        CancelledError: a person said stop, and was told that it would.
-        SupersededError: a newer push does not wait for it.
+        CancelledError: a person cancelled the deployment, and was told that it would stop.
+        SupersededError: a newer push replaces the deployment.
     """
     ensure_lease(session, held)
     deployment = session.get_one(Deployment, held.deployment_id)
@@ -172,7 +172,7 @@ def go_live(session: Session, held: HeldLease, live: Live) -> None:
 def finish(
     session: Session, held: HeldLease, state: DeploymentState, reason: str = ""
 ) -> Deployment:
-    """End the deployment as its worker saw it end; one that was told to stop ends `cancelled`."""
+    """End the deployment in the given state, or as cancelled or superseded if told to stop."""
     ensure_lease(session, held)
     deployment = session.get_one(Deployment, held.deployment_id)
     _end_without_success(session, deployment, state, reason)
@@ -180,7 +180,7 @@ def finish(
 
 
 def withdraw(session: Session, deployment: Deployment, reason: str) -> None:
-    """Take back a success that did not last; when it ended stays as it was."""
+    """Turn a success that did not last into a failure; keep the time of its end."""
     _move(deployment, DeploymentState.FAILURE)
     deployment.reason = reason[:1000]
     session.add(deployment)
@@ -188,15 +188,15 @@ def withdraw(session: Session, deployment: Deployment, reason: str) -> None:
 
 
 def supersede(session: Session, deployment: Deployment, reason: str) -> None:
-    """End a queued deployment whose place a newer push takes."""
+    """End a deployment as superseded, for example by a newer push."""
     _end(session, deployment, DeploymentState.SUPERSEDED, reason)
 
 
 def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment:
-    """Cancel a deployment: a queued one at once, a running one as soon as its worker sees it.
+    """Cancel a deployment: a queued one at once, a running one once its worker notices.
 
     Raises:
-        ConflictError: it is over already.
+        ConflictError: the deployment is already over.
     """
     session.refresh(deployment)
     if deployment.state.is_over:
@@ -210,9 +210,9 @@ def cancel(session: Session, deployment: Deployment, actor: Actor) -> Deployment
 
 
 def replace_running(session: Session, app: App, newer: Deployment) -> None:
-    """Have a running push of the same ref make way for one that is certainly newer.
+    """Tell a running push of the same ref to stop if the new push is certainly newer.
 
-    One that has begun to switch is as good as live: the newer one waits for it.
+    A deployment that has begun to switch is almost live, so the newer one waits for it.
     """
     statement = select(Deployment).where(
         Deployment.app_id == app.id,
@@ -227,12 +227,12 @@ def replace_running(session: Session, app: App, newer: Deployment) -> None:
 
 
 def has_begun_to_switch(session: Session, deployment_id: int) -> bool:
-    """Whether a deployment is past the point from which it is rather ended than broken off."""
+    """Whether a deployment has begun to switch traffic; it is then completed, not interrupted."""
     return _step(session, deployment_id, StepName.SWITCH) is not None
 
 
 def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | None:
-    """Give what a deployment was asked to stop with, by a person or for a newer push."""
+    """Give the error with which to stop a deployment, if a person or a newer push stopped it."""
     if deployment.cancelled_by:
         return CancelledError(f"cancelled by {deployment.cancelled_by}")
     if deployment.replaced_by:
@@ -241,16 +241,16 @@ def stop_asked(deployment: Deployment) -> CancelledError | SupersededError | Non
 
 
 def requeue(session: Session, deployment: Deployment) -> None:
-    """Put a deployment whose worker died back in the queue: nothing irreversible was done."""
+    """Put a deployment whose worker died back into the queue; it did nothing irreversible."""
     _move(deployment, DeploymentState.QUEUED)
     deployment.started_at = None
     session.add(deployment)
 
 
 def hand_back(session: Session, held: HeldLease) -> None:
-    """Put the deployment back in the queue as if it had never begun, for another worker.
+    """Put the deployment back into the queue as if it had never started, for another worker.
 
-    One that was told to stop meanwhile ends instead.
+    A deployment that was told to stop in the meantime ends instead.
     """
     ensure_lease(session, held)
     deployment = session.get_one(Deployment, held.deployment_id)
@@ -264,7 +264,7 @@ def hand_back(session: Session, held: HeldLease) -> None:
 
 
 def abandon(session: Session, deployment: Deployment, reason: str) -> None:
-    """End a deployment whose worker died: an error of ours, unless it was to stop anyway."""
+    """End a deployment whose worker died: as our error, or as stopped if it was told to stop."""
     _end_without_success(session, deployment, DeploymentState.ERROR, reason)
 
 
@@ -301,7 +301,7 @@ def _close_open_steps(session: Session, deployment: Deployment, at: datetime) ->
         Step.deployment_id == deployment.id, col(Step.ended_at).is_(None)
     )
     for step in session.exec(statement).all():
-        # The states a deployment can end in are words a step can end with, too.
+        # Every end state of a deployment is also a `StepState`.
         step.state = StepState(deployment.state)
         step.reason = deployment.reason
         step.ended_at = at

@@ -1,4 +1,4 @@
-"""The host names apps are served by: claimed, given up, and where the router serves them."""
+"""Stores the domains of apps, and the ports on which the router serves domains."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ def domains_of(session: Session, app: App) -> list[str]:
 
 
 def claim_domains(session: Session, app: App, wanted: Sequence[str]) -> None:
-    """Make these an app's domains, in this order, and give up its others.
+    """Set an app's domains, in this order; its other domains are released.
 
     Raises:
-        ConflictError: another app has one of them.
+        ConflictError: another app has one of the domains.
     """
     _refuse_others(session, app, wanted)
     rows = session.exec(select(Domain).where(Domain.app_id == app.id)).all()
@@ -30,7 +30,7 @@ def claim_domains(session: Session, app: App, wanted: Sequence[str]) -> None:
         row = Domain(app_id=app.id or 0, name=name)
         row.created_at = since.get(name, row.created_at)
         session.add(row)
-        session.flush()  # one by one: the order of the ids is the order of the domains
+        session.flush()  # one by one, because the order of the ids is the order of the domains
 
 
 def _refuse_others(session: Session, app: App, wanted: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ def _refuse_others(session: Session, app: App, wanted: Sequence[str]) -> None:
 
 
 def note_domain_ports(session: Session, ports: Mapping[str, int]) -> None:
-    """Remember on which ports the router serves domains, by scheme."""
+    """Store the ports on which the router serves domains, by scheme."""
     for row in session.exec(select(DomainPort)).all():
         session.delete(row)
     session.flush()

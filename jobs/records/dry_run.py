@@ -1,4 +1,4 @@
-"""Trying a change out on a copy in memory: what would be refused is refused, nothing is written."""
+"""Tries a change on an in-memory copy of the database: errors appear, but nothing is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from jobs.storage.models import (
     Step,
 )
 
-# They grow without end, and no change of the configuration looks at them.
+# Tables that grow without bound, and that no change of the configuration reads.
 HISTORY: tuple[type[SQLModel], ...] = (
     AuditEvent,
     CommitStatus,
@@ -30,9 +30,9 @@ HISTORY: tuple[type[SQLModel], ...] = (
 
 @contextmanager
 def trial(session: Session) -> Iterator[Session]:
-    """Open a copy of the configuration, to be changed like the database and then forgotten.
+    """Open a temporary copy of the configuration, which can be changed like the database.
 
-    The tables of the history are empty in it.
+    The history tables in it are empty.
     """
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:

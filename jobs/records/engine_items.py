@@ -1,8 +1,9 @@
-"""What Keystone has made on the Docker Engine, on record from before it is made until it is gone.
+"""Records of the items that Keystone makes on the Docker Engine.
 
-Names and labels can be copied, a record cannot: what is not on record is never removed. A row is
-written before its thing is made, so a worker may be killed anywhere. It goes some time after the
-thing was last seen, since a request of a killed worker may still be on its way to the engine.
+Names and labels can be copied, records cannot. So an item without a record is never removed. A row
+is written before its item is made, so that a worker may be killed at any point. The row is removed
+only some time after the item was last seen, because a request of a killed worker may still be on
+its way to the engine.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from jobs.rules.container_values import Container, Image
 from jobs.rules.naming import APP_LABEL, network_name
 from jobs.storage.models import App, EngineItem, Identity, ItemKind, now
 
-# Longer than any call to the engine may take, its own work after we have hung up included.
+# Longer than any call to the engine may take, including the engine's work after we disconnect.
 KEPT_UNSEEN = timedelta(minutes=15)
 
 Key = tuple[ItemKind, str]
@@ -23,15 +24,15 @@ Key = tuple[ItemKind, str]
 
 @dataclass(frozen=True)
 class Found:
-    """What the engine has under our names, listed before the database is asked."""
+    """The items on the engine under our names, listed before the database is read."""
 
     containers: Sequence[Container]
     images: Sequence[Image]
-    networks: Mapping[str, str]  # the app of each, by the network's name
+    networks: Mapping[str, str]  # each network's app, by the network's name
 
     @property
     def keys(self) -> set[Key]:
-        """What the things found are on record as."""
+        """The keys of the records of these items."""
         return {
             *((ItemKind.CONTAINER, container.name) for container in self.containers),
             *((ItemKind.IMAGE, image.id) for image in self.images),
@@ -40,19 +41,19 @@ class Found:
 
 
 def note_making(session: Session, identity: str, app: str, container: str) -> None:
-    """Put a container, and the app's network, on record before they are made."""
+    """Record a container and the app's network before they are made."""
     _note(session, ItemKind.NETWORK, network_name(identity, app), app)
     _note(session, ItemKind.CONTAINER, container, app)
 
 
 def note_made(session: Session, container: Container) -> None:
-    """Add to a container's record its id on the engine: no other is taken for it from now on."""
+    """Add the engine's id to a container's record, so that it matches no other container."""
     if row := session.get(EngineItem, (ItemKind.CONTAINER, container.name)):
         row.engine_id = container.id
 
 
 def note_image(session: Session, app: str, image_id: str) -> None:
-    """Put an image on record that was built for an app."""
+    """Record an image that was built for an app."""
     _note(session, ItemKind.IMAGE, image_id, app)
 
 
@@ -63,18 +64,18 @@ def _note(session: Session, kind: ItemKind, name: str, app: str) -> None:
 
 
 def on_record(session: Session, containers: Iterable[Container]) -> list[Container]:
-    """Choose the containers that Keystone has made."""
+    """Give those of the containers that Keystone has made."""
     rows = _rows(session, ItemKind.CONTAINER)
     return [each for each in containers if (row := rows.get(each.name)) and _is_of(row, each)]
 
 
 def _is_of(row: EngineItem, container: Container) -> bool:
-    # Without an id the worker was killed before it could add it, or is about to.
+    # A record without an id: the worker was killed before it added the id, or is about to add it.
     return row.engine_id in {None, container.id}
 
 
 def apps_on_record(session: Session, kind: ItemKind) -> dict[str, str]:
-    """Give the app of each thing of a kind, by the thing's name."""
+    """Give the app of each recorded item of a kind, by the item's name."""
     return {name: row.app for name, row in _rows(session, kind).items()}
 
 
@@ -89,7 +90,7 @@ def needs_settling(session: Session, found: Found) -> bool:
 
 
 def settle(session: Session, found: Found) -> None:
-    """Make the records fit what was found, as far as that is certain."""
+    """Update the records to match the items found, as far as that is certain."""
     identity = session.get_one(Identity, 1)
     if identity.adopts_items:
         _adopt(session, found)
@@ -99,9 +100,9 @@ def settle(session: Session, found: Found) -> None:
 
 
 def _adopt(session: Session, found: Found) -> None:
-    """Put on record what an older Keystone has made, or one after the backup that was restored.
+    """Record the items made by an older Keystone, or after the backup that was restored.
 
-    Nothing but names and labels tells of those; which is why it is done once.
+    Only names and labels identify these items, which proves little; so it is done only once.
     """
     known = {(row.kind, row.name) for row in session.exec(select(EngineItem)).all()}
     for container in found.containers:
@@ -118,7 +119,7 @@ def _adopt(session: Session, found: Found) -> None:
 
 
 def _unseen(session: Session, found: Found) -> list[EngineItem]:
-    """List what has been gone for long enough to be gone for good; not what an app counts on."""
+    """List the records whose items have been gone long enough, except those that an app needs."""
     kept = session.exec(select(App.live_container_id, App.fallback_container_id)).all()
     needed = {container for pair in kept for container in pair if container}
     old = select(EngineItem).where(EngineItem.made_at < now() - KEPT_UNSEEN)

@@ -1,4 +1,4 @@
-"""The name that tells this Keystone from another one on the same engine or Redis."""
+"""The name that distinguishes this Keystone from others on the same engine or Redis."""
 
 import secrets
 import string
@@ -11,12 +11,12 @@ LENGTH = 6
 
 
 def known_identity(session: Session) -> str:
-    """Give this Keystone's identity, "" before its first start; from an older schema, too."""
+    """Give this Keystone's identity; "" before its first start. Works with older schemas."""
     return session.exec(select(Identity.name)).first() or ""
 
 
 def ensure_identity(session: Session) -> str:
-    """Give this Keystone's identity, made at its first start: six lower-case letters."""
+    """Give this Keystone's identity, six lower-case letters; make it at the first start."""
     row = session.get(Identity, 1)
     if row is None:
         name = "".join(secrets.choice(string.ascii_lowercase) for _ in range(LENGTH))

@@ -1,4 +1,4 @@
-"""The sessions of browsers: rows, so that each can be ended at once and none outlives its time."""
+"""Browser sessions, stored as rows so that each one can be ended at once and expires."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from jobs.records.tokens import digest
 from jobs.rules.actors import Actor
 from jobs.storage.models import LoginSession, User, now
 
-# One more ends the one that was used least lately.
+# Per user. A further login ends the least recently used session.
 MOST_SESSIONS = 20
-# Writing each request's time would make every page view a write.
+# The time of last use is stored at most this often, so that page views do not all write.
 SEEN_RESOLUTION = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class OpenedSession:
-    """A new login: the cookie's value, which is stored hashed only, and the CSRF token."""
+    """A new login: the cookie's value, which is stored only as a hash, and the CSRF token."""
 
     cookie: SecretStr
     csrf_token: str
@@ -34,7 +34,7 @@ def open_session(
     """Log a user in.
 
     Args:
-        instead_of: the cookie the browser had before; the session it stands for ends.
+        instead_of: the browser's previous cookie; its session ends.
     """
     close_session(session, instead_of, actor)
     _make_room(session, user)
@@ -61,17 +61,17 @@ def _make_room(session: Session, user: User) -> None:
 
 
 def note_failed_login(session: Session, user: User | None, actor: Actor) -> None:
-    """Put a failed login on record.
+    """Add a failed login to the audit trail.
 
     Args:
-        user: None when the name is nobody's; what was typed is not kept, since people type their
-            passwords there.
+        user: None if no user has the name. The typed name is not stored, because people sometimes
+            type their password there.
     """
     note(session, Tag.LOGIN_FAILED, actor, f"user:{user.name if user else '?'}")
 
 
 def find_session(session: Session, cookie: str) -> tuple[LoginSession, User] | None:
-    """Give the session a cookie stands for and its user, or None when it is over or never was."""
+    """Give a cookie's session and its user; None if the session has ended or never existed."""
     row = _session_of_cookie(session, cookie)
     if row is None or not is_open(row):
         return None
@@ -85,7 +85,7 @@ def _session_of_cookie(session: Session, cookie: str) -> LoginSession | None:
 
 
 def touch_session(session: Session, session_id: int) -> None:
-    """Remember that a session is in use."""
+    """Store that a session is in use."""
     row = session.get(LoginSession, session_id)
     if row is not None:
         row.last_seen_at = now()
@@ -106,9 +106,9 @@ def end_sessions(session: Session, user: User, actor: Actor) -> None:
 
 
 def drop_sessions(session: Session, user: User, *, keep: str = "") -> int:
-    """End a user's sessions but the one with the cookie `keep`; gives how many ended.
+    """End a user's sessions except the one with the cookie `keep`; return the number ended.
 
-    The caller puts it on record.
+    The caller adds the audit event.
     """
     rows = session.exec(select(LoginSession).where(LoginSession.user_id == user.id)).all()
     ended = [row for row in rows if row.hashed != session_digest(keep)]
@@ -120,8 +120,8 @@ def drop_sessions(session: Session, user: User, *, keep: str = "") -> int:
 def session_digest(cookie: str) -> str:
     """Hash a session's cookie for storage.
 
-    Not as other secrets: sessions opened before the router kept their cookies from apps, which may
-    know them, are not found any more.
+    The hash differs from that of other secrets on purpose. Before the router withheld the cookies
+    from apps, apps may have seen them; those old sessions are no longer found.
     """
     return digest(f"session:{cookie}")
 
@@ -130,7 +130,7 @@ def session_view(row: LoginSession, *, cookie: str = "") -> SessionView:
     """Describe a session.
 
     Args:
-        cookie: that of the browser which asks.
+        cookie: the cookie of the requesting browser.
     """
     return SessionView.model_validate(
         row.model_dump() | {"is_current": row.hashed == session_digest(cookie)}

@@ -1,7 +1,8 @@
-"""Asking twice makes one deployment: a second click, a second tab, a program that tries again.
+"""Makes requests idempotent: a second click, a second tab or a retry makes no second deployment.
 
-Whoever asks says which deployment was the app's last when they looked. What is asked for after it
-is asked for once, whoever asks and however often; the database's own constraint holds that.
+A request names the app's last deployment that its sender has seen. The same request after the same
+deployment is queued only once, whoever sends it and however often. A unique constraint of the
+database enforces that.
 """
 
 import hashlib
@@ -13,16 +14,16 @@ from jobs.records.requests import Request, request
 from jobs.rules.actors import Actor
 from jobs.storage.models import App, Deployment, now
 
-# A page that was left open for a day still shows yesterday's number: that is no second click.
+# A page left open for a day still sends yesterday's number, and that is not a second click.
 SAME_WITHIN = timedelta(minutes=1)
 
 
 def key_of(wanted: str, after: int | None) -> str | None:
-    """Give what a request is known again by; None: it is never the same as another.
+    """Give the key by which a repeated request is recognised; None if repeats are allowed.
 
     Args:
-        wanted: what is asked for, such as a ref.
-        after: the number of the app's last deployment that the asker knows of.
+        wanted: the target of the request, such as a ref.
+        after: the number of the app's last deployment that the sender has seen.
     """
     if after is None:
         return None
@@ -30,9 +31,9 @@ def key_of(wanted: str, after: int | None) -> str | None:
 
 
 def asked_before(session: Session, app: App, key: str | None) -> Deployment | None:
-    """Give the deployment that the same request has led to.
+    """Give the deployment that the same request has already queued.
 
-    A request of long ago is let go of, so that its key can be used again.
+    An old request loses its key, so that the key can be used again.
     """
     if key is None:
         return None
@@ -50,5 +51,5 @@ def _is_the_same(found: Deployment) -> bool:
 
 
 def request_once(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
-    """Queue a deployment, or give the one that the same request has led to already."""
+    """Queue a deployment, or give the one that the same request has already queued."""
     return asked_before(session, app, wanted.request_key) or request(session, app, wanted, actor)

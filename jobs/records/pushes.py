@@ -1,4 +1,4 @@
-"""How a push stands to the deployments an app has: told of already, overtaken, or news."""
+"""Compares a push with an app's deployments: whether it is a duplicate, outdated or new."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ ASKED_FOR = (Trigger.MANUAL, Trigger.ROLLBACK)
 
 @dataclass(frozen=True)
 class Missed:
-    """What makes a push a missed one: GitHub told of it when it was asked."""
+    """The details of a missed push, which Keystone found by asking GitHub."""
 
-    at: datetime  # when GitHub tried to deliver it first
+    at: datetime  # of GitHub's first attempt to deliver it
     why: str  # "GitHub was answered 502"
-    settled: frozenset[int] = frozenset()  # the ids of apps that a newer missed push was for
+    settled: frozenset[int] = frozenset()  # ids of the apps with a newer missed push
 
 
 def rule_of(app: App) -> Rule:
-    """Give what an app asks of a push."""
+    """Give an app's rule for pushes."""
     return Rule(
         app=app.name,
         branch=app.branch,
@@ -33,10 +33,10 @@ def rule_of(app: App) -> Rule:
 
 
 def judge(session: Session, push: Push) -> Judgement:
-    """Judge a push by the rules of all apps whose repository it may be for, as they are now.
+    """Judge a push by the present rules of all apps of the repository that it claims.
 
-    The push only claims to be of a repository. That decides nothing here: rules that turn out to be
-    needed and were not read are judged later (`Judgement.settle`).
+    The claim is not verified yet, but nothing depends on that here: rules that are needed later and
+    were not read now are judged then (`Judgement.settle`).
     """
     claimed = or_(
         col(Repository.github_id) == push.github_id,
@@ -66,11 +66,11 @@ def newer_push(session: Session, app: App, push: Push) -> Deployment | None:
 
 
 def caught_up(session: Session, apps: Sequence[App], push: Push) -> list[Deployment]:
-    """Find the deployments, one of an app at most, that caught up on this push before it arrived.
+    """Find the deployments, at most one per app, that caught up on this push before it arrived.
 
-    Each must be the last one of its ref: after another one, the same commit is another push. What
-    was pushed before this, and arrived between the two, does not count: it is not deployed any
-    more. All apps are asked by one statement, since nobody else can write meanwhile.
+    Each must be the last one of its ref: after another deployment, the same commit is a different
+    push. A queued deployment of an older push that arrived in between does not count: it will not
+    be deployed. One statement covers all apps, because the write lock is held meanwhile.
     """
     last_of_app = (
         select(Deployment.id)
@@ -104,7 +104,7 @@ def caught_up(session: Session, apps: Sequence[App], push: Push) -> list[Deploym
 
 
 def why_not(session: Session, app: App, push: Push, missed: Missed) -> str:
-    """Say why a missed push comes too late for an app; empty when it does not."""
+    """Say why a missed push is not deployed to an app any more; "" if it still is."""
     if app.created_at > missed.at:
         return f"{app.name} was added after it"
     if app.id in missed.settled:
@@ -127,7 +127,8 @@ def asked_for_since(session: Session, app: App, moment: datetime) -> Deployment 
             Deployment.app_id == app.id,
             col(Deployment.trigger).in_(ASKED_FOR),
             col(Deployment.queued_at) > moment,
-            # A restore asks, too: for what was live in the backup, not instead of later pushes.
+            # Exclude the requests of a restore: they are for the backup's live releases, and do not
+            # replace later pushes.
             Deployment.actor_kind != ActorKind.KEYSTONE,
         )
         .order_by(col(Deployment.id).desc())

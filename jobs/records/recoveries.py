@@ -1,7 +1,8 @@
-"""Going back without being asked: a release that did not stay up is withdrawn.
+"""Automatic recovery: withdraws a live release that did not stay up.
 
-The release before it is queued in the same transaction. Whatever is killed afterwards, the failed
-deployment is no success any more, GitHub is told so, and the way back waits like any deployment.
+The previous release is queued in the same transaction. So whatever process is killed afterwards,
+the failed deployment no longer counts as a success, GitHub is told so, and the recovery waits in
+the queue like any deployment.
 """
 
 from collections.abc import Sequence
@@ -24,14 +25,15 @@ RECOVERY = Actor(ActorKind.KEYSTONE, "recovery")
 def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment | None:
     """Withdraw the app's live deployment, and queue the release that served before it.
 
-    Auto-deploy stays as it is, and the commit is known: catching up does not take it again.
+    Auto-deploy is not changed. The search for missed pushes will not deploy the failed commit
+    again, because the commit is known.
 
     Args:
         why: what happened to the container, in words.
-        last_line: what it wrote last, masked; may be empty.
+        last_line: the container's last line of output, masked; may be empty.
 
     Returns:
-        The recovery; None when no release was live before: then the status is corrected only.
+        The recovery; None if no release was live before: then only the status is corrected.
     """
     failed = session.get_one(Deployment, app.live_deployment_id)
     release = _way_back(session, app)
@@ -57,14 +59,14 @@ def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment 
 
 
 def end_needless(session: Session, app: App, queued: Sequence[Deployment]) -> None:
-    """End the queued recoveries whose failed release is not the live one any more."""
+    """End the queued recoveries whose failed release is no longer live."""
     for row in queued:
         if row.trigger is Trigger.RECOVERY and row.recovers_id != app.live_deployment_id:
             supersede(session, row, "another release is live by now")
 
 
 def has_open_recovery(session: Session, app: App) -> bool:
-    """Whether an app is on its way back."""
+    """Whether an app has a queued or running recovery."""
     statement = select(Deployment.id).where(
         Deployment.app_id == app.id,
         Deployment.trigger == Trigger.RECOVERY,
@@ -74,9 +76,9 @@ def has_open_recovery(session: Session, app: App) -> bool:
 
 
 def _way_back(session: Session, app: App) -> Release | None:
-    """Choose the release before the live one; where that has failed, the newest that never has.
+    """Choose the fallback; if there is none, the newest kept release that has never failed.
 
-    Each that does not stay up is passed over from then on, so this comes to an end.
+    A release that does not stay up is not chosen again, so repeated recoveries come to an end.
     """
     if app.fallback_release_id is not None:
         return session.get(Release, app.fallback_release_id)
@@ -100,9 +102,9 @@ def _queue(
 
 
 def _make_way(session: Session, app: App) -> None:
-    """Send what is being deployed back into the queue: the site may be down meanwhile.
+    """Send running deployments back into the queue, because the site may be down until recovery.
 
-    One that has begun to switch is as good as live, and takes the failed release's place itself.
+    One that has begun to switch is almost live, and replaces the failed release itself.
     """
     running = select(Deployment).where(
         Deployment.app_id == app.id, Deployment.state == DeploymentState.RUNNING

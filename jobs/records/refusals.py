@@ -1,8 +1,8 @@
-"""What is kept of deliveries that were refused: few rows, however many there are and from whom.
+"""Stores refused deliveries in a bounded number of rows, however many there are.
 
-Anybody may send such a delivery, in anybody's name. So those that are alike share a row, and rows
-about a repository that is configured are kept in preference to others. A repository and an address
-have so many rows and no more: what is beyond is counted together, in a row without an address.
+Anybody can send such a delivery and claim any repository. So similar ones share a row, and rows of
+configured repositories are kept before others. The rows of each repository and of each address are
+limited too: beyond the limit, deliveries are counted together in a row without an address.
 """
 
 from collections import Counter
@@ -23,14 +23,14 @@ KEPT = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Refused:
-    """Deliveries that were refused alike since the last time they were written down.
+    """Similar deliveries that were refused since the counts were last stored.
 
     Attributes:
-        claimed: "owner/name" of the repository that the last of them named; empty: none.
-        github_id: GitHub's id of the repository, as the last of them claimed it.
-        address: where they came from; empty: several addresses.
-        reason: a wrong signature in the name of no configured repository is kept as of an unknown
-            one: nobody could have signed that.
+        claimed: "owner/name" of the repository that the last one claimed; empty: none.
+        github_id: GitHub's id of the repository, as the last one claimed it.
+        address: the sender's address; empty: several addresses.
+        reason: a wrong signature for a repository that is not configured is stored as an unknown
+            repository, because nobody could have signed it.
     """
 
     claimed: str
@@ -43,7 +43,7 @@ class Refused:
 
 
 def keep_refusals(session: Session, refused: Sequence[Refused]) -> None:
-    """Add to what is kept of refused deliveries, and forget what is old or too much."""
+    """Add refused deliveries to the stored rows, and remove old or excess rows."""
     find = _finder(session, refused)
     before = session.exec(select(RefusedDelivery)).all()
     book, counts = _Book(before), Counter[Refusal]()
@@ -69,7 +69,7 @@ def configured_names(session: Session) -> frozenset[str]:
 
 
 def _finder(session: Session, refused: Iterable[Refused]) -> Callable[[Refused], Repository | None]:
-    """Read the repositories that are claimed; what is given finds the one of some deliveries."""
+    """Read the claimed repositories; return a function that finds the one of a `Refused`."""
     names = {one.claimed.lower() for one in refused}
     ids = {one.github_id for one in refused if one.github_id is not None}
     named = or_(col(Repository.name_key).in_(names), col(Repository.github_id).in_(ids))
@@ -94,7 +94,7 @@ Key = tuple[int | None, str, Refusal]  # the repository's id, the address, the r
 
 
 class _Book:
-    """The rows, while others are added to them."""
+    """The rows, indexed so that further deliveries can be added."""
 
     def __init__(self, rows: Iterable[RefusedDelivery]) -> None:
         self._rows: dict[Key, RefusedDelivery] = {}
@@ -109,7 +109,7 @@ class _Book:
         self._of_address[row.address] += 1
 
     def add(self, one: Refused, repository_id: int | None, reason: Refusal) -> None:
-        """Count deliveries in the row of those that are alike."""
+        """Add deliveries to the row of similar ones."""
         key = (repository_id, one.address, reason)
         if key not in self._rows and not self._has_room(repository_id, one.address):
             key = (repository_id, "", reason)
@@ -125,7 +125,7 @@ class _Book:
         return of_one < MOST_OF_REPOSITORY and self._of_address[address] < MOST_OF_ADDRESS
 
     def best(self, *, since: datetime) -> list[RefusedDelivery]:
-        """Give the rows to keep: the newest, and first those of configured repositories."""
+        """Give the rows to keep: those of configured repositories first, then the newest."""
         recent = [row for row in self._rows.values() if row.last_at >= since]
         recent.sort(key=lambda row: (row.repository_id is None, -row.last_at.timestamp()))
         return recent[:MOST_ROWS]

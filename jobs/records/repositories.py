@@ -1,4 +1,4 @@
-"""Repositories and their secrets: the token, and what GitHub signs its deliveries with."""
+"""Repositories and their secrets: the token and the webhook secrets."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from jobs.storage.vault import Vault
 
 SHORTEST_SECRET = 16
 LONGEST_SECRET = 200
-# Each is tried with every delivery of anybody's.
+# Every delivery, whoever sends it, is checked against each of them.
 MOST_SECRETS = 5
 DEFAULT_OVERLAP = timedelta(hours=24)
 LONGEST_PROBLEM = 500
@@ -29,7 +29,7 @@ def find_repository(session: Session, repository_id: int) -> Repository:
     """Give a repository.
 
     Raises:
-        NotFoundError: there is none with that id.
+        NotFoundError: no repository has that id.
     """
     repository = session.get(Repository, repository_id)
     if repository is None:
@@ -44,9 +44,9 @@ def has_apps(session: Session, repository: Repository) -> bool:
 
 
 def remove_repository(session: Session, repository: Repository, actor: Actor) -> None:
-    """Forget a repository with its token and secrets; the watcher removes the copy of its source.
+    """Remove a repository with its token and secrets; the watcher removes the copy of its source.
 
-    What it has sent and what was done in its name stays on record.
+    Its deliveries and audit events stay.
 
     Raises:
         ConflictError: an app is deployed from it.
@@ -65,7 +65,7 @@ def remove_repository(session: Session, repository: Repository, actor: Actor) ->
 
 
 def removed_notes(full_name: str, settings: Settings) -> list[str]:
-    """Say what went with a repository, and what is left to do, in sentences."""
+    """Say in sentences what is removed with a repository, and what is left to do."""
     page = hooks_page(full_name, settings.github_api_url)
     return [
         f"with {full_name} go its token, its webhook secret and the copy of its source",
@@ -79,7 +79,7 @@ def removed_notes(full_name: str, settings: Settings) -> list[str]:
 def set_repository_token(
     session: Session, repository: Repository, token: SecretStr, actor: Actor, *, vault: Vault
 ) -> None:
-    """Keep a repository's token, sealed; an empty one takes it away."""
+    """Store a repository's token, sealed; an empty token removes it."""
     session.exec(
         delete(RepositorySecret).where(
             col(RepositorySecret.repository_id) == repository.id,
@@ -96,22 +96,22 @@ def set_repository_token(
 
 
 def note_token_refused(session: Session, repository_id: int, use: TokenUse, problem: str) -> None:
-    """Remember, in its own words, that GitHub or the git server refused a repository's token."""
+    """Store the message with which GitHub or the git server refused a repository's token."""
     repository = session.get(Repository, repository_id)
-    if repository is not None:  # it may have been removed meanwhile
+    if repository is not None:  # it may have been removed in the meantime
         repository.token_problem, repository.token_problem_of = problem[:LONGEST_PROBLEM], use
 
 
 def note_token_works(
     session: Session, repository_id: int, use: TokenUse, *, expires_at: datetime | None = None
 ) -> None:
-    """Forget that the token was refused, if it was for the same use.
+    """Clear the token's problem if it was about the same use.
 
     Args:
-        expires_at: until when the token works, if GitHub has just said so.
+        expires_at: the token's expiry time, if GitHub has just reported it.
     """
     repository = session.get(Repository, repository_id)
-    if repository is None:  # it was removed meanwhile
+    if repository is None:  # it was removed in the meantime
         return
     if repository.token_problem is not None and repository.token_problem_of in {use, None}:
         repository.token_problem = repository.token_problem_of = None
@@ -123,7 +123,7 @@ def note_token_works(
 
 
 def make_webhook_secret(session: Session, repository: Repository, *, vault: Vault) -> SecretStr:
-    """Give a repository a webhook secret, made up here."""
+    """Generate a webhook secret for a repository."""
     secret = SecretStr(secrets.token_hex(32))
     _keep(session, repository, SecretKind.WEBHOOK, secret, vault=vault)
     return secret
@@ -138,15 +138,15 @@ def rotate_webhook_secret(
     overlap: timedelta = DEFAULT_OVERLAP,
     own: SecretStr | None = None,
 ) -> SecretStr:
-    """Give a repository another webhook secret; those before it verify for a while longer.
+    """Give a repository a new webhook secret; older ones stay valid for a while.
 
     Args:
-        overlap: how long; none at all when somebody else knows the old one.
-        own: the secret somebody brings along; None: one is made.
+        overlap: how long older secrets stay valid; zero if somebody else knows the old secret.
+        own: the caller's secret; None to generate one.
 
     Raises:
-        ConfigurationError: the secret somebody brings will not do.
-        ConflictError: too many secrets verify already.
+        ConfigurationError: the caller's secret is not acceptable.
+        ConflictError: too many secrets are already valid.
     """
     if own is not None:
         _ensure_fit(own)
@@ -170,10 +170,10 @@ def rotate_webhook_secret(
 
 
 def finish_webhook_rotation(session: Session, repository: Repository, actor: Actor) -> int:
-    """End what is left of the older webhook secrets' time; give how many that were.
+    """Invalidate the older webhook secrets at once; return their number.
 
     Raises:
-        ConflictError: only the newest verifies.
+        ConflictError: only the newest secret is valid.
     """
     forget_expired(session)
     older = [row for row in _webhook_secrets(session, repository) if row.expires_at is not None]
@@ -188,13 +188,13 @@ def finish_webhook_rotation(session: Session, repository: Repository, actor: Act
 def drop_webhook_secrets(
     session: Session, repository: Repository, actor: Actor, *, fallback: SecretStr
 ) -> None:
-    """Take a repository's own webhook secrets away, if it has any; the fallback verifies instead.
+    """Remove a repository's own webhook secrets, so that the fallback is used instead.
 
     Args:
         fallback: KEYSTONE_WEBHOOK_SECRET.
 
     Raises:
-        ConflictError: it is not set, so nothing would verify.
+        ConflictError: the fallback is not set, so no delivery could be verified.
     """
     if not fallback.get_secret_value():
         raise ConflictError(
@@ -211,7 +211,7 @@ def drop_webhook_secrets(
 
 
 def forget_expired(session: Session) -> None:
-    """Remove every secret whose time is over; none of them verifies anything any more."""
+    """Remove every expired secret; an expired secret verifies nothing any more."""
     over = col(RepositorySecret.expires_at) <= now()
     session.exec(delete(RepositorySecret).where(over))
 
@@ -230,7 +230,7 @@ def _ensure_fit(secret: SecretStr) -> None:
         raise ConfigurationError(Mistake("secret", told))
     is_plain = value.isascii() and value.isprintable() and value == value.strip()
     if len(value) > LONGEST_SECRET or not is_plain:
-        # GitHub refuses some characters beyond ASCII, and a form may write others in another way.
+        # GitHub refuses some non-ASCII characters, and a form may encode others differently.
         told = (
             f"give at most {LONGEST_SECRET} ASCII characters on one line, without spaces "
             "at its ends"

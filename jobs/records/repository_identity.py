@@ -1,7 +1,8 @@
-"""Which of GitHub's repositories one is: told by GitHub's API or an operator, never by a delivery.
+"""The GitHub identity of a repository: set from GitHub's API or by an operator only.
 
-A delivery is proven by a secret that its own repository holds, so what it says of that repository
-is that party's claim. A claim that differs from what is known only makes Keystone ask soon.
+A delivery is verified by a secret that its own repository holds, so its statements about that
+repository are only claims of that party. A claim that differs from the known identity only makes
+Keystone ask GitHub soon.
 """
 
 from datetime import datetime, timedelta
@@ -20,21 +21,22 @@ from jobs.storage.models import App, Repository, RepositorySecret, SecretKind, n
 CHECK_EVERY = timedelta(days=1)
 AFTER_REFUSAL = timedelta(hours=1)
 AFTER_FAILURE = timedelta(minutes=1)
-# Between two questions about one repository: whoever holds its secret may claim anything, often.
+# The shortest time between two questions about one repository, because the holder of its secret may
+# send any number of claims.
 NOT_SOONER = timedelta(minutes=1)
-ANSWERED_WITHIN = timedelta(minutes=2)  # or else the process that asked was killed
+ANSWERED_WITHIN = timedelta(minutes=2)  # after this, assume that the asking process was killed
 LONGEST_PROBLEM = 500
 GIT_SUFFIX = ".git"
 
 
 def note_claim(repository: Repository, *, github_id: int, full_name: str) -> None:
-    """Have GitHub asked soon when a proven delivery says something else than is known."""
+    """Schedule a question to GitHub soon if a verified delivery differs from what is known."""
     if (github_id, full_name) != (repository.github_id, repository.full_name):
         ask_soon(repository)
 
 
 def ask_soon(repository: Repository) -> None:
-    """Have GitHub asked which repository it is, at once or when the pause is over."""
+    """Schedule a question to GitHub about the repository, now or when the pause is over."""
     moment, due_at = now(), repository.identity_due_at
     soon = max(moment, repository.identity_paused_until or moment)
     if due_at is not None:
@@ -42,7 +44,7 @@ def ask_soon(repository: Repository) -> None:
 
 
 def ask_anew(repository: Repository) -> None:
-    """Have GitHub asked at once: what it refused, or wanted a pause for, may be over."""
+    """Schedule a question to GitHub at once: the cause of a refusal or pause may be gone."""
     repository.identity_due_at = repository.identity_paused_until = None
 
 
@@ -50,12 +52,12 @@ def ask_anew(repository: Repository) -> None:
 
 
 def is_anybodys_turn(session: Session) -> bool:
-    """Whether GitHub is to be asked about a repository."""
+    """Whether a question to GitHub about a repository is due."""
     return _due(session) is not None
 
 
 def take_turn(session: Session) -> Repository | None:
-    """Take the repository that GitHub is asked about; no other process is given it meanwhile."""
+    """Claim the next repository to ask GitHub about; no other process gets it meanwhile."""
     repository = _due(session)
     if repository is not None:
         moment = now()
@@ -68,7 +70,7 @@ def _due(session: Session) -> Repository | None:
     due_at = col(Repository.identity_due_at)
     statement = (
         select(Repository)
-        # Nobody is asked about what no app is deployed from.
+        # Skip repositories that no app is deployed from.
         .where(col(Repository.id).in_(select(App.repository_id)))
         .where(or_(due_at.is_(None), due_at <= now()))
         .order_by(due_at.nulls_first(), col(Repository.id))
@@ -85,13 +87,13 @@ def ask_later(
     problem: str | None = None,
     is_paused: bool = False,
 ) -> None:
-    """Put off a question that was not answered.
+    """Postpone a question that was not answered.
 
     Args:
-        asked: the repository as it was when its turn was taken.
-        problem: what a person has to do something about, empty when there is nothing; None: what
-            was known before still is.
-        is_paused: it is GitHub that wants to be left alone, whatever is claimed meanwhile.
+        asked: the repository as it was when it was claimed.
+        problem: a problem that a person must solve; empty if there is none; None to keep the
+            earlier one.
+        is_paused: whether GitHub asked for the pause, so that new claims do not shorten it.
     """
     repository = _unchanged(session, asked)
     if repository is None:
@@ -105,10 +107,10 @@ def ask_later(
 
 
 def pause_those_without_token(session: Session, *, until: datetime) -> None:
-    """Leave GitHub alone for all repositories without a token of their own.
+    """Pause the questions about all repositories without a token of their own.
 
-    They are asked about with the same token, or from the same address with none: GitHub's limit is
-    for all of them together.
+    These share the global token, or without one this machine's address, so GitHub's rate limit
+    applies to all of them together.
     """
     with_token = select(RepositorySecret.repository_id).where(
         RepositorySecret.kind == SecretKind.TOKEN
@@ -122,7 +124,7 @@ def pause_those_without_token(session: Session, *, until: datetime) -> None:
 
 
 def _ask_again(repository: Repository, asked: Repository, after: timedelta) -> None:
-    """Set the time of the next question, unless a claim has set an earlier one meanwhile."""
+    """Set the time of the next question, unless a claim has set an earlier time meanwhile."""
     if repository.identity_due_at == asked.identity_due_at:
         repository.identity_due_at = now() + after
 
@@ -130,11 +132,11 @@ def _ask_again(repository: Repository, asked: Repository, after: timedelta) -> N
 def learn(
     session: Session, asked: Repository, *, github_id: int, full_name: str, github: str
 ) -> None:
-    """Keep what GitHub has answered; what another repository has already is not learnt.
+    """Store GitHub's answer, unless another repository here has the same id or name.
 
     Args:
-        asked: the repository as it was when its turn was taken.
-        github: the host whose names these are, with its port if that has one.
+        asked: the repository as it was when it was claimed.
+        github: the GitHub host, with its port if it has one.
     """
     repository = _unchanged(session, asked)
     if repository is None:
@@ -144,7 +146,7 @@ def learn(
         return
     if repository.github_id != github_id:
         _identified(session, repository, github_id, IdentitySource.GITHUB, KEYSTONE)
-        # What the old id was refused for may be taken now.
+        # Send statuses again that GitHub refused under the old id.
         tell_again(session, repository.id or 0)
     if repository.full_name != full_name:
         _rename(session, repository, full_name, github=github)
@@ -155,7 +157,7 @@ def learn(
 
 
 def _unchanged(session: Session, asked: Repository) -> Repository | None:
-    """Give the row; None when it was removed, or an operator has changed it, meanwhile."""
+    """Give the row; None if it was removed, or changed by an operator, in the meantime."""
     repository = session.get(Repository, asked.id)
     if repository is None or _known_of(repository) != _known_of(asked):
         return None
@@ -169,7 +171,7 @@ def _known_of(repository: Repository) -> tuple[object, ...]:
 def _conflict(
     session: Session, repository: Repository, github_id: int, full_name: str
 ) -> str | None:
-    """Say that another repository here has the id or the name; None when none has."""
+    """Say that another repository here has the id or the name; None if none has."""
     if (other := other_with_id(session, repository, github_id)) is not None:
         return (
             f"GitHub says that it is the same repository as {other.full_name} (id {github_id}); "
@@ -184,7 +186,7 @@ def _conflict(
 
 
 def other_with_id(session: Session, repository: Repository, github_id: int) -> Repository | None:
-    """Find another repository that has an id of GitHub's."""
+    """Find another repository with the same GitHub id."""
     return _other(session, repository, col(Repository.github_id) == github_id)
 
 
@@ -218,9 +220,9 @@ def _rename(session: Session, repository: Repository, full_name: str, *, github:
 
 
 def followed(git_url: str, github: str, before: str, after: str) -> str:
-    """Give the git URL of a repository that GitHub has renamed: its old name may be another's soon.
+    """Give the new git URL of a renamed repository: another may take its old name at any time.
 
-    Only an address that GitHub gave by that name changes; the server stays the same.
+    Only a URL on GitHub's host with the old name changes; the server stays the same.
     """
     parts = urlsplit(git_url)
     suffix = GIT_SUFFIX if parts.path.endswith(GIT_SUFFIX) else ""
@@ -230,13 +232,13 @@ def followed(git_url: str, github: str, before: str, after: str) -> str:
     return parts._replace(path=f"/{after}{suffix}").geturl()
 
 
-# --- An operator's word ----------------------------------------------------------------------
+# --- Set by an operator ----------------------------------------------------------------------
 
 
 def set_github_id(
     session: Session, repository: Repository, github_id: int | None, actor: Actor
 ) -> None:
-    """Keep the id that an operator gives, or forget the one there is; GitHub is asked soon.
+    """Store an operator's id, or remove the present one; then ask GitHub soon.
 
     Raises:
         ConflictError: another repository has that id.

@@ -1,4 +1,4 @@
-"""Asking for a deployment: a new row in its app's queue."""
+"""Requests a deployment: adds a row to its app's queue."""
 
 from dataclasses import dataclass
 
@@ -18,34 +18,34 @@ from jobs.states import (
 )
 from jobs.storage.models import App, Deployment, Release
 
-MOST_QUEUED = 2000  # of one app
+MOST_QUEUED = 2000  # per app
 
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks to be deployed."""
+    """A request for a deployment."""
 
     trigger: Trigger
     ref: str
-    release_id: int | None = None  # the release to start again; None: make one of the commit
-    commit_sha: str = ""  # empty: whatever the ref points to when the work begins
+    release_id: int | None = None  # the release to start again; None: make one from the commit
+    commit_sha: str = ""  # empty: the commit that the ref points to when the work begins
     commit_message: str = ""
     author: str = ""
     before_sha: str | None = None
     pushed_at: int | None = None
     delivery_id: int | None = None
     guid: str | None = None
-    request_key: str | None = None  # what a repeated request is known by; see `jobs.records.once`
+    request_key: str | None = None  # identifies a repeated request; see `jobs.records.once`
     body_sha256: str | None = None
-    recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
-    reason: str = ""  # of a recovery: why it is needed; it stays when that succeeds
+    recovers_id: int | None = None  # for a recovery: the deployment whose release did not stay up
+    reason: str = ""  # for a recovery: why it is needed; kept when the recovery succeeds
 
 
 def request(session: Session, app: App, wanted: Request, actor: Actor) -> Deployment:
-    """Queue a deployment and say so to GitHub and the audit trail.
+    """Queue a deployment, with a commit status for GitHub and an audit event.
 
     Raises:
-        BacklogError: far too many wait for the app already.
+        BacklogError: the app already has `MOST_QUEUED` queued deployments.
     """
     app = app_now(session, app.id or 0)
     if wanted.trigger is not Trigger.RECOVERY:

@@ -1,4 +1,4 @@
-"""Asking for an earlier release: it is queued, and pushes stop until a person wants them again."""
+"""Requests a rollback to an earlier release, and pauses auto-deploy until a person resumes it."""
 
 from dataclasses import replace
 
@@ -19,14 +19,15 @@ from jobs.storage.models import App, Deployment, Release
 def roll_back(
     session: Session, app: App, number: int | None, actor: Actor, *, after: int | None = None
 ) -> Deployment:
-    """Queue a rollback, pause auto-deploy, and let go of what is queued.
+    """Queue a rollback, pause auto-deploy, and end the deployments that are queued.
 
     Args:
-        number: the release to start again; None: the one before the live one.
-        after: the number of the last deployment the asker knows of: twice after it is once.
+        number: the release to start again; None for the one before the live one.
+        after: the number of the last deployment that the sender has seen; a repeated request after
+            the same deployment is queued once.
 
     Raises:
-        NoReleaseError: there is no such release, or nothing of it is kept.
+        NoReleaseError: there is no such release, or it is no longer kept.
     """
     app = app_now(session, app.id or 0)
     key = key_of(f"v{number or ''}", after)
@@ -45,10 +46,10 @@ def roll_back(
 
 
 def choose(live_id: int | None, restorable: list[Release], number: int | None) -> Release:
-    """Pick the release to go back to, newest first in the list.
+    """Choose the release to roll back to; the list must be sorted newest first.
 
     Raises:
-        NoReleaseError: with the ones that could be had.
+        NoReleaseError: no release fits; the message may list those that are kept.
     """
     live = next((row.number for row in restorable if row.id == live_id), None)
     others = [row for row in restorable if row.id != live_id]

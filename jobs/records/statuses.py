@@ -1,4 +1,4 @@
-"""The outbox of commit statuses, written beside the change they report.
+"""The outbox of commit statuses, written in the transaction of the change that they report.
 
 `jobs.duties.send_statuses` sends them.
 """
@@ -15,9 +15,9 @@ NO_TOKEN = "not configured: the repository has no token"  # noqa: S105
 
 
 def announce(session: Session, deployment: Deployment, words: str = "") -> None:
-    """Have GitHub told how the deployment stands now.
+    """Add a commit status with the deployment's state, to be sent to GitHub.
 
-    Does nothing while its commit is not known yet: a status belongs to a commit.
+    Do nothing while its commit is not known: a status belongs to a commit.
     """
     if not deployment.commit_sha or deployment.id is None:
         return
@@ -35,7 +35,7 @@ def announce(session: Session, deployment: Deployment, words: str = "") -> None:
 def settle(
     session: Session, status_id: int, *, posted_at: datetime | None = None, error: str = ""
 ) -> None:
-    """Close a status: it was posted, or it never will be. One whose app is gone is gone, too."""
+    """Mark a status as sent or given up; do nothing if its app, and so the status, is gone."""
     status = session.get(CommitStatus, status_id)
     if status is None:
         return
@@ -46,7 +46,7 @@ def settle(
 
 
 def postpone(session: Session, status_id: int, *, until: datetime, error: str) -> None:
-    """Have a status tried again later, unless its app is gone."""
+    """Schedule a status to be tried again later; do nothing if its app is gone."""
     status = session.get(CommitStatus, status_id)
     if status is None:
         return
@@ -56,7 +56,7 @@ def postpone(session: Session, status_id: int, *, until: datetime, error: str) -
 
 
 def unsent(session: Session, app_id: int) -> int:
-    """Count what GitHub has not been told of an app yet."""
+    """Count an app's commit statuses that are not sent yet."""
     statement = (
         select(func.count())
         .select_from(CommitStatus)
@@ -67,9 +67,9 @@ def unsent(session: Session, app_id: int) -> int:
 
 
 def tell_again(session: Session, repository_id: int) -> None:
-    """Have GitHub told how each app of a repository stands, where that was given up.
+    """Retry the last commit status of each app of a repository, if it was given up.
 
-    Only the last word of each app: what came before it is of no use any more.
+    Older statuses are not retried: they are outdated.
     """
     last_words = (
         select(func.max(CommitStatus.id))

@@ -1,4 +1,4 @@
-"""API tokens: keys for programs, each with a role and an end."""
+"""API tokens for programs, each with a role and an expiry time."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ from jobs.states import Role, TokenState
 from jobs.storage.models import ApiToken, now
 
 TOKEN_PREFIX = "ks_"  # noqa: S105 — lets leak scanners recognise one
-# A key that nobody remembers must end by itself one day; a year disturbs nobody's pipeline.
+# A forgotten token must expire by itself some day; a year is long enough to disturb no pipeline.
 DEFAULT_DAYS = 365
 LONGEST_DAYS = 3650
 
@@ -24,14 +24,14 @@ LONGEST_DAYS = 3650
 def create_api_token(
     session: Session, *, name: str, role: Role, actor: Actor, days: int = DEFAULT_DAYS
 ) -> SecretStr:
-    """Make an API token and give it, this once. One of that name that ended before is forgotten.
+    """Make an API token and return its value; an ended token of the same name is removed.
 
     Args:
-        days: how long it works, 1 to `LONGEST_DAYS`.
+        days: how long the token is valid, 1 to `LONGEST_DAYS`.
 
     Raises:
-        ConfigurationError: the name or the time will not do.
-        ConflictError: there is one of that name that still works.
+        ConfigurationError: the name or the number of days is not allowed.
+        ConflictError: an active token has that name.
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError(Mistake("name", NAME_WORDS))
@@ -61,22 +61,22 @@ def _free_name(session: Session, name: str) -> None:
 
 
 def find_api_token(session: Session, token: str) -> ApiToken | None:
-    """Give the API token with that value, whatever its state; None when there is none."""
+    """Give the API token with that value, whatever its state; None if there is none."""
     return session.exec(select(ApiToken).where(ApiToken.hashed == digest(token))).first()
 
 
 def touch_api_token(session: Session, token_id: int) -> None:
-    """Remember that a token was used."""
+    """Store that a token was used."""
     row = session.get(ApiToken, token_id)
     if row is not None:
         row.last_used_at = now()
 
 
 def revoke_api_token(session: Session, name: str, actor: Actor) -> ApiToken:
-    """Make an API token worthless, and give it as it is then.
+    """Revoke an API token, and return its row.
 
     Raises:
-        NotFoundError: there is no such token.
+        NotFoundError: there is no such token, or it is already revoked.
     """
     row = session.exec(select(ApiToken).where(ApiToken.name == name)).first()
     if row is None or row.revoked_at is not None:

@@ -1,7 +1,7 @@
-"""The trial of a live release, as an app's row keeps it.
+"""The trial of a live release, as stored in the app's row.
 
-For its first minute a live release is on trial: its container may end once. Until the trial is over
-the release that served before is kept to go back to, with its container stopped and ready to start.
+For its first minute a live release is on trial: its container may exit once. Until the trial is
+over, the previous release is kept as the fallback, with its container stopped and ready to start.
 """
 
 from datetime import timedelta
@@ -13,14 +13,14 @@ FORGIVEN_ENDS = 1
 
 
 def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
-    """Keep what serves as the way back, and begin the trial of the release that takes its place.
+    """Keep the live release as the fallback, and begin the trial of the new release.
 
-    To be called before the app's live release and container are written. One that has ended in its
-    own trial is no way back: then the one before it stays.
+    Call this before writing the app's new live release and container. A live release whose
+    container has exited during its own trial is no fallback: then the earlier fallback stays.
 
     Args:
         release_id: the new release.
-        was_withdrawn: whether what serves now has failed its trial.
+        was_withdrawn: whether the release that is live now has failed its trial.
     """
     is_proven = app.trial_ends_at is None and not was_withdrawn
     has_not_ended = app.live_ends == 0 and not was_withdrawn
@@ -34,22 +34,22 @@ def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
 
 
 def end_trial(app: App) -> None:
-    """Let the live release stand for good; what served before it is not needed any more."""
+    """End the trial; the fallback is not needed any more."""
     app.trial_ends_at = None
     forget_fallback(app)
 
 
 def forget_fallback(app: App) -> None:
-    """Keep nothing to go back to; the watcher removes the container."""
+    """Keep no fallback; the watcher removes its container."""
     app.fallback_release_id = app.fallback_container_id = None
 
 
 def count_ends(app: App, counted: int) -> int:
-    """Add the ends of an app's live container since the last look; give how many there are.
+    """Add the exits of an app's live container since the last check; return the total.
 
     Args:
-        counted: how many the engine knows of. It counts anew when it was restarted itself, and when
-            it was told to start a container.
+        counted: the engine's restart count. It restarts at 0 when the engine restarts, and when the
+            engine is told to start the container.
     """
     is_counted_anew = counted < app.live_restarts
     app.live_ends += counted if is_counted_anew else counted - app.live_restarts

@@ -17,11 +17,11 @@ from jobs.rules.passwords import weakness
 from jobs.states import Role
 from jobs.storage.models import User, now
 
-# argon2id, 64 MiB, three passes: the second of the two that RFC 9106 recommends.
+# argon2id, 64 MiB, three passes: the second recommended option of RFC 9106.
 _hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
-# Verified when the user does not exist, so that the answer takes as long as for one who does. It is
-# the hash of 32 random bytes that were thrown away. A constant: hashing it anew would delay the
-# start of every process by 0.2 s.
+# Verified if the user does not exist, so that the response time does not reveal that. It is the hash
+# of 32 random bytes that were thrown away. It is a constant because computing a hash here would delay
+# the start of every process by 0.2 s.
 _NOBODY = (
     "$argon2id$v=19$m=65536,t=3,p=4$i8w9yymOi3CpenH59glhDw"
     "$UD4M9hDcapPr5aHtSnSjpCst5HaKWLP38FvlRP7gpqQ"
@@ -30,16 +30,16 @@ _NOBODY = (
 
 @dataclass(frozen=True)
 class PasswordHash:
-    """A password that is hashed already, before the transaction that keeps it."""
+    """A password that was hashed before the transaction that stores it."""
 
     text: str
 
 
 def hash_password(name: str, password: SecretStr) -> PasswordHash:
-    """Hash a user's password. It takes 0.2 s: where others wait to write, before `writing`.
+    """Hash a user's password. It takes 0.2 s, so call it before a writing transaction.
 
     Raises:
-        ConfigurationError: the password will not do.
+        ConfigurationError: the password is not acceptable.
     """
     return PasswordHash(_hash(name, password))
 
@@ -47,15 +47,15 @@ def hash_password(name: str, password: SecretStr) -> PasswordHash:
 def add_user(
     session: Session, *, name: str, role: Role, password: SecretStr | PasswordHash, actor: Actor
 ) -> User:
-    """Make a user.
+    """Add a user.
 
     Raises:
-        ConfigurationError: the name or the password will not do.
-        ConflictError: there is one of that name.
+        ConfigurationError: the name or the password is not acceptable.
+        ConflictError: a user has that name already.
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError(Mistake("name", NAME_WORDS))
-    # Takes 0.2 s: done before the first statement, which is what takes SQLite's write lock.
+    # Takes 0.2 s, so do it before the first statement, which takes SQLite's write lock.
     password_hash = _hash(name, password)
     if session.exec(select(User).where(User.name == name)).first() is not None:
         raise ConflictError(f"there is a user named {name} already")
@@ -76,10 +76,10 @@ def set_password(
     """Change a user's password and end the user's sessions.
 
     Args:
-        keep: the cookie of a session that goes on: the one that asks for the change.
+        keep: the cookie of the session to keep, which requests the change.
 
     Raises:
-        ConfigurationError: the password will not do.
+        ConfigurationError: the password is not acceptable.
         NotFoundError: there is no such user.
     """
     password_hash = _hash(name, password)
@@ -94,7 +94,7 @@ def remove_user(session: Session, name: str, actor: Actor) -> None:
     """Remove a user and the user's sessions.
 
     Raises:
-        ConflictError: it is the last admin.
+        ConflictError: the user is the last admin.
         NotFoundError: there is no such user.
     """
     user = find_user(session, name)
@@ -106,12 +106,12 @@ def remove_user(session: Session, name: str, actor: Actor) -> None:
 def change_user(
     session: Session, name: str, *, role: Role | None, disabled: bool | None, actor: Actor
 ) -> User:
-    """Change what a user may do, or whether the user may log in; None leaves it as it is.
+    """Change a user's role, or whether the user may log in; None leaves it unchanged.
 
-    Both count from the next request on; a user who is shut out is logged out everywhere.
+    Both take effect from the next request on; disabling a user ends all sessions of the user.
 
     Raises:
-        ConflictError: it is the last admin.
+        ConflictError: the user is the last admin.
         NotFoundError: there is no such user.
     """
     user = find_user(session, name)
@@ -144,7 +144,7 @@ def find_user(session: Session, name: str) -> User:
     """Give the user of that name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no user has that name.
     """
     user = session.exec(select(User).where(User.name == name)).first()
     if user is None:
@@ -153,9 +153,9 @@ def find_user(session: Session, name: str) -> User:
 
 
 def check_password(user: User | None, password: SecretStr) -> bool:
-    """Whether the password is the user's; takes as long when there is no such user.
+    """Whether the password is the user's; takes the same time if there is no such user.
 
-    Costs about 0.2 s and 64 MiB: call it outside a transaction, a few at a time.
+    Costs about 0.2 s and 64 MiB: call it outside a transaction, with few calls at a time.
     """
     try:
         _hasher.verify(user.password_hash if user else _NOBODY, password.get_secret_value())
@@ -165,9 +165,9 @@ def check_password(user: User | None, password: SecretStr) -> bool:
 
 
 def is_as_it_was(session: Session, user: User) -> bool:
-    """Whether a password that was checked is still the user's, and the user may still log in.
+    """Whether the checked password is still the user's, and the user may still log in.
 
-    Checking takes its time, and somebody may have changed it for a good reason.
+    Checking takes time, and the password may have been changed meanwhile for a good reason.
     """
     now_ = session.get(User, user.id, populate_existing=True)
     return (

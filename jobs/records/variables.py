@@ -1,4 +1,4 @@
-"""An app's environment variables: set, unset, read back sealed."""
+"""Sets and unsets an app's environment variables; their values are stored sealed."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ from jobs.storage.vault import Vault
 def set_variables(
     session: Session, app: App, wanted: Mapping[str, Variable], actor: Actor, *, vault: Vault
 ) -> None:
-    """Set variables of an app; its live release is out of date from now on.
+    """Set variables of an app; its live release is out of date after that.
 
     Raises:
-        ConfigurationError: a name or value will not do, or there are too many.
+        ConfigurationError: a name or value is invalid, or there are too many variables.
     """
     rows = {row.name: row for row in variables(session, app)}
     before = {name: _kind(rows.get(name)) for name in sorted(wanted)}
@@ -40,17 +40,17 @@ def set_variables(
 
 
 def _kind(row: EnvironmentVariable | None) -> str | None:
-    """Say what may be on record of a variable: its value is sealed, and in no record."""
+    """Give the part of a variable that the audit trail may hold: its kind, never its value."""
     if row is None:
         return None
     return "secret" if row.is_secret else "plain"
 
 
 def unset_variable(session: Session, app: App, name: str, actor: Actor) -> None:
-    """Take a variable away from an app.
+    """Remove a variable from an app.
 
     Raises:
-        NotFoundError: it has none of that name.
+        NotFoundError: the app has no variable of that name.
     """
     row = next((row for row in variables(session, app) if row.name == name), None)
     if row is None:

@@ -1,8 +1,7 @@
-"""Which keys of the vault rows are sealed with, and that all of them are here.
+"""Checks that every vault key with which rows are sealed is present.
 
-The names of the keys in use stand in a table of their own, so that a start need not open every
-row. Only when a key of that table is missing are the rows looked at: what nothing is sealed with
-may be gone.
+The fingerprints of the keys in use are stored in a table, so that a start need not open every row.
+The rows are checked only if a key of that table is missing: a key that sealed no row may be gone.
 """
 
 from collections import Counter
@@ -24,7 +23,7 @@ ROWS_AT_ONCE = 500
 
 
 def sealed_columns() -> list[Column[bytes]]:
-    """List every column of sealed values: nothing else is kept as bytes."""
+    """List every column of sealed values, which are the only columns of bytes."""
     return [
         column
         for table in SQLModel.metadata.sorted_tables
@@ -34,7 +33,7 @@ def sealed_columns() -> list[Column[bytes]]:
 
 
 def count_by_key(session: Session, vault: Vault) -> Counter[str | None]:
-    """Count the sealed values by the fingerprint of their key; None: no key here opens them."""
+    """Count the sealed values by their key's fingerprint; None: no key of the ring opens them."""
     return Counter(vault.holder(sealed) for sealed in _sealed(session))
 
 
@@ -45,10 +44,10 @@ def _sealed(session: Session) -> Iterator[bytes]:
 
 
 def ensure_key_is_kept(session: Session, settings: Settings) -> None:
-    """Make sure that no new key is made where an old one has been lost.
+    """Make sure that no new key is made when the old one has been lost.
 
     Raises:
-        ConfigurationError: something is sealed, and there is neither a setting nor a file.
+        ConfigurationError: values are sealed, but there is neither the setting nor the file.
     """
     path = settings.data_dir / KEY_FILE
     if split_keys(settings.secret_key) or path.exists():
@@ -62,10 +61,10 @@ def ensure_key_is_kept(session: Session, settings: Settings) -> None:
 
 
 def ensure_keys(session: Session, vault: Vault, settings: Settings) -> None:
-    """Make sure that every key is here that rows are sealed with, and write down the newest.
+    """Check that every key with which rows are sealed is present, and record the keys in use.
 
     Raises:
-        ConfigurationError: one is missing; it says which, and how to give it back.
+        ConfigurationError: a key is missing; the message says which, and how to restore it.
     """
     used, unused = look_at_keys(session, vault, settings)
     forget_keys(session, unused)
@@ -74,13 +73,13 @@ def ensure_keys(session: Session, vault: Vault, settings: Settings) -> None:
 
 
 def look_at_keys(session: Session, vault: Vault, settings: Settings) -> tuple[set[str], set[str]]:
-    """Make sure that every key is here that rows are sealed with.
+    """Check that every key with which rows are sealed is present.
 
     Returns:
-        The fingerprints of the keys to be known by name, and of those that nothing needs any more.
+        The fingerprints of the keys to record, and of those that are not needed any more.
 
     Raises:
-        ConfigurationError: one is missing; it says which, and how to give it back.
+        ConfigurationError: a key is missing; the message says which, and how to restore it.
     """
     ring = vault.fingerprints
     known = set(session.exec(select(VaultKey.fingerprint)).all())
@@ -95,20 +94,20 @@ def look_at_keys(session: Session, vault: Vault, settings: Settings) -> tuple[se
 
 
 def remember_key(session: Session, name: str) -> None:
-    """Have every start ask for a key from now on."""
+    """Record a key, so that every start requires it."""
     if session.get(VaultKey, name) is None:
         session.add(VaultKey(fingerprint=name))
 
 
 def forget_keys(session: Session, names: Iterable[str]) -> None:
-    """Let Keystone start without these keys."""
+    """Remove the records of keys, so that Keystone starts without them."""
     for name in names:
         if (row := session.get(VaultKey, name)) is not None:
             session.delete(row)
 
 
 def complaint(session: Session, count: int, vault: Vault, settings: Settings) -> str:
-    """Say which key is missing that so many values are sealed with, and how to give it back."""
+    """Say which key is missing, with the number of values it sealed, and how to restore it."""
     path = settings.data_dir / KEY_FILE
     missing = set(session.exec(select(VaultKey.fingerprint)).all()).difference(vault.fingerprints)
     names = " or ".join(sorted(missing)) or "that is not known by name"

@@ -1,33 +1,33 @@
-"""Who makes a change, and how that is written: `user:ada`. Pure."""
+"""The actor who makes a change, and its written form, like `user:ada`. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
 
 from jobs.states import ActorKind
 
-LONGEST = 200  # of the written form
+LONGEST = 200  # characters of the written form
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A person, a program, GitHub, somebody at the server's own shell, or Keystone itself."""
+    """A user, a program, GitHub, a person at the server's shell, or Keystone itself."""
 
     kind: ActorKind
     name: str
     address: str = ""
 
     def __str__(self) -> str:
-        """Give the form that people and programs read: `user:ada`."""
+        """Give the written form, for people and programs: `user:ada`."""
         return f"{self.kind}:{self.name}"[:LONGEST]
 
     @property
     def kept_name(self) -> str:
-        """The name as the database keeps it: the part of it that the written form has room for."""
+        """The name as stored in the database: cut so that the written form fits `LONGEST`."""
         return str(self).partition(":")[2]
 
     @classmethod
     def read(cls, written: str) -> Self | None:
-        """Read the written form; None: nobody is written like that."""
+        """Parse the written form; return None if it is not an actor's."""
         kind, _, name = written.partition(":")
         return cls(ActorKind(kind), name) if name and kind in set(ActorKind) else None
 
@@ -36,5 +36,5 @@ KEYSTONE = Actor(ActorKind.KEYSTONE, "keystone")
 
 
 def stranger(address: str) -> Actor:
-    """Give somebody of whom only the address is known."""
+    """Give the actor for an unauthenticated caller, of whom only the address is known."""
     return Actor(ActorKind.STRANGER, "unknown", address)

@@ -1,7 +1,7 @@
-"""Styles of text as terminals know them: read from what a program wrote, and written again. Pure.
+"""Parses the ANSI text styles in a program's output, and writes them in one fixed form. Pure.
 
-Colours, bold, dim, italic and underlined are all that pages and terminals are given. Every line
-stands for itself: it says each style from the beginning, and ends without one.
+Only colours, bold, dim, italic and underline are passed on to pages and terminals. Each line is
+independent of the others: it sets every style it needs, and it ends with a reset.
 """
 
 from collections import deque
@@ -20,11 +20,11 @@ RESET = "\x1b[0m"
 
 
 class Style(NamedTuple):
-    """How text is to look.
+    """The style of a piece of text.
 
     Attributes:
-        colour: 0 to 15, the bright ones from 8; None is the reader's own.
-        ground: the same.
+        colour: foreground, 0 to 15, bright from 8 on; None is the terminal's or page's default.
+        ground: background, with the same values.
         weights: 1 bold, 2 dim, 3 italic, 4 underlined.
     """
 
@@ -34,7 +34,7 @@ class Style(NamedTuple):
 
     @property
     def seen(self) -> "Style":
-        """The style without what would hide the text: a colour on a ground of the same colour."""
+        """The style, without its colours if foreground and background would hide the text."""
         if self.colour is None or self.ground is None:
             return self
         is_hidden = self.colour % BRIGHT == self.ground % BRIGHT
@@ -47,7 +47,7 @@ UNWEIGHTS = {22: {1, 2}, 23: {3}, 24: {4}}
 
 
 def spans(line: str) -> Iterator[Piece]:
-    """Give the pieces of a line that look the same, without tricks; none of them is empty."""
+    """Split a line into pieces of one style each, without `TRICKS`; no piece is empty."""
     if is_printable(line):
         if line:
             yield line, PLAIN
@@ -67,14 +67,14 @@ def spans(line: str) -> Iterator[Piece]:
 
 
 def clean(line: str) -> str:
-    """Give a line without tricks, its styles written in the one way that `styled` knows."""
+    """Remove `TRICKS` from a line, and rewrite its styles in the form that `styled` writes."""
     if is_printable(line):
         return line
     return styled(spans(line)) if TRICKS.search(line) else unpiled(line)
 
 
 def styled(pieces: Iterable[Piece]) -> str:
-    """Write pieces as a terminal reads them: each style as a whole, and an end of the last one."""
+    """Write pieces with escape sequences: each sets the whole style, the last one resets it."""
     written, before = [], PLAIN
     for text, style in pieces:
         if style != before:
@@ -85,7 +85,7 @@ def styled(pieces: Iterable[Piece]) -> str:
 
 
 def cut(line: str, width: int) -> list[str]:
-    """Give a line in pieces of at most so many characters that are shown; no style is torn."""
+    """Split a line into rows of at most `width` visible characters; each row sets its own style."""
     if len(line) <= width:
         return [line]
     rows: list[list[Piece]] = [[]]
@@ -156,7 +156,7 @@ def _coloured(style: Style, code: int) -> Style:
 
 
 def _extended(numbers: deque[int]) -> int | None:
-    """Take the rest of a 256-colour or RGB code, and give the nearest of the sixteen colours."""
+    """Consume the rest of a 256-colour or RGB code, and give the nearest of the 16 colours."""
     mode = numbers.popleft() if numbers else 0
     wanted = [numbers.popleft() for _ in range(min({5: 1, 2: 3}.get(mode, 0), len(numbers)))]
     match wanted:

@@ -1,6 +1,6 @@
-"""An app's fields as callers give them: its settings, its repository and its addresses. Pure.
+"""An app's fields as callers send them: its settings, repository and addresses. Pure.
 
-`jobs.rules.app_settings` declares the settings and says what a declaration consists of.
+`jobs.rules.app_settings` declares the settings and explains the parts of a declaration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,9 +40,9 @@ from jobs.rules.mistakes import mistakes_of
 
 
 class AppChange(ContainerSettings, BuildSettings, PushRules):
-    """What of an app can be changed; a field that is not given stays as it is."""
+    """The fields of an app that can be changed; a field that is not given stays unchanged."""
 
-    # Strict: JSON and TOML say what is a number and what is not, and `true` is none.
+    # Strict: JSON and TOML have types of their own, and `true` must not be read as a number.
     model_config = ConfigDict(extra="forbid", strict=True)
 
     branch: Annotated[Branch, Shown(Section.SOURCE, "Branch")] = Field(
@@ -80,19 +80,19 @@ class AppChange(ContainerSettings, BuildSettings, PushRules):
     )
 
     def given(self) -> dict[str, Any]:
-        """Give only the fields that were named by the caller."""
+        """Give only the fields that the caller set."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class AppPatch(AppChange):
-    """A change by the API, which may be sent all that a new app is made of."""
+    """A change by the API; a client may send every field that a new app has."""
 
     name: AppName | None = Field(None, description="As it is: an app keeps its name")
     repository: RepositoryName | None = Field(None, description="As it is, too")
 
 
 class AppInput(AppChange):
-    """What a new app is."""
+    """The fields of a new app."""
 
     name: Annotated[AppName, Shown(Section.APP, "Name")] = Field(
         description="Unique; part of container names and statuses"
@@ -102,35 +102,35 @@ class AppInput(AppChange):
     )
 
 
-# The parts of an app's settings that are kept as one value each, by their names in its row.
+# The parts of an app's settings that are stored as one value each, by column name.
 PARTS: Mapping[str, type[Settings]] = {
     "push_rules": PushRules,
     "build": BuildSettings,
     "container": ContainerSettings,
 }
-# Where the repository is fetched from, and with what; an app's row has neither.
+# Fields stored with the repository (fetch URL and token), not in the app's row.
 REPOSITORY_FIELDS = frozenset({"token", "git_url"})
 
 
 def shown(name: str) -> Shown:
-    """Give how pages show a field."""
+    """Give the `Shown` of a field: how pages show it."""
     return next(each for each in AppInput.model_fields[name].metadata if isinstance(each, Shown))
 
 
 def is_kept_by_release(name: str) -> bool:
-    """Whether a change of the field takes effect with the next release only."""
+    """Whether a change of the field takes effect only with the next release."""
     is_part = name in BuildSettings.model_fields or name in ContainerSettings.model_fields
     return is_part and shown(name).is_release
 
 
 def field_names() -> Sequence[str]:
-    """Name every field of an app as pages list them: those it has alone first, then its parts'."""
+    """List the fields of an app in the order of pages: its own first, then those of its parts."""
     parts = [name for kind in PARTS.values() for name in kind.model_fields]
     return [*(name for name in AppInput.model_fields if name not in parts), *parts]
 
 
 def default_of(known: FieldInfo) -> Any:  # noqa: ANN401 — a field may be of any type
-    """Give what a field is when nobody has set it."""
+    """Give a field's default value."""
     return known.get_default(call_default_factory=True)
 
 
@@ -138,7 +138,7 @@ def ensure_scheme(git_url: str, allowed: Sequence[str]) -> None:
     """Refuse a git URL whose scheme the settings do not allow.
 
     Raises:
-        ConfigurationError: it is not allowed.
+        ConfigurationError: the scheme is not allowed.
     """
     scheme = urlsplit(git_url).scheme
     if scheme not in allowed:
@@ -147,10 +147,10 @@ def ensure_scheme(git_url: str, allowed: Sequence[str]) -> None:
 
 
 def parse_ref(text: str) -> str:
-    """Give the full name of the ref or commit that somebody typed.
+    """Give the full name of the ref or commit that a person typed.
 
     Raises:
-        ConfigurationError: it is neither, or could be too many things.
+        ConfigurationError: the text is neither a ref nor a commit, or it is ambiguous.
     """
     try:
         return REF.validate_python(text)

@@ -1,13 +1,13 @@
-"""An app's settings: each is declared once, here, for all that take, keep or show it. Pure.
+"""An app's settings. Each one is declared once, here; all other code derives from it. Pure.
 
-The declaration of a field gives its type and bounds, its default, its description (the API and the
-command line show it) and, as a `Shown`, how pages show it. From these are made: the API's input and
-its answers, the options of the command line, the keys of an apps file, the forms and the facts of
-the pages, the audit trail, the columns of the database, and what a release keeps.
+The declaration of a field gives its type and bounds, its default, its description (shown by the API
+and the command line) and a `Shown`, which says how pages show it. Derived from these are the API's
+input and responses, the options of the command line, the keys of an apps file, the forms and facts
+of the pages, the audit trail, the columns of the database, and the settings that a release keeps.
 
-A new container setting is its declaration in `ContainerSettings`, its meaning for the engine in
-`jobs.adapters.docker.values`, and a line in the README. To narrow a bound or to rename a field
-takes a migration as well: apps and releases keep the values that were right when they were set.
+To add a container setting, declare it in `ContainerSettings`, translate it for the engine in
+`jobs.adapters.docker.values`, and add a line to the README. Narrowing a bound or renaming a field
+needs a migration as well: apps and releases keep values that were valid when they were set.
 """
 
 from collections.abc import Mapping
@@ -51,12 +51,12 @@ from jobs.states import Capabilities, Health, OnNewPush, Restart
 OK_OR_REDIRECT = range(200, 400)
 
 
-# Whoever answers is there: 401 and 404 too, where nobody has said which path to ask for.
+# Without a configured path any answer proves that the app is running, including 401 and 404.
 BELOW_500 = range(200, 500)
 
 
 class Section(StrEnum):
-    """Fields that pages show together, in this order."""
+    """The groups of fields on pages, in this order."""
 
     APP = "App"
     SOURCE = "Source"
@@ -72,11 +72,11 @@ class Shown:
     """How pages show a field.
 
     Attributes:
-        label: its name; says enough without the section's title.
-        unit: of a number, such as s or MB.
-        hint: stands at the field in place of its description.
-        words: of a choice: what each word means.
-        is_release: whether a release keeps it, so that a change takes effect with the next one.
+        label: the field's name; clear without the section's title.
+        unit: the unit of a number, such as s or MB.
+        hint: text shown beside the field instead of its description.
+        words: for a choice, the meaning of each word.
+        is_release: whether a release keeps the field, so a change takes effect with the next one.
     """
 
     section: Section
@@ -88,9 +88,9 @@ class Shown:
 
 
 class Settings(BaseModel):
-    """Settings of an app that are kept and handed on together, as one value."""
+    """A group of an app's settings that is stored and passed as one value."""
 
-    # What a later version has written is left out, so that going back to this one works.
+    # Fields written by a later version are ignored, so that a downgrade to this version works.
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     @classmethod
@@ -159,7 +159,7 @@ class PushRules(Settings):
 
 
 class BuildSettings(Settings):
-    """What an image is made with, besides the commit; a release keeps its own copy."""
+    """The settings for building an image; a release keeps its own copy."""
 
     context: Annotated[PathInside, Shown(Section.BUILD, "Context")] = Field(
         ".", description="The folder that is built"
@@ -182,7 +182,7 @@ class BuildSettings(Settings):
 
 
 class ContainerSettings(Settings):
-    """What a container is made with, asked and ended; a release keeps its own copy."""
+    """The settings for creating, probing and stopping a container; a release keeps its own copy."""
 
     health: Annotated[
         Said[Health],
@@ -314,7 +314,7 @@ class ContainerSettings(Settings):
 
     @property
     def asked_path(self) -> str | None:
-        """What is asked for by GET; None: nothing, a connection will do."""
+        """The path that the health check requests by GET; None if it sends no request."""
         return (self.health_path or "/") if self.health is Health.HTTP else None
 
     @property

@@ -1,4 +1,4 @@
-"""Apps as a TOML file says they should be: read, checked, every mistake told with its place.
+"""Reads and checks a TOML file of desired apps; reports every mistake with its place.
 
     [apps.web]
     repository = "octo/web"
@@ -9,8 +9,8 @@
     LOG_LEVEL = "info"
     API_KEY = { file = "secrets/api-key" }
 
-A secret is never written into the file: it stands in an environment variable or a file of its own
-that is named there (`jobs.adapters.secret_references`). What the file does not name stays as it is.
+The file never holds a secret. It names an environment variable or another file that holds it
+(`jobs.adapters.secret_references`). Whatever the file does not name stays unchanged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,25 +28,26 @@ from jobs.rules.mistakes import mistakes_of
 from jobs.rules.strict_toml import strict_toml
 from jobs.rules.variables import Variable, ensure_variable
 
-# Fetches a secret from where `{ env = … }` or `{ file = … }` says it is.
+# Reads the secret that `{ env = … }` or `{ file = … }` refers to.
 FindSecret = Callable[[Mapping[str, object]], SecretStr]
 HOW_TO_REFER = '{ env = "NAME" } or { file = "PATH" }'
 
 APPS, ENV, TOKEN = "apps", "env", "token"
 FIELDS = [*(name for name in AppInput.model_fields if name != "name"), ENV]
 PLAIN_FIELDS = frozenset(FIELDS) - {ENV, TOKEN}
-# Stands in where an app names none: whether it must depends on which apps there are.
+# Placeholder for validation when an app names no repository. Whether it must name one depends on
+# which apps exist.
 ANY_REPOSITORY = "any/one"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One app as the file says it should be.
+    """One app's desired state, from the file.
 
     Attributes:
-        fields: those that the file names, checked, as `jobs.rules.app_fields` has them.
-        repository: None when the file names none, as it may of an app that is there.
-        variables: the environment variables that it names.
+        fields: the fields that the file names, checked, in the form of `jobs.rules.app_fields`.
+        repository: None when the file names none, which is allowed for an existing app.
+        variables: the environment variables that the file names.
     """
 
     name: str
@@ -59,7 +60,7 @@ def read_apps(text: str, find: FindSecret) -> list[Wanted]:
     """Read the apps of a TOML file.
 
     Raises:
-        ConfigurationError: with every mistake in it, each with the path of the key.
+        ConfigurationError: lists every mistake in the file, each with the path of its key.
     """
     try:
         data = strict_toml(text)
@@ -79,7 +80,7 @@ def read_apps(text: str, find: FindSecret) -> list[Wanted]:
 
 
 def _unknown(table: Mapping[str, object], known: Iterable[str]) -> list[Mistake]:
-    """Say of each key that there is no such, and which one may have been meant."""
+    """Report each unknown key, with the known key that is nearest to it."""
     names = list(known)
     told = []
     for key in table:
@@ -92,7 +93,7 @@ def _unknown(table: Mapping[str, object], known: Iterable[str]) -> list[Mistake]
 
 @contextmanager
 def _collected(mistakes: list[Mistake], *above: str) -> Iterator[None]:
-    """Go on after a mistake in a table, which is told with the others."""
+    """Collect the mistakes of a table instead of raising, so that reading can continue."""
     try:
         yield
     except ConfigurationError as exc:
@@ -118,22 +119,22 @@ def _read_app(name: str, table: object, find: FindSecret) -> Wanted:
 
 
 def _checked(name: str, given: Mapping[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
-    """Give an app's fields as they are kept; those that were given, and its repository."""
+    """Validate an app's fields; give those that were given, and the repository."""
     whole = {"repository": ANY_REPOSITORY, **given, "name": name}
     try:
         fields = AppInput.model_validate(whole).given()
     except ValidationError as exc:
-        # An app's name is its table's: what is wrong with it is about the table itself.
+        # The app's name is the table's key, so report a bad name as a mistake of the table.
         mistakes += [
             replace(each, field="") if each.field == "name" else each for each in mistakes_of(exc)
         ]
         return {}
-    # In the file's order: what is said of them later is said in the same.
+    # Keep the order of the file, so that later messages use it too.
     return {key: fields[key] for key in whole if key != "name"}
 
 
 def _or_none(key: str, value: object) -> object:
-    """Read an empty text as "none", which TOML has no word for, where a field may be none."""
+    """Read an empty text as None for an optional field: TOML has no null."""
     is_optional = NoneType in get_args(AppInput.model_fields[key].annotation)
     return None if value == "" and is_optional else value
 
@@ -176,7 +177,7 @@ def _read_token(value: object, find: FindSecret) -> SecretStr:
 
 @contextmanager
 def _about(field: str) -> Iterator[None]:
-    """Say of a mistake in a reference which field holds the reference."""
+    """Add to a mistake in a reference the name of the field that holds it."""
     try:
         yield
     except ConfigurationError as exc:

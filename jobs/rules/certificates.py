@@ -1,7 +1,7 @@
-"""What a certificate must be before the router is given it. Pure, but for one file's test.
+"""Checks a certificate before the router gets it. Pure, except `is_loadable`, which reads a file.
 
-HAProxy starts with all of its certificates or not at all, so everything that it would refuse is
-refused here, in a sentence, while somebody is there to read it.
+HAProxy does not start if any of its certificates is bad. So everything that it would refuse is
+refused here, with a message, while the person who uploads the certificate can read it.
 """
 
 import ssl
@@ -21,14 +21,14 @@ from pydantic import SecretStr
 from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.domain_names import is_covered, is_plain
 
-# HAProxy's runtime API takes 32 KiB at once.
+# HAProxy's runtime API accepts at most 32 KiB in one command.
 LONGEST_BUNDLE = 24 * 1024
 SHORTEST_RSA_BITS = 2048
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 WARN_BEFORE = timedelta(days=14)
 DEFAULT_NAME = "nobody.invalid"
-# What the two parts are called where they are given.
+# The field names of the two parts in the input.
 CERTIFICATE, KEY = "certificate", "key"
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -36,9 +36,9 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 @dataclass(frozen=True)
 class Bundle:
-    """A certificate with its key, checked."""
+    """A checked certificate with its key."""
 
-    pem: SecretStr  # the key, the certificate, then those between it and its authority
+    pem: SecretStr  # the key, the certificate, then the intermediate certificates
     not_after: datetime
 
 
@@ -46,13 +46,13 @@ def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) ->
     """Check a certificate and its key for a domain.
 
     Args:
-        domain: what it shall be served for, as `jobs.rules.domain_names` writes it.
-        certificate: PEM; the domain's own first, then those between it and its authority.
+        domain: the domain to serve it for, in the form of `jobs.rules.domain_names`.
+        certificate: PEM; the domain's own certificate first, then the intermediate ones.
         key: PEM, not encrypted.
-        at: the moment at which it must be valid.
+        at: the moment at which the certificate must be valid.
 
     Raises:
-        ConfigurationError: with everything that is wrong with it.
+        ConfigurationError: lists everything that is wrong with the pair.
     """
     chain, private = _read_chain(certificate), _read_key(key)
     mistakes = [
@@ -71,7 +71,7 @@ def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) ->
 
 
 def expiry_problem(not_after: datetime, at: datetime) -> str:
-    """Say that a certificate has expired or soon will; empty when neither is so."""
+    """Say that a certificate has expired or soon will; return "" otherwise."""
     left = not_after - at
     if left < timedelta(0):
         return f"expired on {not_after:%Y-%m-%d}"
@@ -79,7 +79,7 @@ def expiry_problem(not_after: datetime, at: datetime) -> str:
 
 
 def is_loadable(file: Path) -> bool:
-    """Whether OpenSSL, as this machine has set it up, takes a file with a certificate and key."""
+    """Whether OpenSSL, with this machine's configuration, loads a file of certificate and key."""
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(file)
     except (ssl.SSLError, OSError):
@@ -88,7 +88,7 @@ def is_loadable(file: Path) -> bool:
 
 
 def default_bundle(at: datetime) -> SecretStr:
-    """Make a certificate of nobody's: HAProxy wants one to begin with, and never shows it."""
+    """Make a placeholder certificate: HAProxy needs one at start, and never serves it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, DEFAULT_NAME)])
     made = (
@@ -116,7 +116,7 @@ def _read_chain(pem: bytes) -> list[x509.Certificate]:
 
 
 def _read_whole(certificate: x509.Certificate) -> None:
-    """Read the parts that are looked at below: the library reads each when it is asked for."""
+    """Parse the parts that the checks below use: the library parses each one lazily."""
     certificate.public_key()
     _ = (certificate.issuer, certificate.subject, certificate.signature_hash_algorithm)
     _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
@@ -158,7 +158,7 @@ def _name_mistakes(leaf: x509.Certificate, domain: str) -> list[Mistake]:
 
 
 def _names(leaf: x509.Certificate) -> set[str]:
-    """Give the domains that browsers look for, which is not the subject's common name."""
+    """Give the subject alternative names; browsers ignore the subject's common name."""
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, ValueError):
@@ -183,7 +183,7 @@ def _chain_mistakes(chain: Sequence[x509.Certificate]) -> list[Mistake]:
         except (ValueError, TypeError, InvalidSignature):
             told = "each one in the file must be signed by the one that follows"
             return [Mistake(CERTIFICATE, told)]
-    # How an authority has signed itself matters to nobody.
+    # The hash of a self-signed root does not matter: nobody verifies that signature.
     signed = [each for each in chain if each.issuer != each.subject]
     if any(isinstance(each.signature_hash_algorithm, WEAK_HASHES) for each in signed):
         told = "is signed with a hash that browsers refuse; have it made anew"
@@ -192,7 +192,7 @@ def _chain_mistakes(chain: Sequence[x509.Certificate]) -> list[Mistake]:
 
 
 def _join(key: PrivateKey, chain: Sequence[x509.Certificate]) -> str:
-    """Write key and chain as HAProxy's runtime API needs them: plain PEM, without empty lines."""
+    """Write key and chain for HAProxy's runtime API: plain PEM without empty lines."""
     kept = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

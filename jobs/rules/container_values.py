@@ -1,4 +1,4 @@
-"""Builds, containers and routes as the adapters of Docker and the router know them. Pure."""
+"""The values that the adapters of Docker and the router take and return. Pure."""
 
 import signal
 from collections.abc import Mapping
@@ -14,32 +14,32 @@ AS_IT_COMES = ContainerSettings()
 
 @dataclass(frozen=True)
 class Limits:
-    """What a set of processes may use together; None: as much as there is."""
+    """Resource limits for a group of processes together; None means unlimited."""
 
     memory: int | None = None  # bytes, without swap
     pids: int | None = None  # processes and threads
     cpus: float | None = None
 
     def __bool__(self) -> bool:
-        """Whether anything is limited."""
+        """Whether any resource is limited."""
         return any(value is not None for value in (self.memory, self.pids, self.cpus))
 
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """How to make an image of a tree."""
+    """How to build an image from a tree."""
 
     tag: str
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
-    cache_key: str = ""  # the same for builds that should reuse each other's context and caches
+    cache_key: str = ""  # equal for builds that should share context and caches
     target: str | None = None  # the stage to build; None: the last one
     args: Mapping[str, SecretStr] = field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
     deadline_s: float = 1800
     limits: Limits = Limits()  # of all builds together
     cgroup: str = ""  # the control group that has these limits
-    is_shared_cgroup: bool = False  # the engine runs all builds in it, without being asked
+    is_shared_cgroup: bool = False  # the engine runs every build in it by its own configuration
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class ContainerSpec:
     volumes: Mapping[str, str] = field(default_factory=dict)  # path in the container: volume's name
 
 
-KILLED = 128 + signal.SIGKILL  # the exit code of what was ended by force
+KILLED = 128 + signal.SIGKILL  # the exit code of a process that SIGKILL ended
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container of ours as the engine describes it now.
+    """One of Keystone's containers, as the engine describes it now.
 
-    `state` is MISSING, with everything else empty, when there is no such container.
+    If the container does not exist, `state` is MISSING and everything else is empty.
     """
 
     id: str
@@ -70,16 +70,16 @@ class Container:
     name: str = ""
     ip: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    exit_code: int | None = None  # of the last end
+    exit_code: int | None = None  # of its last exit
     out_of_memory: bool = False
     restarts: int = 0
-    started_at: str = ""  # RFC 3339, the engine's own
+    started_at: str = ""  # RFC 3339, as the engine writes it
     health: str | None = None  # Docker's HEALTHCHECK: starting, healthy, unhealthy
     first_health_s: float = 0.0  # from its start to the first run of that HEALTHCHECK
-    restart: str = ""  # Docker's word for what happens when it ends: no, always …
+    restart: str = ""  # Docker's restart policy: no, always …
 
     def __str__(self) -> str:
-        """Say in a few words how the container is."""
+        """Describe the container's state in a few words."""
         match self.state:
             case ContainerState.RUNNING:
                 return "is running"
@@ -89,20 +89,21 @@ class Container:
                 if self.out_of_memory:
                     return "was stopped because it was out of memory"
                 told = f"exited with code {self.exit_code}"
-                # The engine misses why when it learns of the end before it learns of the cause.
+                # The engine does not set the flag if the exit event reaches it before the
+                # out-of-memory event.
                 return f"{told}, as when out of memory" if self.exit_code == KILLED else told
 
 
-# Restarts are told of a running container as long as the last one is not longer ago than this.
+# The restarts of a running container are reported if the last one is at most this long ago.
 STEADY_AFTER_MIN = 3
 
 
 def container_words(state: ContainerState | None, reason: str, restarts: int | None) -> str:
-    """Say what is wrong with a live container.
+    """Describe the problem of a live container.
 
     Args:
-        reason: what is wrong, without a number; empty when nothing is.
-        restarts: how often the engine has restarted it; None: that is no part of what is wrong.
+        reason: the problem, without a number; empty if there is none.
+        restarts: how often the engine has restarted it; None if restarts are not the problem.
     """
     if not reason or restarts is None:
         return reason
@@ -115,32 +116,32 @@ def container_words(state: ContainerState | None, reason: str, restarts: int | N
 class OutputLine:
     """A line a container wrote."""
 
-    at: str  # RFC 3339 with nanoseconds, the engine's own; compares as text
+    at: str  # RFC 3339 with nanoseconds, as the engine writes it; compares as text
     text: str
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours, or one without any tag that may be."""
+    """One of Keystone's images, or an untagged one that may be Keystone's."""
 
     id: str
-    tags: tuple[str, ...]  # ours alone; it may have others
+    tags: tuple[str, ...]  # Keystone's only; the image may have others
     labels: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What is kept on the engine's disk; sizes in bytes."""
+    """The use of the engine's disk; sizes in bytes."""
 
-    images: int  # how many are ours
-    image_bytes: int  # at most: what they share with each other is counted for each
-    containers: int  # how many are ours, stopped ones too
-    cache_bytes: int  # all of the engine's build cache, whoever made it
+    images: int  # number of Keystone's images
+    image_bytes: int  # an upper bound: shared layers count once for each image
+    containers: int  # number of Keystone's containers, including stopped ones
+    cache_bytes: int  # the engine's whole build cache, also that of other programs
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where one port's traffic goes: to `slot` ("a" or "b"), which dials `address`."""
+    """The target of one port's traffic: the router's `slot` ("a" or "b"), set to `address`."""
 
     port: int
     slot: str
@@ -148,14 +149,14 @@ class Route:
 
 
 def other_slot(slot: str | None) -> str:
-    """Give the slot of a port that does not serve when this one does; "a" when none does."""
+    """Give the port's other slot, the idle one; "a" if `slot` is None."""
     return "b" if slot == "a" else "a"
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What one look at a container saw."""
+    """The result of one health probe of a container."""
 
     healthy: bool
-    status: int | None = None  # the HTTP status, when there was an answer
+    status: int | None = None  # the HTTP status, if there was a response
     seen: str = ""  # "status 503", "connection refused", "no answer within 2 s"

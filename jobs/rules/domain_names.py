@@ -1,7 +1,7 @@
-"""What may be an app's domain, which names cover which, and what is a web address. Pure.
+"""Validates domains and web addresses, and matches domains with wildcards. Pure.
 
-A name is kept the way it travels: in lower case, other alphabets as IDNA writes them in ASCII. It
-ends up in the router's maps and commands, so nothing else is let through.
+A name is stored as it is sent over the network: in lower case, with other alphabets in IDNA's ASCII
+form. It ends up in the router's maps and commands, so every other form is refused.
 """
 
 import ipaddress
@@ -16,8 +16,9 @@ import idna
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Where clouds hand out credentials: most of them, and AWS to containers and pods, at link-local
-# addresses; Alibaba, Azure, Oracle, AWS and Google by version 6 elsewhere.
+# The metadata services of clouds, which hand out credentials. Most clouds, and AWS for containers
+# and pods, use link-local addresses. Alibaba, Azure, Oracle, and over IPv6 AWS and Google, use
+# others.
 METADATA_ADDRESSES: tuple[Address, ...] = tuple(
     map(
         ipaddress.ip_address,
@@ -44,7 +45,7 @@ METADATA_NAMES = frozenset(
         "metadata.tencentyun.com",
     }
 )
-# The last four bytes of these are an address of version 4: NAT64, and the form of old.
+# IPv6 networks whose last four bytes are an IPv4 address: NAT64, and the obsolete compatible form.
 WITH_VERSION_4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -53,12 +54,12 @@ WILDCARD = "*."
 
 
 def plain_domain(value: str) -> str:
-    """Give a domain as it is kept: `Bücher.example` as `xn--bcher-kva.example`.
+    """Give the stored form of a domain: `xn--bcher-kva.example` for `Bücher.example`.
 
     `*.example.com` stands for every name with one label more than `example.com`.
 
     Raises:
-        ValueError: it is no domain; the message says what to write instead.
+        ValueError: the value is not a domain; the message says what to write instead.
     """
     if re.search(r"[/:@?#\\]", value):
         raise ValueError("give the host name alone, like app.example.com, without scheme or port")
@@ -75,14 +76,14 @@ def plain_domain(value: str) -> str:
 
 
 def plain_http_url(value: str) -> str:
-    """Give the address of a web server without a slash at its end.
+    """Give the URL of a web server without a slash at its end.
 
     Raises:
-        ValueError: it is none, or holds more than may be shown to everybody.
+        ValueError: the value is not such a URL, or it holds parts that must not be public.
     """
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises when there is none like that
+        _ = parts.port  # raises ValueError if the port is invalid
     except ValueError:
         raise ValueError("is not a URL like https://keystone.example.com") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -97,16 +98,16 @@ def plain_http_url(value: str) -> str:
 
 
 def is_metadata(host: str) -> bool:
-    """Whether a host is where clouds hand out the credentials of their machines.
+    """Whether a host is a cloud's metadata service, which hands out the machine's credentials.
 
-    Addresses of the machine's own network segment count, as no git server has one. A name is not
-    looked up: of names, only those that clouds themselves use are known.
+    All link-local addresses count, because no git server has one. Names are not resolved: only the
+    names that clouds themselves use are recognised.
     """
     plain = _as_libraries_read(host).strip("[]").partition("%")[0].rstrip(".")
     if plain.lower() in METADATA_NAMES:
         return True
     with suppress(OSError, ValueError):
-        # As the resolver reads numbers: 2852039166 and 0xa9fea9fe are 169.254.169.254, too.
+        # Read numbers as the resolver does: 2852039166 and 0xa9fea9fe are 169.254.169.254 too.
         plain = socket.inet_ntoa(socket.inet_aton(plain))
     try:
         address = ipaddress.ip_address(plain)
@@ -118,13 +119,13 @@ def is_metadata(host: str) -> bool:
 
 
 def _as_libraries_read(host: str) -> str:
-    """Give a host the way libcurl takes it: decoded, its digits and dots those of ASCII."""
+    """Give a host as libcurl reads it: percent-decoded, with ASCII digits and dots."""
     plain = unicodedata.normalize("NFKC", unquote(host))
     return plain.replace("\N{IDEOGRAPHIC FULL STOP}", ".")
 
 
 def _inside(address: Address) -> Iterator[ipaddress.IPv4Address]:
-    """Give the addresses of version 4 that one of version 6 leads to."""
+    """Give the IPv4 addresses that are embedded in an IPv6 address."""
     if isinstance(address, ipaddress.IPv4Address):
         return
     found = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
@@ -134,7 +135,7 @@ def _inside(address: Address) -> Iterator[ipaddress.IPv4Address]:
 
 
 def named_host(url: str) -> str:
-    """Give the host name in a URL; empty when it has an address, localhost or nothing there."""
+    """Give the host name in a URL; "" if the host is an IP address, localhost or missing."""
     host = (urlsplit(url).hostname or "").removesuffix(".")
     with suppress(ValueError):
         ipaddress.ip_address(host)
@@ -145,7 +146,7 @@ def named_host(url: str) -> str:
 
 
 def is_plain(value: str) -> bool:
-    """Whether something is a domain exactly as it is kept."""
+    """Whether a value is a domain in its stored form."""
     try:
         return plain_domain(value) == value
     except ValueError:
@@ -158,7 +159,7 @@ def wildcard_of(domain: str) -> str:
 
 
 def is_covered(domain: str, names: Collection[str]) -> bool:
-    """Whether one of the names, some of them wildcards perhaps, stands for the domain."""
+    """Whether one of the names, or of the wildcards among them, matches the domain."""
     return domain in names or wildcard_of(domain) in names
 
 

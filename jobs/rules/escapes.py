@@ -1,7 +1,7 @@
-"""What programs write in the place of a character: in URLs, between quotes, in HTML. Pure.
+"""Decodes escaped characters: in URLs, in quoted strings, in HTML. Pure.
 
-Each escape is read back on its own, so that it does not matter which characters a program has
-escaped, nor in which spelling.
+Each escape is decoded on its own. So it does not matter which characters a program has escaped, or
+in which spelling.
 """
 
 import html
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from jobs.rules.text import UNSEEN
 
 Span = tuple[int, int]
-# Whether there may be an escape in a text at all.
+# A cheap test whether a text may hold an escape at all.
 SIGNS = re.compile(r"[%\\&+](?:(?<=%)[0-9A-Fa-f]{2}|(?<=\\).|(?<=&)[#\w]|(?<=\+))", re.DOTALL)
 MEANS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b"}
 
 
 @dataclass(frozen=True)
 class Code:
-    """One way to write characters as something else."""
+    """One way to escape characters."""
 
     pattern: re.Pattern[str]
     meaning: Callable[[re.Match[str]], str]
 
     def read(self, text: str) -> str:
-        """Give the text as it is meant."""
+        """Decode the text."""
         return self.pattern.sub(self.meaning, text)
 
     def located(self, text: str, spans: Collection[Span]) -> list[Span]:
-        """Say where in the text itself these parts of its meaning stand."""
+        """Translate spans of the decoded text into spans of the text itself."""
         if not spans:
             return []
         starts: list[int] = []
@@ -47,9 +47,9 @@ class Code:
 
 
 def _bytes_after(sign: str) -> str:
-    """Give the pattern for one character as UTF-8, each byte behind a sign; else for one byte.
+    """Give the pattern for one UTF-8 character, with `sign` before each byte, or for one byte.
 
-    The first sign is not part of it.
+    The pattern does not include the first sign.
     """
     more = f"{sign}[89ab][0-9a-f]"
     return f"f[0-4](?:{more}){{3}}|e[0-9a-f](?:{more}){{2}}|[cd][0-9a-f]{more}|[0-9a-f]{{2}}"
@@ -85,7 +85,7 @@ def _backslash(found: re.Match[str]) -> str:
 AS_SEEN = Code(UNSEEN, lambda _: "")
 URL = Code(re.compile(rf"%(?:{_bytes_after('%')})", re.IGNORECASE), _percent)
 FORM = Code(re.compile(rf"[+%](?:(?<=\+)|(?<=%)(?:{_bytes_after('%')}))", re.IGNORECASE), _percent)
-# JSON, JavaScript, Python, Go, C, and shells between double quotes or after $'.
+# The escapes of JSON, JavaScript, Python, Go, C, and of shells in double quotes or after $'.
 QUOTED = Code(
     re.compile(
         r"\\(?:(?-i:U)[0-9a-f]{8}|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u[0-9a-f]{4}"

@@ -1,7 +1,7 @@
-"""The types of an app's fields: what each may hold, and the sentence that refuses the rest. Pure.
+"""The types of an app's fields: the allowed values, and the error messages for the rest. Pure.
 
-Everything here ends up in git's, Docker's or the router's hands, so each type says exactly what it
-may hold (FACTS E: most break-ins of deploy tools came in through such a field).
+Every value here is passed to git, Docker or the router, so each type defines exactly what it may
+hold (FACTS E: most break-ins of deploy tools came in through such a field).
 """
 
 import math
@@ -24,17 +24,17 @@ from jobs.rules.text import TRICKS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NAME_WORDS = "use lower-case letters, digits and dashes, at most 63"
-# No image may be called by a name that ends with a dash.
+# The name of an image must not end with a dash.
 APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# Enterprise-managed owners have an underscore in their names.
+# The names of enterprise-managed owners hold an underscore.
 FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9._-]{1,100}")
-# What git check-ref-format refuses, control characters, and halves of characters.
+# What git check-ref-format refuses, control characters, and lone surrogates.
 BAD_IN_REF = re.compile(
     r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$"
 )
 BAD_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
 MOST_LABELS = 50
-# As `ulimit` and Docker name them.
+# The names that `ulimit` and Docker use.
 ULIMITS = frozenset(
     [
         "core",
@@ -100,7 +100,7 @@ def _health_path(value: str) -> str:
 def _git_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises when there is none like that
+        _ = parts.port  # raises ValueError if the port is invalid
     except ValueError:
         raise ValueError("must be a URL like https://github.com/owner/name.git") from None
     if parts.scheme not in {"https", "http", "file"}:
@@ -144,7 +144,7 @@ def _ulimit(value: str) -> str:
 
 
 def each_limit_once(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse limits of which one is named twice."""
+    """Refuse limits if one of them is named twice."""
     names = [value.partition("=")[0] for value in values]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"name {twice} more than once")
@@ -155,7 +155,7 @@ def _volume(value: str) -> str:
     name, _, path = value.partition(":")
     if not NAME.fullmatch(name):
         raise ValueError("must be a volume's name and a path, like data:/var/lib/app")
-    # A colon would bring a third part, with options of the engine's.
+    # A second colon would start a third part, with options for the engine.
     if not re.fullmatch(r"/[^:\x00-\x1f\x7f]+", path) or ".." in path.split("/"):
         raise ValueError("must mount the volume at an absolute path, like data:/var/lib/app")
     return value
@@ -178,13 +178,13 @@ def _readable(value: str) -> str:
 
 
 def each_once(values: list[str]) -> list[str]:
-    """Leave out what was named before."""
+    """Drop repeated values."""
     return list(dict.fromkeys(values))
 
 
 def few(value: object) -> object:
     """Refuse an object with more than `MOST_LABELS` entries."""
-    # Before each entry is judged: a hundred thousand mistakes take a third of a second to describe.
+    # Runs before the entries are checked: describing 100,000 mistakes takes a third of a second.
     if isinstance(value, dict) and len(value) > MOST_LABELS:
         raise ValueError(f"can have at most {MOST_LABELS} entries")
     return value
@@ -198,10 +198,10 @@ def _one_word(value: SecretStr) -> SecretStr:
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
-# One of some words, given as text also where everything else must be of its own type.
+# A choice of words, given as text even where validation is strict.
 Said = Annotated[Choice, Field(strict=False)]
 Item = TypeVar("Item")
-# A list of JSON or TOML, kept as a value that nobody changes.
+# A list in JSON or TOML, kept as an immutable tuple.
 Many = Annotated[tuple[Item, ...], Field(strict=False)]
 AppName = Annotated[str, AfterValidator(_app_name)]
 RepositoryName = Annotated[str, AfterValidator(_full_name)]
@@ -233,10 +233,10 @@ _BRANCH: TypeAdapter[str] = TypeAdapter(Branch)
 
 
 def full_ref(text: str) -> str:
-    """Give the full name of what somebody asks to be deployed: a ref, or a whole commit id.
+    """Give the full name of the ref or commit to deploy; a commit id must be whole.
 
     Raises:
-        ValueError: it is neither, or could be too many things.
+        ValueError: the text is neither a ref nor a commit id, or it is ambiguous.
     """
     lowered = text.lower()
     if is_sha(lowered):

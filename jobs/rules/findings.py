@@ -1,4 +1,4 @@
-"""What `keystone doctor` says of one thing."""
+"""The result of one check of `keystone doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,21 +7,21 @@ PATIENCE_S = 5
 
 
 class Verdict(StrEnum):
-    """How one thing stands."""
+    """The verdict of one check."""
 
     OK = "ok"
-    IDLE = "idle"  # not there now, and need not be: `keystone up` is not running
-    WARNING = "warning"  # it works, and could be safer
+    IDLE = "idle"  # not present, and not needed now: `keystone up` is not running
+    WARNING = "warning"  # it works, but could be safer
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of checking one thing.
 
     Attributes:
-        found: a version, a path, or what is wrong.
-        fix: what to do about it; empty when nothing needs doing.
+        found: a version, a path, or the problem.
+        fix: what to do about the problem; empty if there is nothing to do.
     """
 
     name: str

@@ -1,26 +1,27 @@
-r"""Glob patterns for paths and tags, of watch paths, tag patterns and .dockerignore alike. Pure.
+r"""Glob patterns for paths and tags: for watch paths, tag patterns and .dockerignore. Pure.
 
-`*` and `?` stay inside one folder, `**` crosses folders, `[a-c]` is one of these characters and
-`[^a-c]` any other one, `\` takes the meaning from the character that follows. No `?` and no class
-stands for a slash.
+`*` and `?` stay inside one folder, `**` crosses folders, `[a-c]` is one of these characters,
+`[^a-c]` is any other one, and `\` makes the next character literal. Neither `?` nor a class matches
+a slash.
 
-A pattern is matched against all texts at once. The texts stand in one row, and a big integer holds
-one bit for each place in that row: the bits that are set are the places that the pattern may have
-reached. Each part of the pattern moves them by a few operations on the whole integer. So no pattern
-takes more steps than it has parts, and nothing is ever tried twice.
+A pattern is matched against all texts at once, without backtracking. The texts are joined into one
+row, and a big integer holds one bit for each place in that row. The set bits are the places that
+the pattern may have reached. Each part of the pattern moves them by a few operations on the whole
+integer. So matching takes at most as many steps as the pattern has parts.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-# Each character of a pattern costs as much as BASE_COST characters of texts besides. To find where
-# the texts have a character costs as much as COST_TO_FIND characters of patterns, and to find where
-# they have one of a class as much as COST_OF_CLASS for each character of the class; both once.
+# The cost model. Each character of a pattern has a fixed cost equal to that of BASE_COST characters
+# of texts. Finding the places of a character in the texts costs as much as COST_TO_FIND characters
+# of patterns; finding those of a class costs COST_OF_CLASS for each character of the class. Both
+# are paid once.
 BASE_COST = 1500
 COST_TO_FIND = 10
 COST_OF_CLASS = 50
-LARGEST_BYTE = 2  # of a character's code: it has three
+LARGEST_BYTE = 2  # index of the highest byte of a character's code, which has three bytes
 _MEMBER = r"(?:\\.|[^\\\]-])"
 _CLASS = rf"\[\^?+(?:{_MEMBER}(?:-{_MEMBER})?)++\]"
 _PART = re.compile(rf"\*\*/|\*\*|\\.|{_CLASS}|.", re.DOTALL)
@@ -28,37 +29,37 @@ _RANGE = re.compile(rf"({_MEMBER})(?:-({_MEMBER}))?", re.DOTALL)
 
 
 def parts_of(pattern: str) -> Iterator[str]:
-    """Split a pattern into its parts, one by one.
+    """Split a pattern into its parts.
 
-    A bracket that is not closed properly and a backslash that nothing follows are parts of one
-    character, and stand for themselves.
+    An unclosed bracket and a backslash at the end are literal, as parts of one character each.
     """
     return (found[0] for found in _PART.finditer(pattern))
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the pattern fits the whole text; one that ends in a slash fits all below it."""
+    """Whether a pattern matches the whole text; one with a slash at its end matches all below."""
     return Texts([text]).any_matches(pattern)
 
 
 class Texts:
-    """Texts that patterns are matched against.
+    """Texts to match patterns against.
 
     Attributes:
-        size: how many characters they have together, one more for each text.
+        size: the number of characters of all texts together, plus one for each text.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._listed = list(texts)
-        # A place is before the character of its number. Each text has a place after its last one,
-        # and whatever stands there in the row is no character of a text.
+        # Place n is before character n of the row. Each text also has a place after its last
+        # character; the character of the row at that place is a separator.
         row = "\n".join([*self._listed, ""])
         self.size = len(row)
         self._ends = _bits_after(map(len, self._listed))
         self._all = (1 << self.size) - 1
         self._starts = (self._ends << 1 | 1) & self._all
         self._characters = self._all ^ self._ends
-        # The last place comes first, as in a number. Most texts leave the upper bytes empty.
+        # Reversed, because the last place is the highest digit of the integer. The upper bytes of
+        # most texts are all zero, and then stored as empty.
         codes = row[::-1].encode("utf-32-le", "surrogatepass")
         each = (codes[byte::4] for byte in range(LARGEST_BYTE + 1))
         self._bytes = [held if held.strip(b"\0") else b"" for held in each]
@@ -67,23 +68,23 @@ class Texts:
         self._inside_folders = self._characters & ~self._places_of("/")
 
     def cost(self, pattern: str) -> int:
-        """Give what it costs to match a pattern, at some 0.1 ns each; it is to be matched next."""
+        """Give the cost of matching a pattern next, in units of about 0.1 ns."""
         to_find = set(parts_of(pattern) if "[" in pattern else pattern) - self._priced
         self._priced |= to_find
         finding = sum(COST_OF_CLASS * len(p) if _is_class(p) else COST_TO_FIND for p in to_find)
         return (len(pattern) + finding) * (self.size + BASE_COST)
 
     def any_matches(self, pattern: str) -> bool:
-        """Whether the pattern fits any of the texts as a whole."""
+        """Whether the pattern matches any whole text."""
         whole = f"{pattern}**" if pattern.endswith("/") else pattern
         return self.fitted_by(parts_of(whole)) != 0
 
     def fitted_by(self, parts: Iterable[str], *, with_content: bool = False) -> int:
-        """Give the ends of the texts that these parts of a pattern fit as a whole: a bit for each.
+        """Give the ends of the texts that the parts of a pattern match as a whole, a bit for each.
 
         Args:
-            parts: as `parts_of` gives them.
-            with_content: whether what fits a folder's path fits every path below it as well.
+            parts: the result of `parts_of`.
+            with_content: whether a pattern that matches a folder also matches every path below it.
         """
         reached = self._starts
         for part in parts:
@@ -95,7 +96,7 @@ class Texts:
         return reached & self._ends
 
     def ending_at(self, ends: int) -> list[str]:
-        """Give the texts whose ends these are."""
+        """Give the texts with these ends."""
         if not ends:
             return []
         digits = f"{ends:0{self.size}b}"
@@ -104,7 +105,7 @@ class Texts:
         return [text for text, end in zip(self._listed, places, strict=True) if digits[-end] == "1"]
 
     def _after(self, part: str, reached: int) -> int:
-        """Give the places that are reached when the part has taken its share from any of these."""
+        """Give the places that the part reaches from any of these places."""
         match part:
             case "**":
                 return _flooded(reached, self._characters)
@@ -119,7 +120,7 @@ class Texts:
                 return (reached & self._places_of(part)) << 1
 
     def _places_of(self, part: str) -> int:
-        """Give the places before this character, or one of this class; found once."""
+        """Give the places before this character, or before any of this class; cached."""
         found = self._found.get(part)
         if found is None:
             found = (
@@ -137,7 +138,7 @@ class Texts:
         return self._inside_folders & (~found if is_negated else found)
 
     def _codes_between(self, low: int, high: int, byte: int = LARGEST_BYTE) -> int:
-        """Give the places before a character from one to the other, up to this byte of its code."""
+        """Give the places before a character in a range, comparing codes from `byte` downwards."""
         above = (1 << 8 * byte) - 1
         first, last = low >> 8 * byte, high >> 8 * byte
         if low > high:
@@ -165,14 +166,14 @@ def _is_class(part: str) -> bool:
 
 
 def _bits_after(gaps: Iterable[int]) -> int:
-    """Give an integer with a bit after each gap of so many bits that are not set."""
+    """Give an integer with one set bit after each gap; a gap is a number of unset bits."""
     digits = "".join(["0" * gap + "1" for gap in gaps])
     return int(digits[::-1] or "0", 2)
 
 
 def _flooded(reached: int, passable: int) -> int:
-    """Give the places reached by going on from each, over characters that may be passed.
+    """Give all places that can be reached from these by passing over `passable` characters.
 
-    An addition carries from a place to the end of the row of set bits that it is in.
+    The addition carries a bit from its place to the end of the run of set bits around it.
     """
     return ((reached & passable) + passable) ^ passable | reached

@@ -1,8 +1,8 @@
-"""Whether an engine, or the runc it starts containers with, lets a container or a build escape.
+"""Finds known flaws by which a container or a build can escape from the engine or its runc.
 
-Told by versions, from one table. A distribution fixes its package without a new version: where one
-is installed, its own changelog on this machine says which of these it has fixed, and of the others
-it is only said that it may have them.
+The check compares versions with one table. Distributions fix flaws in their packages without a new
+upstream version. So for such a package, the changelog on this machine says which flaws are fixed,
+and the others are only reported as possible.
 
 Sources, read 2026-11-30: the release notes of Docker Engine (24.0.9 and 25.0.2 for the BuildKit in
 it, 25.0.6, 26.1.5, 27.1.1, 29.3.1), runc's CHANGELOG.md, the release notes of BuildKit 0.28.1, and
@@ -17,28 +17,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ENGINE, RUNC = "Engine", "runc"  # as the engine calls its components
+ENGINE, RUNC = "Engine", "runc"  # the engine's names for its components
 PACKAGES = {ENGINE: ("docker.io-app", "docker.io"), RUNC: ("runc-app", "runc")}
 NAMES = {ENGINE: "Docker Engine", RUNC: "runc"}
 CHANGELOGS = Path("/usr/share/doc")
 LARGEST_CHANGELOG = 4 * 1024 * 1024  # bytes
 PATIENCE_S = 5
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-rc\.?(\d+))?")
-# What Debian and Ubuntu add to a version: 20.10.24+dfsg1, 1.1.5+ds1, 1.1.12-0ubuntu3.
+# The suffixes of Debian's and Ubuntu's versions: 20.10.24+dfsg1, 1.1.5+ds1, 1.1.12-0ubuntu3.
 _OF_DISTRIBUTION = re.compile(r"\+d(?:fsg|s)\d*|ubuntu|deb\d+u")
-RELEASED = 10**6  # after each of its candidates
+RELEASED = 10**6  # sorts after every release candidate
 
 Version = tuple[int, int, int, int]  # the last one is the candidate's number, or RELEASED
 
 
 @dataclass(frozen=True)
 class Escape:
-    """A flaw, and the first version without it on each line of releases.
+    """A flaw, and the first fixed version of each release line.
 
     Attributes:
-        fixed: ascending. A version on a line without an entry has the flaw if it is older than the
+        fixed: ascending. A version of a line without an entry has the flaw if it is older than the
             last of these.
-        only: when it matters; empty when it always does.
+        only: the condition under which the flaw matters; empty if it always does.
     """
 
     cves: tuple[str, ...]
@@ -89,9 +89,9 @@ class Suspect:
     """A component with known flaws.
 
     Attributes:
-        name: it and its version, or its package and that one's version.
-        flaws: by their CVE numbers, with when they matter in parentheses.
-        is_sure: otherwise its distribution may have fixed them.
+        name: the component and its version, or its package and that package's version.
+        flaws: CVE numbers, each with the condition under which it matters in parentheses.
+        is_sure: false if the distribution may have fixed the flaws.
     """
 
     name: str
@@ -103,7 +103,7 @@ def find_suspects(components: Mapping[str, str]) -> list[Suspect]:
     """Find the components that let a container or a build escape, or may do so.
 
     Args:
-        components: their versions by name, as the engine on this machine tells them.
+        components: versions by name, as the engine on this machine reports them.
     """
     return [found for name in NAMES if (found := _suspect(name, components.get(name, "")))]
 
@@ -127,7 +127,7 @@ def _suspect(component: str, told: str) -> Suspect | None:
 
 
 def find_package(component: str, changelogs: Path = CHANGELOGS) -> Package | None:
-    """Give the package that a component comes from, with what it says of its changes."""
+    """Give the package that a component comes from, with its changelog."""
     for name in PACKAGES[component]:
         if version := _installed(name):
             return Package(name, version, "\n".join(_changes(changelogs / name)))

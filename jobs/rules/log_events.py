@@ -1,6 +1,6 @@
-"""The events of a deployment's log, and the one form that they have on disk. Pure.
+"""The events of a deployment's log, and their format on disk. Pure.
 
-A line of the file is an envelope, a bar, and the text of the event:
+A line of the file consists of an envelope, a bar, and the text of the event:
 
     2026-11-23T15:45:58.123Z checkout | commit 4c9e756 of main
     2026-11-23T15:45:58.123Z build #3 | [2/3] RUN make
@@ -9,12 +9,12 @@ A line of the file is an envelope, a bar, and the text of the event:
     2026-11-23T15:45:58.123Z build #4 CACHED |
     2026-11-23T15:45:58.123Z build #5 ERROR: | exit code: 1
 
-Only Keystone writes the envelope. A repository may have written the text, so the text never decides
-what a line is. Readers of plain text get the bar right after the step: `build | #4 CACHED`. Both
-forms of a line have the same length: an offset in bytes means the same in the file and in the text.
+Only Keystone writes the envelope. The text may come from a repository, so it never decides the type
+of a line. In plain text the bar stands right after the step: `build | #4 CACHED`. Both forms of a
+line have the same length, so an offset in bytes is valid in the file and in the plain text.
 
-Logs of earlier versions have the builder's events as plain text. They stay readable as lines of
-their step, and the table of their build is empty.
+Logs of earlier versions hold the builder's events as plain text. They stay readable as lines of
+their step, but the table of build steps is empty.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,20 +28,20 @@ from jobs.states import DeploymentState, StepName
 
 STEPS = frozenset(map(str, (*StepName, *DeploymentState)))  # a log ends with the verdict
 STAMP = 24  # bytes
-TIME_END = STAMP - 1  # where the `Z` stands
-NO_LINE = b"\n"  # what no line has in it
-STEP_AT = STAMP + 1  # where the step begins
+TIME_END = STAMP - 1  # offset of the `Z`
+NO_LINE = b"\n"  # occurs in no line, so it matches none
+STEP_AT = STAMP + 1  # offset of the step
 BAR = b" |"
-LONGEST_HEAD = 64  # bytes of an envelope behind its time, at most
+LONGEST_HEAD = 64  # bytes of an envelope after its time, at most
 LONGEST_ENVELOPE = STEP_AT + LONGEST_HEAD + len(" | ")
 MOST_SECONDS = 10**7
 
 
 class EventKind(StrEnum):
-    """What an event tells."""
+    """The kind of an event."""
 
     TEXT = "text"
-    # Of a vertex: one step of an image's build.
+    # The rest are events of a vertex: one step of an image's build.
     NAME = "name"
     OUTPUT = "output"
     CACHED = "cached"
@@ -61,22 +61,22 @@ WITHOUT_TEXT = frozenset({EventKind.CACHED, EventKind.DONE})
 
 @dataclass(frozen=True)
 class BuildEvent:
-    """What a builder tells: of one vertex by its number, or a text about the whole build."""
+    """An event from the builder: about one vertex, or a text about the whole build."""
 
     kind: EventKind
     text: str = ""
     vertex: int | None = None
-    seconds: float | None = None  # that a vertex took, when it is done
+    seconds: float | None = None  # how long the vertex took, once it is done
 
     @property
     def shown(self) -> str:
-        """The event for readers of plain text: `#3 [2/3] RUN make`."""
+        """The event in plain text: `#3 [2/3] RUN make`."""
         return _lead(self.kind, self.vertex, self.seconds) + self.text
 
 
 @dataclass(frozen=True)
 class LogEvent:
-    """One line of a deployment's log; one without an envelope has no time and no step."""
+    """One line of a deployment's log; a line without an envelope has no time and no step."""
 
     at: datetime | None
     step: str
@@ -87,12 +87,12 @@ class LogEvent:
 
     @property
     def shown(self) -> str:
-        """The event for readers of plain text, without its time and step."""
+        """The event in plain text, without its time and step."""
         return _lead(self.kind, self.vertex, self.seconds) + self.text
 
     @property
     def line(self) -> str:
-        """The event for readers of plain text, with its time and step."""
+        """The event in plain text, with its time and step."""
         return self.text if self.at is None else f"{stamp(self.at)} {self.step} | {self.shown}"
 
 
@@ -106,7 +106,7 @@ class Head(NamedTuple):
 
 
 def encode(event: LogEvent) -> str:
-    """Write an event as a line without its end; the text of the event has to be one line."""
+    """Encode an event as a line without its line end; the event's text must be one line."""
     if event.at is None:
         return event.text
     head = _written(Head(event.step, event.kind, event.vertex, event.seconds))
@@ -115,7 +115,7 @@ def encode(event: LogEvent) -> str:
 
 
 def parse(line: bytes) -> LogEvent:
-    """Read an event from a line without its end; without a known envelope it is all text."""
+    """Parse a line without its line end; a line without a valid envelope becomes plain text."""
     found = read_envelope(line)
     if found is None:
         return plain(line)
@@ -125,12 +125,12 @@ def parse(line: bytes) -> LogEvent:
 
 
 def plain(line: bytes) -> LogEvent:
-    """Take a line, or a part of one, as text that nothing else is known of."""
+    """Give a line, or a part of one, as a text event without time and step."""
     return LogEvent(None, "", EventKind.TEXT, line.decode(errors="replace"))
 
 
 def shown_line(line: bytes) -> bytes:
-    """Give a line as readers of plain text are shown it: as long as it is on disk."""
+    """Convert a line to its plain-text form, which has the same length as on disk."""
     found = read_envelope(line)
     if found is None or found[1].vertex is None:
         return line
@@ -140,10 +140,10 @@ def shown_line(line: bytes) -> bytes:
 
 
 def shown_texts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Give lines as readers of plain text are shown them, without their times and steps."""
+    """Convert lines to their plain-text form, without their times and steps."""
     known, lead = NO_LINE, b""
     for line in lines:
-        # Most lines of a long log have the envelope of the line before, with another time.
+        # Most lines of a long log have the same envelope as the line before, except for the time.
         if line.startswith(known, TIME_END):
             yield lead + line[TIME_END + len(known) :]
         elif (found := read_envelope(line)) is None:
@@ -156,10 +156,11 @@ def shown_texts(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def read_envelope(line: bytes) -> tuple[datetime, Head, int] | None:
-    """Read the envelope alone: time, the rest of it, and where the text begins.
+    """Parse the envelope alone.
 
     Returns:
-        None when the line has no envelope that `encode` could have written.
+        The time, the head, and the offset of the text; None if the line has no envelope that
+        `encode` could have written.
     """
     bar = line.find(BAR, STEP_AT, STEP_AT + LONGEST_HEAD)
     if bar < 0:
@@ -173,12 +174,12 @@ def read_envelope(line: bytes) -> tuple[datetime, Head, int] | None:
     return (at, head, begin + 1) if line.startswith(b" ", begin) else None
 
 
-# Neighbouring lines have the same time, and a log has few different envelopes.
+# Cached: neighbouring lines often have the same time, and a log has few different envelopes.
 
 
 @lru_cache(maxsize=1024)
 def stamp(at: datetime) -> str:
-    """Write a moment in UTC the way that it stands at the beginning of a line."""
+    """Format a UTC time as at the beginning of a line."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -199,7 +200,7 @@ def _head(written: bytes) -> Head | None:
     if not words:
         return Head(step, EventKind.TEXT)
     head = _vertex_head(*words) if step == StepName.BUILD else None
-    # Python takes more for numbers than `encode` writes.
+    # Python parses more forms of numbers than `encode` writes.
     return head if head and _written(head).encode() == written else None
 
 
@@ -221,13 +222,13 @@ def _written(head: Head) -> str:
 
 @lru_cache(maxsize=4096)
 def _lead(kind: EventKind, vertex: int | None, seconds: float | None) -> str:
-    """Give what readers of plain text are shown before the text of an event."""
+    """Give the prefix of an event's text in plain text."""
     mark = f"#{vertex} |" if kind is EventKind.OUTPUT else _mark(kind, vertex, seconds)
     return mark if not mark or kind in WITHOUT_TEXT else f"{mark} "
 
 
 def _mark(kind: EventKind, vertex: int | None, seconds: float | None) -> str:
-    """Give what stands for kind and vertex in an envelope; nothing for a plain text."""
+    """Give the part of an envelope for kind and vertex; "" for a plain text."""
     if kind is EventKind.TEXT:
         return ""
     words = [f"#{vertex}", WORDS.get(kind, "")]

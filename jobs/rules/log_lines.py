@@ -1,35 +1,35 @@
-"""Lines of a deployment's log: secrets masked, unseen characters removed, bounded. Pure."""
+"""Prepares lines of a deployment's log: masks secrets, removes unseen characters, cuts. Pure."""
 
 from jobs.rules.ansi import clean, cut
 from jobs.rules.redaction import Redactor
 from jobs.rules.text import LINE_END
 
 LONGEST_LINE = 4000
-MOST_PIECES = 8  # of one line: a tool that writes a megabyte on a line wrote no log
+MOST_PIECES = 8  # pieces kept of one line: a line of a megabyte is data, not a log message
 LEFT_OUT = "… the rest of this line is left out"
-GOES_ON = "… "  # before each piece but the first of a line that is too long
+GOES_ON = "… "  # prefix of each piece of a long line except the first
 
 
 def masked(line: str, redact: Redactor) -> str:
-    """Give a line without secrets, and without what a reader cannot see; its styles stay."""
+    """Mask the secrets of a line and remove characters that a reader cannot see; keep styles."""
     return clean(redact(line))
 
 
 def shown(line: str, redact: Redactor) -> str:
-    """Give a line as it may be shown; it is cut last, so that no cut leaves half a secret."""
+    """Mask, clean and cut a line for display; cut last, so that no part of a secret is left."""
     return cut(masked(line, redact), LONGEST_LINE)[0]
 
 
 def lines_of(text: str) -> list[str]:
     """Split a text at its line ends: CR LF, LF or CR."""
-    # Not what else Python takes for a line end, as a form feed: what a build says stands behind a
-    # mark at the beginning of its line, and must not come to begin another one.
+    # Not at the other line ends of `str.splitlines`, like a form feed: a build's output follows a
+    # mark at the beginning of its line, and must not be able to start a line itself.
     *lines, rest = LINE_END.split(text)
     return [*lines, rest] if rest or not lines else lines
 
 
 def pieces_of(line: str) -> list[str]:
-    """Split a line that is too long; only the first `MOST_PIECES` pieces are kept."""
+    """Split a line that is too long; keep only the first `MOST_PIECES` pieces."""
     if len(line) <= LONGEST_LINE:
         return [line]
     first, *others = cut(line, LONGEST_LINE)

@@ -1,8 +1,8 @@
-"""Which pushes were missed, and what is made of them. Pure: `jobs.duties.catch_up` asks and acts.
+"""Decides which pushes were missed and what to do. Pure: `jobs.duties.catch_up` asks and acts.
 
-An app catches up on what was pushed since it was added, and on the newest of it only. An app that
-was never deployed is not deployed because its branch has a commit: that is for a person or a push
-to begin. Whatever somebody asked for after a push was made stays.
+An app catches up only on pushes made since it was added, and only on the newest of them. An app
+that was never deployed is not deployed just because its branch has a commit: a person or a push
+must start that. A deployment that somebody requested after the missed push is not replaced.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,9 +15,9 @@ from jobs.rules.triggers import Deploy, Ignored
 from jobs.states import CatchUpWay
 
 PUSH = "push"
-# What GitHub keeps, and what people expect to be caught up on.
+# GitHub keeps deliveries for this long, and people expect no older pushes to be caught up on.
 LOOKS_BACK = timedelta(days=3)
-# GitHub's list may be late: the end of what was looked at before is looked at again.
+# GitHub's list may lag behind, so each search repeats the end of the period searched before.
 OVERLAP = timedelta(hours=1)
 GOOD = range(200, 300)
 LONGEST_SENTENCE = 500
@@ -27,7 +27,7 @@ NOTHING_MISSED = Ignored(NOTHING)
 
 @dataclass(frozen=True)
 class MissedPush:
-    """A push that GitHub has tried to deliver and that nobody here knows of."""
+    """A push that GitHub has tried to deliver, without a record here."""
 
     guid: str
     at: datetime  # of the first attempt
@@ -37,14 +37,14 @@ class MissedPush:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of looking after one repository.
+    """The result of searching one repository for missed pushes.
 
     Attributes:
-        missed: how many pushes were missed; None: not known.
-        found: what becomes of them, and what else there is to say, in words; no count.
-        queued: the ids of deployments.
-        is_whole: everything up to the beginning of the look is accounted for.
-        retry_after_s: GitHub's own wish, when it wants to be left alone.
+        missed: the number of missed pushes; None if unknown.
+        found: what happens to them, and any other remarks, in words and without the number.
+        queued: the ids of the queued deployments.
+        is_whole: whether all pushes made before the search began are accounted for.
+        retry_after_s: the delay that GitHub asked for, if it did.
     """
 
     way: CatchUpWay | None
@@ -64,7 +64,7 @@ def failed(
     queued: tuple[int, ...] = (),
     retry_after_s: float | None = None,
 ) -> Finding:
-    """Give the finding of a look that came to nothing, or broke off."""
+    """Give the finding of a search that failed or was interrupted."""
     return Finding(
         way,
         None,
@@ -79,7 +79,7 @@ def failed(
 def looks_back_to(
     moment: datetime, *, settled_until: datetime | None, first_app_at: datetime
 ) -> datetime:
-    """Say from when on deliveries matter."""
+    """Give the time from which on deliveries matter."""
     since = max(moment - LOOKS_BACK, first_app_at)
     return since if settled_until is None else max(since, settled_until - OVERLAP)
 
@@ -113,14 +113,14 @@ def _why(attempt: HookDelivery) -> str:
 
 @dataclass(frozen=True)
 class Sight:
-    """A branch as it is now, and what is known of it as far as one app goes."""
+    """A branch's present head, and what is known about the branch for one app."""
 
     ref: str
-    head: str | None  # None: there is no such branch
-    base: str | None  # the commit deployed of it last, or seen there last; None: never looked at
-    seen: str | None  # the commit that was its head at the last look
-    is_known: bool  # a deployment of the app or a delivery has been of that commit
-    asked_for: int | None  # the number of a deployment of something else that came afterwards
+    head: str | None  # None: the branch does not exist
+    base: str | None  # the commit of it that was deployed or seen last; None: never compared
+    seen: str | None  # the commit that was its head at the last comparison
+    is_known: bool  # a deployment of the app or a delivery was for the head commit
+    asked_for: int | None  # the number of a later deployment of something else
 
 
 def judge_head(sight: Sight) -> Deploy | Ignored:
@@ -143,10 +143,10 @@ def joined(outcomes: Sequence[str]) -> str:
 
 
 def in_words(missed: int | None, found: str) -> str:
-    """Say in one sentence what was found: how many pushes were missed, and what becomes of them.
+    """Say in one sentence how many pushes were missed, and what happens to them.
 
     Args:
-        missed: None: not known, of which there is nothing to say.
+        missed: the number; None if unknown, which is not mentioned.
     """
     if not missed:
         unsaid = "" if missed is None else NOTHING

@@ -8,31 +8,31 @@ from pydantic import BaseModel, ValidationError
 from jobs.errors import WHOLE_INPUT, ConfigurationError, Mistake
 
 MOST_MISTAKES, LONGEST_PLACE = 100, 200
-# What pydantic puts in a place after a mapping's key where the key itself is wrong.
+# Pydantic adds this to the location, after a mapping's key, if the key itself is wrong.
 KEY = "[key]"
-# What some kinds of pydantic's errors are called here.
+# Our messages for some of pydantic's error types.
 WORDS = {
     "extra_forbidden": "there is no such field",
     "missing": "is required",
-    "tuple_type": "Input should be a valid list",  # what a caller sends is one
+    "tuple_type": "Input should be a valid list",  # callers send lists, which become tuples
 }
 LENGTHS = frozenset({"too_short", "too_long"})
 
-# The kind of pydantic's error about a default that depends on fields of which one is wrong.
+# Pydantic's error type for a default that depends on other fields, one of which is wrong.
 DEPENDS_ON_OTHERS = "default_factory_not_called"
 
 Input = TypeVar("Input", bound=BaseModel)
 
 
 def parse_input(wanted: type[Input], data: object, *, is_text: bool = False) -> Input:
-    """Check what somebody typed.
+    """Validate input against a model.
 
     Args:
-        is_text: it comes from where everything is text: a form, a query, a command line. Then
-            numbers are read from it; else only a number is one.
+        is_text: whether the source has only text, like a form, a query or a command line. Then
+            numbers are parsed from text; otherwise text is not accepted as a number.
 
     Raises:
-        ConfigurationError: with every mistake.
+        ConfigurationError: lists every mistake.
     """
     try:
         return wanted.model_validate(data, strict=False if is_text else None)
@@ -41,10 +41,10 @@ def parse_input(wanted: type[Input], data: object, *, is_text: bool = False) -> 
 
 
 def mistakes_of(exc: ValidationError, words: Mapping[str, str] = WORDS) -> list[Mistake]:
-    """Give pydantic's errors as mistakes, without quoting a value.
+    """Convert pydantic's errors to mistakes, without quoting a value.
 
     Args:
-        words: the messages by pydantic's kind of error; other kinds keep pydantic's message.
+        words: messages by pydantic's error type; other types keep pydantic's message.
     """
     told = exc.errors(include_input=False, include_url=False)
     errors = [error for error in told if error["type"] != DEPENDS_ON_OTHERS]
@@ -70,7 +70,7 @@ def _plain(kind: str, message: str) -> str:
 
 
 def _bounded(path: tuple[int | str, ...]) -> list[int | str]:
-    """Cut a path: a name that nobody knows may be as long as the whole body."""
+    """Cut a path: the name of an unknown field may be as long as the whole body."""
     parts: list[int | str] = []
     room = LONGEST_PLACE
     for part in path:

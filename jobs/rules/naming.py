@@ -1,8 +1,9 @@
 """The names and labels of everything Keystone makes on the Docker Engine. Pure.
 
-Two Keystones may share an engine, so every name carries the identity of its own. A label alone
-proves nothing: Docker hands the labels of an image on to the containers and images that others make
-of it, and `docker commit` those of a container. What is ours also has the name we gave it.
+Several Keystones may share an engine, so every name holds the identity of its Keystone. A label
+alone does not prove ownership: Docker copies the labels of an image to the containers and images
+made from it by others, and `docker commit` copies those of a container. So an object is ours only
+if it also has the name that we gave it.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-# What an environment variable may be called.
+# A valid name of an environment variable.
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 IDENTITY_LABEL = "keystone.identity"
@@ -22,24 +23,24 @@ DEPLOYMENT_LABEL = "keystone.deployment"
 COMMIT_LABEL = "keystone.commit"
 
 DEPLOYMENT_ID = re.compile(r"[1-9][0-9]{0,18}")
-# Our tags: app, a seal in all but those of older Keystones, commit and recipe.
+# Our image tags: app, seal (missing in tags of older Keystones), commit and recipe.
 TAG = re.compile(
     r"keystone-(?P<identity>[a-z0-9]+)/(?P<app>[a-z0-9-]+)(?:/(?P<seal>[0-9a-f]{32}))?"
     r":[0-9a-f]{12}-[0-9a-f]{12}"
 )
 PART_LENGTH, SEAL_LENGTH = 12, 32
-# How all session cookies of the dashboard begin, those of older versions too. The router keeps
-# cookies that begin like this from apps.
+# The prefix of all session cookies of the dashboard, also of older versions. The router does not
+# pass cookies with this prefix to apps.
 SESSION_COOKIE = "keystone_session"
 
 
 def container_name(identity: str, app: str, deployment: int) -> str:
-    """Give the container of one deployment its name; `deployment` is the deployment's id."""
+    """Give the name of a deployment's container; `deployment` is the deployment's id."""
     return f"keystone-{identity}-{app}-{deployment}"
 
 
 def network_name(identity: str, app: str) -> str:
-    """Give the app's own network its name."""
+    """Give the name of the app's network."""
     return f"keystone-{identity}-{app}"
 
 
@@ -49,15 +50,16 @@ def image_repository(identity: str, app: str) -> str:
 
 
 def image_tag(repository: str, commit_sha: str, recipe: str, key: SecretStr) -> str:
-    """Give the image of a commit, made by a recipe, its tag.
+    """Give the tag of the image that a recipe builds from a commit.
 
-    Any Dockerfile can name an image of the engine (`COPY --from=`), another app's too. So the name
-    holds a seal that nobody can work out without this installation's key. It stands before the
-    colon, because an engine with containerd's image store takes `repository@sha256:…` as well.
+    Any Dockerfile can name any image of the engine (`COPY --from=`), also another app's. So the
+    name holds a seal that cannot be computed without this installation's key. The seal stands
+    before the colon, because an engine with containerd's image store also accepts
+    `repository@sha256:…`.
 
     Args:
-        repository: what `image_repository` gave.
-        recipe: the digest of all that the image depends on besides the commit.
+        repository: the result of `image_repository`.
+        recipe: the digest of everything that the image depends on besides the commit.
     """
     told = f"{repository}:{commit_sha}-{recipe}".encode()
     seal = hmac.new(key.get_secret_value().encode(), told, hashlib.sha256).hexdigest()
@@ -66,7 +68,7 @@ def image_tag(repository: str, commit_sha: str, recipe: str, key: SecretStr) -> 
 
 
 def seal_of(tag: str) -> str:
-    """Give the part of a tag that nobody may see who may not use the image; "" when it has none."""
+    """Give the secret part of a tag, which gives access to the image; "" if it has none."""
     found = TAG.fullmatch(tag)
     return (found["seal"] or "") if found else ""
 
@@ -92,29 +94,30 @@ def owns_network(identity: str, name: str, labels: Mapping[str, str]) -> bool:
 
 
 def tagged_app(identity: str, tag: str) -> str | None:
-    """Give the app whose image a tag names; None when it is no tag that we give."""
+    """Give the app whose image a tag names; None if the tag is not one of ours."""
     found = TAG.fullmatch(tag)
     return found["app"] if found and found["identity"] == identity else None
 
 
 def volume_name(identity: str, app: str, volume: str) -> str:
-    """Give one of the app's volumes its name on the engine."""
-    # No name holds a dot, so the volume `a-b` of `web` is never the volume `b` of `web-a`.
+    """Give the name on the engine of one of the app's volumes."""
+    # Neither name holds a dot, so `web` with `a-b` and `web-a` with `b` give different names.
     return f"keystone-{identity}-{app}.{volume}"
 
 
 def session_cookie(identity: str, *, is_secure: bool) -> str:
-    """Give the dashboard's session cookie its name: other Keystones on the host have other names.
+    """Give the name of the dashboard's session cookie, different for each Keystone on the host.
 
     Args:
-        is_secure: whether browsers come by https. They take a name that begins with `__Host-` only
-            from there and for this one host: no neighbour, and nobody on the line, can plant one.
+        is_secure: whether browsers connect by https. They accept a name with the prefix `__Host-`
+            only over https and for exactly this host. So neither a page on a neighbouring host nor
+            an attacker on the network can set such a cookie.
     """
     return f"{'__Host-' if is_secure else ''}{SESSION_COOKIE}_{identity}"
 
 
 def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, str]:
-    """Give the labels by which Keystone knows its own things again."""
+    """Give the labels by which Keystone recognises its own objects."""
     found = {IDENTITY_LABEL: identity, APP_LABEL: app}
     if deployment is not None:
         found[DEPLOYMENT_LABEL] = str(deployment)
@@ -122,21 +125,21 @@ def labels(identity: str, app: str, deployment: int | None = None) -> dict[str, 
 
 
 def github_host(api_url: str) -> str | None:
-    """Give the host whose repositories an API URL speaks for."""
+    """Give the host of the repositories that an API URL serves."""
     return urlsplit(f"//{github_address(api_url)}").hostname
 
 
 def github_address(api_url: str) -> str:
-    """Give the host whose repositories an API URL speaks for, with its port if that has one."""
+    """Give the host of the repositories that an API URL serves, with the port if it has one."""
     parts = urlsplit(api_url)
     return "github.com" if parts.hostname == "api.github.com" else parts.netloc
 
 
 def is_on_github(git_url: str, api_url: str) -> bool:
-    """Whether a repository is fetched from the host that an API URL speaks for."""
+    """Whether a repository is on the host that an API URL serves."""
     return urlsplit(git_url).hostname == github_host(api_url)
 
 
 def hooks_page(full_name: str, api_url: str) -> str:
-    """Give the page of GitHub's where a repository's webhooks are."""
+    """Give the URL of GitHub's page for a repository's webhooks."""
     return f"https://{github_address(api_url)}/{full_name}/settings/hooks"

@@ -1,9 +1,9 @@
-"""Which passwords are too easy to guess. Pure.
+"""Refuses passwords that are too easy to guess. Pure.
 
-Lists of stolen passwords are what guessers begin with, and most of what is in them is made of the
-same few pieces: a common word or a name, a year, a row of keys, a sign again and again. A password
-of at most four pieces or single characters is refused. Lists with millions of entries would find
-more, but guesses are slow here: after a few wrong ones the next has to wait.
+Attackers begin with lists of stolen passwords. Most of those consist of the same kinds of pieces: a
+common word or a name, a year, a row of keys, a repeated sequence. A password of at most four such
+pieces or single characters is refused. A list with millions of entries would find more, but guesses
+are rate-limited here: after a few wrong ones the next has to wait.
 """
 
 import re
@@ -56,7 +56,7 @@ wachtwoord webmaster wednesday welcome welkom whatever william willkommen winner
 xbox yamaha yankees yellow zombie
 """
 WORDS = frozenset(_WORDS.split())
-# Keys beside each other, alphabets, and how people weave two rows into one.
+# Neighbouring keys, alphabets, and interleavings of two rows that people use.
 ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
     "0123456789012",
@@ -86,17 +86,17 @@ ROWS = (
 _BOTH_WAYS = "\n".join(f"{row}\n{row[::-1]}" for row in ROWS)
 _REPEATED = re.compile(r"(.{1,4}?)\1+", re.DOTALL)
 _YEAR = re.compile(r"(1[89]|20)\d\d")
-# Signs that stand for letters.
+# Signs that people write instead of letters.
 _ALIKE = tuple(
     str.maketrans("0134578@$!", letters) for letters in ("oieastbasi", "oleastbasl", "oleastbasi")
 )
 
 
 def weakness(password: str, names: Collection[str] = ()) -> str:
-    """Say what is wrong with a password; empty when nothing is.
+    """Say why a password is too weak; return "" if it is not.
 
     Args:
-        names: the user's own, which anybody would try first.
+        names: the user's own names, which an attacker would try first.
     """
     if len(password) < SHORTEST:
         return f"use at least {SHORTEST} characters"
@@ -109,7 +109,7 @@ def weakness(password: str, names: Collection[str] = ()) -> str:
 
 
 def _pieces(password: str, words: Collection[str]) -> int:
-    """Count the pieces of the shortest way to put a password together."""
+    """Count the fewest pieces that a password can be composed of."""
     text = unicodedata.normalize("NFKC", password).lower()
     readings = [text, *(text.translate(table) for table in _ALIKE)]
     longest = max(map(len, words))
@@ -128,7 +128,7 @@ def _pieces(password: str, words: Collection[str]) -> int:
 
 
 def _ends(text: str, start: int) -> Iterator[int]:
-    """Give where pieces end that begin here and are no words."""
+    """Give the ends of the pieces that begin at `start`, except words."""
     for pattern in (_REPEATED, _YEAR):
         if found := pattern.match(text, start):
             yield found.end()

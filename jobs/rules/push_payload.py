@@ -1,8 +1,7 @@
-"""What a `push` of GitHub's says: its JSON as a `Push`, or a sentence of what is wrong. Pure.
+"""Parses the JSON of GitHub's `push` event into a `Push`, or says what is wrong with it. Pure.
 
-GitHub sends it to the webhook, and gives it again when it is asked for a delivery that failed. Only
-the few fields that decide something are read, each typed and bounded; what GitHub adds later is not
-our business.
+GitHub sends the JSON to the webhook, and returns it again when asked for a failed delivery. Only
+the few fields that Keystone needs are read, each typed and bounded; unknown fields are ignored.
 """
 
 from collections.abc import Callable
@@ -30,15 +29,15 @@ LARGEST_ID = 2**63 - 1
 LATEST_SECOND = 2**40
 LONGEST_MESSAGE = 2000
 LONGEST_NAME = 200
-# A repository's, as a regular expression for `fullmatch`.
+# A repository's full name, as a regular expression for `fullmatch`.
 FULL_NAME = r"[A-Za-z0-9._-]{1,99}/[A-Za-z0-9._-]{1,100}"
-# GitHub lists no more than this: a push that reaches either may have touched anything.
+# GitHub's limits for its lists: a push that reaches either may have touched any path.
 MOST_COMMITS = 2048
 MOST_FILES = 3000
 
 
 def _text(limit: int, shown: Callable[[str], str]) -> BeforeValidator:
-    """Make text storable and showable: cut, without what databases, UTF-8 or readers stumble on."""
+    """Cut text, and make it safe to store and to show."""
     return BeforeValidator(lambda value: shown(value[:limit]) if isinstance(value, str) else value)
 
 
@@ -49,7 +48,7 @@ def _sha(value: str) -> str:
 
 
 def _seconds(value: object) -> object:
-    # A number in pushes, an ISO 8601 time everywhere else.
+    # A number in push events, an ISO 8601 time in all others.
     if not isinstance(value, str):
         return value
     moment = datetime.fromisoformat(value)
@@ -60,13 +59,13 @@ Message = Annotated[str, _text(LONGEST_MESSAGE, several_lines)]
 Name = Annotated[str, _text(LONGEST_NAME, shown_name)]
 Sha = Annotated[str, AfterValidator(_sha)]
 FullName = Annotated[str, StringConstraints(pattern=f"^{FULL_NAME}$")]
-# Printable, without spaces: what git allows in a ref, and a little more.
+# No control characters and no spaces: a little more than git allows in a ref.
 Ref = Annotated[str, StringConstraints(pattern=r"^refs/[^\x00-\x20\x7f]{1,494}$")]
 Seconds = Annotated[Annotated[int, Field(ge=0, le=LATEST_SECOND)] | None, BeforeValidator(_seconds)]
 
 
 class Payload(BaseModel):
-    """What of a payload is read."""
+    """The fields of a payload that Keystone reads."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
@@ -91,7 +90,7 @@ class _Commit(Payload):
 
 
 def _first(most: int) -> BeforeValidator:
-    """Read the first items of a list only: each costs some µs, and a body may hold a million."""
+    """Read only the first items of a list: each costs some µs, and a body may hold a million."""
 
     def cut(value: object) -> object:
         return value[:most] if isinstance(value, list) else value
@@ -99,12 +98,12 @@ def _first(most: int) -> BeforeValidator:
     return BeforeValidator(cut)
 
 
-# A list in which one item is wrong is wrong: a million mistakes need not be described.
+# Fail at the first wrong item, so that a million mistakes are not described.
 Paths = Annotated[list[str], FailFast(), _first(MOST_FILES)]
 
 
 class _Listed(Payload):
-    """A commit of the list, as far as it says which files it touched."""
+    """A commit of the list, with only the paths that it touched."""
 
     added: Paths = []
     removed: Paths = []
@@ -141,7 +140,7 @@ def checked(model: type[Checked], data: object) -> Checked:
     """Read the parts of a payload that a model names.
 
     Raises:
-        ValueError: one of them is not as GitHub sends it; its value is not quoted.
+        ValueError: a part is not as GitHub sends it; the message does not quote its value.
     """
     try:
         return model.model_validate(data)
@@ -155,14 +154,14 @@ def read_push(data: object) -> Push:
     """Read the payload of a push.
 
     Raises:
-        ValueError: it is not what a push sends.
+        ValueError: the data is not a push payload.
 
     Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads (read 2026-11-23).
     """
     push = checked(_Push, data)
     head = push.head_commit
     author = head.author if head else None
-    # An annotated tag's `after` is the tag object; the head commit is always a commit.
+    # For an annotated tag, `after` is the tag object; `head_commit` is always a commit.
     commit = head.id if head else push.after
     is_gone = push.deleted or set(commit) == {"0"}
     sender = push.sender.login if push.sender else None
@@ -183,9 +182,9 @@ def read_push(data: object) -> Push:
 
 
 def _touched(push: _Push) -> frozenset[str] | None:
-    """Give every path the push touched, or None when its list of commits does not tell.
+    """Give every path that the push touched; None if its list of commits does not show that.
 
-    A new or a forced branch differs from what was there before by more than its listed commits.
+    A new or force-pushed branch differs from its former state by more than the listed commits.
     """
     lists = [commit.paths for commit in push.commits]
     is_cut = len(lists) >= MOST_COMMITS or any(len(paths) >= MOST_FILES for paths in lists)

@@ -1,9 +1,9 @@
-"""Masking secrets in text, in every form in which programs usually write them. Pure.
+"""Masks secrets in text, in all forms in which programs usually write them. Pure.
 
-What counts is what a reader sees: characters without width and escape sequences inside a secret do
-not hide it. A secret is masked as it is, escaped for URLs, JSON, HTML, programming languages and
-shells (see `jobs.rules.escapes`, also one escape inside another), in hexadecimal, and in base64,
-also where that stands inside a longer text or is wrapped.
+The visible text counts: a secret with zero-width characters or escape sequences inside is found
+too. A secret is masked in plain form, escaped for URLs, JSON, HTML, programming languages and
+shells (see `jobs.rules.escapes`; also with nested escapes), in hexadecimal, and in base64, also if
+the base64 encodes a longer text or is wrapped.
 """
 
 import base64
@@ -23,18 +23,19 @@ from jobs.rules.text import LINE_END, STYLE, bare
 MASK = "[REDACTED]"
 # Shorter values occur by chance in ordinary text; masking them would hide the log, not the secret.
 SHORTEST_SECRET = 4
-# Of base64 that is wrapped inside a secret: 6 bytes, which no other text has by chance.
+# The shortest piece of wrapped base64 that is masked: 6 bytes, which do not match by chance.
 SHORTEST_PIECE = 8
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]+")
-DEPTH = 2  # escapes inside escapes
-# Alternatives inside alternatives, before a pattern becomes a list: its reader has a limit.
+DEPTH = 2  # levels of escapes inside escapes
+# The deepest nesting of alternatives in a pattern, because `re` has a limit; below it, a flat list.
 DEEPEST = 30
 
 
 class Redactor:
     """Replaces every known form of every known secret in text.
 
-    A multi-line secret is masked line by line, because logs are; and whole, where it is encoded.
+    A multi-line secret is masked line by line, because logs are lines; its encoded forms are masked
+    as a whole too.
     """
 
     def __init__(self, values: Iterable[SecretStr] = ()) -> None:
@@ -49,29 +50,30 @@ class Redactor:
         self._encoded = "\n".join(encoded)
 
     def __call__(self, text: str) -> str:
-        """Give the text with the secrets masked, and nothing else changed."""
+        """Mask the secrets in a text; change nothing else."""
         if self._pattern is None:
             return text
         if (seen := bare(text)) == text:
             return _masked(text, self._meant(text, DEPTH))
         masked = _masked(text, AS_SEEN.located(text, self._meant(seen, DEPTH)))
-        # Also inside escape sequences: the text may go where nobody obeys those.
+        # Mask inside escape sequences too: where they are not interpreted, their text is visible.
         return _masked(masked, self._meant(masked, DEPTH))
 
     def _seen(self, text: str, depth: int) -> list[Span]:
-        """Find secrets in what is seen of a text."""
+        """Find secrets in the visible part of a text."""
         seen = bare(text)
         spans = self._meant(seen, depth)
         return spans if seen == text else AS_SEEN.located(text, spans)
 
     def _meant(self, text: str, depth: int) -> list[Span]:
-        """Find secrets in a text, and in what it means where it has escapes."""
+        """Find secrets in a text, and in its decoded forms if it has escapes."""
         spans = self._plain(text) + self._wrapped(text)
         if depth and SIGNS.search(text):
             for code in CODES:
                 if (meant := code.read(text)) != text:
                     inside = self._seen(meant, depth - 1)
-                    # Also what only a program reads that takes the text as it is meant.
+                    # Search the decoded text with its invisible characters as well: a program may
+                    # read it in that form.
                     also = [] if bare(meant) == meant else self._meant(meant, 0)
                     spans += code.located(text, inside + also)
         return spans
@@ -79,7 +81,7 @@ class Redactor:
     def _plain(self, text: str) -> list[Span]:
         if self._pattern is None or not self._pattern.search(text):
             return []
-        # Secrets may overlap: only one of them would be found by going on behind it.
+        # Secrets may overlap, so search again from every place, not from the end of each match.
         return [found.span(1) for found in self._at_any_place.finditer(text)]
 
     @cached_property
@@ -87,7 +89,7 @@ class Redactor:
         return re.compile(f"(?=({self._pattern.pattern if self._pattern else ''}))")
 
     def _wrapped(self, text: str) -> list[Span]:
-        """Find what a line of wrapped base64 has of a secret: all of the line, or either end."""
+        """Find the part of a wrapped base64 line that is of a secret: the whole line, or an end."""
         word = text.rstrip("= \t").rpartition(" ")[2]
         if len(word) < SHORTEST_PIECE or not BASE64.fullmatch(word):
             return []
@@ -98,7 +100,7 @@ class Redactor:
         return [*([(begin, begin + head)] if head else []), *([(end - tail, end)] if tail else [])]
 
     def _shared(self, most: int, piece: Callable[[int], str]) -> int:
-        """Give how long the longest piece is that secrets have in base64; 0 when it is short."""
+        """Give the length of the longest piece found in encoded secrets; 0 if it is too short."""
         if piece(SHORTEST_PIECE) not in self._encoded:
             return 0
         is_too_long = lambda size: piece(size) not in self._encoded  # noqa: E731
@@ -110,7 +112,7 @@ def _masked(text: str, spans: Collection[Span]) -> str:
         return text
     masked, end = [], 0
     for begin, stop in _joined(spans):
-        # A style that begins inside a secret goes on behind it.
+        # Keep the styles that begin inside a secret: they apply to the text after it.
         styles = (found[0] for found in STYLE.finditer(text, begin, stop))
         masked += [text[end:begin], MASK, *styles]
         end = stop
@@ -118,7 +120,7 @@ def _masked(text: str, spans: Collection[Span]) -> str:
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:
-    """Give spans in order, those that overlap as one."""
+    """Sort spans, and merge those that overlap."""
     begin = end = -1
     for start, stop in sorted(spans):
         if start < end:
@@ -135,19 +137,19 @@ def _joined(spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def _written(secret: str) -> set[str]:
-    """Give what is seen of a secret that is written as it is, or by its bytes in hexadecimal."""
+    """Give the visible plain forms of a secret, and its hexadecimal forms."""
     raw = _parts(secret)
-    # As a log has it, and as it is on one line.
+    # As written in a log, and with its whitespace collapsed to one line.
     texts = {bare(text).strip() for part in raw for text in (part, " ".join(part.split()))}
     texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
-    # As a shell writes a quote inside of quotes.
+    # As a shell writes a quote inside quotes.
     quoted = {text.replace("'", quote) for text in texts for quote in ("'\\''", "'\"'\"'")}
     digits = {part.encode().hex() for part in raw if len(part) >= SHORTEST_SECRET}
     return texts | quoted | digits | {text.upper() for text in digits}
 
 
 def _base64_of(secret: str) -> set[str]:
-    """Give a secret in base64; git sends a token as the password of the user that is named here."""
+    """Give a secret's base64 forms, also as the password that git sends for `x-access-token`."""
     forms: set[str] = set()
     for part in _parts(secret):
         if len(part) >= SHORTEST_SECRET:
@@ -157,14 +159,14 @@ def _base64_of(secret: str) -> set[str]:
 
 
 def _parts(secret: str) -> set[str]:
-    """Give the lines of a secret, and all of it; the last line end may be missing."""
+    """Give a secret's lines, and the whole secret with and without its last line end."""
     return {secret, secret.rstrip("\r\n"), *(line.strip() for line in LINE_END.split(secret))}
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """Give the encodings of `raw`, in both alphabets, at each offset inside a longer text.
+    """Give the base64 of `raw`, in both alphabets, at each offset inside a longer text.
 
-    The characters at either end that depend on the neighbours are cut off.
+    The characters at both ends that depend on neighbouring bytes are cut off.
     """
     forms = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -176,9 +178,9 @@ def _base64_forms(raw: bytes) -> set[str]:
 
 
 def _any_of(words: Collection[str], depth: int = 0) -> str:
-    """Give a pattern for words, of two that begin alike the longer one first.
+    """Give a pattern that matches any of the words, the longest one possible.
 
-    They are sorted by their beginnings: a list of them would be tried one by one at every place.
+    The words are grouped by common prefixes: `re` would try a flat list one by one at every place.
     """
     first, last = min(words), max(words)
     alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))

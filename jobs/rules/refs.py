@@ -1,4 +1,4 @@
-"""What git calls refs and commits. Pure."""
+"""Git's refs and object ids. Pure."""
 
 import re
 

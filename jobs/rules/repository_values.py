@@ -1,4 +1,4 @@
-"""Commits, repositories and webhooks as the adapters of git and GitHub give them. Pure."""
+"""The values that the adapters of git and GitHub take and return. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from jobs.states import GitHubState
 
 @dataclass(frozen=True)
 class Remote:
-    """Where a repository is fetched from, and the token that opens it."""
+    """The source to fetch a repository from, and the token for it."""
 
     repository_id: int  # names the mirror on disk
     url: str
@@ -19,7 +19,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit as it stands in the repository."""
+    """A commit of a repository."""
 
     sha: str
     message: str
@@ -28,18 +28,18 @@ class Commit:
 
 @dataclass(frozen=True)
 class TreeEntry:
-    """One file of a commit's tree; git knows no empty folders."""
+    """One file of a commit's tree; git stores no empty folders."""
 
     path: str  # relative to the tree's root, with slashes
     mode: int  # 0o100644, 0o100755 or 0o120000 (a symbolic link)
     size: int  # bytes; of a link, the length of its target
     blob: str  # git's object id: the same id means the same content
-    changed_ns: int = 0  # when it changed last, in nanoseconds since 1970
+    changed_ns: int = 0  # time of its last change, in nanoseconds since 1970
 
 
 @dataclass(frozen=True)
 class ForgeRepository:
-    """A repository as GitHub's API addresses it: by id once that is known."""
+    """A repository as addressed in GitHub's API: by its id once that is known, else by name."""
 
     full_name: str
     github_id: int | None = None
@@ -47,7 +47,7 @@ class ForgeRepository:
 
 @dataclass(frozen=True)
 class KnownRepository:
-    """A repository as GitHub itself describes it."""
+    """A repository as GitHub's API describes it."""
 
     github_id: int
     full_name: str
@@ -55,7 +55,7 @@ class KnownRepository:
 
 @dataclass(frozen=True)
 class StatusPost:
-    """One commit status to be posted."""
+    """One commit status to post."""
 
     repository: ForgeRepository
     sha: str
@@ -75,19 +75,19 @@ class Hook:
 
 @dataclass(frozen=True)
 class HookDelivery:
-    """One attempt of GitHub's to deliver an event to a webhook."""
+    """One attempt by GitHub to deliver an event to a webhook."""
 
-    id: int  # of the attempt; a redelivery has another
-    guid: str  # of the event; a redelivery has the same
+    id: int  # of the attempt; a redelivery has another one
+    guid: str  # of the event; a redelivery has the same one
     event: str
     at: datetime  # aware, UTC
-    status_code: int  # what was answered; 0: nothing
+    status_code: int  # of the response; 0 if there was none
     status: str  # in GitHub's words: "OK", "failed to connect"
 
 
 @dataclass(frozen=True)
 class HookDeliveries:
-    """What a webhook has delivered or tried to, newest first."""
+    """A webhook's attempted deliveries, newest first."""
 
     items: tuple[HookDelivery, ...]
     is_cut: bool = False  # there is more than Keystone reads at once
@@ -95,7 +95,7 @@ class HookDeliveries:
 
 @dataclass(frozen=True)
 class HookWish:
-    """What a repository's webhook is to be like: JSON, the push event, signed."""
+    """The desired state of a repository's webhook: JSON, push events only, signed."""
 
     url: str
     secret: SecretStr
@@ -103,7 +103,7 @@ class HookWish:
 
 @dataclass(frozen=True)
 class InstalledHook:
-    """A webhook that is as it was wished for."""
+    """A webhook in its desired state."""
 
     id: int
-    is_new: bool  # false: it was there, and was changed
+    is_new: bool  # false: it existed, and was updated

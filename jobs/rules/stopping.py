@@ -1,4 +1,4 @@
-"""How running work is told to stop: by a person, a newer push, a lost lease, a leaving worker."""
+"""Stops running work: for a person, a newer push, a lost lease, or a worker that shuts down."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from jobs.errors import KeystoneError
 
 
 class StopSignal:
-    """Set once, from any thread; seen by the work at its next check, wait or blocking call."""
+    """A signal set once, from any thread; the work sees it at its next check, wait or block."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -17,7 +17,7 @@ class StopSignal:
         self._closers: list[Callable[[], None]] = []
 
     def set(self, error: KeystoneError) -> None:
-        """Stop the work with this error and cut off whatever it is blocked in. First one wins."""
+        """Stop the work with this error, and interrupt its blocking calls. The first call wins."""
         with self._lock:
             if self._error is not None:
                 return
@@ -28,7 +28,7 @@ class StopSignal:
             close()
 
     def check(self) -> None:
-        """Raise the error the work was stopped with, if it was."""
+        """Raise the error that the work was stopped with, if it was stopped."""
         if self._error is not None:
             raise self._error
 
@@ -39,10 +39,10 @@ class StopSignal:
 
     @contextmanager
     def cuts(self, close: Callable[[], None]) -> Iterator[None]:
-        """Have `close` called when the work is stopped inside the block.
+        """Call `close` if the work is stopped inside the block.
 
-        `close` runs in another thread and must make the block's blocking call return or raise;
-        whatever the block then raises is replaced by the stop's own error.
+        `close` runs in another thread and must make the block's blocking call return or raise. Any
+        exception that the block then raises is replaced by the error of the stop.
         """
         with self._lock:
             self._closers.append(close)

@@ -1,14 +1,15 @@
-"""TOML from somebody else, read without surprises: no endless depth, no numbers of a mile. Pure.
+"""Parses untrusted TOML, with limits on nesting and on the length of numbers. Pure.
 
-How long the text may be is for the caller to say: a parser in Python takes seconds for a megabyte.
+The caller must limit the length of the text: the parser, in Python, takes seconds for a megabyte.
 """
 
 import re
 import tomllib
 from typing import Any
 
-DEEPEST = 16  # tables and arrays in each other, and the parts of a key with dots
-# What can nest, what begins the next key or value, and what hides such signs: strings, comments.
+DEEPEST = 16  # levels of nested tables and arrays, and dots in a key
+# Signs that nest, signs that begin the next key or value, and text in which these signs have no
+# meaning: strings and comments.
 _SIGNS = re.compile(
     r'''"""(?:[^"\\]|\\.|"(?!""))*+"{3,5} | \'\'\'(?:[^']|'(?!''))*+'{3,5}
     | "(?:[^"\\\n]|\\[^\n])*+" | '[^'\n]*+' | \#[^\n]*+ | [\[\]{}.,=\n"']''',
@@ -20,7 +21,7 @@ def strict_toml(text: str) -> dict[str, Any]:
     """Read TOML.
 
     Raises:
-        ValueError: it is not TOML, or nested too deeply; the message says what is wrong.
+        ValueError: the text is not TOML, or nested too deeply; the message says what is wrong.
     """
     _ensure_shallow(text)
     try:
@@ -28,12 +29,12 @@ def strict_toml(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as exc:
         raise ValueError(f"it is not TOML: {exc}") from None
     except ValueError:
-        # Python reads no whole number of more than 4,300 digits.
+        # Python refuses to parse integers of more than 4,300 digits.
         raise ValueError("a number has too many digits") from None
 
 
 def _ensure_shallow(text: str) -> None:
-    """Refuse depth before the parser meets it, which goes down as deep as the text says."""
+    """Refuse deep nesting before parsing: the parser's recursion has no limit of its own."""
     depth = dots = 0
     for found in _SIGNS.finditer(text):
         match found[0]:
@@ -46,7 +47,7 @@ def _ensure_shallow(text: str) -> None:
             case "," | "=" | "\n":
                 dots = 0
             case '"' | "'":
-                return  # a string without an end: the parser gets no further either
+                return  # an unterminated string: the parser will stop here too
         if depth > DEEPEST or dots > DEEPEST:
             line = text.count("\n", 0, found.start()) + 1
             raise ValueError(f"it is nested too deeply (at line {line})")

@@ -1,8 +1,8 @@
-"""What of a text from outside may be shown, and on how many lines. Pure.
+"""Removes unsafe characters from outside text, and fits it to one line or several. Pure.
 
 Build steps, apps, commits, senders, file names and servers can put characters into a text that a
-reader does not see but a terminal or a browser obeys: escape sequences, control characters, marks
-of writing direction, characters without width. This module is the only place that names them.
+reader does not see but a terminal or a browser interprets: escape sequences, control characters,
+direction marks, zero-width characters. This module is the only place that lists them.
 
 Source: https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point and ECMA-48, sections 5
 and 8.3 (read 2026-11-24).
@@ -11,44 +11,44 @@ and 8.3 (read 2026-11-24).
 import re
 from datetime import datetime
 
-MARK = "\ufffd"  # stands for what was left out, where two texts must not look alike
-FIRST_PAIR = 0x10000  # from here on JSON writes a character as two halves
+MARK = "\ufffd"  # replaces removed characters where two texts must not look alike
+FIRST_PAIR = 0x10000  # from here on, JSON escapes a character as a surrogate pair
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-STYLE = re.compile(r"\x1b\[([0-9;]{0,64})m")  # SGR, the one kind of sequence that only styles text
+STYLE = re.compile(r"\x1b\[([0-9;]{0,64})m")  # SGR, the only sequence that just styles text
 
-# --- Escape sequences: what stands behind the character that begins one -------------------------
+# --- Escape sequences: the part after the introducing character ---------------------------------
 
-# Titles, links, clipboard and device strings, with their end.
+# Titles, links, clipboard and device strings, with their terminator.
 _STRING = r"[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-# Styles, cursor movements and the like. One that breaks off counts: a terminal waits for its rest.
+# Styles, cursor movements and the like. Incomplete ones count: a terminal waits for the rest.
 _PARAMETERS = r"[0-?]*[ -/]*[@-~]?"
 _SEQUENCES = (
     rf"(?<=\x1b)(?:[\]PX^_]{_STRING}|\[{_PARAMETERS}|[ -/]*[0-~]?)",
-    # The same by one character.
+    # The same sequences, introduced by a single C1 control character.
     rf"(?<=[\x90\x98\x9d-\x9f]){_STRING}",
     rf"(?<=\x9b){_PARAMETERS}",
 )
 # --- Characters --------------------------------------------------------------------------------
 
-# Controls but \t and \n, what Unicode calls default-ignorable, the ends of lines and paragraphs,
-# marks of interlinear notes, halves of characters and what is no character.
+# Control characters except \t and \n, Unicode's default-ignorable characters, line and paragraph
+# separators, interlinear annotation marks, lone surrogates and noncharacters.
 _HIDDEN = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b"
     r"\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0d\ufeff\uffa0"
     r"\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Joiners decide how letters of these scripts are written (Arabic, the Indic ones, Mongolian), and
-# make one picture of several; elsewhere nobody sees them.
+# Joiners change the form of letters in these scripts (Arabic, Indic scripts, Mongolian), and join
+# several emoji into one; elsewhere they are invisible.
 _JOINERS = r"\u200c\u200d"
 _JOINED = r"\u0600-\u109f\u1780-\u18af\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
-_LOOKS = r"\ufe0e\ufe0f"  # whether a sign is drawn as text or as a picture
+_LOOKS = r"\ufe0e\ufe0f"  # variation selectors: draw a sign as text or as an emoji
 _PICTURES = r"\xa9\xae\u203c-\u3299\U0001f000-\U0001faff"
 _MISPLACED = (
     rf"(?<=[{_JOINERS}])(?:(?<![{_JOINED}].)|(?![{_JOINED}]))",
     rf"(?<=[{_LOOKS}])(?<![{_PICTURES}].)(?!\u20e3)",
 )
-# More accents on a letter than any language has: they would cover the lines above and below.
+# More combining accents on a letter than any language uses would cover the lines above and below.
 _ACCENTS = (
     r"\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31\u0e34-\u0e3a"
     r"\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
@@ -56,33 +56,34 @@ _ACCENTS = (
 )
 _PILED = re.compile(rf"[{_ACCENTS}](?<=[{_ACCENTS}]{{5}})[{_ACCENTS}]*")
 
-# Everything in a text that must not be shown. It begins with one class of characters, which is
-# searched for many times as fast as alternatives are tried.
+# Everything in a text that must not be shown. The pattern begins with one character class, because
+# `re` searches for a class many times faster than it tries alternatives.
 TRICKS = re.compile(
     rf"[{_HIDDEN}{_JOINERS}{_LOOKS}]"
     rf"(?:{'|'.join((*_SEQUENCES, f'(?<=[{_HIDDEN}])', *_MISPLACED))})",
     re.DOTALL,
 )
-# The same and the joiners and looks that stay: texts that look alike are equal without them.
+# The same, plus the joiners and variation selectors that `TRICKS` keeps. Texts that look alike are
+# equal without these.
 UNSEEN = re.compile(
     rf"[{_HIDDEN}{_JOINERS}{_LOOKS}](?:{'|'.join(_SEQUENCES)}|(?<=[{_HIDDEN}{_JOINERS}{_LOOKS}]))"
 )
-# In JSON they stand for themselves, and a terminal obeys them.
+# Characters that JSON does not have to escape, but that a terminal interprets.
 _OBEYED = re.compile(rf"[{_HIDDEN}{_JOINERS}]")
 
 
 def plain(text: str) -> str:
-    """Give a text without styles and tricks: its words alone. Tabs and line ends stay."""
+    """Remove styles and `TRICKS` from a text; keep tabs and line ends."""
     return text if is_printable(text) else unpiled(TRICKS.sub("", text))
 
 
 def one_line(text: str, *, instead: str = "") -> str:
-    """Give a text on one line, its words one space apart, without styles and tricks.
+    """Put a text on one line, its words one space apart, without styles and `TRICKS`.
 
     Args:
-        instead: what to put in the place of each trick.
+        instead: the replacement for each match of `TRICKS`.
     """
-    # First: line ends of all kinds become spaces, and words do not run together.
+    # Split first: line ends of all kinds become spaces, so that words are not joined.
     flat = " ".join(text.split())
     if is_printable(flat):
         return flat
@@ -90,40 +91,40 @@ def one_line(text: str, *, instead: str = "") -> str:
 
 
 def unpiled(text: str) -> str:
-    """Give a text without the accents that are too many on one letter."""
+    """Remove the accents that are too many on one letter."""
     return text if text.isascii() else _PILED.sub("", text)
 
 
 def shown_name(text: str) -> str:
-    """Give a name on one line; what is left out is marked, so that it passes for no other name."""
+    """Put a name on one line; mark removed characters, so that it looks like no other name."""
     return one_line(text, instead=MARK)
 
 
 def first_words(text: str, most: int) -> str:
-    """Give the beginning of a text, at most so many characters, and no word of it in part.
+    """Give the whole words at the beginning of a text, at most `most` characters.
 
-    So nothing is shown of a token that is masked later, where it stands whole.
+    So no part of a token is left that a later step could not recognise and mask.
     """
     return text if len(text) <= most else text[: most + 1].rpartition(" ")[0]
 
 
 def several_lines(text: str) -> str:
-    """Give a text without styles and tricks, all line ends alike."""
+    """Remove styles and `TRICKS` from a text, and convert all line ends to LF."""
     return plain(LINE_END.sub("\n", text))
 
 
 def bare(text: str) -> str:
-    """Give what of a text can be seen, for comparing: two texts that look alike are equal."""
+    """Give the visible part of a text, for comparison: texts that look alike are equal."""
     return text if is_printable(text) else UNSEEN.sub("", text)
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text has ASCII characters only, all of them shown: most have, and are told soon."""
+    """Whether a text is all printable ASCII: a quick test that most texts pass."""
     return text.isascii() and text.isprintable()
 
 
 def safe_json(text: str) -> str:
-    """Give JSON that means the same, with escapes for what a terminal would obey."""
+    """Escape the characters of a JSON text that a terminal would interpret."""
     return _OBEYED.sub(_escape, text)
 
 

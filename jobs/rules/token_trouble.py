@@ -1,4 +1,4 @@
-"""What is wrong with a repository's token, or soon will be. Pure."""
+"""Problems with a repository's token: refused, expired, or expiring soon. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -6,12 +6,12 @@ WARN_BEFORE = timedelta(days=14)
 
 
 def token_problem(told: str | None, expires_at: datetime | None, *, at: datetime) -> str | None:
-    """Say what has to be done about a token; None: nothing.
+    """Describe the problem with a token; None if there is none.
 
     Args:
-        told: what GitHub or the git server said when it refused the token last.
-        expires_at: until when GitHub said it works.
-        at: the present moment.
+        told: the message of GitHub or the git server when it last refused the token.
+        expires_at: the token's expiry time, according to GitHub.
+        at: the present time.
     """
     if told or expires_at is None or expires_at - at > WARN_BEFORE:
         return told

@@ -1,4 +1,4 @@
-"""Which apps a push deploys, and in which order pushes were made. Pure."""
+"""Decides which apps a push deploys, and compares the order of pushes. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from jobs.rules.globs import Texts, matches
 from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
 from jobs.rules.text import shown_name
 
-# No path in git is longer (PATH_MAX); a longer one is not GitHub's.
+# The longest path that git can check out (PATH_MAX); GitHub sends no longer ones.
 LONGEST_PATH = 4096
 MOST_PATH_CHARACTERS = 500_000
-# What matching the paths of one push may cost, for all apps of a repository together: about 0.1 s.
-# A unit is one character of a pattern times one of the paths (0.13 ns).
+# The budget for matching the paths of one push, for all apps of a repository together: about 0.1 s.
+# The unit is one character of a pattern times one character of the paths (0.13 ns).
 MOST_COST = 500_000_000
 TRIES = 5
 
 
 @dataclass(frozen=True)
 class Push:
-    """What a verified `push` delivery says, bounded and typed.
+    """The content of a verified `push` delivery, bounded and typed.
 
-    `commit_sha` is the head commit's own id: `after` may name a tag object instead.
+    `commit_sha` is the id of the head commit: `after` may be the id of a tag object instead.
     """
 
     github_id: int
@@ -38,12 +38,12 @@ class Push:
     author: str
     sender: str
     pushed_at: int | None  # seconds; GitHub's clock
-    paths: frozenset[str] | None = None  # what it touched; None: the payload cannot tell
+    paths: frozenset[str] | None = None  # touched paths; None: the payload does not show them
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What an app asks of a push before it is deployed."""
+    """The conditions under which a push deploys an app."""
 
     app: str
     branch: str
@@ -58,7 +58,7 @@ class Deploy:
 
 @dataclass(frozen=True)
 class Ignored:
-    """The push does not deploy the app, and why."""
+    """The push does not deploy the app, for this reason."""
 
     reason: str
 
@@ -68,9 +68,9 @@ Result = TypeVar("Result")
 
 
 def bounded_paths(paths: Iterable[str]) -> frozenset[str] | None:
-    """Give the paths that a push touched; None when they are too many or too long to be matched.
+    """Collect the paths that a push touched; None if they are too many or too long to match.
 
-    None means that the push may have touched anything.
+    None means that the push may have touched any path.
     """
     found, size = set[str](), 0
     for path in paths:
@@ -84,11 +84,11 @@ def bounded_paths(paths: Iterable[str]) -> frozenset[str] | None:
 
 
 class Judgement:
-    """Whether one push deploys each app of its repository: decided once for each rule.
+    """The verdicts whether one push deploys the apps of its repository, one for each rule.
 
-    Matching paths takes time, so it is done before the transaction that queues deployments, since
-    nobody else can write during that one. The transaction only looks up the verdicts on the rules
-    that it reads.
+    Matching paths takes time, and nobody else can write during the transaction that queues
+    deployments. So the verdicts are computed before it, and the transaction only looks up those of
+    the rules that it reads.
     """
 
     def __init__(self, push: Push, rules: Iterable[Rule] = ()) -> None:
@@ -102,7 +102,7 @@ class Judgement:
         """Look up the verdicts on rules that were judged before.
 
         Raises:
-            RulesChangedError: some of them were not.
+            RulesChangedError: some of the rules were not judged.
         """
         unknown = [rule for rule in rules if rule not in self._verdicts]
         if unknown and not self._judges_at_once:
@@ -111,9 +111,9 @@ class Judgement:
         return [self._verdicts[rule] for rule in rules]
 
     def settle(self, attempt: Callable[[], Result]) -> Result:
-        """Run a transaction that looks up verdicts; again when it found rules that have changed.
+        """Run a transaction that looks up verdicts; retry it if the rules have changed.
 
-        When rules change each time, the last attempt judges in its transaction.
+        If the rules change each time, the last attempt computes verdicts inside its transaction.
         """
         for _ in range(TRIES):
             try:
@@ -148,10 +148,10 @@ def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
 
 
 class _Touched:
-    """The paths that a push touched, as the patterns of all apps ask for them.
+    """The paths that a push touched, matched against the patterns of all apps.
 
-    All patterns share one budget. Once it is used up, every path is taken to be touched: an app is
-    rather deployed once too often.
+    All patterns share one budget. Once it is used up, every further pattern counts as matching: one
+    deployment too many is better than a missed one.
     """
 
     def __init__(self, paths: Iterable[str] | None, *, budget: int = MOST_COST) -> None:
@@ -160,7 +160,7 @@ class _Touched:
         self._known: dict[str, bool] = {}
 
     def any_of(self, patterns: Iterable[str]) -> bool:
-        """Whether the push touched a path that one of the patterns fits, or may have."""
+        """Whether the push touched, or may have touched, a path that a pattern matches."""
         return self._paths is None or any(map(self._may_fit, patterns))
 
     def _may_fit(self, pattern: str) -> bool:
@@ -176,7 +176,7 @@ class _Touched:
 
 
 def _other_ref(ref: str, rule: Rule) -> str:
-    """Say why a ref is not one the app deploys; empty when it is."""
+    """Say why the app does not deploy a ref; return "" if it does."""
     if ref.startswith(TAG_PREFIX):
         if rule.wanted.tag_pattern is None:
             return f"{rule.app} does not deploy tags"
@@ -194,7 +194,7 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
 
 
 def short_ref(ref: str) -> str:
-    """Give a ref the way people write it: `main`, `tag v1`; what would fool them is replaced."""
+    """Give the short form of a ref: `main`, `tag v1`; replace misleading characters."""
     shown = shown_name(ref)
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
@@ -202,7 +202,7 @@ def short_ref(ref: str) -> str:
 
 
 class Order(Enum):
-    """How one push stands to another of the same branch."""
+    """The order of one push relative to another of the same branch."""
 
     OLDER = "older"
     NEWER = "newer"
@@ -212,12 +212,13 @@ class Order(Enum):
 def compare(pushed_at: int | None, other: int | None) -> Order:
     """Tell whether a push was made before or after another of the same branch.
 
-    GitHub's clock decides. Inside one of its seconds the branch itself must be asked: that a push
-    found the commit which the other left proves nothing, as a branch may go back to where it was.
+    GitHub's clock decides. For two pushes in the same second the caller must look at the branch
+    itself. The commits before and after the pushes do not prove their order, because a branch may
+    return to an earlier commit.
 
     Args:
-        pushed_at: when the push was made, in seconds since 1970; None is unknown.
-        other: when the other one was.
+        pushed_at: the time of the push, in seconds since 1970; None if unknown.
+        other: the time of the other push.
     """
     if pushed_at is None or other is None or pushed_at == other:
         return Order.UNKNOWN

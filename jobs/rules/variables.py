@@ -1,7 +1,4 @@
-"""The variables an app is given: their names, `.env` files, and how a release keeps them.
-
-Pure, but for opening what the vault has sealed.
-"""
+"""The environment variables of an app: valid names and values, and `.env` files. Pure."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -15,13 +12,13 @@ from jobs.rules.naming import VARIABLE_NAME
 
 LARGEST_VALUE = 64 * 1024
 MOST_VARIABLES = 500
-# Keystone sets these itself; another value would make it ask at the wrong port, or lie.
+# Keystone sets these itself; other values would be wrong, or make health checks use a wrong port.
 RESERVED = frozenset({"PORT", "KEYSTONE_APP", "KEYSTONE_COMMIT", "KEYSTONE_RELEASE"})
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A value, and whether it is ever shown again."""
+    """A variable's value; the value of a secret is never shown again."""
 
     value: SecretStr
     is_secret: bool = True
@@ -31,10 +28,10 @@ Environment = Mapping[str, Variable]
 
 
 def ensure_variable(name: str, value: SecretStr) -> None:
-    """Refuse what cannot be an environment variable; the value is never quoted.
+    """Refuse an invalid environment variable; the message never quotes the value.
 
     Raises:
-        ConfigurationError: the name or the value will not do.
+        ConfigurationError: the name or the value is invalid.
     """
     if not VARIABLE_NAME.fullmatch(name):
         told = (
@@ -53,14 +50,13 @@ def ensure_variable(name: str, value: SecretStr) -> None:
 
 
 def parse_env_file(text: str) -> dict[str, SecretStr]:
-    """Read a `.env` file; nothing in it is expanded.
+    """Parse a `.env` file, without expanding variables in values.
 
     Raises:
-        ConfigurationError: a line cannot be read, gives a name without a value, or a name that
-            will not do.
+        ConfigurationError: a line cannot be parsed, has a name without a value, or an invalid name.
     """
     lines = list(parse_stream(io.StringIO(text)))
-    # By their numbers only: what cannot be read may be a secret.
+    # Report only the line numbers: an unreadable line may hold a secret.
     if broken := [_line_number(line.original) for line in lines if line.error]:
         raise ConfigurationError(*(f"line {number}: is not NAME=value" for number in broken))
     found = {line.key: line.value for line in lines if line.key is not None}
@@ -73,11 +69,11 @@ def parse_env_file(text: str) -> dict[str, SecretStr]:
 
 
 def _line_number(found: Original) -> int:
-    # The empty lines before it are counted as part of it.
+    # The parser counts the empty lines before a line as part of it.
     empty = found.string[: len(found.string) - len(found.string.lstrip())]
     return found.line + empty.count("\n")
 
 
 def secrets_of(variables: Iterable[Variable]) -> list[SecretStr]:
-    """List the values that no log may show."""
+    """List the values that logs must not show."""
     return [variable.value for variable in variables if variable.is_secret]

@@ -1,4 +1,4 @@
-"""Who is looking: what the receiver found out and the pages need to know. Pure."""
+"""The authenticated visitor, as the receiver passes it to the pages. Pure."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jobs.states import ActorKind, Role
 
 @dataclass(frozen=True)
 class Visitor:
-    """A person with a session or a program with a token; the receiver has made sure of it."""
+    """A user with a session or a program with a token; the receiver has authenticated them."""
 
     kind: ActorKind  # a user or a token
     name: str

@@ -1,4 +1,4 @@
-"""The kinds of column the tables are made of, and how their constraints are named."""
+"""The column types of the tables, and the naming convention of their constraints."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from jobs.states import ActorKind
 Word = TypeVar("Word", bound=StrEnum)
 Value = TypeVar("Value", bound=Settings)
 
-# Named constraints let Alembic change them later on SQLite too.
+# Alembic can change a constraint on SQLite later only if the constraint has a name.
 SQLModel.metadata.naming_convention = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -28,18 +28,18 @@ SQLModel.metadata.naming_convention = MetaData(
 ).naming_convention
 
 
-# SQLite would give the id of a removed row to the next one, and with it its log file, its
-# container's name and its place in the audit trail.
+# Without AUTOINCREMENT, SQLite may reuse the id of a removed row. The new row would then share the
+# old one's log file, container name and entries in the audit trail.
 NUMBERS_ONCE = {"sqlite_autoincrement": True}
 
 
 def now() -> datetime:
-    """Give the present moment, aware, in UTC."""
+    """Give the present time, aware, in UTC."""
     return datetime.now(UTC)
 
 
 class WordColumn(TypeDecorator[Word]):
-    """A StrEnum stored as its own word, so that a new word needs no migration."""
+    """A StrEnum stored as its value, so that a new value needs no migration."""
 
     impl = String(32)
     cache_ok = True
@@ -49,19 +49,19 @@ class WordColumn(TypeDecorator[Word]):
         super().__init__()
 
     def process_bind_param(self, value: Word | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Store the word."""
+        """Convert the enum to its value."""
         return None if value is None else str(self.words(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Word | None:  # noqa: ANN401, ARG002
-        """Read the word back as its enum."""
+        """Convert the value back to its enum."""
         return None if value is None else self.words(value)
 
 
 class OneLine(TypeDecorator[str]):
-    """Text that people read on one line, cleaned when it is stored and when it is read.
+    """One line of text for people, cleaned when it is stored and when it is read.
 
-    Earlier versions have stored it with characters that would fool a reader. Not for what is
-    compared with the outside, as a ref or a commit: that is kept as it is.
+    It is cleaned on reading too, because earlier versions stored misleading characters. Do not use
+    it for text that is compared with outside values, like a ref or a commit: that must stay exact.
     """
 
     impl = String
@@ -73,30 +73,30 @@ class OneLine(TypeDecorator[str]):
         super().__init__(length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Store what may be shown."""
+        """Clean the text before it is stored."""
         return None if value is None else self.cleaned(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ANN401, ARG002
-        """Read what may be shown."""
+        """Clean the text that was read."""
         return None if value is None else self.cleaned(value)
 
 
 class ShownName(OneLine):
-    """Such text that says who or what it was: what is left out of it is marked."""
+    """A `OneLine` that names a person or thing; removed characters are marked."""
 
     cache_ok = True
     cleaned = staticmethod(shown_name)
 
 
 class SeveralLines(OneLine):
-    """Such text with its line ends."""
+    """A `OneLine` that keeps its line ends."""
 
     cache_ok = True
     cleaned = staticmethod(several_lines)
 
 
 class ValueColumn(TypeDecorator[Value]):
-    """A frozen pydantic model, stored as a JSON object; a change is saved by assigning another."""
+    """A frozen pydantic model, stored as a JSON object; assign a new one to save a change."""
 
     impl = JSON
     cache_ok = True
@@ -106,26 +106,26 @@ class ValueColumn(TypeDecorator[Value]):
         super().__init__()
 
     def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
-        """Store the object."""
+        """Convert the model to a JSON object."""
         return None if value is None else value.model_dump(mode="json")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:  # noqa: ANN401, ARG002
-        """Read the object back; what it lacks is as it comes."""
+        """Convert the JSON object back; missing fields get their defaults."""
         return None if value is None else self.kind.kept(value)
 
 
 class DoneBySomebody(SQLModel):
-    """The columns of a row that somebody is answerable for."""
+    """The columns for the actor of a row."""
 
     actor_kind: ActorKind = Field(sa_type=WordColumn(ActorKind))
     actor_name: str = Field(sa_type=ShownName(200))
 
     @property
     def actor(self) -> str:
-        """Who, as people and programs read it: `user:ada`."""
+        """The actor in written form: `user:ada`."""
         return str(Actor(self.actor_kind, self.actor_name))
 
 
 def json_column() -> Column[Any]:
-    """Make a column for a JSON list or object; a change is saved by assigning a new one."""
+    """Make a column for a JSON list or object; assign a new one to save a change."""
     return Column(JSON, nullable=False)

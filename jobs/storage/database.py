@@ -1,8 +1,9 @@
-"""The one door to the database: short reading and writing transactions.
+"""The only access to the database: short reading and writing transactions.
 
-One transaction writes at a time, whichever process's it is: what it has read stays true until it
-ends. SQLite, in WAL mode with `synchronous=FULL`, has BEGIN IMMEDIATE for that: a writer that waits
-is queued, never refused in the middle. On PostgreSQL every writer begins with the same lock.
+Only one transaction writes at a time, across all processes, so the data that it has read cannot
+change before it ends. On SQLite (WAL mode, `synchronous=FULL`) it begins with BEGIN IMMEDIATE: a
+writer waits for the lock at its start, and is never refused halfway. On PostgreSQL every writer
+begins by taking the same advisory lock.
 """
 
 import sqlite3
@@ -22,31 +23,32 @@ from jobs.errors import StorageError
 from jobs.storage.fair_lock import Turns
 from jobs.storage.sqlite_files import open_without_traces, sqlite_path, state
 
-# Longer than the 8 s that a stuck writer may hold the lock; a webhook is answered within 10 s. It
-# is for both waits together: in line behind this process's writers, and for the others.
+# Longer than the 8 s for which a stuck writer may hold the lock, and shorter than the 10 s within
+# which a webhook must be answered. It bounds both waits together: for the writers of this process,
+# and for those of other processes.
 BUSY_TIMEOUT_MS = 9000
 POOL_TIMEOUT_S = 5
-# Connections that may read at once, SQLAlchemy's own default; some are kept for what must not wait
-# for pages and lists: a delivery, which GitHub sends once.
+# READERS: connections that may read at once, SQLAlchemy's default. KEPT_READERS of them are
+# reserved for deliveries, which must not wait for pages and lists: GitHub sends each only once.
 READERS, KEPT_READERS = 15, 4
-# PostgreSQL's: how long a server may take to answer at all, and a writer to say its next word.
+# For PostgreSQL: the timeout for connecting, and the time for which a writing transaction may idle.
 CONNECT_TIMEOUT_S = 5
 STUCK_AFTER_MS = 8000
 NO_CONNECTION = "the database did not answer: no connection became free"
-WRITERS_LOCK = 0x6B657973  # "keys": within one database, any number of our own
+WRITERS_LOCK = 0x6B657973  # "keys"; an advisory lock is per database, so any fixed number will do
 
 
 class Database:
-    """Two engines over one database: one that may write, one that cannot."""
+    """Two engines for one database: one can write, the other is read-only."""
 
     def __init__(self, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.url = url
         self._busy_timeout_ms = busy_timeout_ms
-        # Between processes SQLite lets writers sleep and try again, and one may be unlucky for
-        # seconds; those of one process rather stand in line. On PostgreSQL the line keeps them
-        # from taking every connection of the pool only to wait.
+        # SQLite's waiting writers sleep and retry, so an unlucky one may wait for seconds. The
+        # writers of one process queue in a fair lock instead. On PostgreSQL that queue also keeps
+        # waiting writers from using up the connection pool.
         self._line = Turns()
-        self._patience_ms = busy_timeout_ms  # of the writer at the head of the line
+        self._patience_ms = busy_timeout_ms  # the time left for the writer that holds the turn
         self._readers = threading.BoundedSemaphore(READERS - KEPT_READERS)
         self.is_sqlite = url.startswith("sqlite")
         self._writer: Engine | None = None
@@ -68,10 +70,11 @@ class Database:
 
     @contextmanager
     def writing(self, *, until: float | None = None) -> Iterator[Session]:
-        """Open a transaction that is committed when the block ends and undone when it raises.
+        """Open a transaction that is committed when the block ends and rolled back if it raises.
 
         Args:
-            until: when to give up waiting for others, of `time.monotonic`; at most 9 s from now.
+            until: the deadline for getting the write lock, as a value of `time.monotonic`; at most
+                9 s from now.
 
         Raises:
             StorageError: the database cannot be reached, is locked too long, or its disk is full.
@@ -86,10 +89,10 @@ class Database:
 
     @contextmanager
     def reading(self, *, is_urgent: bool = False) -> Iterator[Session]:
-        """Open a transaction that sees one moment and cannot write.
+        """Open a read-only transaction on one snapshot of the database.
 
         Args:
-            is_urgent: use one of the connections that nothing else may use.
+            is_urgent: whether it may also use the reserved connections.
 
         Raises:
             StorageError: the database cannot be reached.
@@ -127,7 +130,7 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; needed before a process forks.
 
-        The engines stay, with the statements they know, and open others when they are needed.
+        The engines stay, with their cached statements, and open new connections when needed.
         """
         for engine in (self._writer, self._reader):
             if engine is not None:
@@ -141,12 +144,12 @@ class Database:
         return engine
 
     def _begin_immediate(self, connection: Any) -> None:  # noqa: ANN401
-        # What the line has left of the patience: only its head gets here.
+        # The time left after waiting in this process. Only the writer with the turn gets here.
         connection.exec_driver_sql(f"PRAGMA busy_timeout={self._patience_ms}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def _server_writer(self) -> Engine:
-        # A process that is stopped in the middle keeps the others from writing no longer than that.
+        # A process that is stopped during a transaction blocks other writers only for this long.
         stuck = f"-c idle_in_transaction_session_timeout={STUCK_AFTER_MS}"
         engine = _server_engine(self.url, stuck)
         event.listen(engine, "begin", self._begin_alone)
@@ -157,7 +160,7 @@ class Database:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
 
     def _sqlite_reader(self) -> Engine:
-        # The path is decoded once here, and once more by SQLite itself.
+        # Quote the path again: `make_url` decodes it, and SQLite decodes it once more.
         path = quote(make_url(self.url).database or "")
         engine = create_engine(
             URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"}),
@@ -171,20 +174,21 @@ class Database:
 
 
 class ReadOnlyDatabase(Database):
-    """A database for a command that only reads: it writes nothing, not even a file beside it.
+    """A database for a command that only reads; it writes nothing, not even SQLite's extra files.
 
-    SQLite makes `-wal` and `-shm` files for whoever opens a database in WAL mode, a reader too,
-    and a reader cannot remove them. Each transaction opens the database anew, in the way that
-    leaves no trace at that moment. For one thread, of a process that does not write meanwhile:
-    SQLite would share the reader's files with the writer.
+    When a database in WAL mode is opened, even for reading, SQLite makes `-wal` and `-shm` files,
+    and a reader cannot remove them. So each transaction opens the database again, in the mode that
+    leaves no trace at that moment. Use it from one thread, in a process that does not write at the
+    same time: SQLite would share the reader's files with the writer.
     """
 
-    # As SQLite's file was when it was opened without locks; None: with locks, or not yet.
+    # The state of SQLite's file when it was opened without locks; None: opened with locks, or not
+    # opened yet.
     _before: tuple[int, ...] | None = None
 
     @property
     def writer_engine(self) -> Engine:
-        """There is none.
+        """Not available: this database is read-only.
 
         Raises:
             RuntimeError: always; a command that only reads tried to write.
@@ -193,7 +197,7 @@ class ReadOnlyDatabase(Database):
 
     @contextmanager
     def reading(self, *, is_urgent: bool = False) -> Iterator[Session]:
-        """Open a transaction that sees one moment and cannot write.
+        """Open a read-only transaction on one snapshot of the database.
 
         Raises:
             StorageError: the database cannot be reached, or changed while it was read.
@@ -205,7 +209,7 @@ class ReadOnlyDatabase(Database):
             raise StorageError("the database was changed while it was read; try again")
 
     def _has_changed(self) -> bool:
-        """Whether somebody has written to a file that was read without locks."""
+        """Whether the file was written to while it was read without locks."""
         return self._before is not None and state(sqlite_path(self.url)) != self._before
 
     def _sqlite_reader(self) -> Engine:
@@ -226,17 +230,17 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InternalError) as exc:
-        # `orig` is the driver's sentence; the statement and its values stay out of the message.
+        # `orig` is the driver's message, without the statement and its values.
         raise StorageError(f"the database did not answer: {exc.orig}") from exc
     except PoolTimeoutError as exc:
         raise StorageError(NO_CONNECTION) from exc
 
 
 def storable(text: str) -> str:
-    """Give a text without halves of characters (lone surrogates), which no database can keep.
+    """Replace lone surrogates, which no database can store.
 
-    They come from undecodable bytes and from JSON. One in a reason must not decide whether the end
-    of a deployment can be recorded.
+    They come from undecodable bytes and from JSON. One in a reason must not prevent the end of a
+    deployment from being recorded.
     """
     return text if text.isascii() else text.encode(errors="replace").decode()
 
@@ -247,7 +251,7 @@ def _make_storable(
     statement: str,
     parameters: Any,  # noqa: ANN401 — a tuple of values, or a list of them
     _context: object,
-    _executemany: bool,  # noqa: FBT001 — also true where many rows are one statement's values
+    _executemany: bool,  # noqa: FBT001 — also true if one statement inserts many rows
 ) -> tuple[str, Any]:
     if isinstance(parameters, list):
         return statement, [_storable_row(row) for row in parameters]
@@ -273,7 +277,7 @@ def _server_engine(url: str, options: str) -> Engine:
         pool_timeout=POOL_TIMEOUT_S,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "tcp_user_timeout": STUCK_AFTER_MS,  # else a machine that is gone is waited for long
+            "tcp_user_timeout": STUCK_AFTER_MS,  # the default waits long for a lost machine
             "options": f"{own} {options}",
         },
     )
@@ -282,10 +286,10 @@ def _server_engine(url: str, options: str) -> Engine:
 
 
 def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401
-    from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415 — an extra, seldom there
+    from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415 — an optional dependency
 
     class WithoutNul(StrDumperUnknown):
-        """Text as PostgreSQL takes it: what comes from outside may hold a NUL, as SQLite's may."""
+        """Dumps text without NUL characters: PostgreSQL refuses them, and outside text has some."""
 
         def dump(self, obj: str) -> Any:  # noqa: ANN401
             return super().dump(storable(obj).replace("\0", "\N{REPLACEMENT CHARACTER}"))
@@ -294,7 +298,7 @@ def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
-    # SQLAlchemy's own BEGIN is switched off: the `begin` event says which kind.
+    # Switch off the driver's implicit BEGIN: the `begin` event listener sends the right kind.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

@@ -1,7 +1,7 @@
-"""The file of a deployment's log: one event a line, in the form of `jobs.rules.log_events`.
+"""The file of a deployment's log: one event per line, in the format of `jobs.rules.log_events`.
 
-It is bounded, with secrets masked, and without what a reader cannot see, before anything reaches
-the disk.
+Before a line is written, its secrets are masked, invisible characters are removed, and its length
+is bounded; the file's size is bounded too.
 """
 
 import logging
@@ -30,13 +30,13 @@ from jobs.storage.models import now
 
 logger = logging.getLogger(__name__)
 
-FILE_MODE = 0o640  # the web process, which shows it, may be another user in the folder's group
+FILE_MODE = 0o640  # the web process shows the log, and may be another user in the folder's group
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
 CUT_MARK = "the log is cut here: it reached 50 MiB"
 
 
 def log_path(logs_dir: Path, deployment_id: int) -> Path:
-    """Say where the log of a deployment is kept."""
+    """Give the path of a deployment's log."""
     return logs_dir / f"{deployment_id}.log"
 
 
@@ -44,7 +44,7 @@ class DeploymentLog:
     """Appends to one deployment's log. Any thread may write.
 
     Raises:
-        StorageError: it cannot be opened.
+        StorageError: the log cannot be opened.
     """
 
     def __init__(self, path: Path, redact: Redactor, *, limit: int = LARGEST_LOG_BYTES) -> None:
@@ -53,7 +53,7 @@ class DeploymentLog:
             self._file = path.open("ab", buffering=0)
             os.fchmod(self._file.fileno(), FILE_MODE)
         except OSError as exc:
-            # GitHub is told, too: where the data directory lies is nobody's business there.
+            # GitHub shows this message too, so it must not disclose the path of the data directory.
             name = f"{path.parent.name}/{path.name}"
             raise StorageError(f"the log {name} cannot be written: {exc.strerror}") from exc
         self._file.seek(0, 2)
@@ -62,7 +62,7 @@ class DeploymentLog:
         self._lock = threading.Lock()
 
     def write(self, step: str, said: str | BuildEvent) -> None:
-        """Add a text or a builder's event, each of its lines as an event of now and of the step."""
+        """Append a text or a builder's event, one log event for each of its lines."""
         told = said if isinstance(said, BuildEvent) else BuildEvent(EventKind.TEXT, said)
         at = now()
         lines = (
@@ -79,11 +79,11 @@ class DeploymentLog:
             self._append(data)
 
     def _pieces(self, told: BuildEvent) -> Iterator[BuildEvent]:
-        """Give an event of one line for each line of the text; a line that is too long has several.
+        """Split an event into one event per line of its text, and several for a line too long.
 
-        What goes on behind a vertex's name or error is an output of that vertex.
+        The lines after the first of a vertex's name or error become output of that vertex.
         """
-        # Masked before it is cut: half a secret would not be recognised.
+        # Mask before cutting: a part of a secret would not be recognised.
         whole = (masked(line, self.redact) for line in lines_of(told.text))
         first, *others = (piece for line in whole for piece in pieces_of(line))
         yield replace(told, text=first)
@@ -95,18 +95,18 @@ class DeploymentLog:
         try:
             self._file.write(data)
         except OSError as exc:
-            # The log reports on the deed and must not break it, least of all its orderly end.
+            # A log that cannot be written must not fail the deployment, least of all its cleanup.
             self._room = 0
             logger.error("a deployment's log cannot be written: %s", exc.strerror)  # noqa: TRY400
 
     def close(self) -> None:
-        """Close the file; nothing can be written any more."""
+        """Close the file; do not write to the log after that."""
         self._file.close()
 
 
 @dataclass(frozen=True)
 class LogPart:
-    """A piece of a log: whole lines, and where to go on reading."""
+    """A part of a log as plain text: whole lines, and the offset to continue from."""
 
     text: str
     next_offset: int  # bytes
@@ -114,17 +114,17 @@ class LogPart:
 
 @dataclass(frozen=True)
 class EventPart:
-    """A piece of a log as events, and where to go on reading."""
+    """A part of a log as events, and the offset to continue from."""
 
     events: list[LogEvent]
     next_offset: int  # bytes
 
 
 def read_events(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> EventPart | None:
-    """Read whole lines from an offset on, about `limit` bytes at most; None: there is no log.
+    """Read whole lines from an offset on, about `limit` bytes at most; None if there is no log.
 
-    An offset inside a line gives the rest of that line as plain text: anybody can have written what
-    stands there.
+    If the offset is inside a line, the rest of that line becomes plain text: it may come from a
+    repository, so it must not be parsed as an envelope.
     """
     begin = max(offset, 0)
     try:
@@ -140,7 +140,7 @@ def read_events(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> Eve
 
 
 def read_log(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> LogPart | None:
-    """Read whole lines as plain text, as `read_events` does; None: there is no log."""
+    """Read whole lines as plain text, like `read_events`; None if there is no log."""
     part = read_events(path, offset=offset, limit=limit)
     if part is None:
         return None
@@ -149,19 +149,19 @@ def read_log(path: Path, *, offset: int = 0, limit: int = 1024 * 1024) -> LogPar
 
 def as_text(events: Iterable[LogEvent]) -> str:
     """Give events as lines of plain text."""
-    # An earlier version let more through when it wrote them.
+    # Clean again: earlier versions removed fewer characters when they wrote the log.
     return "".join(f"{clean(event.line)}\n" for event in events)
 
 
 def read_shown(file: BinaryIO, start: int, size: int) -> bytes:
-    """Read bytes of the log as plain text, wherever in a line they begin and end.
+    """Read a range of bytes of the log as plain text; it may begin and end inside a line.
 
-    A line is as long in that text as on disk, and differs in its envelope only.
+    A line has the same length in plain text as on disk, and differs only in its envelope.
     """
     before = min(start, LONGEST_ENVELOPE)
     file.seek(start - before)
     data = file.read(before + size + LONGEST_ENVELOPE)
-    # The rest of a line whose envelope ended before this.
+    # `rest` is the end of a line whose envelope is before the data read.
     rest, end, others = (b"", b"", data) if before == start else data.partition(b"\n")
     text = b"\n".join(map(shown_line, others.split(b"\n")))
     return (rest + end + text)[before : before + size]

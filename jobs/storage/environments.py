@@ -1,4 +1,4 @@
-"""A release's variables as it keeps them: one sealed JSON object."""
+"""The stored form of a release's variables: one sealed JSON object."""
 
 import json
 
@@ -9,7 +9,7 @@ from jobs.storage.vault import Vault
 
 
 def seal_environment(environment: Environment, vault: Vault) -> bytes:
-    """Give the form in which a release keeps its variables."""
+    """Seal variables into the form that a release stores."""
     plain = {
         name: [variable.value.get_secret_value(), variable.is_secret]
         for name, variable in environment.items()
@@ -18,10 +18,10 @@ def seal_environment(environment: Environment, vault: Vault) -> bytes:
 
 
 def open_environment(sealed: bytes, vault: Vault) -> dict[str, Variable]:
-    """Read a release's variables back.
+    """Open a release's sealed variables.
 
     Raises:
-        ConfigurationError: none of the vault's keys fits.
+        ConfigurationError: none of the vault's keys opens them.
     """
     plain = json.loads(vault.open(sealed).get_secret_value())
     return {

@@ -1,11 +1,11 @@
-"""A lock that is given to those who wait for it in the order in which they came."""
+"""A lock that waiting threads get in the order of their arrival."""
 
 import threading
 from collections import deque
 
 
 class Turns:
-    """Lets one thread at a time through; `threading.Lock` lets late ones overtake, for seconds."""
+    """A first-come-first-served lock. `threading.Lock` is not: late threads may win for seconds."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -13,7 +13,7 @@ class Turns:
         self._waiting: deque[threading.Lock] = deque()
 
     def acquire(self, timeout_s: float) -> bool:
-        """Wait for the turn; False when it did not come in time."""
+        """Wait for the lock; return False if the time is over first."""
         turn = threading.Lock()
         turn.acquire()
         with self._guard:
@@ -27,11 +27,11 @@ class Turns:
             if turn in self._waiting:
                 self._waiting.remove(turn)
                 return False
-        # It came at the last moment: whoever was before has given it to nobody else.
+        # The previous holder passed the lock to this thread just after the timeout.
         return True
 
     def release(self) -> None:
-        """End the turn; the one who has waited longest is next."""
+        """Release the lock, and pass it to the thread that has waited longest."""
         with self._guard:
             if self._waiting:
                 self._waiting.popleft().release()

@@ -1,4 +1,4 @@
-"""SQLite's databases as files: copied while they are in use, checked, made whole to be moved."""
+"""SQLite databases as files: copy one that is in use, check one, prepare one for moving."""
 
 import sqlite3
 import time
@@ -13,17 +13,17 @@ from jobs.errors import BackupError, ConflictError, StorageError
 
 PATIENCE_S = 10.0
 RETRY_S = 0.01
-# Of SQLite's own instructions, between two looks at how far a copy is.
+# Instructions of SQLite's virtual machine between two progress reports of a copy.
 LOOK_EVERY = 100_000
 
-# The part of an error's code that says what kind it is.
+# The mask for the primary result code within an extended one.
 PRIMARY = 0xFF
 
 Tick = Callable[[int], None]
 
 
 def _silent(_bytes: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 def is_sqlite(url: str) -> bool:
@@ -37,12 +37,12 @@ def sqlite_url(path: Path) -> str:
 
 
 def sqlite_path(url: str) -> Path:
-    """Give the file of an SQLite database."""
+    """Give the path of an SQLite database's file."""
     return Path(make_url(url).database or "").absolute()
 
 
 def state(path: Path) -> tuple[int, ...]:
-    """Give what changes whenever a file is written; empty when there is none."""
+    """Give a value that changes whenever a file is written; empty if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -53,17 +53,17 @@ def state(path: Path) -> tuple[int, ...]:
 def open_without_traces(
     path: Path, *, patience_s: float
 ) -> tuple[sqlite3.Connection, tuple[int, ...] | None]:
-    """Open a database so that reading it writes nothing: neither it nor a file beside it.
+    """Open a database so that reading it writes nothing: neither to it nor to a file beside it.
 
     Args:
-        patience_s: how long others may keep it locked, or be about to open or close it.
+        patience_s: how long to wait while others lock, open or close it.
 
     Returns:
-        The connection; and the file's state when it is read without locks, for the caller to
-        compare afterwards.
+        The connection, and the state of the file if it is read without locks (else None), which the
+        caller must compare after reading.
 
     Raises:
-        OperationalError: it cannot be opened.
+        OperationalError: the database cannot be opened.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -71,10 +71,10 @@ def open_without_traces(
         address = _address_without_traces(path, at_rest=before is not None)
         connection = sqlite3.connect(address, uri=True, timeout=patience_s, isolation_level=None)
         try:
-            connection.execute("PRAGMA schema_version").fetchone()  # only now it is opened
+            connection.execute("PRAGMA schema_version").fetchone()  # SQLite opens the file only now
         except sqlite3.OperationalError:
             connection.close()
-            # The files beside it come and go as others open and close it.
+            # Retry: `-wal`, `-shm` and `-journal` come and go as others open and close it.
             if before == () or time.monotonic() > deadline:
                 raise
             time.sleep(RETRY_S)
@@ -83,16 +83,16 @@ def open_without_traces(
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Whether nobody has the database open, and all of it is in its one file."""
+    """Whether the whole database is in its one file, with no other process using it."""
     return not any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
 
 
 def _address_without_traces(path: Path, *, at_rest: bool) -> str:
-    """Give the address that makes SQLite open a database without writing.
+    """Give the URI that makes SQLite open a database without writing.
 
     Source: https://www.sqlite.org/uri.html (`immutable`) and SQLite's os_unix.c (`readonly_shm`),
-    read 2026-11-30. With the latter, an index that nobody uses is rebuilt in memory and not in its
-    file. It fails where there is no such file, which SQLite must then be allowed to make.
+    read 2026-11-30. With `readonly_shm`, SQLite rebuilds an unused WAL index in memory instead of
+    in its file. That fails if the file does not exist; then SQLite must be allowed to make it.
     """
     has_index = path.with_name(f"{path.name}-shm").exists()
     how = "&immutable=1" if at_rest else "&readonly_shm=1" if has_index else ""
@@ -100,14 +100,14 @@ def _address_without_traces(path: Path, *, at_rest: bool) -> str:
 
 
 def copy_database(source: Path, target: Path, *, tick: Tick = _silent) -> None:
-    """Copy one moment of a database, which may be in use; what was deleted from it stays behind.
+    """Copy a snapshot of a database, which may be in use; deleted data is not copied.
 
     Args:
-        target: must not exist; nobody else can read it afterwards.
-        tick: told again and again how many bytes the copy has.
+        target: must not exist; readable by the owner only.
+        tick: called repeatedly with the size of the copy so far, in bytes.
 
     Raises:
-        StorageError: the database cannot be read, or the copy not be written. There is none then.
+        StorageError: the database cannot be read, or the copy cannot be written. No copy is left.
     """
 
     def look() -> int:
@@ -127,11 +127,11 @@ def copy_database(source: Path, target: Path, *, tick: Tick = _silent) -> None:
 
 
 def make_whole(path: Path) -> None:
-    """Bring all that belongs to a database into its one file, so that it can be moved.
+    """Merge a database's write-ahead log into its one file, so that the file can be moved.
 
     Raises:
-        ConflictError: something has it open.
-        BackupError: it is damaged.
+        ConflictError: another process has the database open.
+        BackupError: the database is damaged.
     """
     try:
         with closing(_opened(path, "rw")) as connection:
@@ -145,10 +145,10 @@ def make_whole(path: Path) -> None:
 
 
 def ensure_sound(path: Path) -> None:
-    """Make sure that a file is a database that can be read from its first page to its last.
+    """Check that a file is a database whose pages are all readable and consistent.
 
     Raises:
-        BackupError: it is not.
+        BackupError: the file is damaged, or not a database.
     """
     try:
         with closing(_opened(path, "ro")) as connection:

@@ -1,10 +1,10 @@
-"""Sealing and opening stored secrets with a ring of keys, the newest first.
+"""Encrypts ("seals") and decrypts stored secrets with a ring of keys, the newest first.
 
-The ring comes from KEYSTONE_SECRET_KEY or, without that, from a file in the data directory, which
-`keystone rotate-key` replaces while everything runs. So a vault that has its ring from the file
-looks at it again before it seals, and whenever it meets something that its keys do not open: from
-the moment the file is replaced nothing new is sealed with an old key, and whatever was sealed with
-the new one can be opened by everybody.
+The ring comes from KEYSTONE_SECRET_KEY or, if that is not set, from a file in the data directory,
+which `keystone rotate-key` replaces while all processes run. So a vault with a ring from the file
+checks the file again before it seals, and whenever none of its keys opens a value. From the moment
+the file is replaced, no process seals with an old key, and every process can open what was sealed
+with the new one.
 """
 
 import base64
@@ -23,14 +23,14 @@ from jobs.settings import SHORTEST_KEY, split_keys
 from jobs.system.part_users import family
 
 KEY_FILE = "secret.key"
-KEY_MODE = 0o640  # where the parts of Keystone that need it are users in its group
-# Short enough that it is no help in guessing a key, long enough to tell a dozen of them apart.
+KEY_MODE = 0o640  # if the parts of Keystone that need the file are users in its group
+# Too short to help in guessing a key, but long enough to tell a dozen keys apart.
 FINGERPRINT_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class _Ring:
-    """The keys at one moment, and which state of the file they were read from."""
+    """The keys at one moment, and the state of the file that they were read from."""
 
     fernets: dict[str, Fernet]  # by fingerprint, the newest first
     stamp: tuple[int, ...] = ()
@@ -49,7 +49,7 @@ class Vault:
 
     @classmethod
     def from_settings(cls, secret_key: SecretStr, data_dir: Path) -> "Vault":
-        """Open the vault with the given keys, or with those kept in the data directory.
+        """Open the vault with the given keys, or with those of the file in the data directory.
 
         Raises:
             ConfigurationError: a key is too short.
@@ -63,10 +63,10 @@ class Vault:
 
     @classmethod
     def for_reading(cls, secret_key: SecretStr, data_dir: Path) -> "Vault":
-        """Open the vault as `from_settings`, where no key may be made.
+        """Open the vault like `from_settings`, but without making a key.
 
-        Without any key nothing is sealed yet, and there is nothing to open; nobody keeps what is
-        sealed with the key that stands in.
+        If there is no key yet, nothing has been sealed, so there is nothing to open. The vault then
+        uses a temporary key, and values sealed with that are never stored.
 
         Raises:
             ConfigurationError: a key is too short.
@@ -80,12 +80,12 @@ class Vault:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the keys are in the file of the data directory, where we may change them."""
+        """Whether the keys are in the data directory's file, so that Keystone can rotate them."""
         return self._file is not None
 
     @property
     def fingerprints(self) -> list[str]:
-        """What the keys are called, the newest first; a key itself is never shown."""
+        """The fingerprints of the keys, the newest first; a key itself is never shown."""
         return list(self._latest().fernets)
 
     def seal(self, plain: SecretStr) -> bytes:
@@ -93,10 +93,10 @@ class Vault:
         return self._latest().multi.encrypt(plain.get_secret_value().encode())
 
     def open(self, sealed: bytes) -> SecretStr:
-        """Decrypt what any key of the ring has sealed.
+        """Decrypt a value that any key of the ring has sealed.
 
         Raises:
-            ConfigurationError: none of the keys fits.
+            ConfigurationError: none of the keys opens it.
         """
         for ring in (self._ring, self._latest()):
             try:
@@ -111,7 +111,7 @@ class Vault:
         raise ConfigurationError(Mistake("", told, called=where))
 
     def holder(self, sealed: bytes) -> str | None:
-        """Give the fingerprint of the key that something is sealed with; None: it is not ours."""
+        """Give the fingerprint of the key that sealed a value; None if it is not in the ring."""
         for ring in (self._ring, self._latest()):
             for name, fernet in ring.fernets.items():
                 if _opens(fernet, sealed):
@@ -119,7 +119,7 @@ class Vault:
         return None
 
     def reseal(self, sealed: bytes) -> bytes:
-        """Seal the same with the newest key.
+        """Seal the same secret again with the newest key.
 
         Raises:
             ConfigurationError: none of the keys opens it.
@@ -127,18 +127,18 @@ class Vault:
         return self.seal(self.open(sealed))
 
     def _latest(self) -> _Ring:
-        """Give the ring as it is in the file now; as it was, when the file cannot be read."""
+        """Give the ring, read again if the file changed; the old ring if the file is unreadable."""
         if self._file is not None and (stamp := _stamp(self._file)) != self._ring.stamp:
             try:
                 self._ring = _ring(read_keys(self._file), stamp)
             except (ConfigurationError, StorageError):
-                # Whoever runs must not stop because somebody is at the file.
+                # A running process must not fail because somebody is editing the file.
                 return self._ring
         return self._ring
 
 
 def fingerprint(key: SecretStr) -> str:
-    """Give the name by which a key may be spoken of."""
+    """Give a key's fingerprint: a name for it that may be shown."""
     told = b"keystone fingerprint\0" + key.get_secret_value().encode()
     return hashlib.sha256(told).hexdigest()[:FINGERPRINT_LENGTH]
 
@@ -149,7 +149,7 @@ def make_key() -> SecretStr:
 
 
 def ensure_key(data_dir: Path) -> SecretStr:
-    """Give the key (or the ring) kept in the data directory, made when there is none yet.
+    """Give the key or ring of the file in the data directory; make a key if there is no file.
 
     Raises:
         StorageError: the file cannot be read or written.
@@ -158,7 +158,7 @@ def ensure_key(data_dir: Path) -> SecretStr:
     try:
         if not path.exists():
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Written aside and linked: two processes that start at once end up with one key.
+            # Write a draft and hard-link it, so that two processes starting at once share one key.
             draft = _draft(path, make_key().get_secret_value())
             try:
                 path.hardlink_to(draft)
@@ -172,10 +172,10 @@ def ensure_key(data_dir: Path) -> SecretStr:
 
 
 def present_keys(secret_key: SecretStr, data_dir: Path) -> list[SecretStr]:
-    """Give the keys of the setting or else those kept in the data directory; none is made.
+    """Give the keys of the setting, or else of the file in the data directory; make none.
 
     Raises:
-        StorageError: their file cannot be read.
+        StorageError: the file cannot be read.
     """
     path = data_dir / KEY_FILE
     return split_keys(secret_key) or (read_keys(path) if path.exists() else [])
@@ -185,7 +185,7 @@ def read_keys(path: Path) -> list[SecretStr]:
     """Read the keys of a file, the newest first.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     try:
         return split_keys(SecretStr(path.read_text()))
@@ -194,10 +194,10 @@ def read_keys(path: Path) -> list[SecretStr]:
 
 
 def write_keys(path: Path, keys: Sequence[SecretStr]) -> None:
-    """Replace the keys of a file in one stroke; when this returns they have reached the disk.
+    """Replace the keys of a file atomically; on return they are on the disk.
 
     Raises:
-        StorageError: they could not be written; the file is as it was.
+        StorageError: the keys could not be written; the file is unchanged.
     """
     try:
         draft = _draft(path, ",".join(key.get_secret_value() for key in keys))
@@ -212,7 +212,7 @@ def write_keys(path: Path, keys: Sequence[SecretStr]) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a file beside the one it will become; who of us could read that one can read it."""
+    """Write a draft beside the file that it will replace, readable by the same users of ours."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
     users = family()
@@ -222,7 +222,7 @@ def _draft(path: Path, text: str) -> Path:
     with draft.open("w") as file:
         file.write(text)
         file.flush()
-        # Rows that are sealed with a key must not outlive it in a power cut.
+        # After a power cut, no row may be sealed with a key that did not reach the disk.
         os.fsync(file.fileno())
     return draft
 

@@ -1,1 +1,1 @@
-"""The schema's history, by Alembic; applied when a process starts."""
+"""The schema's Alembic migrations, applied when a process starts."""

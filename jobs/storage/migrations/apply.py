@@ -1,4 +1,4 @@
-"""Bringing a database up to the schema this code knows."""
+"""Migrates a database to the schema of this code."""
 
 import fcntl
 import glob
@@ -19,13 +19,13 @@ FOLDER = Path(__file__).parent
 
 
 def ensure_schema(database: Database, *, lock_file: Path) -> None:
-    """Apply what is missing; does nothing, quickly, when nothing is.
+    """Apply the missing migrations; return quickly if there are none.
 
     Raises:
         StorageError: the database is newer than this code, or cannot be used.
     """
     with _opened(lock_file) as lock:
-        # Several processes start at once; the first one migrates and the others find it done.
+        # Several processes may start at once: the first one migrates, and the others wait for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             if schema_version(database) != HEAD:
@@ -42,25 +42,25 @@ def _opened(lock_file: Path) -> TextIO:
 
 
 def schema_version(database: Database) -> str | None:
-    """Give the database's schema version, or None when it is empty."""
+    """Give the database's schema version; None if the database is empty."""
     with database.writer_engine.connect() as connection:
         return schema_of(connection)
 
 
 def schema_of(connection: Connection) -> str | None:
-    """Give the schema version of an open database, or None when it is empty."""
+    """Give the schema version of an open database; None if the database is empty."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def migrate_to(database: Database, revision: str) -> None:
-    """Bring a database forward to a schema. One that has a schema already is copied before.
+    """Migrate a database to a schema; first copy it if it already has a schema.
 
     Raises:
-        StorageError: it is newer than this code, or there is no room for the copy.
+        StorageError: the database is newer than this code, or the copy cannot be written.
     """
-    # Alembic takes most of a second to import, and is seldom needed.
+    # Imported here because importing Alembic takes most of a second and is rarely needed.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -80,13 +80,13 @@ def migrate_to(database: Database, revision: str) -> None:
 
 @contextmanager
 def _tables_rebuilt(database: Database, connection: Connection) -> Iterator[None]:
-    """Do a migration that may rebuild tables, all of it or nothing.
+    """Run migrations that may rebuild tables, in one transaction.
 
-    SQLite changes a table by making another one and dropping the first. With foreign keys enforced
-    that would remove every row that refers to it; so they are checked at the end instead.
+    SQLite changes a table by making a new one and dropping the old one. With foreign keys enforced,
+    dropping it would remove every row that refers to it. So they are checked at the end instead.
 
     Raises:
-        StorageError: a row would refer to one that is not there.
+        StorageError: a row refers to a missing row.
 
     Source: https://www.sqlite.org/lang_altertable.html, section 7 (read 2026-11-30).
     """
@@ -111,7 +111,7 @@ def _enforce_foreign_keys(database: Database, connection: Connection, *, on: boo
 
 
 def newer(version: str) -> StorageError:
-    """Say that this code does not know a database's schema."""
+    """Give the error for a database whose schema this code does not know."""
     return StorageError(
         f"the database has schema {version}, which is newer than this Keystone knows ({HEAD}); "
         "install the newer Keystone again, or restore a backup"
@@ -119,7 +119,7 @@ def newer(version: str) -> StorageError:
 
 
 def _keep_copy(database: Database, version: str) -> None:
-    """Keep the database as it was, for the way back; only the newest of such copies stays."""
+    """Copy the database before a migration, for a downgrade; keep only the newest such copy."""
     if not database.is_sqlite:
         return
     path = sqlite_path(database.url)

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs migrations over the connection it is handed."""
+"""Alembic's entry point: runs migrations over the connection that it is given."""
 
 from alembic import context
 from sqlmodel import SQLModel

@@ -1,7 +1,7 @@
-"""The tables, one class each. Shapes only: `records` writes them, `queries` reads them.
+"""The tables, one class each. `jobs.records` writes them, `jobs.reads` reads them.
 
-Times are aware UTC. Secrets never stand in these columns in clear: a column named `sealed` holds
-bytes made by `jobs.storage.vault`.
+Times are aware, in UTC. No column holds a secret in plain text: a column named `sealed` holds bytes
+encrypted by `jobs.storage.vault`.
 """
 
 from jobs.storage.columns import now

@@ -1,4 +1,4 @@
-"""Who may do what, and who did: users, sessions, tokens, the audit trail."""
+"""Tables for access: users, sessions, API tokens, and the audit trail."""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from jobs.storage.columns import DoneBySomebody, ShownName, WordColumn, now
 
 
 class AuditEvent(DoneBySomebody, table=True):
-    """Who did what to which thing, when. The database itself refuses to change or remove one."""
+    """An audited action: who did what to which thing, when. The database refuses to change one."""
 
     __tablename__ = "audit_events"
     __table_args__ = (Index("ix_audit_events_actor", "actor_kind", "actor_name"),)
@@ -31,7 +31,7 @@ class AuditEvent(DoneBySomebody, table=True):
 
 
 class User(SQLModel, table=True):
-    """A person who may log in."""
+    """A user who may log in."""
 
     __tablename__ = "users"
 
@@ -44,7 +44,7 @@ class User(SQLModel, table=True):
 
 
 class LoginSession(SQLModel, table=True):
-    """A browser that is logged in; the cookie's value is stored hashed."""
+    """A browser's login; the cookie's value is stored as a hash."""
 
     __tablename__ = "login_sessions"
 
@@ -58,7 +58,7 @@ class LoginSession(SQLModel, table=True):
 
 
 class ApiToken(SQLModel, table=True):
-    """A program's key to the API; stored hashed, shown once."""
+    """A program's token for the API; stored as a hash, shown once."""
 
     __tablename__ = "api_tokens"
 

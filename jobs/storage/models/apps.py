@@ -1,4 +1,4 @@
-"""What is deployed: repositories, apps, and what is configured for them."""
+"""Tables for apps: repositories, apps, and their configuration."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ from jobs.storage.columns import NUMBERS_ONCE, OneLine, ValueColumn, WordColumn,
 
 
 class TokenUse(StrEnum):
-    """What a token was used for when it was refused: it may do one thing and not the other."""
+    """The use for which a token was refused: a token may be valid for one use only."""
 
     FETCH = "fetch"
     API = "api"
@@ -29,37 +29,37 @@ class Repository(SQLModel, table=True):
     """A GitHub repository that apps are deployed from."""
 
     __tablename__ = "repositories"
-    # The mirror on disk is named by the id.
+    # The id is never reused: it names the mirror on disk.
     __table_args__ = (NUMBERS_ONCE,)
 
     id: int | None = Field(default=None, primary_key=True)
-    # From GitHub's API or from an operator, never from a delivery.
+    # Set from GitHub's API or by an operator, never from a delivery.
     github_id: int | None = Field(default=None, unique=True, sa_type=BigInteger)
     identity_from: IdentitySource | None = Field(default=None, sa_type=WordColumn(IdentitySource))
-    identity_checked_at: datetime | None = None  # when GitHub confirmed it, or an operator gave it
-    identity_due_at: datetime | None = None  # when GitHub is asked next; None: as soon as may be
-    identity_paused_until: datetime | None = None  # until when GitHub is not asked
+    identity_checked_at: datetime | None = None  # when GitHub confirmed it, or an operator set it
+    identity_due_at: datetime | None = None  # when to ask GitHub next; None: as soon as possible
+    identity_paused_until: datetime | None = None  # do not ask GitHub before this time
     identity_problem: str | None = Field(default=None, sa_type=OneLine(500))
     full_name: str = Field(max_length=200)  # as GitHub spells it
-    # A delivery gave the name to an earlier version, and nobody has confirmed it since.
+    # An earlier version took the name from a delivery, and it has not been confirmed since.
     is_name_claimed: bool = False
     name_key: str = Field(max_length=200, unique=True)  # lower case: GitHub ignores case
     git_url: str = Field(max_length=500)
-    token_problem: str | None = Field(default=None, sa_type=OneLine(500))  # GitHub's own word
+    token_problem: str | None = Field(default=None, sa_type=OneLine(500))  # GitHub's message
     token_problem_of: TokenUse | None = Field(default=None, sa_type=WordColumn(TokenUse))
-    token_expires_at: datetime | None = None  # of the token that was used last, if GitHub says
+    token_expires_at: datetime | None = None  # of the token used last, if GitHub reports it
     created_at: datetime = Field(default_factory=now)
 
 
 class SecretKind(StrEnum):
-    """What a repository's secret is for."""
+    """The purpose of a repository's secret."""
 
     TOKEN = "token"  # noqa: S105
     WEBHOOK = "webhook"
 
 
 class RepositorySecret(SQLModel, table=True):
-    """A sealed secret of a repository, apart from it so that a wrong key breaks no list."""
+    """A sealed secret of a repository, in its own table so that a wrong key breaks no lists."""
 
     __tablename__ = "repository_secrets"
 
@@ -68,12 +68,12 @@ class RepositorySecret(SQLModel, table=True):
     kind: SecretKind = Field(sa_type=WordColumn(SecretKind))
     sealed: bytes
     created_at: datetime = Field(default_factory=now)
-    # Of a webhook secret that another one takes the place of: it verifies until then.
+    # Set on a webhook secret that was rotated: it stays valid until then.
     expires_at: datetime | None = None
 
 
 class App(SQLModel, table=True):
-    """A thing we deploy, how it is configured, and what of it is live now."""
+    """An app: its configuration and its live release."""
 
     __tablename__ = "apps"
     __table_args__ = (NUMBERS_ONCE,)
@@ -92,38 +92,38 @@ class App(SQLModel, table=True):
     )
     created_at: datetime = Field(default_factory=now)
 
-    # Counters, raised in the transaction that uses them.
-    configuration: int = 1  # which configuration this is; a release remembers the one it had
+    # Counters, incremented in the transaction that uses them.
+    configuration: int = 1  # version of the configuration; a release stores its own
     last_deployment: int = 0
     last_release: int = 0
     last_fence: int = 0
 
-    # What serves now; written by the switch and by nothing else.
+    # The release that serves now; written only when traffic is switched.
     live_deployment_id: int | None = None
     live_release_id: int | None = None
     live_container_id: str | None = Field(default=None, max_length=64)
     live_address: str | None = Field(default=None, max_length=64)  # "10.201.0.2:8000"
     live_slot: str | None = Field(default=None, max_length=1)  # "a" or "b": the router's server
 
-    # For its first minute the live release is on trial (`jobs.duties.trials`). What served before
-    # it is kept meanwhile: its container stopped, and ready to start again.
-    trial_ends_at: datetime | None = None  # None: it has stood its trial, or failed it
-    live_ends: int = 0  # how often its container has ended so far
-    live_restarts: int = 0  # which of them the engine counted at the last look
+    # For its first minute the live release is on trial (`jobs.duties.trials`). Until then the
+    # previous release is kept, with its container stopped but ready to start again.
+    trial_ends_at: datetime | None = None  # None: the trial has ended, passed or failed
+    live_ends: int = 0  # how often its container has exited so far
+    live_restarts: int = 0  # the engine's restart count at the last check
     fallback_release_id: int | None = None
     fallback_container_id: str | None = Field(default=None, max_length=64)
 
-    # What Docker last said of the live container.
+    # The live container's state, as Docker reported it last.
     container_state: ContainerState | None = Field(
         default=None,
         sa_type=WordColumn(ContainerState),
     )
     container_reason: str = Field(default="", sa_type=OneLine(500))
-    container_restarts: int | None = None  # of which the reason tells; None: of none
+    container_restarts: int | None = None  # number of restarts that the reason is about; None: none
 
 
 class EnvironmentVariable(SQLModel, table=True):
-    """A name and a value handed to an app's container; sealed, whether it is secret or not."""
+    """An environment variable of an app's container; its value is sealed, secret or not."""
 
     __tablename__ = "environment_variables"
     __table_args__ = (UniqueConstraint("app_id", "name"),)
@@ -137,7 +137,7 @@ class EnvironmentVariable(SQLModel, table=True):
 
 
 class Domain(SQLModel, table=True):
-    """A host name by which the router serves an app; an app's first one is its address."""
+    """A host name by which the router serves an app; an app's first domain is its address."""
 
     __tablename__ = "domains"
 
@@ -148,19 +148,19 @@ class Domain(SQLModel, table=True):
 
 
 class Certificate(SQLModel, table=True):
-    """What proves to browsers that a domain is ours; whose app it is does not matter."""
+    """A domain's TLS certificate and key; not bound to an app."""
 
     __tablename__ = "certificates"
 
     id: int | None = Field(default=None, primary_key=True)
     domain: str = Field(max_length=253, unique=True)  # may be a wildcard
-    sealed: bytes  # PEM: the key, the certificate, those between it and its authority
+    sealed: bytes  # PEM: the key, the certificate, the intermediate certificates
     not_after: datetime
     created_at: datetime = Field(default_factory=now)
 
 
 class BlockedPort(SQLModel, table=True):
-    """A port of the range that some other program listens on, so no app may be given it."""
+    """A port of the range that another program listens on, so that no app may get it."""
 
     __tablename__ = "blocked_ports"
     __table_args__ = (CheckConstraint("port BETWEEN 1 AND 65535", name="port_range"),)

@@ -1,4 +1,4 @@
-"""What is known of pushes that never reached us: when each repository was asked, and how."""
+"""Tables for the search for missed pushes: its state for each repository, and branch heads."""
 
 from datetime import datetime
 
@@ -9,23 +9,23 @@ from jobs.storage.columns import OneLine, WordColumn
 
 
 class CatchUp(SQLModel, table=True):
-    """How the search for a repository's missed pushes stands."""
+    """The state of the search for a repository's missed pushes."""
 
     __tablename__ = "catch_ups"
 
     repository_id: int = Field(primary_key=True, foreign_key="repositories.id", ondelete="CASCADE")
     looked_at: datetime | None = None
     way: CatchUpWay | None = Field(default=None, sa_type=WordColumn(CatchUpWay))
-    missed: int | None = None  # how many pushes the last look found missing; None: not known
-    found: str = Field(default="", sa_type=OneLine(500))  # what became of them, in words
+    missed: int | None = None  # missed pushes that the last search found; None: unknown
+    found: str = Field(default="", sa_type=OneLine(500))  # what happened to them, in words
     problem: str = Field(default="", sa_type=OneLine(500))
-    settled_until: datetime | None = None  # what was pushed up to then is accounted for
-    next_look_at: datetime | None = None  # None: as soon as may be
-    paused_until: datetime | None = None  # GitHub's own wish, which a restart does not shorten
+    settled_until: datetime | None = None  # all pushes up to this time are accounted for
+    next_look_at: datetime | None = None  # None: as soon as possible
+    paused_until: datetime | None = None  # GitHub asked for this pause; a restart keeps it
 
 
 class BranchHead(SQLModel, table=True):
-    """Where an app's branch was when it was compared last, deployed or not."""
+    """The head of an app's branch at the last comparison, deployed or not."""
 
     __tablename__ = "branch_heads"
 

@@ -1,4 +1,4 @@
-"""What happened to pushes: deliveries, releases, deployments and their steps."""
+"""Tables for deploying: deliveries, releases, deployments, steps, leases, commit statuses."""
 
 from datetime import datetime
 
@@ -33,7 +33,7 @@ from jobs.storage.columns import (
 
 
 class Delivery(SQLModel, table=True):
-    """One verified POST from GitHub and what we answered."""
+    """One verified POST from GitHub, and the response."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -58,20 +58,20 @@ class Delivery(SQLModel, table=True):
 
 
 class RefusedDelivery(SQLModel, table=True):
-    """POSTs to the webhook that were refused alike: in the name of one repository, from one place.
+    """POSTs to the webhook refused for the same reason, repository and address, counted together.
 
-    What stands here is the claim of whoever sent them. `jobs.records.refusals` bounds the rows.
+    The values are unverified claims of the sender. `jobs.records.refusals` bounds the rows.
     """
 
     __tablename__ = "refused_deliveries"
 
     id: int | None = Field(default=None, primary_key=True)
-    # The configured repository that was claimed; None: another one, or none at all.
+    # The configured repository that was claimed; None: an unknown one, or none at all.
     repository_id: int | None = Field(
         default=None, foreign_key="repositories.id", index=True, ondelete="CASCADE"
     )
-    claimed: str = Field(default="", max_length=201)  # "owner/name", as it was claimed last
-    address: str = Field(default="", max_length=64)  # empty: several, counted together
+    claimed: str = Field(default="", max_length=201)  # "owner/name" of the last claim
+    address: str = Field(default="", max_length=64)  # empty: several addresses counted together
     reason: Refusal = Field(sa_type=WordColumn(Refusal))
     count: int = Field(default=0, sa_type=BigInteger)
     first_at: datetime = Field(default_factory=now)
@@ -88,7 +88,7 @@ class RefusalCount(SQLModel, table=True):
 
 
 class Release(SQLModel, table=True):
-    """Image, configuration and environment at one moment. Never changed once written."""
+    """An image with its configuration and environment. Never changed once written."""
 
     __tablename__ = "releases"
     __table_args__ = (UniqueConstraint("app_id", "number"),)
@@ -99,8 +99,8 @@ class Release(SQLModel, table=True):
     deployment_id: int  # the deployment that made it
     commit_sha: str = Field(max_length=64)
     image: str = Field(max_length=300)  # the tag it was built under
-    image_id: str = Field(max_length=100)  # what Docker calls the image: sha256:…
-    configuration: int  # the app's configuration counter at that moment
+    image_id: str = Field(max_length=100)  # Docker's id of the image: sha256:…
+    configuration: int  # the app's configuration counter when the release was made
     build: BuildSettings = Field(sa_type=ValueColumn(BuildSettings))
     container: ContainerSettings = Field(sa_type=ValueColumn(ContainerSettings))
     environment: bytes  # sealed: the variables, as JSON
@@ -113,14 +113,14 @@ class Deployment(DoneBySomebody, table=True):
     __tablename__ = "deployments"
     __table_args__ = (
         UniqueConstraint("app_id", "number"),
-        # What makes a push deploy once: GitHub's GUID, and the signed body itself.
+        # A push deploys once: neither GitHub's GUID nor the signed body may repeat.
         UniqueConstraint("app_id", "guid"),
         UniqueConstraint("app_id", "body_sha256"),
-        # What makes a request deploy once, however often it is repeated.
+        # A request deploys once, however often it is repeated.
         Index("ix_deployments_request", "app_id", "request_key", unique=True),
-        # What lists walk backwards.
+        # For lists, which are read backwards.
         Index("ix_deployments_app", "app_id", "id"),
-        # The last deployment of a ref, or that there is none: asked while nobody else can write.
+        # For the last deployment of a ref, which is read while holding the write lock.
         Index("ix_deployments_app_ref", "app_id", "ref", "id"),
         Index("ix_deployments_app_state", "app_id", "state", "id"),
         Index("ix_deployments_app_trigger", "app_id", "trigger", "id"),
@@ -140,23 +140,23 @@ class Deployment(DoneBySomebody, table=True):
         sa_type=WordColumn(DeploymentState),
     )
     reason: str = Field(default="", sa_type=OneLine(1000))
-    ref: str = Field(max_length=500)  # full ref of a push; branch or sha of a manual one
-    commit_sha: str = Field(default="", max_length=64)  # empty until a branch has been resolved
+    ref: str = Field(max_length=500)  # a push's full ref; a manual request's branch or commit id
+    commit_sha: str = Field(default="", max_length=64)  # empty until the branch is resolved
     commit_message: str = Field(default="", sa_type=SeveralLines(2000))
     author: str = Field(default="", sa_type=ShownName(200))
     delivery_id: int | None = Field(default=None, foreign_key="deliveries.id", ondelete="SET NULL")
-    guid: str | None = Field(default=None, max_length=100)  # GitHub's, of a push
-    request_key: str | None = Field(default=None, max_length=100)  # of a repeatable request
+    guid: str | None = Field(default=None, max_length=100)  # GitHub's GUID of a push
+    request_key: str | None = Field(default=None, max_length=100)  # identifies a repeated request
     body_sha256: str | None = Field(default=None, max_length=64)
     before_sha: str | None = Field(default=None, max_length=64)
-    # Seconds; GitHub's, the order pushes were made in.
+    # Seconds by GitHub's clock; gives the order of pushes.
     pushed_at: int | None = Field(default=None, sa_type=BigInteger)
     release_id: int | None = Field(default=None, foreign_key="releases.id", ondelete="SET NULL")
-    attempts: int = 0  # how often a worker has begun it
+    attempts: int = 0  # how often a worker has started it
     cancelled_by: str | None = Field(default=None, sa_type=ShownName(200))
-    replaced_by: int | None = None  # the number of a newer push that is not to wait for this one
-    recovers_id: int | None = None  # of a recovery: the deployment whose release did not stay up
-    gives_way: bool = False  # goes back into the queue, for a recovery to come first
+    replaced_by: int | None = None  # the number of a newer push that replaces this deployment
+    recovers_id: int | None = None  # for a recovery: the deployment whose release did not stay up
+    gives_way: bool = False  # must go back into the queue, so that a recovery comes first
     queued_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -178,7 +178,7 @@ class Step(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """Who may act on an app now. The fence grows with every lease of the app."""
+    """The lease on an app: its holder alone may act on it. The fence grows with every lease."""
 
     __tablename__ = "leases"
 
@@ -190,7 +190,7 @@ class Lease(SQLModel, table=True):
 
 
 class CommitStatus(SQLModel, table=True):
-    """The outbox: a commit status GitHub should be told."""
+    """The outbox: a commit status to send to GitHub."""
 
     __tablename__ = "commit_statuses"
 

@@ -1,4 +1,4 @@
-"""What this Keystone knows of itself."""
+"""Tables for Keystone itself: identity, engine items, vault keys, vitals, router ports."""
 
 import secrets
 from datetime import datetime
@@ -11,7 +11,7 @@ from jobs.storage.columns import WordColumn, json_column, now
 
 
 class ItemKind(StrEnum):
-    """What a thing on the Docker Engine is."""
+    """The kind of an item on the Docker Engine."""
 
     CONTAINER = "container"
     IMAGE = "image"
@@ -19,7 +19,7 @@ class ItemKind(StrEnum):
 
 
 class DomainPort(SQLModel, table=True):
-    """A port on which the router serves domains, since it was started last."""
+    """A port on which the router serves domains; rewritten at each start of the router."""
 
     __tablename__ = "domain_ports"
 
@@ -28,36 +28,36 @@ class DomainPort(SQLModel, table=True):
 
 
 class Identity(SQLModel, table=True):
-    """One row: what tells this Keystone from another on the same Docker Engine."""
+    """One row: distinguishes this Keystone from others on the same Docker Engine."""
 
     __tablename__ = "identity"
 
     id: int = Field(default=1, primary_key=True)
     name: str = Field(max_length=16)  # six letters, part of every container and image name
-    # Makes the tags of images such that no other app's Dockerfile can guess one.
+    # Key of the seals in image tags, so that another app's Dockerfile cannot guess a tag.
     image_key: str = Field(default_factory=lambda: secrets.token_hex(32), max_length=64)
-    # What is on the engine under our names was not all put on record: the sweep does that once.
+    # True if items on the engine under our names may lack records: the sweep adds these once.
     adopts_items: bool = False
 
 
 class EngineItem(SQLModel, table=True):
-    """A thing that Keystone made on the Docker Engine; on record from before it was made.
+    """An item that Keystone made on the Docker Engine; recorded before it is made.
 
-    A removed app's rows stay, because what they tell of has to be removed yet.
+    The rows of a removed app stay, because their items still have to be removed from the engine.
     """
 
     __tablename__ = "engine_items"
 
     kind: ItemKind = Field(primary_key=True, sa_type=WordColumn(ItemKind))
-    name: str = Field(primary_key=True, max_length=200)  # of an image: its id
+    name: str = Field(primary_key=True, max_length=200)  # for an image: its id
     app: str = Field(max_length=63)
-    # Of a container: its id on the engine, as soon as that is known.
+    # For a container: its id on the engine, once that is known.
     engine_id: str | None = Field(default=None, max_length=100)
     made_at: datetime = Field(default_factory=now)
 
 
 class VaultKey(SQLModel, table=True):
-    """A key that rows may be sealed with; a start without it is refused."""
+    """A key that rows may be sealed with; Keystone refuses to start without it."""
 
     __tablename__ = "vault_keys"
 
@@ -66,14 +66,14 @@ class VaultKey(SQLModel, table=True):
 
 
 class Vitals(SQLModel, table=True):
-    """One row: how the machine and the other processes were when the watcher looked last."""
+    """One row: the state of the machine and the other processes at the watcher's last check."""
 
     __tablename__ = "vitals"
 
     id: int = Field(default=1, primary_key=True)
     at: datetime = Field(default_factory=now)
-    workers: int  # alive
-    disk_free: int = Field(sa_type=BigInteger)  # bytes, where Keystone keeps its data
+    workers: int  # number of live workers
+    disk_free: int = Field(sa_type=BigInteger)  # bytes, on the disk of Keystone's data
     disk_total: int = Field(sa_type=BigInteger)
-    engine_free: int | None = Field(default=None, sa_type=BigInteger)  # None: not this machine's
+    engine_free: int | None = Field(default=None, sa_type=BigInteger)  # None: engine is elsewhere
     problems: dict[str, str] = Field(sa_column=json_column())  # by part: "docker", "router"
