@@ -1,1 +1,1 @@
-"""The command line `keystone`: thin commands, each of which calls the domain."""
+"""The command line `keystone`: thin commands that call the domain code."""

@@ -1,4 +1,4 @@
-"""`python -m jobs.cli`: how Keystone's own processes are started."""
+"""`python -m jobs.cli`: the entry point of Keystone's own processes."""
 
 from jobs.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`keystone user` and `keystone token`: who may do what."""
+"""`keystone user` and `keystone token`: manage users, their roles, and API tokens."""
 
 import re
 from typing import Annotated
@@ -29,7 +29,7 @@ from jobs.states import Role, TokenState
 commands = typer.Typer(rich_markup_mode=None)
 user = typer.Typer(no_args_is_help=True)
 token = typer.Typer(no_args_is_help=True)
-commands.add_typer(user, name="user", help="Add, list, change and remove people who may log in.")
+commands.add_typer(user, name="user", help="Add, list, change and remove users who may log in.")
 commands.add_typer(token, name="token", help="Create, list and revoke tokens for the API.")
 
 DAYS = re.compile(r"([0-9]{1,4})d?")
@@ -44,13 +44,13 @@ Expires = Annotated[
 
 
 class NewToken(BaseModel):
-    """A token at the one moment when it can be seen."""
+    """A new token, which is shown only once."""
 
     token: str
 
 
 class LoggedOut(BaseModel):
-    """Whose sessions are ended."""
+    """The user whose sessions were ended."""
 
     logged_out: str
 
@@ -60,7 +60,7 @@ class LoggedOut(BaseModel):
 
 @user.command("add")
 def add(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
-    """Add a user; the password is asked for, or read from standard input."""
+    """Add a user; the password comes from a prompt or from standard input."""
     keystone = open_to_change()
     password = ask_secret("password", confirm=True)
     with keystone.database.writing() as session:
@@ -84,7 +84,7 @@ def list_users(*, as_json: AsJson = False) -> None:
 
 @user.command("set-password")
 def change_password(name: Name, *, as_json: AsJson = False) -> None:
-    """Change a user's password, asked for or read from standard input, and end all sessions."""
+    """Change a user's password, from a prompt or standard input, and end all sessions."""
     keystone = open_to_change()
     with keystone.database.reading() as session:
         find_user(session, name)
@@ -98,20 +98,20 @@ def change_password(name: Name, *, as_json: AsJson = False) -> None:
 
 @user.command("set-role")
 def set_role(name: Name, *, role: WithRole, as_json: AsJson = False) -> None:
-    """Give a user another role; it counts at once."""
+    """Change a user's role, with immediate effect."""
     show_done(f"{name} is {role} now.", _change(name, role=role), as_json=as_json)
 
 
 @user.command("disable")
 def disable(name: Name, *, as_json: AsJson = False) -> None:
-    """Shut a user out, and end the user's sessions at once."""
+    """Forbid a user to log in, and end the user's sessions at once."""
     told = f"{name} is disabled, and logged out everywhere."
     show_done(told, _change(name, disabled=True), as_json=as_json)
 
 
 @user.command("enable")
 def enable(name: Name, *, as_json: AsJson = False) -> None:
-    """Let a user who was shut out log in again."""
+    """Let a disabled user log in again."""
     show_done(f"{name} may log in again.", _change(name, disabled=False), as_json=as_json)
 
 
@@ -122,7 +122,7 @@ def _change(name: str, *, role: Role | None = None, disabled: bool | None = None
 
 @user.command("sessions")
 def list_sessions(name: Name, *, as_json: AsJson = False) -> None:
-    """List where a user is logged in."""
+    """List a user's open sessions."""
     with open_to_read().database.reading() as session:
         views = [session_view(row) for row in sessions_of(session, find_user(session, name))]
     if as_json:
@@ -155,7 +155,7 @@ def remove(name: Name, *, as_json: AsJson = False) -> None:
 def create(
     name: Name, *, role: WithRole, expires: Expires = f"{DEFAULT_DAYS}d", as_json: AsJson = False
 ) -> None:
-    """Create a token for the API, and show it this once. It ends by itself one day."""
+    """Create a token for the API, and show it once. It expires after --expires days."""
     days = _read_days(expires)
     with open_to_change().database.writing() as session:
         made = create_api_token(session, name=name, role=role, actor=actor(), days=days)
@@ -178,7 +178,7 @@ def _read_days(text: str) -> int:
 
 @token.command("list")
 def list_tokens(*, as_json: AsJson = False) -> None:
-    """List the tokens, newest first, without the secret part."""
+    """List the tokens, newest first, without their values."""
     with open_to_read().database.reading() as session:
         views = [api_token_view(row) for row in tokens(session)]
     if as_json:
@@ -197,7 +197,7 @@ def _ended(state: TokenState) -> str:
 
 @token.command("revoke")
 def revoke(name: Name, *, as_json: AsJson = False) -> None:
-    """Make a token worthless."""
+    """Revoke a token, so that the API refuses it."""
     with open_to_change().database.writing() as session:
         view = api_token_view(revoke_api_token(session, name, actor()))
     show_done(f"{name} is revoked.", view, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`keystone apply`: the apps as a TOML file says they should be."""
+"""`keystone apply`: change the apps to match a TOML file."""
 
 import json
 import os
@@ -62,16 +62,16 @@ def apply(
     ] = False,
     files_from: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Take { file = … } from below it, too; may be repeated."),
+        typer.Option(metavar="DIR", help="Allow { file = … } in this folder too; repeatable."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the apps what a file says: show the difference, ask, change all of it or nothing.
+    """Change the apps to match a file: show the difference, ask, apply everything or nothing.
 
-    Apps, fields and variables that the file does not name are left alone.
+    Apps, fields and variables that the file does not name stay unchanged.
     """
     if as_json and not (yes or dry_run):
-        raise ConfigurationError("--json asks nobody: say --yes, or --dry-run")
+        raise ConfigurationError("--json never asks: add --yes or --dry-run")
     keystone = open_to_read() if dry_run else open_to_change()
     around = _surroundings(keystone.settings, file, files_from or [])
     wanted = read_apps(read_text(file), partial(find_secret, around))
@@ -100,7 +100,7 @@ def _surroundings(settings: AllSettings, file: str, others: Sequence[Path]) -> S
 
 
 def _own_paths(settings: AllSettings) -> Iterator[Path]:
-    """Give the folders and files of Keystone's own."""
+    """Give Keystone's own folders and files."""
     yield settings.data_dir
     if is_sqlite(settings.effective_database_url):
         yield sqlite_path(settings.effective_database_url)
@@ -112,7 +112,7 @@ def _keeper(keystone: Keystone) -> Keeper:
 
 
 def _tried_out(keystone: Keystone, wanted: Sequence[Wanted]) -> list[Difference]:
-    """Say what would change. Whatever would be refused is refused here, before anybody is asked."""
+    """List the changes by applying them to a copy, so that errors appear before the question."""
     keeper = _keeper(keystone)
     with keystone.database.reading() as session, trial(session) as copy:
         found = differences(copy, wanted, keeper)
@@ -128,7 +128,7 @@ def _applied(keystone: Keystone, wanted: Sequence[Wanted], shown: Sequence[Diffe
         return apply_apps(session, wanted, keeper)
 
 
-# --- Telling ---------------------------------------------------------------------------------
+# --- Output ----------------------------------------------------------------------------------
 
 
 def _show(found: Sequence[Difference], file: str) -> None:
@@ -146,7 +146,7 @@ def _arrow(before: object, after: object) -> str:
 
 
 def _word(value: object) -> str:
-    """Write a value on one line, so that nothing and an empty text can be told apart."""
+    """Write a value on one line, so that None and an empty text look different."""
     if value is None:
         return "none"
     return str(value) if isinstance(value, str) and value else json.dumps(value)
@@ -203,4 +203,4 @@ def _show_done(
             told = WebhookView(url=view.webhook.url, secret=secret)
             show_webhook(view.model_copy(update={"webhook": told}))
     if secrets:
-        say("What is secret here is not shown again.")
+        say("The secrets are not shown again.")

@@ -1,4 +1,4 @@
-"""`keystone app`: what is deployed, and how."""
+"""`keystone app`: add, list, show, change and remove apps."""
 
 import shlex
 from typing import Annotated, Any
@@ -43,7 +43,7 @@ def add(
     as_json: AsJson = False,
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
-    """Add an app, and show what to type in at GitHub: that secret is shown this once."""
+    """Add an app, and show the webhook to set up at GitHub; its secret is shown only once."""
     keystone = open_to_change()
     given = {"name": name, "repository": repository, **given_fields(fields)}
     wanted = parse_input(AppInput, given, is_text=True)
@@ -71,7 +71,7 @@ def _show_added(view: AppView) -> None:
 
 
 def show_webhook(view: AppView) -> None:
-    """Print what to type in at GitHub, the secret included."""
+    """Print the webhook to set up at GitHub, including its secret."""
     say(f"Add a webhook at https://github.com/{view.repository}/settings/hooks/new:")
     show_facts(
         [
@@ -96,7 +96,7 @@ def list_apps(*, as_json: AsJson = False) -> None:
 
 
 def show_apps(views: list[AppView]) -> None:
-    """Print how the apps stand, one a line."""
+    """Print the state of the apps, one per line."""
     rows = [
         (
             view.name,
@@ -115,7 +115,7 @@ def show_apps(views: list[AppView]) -> None:
 
 @app.command("show")
 def show(name: Name, *, as_json: AsJson = False) -> None:
-    """Show an app: how it is configured, and what of it is live."""
+    """Show an app: its configuration and its live release."""
     keystone = open_to_read()
     with keystone.database.reading() as session:
         view = app_view(session, name, keystone.settings)
@@ -126,7 +126,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 
 
 def show_app(view: AppView) -> None:
-    """Print all there is to say of an app, one fact a line."""
+    """Print everything about an app, one fact per line."""
     facts = view.model_dump(exclude={"id", "repository_id", "webhook"})
     facts["webhook"] = view.webhook.url
     facts["command"] = shlex.join(view.command or ())
@@ -153,7 +153,7 @@ def change(
     as_json: AsJson = False,
     **fields: Any,  # noqa: ANN401 — one for each field of an app
 ) -> None:
-    """Change an app; an empty value ("") takes one away."""
+    """Change an app; an empty value ("") removes a setting."""
     keystone = open_to_change()
     given = given_fields(fields)
     if not given:
@@ -186,13 +186,13 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove an app: its history, its container and its images.
+    """Remove an app, with its history, container and images.
 
-    Its repository goes with it when no other app is deployed from it: token, webhook secret and
-    the copy of its source.
+    If no other app uses its repository, that is removed too, with its token, webhook secret and the
+    copy of its source.
     """
     if as_json and not yes:
-        raise ConfigurationError("--json asks nobody: say --yes")
+        raise ConfigurationError("--json never asks: add --yes")
     keystone = open_to_change()
     with keystone.database.reading() as session:
         repository = repository_view(session, find_app(session, name).repository_id)
@@ -208,7 +208,7 @@ def remove(
 
 
 def _last(repository: RepositoryView) -> str:
-    """Say what a repository's last app takes along; empty when it has others."""
+    """Say that the repository is removed with its last app; "" if it has other apps."""
     if len(repository.apps) > 1:
         return ""
     return (

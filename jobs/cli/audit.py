@@ -1,4 +1,4 @@
-"""`keystone audit`: who did what to which thing."""
+"""`keystone audit`: show the audit trail."""
 
 from datetime import datetime
 from typing import Annotated

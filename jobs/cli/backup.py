@@ -1,4 +1,4 @@
-"""`keystone backup` and `keystone restore`: one file that holds a Keystone."""
+"""`keystone backup` and `keystone restore`: save a Keystone to one file, and restore it."""
 
 import json
 import os
@@ -36,21 +36,21 @@ def backup(
         str, typer.Argument(metavar="FILE", help="The file to write; - for standard output.")
     ],
     *,
-    logs: Annotated[bool, typer.Option("--logs", help="With the deployments' logs.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Include the deployments' logs.")] = False,
     without_key: Annotated[
         bool,
-        typer.Option("--without-key", help="Without what opens the secrets; keep that elsewhere."),
+        typer.Option("--without-key", help="Omit the key of the secrets; keep it elsewhere."),
     ] = False,
     without_database: Annotated[
         bool,
-        typer.Option("--without-database", help="For PostgreSQL, which pg_dump backs up."),
+        typer.Option("--without-database", help="For PostgreSQL; back that up with pg_dump."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write everything that makes this Keystone into one file, while it runs.
+    """Back up this Keystone into one file, while it runs.
 
-    The file opens every secret unless it is made --without-key: keep it like a password.
+    The file can open every secret unless it is made --without-key: keep it like a password.
     """
     settings = read_settings(AllSettings, os.environ)
     contents = Contents(database=not without_database, key=not without_key, logs=logs)
@@ -68,9 +68,9 @@ def backup(
 
 def _to_pipe(settings: AllSettings, contents: Contents, progress: Progress) -> Manifest:
     if sys.stdout.isatty():
-        raise ConfigurationError("a backup is nothing to read: name a file, or pipe it elsewhere")
+        raise ConfigurationError("a backup is not text: name a file, or pipe it elsewhere")
     try:
-        # A writer of our own: what it could not write nobody tries to write again at the end.
+        # Use a separate writer: Python would try at exit to flush `sys.stdout` again.
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as target:
             return write_backup(settings, target, contents, progress=progress)
     except BrokenPipeError:
@@ -97,7 +97,7 @@ def _tell_made(manifest: Manifest, file: str) -> None:
 
 @contextmanager
 def _stopped_tidily() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl-C does, so that nothing half done is left."""
+    """Handle SIGTERM like Ctrl-C inside the block, so that no partial file is left."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -107,7 +107,7 @@ def _stopped_tidily() -> Iterator[None]:
 
 @contextmanager
 def _shown() -> Iterator[Progress]:
-    """Show how far the work is, to somebody who sits there."""
+    """Show a progress bar if standard error is a terminal."""
     with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("")
         yield lambda what, done, total: bar.update(
@@ -118,17 +118,17 @@ def _shown() -> Iterator[Progress]:
 @commands.command()
 def restore(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="What `keystone backup` wrote; - for a pipe.")
+        str, typer.Argument(metavar="FILE", help="A file of `keystone backup`; - for a pipe.")
     ],
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Move a database that is here aside.")
+        bool, typer.Option("--force", help="Move an existing database aside.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a Keystone back from a backup; the next `keystone up` deploys its apps again.
+    """Restore a Keystone from a backup; the next `keystone up` deploys its apps again.
 
-    Nothing is changed unless the backup is whole, fits, and its secrets can be opened.
+    Nothing is changed unless the backup is complete and fits, and its secrets can be opened.
     """
     settings = read_settings(AllSettings, os.environ)
     with _opened(file) as source, _stopped_tidily():
@@ -153,7 +153,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 
 def _containers(identity: str) -> Sequence[Container]:
-    """Give what runs here already; nothing, when the engine does not answer."""
+    """Give the containers that exist on the engine; none if the engine does not answer."""
     engine = DockerEngine.from_environment(identity, timeout_s=ENGINE_PATIENCE_S)
     try:
         return engine.containers()
@@ -180,7 +180,7 @@ def _tell_restored(restored: Restored) -> None:
     manifest, revived = restored.manifest, restored.revived
     say(f"Restored from the backup of {moment(manifest.made_at)} (Keystone {manifest.keystone}).")
     for path in restored.moved:
-        say(f"What was here is kept as {path}.")
+        say(f"The previous file is kept as {path}.")
     if revived.apps:
         say(f"`keystone up` deploys the live commits of: {', '.join(revived.apps)}.")
     if revived.serving:

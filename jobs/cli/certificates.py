@@ -1,4 +1,4 @@
-"""`keystone certificate`: what proves to browsers that a domain is ours."""
+"""`keystone certificate`: set, list and remove the TLS certificates of domains."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ commands.add_typer(
 Domain = Annotated[
     str, typer.Argument(metavar="DOMAIN", help="Like app.example.com or *.example.com.")
 ]
-# Longer than any chain: a wrong file is not read into memory.
+# Larger than any chain, so that a wrong file is not read into memory.
 LONGEST_FILE = 1024 * 1024
 
 
@@ -42,12 +42,12 @@ def change(
     domain: Domain,
     *,
     certificate: Annotated[
-        Path, typer.Option(help="PEM: the domain's certificate, then those it depends on.")
+        Path, typer.Option(help="PEM: the domain's certificate, then the intermediate ones.")
     ],
     key: Annotated[Path, typer.Option(help="PEM: its private key, without a passphrase.")],
     as_json: AsJson = False,
 ) -> None:
-    """Give a domain a certificate, or another one in its place; no request fails."""
+    """Set or replace the certificate of a domain; no request fails meanwhile."""
     keystone = open_to_change()
     name = _parsed(domain)
     bundle = read_bundle(
@@ -86,7 +86,7 @@ def list_certificates(*, as_json: AsJson = False) -> None:
 
 @certificate.command("remove")
 def remove(domain: Domain, *, as_json: AsJson = False) -> None:
-    """Take a domain's certificate away; the domain is served by HTTP from then on."""
+    """Remove a domain's certificate; the domain is served by HTTP from then on."""
     name = _parsed(domain)
     with open_to_change().database.writing() as session:
         remove_certificate(session, name, actor())

@@ -1,4 +1,4 @@
-"""What the commands share: opening Keystone, and saying things to people and to programs."""
+"""Functions shared by the commands: open Keystone, print for people or programs, read input."""
 
 import getpass
 import os
@@ -29,9 +29,9 @@ from jobs.system.small_files import as_text, read_small
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PIPE = "-"
-LARGEST_TEXT = 1024 * 1024  # bytes of a file that somebody names, or of standard input
+LARGEST_TEXT = 1024 * 1024  # bytes of a file named on the command line, or of standard input
 FACT_WIDTH = 17
-WIDEST_ROW = 4000  # characters; several times what the columns of any table may hold
+WIDEST_ROW = 4000  # characters; several times the widest possible row of a table
 COLOURS = {
     "running": "green",
     "success": "green",
@@ -48,37 +48,37 @@ COLOURS = {
 
 
 class Removed(BaseModel):
-    """What is there no more, by its name."""
+    """The name of a removed object."""
 
     removed: str
 
 
 def open_to_read() -> Runtime[AllSettings]:
-    """Open the Keystone that the settings name, for a command that only reads."""
+    """Open the Keystone of the settings, for a command that only reads."""
     return runtime.open_to_read(read_settings(AllSettings, os.environ))
 
 
 def open_to_change() -> Runtime[AllSettings]:
-    """Open the Keystone that the settings name, for a command that changes something in it."""
+    """Open the Keystone of the settings, for a command that changes something."""
     return runtime.open_to_change(read_settings(AllSettings, os.environ))
 
 
 def actor() -> Actor:
-    """Say who sits at the command line."""
+    """Give the actor who runs the command."""
     try:
         return Actor(ActorKind.CLI, getpass.getuser())
     except (KeyError, OSError):
-        # A container may run under a number that no user has.
+        # In a container, the user id may have no user name.
         return Actor(ActorKind.CLI, str(os.getuid()))
 
 
 def show_json(view: BaseModel) -> None:
-    """Print a view as the API would send it."""
+    """Print a view as JSON, as the API would send it."""
     say_json(view.model_dump_json(indent=2))
 
 
 def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
-    """Say that something is done: to people in a sentence, to programs by what came of it."""
+    """Report that something is done: a sentence for people, the view as JSON for programs."""
     if as_json:
         show_json(view)
     else:
@@ -86,20 +86,20 @@ def show_done(told: str, view: BaseModel, *, as_json: bool) -> None:
 
 
 def show_notes(notes: Iterable[str]) -> None:
-    """Say what a change has brought with it besides, a sentence a line."""
+    """Print the side effects of a change, one sentence per line."""
     for note in notes:
         say(f"{note[:1].upper()}{note[1:]}.")
 
 
 def show_removed(view: RemovedView, *, as_json: bool) -> None:
-    """Say that something is gone, what went with it, and what is left to do."""
+    """Report what was removed, what was removed with it, and what is left to do."""
     show_done(f"{view.removed} is removed.", view, as_json=as_json)
     if not as_json:
         show_notes(view.notes)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print a table, or a sentence when there is nothing in it."""
+    """Print a table, or the sentence `empty` if it has no rows."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for row in rows:
         table.add_row(*map(_cell, row))
@@ -110,7 +110,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one a line; values that are empty are left out."""
+    """Print names and values, one per line; omit empty values."""
     console = _console()
     for name, value in facts:
         if value not in (None, ""):
@@ -118,33 +118,33 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def _console() -> Console:
-    # Fitted to a terminal's width, never to that of a file or a pipe, where a row is a line.
+    # Fit a table to a terminal's width; in a file or a pipe each row must stay on one line.
     return Console(width=None if sys.stdout.isatty() else WIDEST_ROW, highlight=False)
 
 
 def _cell(value: object) -> Text:
-    """Write a value on one line: what came from outside makes no row and moves no cursor."""
+    """Write a value on one line, so that outside text cannot add rows or move the cursor."""
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
         return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
     text = str(value)
-    # Of a value that is harmless the blanks stay as they are.
+    # A harmless value keeps its spaces.
     text = text if is_printable(text) else shown_name(text)
     return Text(text, style=COLOURS.get(text, ""))
 
 
 def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> SecretStr:
-    """Read a secret: asked for at a terminal, else the first line of standard input.
+    """Read a secret from a prompt at a terminal, else from the first line of standard input.
 
     Args:
-        whole: take all of standard input, for what may have several lines.
+        whole: read all of standard input, for a secret that may have several lines.
 
     Raises:
-        ConfigurationError: nothing was given.
+        ConfigurationError: the input is empty or too long.
     """
     if sys.stdin.isatty():
-        # Standard output may be a program's, which waits for JSON and nothing else.
+        # Prompt on standard error: standard output may go to a program that expects only JSON.
         value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
         read = sys.stdin.read if whole else sys.stdin.readline
@@ -157,10 +157,10 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
 
 
 def read_text(file: str) -> str:
-    """Read a text that somebody names on the command line; `-` is standard input.
+    """Read the text of a file named on the command line; `-` is standard input.
 
     Raises:
-        ConfigurationError: it cannot be read, is no text, or is too long.
+        ConfigurationError: the file cannot be read, is not text, or is too long.
     """
     try:
         return as_text(_content(file))
@@ -178,11 +178,11 @@ def _content(file: str) -> bytes:
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Go on only if somebody says yes.
+    """Ask for confirmation, unless `yes` is set.
 
     Raises:
-        ConfigurationError: nobody is there to be asked.
-        Abort: somebody said no.
+        ConfigurationError: there is no terminal to ask at.
+        Abort: the answer was no.
     """
     if yes:
         return

@@ -1,4 +1,4 @@
-"""`keystone deliveries`: what GitHub sent, and what came of it; or what was refused."""
+"""`keystone deliveries`: show GitHub's deliveries and their outcomes, or the refused ones."""
 
 from typing import Annotated
 
@@ -17,19 +17,19 @@ commands = typer.Typer(rich_markup_mode=None)
 def deliveries(  # noqa: PLR0913 — one for each option
     *,
     repository: Annotated[str | None, typer.Option(help="owner/name on GitHub.")] = None,
-    outcome: Annotated[DeliveryOutcome | None, typer.Option(help="What came of it.")] = None,
+    outcome: Annotated[DeliveryOutcome | None, typer.Option(help="The delivery's outcome.")] = None,
     event: Annotated[str | None, typer.Option(help="Like push or ping.")] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="Some part of ref, sender or reason; how GUID or commit begin."),
+        typer.Option(help="Part of ref, sender or reason; or beginning of GUID or commit."),
     ] = None,
     refused: Annotated[
-        bool, typer.Option("--refused", help="What was refused, and why; alone, or with --json.")
+        bool, typer.Option("--refused", help="Show refused deliveries; use alone or with --json.")
     ] = False,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show what GitHub sent and what came of it, newest first."""
+    """Show GitHub's deliveries and their outcomes, newest first."""
     if refused:
         _show_refused(as_json=as_json)
         return

@@ -1,4 +1,4 @@
-"""`keystone demo`: see it work."""
+"""`keystone demo`: deploy a sample app, to see Keystone work."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ FOLDER = "demo"
 @commands.command()
 def demo(
     *,
-    once: Annotated[bool, typer.Option("--once", help="Stop when all was shown.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop at the end of the demo.")] = False,
 ) -> None:
     """Deploy a sample app twice, and show that no request fails.
 
-    Runs a Keystone of its own in the folder `demo` of the data directory, on ports that are free,
-    and stays up until Ctrl-C or SIGTERM.
+    Runs a separate Keystone in the folder `demo` of the data directory, on free ports, and stays up
+    until Ctrl-C or SIGTERM.
     """
     settings = read_settings(AllSettings, os.environ)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,7 +39,7 @@ def demo(
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
-    """Break off whatever is going on, once: the clean-up that follows is left alone."""
+    """Interrupt the demo once; ignore further signals, so that they do not disturb the clean-up."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`keystone deploy`, `cancel`, `status` and `logs`: what happens to the apps."""
+"""`keystone deploy`, `cancel`, `status` and `logs`: start, stop and watch deployments."""
 
 from typing import Annotated
 
@@ -43,15 +43,15 @@ def deploy(
     app: AppName,
     *,
     ref: Annotated[
-        str | None, typer.Option(help="A branch or a whole commit id; else the app's branch.")
+        str | None, typer.Option(help="A branch or a whole commit id; default: the app's branch.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the log; exit 0 if live.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Deploy an app now.
 
-    With --wait the log is shown until the deployment is over, and the exit code is 0 when it is
-    live and 1 when it is not.
+    With --wait the log is shown until the deployment is over. The exit code is then 0 if it is
+    live, else 1.
     """
     keystone = open_to_change()
     with keystone.database.writing() as session:
@@ -64,10 +64,10 @@ def deploy(
 
 
 def manual_request(ref: str) -> Request:
-    """Say what is to be deployed, from a branch, a full ref or a whole commit id.
+    """Make a request from a branch, a full ref or a whole commit id.
 
     Raises:
-        ConfigurationError: git allows no such ref.
+        ConfigurationError: git allows no such ref, or it is ambiguous.
     """
     full = parse_ref(ref)
     return Request(Trigger.MANUAL, full, commit_sha=full if is_sha(full) else "")
@@ -98,7 +98,7 @@ def status(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the apps stand, or one app and its deployments."""
+    """Show the state of all apps, or one app and its deployments."""
     keystone = open_to_read()
     if app is not None:
         _one_app(keystone, app, as_json=as_json)
@@ -147,18 +147,18 @@ def logs(
     of: Annotated[
         str,
         typer.Argument(
-            metavar="APP|DEPLOYMENT", help="An app: what it writes; a deployment's id: its log."
+            metavar="APP|DEPLOYMENT", help="An app, for its output; a deployment's id, for its log."
         ),
     ],
     *,
     following: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on as more is written.")
+        bool, typer.Option("-f", "--follow", help="Keep printing as more is written.")
     ] = False,
     tail: Annotated[int, typer.Option(min=1, max=5000, help="Lines of an app's output.")] = 200,
 ) -> None:
-    """Show what an app writes, or the log of a deployment.
+    """Show an app's output, or the log of a deployment.
 
-    Of an app that was never live, the log of its newest deployment is shown.
+    For an app that was never live, the log of its newest deployment is shown.
     """
     keystone = open_to_read()
     deployment = int(of) if of.isdecimal() else _newest_unless_live(keystone, of)

@@ -1,4 +1,4 @@
-"""`keystone env`: the variables an app's container is given."""
+"""`keystone env`: set, list and remove an app's environment variables."""
 
 from typing import Annotated
 
@@ -39,7 +39,7 @@ Secret = Annotated[bool, typer.Option("--secret", help="Never show the value aga
 def set_variable(
     app: AppName,
     variable: Annotated[
-        str, typer.Argument(metavar="NAME[=VALUE]", help="Without a value, it is asked for.")
+        str, typer.Argument(metavar="NAME[=VALUE]", help="Without =VALUE, the value is asked for.")
     ],
     *,
     secret: Secret = False,
@@ -86,13 +86,14 @@ def _set(
     secret: bool,
     as_json: bool,
 ) -> list[VariableView]:
-    """Set variables, and give them as a program sees them; none when a person asks."""
+    """Set variables; return their views for JSON output, or an empty list without it."""
     wanted = {name: Variable(value, secret) for name, value in values.items()}
     with keystone.database.writing() as session:
         found = find_app(session, app)
         set_variables(session, found, wanted, actor(), vault=keystone.vault)
         if not as_json:
-            # Others may be sealed with a key that is lost: nobody is kept from setting them anew.
+            # Do not open the app's variables: some may be sealed with a lost key, and it must still
+            # be possible to set them again.
             return []
         session.flush()
         views = variable_views(session, found, keystone.vault)
@@ -106,7 +107,7 @@ def unset(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Take a variable away."""
+    """Remove a variable."""
     with open_to_change().database.writing() as session:
         unset_variable(session, find_app(session, app), name, actor())
     told = f"{name} is gone; `keystone deploy {app}` takes it from the container."

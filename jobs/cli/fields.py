@@ -1,7 +1,7 @@
-"""An option for every field of an app, made from the fields themselves: both doors take the same.
+"""Makes a command-line option for every field of an app, from the declarations of the fields.
 
-Values are handed on as they were typed; `jobs.rules.app_fields` says what they must be, for the
-command line as for the API.
+So the command line and the API take the same fields. Values are passed on as typed;
+`jobs.rules.app_fields` validates them, for the command line and the API alike.
 """
 
 import inspect
@@ -28,10 +28,10 @@ Command = Callable[..., None]
 def with_app_fields(*, tells_defaults: bool = False) -> Callable[[Command], Command]:
     """Give a command that takes `**fields` an option for every field of an app.
 
-    `given_fields` makes of them what was asked for.
+    `given_fields` converts the options to the fields that the user gave.
 
     Args:
-        tells_defaults: for a new app, which is as it comes where nothing is said.
+        tells_defaults: whether the help shows the defaults, which apply to a new app.
     """
 
     def decorate(command: Command) -> Command:
@@ -42,7 +42,7 @@ def with_app_fields(*, tells_defaults: bool = False) -> Callable[[Command], Comm
             for name in field_names()
             if (field := AppChange.model_fields.get(name))
         ]
-        # Typer looks at both: the signature for the order, the annotations for the types.
+        # Typer reads the order from the signature, and the types from the annotations.
         command.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *options]
         )
@@ -54,7 +54,7 @@ def with_app_fields(*, tells_defaults: bool = False) -> Callable[[Command], Comm
 
 
 def _default(field: FieldInfo) -> str:
-    """Say what a new app has; nothing where the description says what leaving it out means."""
+    """Give the help text for a default; "" if it is empty, which the description explains."""
     match default_of(field):
         case None | () | [] | {}:
             return ""
@@ -98,15 +98,16 @@ def _is_dict(annotation: object) -> bool:
 
 
 def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what was given on the command line, in the shape that the API takes.
+    """Give the fields that were set on the command line, in the form that the API takes.
 
     Raises:
-        ConfigurationError: the quotes of `--command` do not match, or no token was given.
+        ConfigurationError: the quotes of `--command` do not match, a NAME=VALUE has no `=`, or no
+            token was given.
     """
     return {name: _value(name, value) for name, value in fields.items() if value not in (None, [])}
 
 
-def _value(name: str, value: Any) -> Any:  # noqa: ANN401 — as typed, on its way to being checked
+def _value(name: str, value: Any) -> Any:  # noqa: ANN401 — as typed, not yet validated
     if name == TOKEN:
         return ask_secret("the repository's token")
     annotation = AppChange.model_fields[name].annotation

@@ -1,4 +1,4 @@
-"""Following a deployment that was asked for, or its log, until it is over."""
+"""Follows a requested deployment, its log, or an app's output."""
 
 import time
 
@@ -18,23 +18,23 @@ from jobs.storage.deployment_log import log_path, read_log
 
 LOOK_EVERY_S = 0.2
 OUTPUT_EVERY_S = 0.5
-MOST_LINES = 5000  # that the watcher gives at once
+MOST_LINES = 5000  # the most lines that the watcher returns at once
 
 
 def set_going(
     keystone: Runtime[AllSettings], asked: DeploymentView, told: str, *, wait: bool, as_json: bool
 ) -> None:
-    """Wake a worker for a deployment that was asked for, and follow it when somebody waits.
+    """Wake a worker for a requested deployment, and follow it if `wait` is set.
 
     Args:
-        keystone: where the deployment is.
+        keystone: the Keystone of the deployment.
         asked: the deployment, as it was queued.
-        told: what to say to a person who does not wait.
-        wait: follow the log until the deployment is over.
-        as_json: say nothing but the deployment, as the API would send it.
+        told: the message for a person who does not wait.
+        wait: whether to follow the log until the deployment is over.
+        as_json: whether to print only the deployment, as the API would send it.
 
     Raises:
-        Exit: somebody waited, and it is not live.
+        Exit: `wait` is set, and the deployment did not succeed.
     """
     keystone.queue.wake([asked.id])
     view = follow(keystone, asked.id, quiet=as_json) if wait else asked
@@ -47,7 +47,7 @@ def set_going(
 
 
 def print_log(keystone: Runtime[AllSettings], deployment: int) -> None:
-    """Print the log as far as it goes.
+    """Print the log as far as it is written.
 
     Raises:
         NotFoundError: there is no such deployment, or it has no log.
@@ -65,22 +65,22 @@ def follow(
     quiet: bool = False,
     within_s: float = JOB_TIMEOUT_S,
 ) -> DeploymentView:
-    """Print the log as it grows, then the outcome; give the deployment as it ended.
+    """Print the log as it grows, then the outcome; return the ended deployment.
 
     Args:
-        keystone: where the deployment is.
+        keystone: the Keystone of the deployment.
         deployment: its id.
-        quiet: print nothing, only wait.
-        within_s: seconds after which nobody waits any longer.
+        quiet: whether to print nothing and only wait.
+        within_s: the time limit in seconds.
 
     Raises:
         NotFoundError: there is no such deployment.
-        PlatformError: it was not over in that time.
+        PlatformError: the deployment was not over within the time limit.
     """
     deadline = time.monotonic() + within_s
     offset = 0
     while time.monotonic() < deadline:
-        # Looked at before the log is read: what was written before the end is not missed.
+        # Read the state before the log, so that the last lines before the end are not missed.
         view = _view(keystone, deployment)
         if not quiet:
             offset = _print_from(keystone, deployment, offset)
@@ -93,13 +93,13 @@ def follow(
 
 
 def show_output(keystone: Runtime[AllSettings], name: str, *, tail: int, following: bool) -> None:
-    """Print the last lines the app's live container wrote, and go on until Ctrl-C when following.
+    """Print the last lines of the app's live container; keep printing until Ctrl-C if following.
 
     Args:
-        keystone: where the app is.
-        name: the app's.
-        tail: how many lines of what was written before; of what is written from now on, all.
-        following: go on.
+        keystone: the Keystone of the app.
+        name: the app's name.
+        tail: how many earlier lines to print; all later lines are printed.
+        following: whether to keep printing.
 
     Raises:
         QueueError: the watcher does not answer.

@@ -1,4 +1,4 @@
-"""`keystone hook`: the webhook by which GitHub tells of pushes."""
+"""`keystone hook`: install the webhook with which GitHub reports pushes."""
 
 from typing import Annotated
 
@@ -26,9 +26,9 @@ def install(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make the webhook on GitHub, or put right the one that is there: address, secret, events.
+    """Create the webhook on GitHub, or correct the existing one: URL, secret, events.
 
-    The repository's token needs Webhooks: read and write (a classic one admin:repo_hook).
+    The repository's token needs Webhooks: read and write (a classic token: admin:repo_hook).
     """
     keystone = open_to_change()
     with keystone.database.reading() as session:

@@ -1,4 +1,4 @@
-"""`keystone rotate-key`: another key for the stored secrets."""
+"""`keystone rotate-key`: seal the stored secrets with a new key."""
 
 import json
 import sys
@@ -22,17 +22,17 @@ def rotate_key(
     *,
     drop: Annotated[
         bool,
-        typer.Option("--drop-old", help="Only take away the keys that nothing is sealed with."),
+        typer.Option("--drop-old", help="Only remove the keys that no secret is sealed with."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Seal all stored secrets with a new key; nothing needs to be stopped for it.
+    """Seal all stored secrets with a new key, while Keystone runs.
 
-    Killed at any moment, it goes on where it ended when it is run again. The old key stays, and
+    If the command is killed, run it again: it continues where it stopped. The old key stays, and
     opens what is still sealed with it, until `keystone rotate-key --drop-old`.
 
-    Exits 2 when the keys come from KEYSTONE_SECRET_KEY, and it says what is yours to change; 4 when
-    a key cannot be dropped yet or another rotation is under way.
+    Exits 2 if the keys come from KEYSTONE_SECRET_KEY, and says what you must change there. Exits 4
+    if a key cannot be dropped yet, or another rotation is running.
     """
     keystone = open_to_change()
     if drop:

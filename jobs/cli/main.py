@@ -1,7 +1,7 @@
-"""The table of contents of the command line, and the one place where errors become exit codes.
+"""The list of all commands, and the one place where errors become exit codes.
 
-The modules of the commands are imported only when they are run: with the database and the queue
-they take most of a second, and `keystone --help` shall not.
+The modules of the commands are imported only when they are run: with the database and the queue the
+imports take most of a second, and `keystone --help` must be fast.
 """
 
 import importlib
@@ -35,14 +35,14 @@ EXIT_HELP = (
     "lists them."
 )
 
-# What typer makes of a function and of a group of them. Its copy of click is private, and the
-# package `click` that other packages bring along has other classes.
+# The classes that typer makes from a function and from a group of functions. Typer's copy of click
+# is private, and the package `click` that other packages install has other classes.
 Command = TyperCommand | TyperGroup
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a command is, and its first line of help."""
+    """The module of a command, and the first line of its help."""
 
     module: str
     help: str
@@ -52,49 +52,45 @@ class Entry:
 CONTENTS = {
     "up": Entry("up", "Run Keystone: web, workers, watcher, router and Redis."),
     "demo": Entry("demo", "Deploy a sample app twice, and show that no request fails."),
-    "doctor": Entry("system", "Check everything Keystone needs, and say how to mend it."),
-    "config": Entry("system", "Show the effective settings, secrets left out."),
+    "doctor": Entry("system", "Check everything that Keystone needs, and say how to fix it."),
+    "config": Entry("system", "Show the effective settings, without secrets."),
     "app": Entry("apps", "Add, list, show, change and remove apps."),
     "env": Entry("environment", "Set, list and remove an app's environment variables."),
     "apply": Entry(
         "apply",
-        "Make the apps what a file says: show the difference, ask, change all of it or nothing.",
+        "Change the apps to match a file: show the difference, ask, apply everything or nothing.",
     ),
     "deploy": Entry("deployments", "Deploy an app now."),
     "rollback": Entry(
         "rollback", "Start an earlier release again, as it was, and pause auto-deploy."
     ),
-    "releases": Entry("rollback", "List the releases that were live once, newest first."),
+    "releases": Entry("rollback", "List the releases that were live, newest first."),
     "cancel": Entry("deployments", "Cancel a deployment that is queued or running."),
-    "status": Entry("deployments", "Show how the apps stand, or one app and its deployments."),
-    "logs": Entry("deployments", "Show what an app writes, or the log of a deployment."),
+    "status": Entry("deployments", "Show the state of all apps, or one app and its deployments."),
+    "logs": Entry("deployments", "Show an app's output, or the log of a deployment."),
     "certificate": Entry("certificates", "Set, list and remove the certificates of domains."),
     "webhook-secret": Entry("webhook_secret", "Change the secret GitHub signs pushes with."),
     "repository": Entry(
-        "repositories", "List repositories, say which of GitHub's one is, and remove unused ones."
+        "repositories", "List repositories, set their GitHub ids, and remove unused ones."
     ),
     "hook": Entry("hooks", "Install the webhook of an app's repository on GitHub."),
-    "deliveries": Entry("deliveries", "Show what GitHub sent and what came of it, newest first."),
-    "user": Entry("access", "Add, list, change and remove people who may log in."),
+    "deliveries": Entry("deliveries", "Show GitHub's deliveries and their outcomes, newest first."),
+    "user": Entry("access", "Add, list, change and remove users who may log in."),
     "token": Entry("access", "Create, list and revoke tokens for the API."),
     "audit": Entry("audit", "Show who did what to which thing, newest first."),
-    "backup": Entry(
-        "backup", "Write everything that makes this Keystone into one file, while it runs."
-    ),
+    "backup": Entry("backup", "Back up this Keystone into one file, while it runs."),
     "restore": Entry(
         "backup",
-        "Bring a Keystone back from a backup; the next `keystone up` deploys its apps again.",
+        "Restore a Keystone from a backup; the next `keystone up` deploys its apps again.",
     ),
-    "rotate-key": Entry(
-        "keys", "Seal all stored secrets with a new key; nothing needs to be stopped for it."
-    ),
+    "rotate-key": Entry("keys", "Seal all stored secrets with a new key, while Keystone runs."),
     "systemd": Entry("systemd", "Run Keystone as a service of systemd: install, show, remove."),
-    "migrate": Entry("system", "Bring the database up to the schema this version knows."),
+    "migrate": Entry("system", "Migrate the database to the schema of this version."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
     "firewall": Entry(
-        "workers", "Keep containers from the cloud's metadata service, alone.", hidden=True
+        "workers", "Run the firewall alone: it blocks the cloud's metadata service.", hidden=True
     ),
     "router": Entry("router", "Run the router alone.", hidden=True),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
@@ -102,14 +98,14 @@ CONTENTS = {
 
 
 class Contents(TyperGroup):
-    """The commands by name; each is loaded when it is about to be run."""
+    """The commands by name; each one is loaded just before it runs."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002
-        """List every command in the order of the table."""
+        """List all commands in the order of `CONTENTS`."""
         return list(CONTENTS)
 
     def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | None:  # noqa: ARG002
-        """Give what the overview shows of a command."""
+        """Give a placeholder with the help that the overview shows for a command."""
         entry = CONTENTS.get(cmd_name)
         if entry is None:
             return None
@@ -120,13 +116,13 @@ class Contents(TyperGroup):
         ctx: Any,  # noqa: ANN401 — typer has no public name for its type
         args: list[str],
     ) -> tuple[str | None, Command | None, list[str]]:
-        """Find the command to be run, and load it."""
+        """Find the command to run, and load it."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest
 
 
 def load(name: str) -> Command:
-    """Give a command with everything that belongs to it."""
+    """Import a command's module, and give the real command."""
     module = importlib.import_module(f"jobs.cli.{CONTENTS[name].module}")
     return cast(Command, typer.main.get_group(module.commands).commands[name])
 
@@ -160,7 +156,7 @@ def keystone(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with one of the documented codes."""
-    # Whatever is written holds somebody's sources, output or secrets: nobody else's business.
+    # Files that are written may hold sources, output or secrets, so only the owner may read them.
     os.umask(0o077)
     try:
         cli(arguments)
@@ -175,12 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(NOT_ALLOWED, err=True)
         sys.exit(EXIT_OTHERWISE)
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; nothing can be told to anybody.
+        # The reader of our output has exited, like `head` does, so nothing can be reported.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OTHERWISE)
 
 
 def exit_code(error: KeystoneError) -> int:
-    """Give the exit code that tells a program what kind of error it was."""
+    """Give the exit code for the kind of an error."""
     kinds = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
     return next(kinds, EXIT_OTHERWISE)

@@ -1,7 +1,7 @@
-"""The only place that prints: words for people, lines of logs, JSON for programs.
+"""The only module that prints: text for people, lines of logs, JSON for programs.
 
-What is printed may quote anybody. Words and lines lose what a terminal would obey; JSON keeps it,
-escaped.
+The output may quote untrusted text. Characters that a terminal interprets are removed from text and
+lines; JSON keeps them, escaped.
 """
 
 import os
@@ -14,12 +14,12 @@ from jobs.rules.text import plain, safe_json
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print words for people, on a line of their own."""
+    """Print text for people, followed by a line end."""
     typer.echo(plain(text), err=err)
 
 
 def say_log(text: str) -> None:
-    """Print lines of a log, their ends included: with styles to a terminal that takes them."""
+    """Print lines of a log, including their line ends; with styles if the terminal allows them."""
     styled = _takes_styles()
     typer.echo("\n".join(map(clean, text.split("\n"))) if styled else plain(text), nl=False)
 
@@ -30,6 +30,6 @@ def say_json(text: str) -> None:
 
 
 def _takes_styles() -> bool:
-    # https://no-color.org (read 2026-11-24): any value that is not empty. A pipe wants the words.
+    # https://no-color.org (read 2026-11-24): any non-empty value. A pipe gets plain text.
     is_wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return is_wanted and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""`keystone repository`: where apps are deployed from, and which of GitHub's each one is."""
+"""`keystone repository`: list repositories, set their GitHub ids, and remove unused ones."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ repository = typer.Typer(no_args_is_help=True)
 commands.add_typer(
     repository,
     name="repository",
-    help="List repositories, say which of GitHub's one is, and remove unused ones.",
+    help="List repositories, set their GitHub ids, and remove unused ones.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository, as listed.")]
@@ -35,7 +35,7 @@ Name = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository,
 
 @repository.command("list")
 def list_repositories(*, as_json: AsJson = False) -> None:
-    """List the repositories: their apps, where they are fetched from, what is known of them."""
+    """List the repositories, with their apps, git URLs, tokens and GitHub ids."""
     with open_to_read().database.reading() as session:
         views = repository_views(session)
     if as_json:
@@ -74,18 +74,18 @@ def change(
             min=1,
             max=LARGEST_ID,
             metavar="N",
-            help="GitHub's id of it; `gh api repos/OWNER/NAME --jq .id` shows it.",
+            help="The repository's id at GitHub; `gh api repos/OWNER/NAME --jq .id` shows it.",
         ),
     ] = None,
     forget: Annotated[
         bool,
         typer.Option(
-            "--forget-github-id", help="Forget the id that is known; GitHub is asked for it."
+            "--forget-github-id", help="Forget the known id, and ask GitHub for it again."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say which of GitHub's repositories it is, where Keystone may not ask GitHub itself."""
+    """Set or forget a repository's GitHub id; set it if Keystone cannot ask GitHub itself."""
     if forget == (github_id is not None):
         raise ConfigurationError("give either --github-id or --forget-github-id")
     with open_to_change().database.writing() as session:
@@ -104,12 +104,12 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a repository that no app is deployed from: one with apps goes with the last of them.
+    """Remove a repository without apps, with its token, webhook secret and copy of its source.
 
-    Its token, its webhook secret and the copy of its source go with it.
+    A repository with apps is removed together with its last app.
     """
     if as_json and not yes:
-        raise ConfigurationError("--json asks nobody: say --yes")
+        raise ConfigurationError("--json never asks: add --yes")
     keystone = open_to_change()
     with keystone.database.reading() as session:
         find_repository_id(session, name)

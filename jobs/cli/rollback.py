@@ -1,4 +1,4 @@
-"""`keystone rollback` and `keystone releases`: what was live before, and the way back to it."""
+"""`keystone rollback` and `keystone releases`: list earlier releases, and go back to one."""
 
 import re
 from typing import Annotated
@@ -24,7 +24,7 @@ def rollback(
     app: AppName,
     *,
     to: Annotated[
-        str | None, typer.Option(metavar="vN", help="The release; else the one before the live.")
+        str | None, typer.Option(metavar="vN", help="The release; default: the one before live.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the log; exit 0 if live.")] = False,
     as_json: AsJson = False,
@@ -42,10 +42,10 @@ def rollback(
 
 
 def release_number(given: str | None) -> int | None:
-    """Read `v12` or `12`.
+    """Parse a release number like `v12` or `12`.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the text is not a release number.
     """
     if given is None:
         return None
@@ -57,7 +57,7 @@ def release_number(given: str | None) -> int | None:
 
 @commands.command()
 def releases(app: AppName, *, as_json: AsJson = False) -> None:
-    """List the releases that were live once, newest first."""
+    """List the releases that were live, newest first."""
     with open_to_read().database.reading() as session:
         views = release_views(session, find_app(session, app))
     if as_json:

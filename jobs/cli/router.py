@@ -1,4 +1,4 @@
-"""The router, as a part of Keystone: reads what is live, then turns into HAProxy."""
+"""`keystone router`: writes the router's configuration, then replaces itself with HAProxy."""
 
 import os
 from typing import Annotated
@@ -35,15 +35,15 @@ def router(
     ] = False,
     write_only: Annotated[
         bool,
-        typer.Option("--write", help="Write it and the files it names, for a HAProxy of your own."),
+        typer.Option("--write", help="Write it and its files, for a HAProxy of your own."),
     ] = False,
     confined: Annotated[
-        bool, typer.Option("--confined", hidden=True, help="Started by root: do not stay root.")
+        bool, typer.Option("--confined", hidden=True, help="Started by root: drop root's rights.")
     ] = False,
 ) -> None:
     """Run the router alone.
 
-    Without an option HAProxy is started. With one of them nothing is started.
+    Without --print or --write, HAProxy is started. With one of them, nothing is started.
     """
     settings = read_settings(Settings, os.environ)
     if print_only:
@@ -68,7 +68,7 @@ def _write(settings: Settings) -> None:
 
 
 def _confined(settings: Settings) -> list[str]:
-    """Have the workers' user write the configuration: root opens no database that others write."""
+    """Write the configuration as the workers' user: root must not open a database others write."""
     users = find_users()
     if users is None:
         raise ConfigurationError("the system users of Keystone's parts are missing: `make setup`")

@@ -1,6 +1,6 @@
-"""The parts of Keystone that are other programs: `web` and `redis` turn into them.
+"""`keystone web` and `keystone redis`: replace this process with another program.
 
-Imports little, so that Redis is there before the others ask for it.
+This module imports little, so that Redis is up before the other parts need it.
 """
 
 import os
@@ -34,12 +34,12 @@ def redis() -> None:
 def without_secrets(
     environ: Mapping[str, str], *, but_for: type[Settings] | None = None
 ) -> dict[str, str]:
-    """Give an environment without Keystone's secrets, except those of one class of settings."""
+    """Give an environment without Keystone's secrets, except those of the class `but_for`."""
     known = set(but_for.model_fields) if but_for else set()
     unknown = {f"{PREFIX}{name.upper()}" for name in SECRETS - known}
     return {name: environ[name] for name in environ if name.removesuffix("_FILE") not in unknown}
 
 
 def become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
-    """Go on as another program, in this very process: nothing after this is carried out."""
+    """Replace this process with another program; this function does not return."""
     os.execve(command[0], list(command), dict(environ))  # noqa: S606 — a list, no shell

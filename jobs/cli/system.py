@@ -1,4 +1,4 @@
-"""`keystone doctor`, `config` and `migrate`: the machine Keystone runs on, and its settings."""
+"""`keystone doctor`, `config` and `migrate`: check the machine, the settings, the schema."""
 
 import json
 import os
@@ -21,9 +21,9 @@ EXIT_NO_ANSWER = 5
 
 @commands.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check everything Keystone needs, and say how to mend it.
+    """Check everything that Keystone needs, and say how to fix it.
 
-    Exits 0 when nothing is in the way of running Keystone, else 5.
+    Exits 0 if nothing prevents Keystone from running, else 5.
     """
     findings = examine(read_settings(AllSettings, os.environ))
     if as_json:
@@ -40,7 +40,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 @commands.command()
 def config(*, as_json: AsJson = False) -> None:
-    """Show the effective settings, secrets left out."""
+    """Show the effective settings, without secrets."""
     values = describe_settings(read_settings(AllSettings, os.environ))
     if as_json:
         say_json(json.dumps(values, indent=2))
@@ -55,9 +55,9 @@ def config(*, as_json: AsJson = False) -> None:
 
 @commands.command()
 def migrate(*, as_json: AsJson = False) -> None:
-    """Bring the database up to the schema this version knows.
+    """Migrate the database to the schema of this version.
 
-    Every start does so by itself; this is for doing it beforehand.
+    Every start does that by itself; use this command to do it beforehand.
     """
     open_runtime(read_settings(AllSettings, os.environ)).database.close()
     if as_json:

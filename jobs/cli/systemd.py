@@ -1,4 +1,4 @@
-"""`keystone systemd`: Keystone as a service of this machine."""
+"""`keystone systemd`: run Keystone as a service of systemd."""
 
 import os
 from pathlib import Path
@@ -21,15 +21,16 @@ commands.add_typer(systemd, name="systemd")
 
 @systemd.command()
 def show() -> None:
-    """Print the unit for the Keystone of this folder; change nothing."""
+    """Print the systemd unit for the Keystone of this folder; change nothing."""
     say(unit_text(_settings(), Path.cwd(), os.environ).removesuffix("\n"))
 
 
 @systemd.command()
 def install() -> None:
-    """Have systemd run the Keystone of this folder, now and whenever the machine starts.
+    """Run the Keystone of this folder with systemd, now and whenever the machine starts.
 
-    Settings come from the folder's .env alone: the service has none of your KEYSTONE_… variables.
+    Its settings come only from the folder's .env: the service does not get your KEYSTONE_…
+    variables.
     """
     path = install_service(Service(), _settings(), Path.cwd(), os.environ)
     say(f"{path} is installed, and Keystone is started: `journalctl -u keystone -f`")
@@ -45,6 +46,6 @@ def _settings() -> AllSettings:
     """Read the settings as the service will."""
     variables = sorted(name for name in os.environ if name.startswith(PREFIX))
     if variables:
-        told = f"{', '.join(variables)}: the service is not told; write it to .env"
+        told = f"{', '.join(variables)}: the service does not get these; write them to .env"
         say(f"keystone: {told}", err=True)
     return read_settings(AllSettings, {})

@@ -1,4 +1,4 @@
-"""Keystone as a service of systemd: the unit for one folder, and putting it in its place.
+"""The systemd unit that runs the Keystone of one folder: its text, and its installation.
 
 Source: systemd.exec(5), systemd.service(5) (read 2026-11-30).
 """
@@ -19,18 +19,18 @@ from jobs.system.part_users import ROOT
 from jobs.system.private_folder import claims_dir
 
 UNITS = Path("/etc/systemd/system")
-RUNNING = Path("/run/systemd/system")  # there while systemd is the machine's first process
+RUNNING = Path("/run/systemd/system")  # exists while systemd is the machine's first process
 SERVICE = "keystone.service"
 MARK = "# Made by `keystone systemd install`; the next one replaces it."
-# Of the environment of whoever makes the unit; Keystone's own settings are in `.env`.
+# Copied into the unit from the environment of the command; Keystone's own settings are in `.env`.
 DOCKER = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
 PATIENCE_S = 180  # a Keystone that is told to stop may take two minutes
-# What root needs to start the parts as users of their own, and HAProxy to become one.
+# Root needs these to start the parts as users of their own; HAProxy needs them to change its user.
 CAPABILITIES = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_NET_BIND_SERVICE "
     "CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT CAP_SYS_RESOURCE"
 )
-# To put rules into the packet filter, and take them out; there is a lock on it, in some versions.
+# For adding and removing rules of the packet filter; some versions of iptables use a lock file.
 FIREWALL_CAPABILITIES = "CAP_NET_ADMIN CAP_NET_RAW"
 FIREWALL_LOCK = "-/run/xtables.lock"
 
@@ -40,7 +40,7 @@ _UNIT = """\
 Description=Keystone, which deploys what is pushed
 Wants=network-online.target
 After=network-online.target docker.service
-# It is started again for ever, as it starts its own parts.
+# Restart without a limit, as Keystone restarts its own parts.
 StartLimitIntervalSec=0
 
 [Service]
@@ -53,7 +53,7 @@ RestartSec=2
 OOMScoreAdjust=-500
 UMask=0077
 
-# Nothing but its own data can be written to, and root keeps only the rights to become others.
+# It can write only to its own data. Root keeps only the rights to run parts as other users.
 ProtectSystem=strict
 ReadWritePaths={writable}
 {runtime}ProtectHome=read-only
@@ -81,8 +81,8 @@ WantedBy=multi-user.target
 """
 
 
-# What Keystone makes below /run, where its service may write to nothing else. It stays after the
-# service is stopped: a command may hold a lock in it.
+# The folders of Keystone below /run, the only ones there that its service may write to. They stay
+# after the service is stopped, because a command may hold a lock in them.
 _RUNTIME = """\
 RuntimeDirectory={names}
 RuntimeDirectoryMode=0700
@@ -92,7 +92,7 @@ RuntimeDirectoryPreserve=yes
 
 @dataclass(frozen=True)
 class Service:
-    """Where units are, and the program that tells systemd of them."""
+    """The folders of systemd, and its program `systemctl`."""
 
     units: Path = UNITS
     running: Path = RUNNING
@@ -100,14 +100,14 @@ class Service:
 
     @property
     def unit(self) -> Path:
-        """The file of Keystone's unit."""
+        """The path of Keystone's unit."""
         return self.units / SERVICE
 
     def ensure_runs(self) -> None:
-        """Make sure that systemd runs this machine, and that we may tell it something.
+        """Check that systemd runs this machine, and that we are root.
 
         Raises:
-            ConfigurationError: it does not, or we may not.
+            ConfigurationError: systemd does not run this machine, or we are not root.
         """
         if not self.running.is_dir():
             raise ConfigurationError(
@@ -120,7 +120,7 @@ class Service:
         """Run `systemctl`.
 
         Raises:
-            PlatformError: it did not do what it was told.
+            PlatformError: systemctl failed.
         """
         try:
             done = subprocess.run(  # noqa: S603 — our own words, no shell
@@ -141,10 +141,10 @@ def unit_text(settings: Settings, folder: Path, environ: Mapping[str, str]) -> s
     """Write the unit that runs Keystone in a folder, as the user who owns the data directory.
 
     Args:
-        environ: what it says of the engine is told to Keystone.
+        environ: its variables about the Docker Engine are copied into the unit.
 
     Raises:
-        ConfigurationError: a path is one that a unit cannot hold.
+        ConfigurationError: a path or value has characters that a unit cannot hold.
     """
     owner = _owner(settings.data_dir)
     filters = () if owner or not touches_firewall(settings) else (FIREWALL_LOCK,)
@@ -158,7 +158,7 @@ def unit_text(settings: Settings, folder: Path, environ: Mapping[str, str]) -> s
         environment="".join(f"Environment={_word(each)}\n" for each in _of_docker(environ)),
         writable=" ".join((*map(_word, _writable(settings, owner)), *filters)),
         runtime=_RUNTIME.format(names=" ".join(path.name for path in made)) if made else "",
-        # Its sockets would be hidden from the command line.
+        # A private /tmp would hide its sockets from the command line.
         private_tmp="no" if sockets and owner else "yes",
         capabilities=_capabilities(owner, is_firewall=bool(filters)),
     )
@@ -183,12 +183,12 @@ def _writable(settings: Settings, owner: int) -> Sequence[str]:
     if is_sqlite(url := settings.effective_database_url):
         home = sqlite_path(url).parent
         found += [] if home.is_relative_to(settings.data_dir) else [home]
-    # Of a user without a session there is none.
+    # The leading `-` ignores a missing folder: /run/user/UID exists only with a user session.
     return [*map(str, found), *([f"-/run/user/{owner}"] if owner else [])]
 
 
 def _line(what: object) -> str:
-    """Write a text that is the whole of a line: only what `%` stands for would be put in."""
+    """Escape a text that is a whole value: only `%` has a special meaning there."""
     text = str(what)
     if not text.isprintable():
         raise ConfigurationError(f"{text!r} cannot stand in a unit of systemd; use another")
@@ -196,27 +196,27 @@ def _line(what: object) -> str:
 
 
 def _word(what: object) -> str:
-    """Write a text as one word: at spaces a line is split, and a backslash means something."""
+    """Escape a text as one word: lines are split at spaces, and a backslash is an escape."""
     text = _line(what).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"' if set(" \"'\\;") & set(text) else text
 
 
 def _argument(what: object) -> str:
-    """Write a text as one word of a command, in which a variable would be put in for `$`."""
+    """Escape a text as one word of a command, where `$` expands a variable."""
     return _word(what).replace("$", "$$")
 
 
 def install(service: Service, settings: Settings, folder: Path, environ: Mapping[str, str]) -> Path:
-    """Have systemd run Keystone now and whenever the machine starts; give the unit's path.
+    """Install and start the service, also at each start of the machine; return the unit's path.
 
     Raises:
         ConfigurationError: systemd does not run this machine, or we are not root.
-        ConflictError: there is such a unit that somebody else has made.
-        PlatformError: systemd does not do it.
+        ConflictError: the unit exists, and was not made by Keystone.
+        PlatformError: systemctl failed.
     """
     service.ensure_runs()
     _ensure_ours(service.unit)
-    # What does not exist when the service starts, it cannot make.
+    # The folder must exist before the service starts: the service itself cannot make it.
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = service.unit.with_name(f".{SERVICE}.new")
     draft.write_text(unit_text(settings, folder, environ))
@@ -224,19 +224,19 @@ def install(service: Service, settings: Settings, folder: Path, environ: Mapping
     draft.replace(service.unit)
     service.tell("daemon-reload")
     service.tell("enable", SERVICE)
-    # One that runs goes on as the new unit says.
+    # Restart, so that a running service uses the new unit.
     service.tell("restart", SERVICE)
     return service.unit
 
 
 def remove(service: Service) -> Path:
-    """Stop the service and take its unit away; give the path it had.
+    """Stop the service and remove its unit; return the unit's former path.
 
     Raises:
         ConfigurationError: systemd does not run this machine, or we are not root.
-        ConflictError: somebody else has made that unit.
-        NotFoundError: there is none.
-        PlatformError: systemd does not do it.
+        ConflictError: the unit was not made by Keystone.
+        NotFoundError: the unit does not exist.
+        PlatformError: systemctl failed.
     """
     service.ensure_runs()
     if not service.unit.exists():

@@ -1,4 +1,4 @@
-"""`keystone up`: everything that makes one Keystone, kept running."""
+"""`keystone up`: run all parts of one Keystone, and keep them running."""
 
 import os
 import secrets
@@ -62,10 +62,10 @@ def up() -> None:
 
 
 def ensure_able(settings: AllSettings) -> None:
-    """Make sure that the programs Keystone is made of are installed.
+    """Check that the programs that Keystone runs are installed.
 
     Raises:
-        ConfigurationError: with a sentence for each that is missing.
+        ConfigurationError: programs are missing, with a sentence for each.
     """
     missing = []
     if not settings.redis_url and find_redis_server() is None:
@@ -77,7 +77,7 @@ def ensure_able(settings: AllSettings) -> None:
 
 
 def ensure_port(settings: AllSettings) -> None:
-    """Make sure that the web process will be able to listen.
+    """Check that the web process will be able to listen on its port.
 
     Raises:
         ConflictError: another program listens there.
@@ -90,10 +90,10 @@ def ensure_port(settings: AllSettings) -> None:
 
 
 def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
-    """Make the first user unless there are users; give the password if it was made up here.
+    """Add the first user if there are none; return the password if it was generated here.
 
     Raises:
-        ConfigurationError: the password of the settings is needed, and is too easy to guess.
+        ConfigurationError: the password from the settings is needed, but is too easy to guess.
     """
     given = runtime.settings.admin_password
     password = given if given.get_secret_value() else SecretStr(secrets.token_urlsafe(12))
@@ -133,9 +133,9 @@ def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
 
 
 def _tell_parts(settings: AllSettings) -> None:
-    """Put the settings as they were read into the environment of all that is started from here.
+    """Put the settings that were read into the environment, for all processes started from here.
 
-    The files they came from may be legible to nobody but us, and lie where no part of Keystone is.
+    The parts may be unable to read the files of the settings, and may run in other folders.
     """
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
@@ -144,7 +144,7 @@ def _tell_parts(settings: AllSettings) -> None:
 
 
 def _prepare_machine(settings: AllSettings, identity: str) -> None:
-    """Do what only root may, as long as we are; what cannot be done keeps nothing from starting."""
+    """Do the steps that need root, while we are root; a failed step only prints a message."""
     go_last()
     for prepare in (bound_builds, *(() if settings.block_metadata else (unblock_metadata,))):
         try:

@@ -1,4 +1,4 @@
-"""Lists that may be longer than one page, walked for people until they have what they asked for."""
+"""Reads lists over several pages, until there are as many rows as the user asked for."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,14 +14,14 @@ from jobs.reads.views import Item, Page
 
 MOST = 10_000
 
-Limit = Annotated[int, typer.Option(min=1, max=MOST, help="How many at most.")]
+Limit = Annotated[int, typer.Option(min=1, max=MOST, help="The most rows to show.")]
 Filter = TypeVar("Filter", AuditFilter, DeliveryFilter)
 
 
 def newest(
     session: Session, page_of: Callable[[Session, Filter], Page[Item]], wanted: Filter
 ) -> Page[Item]:
-    """Walk back page by page until there are as many as wanted, or no more."""
+    """Read page by page, newest first, until the limit or the end of the list is reached."""
     found: list[Item] = []
     before = wanted.before
     while len(found) < wanted.limit:

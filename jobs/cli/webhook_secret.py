@@ -1,4 +1,4 @@
-"""`keystone webhook-secret`: what GitHub signs its deliveries with, changed without losing one."""
+"""`keystone webhook-secret`: change the secret of a webhook without losing deliveries."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -51,14 +51,14 @@ OverlapHours = Annotated[
         min=0,
         max=720,
         metavar="HOURS",
-        help="How long older secrets verify as well; 0: not at all, somebody else knows them.",
+        help="How long older secrets stay valid; 0: not at all, if somebody else knows them.",
     ),
 ]
 
 
 @webhook_secret.command("rotate")
 def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
-    """Make another secret and show it, this once; pushes signed with the old one still count."""
+    """Make a new secret and show it once; older secrets stay valid for a while."""
     keystone = open_to_change()
     secret, view = _rotated(keystone, whose, overlap_hours)
     made = NewWebhookSecretView(
@@ -76,7 +76,7 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 
 @webhook_secret.command("set")
 def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = False) -> None:
-    """Take a secret of your own, from standard input or a prompt."""
+    """Set a secret of your own, read from standard input or a prompt."""
     keystone = open_to_change()
     secret = ask_secret("webhook secret", confirm=True)
     _, view = _rotated(keystone, whose, overlap_hours, secret)
@@ -86,7 +86,7 @@ def change(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
 
 @webhook_secret.command("finish")
 def finish(whose: Whose, *, as_json: AsJson = False) -> None:
-    """End the time in which older secrets verify as well: GitHub uses the new one."""
+    """Invalidate older secrets now; use it once GitHub signs with the new one."""
     _, view = _changed(open_to_change(), whose, finish_webhook_rotation)
     told = f"Only the newest webhook secret of {view.full_name} verifies now."
     show_done(told, view.webhook_secret, as_json=as_json)
@@ -94,7 +94,7 @@ def finish(whose: Whose, *, as_json: AsJson = False) -> None:
 
 @webhook_secret.command("drop")
 def drop(whose: Whose, *, as_json: AsJson = False) -> None:
-    """Take the repository's own secrets away: KEYSTONE_WEBHOOK_SECRET verifies from then on."""
+    """Remove the repository's own secrets, and use KEYSTONE_WEBHOOK_SECRET from then on."""
     keystone = open_to_change()
     drop_own = partial(drop_webhook_secrets, fallback=keystone.settings.webhook_secret)
     _, view = _changed(keystone, whose, drop_own)
@@ -104,7 +104,7 @@ def drop(whose: Whose, *, as_json: AsJson = False) -> None:
 
 @webhook_secret.command("show")
 def show(whose: Whose, *, as_json: AsJson = False) -> None:
-    """Show since when the secret is used, and until when an older one is; never the secret."""
+    """Show when the secret was set, and until when an older one is valid; never the secret."""
     with open_to_read().database.reading() as session:
         view = repository_view(session, _id(session, whose))
     if as_json:
@@ -133,7 +133,7 @@ def _changed(
     whose: str,
     change: Callable[[Session, Repository, Actor], Made],
 ) -> tuple[Made, RepositoryView]:
-    """Change a repository's secrets; gives what was made, and how they stand now."""
+    """Change a repository's secrets; return the result of the change, and the new view."""
     with keystone.database.writing() as session:
         repository = find_repository(session, _id(session, whose))
         made = change(session, repository, actor())

@@ -1,4 +1,4 @@
-"""The parts of Keystone that do the work: `worker`, `watcher` and `firewall`."""
+"""`keystone worker`, `watcher` and `firewall`: run one of these parts alone."""
 
 import os
 from contextlib import closing
@@ -32,10 +32,10 @@ def watcher() -> None:
 
 @commands.command(hidden=True)
 def firewall() -> None:
-    """Keep containers from the cloud's metadata service, alone."""
+    """Run the firewall alone: it blocks the cloud's metadata service."""
     settings = read_settings(Settings, os.environ)
     set_up_logging(Redactor())
-    # It is root's, and needs no secret: the vault stays closed.
+    # The firewall runs as root and needs no secret, so do not open the vault.
     database, _ = find_keystone(settings)
     with closing(database), database.reading() as session:
         identity = known_identity(session)

@@ -1,4 +1,4 @@
-"""The progress of a build as events of its vertices, each with a number. Pure."""
+"""Converts the progress of a build to log events of numbered vertices. Pure."""
 
 from collections.abc import Iterable
 
@@ -7,37 +7,37 @@ from jobs.adapters.ports import BuildLog
 from jobs.rules.log_events import MOST_SECONDS, BuildEvent, EventKind
 from jobs.rules.reasons import quoted
 
-# Of one line. A log shows far less of it, so that no secret is shown that is cut here.
+# The most bytes kept of one line. A log shows far less, so a secret cut here is never shown.
 MOST_HELD_BYTES = 256 * 1024
 
 
 class Lines:
-    """Makes lines of bytes that come in pieces; holds back at most one unfinished line."""
+    """Assembles lines from pieces of bytes; buffers at most one unfinished line."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """Give the lines that are complete now, of one that is too long its beginning."""
+        """Add bytes; return the lines that are now complete, each cut at `MOST_HELD_BYTES`."""
         if len(self._rest) == MOST_HELD_BYTES and not {*b"\r\n"} & {*data}:
             return []
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_HELD_BYTES:
-            # A progress bar draws over itself by carriage returns and may never end its line.
+            # A progress bar overwrites itself with carriage returns, and may never end its line.
             self._rest = _last_drawn(self._rest)[:MOST_HELD_BYTES]
         return [_text(line) for line in lines]
 
     def end(self) -> list[str]:
-        """Give what was held back."""
+        """Return the unfinished line, if any."""
         rest, self._rest = self._rest, b""
         return [_text(rest)] if rest else []
 
 
 class Progress:
-    """Tells a log what becomes of each step, once, and remembers which one failed.
+    """Logs the start, output and end of each step once, and stores the step that failed.
 
     Attributes:
-        failed: the step that the build failed at, once there is one.
+        failed: the first step that failed; None until then.
     """
 
     def __init__(self, log: BuildLog) -> None:
@@ -46,7 +46,7 @@ class Progress:
         self._steps: dict[str, _Step] = {}
 
     def feed(self, event: Vertex | Output) -> None:
-        """Tell the log what follows from one message of the builder."""
+        """Log the events that follow from one message of the builder."""
         step = self._steps.setdefault(event.digest, _Step(len(self._steps) + 1))
         if isinstance(event, Output):
             self._tell_output(step, step.output.feed(event.data))
@@ -57,7 +57,7 @@ class Progress:
             self._finish(step, event)
 
     def end(self) -> None:
-        """Tell the log what steps without an end have left unfinished."""
+        """Log the unfinished lines of steps that did not end."""
         for step in self._steps.values():
             self._tell_output(step, step.output.end())
 
@@ -93,12 +93,12 @@ class _Step:
 def _duration_s(vertex: Vertex) -> float:
     if vertex.started_s is None or vertex.completed_s is None:
         return 0.0
-    # The engine's clock may have been set back or forward meanwhile.
+    # Bound it: the engine's clock may have been set back or forward during the step.
     return min(max(vertex.completed_s - vertex.started_s, 0.0), MOST_SECONDS - 1.0)
 
 
 def _last_drawn(line: bytes) -> bytes:
-    """Give what a terminal would still show of a line that was drawn over by carriage returns."""
+    """Give the part of a line that a terminal still shows after carriage returns."""
     return line.rstrip(b"\r").rpartition(b"\r")[2]
 
 

@@ -1,4 +1,4 @@
-"""The progress of a build as the engine encodes it. Pure.
+"""Decodes the engine's messages about the progress of a build. Pure.
 
 Source: BuildKit's api/services/control/control.proto, `StatusResponse`; read 2026-11-20.
 """
@@ -11,7 +11,7 @@ from jobs.adapters.buildkit.wire import Message
 
 @dataclass(frozen=True)
 class Vertex:
-    """One step of a build, as it stands."""
+    """The state of one step of a build."""
 
     digest: str
     name: str
@@ -23,17 +23,17 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Output:
-    """Some bytes that a step wrote; lines and characters may be cut anywhere."""
+    """A piece of a step's output; it may begin and end inside a line or a character."""
 
     digest: str
     data: bytes
 
 
 def decode_trace(encoded: bytes) -> Iterator[Vertex | Output]:
-    """Give what one progress message says: the steps first, then their output.
+    """Decode one progress message: the steps first, then their output.
 
     Raises:
-        WireError: the bytes are no such message.
+        WireError: the bytes are not such a message.
     """
     status = Message(encoded)
     yield from map(_vertex, status.messages(1))

@@ -1,7 +1,7 @@
-"""A build by the engine's older builder, for engines that have no BuildKit sessions.
+"""Builds with the engine's older builder, for engines without BuildKit sessions.
 
-The whole context goes out as a tar, made on the way from the tree: it is never on disk or in memory
-as a whole. There are no build secrets, no cache mounts, and unchanged files are sent again.
+The whole context is streamed as a tar made from the tree; it is never on disk or in memory as a
+whole. There are no build secrets and no cache mounts, and unchanged files are sent again.
 
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/ "Build an image" (read
 2026-11-23), and observation of Docker Engine 20.10.
@@ -32,7 +32,7 @@ from jobs.rules.stopping import StopSignal
 from jobs.rules.text import plain
 
 BAD_REQUEST = 400
-PERIOD_US = 100_000  # over which a share of the processors is measured
+PERIOD_US = 100_000  # the scheduler period for the CPU quota, in microseconds
 LACKS = (
     "this engine has no BuildKit sessions, so its older builder is used: "
     "no build secrets, no cache mounts, and every file is sent every time"
@@ -51,8 +51,8 @@ class ClassicBuilder:
     """The older builder of one engine.
 
     Attributes:
-        api_version: the version of the Engine API that was agreed on.
-        logins: user and password, by the names that the docker command line keeps them under.
+        api_version: the negotiated version of the Engine API.
+        logins: user and password, by the names that the docker command line stores them under.
     """
 
     address: Address
@@ -60,7 +60,7 @@ class ClassicBuilder:
     logins: Mapping[str, Login] = field(default_factory=dict)
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> None:
-        """Build an image of the tree, which then has the spec's tag.
+        """Build an image from the tree, and tag it as the spec says.
 
         Raises:
             BuildError: the build failed, took longer than its deadline, or needs build secrets.
@@ -102,14 +102,14 @@ def _query(spec: BuildSpec) -> dict[str, str]:
         "buildargs": json.dumps({k: v.get_secret_value() for k, v in spec.args.items()}),
         "target": spec.target or "",
         **_limits(spec.limits),
-        # Without both, the containers that steps run in are left behind.
+        # Both are needed, or the containers of the build's steps are not removed.
         "rm": "1",
         "forcerm": "1",
     }
 
 
 def _limits(limits: Limits) -> dict[str, str]:
-    """Give the limits that this builder knows, each for a container of a step."""
+    """Give the limits that this builder supports; they apply to each step's container."""
     told: dict[str, int] = {}
     if limits.memory is not None:
         told |= {"memory": limits.memory, "memswap": limits.memory}
@@ -119,7 +119,7 @@ def _limits(limits: Limits) -> dict[str, str]:
 
 
 def registry_config(logins: Mapping[str, Login]) -> str:
-    """Give the header that hands registry logins to the engine."""
+    """Give the value of the header that passes registry logins to the engine."""
     told = {
         key: {"username": user, "password": password.get_secret_value(), "serveraddress": key}
         for key, (user, password) in logins.items()
@@ -130,7 +130,7 @@ def registry_config(logins: Mapping[str, Login]) -> str:
 def sent_files(
     context: Context, dockerfile: str, given_up: Callable[[], bool] = never
 ) -> list[Node]:
-    """Give what goes into the tar: all that .dockerignore lets through, and the Dockerfile.
+    """Give the files for the tar: those that .dockerignore does not exclude, and the Dockerfile.
 
     Raises:
         BuildError: a pattern of .dockerignore cannot be used.
@@ -138,13 +138,14 @@ def sent_files(
     content = context.text(f"{dockerfile}{IGNORE_FILE}") or context.text(IGNORE_FILE)
     lines = content.removeprefix("\ufeff").splitlines()
     patterns = [line for line in lines if line.strip() and not line.startswith("#")]
-    # The engine reads both, and then leaves out of the image what the patterns say.
+    # Always send these two files: the engine reads them, and then excludes them itself if the
+    # patterns say so.
     kept = ("!" + _SPECIAL.sub(r"\\\1", path) for path in (dockerfile, IGNORE_FILE))
     return context.select(Filters(exclude=(*patterns, *kept)), given_up)
 
 
 def tar_of(nodes: Iterable[Node], context: Context) -> Iterator[bytes]:
-    """Give a tar of these files in pieces; as GNU writes it, which every engine reads."""
+    """Give a tar of these files in pieces, in the GNU format, which every engine reads."""
     for node in nodes:
         info = _described(node)
         yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
@@ -167,10 +168,10 @@ def _described(node: Node) -> tarfile.TarInfo:
 
 
 class _Output:
-    """Tells a log what the engine says of a build, and remembers which step it is at.
+    """Logs the engine's output of a build, and stores the current step.
 
-    Every line is a plain text: the engine puts its own lines and those of the steps into one
-    stream, where a step can imitate the engine.
+    Every line becomes plain text: the engine mixes its own lines and those of the steps in one
+    stream, so a step could imitate the engine.
     """
 
     def __init__(self, log: BuildLog) -> None:
@@ -195,7 +196,7 @@ class _Output:
         for line in lines:
             if found := _STEP.match(line):
                 self._step = found[1].strip()
-            # The plain text of a log shows BuildKit's events behind a `#`.
+            # Mark lines that begin with `#`: in the plain text of a log, BuildKit's events do.
             self._say(f"| {line}" if plain(line).startswith("#") else line)
 
     def _say(self, text: str) -> None:

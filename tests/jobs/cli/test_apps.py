@@ -150,7 +150,7 @@ def test_a_program_that_removes_is_not_asked_and_told_what_is_gone(keystone: Com
     for name in ("web", "api"):
         keystone("app", "add", name, "--repository", f"octo/{name}")
     refused = keystone("app", "remove", "web", "--json", code=2)
-    assert (refused.stdout, "--json asks nobody" in refused.stderr) == ("", True)
+    assert (refused.stdout, "--json never asks" in refused.stderr) == ("", True)
     keystone("app", "show", "web")
     keystone("app", "add", "site", "--repository", "octo/web")
     gone = keystone("app", "remove", "web", "--yes", "--json").json
