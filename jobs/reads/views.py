@@ -29,8 +29,8 @@ from jobs.states import (
 
 Item = TypeVar("Item", bound=BaseModel)
 
-TROUBLE = "Why the token was refused last, in GitHub's own words, or that it ends soon"
-EXPIRY = "Of the token that was used last; null: GitHub has not said"
+TROUBLE = "Why the token was refused last, in GitHub's words, or that it expires soon"
+EXPIRY = "Expiry of the token that was used last; null: GitHub has not reported it"
 
 
 class View(BaseModel):
@@ -51,7 +51,7 @@ class WebhookView(View):
 
     url: str
     secret: str | None = Field(
-        default=None, description="Only in the answer that created the repository"
+        default=None, description="Only in the response that created the repository"
     )
 
 
@@ -81,7 +81,7 @@ class AppView(ContainerSettings, BuildSettings, PushRules, View):
     webhook: WebhookView
     created_at: datetime
     notes: list[str] = Field(
-        default=[], description="In the answer to a change: what it has brought with it besides"
+        default=[], description="In the response to a change: its side effects"
     )
 
 
@@ -90,9 +90,9 @@ class RemovedView(View):
 
     removed: str
     repository_removed: str | None = Field(
-        description="The name of the repository, if it has gone as well: with its last app"
+        description="The name of the repository, if it was removed too, with its last app"
     )
-    notes: list[str] = Field(description="What went with it, and what is left to do")
+    notes: list[str] = Field(description="What else was removed, and what is left to do")
 
 
 class StepView(View):
@@ -134,7 +134,7 @@ class DeploymentView(View):
     started_at: datetime | None
     ended_at: datetime | None
     duration_s: float | None = Field(description="From its start to its end, or to now")
-    attempts: int = Field(description="How often a worker has begun it")
+    attempts: int = Field(description="How often a worker has started it")
     cancelled_by: str | None = Field(description="Who asked for it to be cancelled")
     steps: list[StepView]
     statuses: list[StatusView]
@@ -202,7 +202,7 @@ class ContainerView(View):
     exit_code: int | None
     out_of_memory: bool
     restarts: int
-    health: str | None = Field(description="Of the image's own health check, if it has one")
+    health: str | None = Field(description="Result of the image's own health check, if it has one")
 
 
 class CertificateView(View):
@@ -237,7 +237,7 @@ class RefusedDeliveryView(View):
     repository: str | None = Field(
         description="The configured repository that was claimed, or null"
     )
-    claimed: str = Field(description="owner/name as it was claimed last; empty: none was")
+    claimed: str = Field(description="owner/name of the last claim; empty: none was claimed")
     address: str = Field(description="Where they came from; empty: several, counted together")
     reason: Refusal
     words: str = Field(description="The reason as people read it")
@@ -263,36 +263,36 @@ class WebhookSecretView(View):
 
     since: datetime | None = Field(description="When it was set; null: the global one is used")
     previous_until: datetime | None = Field(
-        description="Until when an older one verifies as well; null: there is none"
+        description="Until when an older one is valid too; null: there is none"
     )
 
 
 class HookView(View):
     """A repository's webhook on GitHub."""
 
-    id: int = Field(description="GitHub's")
+    id: int = Field(description="GitHub's id of the webhook")
     repository: str
-    url: str = Field(description="Where it sends to")
-    is_new: bool = Field(description="False: it was there already, and was put right")
+    url: str = Field(description="Where it sends deliveries")
+    is_new: bool = Field(description="False: it existed already, and was corrected")
 
 
 class CatchUpView(View):
     """The state of the search for a repository's missed pushes."""
 
     way: CatchUpWay | None = Field(
-        description="`deliveries`: GitHub's list of what it could not deliver; `branch_head`: the "
-        "branch itself, where that list cannot be asked for; null: not looked yet"
+        description="`deliveries`: by GitHub's list of deliveries; `branch_head`: by the branch's "
+        "head, if that list is not available; null: no search yet"
     )
     looked_at: datetime | None
     missed: int | None = Field(
-        description="How many pushes the last look found missing; null: not known"
+        description="How many missed pushes the last search found; null: unknown"
     )
-    found: str = Field(description="In words; empty when the last look came to nothing")
-    problem: str = Field(description="What went wrong, or why GitHub's list cannot be asked for")
+    found: str = Field(description="The result in words; empty if the last search failed")
+    problem: str = Field(description="What went wrong, or why GitHub's list is not available")
     settled_until: datetime | None = Field(
-        description="Pushes up to then have arrived or were caught up on"
+        description="All pushes up to this time have arrived or were caught up on"
     )
-    next_look_at: datetime | None = Field(description="Null: as soon as may be, or never")
+    next_look_at: datetime | None = Field(description="Null: as soon as possible, or never")
 
 
 class RepositoryView(View):
@@ -300,20 +300,20 @@ class RepositoryView(View):
 
     id: int
     full_name: str
-    github_id: int | None = Field(description="Null: it goes by its name")
+    github_id: int | None = Field(description="Null: unknown, it is identified by its name")
     identity_from: IdentitySource | None = Field(
-        description="Who gave that id: GitHub's API or an operator, never a delivery"
+        description="The source of that id: GitHub's API or an operator, never a delivery"
     )
     identity_checked_at: datetime | None = Field(
-        description="When GitHub confirmed it last, or the operator gave it"
+        description="When GitHub confirmed the id last, or the operator set it"
     )
-    identity_problem: str | None = Field(description="Why it is not known, or in doubt")
+    identity_problem: str | None = Field(description="Why the id is unknown or in doubt")
     git_url: str
     token_set: bool
     token_problem: str | None = Field(description=TROUBLE)
     token_expires_at: datetime | None = Field(description=EXPIRY)
     webhook_secret: WebhookSecretView
-    webhook_seen_at: datetime | None = Field(description="When a delivery of it was verified last")
+    webhook_seen_at: datetime | None = Field(description="When its last delivery was verified")
     catch_up: CatchUpView
     apps: list[str]
 
@@ -321,10 +321,10 @@ class RepositoryView(View):
 class NewWebhookSecretView(View):
     """A repository's new webhook secret, which is shown only once."""
 
-    url: str = Field(description="Where the webhook sends to")
+    url: str = Field(description="Where the webhook sends deliveries")
     secret: str
     previous_until: datetime | None = Field(
-        description="Until when an older one verifies as well; null: there is none"
+        description="Until when an older one is valid too; null: there is none"
     )
 
 
@@ -359,7 +359,7 @@ class SessionView(View):
     address: str = Field(description="Where the login came from")
     created_at: datetime
     last_seen_at: datetime = Field(description="To the minute")
-    is_current: bool = Field(description="Whether it is the one that asks")
+    is_current: bool = Field(description="Whether it is the session of this request")
 
 
 class AccountView(View):
@@ -368,4 +368,4 @@ class AccountView(View):
     kind: str = Field(description="`user` or `token`")
     name: str
     role: Role
-    sessions: list[SessionView] = Field(description="Of a user: the browsers logged in now")
+    sessions: list[SessionView] = Field(description="For a user: the open sessions")

@@ -87,8 +87,8 @@ class AppChange(ContainerSettings, BuildSettings, PushRules):
 class AppPatch(AppChange):
     """A change by the API; a client may send every field that a new app has."""
 
-    name: AppName | None = Field(None, description="As it is: an app keeps its name")
-    repository: RepositoryName | None = Field(None, description="As it is, too")
+    name: AppName | None = Field(None, description="Unchanged: an app keeps its name")
+    repository: RepositoryName | None = Field(None, description="Unchanged, too")
 
 
 class AppInput(AppChange):

@@ -174,10 +174,10 @@ class BuildSettings(Settings):
         int, Shown(Section.BUILD, "Build timeout", unit="s", is_release=False)
     ] = Field(1800, ge=1, le=7200, description="How long a build may take")
     build_args: Annotated[Many[VariableName], Shown(Section.BUILD, "Build arguments")] = Field(
-        (), max_length=100, description="Variables that are build arguments, too"
+        (), max_length=100, description="Variables that are also build arguments"
     )
     build_secrets: Annotated[Many[VariableName], Shown(Section.BUILD, "Build secrets")] = Field(
-        (), max_length=100, description="Variables that are build secrets, too, by their names"
+        (), max_length=100, description="Variables that are also build secrets, with the name as id"
     )
 
 
@@ -201,7 +201,7 @@ class ContainerSettings(Settings):
         "accepts connections, which proves little; none: it keeps running for 5 s",
     )
     health_path: Annotated[HealthPath | None, Shown(Section.HEALTH, "Path")] = Field(
-        None, description="Asked by GET; null: /, where any answer below 500 will do"
+        None, description="Requested by GET; null: /, where any status below 500 is healthy"
     )
     health_status: Annotated[StatusRange | None, Shown(Section.HEALTH, "Healthy statuses")] = Field(
         None,
@@ -209,15 +209,15 @@ class ContainerSettings(Settings):
         "200-499 without one",
     )
     health_timeout_s: Annotated[int, Shown(Section.HEALTH, "Time limit", unit="s")] = Field(
-        30, ge=1, le=3600, description="How long a start may take, from the first look"
+        30, ge=1, le=3600, description="How long a start may take, from the first check"
     )
     health_interval_s: Annotated[
         float | None, Shown(Section.HEALTH, "Health interval", unit="s")
     ] = Field(
-        None, ge=0.01, le=600, description="Between two looks; null: short at first, then longer"
+        None, ge=0.01, le=600, description="Between two checks; null: short at first, then longer"
     )
-    health_successes: Annotated[int, Shown(Section.HEALTH, "Healthy looks in a row")] = Field(
-        1, ge=1, le=100, description="Healthy looks needed in a row"
+    health_successes: Annotated[int, Shown(Section.HEALTH, "Healthy checks in a row")] = Field(
+        1, ge=1, le=100, description="Healthy checks needed in a row"
     )
     container_port: Annotated[Port, Shown(Section.CONTAINER, "Port inside")] = Field(
         8000, description="Where the app listens inside its container"
@@ -282,13 +282,13 @@ class ContainerSettings(Settings):
         description="Docker's init as PID 1; off for an image that brings one, like s6-overlay",
     )
     drain_timeout_s: Annotated[int, Shown(Section.CONTAINER, "Time to drain", unit="s")] = Field(
-        30, ge=0, le=3600, description="How long requests may finish before the old one is stopped"
+        30, ge=0, le=3600, description="Time for requests to finish before the old one is stopped"
     )
     stop_signal: Annotated[Signal, Shown(Section.CONTAINER, "Stop signal")] = Field(
-        "SIGTERM", description="What asks the container to end"
+        "SIGTERM", description="The signal that asks the container to stop"
     )
     stop_grace_s: Annotated[int, Shown(Section.CONTAINER, "Time to stop", unit="s")] = Field(
-        10, ge=0, le=600, description="From that signal to SIGKILL"
+        10, ge=0, le=600, description="From the stop signal to SIGKILL"
     )
     command: Annotated[
         Many[Argument] | None,
@@ -299,7 +299,7 @@ class ContainerSettings(Settings):
             "Empty: the image's own",
         ),
     ] = Field(
-        None, min_length=1, max_length=100, description="Instead of the image's own; null: its own"
+        None, min_length=1, max_length=100, description="Replaces the image's own; null: its own"
     )
     volumes: Annotated[Many[Volume], Shown(Section.CONTAINER, "Volumes")] = Field(
         (), max_length=20, description="Named volumes, as name:/path; kept across deployments"

@@ -1,4 +1,4 @@
-"""Missed deliveries, rotating secrets, tokens that expire, more of containers, quicker pages."""
+"""Add missed deliveries, secret rotation, token expiry, container details, indexes for pages."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-# Audit events are added and never changed: not by us, and not by mistake at the database's prompt.
+# The database refuses to change or remove audit events, also by mistake at its prompt.
 KEPT = {
     "sqlite": (
         """
@@ -17,7 +17,7 @@ KEPT = {
         CREATE TRIGGER audit_events_kept BEFORE DELETE ON audit_events
         BEGIN SELECT RAISE(ABORT, 'audit events are never removed'); END
         """,
-        # INSERT OR REPLACE removes the row in its way without asking the trigger above.
+        # INSERT OR REPLACE removes the existing row without firing the trigger above.
         """
         CREATE TRIGGER audit_events_once BEFORE INSERT ON audit_events
         WHEN EXISTS (SELECT 1 FROM audit_events WHERE id = NEW.id)
@@ -42,7 +42,7 @@ KEPT = {
 
 
 def upgrade() -> None:
-    """Add what is new; rows that are there keep their values."""
+    """Add the new tables, columns and indexes; existing rows keep their values."""
     op.create_index("ix_audit_events_actor", "audit_events", ["actor"])
     op.add_column("api_tokens", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column(

@@ -1,4 +1,4 @@
-"""Releases on trial: what to go back to when a new one does not stay up."""
+"""Releases on trial: store the fallback for a new release that does not stay up."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ DEPLOYMENT_COLUMNS: tuple[sa.Column[Any], ...] = (
 
 
 def upgrade() -> None:
-    """Add what is new. What is live by now has stood its trial: it was never on one."""
+    """Add the new columns. Releases that are already live count as having passed their trial."""
     for column in APP_COLUMNS:
         op.add_column("apps", column)
     for column in DEPLOYMENT_COLUMNS:
@@ -32,10 +32,10 @@ def upgrade() -> None:
 
 
 def _let_statuses_be_empty() -> None:
-    """Keep the healthy statuses that somebody chose; the rest now depends on the path.
+    """Keep the chosen healthy statuses; the default becomes NULL, and depends on the path.
 
-    SQLite can let a column be empty only by making the table anew, and everything that belongs to
-    an app would go with the old one. So the column itself is made anew.
+    SQLite can make a column nullable only by rebuilding the table, and dropping the old table would
+    remove all rows that refer to an app. So add a new column and drop the old one instead.
     """
     op.add_column("apps", sa.Column("chosen_status", sa.String(length=7), nullable=True))
     op.execute("UPDATE apps SET chosen_status = health_status WHERE health_status <> '200-399'")

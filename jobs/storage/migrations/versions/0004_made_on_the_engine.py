@@ -1,4 +1,4 @@
-"""What Keystone has made on the engine is on record."""
+"""Record the items that Keystone makes on the engine."""
 
 import secrets
 
@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the records. What is on the engine already is put on record by the watcher."""
+    """Add the table of records. The watcher adds records for items already on the engine."""
     op.create_table(
         "engine_items",
         sa.Column("kind", sa.String(length=32), nullable=False),
@@ -28,7 +28,7 @@ def upgrade() -> None:
         "identity",
         sa.Column("adopts_items", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
-    # Only a Keystone that was started before has a row, and with it things on the engine.
+    # A Keystone has a row, and perhaps items on the engine, only if it was started before.
     identity = sa.table(
         "identity", sa.column("image_key", sa.String), sa.column("adopts_items", sa.Boolean)
     )

@@ -1,4 +1,4 @@
-"""Repositories: GitHub's ids come from GitHub or an operator, and no id of ours is given twice."""
+"""Repositories: take GitHub's ids only from GitHub or an operator, and never reuse our ids."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,11 +14,11 @@ UNCONFIRMED = (
 
 
 def upgrade() -> None:
-    """Add who gave each id; forget what deliveries have claimed: GitHub is asked for it."""
+    """Add the source of each GitHub id; clear ids from deliveries, and ask GitHub for them."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     with op.batch_alter_table(
         "repositories",
-        # SQLite can give ids once only to a table that was made so.
+        # In SQLite, AUTOINCREMENT can be set only when a table is created.
         recreate="always" if is_sqlite else "never",
         table_kwargs={"sqlite_autoincrement": True},
     ) as table:
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def _forget_claims(connection: sa.Connection) -> None:
-    """Take back the ids, and the names, that rows have from deliveries."""
+    """Undo the ids and the names that rows have from deliveries."""
     repositories = sa.table(
         "repositories",
         *(sa.column(name) for name in ("id", "github_id", "full_name", "name_key")),
@@ -58,7 +58,7 @@ def _forget_claims(connection: sa.Connection) -> None:
 
 
 def _configured_names(connection: sa.Connection) -> dict[int, str]:
-    """Give the names that renamed repositories were added with; every rename was a delivery's."""
+    """Give the original names of renamed repositories; every rename came from a delivery."""
     events = sa.table(
         "audit_events",
         *(sa.column(name) for name in ("id", "tag", "target")),

@@ -1,4 +1,4 @@
-"""Refused deliveries leave a trace; the last deployment of a ref is found by an index."""
+"""Store refused deliveries; add an index for the last deployment of a ref."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the tables and the index; rows that are there keep their values."""
+    """Add the tables and the index; existing rows keep their values."""
     op.create_table(
         "refused_deliveries",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,4 +1,4 @@
-"""The settings of apps are kept as one value each for pushes, builds and containers."""
+"""Store the settings of apps as one JSON value each for pushes, builds and containers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
-# Each new column, and the old ones whose values it holds from now on.
+# Each new column, with the old columns whose values it replaces.
 PARTS: dict[str, tuple[str, ...]] = {
     "push_rules": ("watch_paths", "tag_pattern", "on_new_push", "skip_phrases", "keep_releases"),
     "build": (
@@ -57,7 +57,7 @@ SWITCHES = frozenset({"new_privileges", "init"})
 
 
 def upgrade() -> None:
-    """Fold the columns of apps; mend what releases have kept since before there was `health`."""
+    """Merge the columns of apps; correct releases that were stored before `health` existed."""
     for part in PARTS:
         op.add_column("apps", sa.Column(part, sa.JSON(), nullable=False, server_default="{}"))
     _fold(op.get_bind())
@@ -82,10 +82,10 @@ def _kind(name: str) -> Any:  # noqa: ANN401 — a type of SQLAlchemy's
 
 
 def _mend_releases(connection: sa.Connection) -> None:
-    """Take away statuses that were never asked for.
+    """Remove healthy statuses that were never checked.
 
-    When an app had no path, its container was only connected to. It has to answer now, as every
-    release has, and any answer below 500 will do.
+    For an app without a path, the health check used to open only a connection. Now it needs a
+    response, like that of every release, and any status below 500 is healthy.
     """
     releases = sa.table("releases", sa.column("id"), sa.column("container", sa.JSON()))
     for number, container in connection.execute(sa.select(releases)).all():

@@ -1,4 +1,4 @@
-"""Numbers of missed pushes and of restarts have their own columns; words no longer hold them."""
+"""Store the numbers of missed pushes and of restarts in columns, no longer inside texts."""
 
 import re
 
@@ -13,9 +13,9 @@ NOTHING = "nothing was missed"
 
 
 def upgrade() -> None:
-    """Add the numbers; take how many pushes were missed out of the words that begin with it.
+    """Add the columns; move the number of missed pushes from the beginning of the text.
 
-    What is known of a container's restarts is written anew by the watcher's next look.
+    The watcher's next check writes the number of a container's restarts again.
     """
     op.add_column("apps", sa.Column("container_restarts", sa.Integer(), nullable=True))
     op.add_column("catch_ups", sa.Column("missed", sa.Integer(), nullable=True))
@@ -37,7 +37,7 @@ def upgrade() -> None:
 
 
 def counted(words: str) -> tuple[int | None, str]:
-    """Take the number out of the words for what a search found; None: it came to nothing."""
+    """Split a search's text into the number of missed pushes and the rest; None if it failed."""
     if match := COUNTED.fullmatch(words):
         return int(match[1]), match[2] or ""
     if not words:

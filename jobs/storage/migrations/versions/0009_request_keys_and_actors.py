@@ -1,4 +1,4 @@
-"""Who did something is two columns; what a repeated request is known by is a column of its own."""
+"""Store an actor in two columns, and the key of a repeated request in its own column."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision = "0009"
 down_revision = "0008"
 
 KINDS = ("user", "token", "webhook", "cli", "keystone", "stranger")
-# The database refuses to change audit events. This migration alone does, and changes no meaning.
+# The database refuses to change audit events. Only this migration does, without changing meanings.
 SQLITE_REFUSAL = """
 CREATE TRIGGER audit_events_unchanged BEFORE UPDATE ON audit_events
 BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END
@@ -40,7 +40,7 @@ def _split_actors(name: str) -> None:
         rest = sa.func.substr(rows.c.actor, len(kind) + 2)
         of_kind = rows.update().where(rows.c.actor.startswith(f"{kind}:"))
         op.execute(of_kind.values(actor_kind=kind, actor_name=rest))
-    # No version has written any other kind; a row that somebody put there by hand is kept readable.
+    # No version has written any other kind; this keeps rows readable that were inserted by hand.
     others = rows.update().where(rows.c.actor_kind == "")
     op.execute(others.values(actor_kind="stranger", actor_name=rows.c.actor))
     op.drop_column(name, "actor")
@@ -49,7 +49,7 @@ def _split_actors(name: str) -> None:
 def _move_request_keys() -> None:
     op.add_column("deployments", sa.Column("request_key", sa.String(length=100), nullable=True))
     rows = sa.table("deployments", sa.column("guid"), sa.column("request_key"))
-    # GitHub's own ids hold no blank.
+    # GitHub's GUIDs hold no spaces.
     of_requests = rows.update().where(rows.c.guid.startswith("after "))
     op.execute(of_requests.values(request_key=rows.c.guid, guid=None))
     op.create_index("ix_deployments_request", "deployments", ["app_id", "request_key"], unique=True)
