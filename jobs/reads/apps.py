@@ -81,7 +81,7 @@ def app_view(session: Session, name: str, settings: Settings) -> AppView:
 
 
 def view_of(session: Session, app: App, settings: Settings) -> AppView:
-    """Describe an app whose row was read already."""
+    """Describe an app whose row is already loaded."""
     return _app_views(session, [app], settings)[0]
 
 
@@ -223,7 +223,8 @@ def app_state(app: Served, failed: str, *, is_deploying: bool) -> tuple[AppState
 def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
     repository, release = around.repository, around.release
     state, reason = around.state
-    # Constructed: what was judged when it was set must be shown whatever a later version narrows.
+    # Not validated again: values that were valid when set must be shown even if a later version
+    # has narrowed a bound.
     return AppView.model_construct(
         **(app.model_dump(include=AppView.model_fields.keys() & APP_FIELDS) | app_settings(app)),
         repository=repository.full_name,

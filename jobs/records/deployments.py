@@ -318,7 +318,7 @@ def _step(session: Session, deployment_id: int, name: StepName) -> Step | None:
 
 
 def close_open_steps(session: Session, deployment: Deployment) -> None:
-    """Close the retirement that a dead worker did not finish; the watcher's sweep finishes it."""
+    """Close the retire step that a dead worker left open; the watcher's sweep does its work."""
     statement = select(Step).where(
         Step.deployment_id == deployment.id, Step.state == StepState.RUNNING
     )

@@ -1,4 +1,4 @@
-"""Leases on apps: taken, renewed, given back, taken over from a dead holder."""
+"""Leases on apps: take, renew, return, or take over from a dead holder."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ GIVEN_UP = datetime.fromtimestamp(0, UTC)
 
 
 def take(session: Session, app_id: int, deployment_id: int, holder: str) -> HeldLease:
-    """Hold an app that `is_free`, in the same transaction."""
+    """Take the lease of an app; check in the same transaction that it `is_free`."""
     app = app_now(session, app_id)
     app.last_fence += 1
     session.add(
@@ -29,7 +29,7 @@ def take(session: Session, app_id: int, deployment_id: int, holder: str) -> Held
 
 
 def take_over(session: Session, lease: Lease, holder: str) -> HeldLease:
-    """Take an expired lease away from its holder, whose writes are refused from now on."""
+    """Take over an expired lease; the previous holder's writes are refused from now on."""
     app = app_now(session, lease.app_id)
     app.last_fence += 1
     lease.fence = app.last_fence
@@ -40,26 +40,27 @@ def take_over(session: Session, lease: Lease, holder: str) -> HeldLease:
 
 
 def renew(session: Session, held: HeldLease) -> None:
-    """Stay the holder for another while.
+    """Extend a held lease by `LEASE`.
 
     Raises:
-        LeaseLostError: somebody else holds the app.
+        LeaseLostError: another holder has the lease, or nobody does.
     """
     ensure_lease(session, held)
     session.get_one(Lease, held.app_id).expires_at = now() + LEASE
 
 
 def give_back(session: Session, held: HeldLease) -> None:
-    """Let go of the app; nothing happens when it was taken away already."""
+    """Delete a held lease; do nothing if another holder has taken it over."""
     lease = session.get(Lease, held.app_id)
     if lease is not None and lease.fence == held.fence:
         session.delete(lease)
 
 
 def let_go(session: Session, held: HeldLease) -> None:
-    """Give the app back, unless its deployment or a step has no end: the watcher sees to that.
+    """Return the lease; if the deployment or a step has not ended, only let the lease expire.
 
-    Without a lease nobody would ever look at a deployment that is still `running`.
+    The watcher finishes such a deployment. It finds it by the expired lease: without a lease, a
+    deployment that is still `running` would never be noticed.
     """
     lease = session.get(Lease, held.app_id)
     if not _is_unfinished(session, held.deployment_id):
@@ -80,7 +81,7 @@ def _is_unfinished(session: Session, deployment_id: int) -> bool:
 
 
 def expire(session: Session, holder: str) -> None:
-    """Let the leases of a holder that is known to be dead expire at once."""
+    """Expire all leases of a dead holder at once."""
     for lease in session.exec(select(Lease).where(Lease.holder == holder)).all():
         lease.expires_at = GIVEN_UP
         session.add(lease)

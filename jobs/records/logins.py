@@ -138,5 +138,5 @@ def session_view(row: LoginSession, *, cookie: str = "") -> SessionView:
 
 
 def drop_ended_sessions(session: Session) -> None:
-    """Forget logins that cannot be used any more."""
+    """Remove sessions older than `SESSION_LONGEST`, which are no longer valid."""
     session.exec(delete(LoginSession).where(col(LoginSession.created_at) < now() - SESSION_LONGEST))

@@ -1,11 +1,11 @@
-"""What a restored database must forget, and the deployments that bring its apps back.
+"""Prepares a restored database: removes outdated rows, and queues the apps' live releases again.
 
-Each app that was live is deployed again as its live release, with that release's configuration and
-variables: whoever went back to it may have done so because of the ones set now. Images do not
-travel in a backup, so its image is built again where it is gone. The deployment is queued here, in
-the same transaction, and so exactly once. Until it is done, a container that serves the app on this
-machine goes on doing so; an address from elsewhere is forgotten, since somebody else's container
-may have it here.
+Each app that was live is deployed again with its live release, including that release's
+configuration and variables. The present ones may be wrong: they may be the reason why somebody
+rolled back to that release. A backup holds no images, so a missing image is built again. The
+deployment is queued here, in the same transaction, and so exactly once. Until it is done, a
+container that serves the app on this machine keeps serving. Addresses of other containers are
+removed, because on this machine another program's container may have them.
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ SLOT = "a"
 
 @dataclass(frozen=True)
 class Revived:
-    """What a restored Keystone will do when it is started.
+    """The apps that a restored Keystone will deploy when it starts.
 
     Attributes:
-        apps: those that are deployed again, by name.
-        serving: those of them that a container on this machine serves already.
+        apps: the names of the apps that are deployed again.
+        serving: the names of those that a container on this machine already serves.
     """
 
     apps: Sequence[str]
@@ -45,11 +45,11 @@ class Revived:
 def revive(
     session: Session, made_at: datetime, containers: Sequence[Container], actor: Actor
 ) -> Revived:
-    """Make a database from a backup one that can be started.
+    """Prepare a database from a backup for the next start.
 
     Args:
         made_at: when the backup was made.
-        containers: those of this Keystone's identity that are on this machine's engine.
+        containers: the containers of this Keystone's identity on this machine's engine.
     """
     session.get_one(Identity, 1).adopts_items = True
     session.exec(delete(Lease))
@@ -70,10 +70,10 @@ def revive(
 
 
 def serving(app: App, containers: Sequence[Container]) -> Container | None:
-    """Choose the container that serves an app until it is deployed again, if there is one.
+    """Choose the running container that serves an app until its deployment, if there is one.
 
-    That is the live one of the backup, else one that went live after it: of several, the one of the
-    earliest deployment, since a later one may not have become healthy.
+    It is the backup's live container, or else one from after the backup: of several, the one of the
+    earliest deployment, because a later one may never have become healthy.
     """
     running = [
         container
@@ -97,13 +97,13 @@ def _end_deployments(session: Session, made_at: datetime) -> None:
     for deployment in session.exec(open_ones).all():
         abandon(session, deployment, reason)
     session.flush()
-    # What is left open is the retirement after a success.
+    # The steps that are still open are those that retire containers after a success.
     for step in session.exec(select(Step).where(col(Step.ended_at).is_(None))).all():
         step.state, step.reason, step.ended_at = StepState.ERROR, reason, now()
 
 
 def _begin_ids_after(session: Session, containers: Sequence[Container]) -> None:
-    """Keep a deployment that is to come from getting the id, and so the name, of one still here."""
+    """Raise the next id, so that no new deployment gets the id and name of a present container."""
     newest = max(map(_deployment_of, containers), default=0)
     if session.get_bind().dialect.name == "sqlite":
         raised = "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = 'deployments'"
@@ -116,7 +116,7 @@ def _begin_ids_after(session: Session, containers: Sequence[Container]) -> None:
 
 
 def _point_at(session: Session, app: App, container: Container | None) -> None:
-    """Say which container serves an app now; what the backup kept to go back to is forgotten."""
+    """Set the container that serves an app now; clear the fallback from the backup."""
     end_trial(app)
     release = session.get(Release, app.live_release_id) if app.live_release_id else None
     if container is None or release is None:
@@ -133,6 +133,6 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
 
 
 def _redeploy(session: Session, app: App, actor: Actor) -> None:
-    """Queue the live release again; no rollback, as nothing is taken back and pushes go on."""
+    """Queue the live release again, not as a rollback: auto-deploy is not paused."""
     release = session.get_one(Release, app.live_release_id)
     request(session, app, again(session, release, Trigger.MANUAL), actor)

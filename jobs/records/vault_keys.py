@@ -138,7 +138,7 @@ def _count(column: Column[bytes]) -> Any:  # noqa: ANN401 — a statement
 def replace_sealed(
     database: Database, column: Column[bytes], changes: list[tuple[int, bytes, bytes]]
 ) -> int:
-    """Replace the values that are unchanged since they were read; give their number."""
+    """Replace the values that have not changed since they were read; return their number."""
     done = 0
     with database.writing() as session:
         for number, before, after in changes:

@@ -1,4 +1,4 @@
-"""What the watcher has seen: how live containers are, and how the machine and the parts are."""
+"""Stores the watcher's observations: states of live containers, and the vitals."""
 
 from sqlmodel import Session
 
@@ -9,7 +9,7 @@ from jobs.storage.models import App, Vitals
 def note_live_container(
     session: Session, seen: App, state: ContainerState, reason: str, restarts: int | None
 ) -> None:
-    """Write how an app's live container is, unless another container went live meanwhile."""
+    """Store the state of an app's live container, unless another one has gone live since."""
     app = session.get(App, seen.id)
     if app is not None and app.live_container_id == seen.live_container_id:
         app.container_state = state
@@ -17,5 +17,5 @@ def note_live_container(
 
 
 def keep_vitals(session: Session, found: Vitals) -> None:
-    """Write the vitals in the place of the last ones."""
+    """Store the vitals, replacing the last ones."""
     session.merge(found)

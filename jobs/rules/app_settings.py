@@ -95,10 +95,11 @@ class Settings(BaseModel):
 
     @classmethod
     def kept(cls, values: Mapping[str, object]) -> Self:
-        """Read settings back that were judged when they were set; a field that is missing is usual.
+        """Read stored settings, which were validated when they were set.
 
-        Types are brought about, bounds are not checked again: a later version that narrows one must
-        still show, roll back to and correct what an earlier version took.
+        Missing fields get their defaults. Values are converted to their types, but bounds are not
+        checked again: if a later version narrows a bound, it must still show, roll back to and
+        correct the values that an earlier version accepted.
         """
         return cast(
             "Self", cls.model_construct(**dict(_without_bounds(cls).model_validate(values)))
@@ -107,7 +108,7 @@ class Settings(BaseModel):
 
 @cache
 def _without_bounds(kind: type[Settings]) -> type[BaseModel]:
-    """Make a model of the same fields that checks their types alone."""
+    """Make a model of the same fields that checks only their types."""
     fields: dict[str, Any] = {
         name: (_bare(field.annotation), field.default) for name, field in kind.model_fields.items()
     }
@@ -115,7 +116,7 @@ def _without_bounds(kind: type[Settings]) -> type[BaseModel]:
 
 
 def _bare(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an alias of one
-    """Strip an annotation of its metadata, and of that of its parts."""
+    """Remove the metadata from an annotation and from its parts."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _bare(parts[0])

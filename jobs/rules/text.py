@@ -137,5 +137,5 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Write the time of a backup as people read it."""
+    """Format the time of a backup for people."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
