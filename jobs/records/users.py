@@ -19,9 +19,9 @@ from jobs.storage.models import User, now
 
 # argon2id, 64 MiB, three passes: the second recommended option of RFC 9106.
 _hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
-# Verified if the user does not exist, so that the response time does not reveal that. It is the hash
-# of 32 random bytes that were thrown away; a constant, because hashing here would delay the start of
-# every process by 0.2 s.
+# Verified if the user does not exist, so that the response time does not reveal that. It is the
+# hash of 32 random bytes that were thrown away. It is a constant, because hashing here would delay
+# the start of every process by 0.2 s.
 _NOBODY = (
     "$argon2id$v=19$m=65536,t=3,p=4$i8w9yymOi3CpenH59glhDw"
     "$UD4M9hDcapPr5aHtSnSjpCst5HaKWLP38FvlRP7gpqQ"
