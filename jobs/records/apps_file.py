@@ -70,7 +70,6 @@ def differences(session: Session, wanted: Sequence[Wanted], keeper: Keeper) -> l
         ConflictError: the file gives an existing app another repository.
     """
     apps = {app.name: app for app in session.exec(select(App)).all()}
-    apps = {app.name: app for app in session.exec(select(App)).all()}
     found = [_difference(session, each, apps.get(each.name), keeper.vault) for each in wanted]
     return [each for each in found if each.fields or each.variables]
 
