@@ -1,7 +1,7 @@
-"""The outside world in memory: what a deployment needs, with a knob for each way it can go wrong.
+"""In-memory fakes of every external system, with a setting for each way a call can fail.
 
-The fakes keep the promises of `jobs.adapters.ports`; `tests/contract/test_fake*.py` hold them to
-what the real adapters do.
+The fakes implement the interfaces of `jobs.adapters.ports`. `tests/contract/test_fake*.py` run the
+same tests on the fakes and on the real adapters.
 
     world = FakeWorld("ident")
     world.engine.behaviour = Behaviour(exits=1, output=["no such table"])

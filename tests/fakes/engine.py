@@ -1,4 +1,4 @@
-"""A Docker Engine in memory, whose containers behave as they are told."""
+"""An in-memory Docker Engine whose containers behave as the test sets."""
 
 import hashlib
 import itertools
@@ -28,38 +28,38 @@ MOST_LINES = 5000
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the next container does once it is started."""
+    """How the next container behaves after its start."""
 
-    exits: int | None = None  # ends at once with this code
+    exits: int | None = None  # exits at once with this code
     out_of_memory: bool = False
-    cannot_run: bool = False  # its command is not there
+    cannot_run: bool = False  # its command does not exist
     unhealthy: bool = False
-    healthy_after: int = 0  # looks that go wrong before one goes well
-    docker_health: str | None = None  # what the image's own health check says
-    first_health_s: float = 0.0  # when it runs first
+    healthy_after: int = 0  # probes that fail before the first one succeeds
+    docker_health: str | None = None  # the result of the image's own health check
+    first_health_s: float = 0.0  # seconds until the image's health check first runs
     answers_through_router: bool = True
     output: tuple[str, ...] = ()
 
 
 @dataclass
 class FakeContainer:
-    """A container with what it was made of and how it behaves."""
+    """A container, the specification it was created from, and its behaviour."""
 
     about: Container
     spec: ContainerSpec
     behaviour: Behaviour
     looks: int = 0
-    restart: Restart | None = None  # None: not yet told when to
+    restart: Restart | None = None  # None: no restart policy set yet
 
 
 class FakeEngine(Scripted):
     """A Docker Engine.
 
-    Knobs: `down`, `behaviour`, `build_output`, `build_error` (after the output), `build_takes_s`,
-    `free_bytes`, `cached_bytes`, an act for every call.
+    Tests can set `down`, `behaviour`, `build_output`, `build_error` (raised after the output),
+    `build_takes_s`, `free_bytes`, `cached_bytes`, and an act for every call.
 
     Attributes:
-        all_containers: by id, those of others included.
+        all_containers: all containers by id, including those that are not Keystone's.
     """
 
     def __init__(self, identity: str, journal: list[str] | None = None) -> None:
@@ -74,27 +74,27 @@ class FakeEngine(Scripted):
         self.build_error: BuildError | None = None
         self.build_takes_s = 0.0
         self.all_containers: dict[str, FakeContainer] = {}
-        self.changed: list[str] = []  # ids, since somebody asked last
+        self.changed: list[str] = []  # container ids, since the last call of `changes`
         self.all_images: dict[str, Image] = {}
-        self.all_networks: dict[str, Mapping[str, str]] = {}  # with their labels
-        self.graces: dict[str, int] = {}  # by the container's id
+        self.all_networks: dict[str, Mapping[str, str]] = {}  # labels by network name
+        self.graces: dict[str, int] = {}  # by container id
         self.free_bytes: int | None = None
         self.cached_bytes = 0
         self._numbers = itertools.count(1)
 
     def version(self) -> str:
-        """Give a version."""
+        """Give a fixed version."""
         self._called("version")
         return "20.10.24"
 
     def image_id(self, tag: str) -> str | None:
-        """Give the id of an image of ours."""
+        """Give the id of one of our images."""
         self._called("image_id", tag)
         image = self._find_image(tag)
         return image.id if image else None
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
-        """Make an image whose id is the content's."""
+        """Make an image whose id is the hash of its content and labels."""
         self._called("build", spec.tag)
         stop.wait(self.build_takes_s)
         contents = {entry.path: b"".join(tree.read(entry)) for entry in tree.entries()}
@@ -113,12 +113,12 @@ class FakeEngine(Scripted):
         return image.id
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make a network."""
+        """Create a network unless it exists."""
         self._called("ensure_network", name)
         self.all_networks.setdefault(name, labels)
 
     def start(self, spec: ContainerSpec) -> Container:
-        """Start a container that behaves as told, unless the name is taken."""
+        """Start a container with the set behaviour, unless its name is in use."""
         self._called("start", spec.name)
         image = self._find_image(spec.image)
         if image is None:
@@ -132,25 +132,25 @@ class FakeEngine(Scripted):
         return self._run(spec, {**spec.labels, IDENTITY_LABEL: self.identity})
 
     def inspect(self, container_id: str) -> Container:
-        """Describe a container of ours."""
+        """Describe one of our containers."""
         self._called("inspect", container_id)
         found = self._find(container_id)
         return found.about if found else Container(container_id, ContainerState.MISSING)
 
     def changes(self, *, within_s: float) -> Iterator[str]:
-        """Give what has happened since it was asked last, and wait for no more."""
+        """Give the ids of containers that changed since the last call, without waiting."""
         self._called("changes", f"{within_s:g} s")
         while self.changed:
             yield self.changed.pop(0)
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give its last lines."""
+        """Give the last lines of a container's output."""
         self._called("output", container_id)
         found = self._find(container_id)
         return list(found.behaviour.output[-tail:]) if found and tail > 0 else []
 
     def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give its last lines, a second apart."""
+        """Give the last lines of a container's output, with times one second apart."""
         self._called("written", container_id)
         lines = self.output(container_id, tail=MOST_LINES)
         stamped = (
@@ -160,7 +160,7 @@ class FakeEngine(Scripted):
         return found[-tail:] if tail > 0 else []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
-        """Remember when it is to be restarted, and do it if it is time already."""
+        """Set a container's restart policy; with ALWAYS, restart it if it has exited."""
         self._called("keep_running", container_id)
         if found := self._find(container_id):
             found.restart = restart
@@ -169,7 +169,7 @@ class FakeEngine(Scripted):
                 found.about = replace(found.about, state=ContainerState.RUNNING, exit_code=None)
 
     def stop(self, container_id: str, *, grace_s: int) -> None:
-        """End and remove it; whether it was given time to end is kept."""
+        """Stop and remove a container, and record the grace period in `graces`."""
         self._called("stop", container_id)
         self.graces[container_id] = grace_s
         if found := self._find(container_id):
@@ -177,7 +177,7 @@ class FakeEngine(Scripted):
             del self.all_containers[found.about.id]
 
     def halt(self, container_id: str, *, grace_s: int) -> None:
-        """End it and keep it."""
+        """Stop a container without removing it."""
         self._called("halt", container_id)
         self.graces[container_id] = grace_s
         if found := self._find(container_id):
@@ -188,7 +188,7 @@ class FakeEngine(Scripted):
             self.changed.append(found.about.id)
 
     def start_again(self, container_id: str) -> Container | None:
-        """Start one that was halted."""
+        """Start a halted container."""
         self._called("start_again", container_id)
         found = self._find(container_id)
         if found is None:
@@ -199,18 +199,18 @@ class FakeEngine(Scripted):
         return found.about
 
     def containers(self) -> list[Container]:
-        """List ours."""
+        """List our containers."""
         self._called("containers")
         return [container.about for container in self._ours()]
 
     def images(self) -> list[Image]:
-        """List those with a tag of ours, and those without any that have our label."""
+        """List the images with our label that have one of our tags, or no tag at all."""
         self._called("images")
         listed = (self._listed(image) for image in self.all_images.values())
         return [image for image in listed if image is not None]
 
     def remove_image(self, reference: str) -> None:
-        """Remove a tag of ours, or an image without any that nothing uses."""
+        """Remove one of our tags, or an unused image without tags."""
         self._called("remove_image", reference)
         image = self._find_image(reference)
         if image is None or (len(image.tags) <= 1 and self._is_used(image)):
@@ -221,39 +221,39 @@ class FakeEngine(Scripted):
             del self.all_images[image.id]
 
     def networks(self) -> list[Mapping[str, str]]:
-        """List ours by their labels."""
+        """List the labels of our networks."""
         self._called("networks")
         found = self.all_networks.items()
         return [labels for name, labels in found if owns_network(self.identity, name, labels)]
 
     def remove_network(self, name: str) -> None:
-        """Remove a network."""
+        """Remove one of our networks."""
         self._called("remove_network", name)
         if owns_network(self.identity, name, self.all_networks.get(name, {})):
             del self.all_networks[name]
 
     def free_disk(self) -> int | None:
-        """Give what the knob says."""
+        """Give `free_bytes`."""
         self._called("free_disk")
         return self.free_bytes
 
     def usage(self) -> Usage:
-        """Count what is ours; every image is a megabyte."""
+        """Count our images and containers; each image has one megabyte."""
         self._called("usage")
         images = len(self.images())
         return Usage(images, images * 10**6, len(self._ours()), self.cached_bytes)
 
     def trim_build_cache(self, keep_bytes: int) -> int:
-        """Free all that is more than what is kept."""
+        """Free the build cache beyond the size to keep."""
         self._called("trim_build_cache", keep_bytes)
         freed = max(0, self.cached_bytes - keep_bytes)
         self.cached_bytes -= freed
         return freed
 
-    # --- What tests do to it -----------------------------------------------------------------
+    # --- For tests only ----------------------------------------------------------------------
 
     def crash(self, container_id: str, state: ContainerState, *, exit_code: int = 1) -> None:
-        """Have a container end, be restarted over and over, or disappear."""
+        """Put a container into a state: exited, restarting or missing."""
         found = self.all_containers[container_id]
         found.about = replace(found.about, state=state, exit_code=exit_code)
         self._note_change(found.about)
@@ -261,7 +261,7 @@ class FakeEngine(Scripted):
             del self.all_containers[container_id]
 
     def add_container(self, name: str, labels: Mapping[str, str]) -> str:
-        """Have somebody start a container, with whatever labels."""
+        """Start a container as another user of the engine would, with any labels."""
         spec = ContainerSpec(
             name=name,
             image="",
@@ -272,7 +272,7 @@ class FakeEngine(Scripted):
         return self._run(spec, labels).id
 
     def add_image(self, image_id: str, labels: Mapping[str, str], *tags: str) -> None:
-        """Have somebody build an image, with whatever labels."""
+        """Add an image as another user of the engine would, with any labels."""
         self.all_images[image_id] = Image(image_id, tags, labels)
 
     def at(self, address: str) -> FakeContainer | None:

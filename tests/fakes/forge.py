@@ -1,4 +1,4 @@
-"""A GitHub in memory: statuses and webhooks."""
+"""An in-memory GitHub with statuses and webhooks."""
 
 from datetime import datetime
 
@@ -13,8 +13,8 @@ from tests.fakes.scripted import Scripted
 class FakeForge(Scripted, FakeHooks):
     """GitHub's statuses and webhooks.
 
-    Knobs: `errors` of statuses, raised one after the other; those of `FakeHooks`; an act for each
-    method.
+    Tests can set `errors`, which the next posts of statuses raise one after the other, the
+    attributes of `FakeHooks`, and an act for each method.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
@@ -25,7 +25,7 @@ class FakeForge(Scripted, FakeHooks):
         self.token_expires_at: datetime | None = None
 
     def post_status(self, post: StatusPost, token: SecretStr) -> datetime | None:
-        """Keep the status."""
+        """Store the status."""
         with self._lock:
             self._called("post_status", f"{post.context} {post.state}")
             if self.errors:

@@ -21,16 +21,18 @@ from jobs.storage.models import now
 
 @dataclass(frozen=True)
 class FakeAttempt:
-    """Something GitHub tried to deliver."""
+    """One attempt of GitHub to send a delivery."""
 
     about: HookDelivery
     payload: object
 
 
 class FakeHooks:
-    """Knobs: `hook_errors`, raised one after the other; `hooks` by repository; `is_cut`.
+    """The webhooks and identities of repositories on GitHub.
 
-    `known` are the repositories there are, by name, with their ids; `moved` earlier names.
+    Tests can set `hook_errors`, which the next calls raise one after the other, `hooks` by
+    repository name, and `is_cut`. `known` maps the names of existing repositories to their ids,
+    and `moved` maps earlier names to present names.
     """
 
     def __init__(self) -> None:
@@ -47,14 +49,14 @@ class FakeHooks:
     def attempt(
         self, guid: str, payload: object, *, status_code: int = 502, at: datetime | None = None
     ) -> None:
-        """Have GitHub try to deliver something, and be answered so."""
+        """Record that GitHub attempted a delivery and received this status."""
         number = len(self.attempts) + 1
         words = f"Invalid HTTP Response: {status_code}" if status_code else "failed to connect"
         about = HookDelivery(number, guid, "push", at or now(), status_code, words)
         self.attempts.append(FakeAttempt(about, payload))
 
     def identify(self, repository: ForgeRepository, token: SecretStr | None) -> KnownRepository:
-        """Give the repository of that id, or else of that name."""
+        """Give the repository with that id, or without an id the one with that name."""
         self._asked("identify", repository, token)
         name = self.moved.get(repository.full_name, repository.full_name)
         for full_name, github_id in self.known.items():
@@ -67,7 +69,7 @@ class FakeHooks:
         raise GitHubNotFoundError(told, permanent=True)
 
     def hook_at(self, repository: ForgeRepository, url: str, token: SecretStr) -> Hook | None:
-        """Give the repository's webhook, if it sends there."""
+        """Give the repository's webhook if it sends to that URL."""
         self._asked("hook_at", repository, token)
         hook = self.hooks.get(repository.full_name)
         return hook if hook and hook.url == url else None
@@ -75,7 +77,7 @@ class FakeHooks:
     def deliveries(
         self, repository: ForgeRepository, hook: Hook, token: SecretStr, *, since: datetime
     ) -> HookDeliveries:
-        """List the attempts since then, newest first."""
+        """List the delivery attempts since a time, newest first."""
         assert hook in self.hooks.values()
         self._asked("deliveries", repository, token)
         found = [one.about for one in reversed(self.attempts) if one.about.at >= since]
@@ -84,7 +86,7 @@ class FakeHooks:
     def payload(
         self, repository: ForgeRepository, hook: Hook, delivery: HookDelivery, token: SecretStr
     ) -> object:
-        """Give what an attempt brought."""
+        """Give the payload of a delivery attempt."""
         assert hook in self.hooks.values()
         self._asked("payload", repository, token)
         return next(one.payload for one in self.attempts if one.about.id == delivery.id)
@@ -92,7 +94,7 @@ class FakeHooks:
     def install_hook(
         self, repository: ForgeRepository, wish: HookWish, token: SecretStr
     ) -> InstalledHook:
-        """Have a webhook."""
+        """Create the repository's webhook unless it exists."""
         self._asked("install_hook", repository, token)
         self.wishes.append(wish)
         there = self.hooks.get(repository.full_name)
@@ -108,5 +110,5 @@ class FakeHooks:
                 raise self.hook_errors.pop(0)
 
     def _called(self, call: str, about: object = "") -> None:
-        """Write the call into the journal, and act up if told to; a `Scripted` knows how."""
+        """Record the call in the journal and carry out its act; `Scripted` implements it."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A probe that looks at the containers of a fake engine."""
+"""A probe that reads the containers of a fake engine."""
 
 from jobs.rules.container_values import ProbeResult
 from tests.fakes.engine import FakeEngine
@@ -7,7 +7,7 @@ from tests.fakes.scripted import Scripted
 
 
 class FakeProbe(Scripted):
-    """Looks at the fake engine's containers, directly or through the fake router's ports."""
+    """Probes the fake engine's containers, directly or through the fake router's ports."""
 
     def __init__(
         self, engine: FakeEngine, router: FakeRouter, journal: list[str] | None = None
@@ -25,7 +25,7 @@ class FakeProbe(Scripted):
         timeout_s: float,
         healthy: range = range(200, 400),
     ) -> ProbeResult:
-        """See what the container's behaviour says: it answers with its status."""
+        """Give the result that the container's behaviour defines."""
         self._called("look", f"{host}:{port}")
         route = self._router.current.get(port)
         is_direct = host.startswith("10.201.")

@@ -1,4 +1,4 @@
-"""A router in memory."""
+"""An in-memory router."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -11,7 +11,11 @@ from tests.fakes.scripted import Scripted
 
 
 class FakeRouter(Scripted):
-    """A router. Knobs: `down`, `flying` (what each slot still serves), an act for every call."""
+    """A router.
+
+    Tests can set `down`, `flying` (the number of open requests of each slot), and an act for every
+    call.
+    """
 
     def __init__(self, ports: Collection[int], journal: list[str] | None = None) -> None:
         super().__init__(journal)
@@ -23,12 +27,12 @@ class FakeRouter(Scripted):
         self.certificates: dict[str, SecretStr] = {}
 
     def version(self) -> str:
-        """Give a version."""
+        """Give a fixed version."""
         self._called("version")
         return "2.6.12"
 
     def switch(self, route: Route) -> None:
-        """Send new requests there."""
+        """Send new requests to the route's address."""
         self._called("switch", f"{route.port}/{route.slot} {route.address}")
         host, _, port = route.address.rpartition(":")
         if route.slot not in {"a", "b"} or not host or not port.isdecimal():
@@ -38,36 +42,36 @@ class FakeRouter(Scripted):
         self.current[route.port] = route
 
     def in_flight(self, port: int, slot: str) -> int:
-        """Count what a slot serves; every look finds one less."""
+        """Count the open requests of a slot; each call reduces the count by one."""
         self._called("in_flight", f"{port}/{slot}")
         left = self.flying[port, slot]
         self.flying[port, slot] = max(0, left - 1)
         return left
 
     def detach(self, port: int, slot: str) -> None:
-        """Take a slot out of use; when it is the live one, the port answers 503."""
+        """Detach a slot; if it is the live one, the port then answers 503."""
         self._called("detach", f"{port}/{slot}")
         self.flying[port, slot] = 0
         if (route := self.current.get(port)) is not None and route.slot == slot:
             del self.current[port]
 
     def close(self, port: int) -> None:
-        """Have the port answer 503."""
+        """Remove the port's route, so that the port answers 503."""
         self._called("close", port)
         self.current.pop(port, None)
 
     def routes(self) -> dict[int, Route]:
-        """Give what leads where."""
+        """Give the route of each port."""
         self._called("routes")
         return dict(self.current)
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
-        """Lead these domains to these ports."""
+        """Route these domains to these ports."""
         self._called("serve_domains", " ".join(domains))
         self.domains = dict(domains)
 
     def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
-        """Show these certificates."""
+        """Replace the served certificates by these."""
         self._called("serve_certificates", " ".join(certificates))
         self.certificates = dict(certificates)
 

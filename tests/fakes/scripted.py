@@ -1,4 +1,4 @@
-"""What every fake is: something that can be told to act up."""
+"""The base class of the fakes: a test can attach an act to each call."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ Act = Callable[[str], object]
 
 
 class Scripted:
-    """Something that can be told to act up: before a call is carried out, its act is done.
+    """Records every call, and first carries out the act that a test attached to it.
 
     Attributes:
-        journal: every call in order, as `name what`; fakes of one world share it.
+        journal: every call in order, as `name argument`; the fakes of one world share it.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
@@ -19,11 +19,11 @@ class Scripted:
         self._acts: dict[str, Act] = {}
 
     def on(self, call: str, act: Act) -> None:
-        """Have something happen in the middle of every such call; it is told what about."""
+        """Carry out an act during every call of that name; it receives the call's argument."""
         self._acts[call] = act
 
     def fail(self, call: str, error: KeystoneError) -> None:
-        """Have every such call fail."""
+        """Make every call of that name raise an error."""
 
         def act(_about: str) -> None:
             raise error
@@ -31,7 +31,7 @@ class Scripted:
         self.on(call, act)
 
     def heal(self) -> None:
-        """Forget every act."""
+        """Remove all acts."""
         self._acts.clear()
 
     def _called(self, call: str, about: object = "") -> None:

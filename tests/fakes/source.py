@@ -1,4 +1,4 @@
-"""Repositories in memory, and a git server that has them."""
+"""In-memory repositories, and the git server that serves them."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from tests.trees import MemoryTree
 class FakeRepository:
     """A repository's commits and refs."""
 
-    token: str | None = None  # what opens it; None: everybody may read
+    token: str | None = None  # the token to read it; None: public
     commits: dict[str, tuple[Commit, dict[str, bytes | str]]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
@@ -28,7 +28,7 @@ class FakeRepository:
         message: str = "Change something",
         branch: str = "main",
     ) -> str:
-        """Put a commit on a branch and give its SHA."""
+        """Add a commit to a branch and give its SHA."""
         told = f"{len(self.commits)} {branch} {message} {sorted(files)}"
         sha = hashlib.sha1(told.encode(), usedforsecurity=False).hexdigest()
         self.commits[sha] = (Commit(sha, message, "Ada Lovelace <ada@example.org>"), dict(files))
@@ -39,8 +39,8 @@ class FakeRepository:
 class FakeSource(Scripted):
     """Repositories by their URL.
 
-    Knobs: `down`, the repositories' `token`, and an act for fetch, head, commit and tree.
-    `mirrored` are the ids of the repositories that were fetched from.
+    Tests can set `down`, the `token` of each repository, and an act for fetch, head, commit and
+    tree. `mirrored` has the ids of the repositories that were fetched.
     """
 
     def __init__(self, journal: list[str] | None = None) -> None:
@@ -50,7 +50,7 @@ class FakeSource(Scripted):
         self.mirrored: set[int] = set()
 
     def fetch(self, remote: Remote, *, ref: str, sha: str | None, stop: StopSignal) -> str:
-        """Give the commit's SHA."""
+        """Fetch a ref or a commit, and give the commit's SHA."""
         self._called("fetch", ref)
         stop.check()
         repository = self._open(remote)
@@ -61,7 +61,7 @@ class FakeSource(Scripted):
         return str(found)
 
     def head(self, remote: Remote, *, ref: str, stop: StopSignal) -> str | None:
-        """Give what a ref points to, or None."""
+        """Give the commit that a ref points to, or None."""
         self._called("head", ref)
         stop.check()
         return self._open(remote).refs.get(ref)
@@ -83,11 +83,11 @@ class FakeSource(Scripted):
         yield MemoryTree(inside)
 
     def kept(self) -> set[int]:
-        """Give the ids of the repositories that were fetched from."""
+        """Give the ids of the repositories that were fetched."""
         return set(self.mirrored)
 
     def forget(self, repository_id: int) -> None:
-        """Forget that one was."""
+        """Remove a repository from the fetched ones."""
         self._called("forget", repository_id)
         self.mirrored.discard(repository_id)
 

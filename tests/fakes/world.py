@@ -1,4 +1,4 @@
-"""A whole outside world in memory."""
+"""All external systems in memory."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ from tests.fakes.source import FakeSource
 
 
 class FakeWorld:
-    """A whole outside world whose calls are written into one journal."""
+    """All external systems as fakes that record their calls in one journal."""
 
     def __init__(self, identity: str, *, ports: Collection[int] = range(20000, 21000)) -> None:
         self.journal: list[str] = []
@@ -23,9 +23,9 @@ class FakeWorld:
 
     @property
     def tools(self) -> Tools:
-        """Give the tools of a deployment in this world."""
+        """Give the tools of a deployment that uses these fakes."""
         return Tools(self.engine, self.source, self.router, self.probe)
 
     def calls(self, *names: str) -> list[str]:
-        """Give the journal's calls of these names, in order."""
+        """Give the recorded calls of these names, in order."""
         return [entry for entry in self.journal if entry.partition(" ")[0] in names]

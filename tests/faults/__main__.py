@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: play many rounds and print what they came to."""
+"""`python -m tests.faults`: play many rounds and print the results."""
 
 import argparse
 import os
@@ -18,16 +18,16 @@ from tests.faults.strikes import ENGINE_FAULTS, FAULTS, LONG_FAULTS, Fault
 from tests.faults.table import Table
 from tests.images import own_path
 
-# One round in so many is played on an engine that may be broken.
+# One round in this many is played on an engine that the faults may break.
 ENGINE_ONE_IN = 7
 EXAMINED_EVERY = 25  # rounds
 PUSHES_A_ROUND, MOST_PUSHES, PUSHES_AN_APP = 5, 1000, 20
 
 
 def main() -> int:
-    """Play, print, and give 0 when the table is all zeros and the burst was answered in time."""
+    """Play and print; give 0 if the table has only zeros and the burst was answered in time."""
     wanted = _arguments()
-    # As Ctrl-C does: whoever is told to stop takes the house down first.
+    # Treat SIGTERM like Ctrl-C, so that the house is removed before the process exits.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     tell(f"SEED={wanted.seed} ROUNDS={wanted.rounds}")
     table, problems = Table(), 0
@@ -64,7 +64,7 @@ def play_all(faults: Mapping[str, Fault], drawn: Sequence[Round], table: Table) 
 
 
 def play_burst(pushes: int, seed: str, table: Table) -> int:
-    """Push as often as that at once, and count the problems."""
+    """Send that many pushes at the same time, and count the problems."""
     apps = [f"app-{number}" for number in range(max(1, pushes // PUSHES_AN_APP))]
     with a_house(apps=apps) as house:
         seen = burst(house, pushes=pushes, seed=seed)
@@ -78,7 +78,7 @@ def play_burst(pushes: int, seed: str, table: Table) -> int:
 
 
 def tell(*lines: str) -> None:
-    """Show lines at once; below the first, each is a problem."""
+    """Print lines at once; each line after the first is a problem."""
     sys.stdout.write("\n    ".join(lines) + "\n")
     sys.stdout.flush()
 

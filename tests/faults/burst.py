@@ -1,4 +1,4 @@
-"""Very many pushes at once, as after an outage of GitHub's: all are taken, the newest are live."""
+"""Many simultaneous pushes, as after a GitHub outage: all are accepted, the newest go live."""
 
 import threading
 import time
@@ -14,14 +14,14 @@ from tests.faults.pushes import Pusher, Sent
 from tests.faults.verdict import Evidence, Verdict, judge
 
 CONNECTIONS = 32
-ANSWERED_WITHIN_S = 2.0  # 99 % of them; GitHub waits for ten
+ANSWERED_WITHIN_S = 2.0  # for 99 % of them; GitHub waits for 10 s
 SETTLED_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
 class Burst:
-    """How it went.
+    """The result of a burst.
 
     Attributes:
         p99_s: the time within which 99 % of the deliveries were answered.
@@ -32,9 +32,9 @@ class Burst:
 
 
 def burst(house: House, *, pushes: int, seed: str) -> Burst:
-    """Deliver that many pushes over all apps at once, in any order, and judge what comes of it."""
+    """Deliver that many pushes to all apps at once, in random order, and judge the result."""
     after, before = house.records.last_deployment(), house.records.live()
-    dice = Random(seed)  # noqa: S311 — dice, not secrets
+    dice = Random(seed)  # noqa: S311 — not for secrets
     pusher = Pusher(house.projects, dice)
     each = pushes // len(house.projects)
     made = [pusher.commit(project) for project in house.projects for _ in range(each)]
@@ -53,7 +53,7 @@ def burst(house: House, *, pushes: int, seed: str) -> Burst:
 
 
 def _deliver_at_once(house: House, made: Sequence[Sent]) -> Iterator[float]:
-    """Deliver all over a few connections that are open already, and give each answer's time."""
+    """Deliver all over a few open connections, and give the time of each answer."""
     local = threading.local()
     clients: list[httpx2.Client] = []
 

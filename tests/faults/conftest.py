@@ -1,4 +1,4 @@
-"""The houses: one on the machine's engine, and one on an engine that may be broken itself."""
+"""The houses: one on the machine's engine, and one on an engine that faults may break."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ from tests.faults.table import Table
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """A house whose every part may be broken, save the engine."""
+    """A house in which faults may break every part except the engine."""
     with a_house() as house:
         yield house
 
 
 @pytest.fixture(scope="module")
 def house_with_engine() -> Iterator[House]:
-    """A house with an engine of its own."""
+    """A house with its own engine, which faults may break."""
     with own_engine() as engine, a_house(engine=engine, apps=("fir", "oak", "yew")) as house:
         yield house
 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    """The count of the module's rounds."""
+    """The results of the module's rounds."""
     return Table()

@@ -1,4 +1,4 @@
-"""A Docker Engine that a house has for itself, to be killed and filled up, and the way to it."""
+"""A Docker Engine for one house, which faults kill and fill up, and the network to reach it."""
 
 import secrets
 import signal
@@ -21,27 +21,27 @@ LIVE_RESTORE = "--live-restore"
 
 @dataclass
 class OwnEngine:
-    """The engine, and what leads from this machine's network into the engine's own."""
+    """The engine, and the link from this machine's network to the engine's network."""
 
     private: PrivateEngine
-    gate: str  # the address of the engine's end
+    gate: str  # the address of the engine's end of the link
 
     @property
     def url(self) -> str:
-        """Where the engine listens."""
+        """The URL at which the engine listens."""
         return self.private.url
 
     def lead_to(self, identity: str, app: str) -> None:
-        """Make the network that an app will have there reachable from here."""
+        """Make the network that an app will get on the engine reachable from this machine."""
         subnet = next(subnets(network_name(identity, app)))
         _ip("route", "replace", str(subnet), "via", self.gate)
 
     def kill(self, *options: str) -> None:
-        """Kill the engine, and start it again a second later with these options."""
+        """Kill the engine, and start it again after one second with these options."""
         self.private.end(signal.SIGKILL)
         self.private.wait()
         time.sleep(DOWN_S)
-        # What it left behind may keep it from starting the first time.
+        # Leftovers of the killed engine may make the first start fail.
         for _ in range(STARTS - 1):
             with suppress(RuntimeError):
                 self.private.start(*options)
@@ -50,13 +50,13 @@ class OwnEngine:
 
     @property
     def disk(self) -> Path:
-        """A folder on the engine's disk."""
+        """Give a folder on the engine's disk."""
         return self.private.data_root
 
 
 @contextmanager
 def own_engine() -> Iterator[OwnEngine]:
-    """Run an engine whose containers can be reached from here; nothing of it is left."""
+    """Run an engine whose containers this machine can reach; remove all of it at the end."""
     with private_engine(disk_mb=DISK_MB) as private:
         ours = f"ks{secrets.token_hex(4)}"
         number = 4 * secrets.randbelow(64)
@@ -73,7 +73,7 @@ def own_engine() -> Iterator[OwnEngine]:
             private.start(LIVE_RESTORE)
             yield OwnEngine(private, f"{block}.{number + 2}")
         finally:
-            # The routes go with it.
+            # The kernel removes the routes with the link.
             _ip("link", "delete", ours)
 
 

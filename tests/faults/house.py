@@ -1,4 +1,4 @@
-"""A whole Keystone to be broken: its processes, apps, git server, GitHub, engine and disk."""
+"""A complete Keystone for faults to break: processes, apps, git server, GitHub, engine, disk."""
 
 import secrets
 import subprocess
@@ -36,8 +36,8 @@ CLEARED_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.05
 LOG_SHOWN = 8000  # characters
 POSTED_WITHIN_S = 90.0
-# What somebody was at when they were killed, below the data directory: drafts are renamed when they
-# are whole, and git has its own names for what it is writing.
+# Unfinished files that a killed process may leave below the data directory: Keystone renames its
+# drafts when they are complete, and git has its own names for unfinished files.
 UNFINISHED = (
     "**/.*",
     "**/*.new",
@@ -48,11 +48,12 @@ UNFINISHED = (
 
 
 class GatedGitServer(GitServer):
-    """A git server whose answers wait for as long as one of its gates is shut.
+    """A git server whose answers wait while one of its gates is shut.
 
     Attributes:
         gate: shut by a fault.
-        slow_gate: shut for a moment, so that a checkout can be met; whatever the fault is.
+        slow_gate: shut for a short time, with any fault, so that a checkout lasts long enough for
+            the fault to strike.
     """
 
     def __init__(self, root: Path, *, token: str) -> None:
@@ -62,14 +63,14 @@ class GatedGitServer(GitServer):
         self.slow_gate.set()
 
     def answer(self, request: Request) -> Answer:
-        """Wait at the gates, and answer."""
+        """Wait until both gates are open, and answer."""
         for gate in (self.slow_gate, self.gate):
             gate.wait(GATE_HELD_S)
         return super().answer(request)
 
 
 class Holdings(Belongings):
-    """What a Keystone has on the engine of its choice."""
+    """The containers, networks and images of a Keystone on its engine."""
 
     def __init__(self, identity: str, engine: str = "") -> None:
         self.identity = identity
@@ -78,27 +79,27 @@ class Holdings(Belongings):
         self._ours = {"label": f"{LABEL}={identity}"}
 
     def container_ids(self) -> set[str]:
-        """Give the ids of all containers, stopped ones too."""
+        """Give the ids of all containers, including stopped ones."""
         found = self.client.api.containers(all=True, filters=self._ours)
         return {str(container["Id"]) for container in found}
 
 
 class BreakableKeystone(Keystone):
-    """A Keystone on the engine of its choice."""
+    """A Keystone on a chosen engine."""
 
     def __init__(
         self, folder: Path, *, github_api_url: str, program: Path, engine: str = ""
     ) -> None:
         super().__init__(folder, github_api_url=github_api_url, program=program)
         self._engine = engine
-        # Not on the disk that fills up.
+        # Not on the disk that a fault fills up.
         self.log_file = folder.with_suffix(".log")
         self._environment |= {"KEYSTONE_WORKERS": str(WORKERS), "KEYSTONE_MIN_FREE_DISK_MB": "0"}
         if engine:
             self._environment["DOCKER_HOST"] = engine
 
     def start(self) -> None:
-        """Run `keystone up`; when it does not come up, its log goes with the complaint."""
+        """Run `keystone up`; if it does not become ready, the error contains its log."""
         try:
             super().start()
         except AssertionError as exc:
@@ -106,7 +107,7 @@ class BreakableKeystone(Keystone):
             raise
 
     def belongings(self) -> Holdings:
-        """Give what it has on its engine."""
+        """Give the objects of this Keystone on its engine."""
         found = super().belongings()
         found.close()
         return Holdings(found.identity, self._engine)
@@ -114,7 +115,7 @@ class BreakableKeystone(Keystone):
 
 @dataclass
 class House:
-    """Everything that stands while rounds are played."""
+    """Everything that runs while rounds are played."""
 
     keystone: BreakableKeystone
     git: GatedGitServer
@@ -123,16 +124,16 @@ class House:
     records: Records
     holdings: Holdings
     visitors: Visitors
-    folder: Path  # all of its file system is Keystone's disk
-    engine: OwnEngine | None = None  # None: the machine's, which nobody may break
+    folder: Path  # its file system is Keystone's disk
+    engine: OwnEngine | None = None  # None: the machine's, which no fault may break
 
     def pid(self, part: str) -> int:
-        """Give the process id of a part of which there is one."""
+        """Give the process id of a part that has one process."""
         (pid,) = until(lambda: self.keystone.parts(part), timeout=BACK_WITHIN_S, what=part)
         return pid
 
     def wait_until_whole(self) -> None:
-        """Wait until every part runs, the web process takes deliveries and every app answers."""
+        """Wait until every part runs, the web process accepts deliveries and every app answers."""
         deadline = time.monotonic() + BACK_WITHIN_S
         while missing := self._missing():
             assert time.monotonic() < deadline, f"not there within {BACK_WITHIN_S:g} s: {missing}"
@@ -151,7 +152,7 @@ class House:
         return False
 
     def ailments(self) -> list[str]:
-        """List what does not work any more: an app's next push, what GitHub is told, the doctor."""
+        """List what no longer works: an app's next push, commit statuses, `keystone doctor`."""
         try:
             self.wait_until_whole()
             deploy_each(self.projects)
@@ -162,7 +163,7 @@ class House:
         return [examined.stdout + examined.stderr] if examined.returncode else []
 
     def left(self) -> list[str]:
-        """List everything that nobody owns, or that should be there and is not."""
+        """List everything without an owner, and everything that is missing."""
         return [*self._leases(), *self._on_engine(), *self._files(), *self._processes()]
 
     def _leases(self) -> list[str]:
@@ -184,13 +185,13 @@ class House:
         return [f"the file {path.relative_to(folder)}" for path in found]
 
     def _processes(self) -> list[str]:
-        """Find all but `keystone up`, its parts and what stands by for them: git above all."""
+        """Find processes other than `keystone up`, its parts and idle children: mainly git."""
         up = self.keystone.pid
         parts = children_of(up)
-        # A router that root has started serves in a child of its own.
+        # A router that root has started serves requests in a child process.
         serving = {child for part in self.keystone.parts("router") for child in children_of(part)}
         at_work = {child for part in parts for child in children_of(part, at_work=True)} - serving
-        # Git is told nothing of the data directory when it only speaks to the server.
+        # Git does not name the data directory when it only talks to the server.
         marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts, *serving}
         return [
             f"the process {process.pid}, {process.arguments[:6]}"
@@ -204,13 +205,13 @@ class House:
 
 @contextmanager
 def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> Iterator[House]:
-    """Build a house whose apps serve already; nothing is left of it afterwards."""
+    """Build a house whose apps are live, and remove all of it at the end."""
     with ExitStack() as stack:
         folder = stack.enter_context(_disk())
         git = stack.enter_context(GatedGitServer(folder.with_suffix(".git"), token=TOKEN))
         github = stack.enter_context(GitHubApi(token=TOKEN))
         where = engine.url if engine else ""
-        # For root it is where the parts of Keystone run as users of their own.
+        # For root: the folder from which the parts of Keystone run as separate users.
         program = stack.enter_context(installed()).keystone
         keystone = BreakableKeystone(
             folder, github_api_url=github.url, program=program, engine=where
@@ -230,14 +231,14 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
 
 
 def deploy_each(projects: Sequence[Project]) -> None:
-    """Push to every app something that goes live; a refused token is forgotten by that."""
+    """Push a version to every app that goes live; its fetch also clears a refused token."""
     for project in projects:
         over = project.deploy(secrets.token_hex(8))
         assert over["state"] == "success", over["reason"]
 
 
 def _clear(keystone: Keystone, holdings: Holdings, apps: Sequence[str]) -> None:
-    """Remove every app; with fifty of them that takes a while."""
+    """Remove every app; fifty of them take a while."""
     for app in apps:
         keystone.api("DELETE", f"/api/apps/{app}")
     until(lambda: not holdings.containers(), timeout=CLEARED_WITHIN_S, what="all apps are gone")
@@ -245,7 +246,7 @@ def _clear(keystone: Keystone, holdings: Holdings, apps: Sequence[str]) -> None:
 
 @contextmanager
 def _disk() -> Iterator[Path]:
-    """Give a folder that is a small disk of its own; needs root."""
+    """Give a folder that is a small separate disk; needs root."""
     with tempfile.TemporaryDirectory(prefix="ks-") as outside:
         Path(outside).chmod(0o755)
         folder = Path(outside) / "up"

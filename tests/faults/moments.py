@@ -1,4 +1,4 @@
-"""When a fault strikes: the very moment a deployment is seen at a step."""
+"""When a fault strikes: as soon as a deployment is seen at a step."""
 
 import threading
 import time
@@ -15,11 +15,11 @@ STEPS = ("checkout", "build", "release", "start", "health_check", "switch", "ret
 
 @dataclass(frozen=True)
 class Moment:
-    """A step of an app's next deployment, and how far into it.
+    """A step of an app's next deployment, with a delay.
 
     Attributes:
-        after: the id of the last deployment before.
-        delay_s: from when the step is seen.
+        after: the id of the last deployment before the round.
+        delay_s: the delay after the step is seen.
     """
 
     app: str
@@ -33,7 +33,7 @@ class Moment:
 
 
 class MissedError(Exception):
-    """The fault met nobody, so that its round says nothing of what it breaks."""
+    """The fault hit nothing, so its round proves nothing."""
 
 
 @contextmanager
@@ -44,11 +44,11 @@ def striking(
     *,
     within_s: float = SEEN_WITHIN_S,
 ) -> Iterator[None]:
-    """Have the fault strike once while the block runs, or that long after it.
+    """Let the fault strike once while the block runs, or within that time after the block.
 
     Raises:
-        MissedError: its moment never came, or the strike says so.
-        Exception: whatever else went wrong with the strike itself.
+        MissedError: the moment never came, or the strike itself raised this.
+        Exception: any other error of the strike.
     """
     problems: list[BaseException] = []
     given_up = threading.Event()
@@ -57,7 +57,7 @@ def striking(
         try:
             _wait_for(records, moment, given_up)
             strike()
-        except Exception as exc:  # noqa: BLE001 — raised below, in the thread that can fail
+        except Exception as exc:  # noqa: BLE001 — raised again below, in the caller's thread
             problems.append(exc)
 
     thread = threading.Thread(target=watch, name=f"strike at {moment}")
@@ -76,7 +76,7 @@ def _wait_for(records: Records, moment: Moment, given_up: threading.Event) -> No
     """Wait until the step has begun.
 
     Raises:
-        MissedError: all there was to do is over without it.
+        MissedError: all deployments ended without that step.
     """
     with records.open() as database:
         while not given_up.wait(LOOK_EVERY_S):

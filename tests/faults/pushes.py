@@ -1,4 +1,4 @@
-"""What people push while something breaks, as GitHub would tell of it."""
+"""Patterns of pushes that arrive during a fault, delivered as GitHub would."""
 
 import random
 import time
@@ -12,13 +12,13 @@ from tests.acceptance.payloads import Delivery
 from tests.acceptance.project import Project, building
 
 PAUSE_S = 0.05
-LATE_MS = 600  # how long an app takes to listen that is to be met at its health check
+LATE_MS = 600  # how long an app waits before it listens, so that the fault meets its health check
 COPIES = 10
 
 
 @dataclass
 class Sent:
-    """One delivery and what was answered; GitHub itself never sends one again.
+    """One delivery and its answer; GitHub never repeats a delivery by itself.
 
     Attributes:
         status: the HTTP status, or None when the connection broke.
@@ -34,17 +34,17 @@ class Sent:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether Keystone has taken responsibility for it."""
+        """Whether Keystone accepted the delivery."""
         return self.status == httpx2.codes.ACCEPTED
 
 
 @dataclass
 class Pusher:
-    """Commits to repositories and delivers what was pushed.
+    """Commits to repositories and delivers the pushes.
 
     Attributes:
-        slow_at: the step that takes its time in what is pushed, so that it can be met there.
-        behaviour: what is wrong with what is pushed.
+        slow_at: the step that the pushed version slows down, so that the fault can meet it there.
+        behaviour: the defect of the pushed version.
     """
 
     projects: Sequence[Project]
@@ -54,7 +54,7 @@ class Pusher:
     sent: list[Sent] = field(default_factory=list)
 
     def commit(self, project: Project) -> Sent:
-        """Make a commit, and the delivery that tells of it."""
+        """Make a commit, and the delivery for its push."""
         version = f"{self.dice.getrandbits(64):016x}"
         sha = project.commit(
             version,
@@ -65,7 +65,7 @@ class Pusher:
         return Sent(project.name, sha, payload.pushed_at, project.delivery(payload))
 
     def deliver(self, *sent: Sent) -> None:
-        """Deliver, and write down what was answered."""
+        """Send a delivery, and record the answer."""
         for one in sent:
             self.sent.append(one)
             try:
@@ -77,7 +77,7 @@ class Pusher:
                 one.deployments = tuple(d["id"] for d in answer.json().get("deployments", ()))
 
     def deliver_at_once(self, sent: Sequence[Sent]) -> None:
-        """Deliver all of these at the same time."""
+        """Send all of these deliveries at the same time."""
         with ThreadPoolExecutor(len(sent)) as pool:
             list(pool.map(self.deliver, sent))
 
@@ -92,7 +92,7 @@ def one_push(pusher: Pusher) -> None:
 
 
 def three_pushes(pusher: Pusher) -> None:
-    """Push three times to one app, one shortly after the other."""
+    """Push three times to one app in quick succession."""
     for _ in range(3):
         pusher.deliver(pusher.commit(pusher.projects[0]))
         time.sleep(PAUSE_S)
@@ -104,7 +104,7 @@ def several_apps(pusher: Pusher) -> None:
 
 
 def duplicates(pusher: Pusher) -> None:
-    """Push once, of which GitHub tells ten times at once: redeliveries, and replays besides."""
+    """Push once, and deliver the push ten times at once: as redeliveries and as replays."""
     first = pusher.commit(pusher.projects[0])
     again = [
         Sent(
@@ -119,7 +119,7 @@ def duplicates(pusher: Pusher) -> None:
 
 
 def out_of_order(pusher: Pusher) -> None:
-    """Push four times to one app, of which GitHub tells in any order."""
+    """Push four times to one app, and deliver the pushes in random order."""
     made = [pusher.commit(pusher.projects[0]) for _ in range(4)]
     pusher.dice.shuffle(made)
     for sent in made:

@@ -1,4 +1,4 @@
-"""What Keystone has written down, read from its database file by somebody who knows its tables."""
+"""Reads Keystone's records directly from the tables of its database file."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """One deployment as it stands."""
+    """The present state of one deployment."""
 
     id: int
     app: str
@@ -19,39 +19,39 @@ class Row:
     reason: str
     commit_sha: str
     attempts: int
-    spans: tuple[tuple[str, str], ...]  # when its steps began and ended; "" has not ended
+    spans: tuple[tuple[str, str], ...]  # start and end of its steps; "" means not ended
     trigger: str = "push"
 
 
 @dataclass(frozen=True)
 class Live:
-    """What serves an app."""
+    """The live commit and container of an app."""
 
     commit_sha: str
     container_id: str
 
 
 class Records:
-    """Reads the database and cannot write to it. Any thread may ask."""
+    """Reads the database and cannot write to it; safe for all threads."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     @contextmanager
     def open(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection of the block's own."""
+        """Open a connection for the length of the block."""
         url = f"file:{self._file}?mode=ro"
         with closing(sqlite3.connect(url, uri=True, timeout=PATIENCE_S)) as connection:
             yield connection
 
     def last_deployment(self) -> int:
-        """Give the highest id of a deployment, or 0."""
+        """Give the highest deployment id, or 0."""
         with self.open() as database:
             (found,) = database.execute("SELECT coalesce(max(id), 0) FROM deployments").fetchone()
             return int(found)
 
     def deployments(self, *, after: int) -> list[Row]:
-        """List the deployments with higher ids than that, oldest first."""
+        """List the deployments with higher ids than `after`, oldest first."""
         with self.open() as database:
             rows = database.execute(
                 'SELECT d.id, a.name, d.state, d.reason, d.commit_sha, d.attempts, d."trigger" '
@@ -71,10 +71,10 @@ class Records:
         return tuple((str(begun), str(ended)) for begun, ended in found.fetchall())
 
     def unsettled(self, *, after: int) -> int:
-        """Count what is under way or live of the deployments with higher ids than that.
+        """Count the open and live deployments with higher ids than `after`.
 
-        A recovery that has succeeded is as things should be; and so is what another release has
-        taken the place of before it could fail.
+        A successful recovery does not count, because it is a proper end. Neither does a
+        deployment that another release replaced before it could fail.
         """
         with self.open() as database:
             (found,) = database.execute(
@@ -86,7 +86,7 @@ class Records:
             return int(found)
 
     def recoveries(self, *, after: int) -> int:
-        """Count the recoveries with higher ids than that."""
+        """Count the recoveries with higher ids than `after`."""
         with self.open() as database:
             (found,) = database.execute(
                 "SELECT count(*) FROM deployments WHERE id > ? AND \"trigger\" = 'recovery'",
@@ -95,7 +95,7 @@ class Records:
             return int(found)
 
     def kept(self) -> set[str]:
-        """Give the containers that are kept, stopped, to go back to."""
+        """Give the stopped containers that Keystone keeps for a recovery."""
         with self.open() as database:
             rows = database.execute(
                 "SELECT fallback_container_id FROM apps WHERE fallback_container_id IS NOT NULL"
@@ -103,7 +103,7 @@ class Records:
             return {container for (container,) in rows.fetchall()}
 
     def live(self) -> dict[str, Live]:
-        """Give what serves, by the app's name."""
+        """Give the live commit and container by app name."""
         with self.open() as database:
             rows = database.execute(
                 "SELECT a.name, r.commit_sha, a.live_container_id FROM apps a "
@@ -112,7 +112,7 @@ class Records:
             return {name: Live(sha, container) for name, sha, container in rows.fetchall()}
 
     def holders(self) -> dict[str, int]:
-        """Give the process that holds each app's lease."""
+        """Give the id of the process that holds each app's lease."""
         with self.open() as database:
             rows = database.execute(
                 "SELECT a.name, l.holder FROM leases l JOIN apps a ON a.id = l.app_id"
@@ -120,18 +120,18 @@ class Records:
         return {name: pid for name, holder in rows if (pid := _pid(holder))}
 
     def leases(self) -> list[str]:
-        """Name the apps that somebody holds."""
+        """Name the apps with a held lease."""
         with self.open() as database:
             rows = database.execute("SELECT a.name FROM leases l JOIN apps a ON a.id = l.app_id")
             return sorted(name for (name,) in rows.fetchall())
 
     def images(self) -> set[str]:
-        """Give every image tag that a release names."""
+        """Give the image tags of all releases."""
         with self.open() as database:
             return {tag for (tag,) in database.execute("SELECT DISTINCT image FROM releases")}
 
     def unposted(self) -> int:
-        """Count the commit statuses that GitHub has still to be told of."""
+        """Count the commit statuses that Keystone has not yet sent to GitHub."""
         with self.open() as database:
             (found,) = database.execute(
                 "SELECT count(*) FROM commit_statuses WHERE next_attempt_at IS NOT NULL"
@@ -140,6 +140,6 @@ class Records:
 
 
 def _pid(holder: str) -> int:
-    """Read the process id from a holder's name; 0 when it has none."""
+    """Read the process id from a holder's name; 0 if the name has none."""
     last = holder.rpartition(":")[2]
     return int(last) if last.isdecimal() else 0

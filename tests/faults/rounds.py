@@ -1,4 +1,4 @@
-"""One round: something is pushed, something breaks meanwhile, and what is left is judged."""
+"""One round: pushes arrive while a fault strikes, and the resulting state is judged."""
 
 import random
 import threading
@@ -20,14 +20,14 @@ LOOK_EVERY_S = 0.25
 LATEST_IN_STEP_S = 0.3
 LINGERS_S = 5.0
 FETCH_TAKES_S = 1.0
-# Rounds of a slow fault take half a minute or more: one in so many is of such a fault.
+# A round with a slow fault takes half a minute or more: one round in this many has such a fault.
 SLOW_ONE_IN = 16
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class Round:
-    """What is drawn for one round."""
+    """The random choices for one round."""
 
     number: int
     fault: str
@@ -37,18 +37,19 @@ class Round:
     seed: str
 
     def __str__(self) -> str:
-        """Tell what happens in it."""
+        """Describe the round."""
         return (
             f"round {self.number}: {self.fault} at {self.step}+{self.delay_s:.3f} s, {self.pattern}"
         )
 
 
 def draw(faults: Mapping[str, Fault], *, seed: str, count: int) -> Iterator[Round]:
-    """Draw rounds; the same seed gives the same ones, and more only adds to them.
+    """Draw rounds. The same seed gives the same rounds; a higher count only appends rounds.
 
-    Faults are dealt like cards, each as often as it weighs; so are every fault's steps.
+    Faults are drawn from a shuffled pile that contains each as often as its weight; the steps of
+    each fault are drawn from a shuffled pile too.
     """
-    dice = random.Random(seed)  # noqa: S311 — dice, not secrets
+    dice = random.Random(seed)  # noqa: S311 — not for secrets
     quick, slow = (
         _dealt([name for name in faults for _ in range(_weight(faults[name], slow=slow))], dice)
         for slow in (False, True)
@@ -72,17 +73,17 @@ def _weight(fault: Fault, *, slow: bool) -> int:
 
 
 def _dealt(cards: Sequence[str], dice: random.Random) -> Iterator[str]:
-    """Deal all cards in any order, again and again."""
+    """Shuffle all cards and give them one by one, for ever."""
     while cards:
         yield from dice.sample(cards, len(cards))
 
 
 def play(house: House, fault: Fault, drawn: Round, *, tries: int = TRIES) -> Verdict:
-    """Play one round and judge it; one whose fault met nobody is played again, without a delay."""
+    """Play one round and judge it; if its fault hit nothing, repeat it without a delay."""
     try:
         verdict = _play(house, fault, drawn)
     except AssertionError as exc:
-        # Something that had to come about did not.
+        # An expected state was not reached in time.
         return Verdict(stuck=[str(exc)])
     if not (verdict.has_only_missed and tries > 1):
         return verdict
@@ -134,7 +135,7 @@ def _play(house: House, fault: Fault, drawn: Round) -> Verdict:
 
 @contextmanager
 def _noted(missed: list[str]) -> Iterator[None]:
-    """Note when the fault met nobody: what was pushed is to come right all the same."""
+    """Record that the fault hit nothing; the pushes must succeed all the same."""
     try:
         yield
     except MissedError as exc:
@@ -143,7 +144,7 @@ def _noted(missed: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _slow_fetches(house: House) -> Iterator[None]:
-    """Have the git server take its time, so that a checkout can be met."""
+    """Slow down the git server, so that the fault can meet a checkout."""
     house.git.slow_gate.clear()
     timer = threading.Timer(FETCH_TAKES_S, house.git.slow_gate.set)
     timer.start()

@@ -1,4 +1,4 @@
-"""The faults: what each breaks, for how long, and how a deployment may end because of it."""
+"""The faults: what each one breaks, for how long, and which deployment results it excuses."""
 
 import os
 import re
@@ -36,18 +36,18 @@ DATABASE_LOCKED_S = 8.0
 DISK_FULL_S = 2.0
 REDIS_DOWN_S = 2.0
 OUTAGE_S = 1.0
-MET_WITHIN_S = 45.0  # somebody who hangs gives up after 10 s
+MET_WITHIN_S = 45.0  # a hanging client gives up after 10 s
 ENDS_WITHIN_S = 60.0
-KILLED_WITHIN_S = 90.0  # one that is stopped, after twenty seconds
+KILLED_WITHIN_S = 90.0  # a stopped process is killed after 20 s
 LONG_PAUSE_S = 120.0
 STREAMS, HEADS, BODIES = 799, 830, 300
-SWEPT_WITHIN_S = 8.0  # the watcher does it every five seconds
+SWEPT_WITHIN_S = 8.0  # the watcher sweeps every 5 s
 STRANGER, CROWD = "127.66.66.66", 1500
 WORKER_KILLED = re.compile("^the worker was killed in (release|start|health_check|switch)")
 ANY_REASON = re.compile(".")
 WITHDRAWN = re.compile("^its container ended .* within 60 s of going live")
 WITHDRAWN_WITHIN_S = 150.0
-DIES = "dies 400"  # milliseconds after each start: later than the switch, on most machines
+DIES = "dies 400"  # milliseconds after each start; on most machines this is after the switch
 
 Struck = AbstractContextManager[None]
 Strike = Callable[[House, Moment], Struck]
@@ -58,14 +58,14 @@ class Fault:
     """One way to break Keystone.
 
     Attributes:
-        strike: what is broken while its block runs, which is as long as things are pushed; at its
-            end it says by a `MissedError` that it met nobody.
-        excuse: reasons for which the deployments it strikes may end without success.
-        is_slow: a round of it takes half a minute or more.
-        cuts_visitors: what is broken is what visitors speak to.
-        behaviour: what is wrong with the apps that are pushed, in the words of `tests/web.c`.
-        weight: how often it is drawn, beside the others; one that strikes at a step is drawn often
-            enough to strike at every one in 200 rounds.
+        strike: the context manager that breaks something while its block runs and pushes arrive;
+            at the end it raises `MissedError` if it hit nothing.
+        excuse: reasons with which the affected deployments may end without success.
+        is_slow: a round with this fault takes half a minute or more.
+        cuts_visitors: the fault breaks the part that answers visitors.
+        behaviour: the defect of the pushed apps, as a command of `tests/web.c`.
+        weight: how often the fault is drawn, relative to the others; a fault that strikes at a
+            step is drawn often enough to strike at all steps in 200 rounds.
     """
 
     strike: Strike
@@ -80,7 +80,7 @@ class Fault:
 
 
 def signalled(house: House, moment: Moment, *, part: str, number: signal.Signals) -> Struck:
-    """Send a part a signal at the moment that ends it."""
+    """Send a part a signal that ends it, at the moment."""
     pid = house.pid(part)
 
     def strike() -> None:
@@ -92,7 +92,7 @@ def signalled(house: House, moment: Moment, *, part: str, number: signal.Signals
 
 @contextmanager
 def paused(house: House, moment: Moment, *, part: str) -> Iterator[None]:
-    """Stop a part of which there is no other at the moment, until it was killed for that."""
+    """Stop the only process of a part at the moment, and wait until Keystone kills it."""
     pid = house.pid(part)
     with striking(house.records, moment, partial(_send, signal.SIGSTOP, pid)):
         yield
@@ -105,7 +105,7 @@ def child_killed(house: House, moment: Moment) -> Struck:
 
 
 def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) -> Struck:
-    """Send the worker a signal that ends it whose child deploys the app."""
+    """Send a signal that ends it to the worker whose child deploys the app."""
 
     def strike(_: int, worker: int) -> None:
         _send(number, worker)
@@ -116,7 +116,7 @@ def worker_signalled(house: House, moment: Moment, *, number: signal.Signals) ->
 
 @contextmanager
 def worker_paused(house: House, moment: Moment, *, at_least_s: float = 0) -> Iterator[None]:
-    """Stop the worker whose child deploys the app, and the child, until another has done it."""
+    """Stop the worker that deploys the app, and its child, until another has deployed it."""
     stopped: list[int] = []
 
     def strike(child: int, worker: int) -> None:
@@ -140,13 +140,13 @@ def worker_paused(house: House, moment: Moment, *, at_least_s: float = 0) -> Ite
 
 
 def _striking_deployer(house: House, moment: Moment, strike: Callable[[int, int], None]) -> Struck:
-    """Strike the child that deploys the app, and its worker: both process ids are handed over."""
+    """Call `strike` with the process ids of the child that deploys the app and of its worker."""
     workers = house.keystone.parts("worker")
 
     def find_and_strike() -> None:
         child = _holder(house, moment.app)
         worker = parent_of(child)
-        # For a moment the watcher may be the holder: it is not to be struck instead.
+        # The watcher may hold the lease for a moment: the fault must not strike the watcher.
         if worker not in workers:
             raise MissedError(f"no worker is deploying {moment.app}")
         strike(child, worker)
@@ -155,7 +155,7 @@ def _striking_deployer(house: House, moment: Moment, strike: Callable[[int, int]
 
 
 def _stop_between_records(house: House, child: int) -> None:
-    """Stop a child when it does not hold the database's lock: then only its worker could end it."""
+    """Stop a child while it does not hold the database's lock, so that only its worker ends it."""
     for _ in range(100):
         _send(signal.SIGSTOP, child)
         with suppress(sqlite3.OperationalError), _locked(house, patience_s=1):
@@ -185,14 +185,14 @@ def _send(number: signal.Signals, pid: int) -> None:
         raise MissedError(f"the process {pid} has ended by itself") from None
 
 
-# --- Who comes to the web process ------------------------------------------------------------
+# --- Clients of the web process --------------------------------------------------------------
 
 
 @contextmanager
 def web_crowded(house: House, _moment: Moment) -> Iterator[None]:
-    """Hold as many streams, half-sent heads and half-sent deliveries as can be had meanwhile.
+    """Hold as many streams, half-sent heads and half-sent deliveries as the limits allow.
 
-    From one address, which is also the one that pushes come from.
+    All come from one address, from which the pushes come too.
     """
     keystone = house.keystone
     stream = (
@@ -209,7 +209,7 @@ def web_crowded(house: House, _moment: Moment) -> Iterator[None]:
 
 
 def _held(url: str, data: bytes) -> AbstractContextManager[socket.socket]:
-    """Connect, send something and read nothing; it may have to make way at once."""
+    """Connect, send data and read nothing; the server may close the connection at once."""
     address = urlsplit(url)
     connection = socket.create_connection((address.hostname or "", address.port or 0), 30)
     with suppress(OSError):
@@ -221,7 +221,7 @@ def _held(url: str, data: bytes) -> AbstractContextManager[socket.socket]:
 
 
 def redis_flushed(house: House, moment: Moment) -> Struck:
-    """Empty Redis at the moment."""
+    """Flush Redis at the moment."""
 
     def flush() -> None:
         socket = house.keystone.data_dir / "run" / "redis" / "redis.sock"
@@ -233,7 +233,7 @@ def redis_flushed(house: House, moment: Moment) -> Struck:
 
 @contextmanager
 def redis_down(house: House, _moment: Moment) -> Iterator[None]:
-    """Have no Redis for the whole push."""
+    """Keep Redis down while pushes arrive."""
     over = threading.Event()
 
     def keep_killing() -> None:
@@ -253,21 +253,21 @@ def redis_down(house: House, _moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def redis_hung(house: House, _moment: Moment) -> Iterator[None]:
-    """Have a Redis that does not answer for the whole push."""
+    """Stop Redis, so that it does not answer while pushes arrive."""
     pid = house.pid("redis")
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
         time.sleep(REDIS_DOWN_S)
     finally:
-        # A Redis that hangs for twenty seconds is killed.
+        # Keystone kills a Redis that hangs for 20 s.
         with suppress(MissedError):
             _send(signal.SIGCONT, pid)
 
 
 @contextmanager
 def database_locked(house: House, moment: Moment) -> Iterator[None]:
-    """Have somebody else write to the database for eight seconds, from the moment on."""
+    """Hold the database's write lock for eight seconds from the moment on."""
     over = threading.Event()
 
     def lock() -> None:
@@ -280,7 +280,7 @@ def database_locked(house: House, moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def disk_full(house: House, moment: Moment) -> Iterator[None]:
-    """Leave no byte of the data directory's disk free, from the moment on, for two seconds."""
+    """Fill the data directory's disk for two seconds from the moment on."""
     with striking(house.records, moment, partial(_fill, house.folder)):
         yield
 
@@ -303,13 +303,13 @@ def _fill(folder: Path) -> None:
 def misbehaving(
     house: House, _moment: Moment, *, who: Callable[[House], RecordingServer], by: Misbehaviour
 ) -> Iterator[None]:
-    """Have GitHub's API or the git server misbehave while things are pushed."""
+    """Make GitHub's API or the git server misbehave while pushes arrive."""
     server = who(house)
     server.fail(by)
     asked_before = len(server.requests)
     try:
         yield
-        # The round before may have left somebody who still waits for an answer.
+        # A client from the previous round may still wait for an answer.
         with suppress(AssertionError):
             until(lambda: len(server.requests) > asked_before, timeout=MET_WITHIN_S)
         time.sleep(OUTAGE_S)
@@ -321,7 +321,7 @@ def misbehaving(
 
 @contextmanager
 def git_hanging(house: House, moment: Moment) -> Iterator[None]:
-    """Have the git server not answer until Keystone gives up on it."""
+    """Block the git server's answers until Keystone gives up."""
 
     def has_given_up() -> bool:
         rows = house.records.deployments(after=moment.after)
@@ -337,7 +337,7 @@ def git_hanging(house: House, moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def stray_container(house: House, moment: Moment) -> Iterator[None]:
-    """Have somebody start a container from an app's image: its labels are ours, it is not."""
+    """Start a container from an app's image by hand: it has our labels but is not Keystone's."""
     started: list[Container] = []
 
     def start() -> None:
@@ -358,7 +358,7 @@ def stray_container(house: House, moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def dying(house: House, moment: Moment) -> Iterator[None]:
-    """Have what is pushed go live and die, again and again; wait until all of it is taken back."""
+    """Push releases that go live and die repeatedly; wait until all of them are withdrawn."""
     yield
     until(
         lambda: not house.records.unsettled(after=moment.after),
@@ -371,7 +371,7 @@ def dying(house: House, moment: Moment) -> Iterator[None]:
 
 @contextmanager
 def dying_unwatched(house: House, moment: Moment) -> Iterator[None]:
-    """The same, with the watcher killed that is to see it."""
+    """Push dying releases as `dying` does, and kill the watcher that should notice."""
     with (
         dying(house, moment),
         signalled(house, moment, part="watcher", number=signal.SIGKILL),
@@ -379,16 +379,16 @@ def dying_unwatched(house: House, moment: Moment) -> Iterator[None]:
         yield
 
 
-# --- An engine of its own --------------------------------------------------------------------
+# --- The house's own engine ------------------------------------------------------------------
 
 
 def engine_killed(house: House, moment: Moment, *, options: tuple[str, ...] = ()) -> Struck:
-    """Kill the engine at the moment; it is started again with these options."""
+    """Kill the engine at the moment, and start it again with these options."""
     return striking(house.records, moment, lambda: _own(house).kill(*options))
 
 
 def engine_full(house: House, moment: Moment) -> Struck:
-    """Leave no byte of the engine's disk free, from the moment on, for two seconds."""
+    """Fill the engine's disk for two seconds from the moment on."""
     return striking(house.records, moment, lambda: _fill(_own(house).disk))
 
 
@@ -402,11 +402,11 @@ def _own(house: House) -> OwnEngine:
 
 @contextmanager
 def router_crowded(house: House, _moment: Moment) -> Iterator[None]:
-    """Hold half-sent requests to every app, of one stranger, for as long as things are pushed."""
+    """Hold half-sent requests to every app, from one address, while pushes arrive."""
     with ExitStack() as held:
         for project in house.projects:
             for _ in range(CROWD):
-                with suppress(OSError):  # there is no more place for this one
+                with suppress(OSError):  # the router has no more places
                     held.enter_context(_half_sent(project.port))
         yield
 
@@ -467,14 +467,14 @@ FAULTS: Mapping[str, Fault] = {
     **dict([_git("redirects", Misbehaviour.redirect("http://127.0.0.1:9/"))]),
     "git server fails: hangs": Fault(git_hanging, ANY_REASON, is_slow=True),
 }
-# Those that only `make faults` has the time for.
+# Faults that take too long for the tests; only `make faults` plays them.
 LONG_FAULTS: Mapping[str, Fault] = {
     "watcher paused": Fault(partial(paused, part="watcher")),
     "worker paused 2 min": Fault(
         partial(worker_paused, at_least_s=LONG_PAUSE_S), WORKER_KILLED, is_slow=True
     ),
 }
-# Those that only a house with an engine of its own can stand.
+# Faults that need a house with its own engine.
 ENGINE_FAULTS: Mapping[str, Fault] = {
     "engine killed, containers live on": Fault(
         partial(engine_killed, options=(LIVE_RESTORE,)), ANY_REASON, weight=2

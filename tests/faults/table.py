@@ -1,4 +1,4 @@
-"""The count of many rounds, as the README shows it."""
+"""The results of many rounds, as the table in the README."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ HEADS = ("fault", "rounds", "lost", "doubled", "stuck", "failed requests", "miss
 
 @dataclass
 class Tally:
-    """What the rounds of one fault came to."""
+    """The results of one fault's rounds."""
 
     rounds: int = 0
     lost: int = 0
@@ -20,7 +20,7 @@ class Tally:
     missed: int = 0
 
     def add(self, verdict: Verdict) -> None:
-        """Count one more round."""
+        """Add the result of one round."""
         self.rounds += 1
         self.lost += len(verdict.lost)
         self.doubled += len(verdict.doubled)
@@ -31,16 +31,16 @@ class Tally:
 
 @dataclass
 class Table:
-    """The tallies, by fault."""
+    """The tallies by fault."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def add(self, fault: str, verdict: Verdict) -> None:
-        """Count one more round; faults that differ only behind a colon share a line."""
+        """Add the result of one round; faults that differ only after a colon share a line."""
         self.tallies.setdefault(fault.partition(":")[0], Tally()).add(verdict)
 
     def __str__(self) -> str:
-        """Give it in Markdown, with a line for all of it at the end."""
+        """Give the table in Markdown, with the totals in the last line."""
         rows = [(fault, *vars(tally).values()) for fault, tally in sorted(self.tallies.items())]
         sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
         return "\n".join(_lines([*rows, ("all", *sums)]))

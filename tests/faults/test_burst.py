@@ -1,4 +1,4 @@
-"""Very many deliveries at once: every one is answered, each push is deployed once."""
+"""Many simultaneous deliveries: every one is answered, each push is deployed once."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What is drawn: every fault, at every step, and the same again by the same seed."""
+"""The drawn rounds: every fault, at every step, and the same rounds for the same seed."""
 
 from collections import defaultdict
 
@@ -12,7 +12,7 @@ from tests.faults.strikes import ENGINE_FAULTS, FAULTS, LONG_FAULTS
 ALL = {**FAULTS, **LONG_FAULTS, **ENGINE_FAULTS}
 
 
-def test_the_same_seed_draws_the_same_rounds_and_more_only_add_to_them() -> None:
+def test_the_same_seed_draws_the_same_rounds_and_a_higher_count_only_appends() -> None:
     few, many = (list(draw(FAULTS, seed="one", count=count)) for count in (30, 100))
     assert many[:30] == few
     assert many != list(draw(FAULTS, seed="two", count=100))
@@ -47,6 +47,6 @@ def test_every_fault_is_drawn_and_slow_ones_seldom() -> None:
 
 
 @pytest.mark.parametrize("name", ["web killed", "worker paused"])
-def test_one_fault_alone_can_be_drawn_be_it_slow_or_not(name: str) -> None:
+def test_a_single_fault_can_be_drawn_whether_slow_or_not(name: str) -> None:
     drawn = list(draw({name: FAULTS[name]}, seed="any", count=len(STEPS)))
     assert {one.step for one in drawn} == set(STEPS)

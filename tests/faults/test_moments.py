@@ -1,4 +1,4 @@
-"""When a fault strikes: at its moment, and never at another one without a word."""
+"""A fault strikes at its moment; if the moment never comes, it raises an error."""
 
 import sqlite3
 from contextlib import closing
@@ -21,7 +21,7 @@ INSERT INTO steps VALUES (6, 'switch'), (7, 'build');
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    """The records of a deployment that was before, and of one that has come to its build."""
+    """The records of an earlier deployment, and of one that has reached its build step."""
     file = tmp_path / "keystone.db"
     with closing(sqlite3.connect(file)) as database:
         database.executescript(TABLES)
@@ -46,7 +46,7 @@ def test_a_moment_that_never_comes_is_missed(records: Records, moment: Moment) -
     assert not struck
 
 
-def test_a_strike_that_meets_nobody_says_so(records: Records) -> None:
+def test_the_error_of_a_strike_that_hits_nothing_is_raised(records: Records) -> None:
     def strike() -> None:
         raise MissedError("nobody is there")
 

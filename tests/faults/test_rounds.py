@@ -1,4 +1,4 @@
-"""Rounds drawn once and for all: whatever breaks, nothing is lost, doubled, stuck or failed.
+"""Rounds with a fixed seed: with every fault, nothing is lost, doubled, stuck or failed.
 
 `make faults ROUNDS=200` plays more of them.
 """
@@ -16,19 +16,21 @@ from tests.faults.table import Table
 
 pytestmark = [
     pytest.mark.docker,
-    # The house is built in the first test's time.
+    # The first test's time includes building the house.
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="a house needs disks of its own: run as root"),
 ]
 
-# This one has every kind of fault among its first rounds, and kills in each of the steps.
+# The first rounds of this seed have every kind of fault, and a kill at each step.
 SEED = os.environ.get("SEED") or "ci-58125"
 ROUNDS = 24
 ENGINE_ROUNDS = 2
 
 
 @pytest.mark.parametrize("drawn", list(draw(FAULTS, seed=SEED, count=ROUNDS)), ids=str)
-def test_whatever_breaks_everything_comes_right(house: House, table: Table, drawn: Round) -> None:
+def test_no_push_is_lost_doubled_or_stuck_with_any_fault(
+    house: House, table: Table, drawn: Round
+) -> None:
     verdict = play(house, FAULTS[drawn.fault], drawn)
     table.add(drawn.fault, verdict)
     assert verdict.problems == []
@@ -37,7 +39,7 @@ def test_whatever_breaks_everything_comes_right(house: House, table: Table, draw
 @pytest.mark.parametrize(
     "drawn", list(draw(ENGINE_FAULTS, seed=SEED, count=ENGINE_ROUNDS)), ids=str
 )
-def test_even_if_it_is_the_docker_engine(
+def test_no_push_is_lost_doubled_or_stuck_when_the_engine_fails(
     house_with_engine: House, table: Table, drawn: Round
 ) -> None:
     verdict = play(house_with_engine, ENGINE_FAULTS[drawn.fault], drawn)
@@ -45,7 +47,7 @@ def test_even_if_it_is_the_docker_engine(
     assert verdict.problems == []
 
 
-def test_afterwards_the_doctor_finds_nothing_and_github_knows_everything(
+def test_after_all_rounds_the_doctor_finds_nothing_and_github_has_every_status(
     house: House,
     house_with_engine: House,
     table: Table,

@@ -1,4 +1,4 @@
-"""The judge: each kind of wrong is seen for what it is, and what is right is left in peace."""
+"""The judge reports each kind of problem as its kind, and reports nothing for a good round."""
 
 import re
 from dataclasses import replace
@@ -32,11 +32,11 @@ GOOD = Evidence(
 )
 
 
-def test_what_is_right_is_left_in_peace() -> None:
+def test_a_good_round_has_no_problems() -> None:
     assert judge(GOOD).problems == []
 
 
-def test_going_back_deploys_nothing_twice() -> None:
+def test_a_recovery_does_not_count_as_doubled() -> None:
     rows = [
         replace(row(7, NEW, "failure", "did not stay up"), spans=()),
         replace(row(8, OLD), trigger="recovery"),
@@ -46,7 +46,7 @@ def test_going_back_deploys_nothing_twice() -> None:
     assert judge(went_back).problems == []
 
 
-def test_a_push_that_was_refused_is_nobodys_loss() -> None:
+def test_a_refused_push_does_not_count_as_lost() -> None:
     refused = replace(GOOD, sent=[*GOOD.sent, sent(NEWER, 2)])
     assert judge(refused).problems == []
 
@@ -74,19 +74,19 @@ def test_a_push_that_was_refused_is_nobodys_loss() -> None:
         ({"failed": ["502"]}, "failed"),
     ],
 )
-def test_what_is_wrong_is_seen(wrong: dict[str, object], kind: str) -> None:
+def test_each_problem_is_reported_as_its_kind(wrong: dict[str, object], kind: str) -> None:
     verdict = judge(replace(GOOD, **wrong))  # type: ignore[arg-type]
     assert [name for name, found in vars(verdict).items() if found] == [kind]
 
 
-def test_a_reason_that_the_fault_explains_is_an_end() -> None:
+def test_a_reason_that_the_fault_excuses_is_no_problem() -> None:
     killed = row(7, NEW, "error", "the worker was killed in start")
     evidence = replace(GOOD, rows=[killed], live=GOOD.before, excuse=re.compile("killed in start"))
     assert judge(evidence).problems == []
     assert judge(replace(evidence, live={"web": Live(NEWER, "c")})).lost
 
 
-def test_the_table_counts_by_fault_and_in_all() -> None:
+def test_the_table_counts_by_fault_and_in_total() -> None:
     table = Table()
     table.add("web killed", Verdict())
     table.add("web killed", Verdict(lost=["one", "two"]))

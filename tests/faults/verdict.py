@@ -1,4 +1,4 @@
-"""Judging a round by what it left behind. Pure: `house` gathers the evidence."""
+"""Judges a round by its evidence. Pure functions: `house` gathers the evidence."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,16 @@ MOST_ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found when the house was quiet, or had not become so in time.
+    """The state of the house when all was quiet, or when the time to become quiet was over.
 
     Attributes:
         sent: every delivery of the round.
-        rows: every deployment the round has led to.
-        live: what served each app before, and what serves it now.
-        left: things nobody owns: containers, leases, files, processes.
-        failed: requests that visitors did not get a proper answer to.
-        excuse: reasons for which a deployment may end without success.
+        rows: every deployment of the round.
+        before: the commit and container that served each app before the round.
+        live: the commit and container that serve each app now.
+        left: things without an owner: containers, leases, files, processes.
+        failed: requests of visitors without a proper answer.
+        excuse: reasons with which a deployment may end without success.
     """
 
     sent: Sequence[Sent]
@@ -38,10 +39,10 @@ class Evidence:
 
 @dataclass
 class Verdict:
-    """What went wrong, in sentences; nothing is as it should be.
+    """The problems of a round as sentences; a good round has none.
 
     Attributes:
-        missed: that the fault met nobody; `judge` cannot know.
+        missed: set if the fault hit nothing; `judge` cannot know that.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -52,18 +53,18 @@ class Verdict:
 
     @property
     def has_only_missed(self) -> bool:
-        """Whether nothing is wrong but that the fault met nobody."""
+        """Whether the only problem is that the fault hit nothing."""
         return bool(self.missed) and self == Verdict(missed=self.missed)
 
     @property
     def problems(self) -> list[str]:
-        """Give all of it."""
+        """Give all problems, each with its kind."""
         found = vars(self).items()
         return [f"{kind}: {problem}" for kind, problems in found for problem in problems]
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Say what a round has lost, doubled, left stuck, and whom it has failed."""
+    """Find the lost, doubled and stuck pushes of a round, and its failed requests."""
     return Verdict(
         lost=[*_without_end(evidence), *_not_on_newest(evidence)],
         doubled=[*_repeated(evidence), *_overlapping(evidence)],
@@ -73,7 +74,7 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _without_end(evidence: Evidence) -> Iterator[str]:
-    """Find the accepted deliveries that led to nothing, or to an end nobody can explain."""
+    """Find accepted deliveries without a deployment, or whose deployment ended without a reason."""
     rows = {row.id: row for row in evidence.rows}
     for sent in evidence.sent:
         if sent.is_accepted and not sent.deployments:
@@ -112,7 +113,7 @@ def _is_of_round(evidence: Evidence, app: str, live: Live | None) -> bool:
 def _repeated(evidence: Evidence) -> Iterator[str]:
     counted: dict[tuple[str, str], list[int]] = {}
     for row in evidence.rows:
-        # Going back deploys an earlier push once more, and is meant to.
+        # A recovery deploys an earlier push again, on purpose.
         if row.trigger != RECOVERY:
             counted.setdefault((row.app, row.commit_sha), []).append(row.id)
         if row.attempts > MOST_ATTEMPTS:
@@ -123,7 +124,7 @@ def _repeated(evidence: Evidence) -> Iterator[str]:
 
 
 def _overlapping(evidence: Evidence) -> Iterator[str]:
-    """Find deployments of one app that were under way at the same time."""
+    """Find deployments of one app that ran at the same time."""
     for app in {row.app for row in evidence.rows}:
         spans = sorted(
             (min(begun for begun, _ in row.spans), max(ended for _, ended in row.spans), row.id)

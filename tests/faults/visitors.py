@@ -1,4 +1,4 @@
-"""A light, steady stream of visitors to every app, for as long as a house stands."""
+"""A light, steady stream of requests to every app while a house exists."""
 
 import http.client
 import threading
@@ -15,7 +15,7 @@ LONGEST_ANSWER_S = 60.0
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that was not answered as it should have been."""
+    """A request without a proper answer."""
 
     app: str
     at: float  # of `time.monotonic`
@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass
 class Visitors:
-    """What they met so far."""
+    """The visitors' requests and failures so far."""
 
     requests: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Visitors:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def visit(self, project: Project) -> None:
-        """Ask one app again and again, by a new connection each time, until it is over."""
+        """Request one app repeatedly, with a new connection each time, until `is_over` is set."""
         while not self.is_over.wait(PAUSE_S):
             begun = time.monotonic()
             seen = _ask(project.port, "/version")
@@ -45,14 +45,14 @@ class Visitors:
                     self.last_success = time.monotonic()
 
     def failed_since(self, moment: float) -> list[Failure]:
-        """List the requests begun since then that failed."""
+        """List the failed requests that began at or after a moment."""
         with self.lock:
             return [failure for failure in self.failures if failure.at >= moment]
 
 
 @contextmanager
 def visited(projects: Sequence[Project]) -> Iterator[Visitors]:
-    """Have every app visited for the length of the block."""
+    """Send requests to every app for the length of the block."""
     visitors = Visitors()
     threads = [threading.Thread(target=visitors.visit, args=(project,)) for project in projects]
     for thread in threads:
@@ -67,7 +67,7 @@ def visited(projects: Sequence[Project]) -> Iterator[Visitors]:
 
 @contextmanager
 def lingering(project: Project, *, seconds: float) -> Iterator[list[str]]:
-    """Have one request of that length under way when the block begins; what failed is listed."""
+    """Start one request of that length before the block; the list receives its failure."""
     failures: list[str] = []
 
     def linger() -> None:
@@ -83,7 +83,7 @@ def lingering(project: Project, *, seconds: float) -> Iterator[list[str]]:
 
 
 def _ask(port: int, path: str) -> str:
-    """Ask, and say what went wrong; nothing when nothing did."""
+    """Send a request, and describe its failure; "" if it succeeded."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_ANSWER_S)
     try:
         connection.request("GET", path)
