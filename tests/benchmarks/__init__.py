@@ -1,7 +1,7 @@
-"""How fast Keystone is, and what a swap costs its visitors.
+"""Measures the speed of Keystone, and what a switch of releases costs visitors.
 
     make bench
     make bench BENCHMARKS="pages push_to_live"
 
-Each compares within one run, on one machine, since figures of two machines mean little together.
+Each benchmark compares within one run on one machine; figures of two machines are not comparable.
 """

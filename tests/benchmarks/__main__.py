@@ -1,4 +1,4 @@
-"""Runs the benchmarks that are named, or all of them; exits with 1 when one misses its goal."""
+"""Runs the named benchmarks, or all of them; exits with 1 if one misses its goal."""
 
 import sys
 

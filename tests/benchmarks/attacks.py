@@ -1,7 +1,7 @@
-"""Hostile requests, byte for byte: the same seed plays the same ones again. Pure.
+"""Makes hostile requests, byte by byte; the same seed makes the same requests. Pure functions.
 
-Each is made from the table of routes: odd addresses, odd headers, bodies that are too deep, too
-long, half a character or no body at all, and what is no HTTP.
+Each request is made from the table of routes: odd URLs, odd headers, bodies that are too deep, too
+long, end in half a character or are missing, and data that is not HTTP.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from receiver.routing import Endpoint
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW", "get")
 PAGES = ("/", "/apps/{app}", "/deployments/{id}", "/deliveries", "/audit", "/login", "/static/{x}")
 ADDRESSES = (*dict.fromkeys(endpoint.path for endpoint in ENDPOINTS), *PAGES)
-# A login costs 0.1 s by intention, and a stream has no end: they come by chance, not by design.
+# A login takes 0.1 s on purpose, and a stream has no end: only random choices reach them.
 CHANGES = [each for each in ENDPOINTS if each.method != "GET" and each.path != "/login"]
 ODD_WORDS = (
     *("web", "1", "", "0", "-1", "9" * 40, "null", "%", "%zz", "%00", "%ff%fe", "%c0%ae%c0%ae"),
@@ -103,11 +103,11 @@ ODD_VALUES: Sequence[object] = (
 
 @dataclass(frozen=True)
 class Attack:
-    """Bytes to be sent over a connection of their own.
+    """The bytes to send over one connection.
 
     Attributes:
-        is_slow: the last of them come one each second.
-        is_cut: the connection is closed without waiting for an answer.
+        is_slow: send the last bytes at one byte per second.
+        is_cut: close the connection without waiting for an answer.
     """
 
     kind: str
@@ -118,7 +118,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Known:
-    """What an attacker may have got hold of: an admin's token, and a signed push."""
+    """Credentials that an attacker may have stolen: an admin's token, and a signed push."""
 
     token: str
     push: bytes
@@ -126,8 +126,8 @@ class Known:
 
 
 def attacks(seed: int, known: Known) -> Iterator[Attack]:
-    """Give hostile requests without an end."""
-    rng = Random(seed)  # noqa: S311 — a test's own dice
+    """Give an endless series of hostile requests."""
+    rng = Random(seed)  # noqa: S311 — not for secrets
     while True:
         yield rng.choices(MAKERS, WEIGHTS)[0](rng, known)
 
@@ -186,7 +186,7 @@ def _unsigned(rng: Random, known: Known) -> Attack:
 
 
 def _claiming(rng: Random, known: Known) -> Attack:
-    """Claim to be of many repositories, or of a known one, in a body that nobody has signed."""
+    """Make unsigned bodies that claim to come from many repositories, or from a known one."""
     body = rng.choice(CLAIMS) * rng.randrange(1, 20_000)
     if rng.random() < 0.3:
         body += known.push

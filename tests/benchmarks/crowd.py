@@ -1,8 +1,7 @@
-"""Years of history in a minute: rows by the million, written by SQL alone into an SQLite file.
+"""Writes years of history in a minute: millions of rows, by plain SQL, into an SQLite file.
 
-The columns are spelt as the schema has them and no record of ours is called: a million of those
-would take hours. What the pages make of the rows is what is measured, so the values are of the
-kinds and the lengths that real ones have.
+The SQL uses the schema's column names and does not call `jobs.records`, which would take hours for
+a million rows. The benchmark measures the pages, so the values have realistic types and lengths.
 """
 
 import sqlite3
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERIES = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {})"
-# One deployment every 90 s, the last one a moment ago; fixed lengths, as SQLAlchemy writes them.
+# One deployment every 90 s, the last one just now; fixed lengths, as SQLAlchemy writes them.
 MOMENT = "strftime('%Y-%m-%d %H:%M:%S.000000', 'now', ((n - {last}) * 90 + {plus}) || ' seconds')"
 SHA = "lower(hex(randomblob(20)))"
 
@@ -41,7 +40,7 @@ SELECT n, printf('app-%03d', n), n, 'main', 20000 + n, n % 50 <> 3,
        CASE WHEN n % 100 = 7 THEN 'its container exited with code 137' ELSE '' END
 FROM series
 """
-# The apps take turns, as they would; the last turn is what is live.
+# The apps take turns, as real apps would; the last turn is live.
 DEPLOYMENTS = """
 INSERT INTO deployments (
     id, app_id, number, kind, "trigger", state, reason, ref, commit_sha, commit_message, author,
@@ -98,11 +97,11 @@ FROM series
 
 @dataclass(frozen=True)
 class Crowd:
-    """How much there is of everything."""
+    """How many rows of each kind to write."""
 
     apps: int = 500
     deployments: int = 1_000_000
-    releases: int = 100  # of each app; the last is live
+    releases: int = 100  # per app; the last one is live
     deliveries: int = 1_000_000
     steps: int = 1_000_000
     audit_events: int = 200_000
@@ -112,7 +111,7 @@ def fill(database: Path, crowd: Crowd) -> None:
     """Fill an empty database that has the schema; a million deployments take about a minute."""
     connection = sqlite3.connect(database, isolation_level=None)
     try:
-        # Nothing here outlives the benchmark, so no write waits for the disk.
+        # The data is not needed after the benchmark, so no write waits for the disk.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
         connection.execute("BEGIN")
@@ -149,5 +148,5 @@ def _insert(connection: sqlite3.Connection, statement: str, count: int, crowd: C
         "each": crowd.deployments // crowd.apps,
         "total": crowd.deployments,
     }
-    # Figures of ours and no words of anybody's: there is nothing to escape.
+    # Only our own numbers, no user input: nothing needs escaping.
     connection.execute(f"{SERIES.format(count)} {statement.format(**words)}")

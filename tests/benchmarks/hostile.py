@@ -1,7 +1,7 @@
-"""A hundred thousand hostile requests: what the web process answers, and what memory it keeps.
+"""A hundred thousand hostile requests: the web process's answers and its memory use.
 
-REQUESTS=n takes another number, SEED=n plays other ones. All of `keystone up` runs, with an app
-that is live; every request has a connection of its own, some of them at the same time.
+REQUESTS=n sets another number, SEED=n makes other requests. A complete `keystone up` runs with a
+live app. Every request has its own connection, and several run at the same time.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import say, show
 
 REQUESTS, SEED, AT_ONCE = 100_000, 5, 16
-# The first ones fill caches and pools, which is no growth.
+# The first requests fill caches and pools, which does not count as growth.
 WARM_UP = 5000
 MOST_GROWTH = 0.20
 ANSWER_WITHIN_S = 20.0
@@ -32,7 +32,7 @@ LATE = -1  # no answer came in time
 
 @dataclass
 class Seen:
-    """What came back, and what is left of it in the web process."""
+    """The answers, and the effect on the web process."""
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by kind and status
     tracebacks: int = 0  # in the log of all processes
@@ -43,19 +43,19 @@ class Seen:
 
     @property
     def broken(self) -> int:
-        """How many were answered 500 or more, or not at all."""
+        """The number of requests answered with status 500 or above, or not at all."""
         return sum(
             count for (_, status), count in self.answers.items() if status == LATE or status >= 500
         )
 
     @property
     def growth(self) -> float:
-        """How much more memory the process holds, as a share of what it held before."""
+        """The growth of the process's memory, as a share of its memory before."""
         return self.rss_after / self.rss_before - 1
 
 
 def run() -> bool:
-    """Attack, print what was answered, and say whether it was borne."""
+    """Attack, print the answers, and say whether the goals were met."""
     requests = int(os.environ.get("REQUESTS", REQUESTS))
     with standing() as stand:
         seen = measure(stand, requests=requests, warm_up=min(WARM_UP, requests // 4))
@@ -64,7 +64,7 @@ def run() -> bool:
 
 
 def measure(stand: Stand, *, requests: int, warm_up: int) -> Seen:
-    """Attack a Keystone; the warm-up comes before, and is answered for too."""
+    """Attack a Keystone, with a warm-up first whose answers count too."""
     project = stand.project("web")
     deployed = project.deploy("version 1")
     assert deployed["state"] == "success", deployed["reason"]
@@ -96,7 +96,7 @@ async def _attack(
 
 
 async def _send_all(port: int, hostile: Iterator[Attack], seen: Seen) -> None:
-    """Send them, so many at once; the slow ones keep no other waiting."""
+    """Send the attacks, that many at once; slow attacks do not delay others."""
     slow: list[asyncio.Task[None]] = []
     began = time.monotonic()
 
@@ -120,7 +120,7 @@ async def _send(port: int, attack: Attack, seen: Seen) -> None:
     except TimeoutError:
         status = LATE
     except OSError:
-        pass  # it hung up on us while we were still sending, which is an answer as well
+        pass  # the server closed the connection while we were sending, which counts as an answer
     seen.answers[attack.kind, status] += 1
 
 
@@ -152,7 +152,7 @@ async def _write(writer: asyncio.StreamWriter, attack: Attack) -> None:
 
 
 async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
-    """Read an answer whose connection the server closes; a stream only as far as it is one."""
+    """Read an answer until the server closes it; of a stream read only enough to recognise it."""
     while line := await reader.readline():
         if line.startswith(b"content-type: text/event-stream"):
             return

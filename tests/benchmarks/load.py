@@ -1,7 +1,7 @@
-"""Visitors who never stop asking, and what they met: every answer's time, every failure.
+"""Continuous load, with the time of every answer and every failure.
 
-Nothing that fails is asked again. `wrk` is the crowd; the visitors here are those it cannot be: new
-connections, bodies, answers that take ten seconds, and tunnels as WebSockets make them.
+No failed request is repeated. `wrk` makes the bulk of the requests. The visitors here cover what
+`wrk` cannot: new connections, bodies, answers that take ten seconds, and WebSocket tunnels.
 """
 
 import http.client
@@ -20,7 +20,7 @@ PAUSE_S = 0.01
 LONGEST_ANSWER_S = 30.0
 SLOW_MS = 10_000
 TUNNEL_S = 3.0
-# With the key of RFC 6455's example, to which the test server knows the answer.
+# The key of RFC 6455's example; the test server knows the answer to it.
 UPGRADE = (
     b"GET /echo HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -31,18 +31,18 @@ WRK = ["-t1", "-c8", f"-d{LONGEST_WRK_S}s", "--latency"]
 
 @dataclass
 class Load:
-    """What the visitors of one app have met so far."""
+    """The results of the visitors of one app so far."""
 
     port: int
     slow_ms: int = SLOW_MS
-    times: list[float] = field(default_factory=list)  # seconds, of the quick requests
+    times: list[float] = field(default_factory=list)  # seconds; only of the quick requests
     requests: int = 0
     failures: list[str] = field(default_factory=list)
     is_over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def visitors(self) -> list[Callable[[], None]]:
-        """Give one of every kind."""
+        """Give one visitor of every kind."""
         return [
             lambda: self._ask("GET", "/version", keep=True),
             lambda: self._ask("GET", "/version", keep=False),
@@ -71,7 +71,7 @@ class Load:
         connection.close()
 
     def _tunnel(self) -> None:
-        """Open a tunnel, have bytes come back through it for a while, and open the next."""
+        """Open a tunnel, echo bytes through it for a while, and open the next."""
         while not self.is_over.wait(PAUSE_S):
             try:
                 with socket.create_connection(("127.0.0.1", self.port), LONGEST_ANSWER_S) as tunnel:
@@ -102,7 +102,7 @@ class Load:
 
 @contextmanager
 def visited(port: int, *, slow_ms: int = SLOW_MS) -> Iterator[Load]:
-    """Have visitors of every kind ask an app for the length of the block."""
+    """Send requests of every kind of visitor to an app for the length of the block."""
     load = Load(port, slow_ms)
     threads = [threading.Thread(target=visit) for visit in load.visitors()]
     for thread in threads:
@@ -117,7 +117,7 @@ def visited(port: int, *, slow_ms: int = SLOW_MS) -> Iterator[Load]:
 
 @dataclass
 class Crowd:
-    """What `wrk` says at its end."""
+    """The result that `wrk` prints at its end."""
 
     requests: int = 0
     failed: int = 0
@@ -127,9 +127,9 @@ class Crowd:
 
 @contextmanager
 def crowded(port: int) -> Iterator[Crowd]:
-    """Have `wrk` ask an app as fast as it can over a few connections, for the length of the block.
+    """Let `wrk` load an app over a few connections, at full speed, for the length of the block.
 
-    What it found is in the crowd once the block has ended.
+    The crowd has the result once the block has ended.
     """
     wrk = shutil.which("wrk")
     assert wrk, "wrk is not installed; `apt-get install wrk`"

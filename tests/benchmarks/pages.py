@@ -1,9 +1,9 @@
-"""How long each page takes with a million deployments of 500 apps, and how large the overview is.
+"""Measures each page with a million deployments of 500 apps, and the size of the overview.
 
-And how long the page of a deployment takes whose log has 200,000 lines and was never read before.
+Also measures the page of a deployment whose log has 200,000 lines and was never read before.
 
-The web process's whole application is asked, without a socket in between: middleware, session,
-queries, template. The database is the file of a Keystone that has run for years.
+The requests go to the web process's whole application, without a socket: middleware, session,
+queries, template. The database is like that of a Keystone that has run for years.
 """
 
 import asyncio
@@ -44,16 +44,16 @@ HEAD = ("page", "median, ms", "95 %", "at work", "KB")
 
 @dataclass(frozen=True)
 class Seen:
-    """What one address answered, again and again."""
+    """The results of repeated requests to one URL."""
 
     address: str
     times: Sequence[float]
-    worked: Sequence[float]  # of these times what this process was at work, and not in line
-    length: int  # bytes of the last answer
+    worked: Sequence[float]  # the part of these times in which this process had the processor
+    length: int  # size of the last answer in bytes
 
 
 def addresses(crowd: Crowd) -> list[str]:
-    """Give every page, with its filters and at its last cursor."""
+    """Give the URL of every page, with its filters and with its last cursor."""
     some, middle, last = crowd.apps // 4, crowd.deployments // 2, crowd.deployments
     app, repository = f"/apps/app-{some:03d}", f"octo/repository-{some}"
     return [
@@ -99,7 +99,7 @@ def _of_admins(app: str) -> list[str]:
 
 
 def run() -> bool:
-    """Fill a database, ask for every page, print what was seen; give whether the goals are met."""
+    """Fill a database, request every page, print the times; say whether the goals were met."""
     crowd = Crowd()
     with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
         runtime = open_filled(Path(name), crowd)
@@ -113,7 +113,7 @@ def run() -> bool:
 
 
 def open_filled(folder: Path, crowd: Crowd) -> Runtime[WebSettings]:
-    """Make a Keystone's data directory, and fill its database."""
+    """Create a Keystone's data directory, and fill its database."""
     runtime = open_runtime(
         WebSettings(data_dir=folder, secret_key=SecretStr("a key that opens nothing"))
     )
@@ -125,10 +125,10 @@ def open_filled(folder: Path, crowd: Crowd) -> Runtime[WebSettings]:
 
 
 def measure(runtime: Runtime[WebSettings], wanted: Sequence[str], *, rounds: int) -> list[Seen]:
-    """Ask for each address so many times, as an admin's browser would.
+    """Request each URL that many times, as an admin's browser would.
 
     Raises:
-        RuntimeError: an answer was no page.
+        RuntimeError: an answer was not a page.
     """
     return asyncio.run(_ask_all(create_app(runtime), _log_in(runtime), wanted, rounds))
 
@@ -136,7 +136,7 @@ def measure(runtime: Runtime[WebSettings], wanted: Sequence[str], *, rounds: int
 def measure_log(
     runtime: Runtime[WebSettings], deployment: int, *, rounds: int, lines: int = LOG_LINES
 ) -> list[Seen]:
-    """Give a deployment a long log, and open it each time as a process does that never read it."""
+    """Give a deployment a long log, and open it each time like a process that never read it."""
     path = log_path(runtime.settings.logs_dir, deployment)
     log = DeploymentLog(path, Redactor())
     for number in range(lines):
@@ -155,8 +155,10 @@ def measure_log(
 
 
 async def _open_anew(runtime: Runtime[WebSettings], cookie: str, address: str, rounds: int) -> Seen:
-    await _ask(create_app(runtime), cookie, "/login")  # templates are read once
-    # Each application is another process's memory, as far as logs go.
+    await _ask(
+        create_app(runtime), cookie, "/login"
+    )  # this loads the templates, which happens once
+    # Each application has its own cache of logs, like a separate process.
     answers = [await _ask(create_app(runtime), cookie, address) for _ in range(rounds)]
     times, worked, lengths = zip(*answers, strict=True)
     return Seen(address, times, worked, lengths[-1])
@@ -174,7 +176,7 @@ def _log_in(runtime: Runtime[WebSettings]) -> str:
 async def _ask_all(app: ASGIApp, cookie: str, wanted: Sequence[str], rounds: int) -> list[Seen]:
     seen = []
     for address in wanted:
-        await _ask(app, cookie, address)  # the first time templates are read and plans are made
+        await _ask(app, cookie, address)  # the first request loads templates and plans queries
         answers = [await _ask(app, cookie, address) for _ in range(rounds)]
         times, worked, lengths = zip(*answers, strict=True)
         seen.append(Seen(address, times, worked, lengths[-1]))

@@ -1,10 +1,11 @@
 #!/bin/bash
-# What a deployment costs without Keystone: git fetch, docker build, docker run, ask until it is
-# healthy, and change the file that says where the traffic goes. Prints "LIVE n ms".
+# A deployment without Keystone: git fetch, docker build, docker run, wait until it is healthy, and
+# change the file that says where the traffic goes. Prints "LIVE n ms".
 #
 #   plain-deploy.sh REPOSITORY_URL APP CONTAINER_PORT [BRANCH]
 #
-# STATE is the folder it works in, HEALTH the path it asks, DOCKER a docker command with BuildKit.
+# STATE is the working folder, HEALTH the path of the health check, DOCKER a docker command with
+# BuildKit.
 # Containers and images carry the label ks.app=APP.
 set -euo pipefail
 

@@ -1,6 +1,6 @@
-"""From a push to its success, beside the same done by a plain shell script, turn by turn.
+"""Measures from a push to its success, in turns with a plain shell script that does the same.
 
-BASELINE=script takes another script than `plain-deploy.sh`, DOCKER=program another docker command,
+BASELINE=script uses another script than `plain-deploy.sh`, DOCKER=program another docker command,
 ROUNDS=n another number of turns.
 """
 
@@ -30,7 +30,7 @@ STEPS = ("queued", "checkout", "build", "release", "start", "health_check", "swi
 
 @dataclass(frozen=True)
 class Baseline:
-    """The shell script, and what it calls the app."""
+    """The shell script, and the app's name in it."""
 
     script: Path
     docker: str
@@ -38,7 +38,7 @@ class Baseline:
     app: str
 
     def deploy(self, url: str) -> float:
-        """Run the script, and give the seconds it says it took until the new version was live."""
+        """Run the script, and give the seconds that it reports until the new version was live."""
         finished = subprocess.run(
             [self.script, url, self.app, str(PORT)],
             env={**os.environ, "STATE": str(self.state), "DOCKER": self.docker},
@@ -55,16 +55,18 @@ class Baseline:
 
 @dataclass
 class Times:
-    """What was measured, in seconds."""
+    """The measured times in seconds."""
 
     plain: list[float] = field(default_factory=list)
-    recorded: list[float] = field(default_factory=list)  # queued_at to ended_at
-    seen: list[float] = field(default_factory=list)  # the push sent to the new version's answer
+    recorded: list[float] = field(default_factory=list)  # from queued_at to ended_at
+    seen: list[float] = field(
+        default_factory=list
+    )  # from sending the push to the new version's first answer
     steps: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in STEPS})
 
     @property
     def ratio(self) -> float:
-        """What Keystone's median is of the plain one."""
+        """The ratio of Keystone's median to the script's median."""
         return median(self.recorded) / median(self.plain)
 
 
@@ -92,7 +94,7 @@ def run() -> bool:
 
 
 def measure(stand: Stand, baseline: Baseline | None, *, rounds: int) -> Times:
-    """Deploy one change after the other in both ways; the first of each is not counted."""
+    """Deploy one change after the other in both ways; the first of each does not count."""
     project = stand.project("pace")
     times = Times()
     for number in range(rounds + 1):
@@ -106,7 +108,7 @@ def measure(stand: Stand, baseline: Baseline | None, *, rounds: int) -> Times:
 
 @contextmanager
 def plain_way(folder: Path) -> Iterator[Baseline]:
-    """Give the script to compare with; what it leaves on the engine is removed at the end."""
+    """Give the script to compare with; remove its containers and images at the end."""
     here = Path(__file__).with_name("plain-deploy.sh")
     script = Path(os.environ.get("BASELINE", here)).absolute()
     app, state = f"bench-{secrets.token_hex(4)}", folder / "plain"
@@ -124,7 +126,7 @@ def plain_way(folder: Path) -> Iterator[Baseline]:
 
 
 def deploy(stand: Stand, project: Project, version: str, times: Times) -> None:
-    """Push one change, and add what it took."""
+    """Push one change, and record its times."""
     sha = project.commit(version)
     delivery = project.delivery(project.payload(sha))
     began = time.monotonic()
@@ -143,7 +145,7 @@ def deploy(stand: Stand, project: Project, version: str, times: Times) -> None:
 
 
 def _wait_until_seen(port: int, version: str) -> None:
-    """Look as a visitor would, every few milliseconds and at little cost."""
+    """Request the app as a visitor would, every few milliseconds and at little cost."""
     visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def is_there() -> bool:

@@ -1,4 +1,4 @@
-"""How fast a signed push is answered, with the row on disk: one by one, and a thousand at once."""
+"""Measures the answer to a signed push, with its row on disk: one by one, and 1,000 at once."""
 
 import http.client
 import time
@@ -20,21 +20,21 @@ ONE_BY_ONE = 300
 BURST, CONNECTIONS = 1000, 32
 GOAL_S = 0.020
 WITHIN_S = 60.0
-# What a worker still does once a deployment has ended, and the next one's child is made.
+# After a deployment has ended, its worker still cleans up and starts the next child.
 TIDYING_S = 0.3
 ACCEPTED = {200, 202}
 
 
 @dataclass
 class Answers:
-    """What a series of deliveries was answered, and how fast."""
+    """The statuses and times of the answers to a series of deliveries."""
 
     name: str
     times: list[float] = field(default_factory=list)  # seconds
     statuses: list[int] = field(default_factory=list)
 
     def row(self) -> list[str]:
-        """Give the line of the table."""
+        """Give the row of the table."""
         figures = [median(self.times), percentile(self.times, 99), max(self.times)]
         others = sum(status not in ACCEPTED for status in self.statuses)
         return [self.name, str(len(self.times)), *map(ms, figures), str(others)]
@@ -56,7 +56,7 @@ def run() -> bool:
 
 
 def measure(stand: Stand, *, count: int, burst: int) -> list[Answers]:
-    """Send every kind of push; the deployments of those that are queued end at their first step."""
+    """Send every kind of push; the queued deployments fail at their first step."""
     nowhere = f"file://{stand.folder}/there-is-no-repository-here"
     project = stand.project("received", git_url=nowhere, token=None)
     ignored = partial(_push, project, ref="refs/heads/another")
@@ -81,7 +81,7 @@ def _push(project: Project, number: int, *, ref: str = "refs/heads/main") -> Del
 def _one_by_one(
     stand: Stand, name: str, deliveries: Iterable[Delivery], *, settle: bool = False
 ) -> Answers:
-    """Send one after the other over one connection; `settle` waits for the workers in between."""
+    """Send deliveries one by one over one connection; `settle` waits for the workers in between."""
     answers = Answers(name)
     with _connected(stand) as connection:
         for delivery in deliveries:
@@ -89,7 +89,7 @@ def _one_by_one(
             if settle:
                 _wait_until_idle(stand)
                 time.sleep(TIDYING_S)
-                # The web process closes what is idle for 10 s: a push must not cross with that.
+                # The web process closes connections idle for 10 s: a push must not race with that.
                 connection.close()
                 connection.connect()
     return answers
@@ -119,7 +119,7 @@ def _note(answers: Answers, connection: http.client.HTTPConnection, delivery: De
 
 @contextmanager
 def _connected(stand: Stand) -> Iterator[http.client.HTTPConnection]:
-    """Give a connection, which costs little itself."""
+    """Open a connection that adds little cost itself."""
     address = urlsplit(stand.keystone.url).netloc
     with closing(http.client.HTTPConnection(address, timeout=WITHIN_S)) as connection:
         yield connection

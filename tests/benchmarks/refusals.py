@@ -1,4 +1,4 @@
-"""Whether the time of a refusal tells why: every kind of bad delivery, turn by turn."""
+"""Checks that the time of a refusal does not reveal its reason, for every kind of bad delivery."""
 
 import http.client
 import secrets
@@ -14,7 +14,7 @@ from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import median, ms, percentile, say, show
 
 TURNS = 1000
-# How far the medians may be apart: so far are those of one kind, measured twice.
+# The allowed difference of the medians: two measurements of one kind differ by as much.
 APART = 0.05
 UNAUTHORIZED = 401
 WITHIN_S = 60.0
@@ -28,15 +28,15 @@ class Unsigned(Delivery):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Give GitHub's headers but for that one."""
+        """Give GitHub's headers without the signature."""
         return {name: value for name, value in super().headers.items() if "Signature" not in name}
 
 
 def kinds(project: Project) -> Mapping[str, Delivery]:
-    """Give one delivery of each kind that is refused; their bodies are of one length.
+    """Give one delivery of each refused kind; their bodies have the same length.
 
-    The first is refused by its form, before its body is read, which tells nobody anything. The
-    others might be signed, and must cost the same.
+    The first one has no signature and is refused before its body is read, which reveals nothing.
+    The others have a signature, and their refusals must take the same time.
     """
     known = project.payload("a" * 40)
     stranger = replace(known, repository_id=known.repository_id + 1)
@@ -50,7 +50,7 @@ def kinds(project: Project) -> Mapping[str, Delivery]:
 
 
 def run() -> bool:
-    """Measure, print, and say whether the times are as one."""
+    """Measure, print, and say whether the times are equal."""
     with standing() as stand:
         project = stand.project("refused", git_url=f"file://{stand.folder}/none", token=None)
         times = measure(stand, kinds(project), turns=TURNS)
@@ -70,7 +70,7 @@ def run() -> bool:
 def measure(
     stand: Stand, deliveries: Mapping[str, Delivery], *, turns: int
 ) -> Mapping[str, Sequence[float]]:
-    """Send each kind in every turn, in another order each time; give the seconds they took."""
+    """Send each kind once in every turn, in a new order each time; give the times in seconds."""
     times: dict[str, list[float]] = {name: [] for name in deliveries}
     names, answers = list(deliveries), set()
     address = urlsplit(stand.keystone.url).netloc

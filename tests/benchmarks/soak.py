@@ -1,7 +1,7 @@
-"""Deployment after deployment of one app: what is kept, and that nothing else is touched.
+"""Many deployments of one app: what Keystone keeps, and that it touches nothing else.
 
-DEPLOYMENTS=n takes another number than 30. A stranger's image, container, volume and network stand
-beside the app's all the time.
+DEPLOYMENTS=n sets another number than 30. During all of them the engine also has a stranger's
+image, container, volume and network.
 """
 
 import os
@@ -21,28 +21,29 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Level:
-    """What is there after so many deployments."""
+    """What exists after that many deployments."""
 
     deployments: int
     restorable: int
     images: int
-    running: int  # containers, as the next
+    running: int  # number of containers, like `stopped`
     stopped: int
     image_bytes: int
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a soak has seen."""
+    """The results of a soak test."""
 
     levels: list[Level]
     missing: list[str]  # of the stranger's things
 
     @property
     def is_level(self) -> bool:
-        """Whether everything past the keep is gone each time, and the disk does not fill.
+        """Whether everything beyond the kept releases is removed each time, and disk use is stable.
 
-        What the app goes back to if the newest ends in its first minute is kept besides.
+        Keystone also keeps the stopped container to which a recovery would go back in the first
+        minute of the newest release.
         """
         full = [level for level in self.levels if level.deployments > KEPT]
         return all(
@@ -56,7 +57,7 @@ class Seen:
 
 
 def run() -> bool:
-    """Deploy, print, and say whether all is as it should be."""
+    """Deploy, print, and say whether the goals were met."""
     with standing() as stand, strangers() as stranger:
         seen = measure(stand, stranger, deployments=int(os.environ.get("DEPLOYMENTS", "30")))
     show(
@@ -77,7 +78,7 @@ def run() -> bool:
 
 
 def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
-    """Deploy so many versions, and look after each of them."""
+    """Deploy that many versions, and count after each of them."""
     project = stand.project("soak")
     ours = stand.keystone.belongings()
     levels = []
@@ -86,7 +87,7 @@ def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
         over = stand.wait_for_retired(deployed["id"])
         assert over["state"] == "success", over["reason"]
         listed = stand.keystone.api("GET", "/api/apps/soak/releases")["items"]
-        # The live one counts too: what a rollback leads away from can be come back to.
+        # The live release counts too: after a rollback one can return to it.
         restorable = [each for each in listed if each["is_restorable"] or each["is_live"]]
         images = ours.images(project.name)
         running, stopped = ours.running(project.name), ours.stopped(project.name)
@@ -104,14 +105,14 @@ def measure(stand: Stand, stranger: "Stranger", *, deployments: int) -> Seen:
 
 
 class Stranger:
-    """Somebody else's image, stopped container, volume and network on the engine."""
+    """An image, a stopped container, a volume and a network of another user of the engine."""
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
         self.name = f"stranger-{secrets.token_hex(4)}"
 
     def move_in(self) -> None:
-        """Make everything."""
+        """Create all four."""
         api = self._client.api
         api.import_image_from_data(b"\0" * 10240, repository=self.name, tag="1")
         api.create_container(f"{self.name}:1", ["/none"], name=self.name)
@@ -119,7 +120,7 @@ class Stranger:
         api.create_network(self.name)
 
     def missing(self) -> list[str]:
-        """Name what is not there any more."""
+        """Name those that no longer exist."""
         client = self._client
         found = {
             "image": client.images.list(name=self.name),
@@ -134,7 +135,7 @@ class Stranger:
         return sum(int(self._client.images.get(tag).attrs["Size"]) for tag in tags)
 
     def move_out(self) -> None:
-        """Remove what is left of it."""
+        """Remove those that still exist."""
         api = self._client.api
         api.remove_container(self.name, force=True)
         api.remove_image(f"{self.name}:1")
@@ -144,7 +145,7 @@ class Stranger:
 
 @contextmanager
 def strangers() -> Iterator[Stranger]:
-    """Have a stranger's things on the engine for the length of the block."""
+    """Keep a stranger's objects on the engine for the length of the block."""
     client = docker.from_env(timeout=60)
     with ExitStack() as at_the_end:
         at_the_end.callback(client.close)

@@ -1,4 +1,4 @@
-"""What every benchmark stands on: a running Keystone, a git server and a recording GitHub."""
+"""The set-up of every benchmark: a running Keystone, a git server and a recording GitHub."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ TOKEN = "ghp_Benchmark0Token1With2Thirty3Six4Chars0"
 
 @dataclass(frozen=True)
 class Stand:
-    """A Keystone with everything around it."""
+    """A Keystone with its git server and GitHub."""
 
     folder: Path
     keystone: Keystone
@@ -24,13 +24,13 @@ class Stand:
     github: GitHubApi
 
     def project(self, name: str, **settings: object) -> Project:
-        """Add an app of a repository that everybody may read, and that GitHub knows."""
+        """Add an app of a public repository that GitHub knows."""
         project = add_project(self.keystone, self.server, name, **{"token": TOKEN, **settings})
         self.github.know(project.full_name, project.github_id)
         return project
 
     def wait_for_retired(self, deployment_id: int, *, timeout: float = 120) -> Json:
-        """Wait until a deployment is over and has cleared away, and give it."""
+        """Wait until a deployment has ended and cleaned up, and give it."""
         over = self.keystone.wait_for(deployment_id, timeout=timeout)
 
         def has_ended() -> bool:
@@ -45,7 +45,7 @@ class Stand:
 
 @contextmanager
 def standing() -> Iterator[Stand]:
-    """Run a Keystone for the length of the block; afterwards nothing of it is left."""
+    """Run a Keystone for the length of the block, and remove all of it afterwards."""
     with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
         folder = Path(name)
         for part in ("git", "up"):

@@ -1,6 +1,6 @@
-"""Swap after swap under load: how many requests fail, which must be none, and what it costs them.
+"""Many swaps under load: no request may fail; also measures how swaps slow requests down.
 
-SWAPS=n takes another number of swaps than 50. Before the last one an unhealthy version is pushed.
+SWAPS=n sets another number of swaps than 50. An unhealthy version is pushed before the last swap.
 """
 
 import os
@@ -19,7 +19,7 @@ QUIET_S = 15.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What one stretch of time was like for the visitors."""
+    """The visitors' results in one period."""
 
     name: str
     load: Load
@@ -27,12 +27,12 @@ class Seen:
 
     @property
     def failures(self) -> list[str]:
-        """What failed, `wrk`'s requests in one line."""
+        """The failures; those of `wrk` in one line."""
         failed = self.crowd.failed if self.crowd else 0
         return [*self.load.failures, *([f"wrk: {failed} requests"] if failed else [])]
 
     def rows(self) -> list[list[str]]:
-        """Give the lines of the table."""
+        """Give the rows of the table."""
         load = self.load
         times = [ms(percentile(load.times, 50)), ms(percentile(load.times, 99))]
         counts = [str(load.requests), str(len(load.failures))]
@@ -44,7 +44,7 @@ class Seen:
 
 
 def run() -> bool:
-    """Measure, print, and say whether no request has failed."""
+    """Measure, print, and say whether all requests succeeded."""
     swaps = int(os.environ.get("SWAPS", "50"))
     with standing() as stand:
         seen = measure(stand, swaps=swaps, crowd=True)
@@ -63,7 +63,7 @@ def run() -> bool:
 def measure(
     stand: Stand, *, swaps: int, crowd: bool, quiet_s: float = QUIET_S, slow_ms: int = SLOW_MS
 ) -> list[Seen]:
-    """Watch the visitors first with nothing going on, then during the swaps."""
+    """Measure the visitors first without swaps, then during the swaps."""
     project = stand.project("swapped")
     assert project.deploy("version 0")["state"] == "success"
     with ExitStack() as stack:
@@ -92,7 +92,7 @@ def _swap(stand: Stand, project: Project, version: str) -> None:
 
 
 def _refuse(stand: Stand, project: Project) -> None:
-    """Push a version that says of itself that it is unhealthy; the one before goes on serving."""
+    """Push a version that fails its health check; the previous version keeps serving."""
     path = f"/api/apps/{project.name}"
     patience = stand.keystone.api("GET", path)["health_timeout_s"]
     stand.keystone.api("PATCH", path, {"health_timeout_s": 10})

@@ -1,4 +1,4 @@
-"""Figures as small tables."""
+"""Prints figures as small tables."""
 
 import math
 import sys
@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Give the value that so many percent of the values do not exceed."""
+    """Give the value that this percentage of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def median(values: Sequence[float]) -> float:
-    """Give the value in the middle."""
+    """Give the median."""
     return percentile(values, 50)
 
 
 def ms(seconds: float) -> str:
-    """Write a time in milliseconds."""
+    """Format a time in milliseconds."""
     return f"{seconds * 1000:.1f}"
 
 
 def say(line: str = "") -> None:
-    """Print a line at once, so that a long run can be watched."""
+    """Print a line without buffering, so that one can watch a long run."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""The benchmarks in their shortest form: that they run, and that no request fails."""
+"""The benchmarks in their shortest form: they run, and no request fails."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """A Keystone that all three share."""
+    """A Keystone that the tests share."""
     with standing() as stand:
         yield stand
 
@@ -31,7 +31,7 @@ def test_no_request_fails_during_swaps_nor_when_a_version_is_unhealthy(stand: St
     assert all(each.load.times for each in seen)
 
 
-def test_deployments_in_a_row_keep_what_is_to_be_kept_and_touch_nothing_else(stand: Stand) -> None:
+def test_deployments_in_a_row_keep_the_right_releases_and_touch_nothing_else(stand: Stand) -> None:
     with soak.strangers() as stranger:
         seen = soak.measure(stand, stranger, deployments=soak.KEPT + 2)
     assert len(seen.levels) == soak.KEPT + 2

@@ -1,4 +1,4 @@
-"""The benchmark of a watched log in its shortest form: that every viewer sees every line."""
+"""The benchmark of a watched log in its shortest form: every viewer sees every line."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""The worst signed pushes: each is read or refused, and judged, in a time that others can bear."""
+"""The worst signed pushes: each is read or refused, and judged, in an acceptable time."""
 
 from receiver.limits import LARGEST_BODIES
 from tests.benchmarks import worst_pushes
 
-# One-sided, and many times what each takes: this holds on a machine that is busy, too.
+# Upper limits, many times the usual time, so that they hold on a busy machine too.
 LONGEST_S = 10.0
 
 

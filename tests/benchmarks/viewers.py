@@ -1,7 +1,7 @@
-"""Fifty people watch one live log: what that costs the web process, and how late they see a line.
+"""Fifty viewers of one live log: the web process's load, and the delay of each line.
 
-The web process runs as `keystone up` runs it; the viewers are as many connections of this process,
-each asking for what a page asks for. A line carries the moment it was written at.
+The web process runs as under `keystone up`. Each viewer is one connection of this process that
+sends the same requests as a page. Each line contains the time at which it was written.
 """
 
 import asyncio
@@ -39,15 +39,15 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Watched:
-    """What the viewers saw, and what it cost."""
+    """The lines that the viewers received, and the web process's load."""
 
-    delays: list[float] = field(default_factory=list)  # seconds from a line's writing to its coming
-    lines: int = 0  # that were written
-    share: float = 0.0  # of one core, the web process's
+    delays: list[float] = field(default_factory=list)  # seconds from writing a line to receiving it
+    lines: int = 0  # number of written lines
+    share: float = 0.0  # share of one core that the web process used
 
 
 def run() -> bool:
-    """Watch, print what was seen, and give whether the goals are met."""
+    """Watch, print the results, and say whether the goals were met."""
     with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
         seen = measure(Path(name), viewers=VIEWERS, seconds=SECONDS)
     say(f"\n{VIEWERS} viewers, {seen.lines} lines in {SECONDS:.0f} s")
@@ -58,19 +58,19 @@ def run() -> bool:
 
 
 def measure(folder: Path, *, viewers: int, seconds: float) -> Watched:
-    """Let so many viewers watch a log that grows, for so many seconds."""
+    """Let that many viewers watch a growing log for that many seconds."""
     (port,) = free_ports(1)
     environ = {
         "KEYSTONE_DATA_DIR": str(folder),
         "KEYSTONE_SECRET_KEY": "of no use to anybody",
-        # The database is the truth: pages need no Redis.
+        # The pages need only the database, no Redis.
         "KEYSTONE_REDIS_URL": f"unix://{folder / 'nobody.sock'}",
         "KEYSTONE_PORT": str(port),
     }
     runtime = open_runtime(read_settings(WebSettings, environ))
     make_app(runtime)
     deployment = make_deployment(runtime, state=DeploymentState.RUNNING).id or 0
-    # So many people, as one may follow so many streams and no more.
+    # As many users as needed, because each may open only a limited number of streams.
     names = [f"eyes-{number}" for number in range(math.ceil(viewers / MOST_OF_ONE))]
     tokens = [make_token(runtime, name=name, role=Role.VIEWER) for name in names]
     requests = [_request(deployment, tokens[number % len(tokens)]) for number in range(viewers)]
@@ -84,7 +84,7 @@ def measure(folder: Path, *, viewers: int, seconds: float) -> Watched:
 
 @contextmanager
 def web_process(runtime: Runtime[WebSettings], environ: dict[str, str], port: int) -> Iterator[int]:
-    """Run the web process for the length of the block; gives its process id."""
+    """Run the web process for the length of the block, and give its process id."""
     command, env = web_command(runtime.settings), {**os.environ, **environ}
     process = subprocess.Popen(command, env=env)
     try:
@@ -120,7 +120,7 @@ async def _watch(
 ) -> Watched:
     seen, lines = Watched(), round(seconds * LINES_A_SECOND)
     watching = [asyncio.create_task(_view(port, request, lines, seen)) for request in requests]
-    await asyncio.sleep(2)  # all have come, and what is measured is the watching
+    await asyncio.sleep(2)  # all viewers have connected: measure only the watching
     log = DeploymentLog(path, Redactor())
     spent, begun = _cpu_s(pid), time.monotonic()
     for _ in range(lines):

@@ -1,7 +1,7 @@
-"""What the worst signed pushes cost: reading a body of 25 MiB, and judging the paths it names.
+"""The cost of the worst signed pushes: reading a body of 25 MiB, and matching its paths.
 
-Only somebody who knows a repository's webhook secret can send them; all others' pushes wait
-meanwhile. Each is measured once, in processor time, since the machine may have other things to do.
+Only a sender who knows a repository's webhook secret can send such pushes, but all other pushes
+wait meanwhile. Each is measured once, in processor time, because the machine may be busy.
 """
 
 import json
@@ -29,13 +29,13 @@ from tests.benchmarks.tables import ms, say, show
 LARGEST = LARGEST_BODIES["/webhooks/github"]
 PAYLOAD = Path(__file__).parents[1] / "payloads" / "push.json"
 APPS, PATTERNS, LONGEST_PATTERN = 200, 100, 250
-# GitHub waits for 10 s, of which a body may take 8 s to arrive.
+# GitHub waits for 10 s; the body may take 8 s of that to arrive.
 READ_WITHIN_S = 1.0
 JUDGED_WITHIN_S = 0.15
 
 
 def run() -> bool:
-    """Measure, print, and say whether all of it is bearable."""
+    """Measure, print, and say whether all times are within their limits."""
     reading = {name: measure(partial(_read, kind, body)) for name, kind, body in bodies()}
     judging = {name: measure(partial(_judge, push, asked)) for name, push, asked in pushes()}
     for title, times in (("Reading 25 MiB", reading), ("Judging a push", judging)):
@@ -49,14 +49,14 @@ def run() -> bool:
 
 
 def measure(work: Callable[[], None]) -> float:
-    """Give the seconds of processor time that some work takes."""
+    """Give the processor time of some work in seconds."""
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
 def bodies() -> Sequence[tuple[str, str, bytes]]:
-    """Give bodies that are as hard to read as they can be, each with its content type."""
+    """Give the bodies that are slowest to read, each with its content type."""
     push = json.loads(PAYLOAD.read_text())
     most = MOST_VALUES - 1000
 
@@ -79,7 +79,7 @@ def bodies() -> Sequence[tuple[str, str, bytes]]:
 
 
 def _filled(value: bytes, count: int) -> bytes:
-    """Give a list of so many values, with spaces until the body is full."""
+    """Give a list of that many values, padded with spaces to the largest body."""
     padding = b" " * max((LARGEST - 2) // count - len(value) - 1, 0)
     return b"[" + b",".join([value + padding] * count) + b"]"
 
@@ -92,7 +92,7 @@ def _read(kind: str, body: bytes) -> None:
 
 
 def pushes() -> Sequence[tuple[str, Push, Sequence[Rule]]]:
-    """Give pushes that are as hard to judge as they can be, each with the rules of 200 apps."""
+    """Give the pushes that are slowest to judge, each with the rules of 200 apps."""
     stars = "*a" * (LONGEST_PATTERN // 2 - 3)
     worst = rules(lambda app, n: f"{stars}{app:03}{n:02}")
     letters = "".join(map(chr, range(0x100, 0x100 + LONGEST_PATTERN)))
@@ -111,7 +111,7 @@ def pushes() -> Sequence[tuple[str, Push, Sequence[Rule]]]:
 
 
 def rules(pattern: Callable[[int, int], str]) -> list[Rule]:
-    """Give the rules of as many apps as a repository may have, each with as many patterns."""
+    """Give the rules of the most apps that a repository may have, each with the most patterns."""
     return [
         Rule(
             f"app-{app}",
@@ -134,7 +134,7 @@ def _as_many_as_fit(paths: Iterable[str]) -> list[str]:
 
 
 def touching(paths: Sequence[str]) -> Push:
-    """Give a push of the recorded payload that touched other paths."""
+    """Give the push of the recorded payload, with other changed paths."""
     push = parse("push", JSON, PAYLOAD.read_bytes())
     assert isinstance(push, Push)
     return replace(push, paths=bounded_paths(paths))

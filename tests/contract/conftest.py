@@ -1,4 +1,4 @@
-"""The machine's Docker Engine, for the suites that may leave images and containers on it."""
+"""The machine's Docker Engine, for tests that may leave images and containers on it."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from tests.images import app_files
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.DockerClient]:
-    """The engine as it is; what the tests' identity has left on it is removed at the end."""
+    """The machine's engine; at the end, everything with the tests' identity is removed."""
     client = docker.from_env(timeout=60)
     yield client
     sweep(client)
@@ -22,7 +22,7 @@ def client() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="module")
 def engine(client: docker.DockerClient) -> DockerEngine:
-    """The engine as Keystone sees it."""
+    """Keystone's adapter of the engine."""
     return DockerEngine(client, IDENTITY)
 
 

@@ -1,4 +1,4 @@
-"""Builds by the engine's older builder, which stands in where BuildKit has no sessions."""
+"""Builds by the engine's older builder, which Keystone uses without BuildKit sessions."""
 
 import secrets
 import socket
@@ -38,7 +38,7 @@ class Bench:
     client: docker.DockerClient
 
     def build(self, tree: Tree | AppFiles, spec: BuildSpec = SPEC, **limits: StopSignal) -> str:
-        """Build, and give the log as one text."""
+        """Build an image, and give the log as one text."""
         lines: list[str] = []
         builder = ClassicBuilder(engine_address(self.client.api), self.client.api.api_version)
         tree = MemoryTree(tree) if isinstance(tree, dict) else tree
@@ -46,7 +46,7 @@ class Bench:
         return "\n".join(lines)
 
     def containers(self, word: str) -> list[str]:
-        """Give the containers, stopped ones too, whose command has that word in it."""
+        """Give the containers, including stopped ones, whose command contains that word."""
         found = self.client.api.containers(all=True)
         return [str(each["Id"]) for each in found if word in each["Command"]]
 
@@ -67,7 +67,7 @@ def test_image_is_built_tagged_and_labelled_and_the_log_says_what_is_missing(ben
     assert bench.client.images.get(TAG).labels == SPEC.labels
 
 
-def test_nothing_that_a_step_says_passes_for_a_line_of_buildkit(bench: Bench) -> None:
+def test_no_output_of_a_step_is_taken_for_a_line_of_buildkit(bench: Bench) -> None:
     log = bench.build(dockerfile('RUN ["/web", "say", "#4 DONE 0.1s"]'))
 
     assert "| #4 DONE 0.1s" in log.splitlines()
@@ -153,7 +153,7 @@ def test_more_patterns_than_the_files_allow_are_refused(bench: Bench) -> None:
         bench.build(files)
 
 
-def test_unreadable_commit_fails_the_build_with_its_own_error(bench: Bench) -> None:
+def test_build_of_an_unreadable_commit_raises_the_trees_error(bench: Bench) -> None:
     with pytest.raises(GitError, match="no pack"):
         bench.build(BrokenTree(dockerfile(), broken="version.txt", error=GitError("no pack")))
 
@@ -183,11 +183,11 @@ def test_stopped_build_ends_at_once(bench: Bench) -> None:
     wait_until(lambda: not processes_about(seconds))
 
 
-# --- Finding out -----------------------------------------------------------------------------
+# --- Detecting an engine without sessions ----------------------------------------------------
 
 
 class SessionlessEngine:
-    """In front of the real engine, and without build sessions: `POST /session` is refused."""
+    """A proxy of the real engine without build sessions: it refuses `POST /session`."""
 
     def __init__(self, folder: Path, refusal: int) -> None:
         self.path = folder / "engine.sock"
@@ -202,7 +202,7 @@ class SessionlessEngine:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed: it is over
+            except OSError:  # closed: the proxy has ended
                 return
             threading.Thread(target=self._pass_on, args=(connection,), daemon=True).start()
 
@@ -232,7 +232,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(65536):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
-    except OSError:  # the other direction has ended first
+    except OSError:  # the other direction ended first
         return
 
 

@@ -1,4 +1,4 @@
-"""Images and containers by the engine adapter, on the real Docker Engine."""
+"""Images and containers of the engine adapter, on the real Docker Engine."""
 
 import http.client
 import secrets
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def spec(image: str, network: str) -> Iterator[ContainerSpec]:
-    """A container that works; stopped when the test ends."""
+    """The specification of a working container; the container is stopped when the test ends."""
     deployment = 1 + secrets.randbelow(10**9)
     spec = ContainerSpec(
         name=container_name(IDENTITY, "web", deployment),
@@ -47,7 +47,7 @@ def spec(image: str, network: str) -> Iterator[ContainerSpec]:
 
 
 def get(container: Container, path: str, port: int = 8100) -> tuple[int, str]:
-    """Ask a container, which may need a moment before it listens."""
+    """Send a request to a container, which may need a moment before it listens."""
     deadline = time.monotonic() + 60
     while True:
         connection = http.client.HTTPConnection(container.ip, port, timeout=60)
@@ -134,7 +134,7 @@ def test_container_has_every_limit_and_precaution(
 
 def test_two_containers_of_an_app_run_at_once(engine: DockerEngine, spec: ContainerSpec) -> None:
     first = engine.start(spec)
-    # Ten times the number, and more than any that the fixture gives.
+    # Ten times the number, and more than the fixture ever uses.
     ours = labels(IDENTITY, "web", 10**10)
     second = engine.start(replace(spec, name=container_name(IDENTITY, "web", 10**10), labels=ours))
 
@@ -143,7 +143,7 @@ def test_two_containers_of_an_app_run_at_once(engine: DockerEngine, spec: Contai
     engine.stop(second.id, grace_s=0)
 
 
-def test_address_of_a_stopped_container_is_not_given_away(
+def test_address_of_a_stopped_container_is_not_given(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
     ended = engine.start(with_settings(spec, command=("/web", "exit", "0")))
@@ -242,7 +242,9 @@ def test_missing_image_is_a_docker_error(engine: DockerEngine, spec: ContainerSp
         engine.start(replace(spec, image="keystone-nobody/none:1"))
 
 
-def test_no_value_is_quoted_for_a_bad_variable(engine: DockerEngine, spec: ContainerSpec) -> None:
+def test_the_error_of_a_bad_variable_does_not_quote_its_value(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
     with pytest.raises(StartError) as failure:
         engine.start(replace(spec, environment={"": SecretStr("geheim")}))
     assert "geheim" not in str(failure.value)
@@ -283,7 +285,7 @@ def test_kept_container_is_started_again_by_the_engine(
         (Restart.NEVER, 3, ContainerState.EXITED),
     ],
 )
-def test_container_that_ended_before_it_was_to_be_kept_running_is_started(
+def test_container_that_exited_before_its_restart_policy_was_set_is_started(
     engine: DockerEngine, spec: ContainerSpec, restart: Restart, code: int, state: ContainerState
 ) -> None:
     started = engine.start(spec)
@@ -345,7 +347,7 @@ def test_shared_memory_and_ulimits_are_what_the_app_asks_for(
     }
 
 
-def test_volume_outlives_its_container(
+def test_named_volume_survives_its_container(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
     volume = f"keystone-{IDENTITY}-web-data"
@@ -360,7 +362,7 @@ def test_volume_outlives_its_container(
     assert client.volumes.get(volume).attrs["Labels"][IDENTITY_LABEL] == IDENTITY
 
 
-def test_a_volume_without_a_name_goes_with_its_container(
+def test_unnamed_volume_is_removed_with_its_container(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
     image = build(engine, dockerfile("VOLUME /scratch"), tag=tag_of("volume"))
@@ -373,8 +375,8 @@ def test_a_volume_without_a_name_goes_with_its_container(
         client.volumes.get(mount["Name"])
 
 
-def test_ends_are_counted_as_a_trial_counts_them(engine: DockerEngine, network: str) -> None:
-    """Two ends are two, whether the engine waits for the next start or has just made it."""
+def test_exits_are_counted_for_the_trial_of_a_release(engine: DockerEngine, network: str) -> None:
+    """Two exits count as two, whether the engine waits for the restart or has just done it."""
     deployment = 1 + secrets.randbelow(10**9)
     files = app_files("one", dockerfile='FROM scratch\nCOPY web /web\nCMD ["/web", "exit", "3"]\n')
     spec = ContainerSpec(
@@ -395,7 +397,7 @@ def test_ends_are_counted_as_a_trial_counts_them(engine: DockerEngine, network: 
         return counted[-1] >= 2
 
     wait_until(has_ended_twice)
-    # Every look sees as many ends as the one before it, or more: none is counted and taken back.
+    # The count of exits never decreases between two calls.
     after_the_start = counted[counted.index(0, 1) :] if 0 in counted[1:] else counted
     assert after_the_start == sorted(after_the_start)
     engine.stop(started.id, grace_s=0)
@@ -408,7 +410,7 @@ def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: Container
     both = "".join(f"GET {path} HTTP/1.1\r\n\r\n" for path in ("/version", "/slow?ms=2000"))
     with socket.create_connection((started.ip, 8100), timeout=60) as visitor:
         visitor.sendall(both.encode())
-        # Whoever has answered the first of them is at the second.
+        # The second call follows the first one at once.
         assert visitor.recv(4096).endswith(b"one")
 
         engine.stop(started.id, grace_s=30)
@@ -417,7 +419,7 @@ def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: Container
     assert engine.inspect(started.id).state is ContainerState.MISSING
 
 
-def test_missing_container_is_a_value_everywhere(engine: DockerEngine) -> None:
+def test_missing_container_is_never_an_error(engine: DockerEngine) -> None:
     assert engine.inspect("0" * 64) == Container("0" * 64, ContainerState.MISSING)
     assert engine.output("0" * 64, tail=10) == []
     engine.keep_running("0" * 64)
@@ -425,14 +427,14 @@ def test_missing_container_is_a_value_everywhere(engine: DockerEngine) -> None:
     engine.remove_network("keystone-nobody-none")
 
 
-def test_foreign_things_are_not_there_for_us(
+def test_foreign_containers_and_images_are_invisible(
     engine: DockerEngine, client: docker.DockerClient, image: str
 ) -> None:
     foreign = client.containers.create(image, name=f"foreign-{IDENTITY}", labels={})
     stranger = DockerEngine(client, "nobody")
     try:
         with pytest.raises(APIError):
-            foreign.update(mem_limit="1m")  # proof that it can be reached by the SDK itself
+            foreign.update(mem_limit="1m")  # proves that the SDK itself can change it
         for_us = stranger.inspect(str(foreign.id))
         stranger.keep_running(str(foreign.id))
         stranger.stop(str(foreign.id), grace_s=0)
@@ -466,7 +468,7 @@ def test_usage_counts_what_is_ours_and_all_build_cache(
     assert (stranger.images, stranger.image_bytes, stranger.containers) == (0, 0, 0)
 
 
-def test_usage_is_told_to_all_who_ask_at_once() -> None:
+def test_simultaneous_calls_all_get_the_usage() -> None:
     engines = [DockerEngine.from_environment(IDENTITY) for _ in range(6)]
     with ThreadPoolExecutor(len(engines)) as threads:
         found = list(threads.map(DockerEngine.usage, engines))

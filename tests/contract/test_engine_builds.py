@@ -1,4 +1,4 @@
-"""Builds by the engine adapter, on the real Docker Engine. Every image starts FROM scratch."""
+"""Builds of the engine adapter, on the real Docker Engine. Every image starts FROM scratch."""
 
 import secrets
 import threading
@@ -47,7 +47,7 @@ def processes(*words: str) -> int:
 def _arguments(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it ended while we looked
+    except OSError:  # the process ended meanwhile
         return b""
 
 
@@ -139,7 +139,7 @@ def test_modes_and_links_arrive_as_committed(engine: DockerEngine) -> None:
     } <= set(printed(engine, tree))
 
 
-def test_copied_link_brings_what_it_leads_to(engine: DockerEngine) -> None:
+def test_copied_link_includes_its_target(engine: DockerEngine) -> None:
     files = {**dockerfile("COPY current/version.txt /v", 'RUN ["/web", "cat", "/v"]')}
     tree = MemoryTree({**files, "releases/1/version.txt": "one\n"}, links={"current": "releases/1"})
 
@@ -154,7 +154,7 @@ def test_dockerfile_may_be_in_a_folder(engine: DockerEngine) -> None:
 
 
 def test_big_and_many_files_are_sent_within_bounds(engine: DockerEngine) -> None:
-    # So many that the engine's requests for them alone overflow a window of HTTP/2.
+    # The engine's requests for this many files overflow an HTTP/2 window.
     files: AppFiles = {f"many/{n % 100}/{n}": f"{n} {IDENTITY}" for n in range(9000)}
     files |= {**dockerfile("COPY . /all/"), "big": secrets.token_bytes(30_000_000)}
 
@@ -197,15 +197,15 @@ def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
         build(engine, dockerfile("COPY absent /x"))
 
 
-def test_unreadable_commit_fails_the_build_with_its_own_error(engine: DockerEngine) -> None:
-    # Not asked for again if an earlier build has left the same file with the engine.
+def test_build_of_an_unreadable_commit_raises_the_trees_error(engine: DockerEngine) -> None:
+    # The engine does not request a file again that it has from an earlier build.
     files: AppFiles = {**dockerfile("COPY . /all/"), "version.txt": secrets.token_hex(8)}
     tree = BrokenTree(files, broken="version.txt", error=GitError("no pack"))
     started = time.monotonic()
 
     with pytest.raises(GitError, match="no pack"):
         build(engine, tree)
-    assert time.monotonic() - started < 60  # and not at the deadline
+    assert time.monotonic() - started < 60  # before the deadline
 
 
 def test_cancelled_build_ends_at_once_and_leaves_nothing_running(engine: DockerEngine) -> None:
@@ -238,19 +238,19 @@ def test_build_past_its_deadline_is_cancelled(engine: DockerEngine) -> None:
 
 
 class SlowTree(MemoryTree):
-    """A tree with so many links that to read them all takes minutes."""
+    """A tree with so many links that reading all of them takes minutes."""
 
     def __init__(self, files: AppFiles) -> None:
         super().__init__(files, links={f"link{n}": "web" for n in range(10_000)})
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
-        """Give the content of a file at once, of a link slowly."""
+        """Give the content of a file at once, and that of a link slowly."""
         if entry.path.startswith("link"):
             time.sleep(0.02)
         return super().read(entry)
 
 
-def test_build_can_be_cancelled_while_its_files_are_looked_through(engine: DockerEngine) -> None:
+def test_build_can_be_cancelled_while_its_files_are_listed(engine: DockerEngine) -> None:
     stop = StopSignal()
     timer = threading.Timer(2, stop.set, args=(CancelledError("ada said so"),))
     timer.start()
@@ -262,7 +262,7 @@ def test_build_can_be_cancelled_while_its_files_are_looked_through(engine: Docke
     timer.join()
 
 
-def test_deadline_counts_while_the_files_are_looked_through(engine: DockerEngine) -> None:
+def test_deadline_applies_while_the_files_are_listed(engine: DockerEngine) -> None:
     started = time.monotonic()
 
     with pytest.raises(BuildError, match=r"^the build took longer than 2 s$"):
@@ -278,7 +278,7 @@ def test_more_patterns_than_the_files_allow_are_refused(engine: DockerEngine) ->
         build(engine, files)
 
 
-def test_build_argument_in_a_steps_name_is_told_whole(engine: DockerEngine) -> None:
+def test_build_argument_in_a_steps_name_is_not_shortened(engine: DockerEngine) -> None:
     lines: list[str] = []
     secret = "hunter2-" * 4
     text = f"FROM scratch\nARG A\nCOPY {'x' * 90}$A /x\n"
@@ -289,7 +289,7 @@ def test_build_argument_in_a_steps_name_is_told_whole(engine: DockerEngine) -> N
             spec, MemoryTree({"Dockerfile": text}), log=shown_to(lines.append), stop=StopSignal()
         )
 
-    # Nothing is masked here yet, and half of it could not be.
+    # The adapter masks nothing, and nobody could mask half a value.
     assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
     assert "hunter2" not in Redactor([SecretStr(secret)])(str(failure.value))
     assert any(secret in line for line in lines)

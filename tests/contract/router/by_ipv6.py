@@ -1,4 +1,4 @@
-"""Visitors by IPv6 in a network namespace of their own: prints how many each of them may hold.
+"""Connects by IPv6 in a network namespace: prints how many connections each visitor may hold.
 
 `unshare --net python -m tests.contract.router.by_ipv6 FOLDER`
 """
@@ -26,7 +26,7 @@ VISITORS = {
 
 
 def main(folder: Path) -> None:
-    """Have every visitor come, one after the other."""
+    """Connect as each visitor, one after the other."""
     for words in ("link set lo up", *(f"address add {address} dev lo" for address in _ipv6())):
         subprocess.run(["ip", *words.split()], check=True, timeout=60)
     policy = Policy(FEWEST_PLACES)
@@ -45,7 +45,7 @@ def _ipv6() -> list[str]:
 
 
 def _come(stack: ExitStack, source: str, port: int, count: int) -> list[socket.socket]:
-    """Connect so many times, and wait until each was taken or turned away."""
+    """Connect that many times, and wait until each connection was accepted or refused."""
     target = ("::1" if ":" in source else "127.0.0.1", port)
     found = []
     for _ in range(count):

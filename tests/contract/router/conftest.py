@@ -1,4 +1,4 @@
-"""A router that runs, and two apps to lead to."""
+"""A running router, and two apps behind it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def two() -> Iterator[Upstream]:
 
 @dataclass
 class House:
-    """A router with an app behind each of its ways in, and the way to a second app's port."""
+    """A router with one app behind each of its entrances, and the way to a second app's port."""
 
     router: RunningRouter
     app: Mirror
@@ -55,7 +55,7 @@ class House:
 
 @contextmanager
 def house(folder: Path, *, policy: Policy | None = None) -> Iterator[House]:
-    """Run a router whose every way in leads to one app."""
+    """Run a router whose entrances all lead to one app."""
     http, https = free_ports(2)
     doors = DomainDoors(LOCALHOST, http=http, https=https)
     authority = Authority()
@@ -83,7 +83,7 @@ def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def app(shared_house: House) -> Mirror:
-    """The app behind every way in, which has seen nothing yet."""
+    """The app behind every entrance, with no recorded requests."""
     shared_house.app.seen.clear()
     shared_house.app.adds.clear()
     shared_house.app.status = b"200 OK"
@@ -92,17 +92,17 @@ def app(shared_house: House) -> Mirror:
 
 @pytest.fixture(params=["port", "http", "https"])
 def way(request: pytest.FixtureRequest, shared_house: House) -> Way:
-    """Each way into the router."""
+    """Each entrance of the router in turn."""
     return shared_house.ways[request.param]
 
 
 @pytest.fixture
 def secure_way(shared_house: House) -> Way:
-    """The way in by HTTPS."""
+    """The HTTPS entrance."""
     return shared_house.ways["https"]
 
 
 @pytest.fixture
 def ways(shared_house: House) -> dict[str, Way]:
-    """All ways into the router, by name."""
+    """All entrances of the router by name."""
     return shared_house.ways

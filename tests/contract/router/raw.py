@@ -1,4 +1,4 @@
-"""Requests to the router byte by byte, by every way in, and an app that tells what reached it."""
+"""Sends raw bytes to every entrance of the router, to an app that records what it receives."""
 
 import base64
 import hashlib
@@ -23,12 +23,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Mirror:
-    """An app that keeps what it is sent, byte by byte, and answers what it is told to.
+    """An app that records the bytes it receives, and sends the answer that the test sets.
 
-    It answers as soon as a request's head is there, and closes; while `holds` is set it waits.
+    It answers and closes as soon as the request's head is complete; while `holds` is set it waits.
     """
 
-    adds: list[bytes] = field(default_factory=list)  # lines for the head of the answer
+    adds: list[bytes] = field(default_factory=list)  # extra lines for the head of the answer
     seen: list[bytes] = field(default_factory=list)
     status: bytes = b"200 OK"
     may_answer: threading.Event = field(default_factory=threading.Event)
@@ -51,12 +51,12 @@ class Mirror:
         self._socket.close()
 
     def lines(self) -> list[bytes]:
-        """Give the lines of the head of the only request that has come, in lower case names."""
+        """Give the head's lines of the only recorded request, with names in lower case."""
         (request,) = self.seen
         return request.partition(END_OF_HEAD)[0].split(b"\r\n")
 
     def values(self, name: bytes) -> list[bytes]:
-        """Give the values of a header of the only request."""
+        """Give the values of a header of the only recorded request."""
         pairs = (line.partition(b": ") for line in self.lines()[1:])
         return [value for key, _, value in pairs if key.lower() == name]
 
@@ -96,15 +96,15 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Way:
-    """One way into the router, and the names at which the app is found there."""
+    """One entrance of the router, and the host names of the app there."""
 
     port: int
     host: str
-    wildcard: str  # what comes after the first label
+    wildcard: str  # the name without its first label
     trust: ssl.SSLContext | None = None
 
     def plain(self, source: str = LOCALHOST) -> socket.socket:
-        """Connect, without a word about TLS."""
+        """Connect without TLS."""
         return socket.create_connection((LOCALHOST, self.port), PATIENCE_S, (source, 0))
 
     def connect(self, *, source: str = LOCALHOST, protocol: str = "http/1.1") -> socket.socket:
@@ -123,13 +123,13 @@ class Way:
         return secured
 
     def send(self, request: bytes, **options: str) -> bytes:
-        """Send bytes, and give all that comes back until the router closes the connection."""
+        """Send bytes, and give the whole answer until the router closes the connection."""
         with closing(self.connect(**options)) as connection:
             connection.sendall(request)
             return b"".join(_pieces(connection))
 
     def get(self, *lines: bytes, host: bytes | None = None, target: bytes = b"/") -> bytes:
-        """Send a GET with these lines in its head."""
+        """Send a GET with these extra lines in its head."""
         named = self.host.encode() if host is None else host
         head = [b"GET " + target + b" HTTP/1.1", b"Host: " + named, *lines, b"Connection: close"]
         return self.send(b"\r\n".join(head) + END_OF_HEAD)
@@ -142,17 +142,17 @@ def _pieces(connection: socket.socket) -> Iterator[bytes]:
 
 
 def status(answer: bytes) -> int:
-    """Read the status of an answer; 0 when the connection was closed without one."""
+    """Read the status of an answer; 0 if the connection was closed without an answer."""
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
 @dataclass
 class Http2:
-    """A browser's HTTP/2 connection, which sends what it is told to without looking at it."""
+    """A browser's HTTP/2 connection that sends any headers without validation."""
 
     way: Way
     source: str = LOCALHOST
-    statuses: dict[int, int] = field(default_factory=dict)  # by stream; 0: it was reset
+    statuses: dict[int, int] = field(default_factory=dict)  # by stream; 0: the stream was reset
 
     def __post_init__(self) -> None:
         config = h2.config.H2Configuration(
@@ -173,14 +173,14 @@ class Http2:
         self._socket.close()
 
     def ask(self, headers: Headers = (), *, authority: str | None = None) -> int:
-        """Send a GET, and give its stream."""
+        """Send a GET, and give its stream id."""
         named = self.way.host if authority is None else authority
         pseudo = [(b":method", b"GET"), (b":path", b"/"), (b":scheme", b"https")]
         pseudo += [(b":authority", named.encode())] if named else []
         return self.send([*pseudo, *headers])
 
     def send(self, headers: Headers, *, ends: bool = True) -> int:
-        """Send exactly these headers, and give the stream, which ends with them or goes on."""
+        """Send exactly these headers, and give the stream id; `ends` closes our side of it."""
         stream = self._h2.get_next_available_stream_id()
         self._h2.send_headers(stream, headers, end_stream=ends)
         self._send()
@@ -212,6 +212,6 @@ class Http2:
 
 
 def accepted(key: bytes) -> bytes:
-    """Give what a server answers to the key of a WebSocket."""
+    """Give the server's answer to the key of a WebSocket handshake."""
     told = key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    return base64.b64encode(hashlib.sha1(told).digest())  # noqa: S324 — so says RFC 6455
+    return base64.b64encode(hashlib.sha1(told).digest())  # noqa: S324 — RFC 6455 requires SHA-1

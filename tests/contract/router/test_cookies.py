@@ -38,7 +38,7 @@ NAMES = [OURS, SECURE, OLD, b"__Host-" + OLD, b"__Secure-" + OURS, OURS.upper(),
         (b"; ; {}", None),
     ],
 )
-def test_they_are_taken_out_of_requests(
+def test_session_cookies_are_removed_from_requests(
     app: Mirror, way: Way, name: bytes, sent: bytes, passed_on: bytes | None
 ) -> None:
     line = b"Cookie: " + sent.replace(b"{}", name + b"=" + SECRET)
@@ -56,7 +56,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("cookies", OTHERS)
-def test_others_pass_byte_for_byte(app: Mirror, way: Way, cookies: bytes) -> None:
+def test_other_cookies_pass_byte_for_byte(app: Mirror, way: Way, cookies: bytes) -> None:
     assert status(way.get(b"Cookie: " + cookies)) == 200
     assert app.values(b"cookie") == [cookies.strip(b" ")]
 
@@ -68,7 +68,7 @@ COOKIES = st.lists(st.tuples(ODD_NAMES, st.sampled_from(["=", "", " = "]), VALUE
 
 @settings(max_examples=150, deadline=None)
 @given(cookies=COOKIES, between=st.sampled_from([";", "; ", " ;\t", ";;"]))
-def test_whatever_is_sent_the_others_stay_and_ours_do_not(
+def test_of_any_cookie_header_only_the_session_cookies_are_removed(
     shared_house: House, cookies: list[tuple[str, str, str]], between: str
 ) -> None:
     app, way = shared_house.app, shared_house.ways["port"]
@@ -87,8 +87,8 @@ def pieces(cookies: str) -> list[str]:
     return [each.strip(" \t") for each in cookies.split(";") if each.strip(" \t")]
 
 
-def test_any_number_is_taken_out(app: Mirror, way: Way) -> None:
-    """As in the browser of somebody who tries out many Keystones."""
+def test_any_number_of_session_cookies_is_removed(app: Mirror, way: Way) -> None:
+    """A browser of a person who tries out many Keystones has that many cookies."""
     many = [b"__Host-keystone_session_%06d=" % number + SECRET for number in range(400)]
     assert status(way.get(b"Cookie: a=1; " + b"; ".join(many) + b"; b=2")) == 200
     assert SECRET not in app.seen[0]
@@ -105,7 +105,7 @@ def test_any_number_is_taken_out(app: Mirror, way: Way) -> None:
         ([b"a=1", b"b=2"], [b"a=1", b"b=2"]),
     ],
 )
-def test_several_lines_are_one(
+def test_several_cookie_lines_are_joined(
     app: Mirror, way: Way, lines: Sequence[bytes], passed_on: list[bytes]
 ) -> None:
     assert status(way.get(*(b"Cookie: " + line for line in lines))) == 200
@@ -113,7 +113,7 @@ def test_several_lines_are_one(
     assert [value for value in app.values(b"cookie") if value] == passed_on
 
 
-def test_more_lines_than_anybody_sends_are_refused(app: Mirror, way: Way) -> None:
+def test_too_many_cookie_lines_are_refused(app: Mirror, way: Way) -> None:
     lines = [b"Cookie: a=%d" % number for number in range(6)]
     assert status(way.get(*lines)) == 200
     app.seen.clear()
@@ -121,7 +121,7 @@ def test_more_lines_than_anybody_sends_are_refused(app: Mirror, way: Way) -> Non
     assert app.seen == []
 
 
-def test_the_crumbs_of_http_2_are_put_together_first(app: Mirror, secure_way: Way) -> None:
+def test_split_cookie_headers_of_http_2_are_joined_first(app: Mirror, secure_way: Way) -> None:
     crumbs = [b"a=1", SECURE + b"=" + SECRET, b"b=2", OURS + b"=" + SECRET, b"c=3", b"d=4", b"e=5"]
     with Http2(secure_way) as browser:
         assert browser.status(browser.ask([(b"cookie", crumb) for crumb in crumbs])) == 200
@@ -137,7 +137,9 @@ PLANTED = [
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", PLANTED)
-def test_an_app_cannot_set_one(app: Mirror, way: Way, name: bytes, form: bytes) -> None:
+def test_an_app_cannot_set_a_session_cookie(
+    app: Mirror, way: Way, name: bytes, form: bytes
+) -> None:
     app.adds[:] = [
         b"Set-Cookie: before=1; Path=/",
         b"Set-Cookie: " + form.replace(b"{}", name),
@@ -155,7 +157,7 @@ def test_an_app_cannot_set_one(app: Mirror, way: Way, name: bytes, form: bytes) 
     ]
 
 
-def test_a_websocket_is_no_way_around(app: Mirror, way: Way) -> None:
+def test_websocket_requests_lose_session_cookies_too(app: Mirror, way: Way) -> None:
     key = base64.b64encode(os.urandom(16))
     head = [
         b"GET /ws HTTP/1.1",

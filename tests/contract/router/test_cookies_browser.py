@@ -1,4 +1,4 @@
-"""A person who is logged in to the dashboard, and an app on the same host name, in Chromium."""
+"""A logged-in user of the dashboard and an app on the same host name, in Chromium."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 @dataclass
 class Neighbours:
-    """The dashboard's page of somebody who has logged in, and an app on another port."""
+    """The dashboard's page of a logged-in user, and an app on another port."""
 
     page: Page
     dashboard: str
@@ -28,7 +28,7 @@ class Neighbours:
     cookie: str
 
     def session(self) -> str:
-        """Give the value of the session's cookie in the browser."""
+        """Give the value of the session cookie in the browser."""
         context: BrowserContext = self.page.context
         (found,) = (each for each in context.cookies() if each["name"] == self.cookie)
         return str(found["value"])
@@ -57,7 +57,7 @@ def test_an_app_on_the_same_host_never_sees_the_session(neighbours: Neighbours) 
         neighbours.page.goto(neighbours.app_url)
     assert not any(secret.encode() in request for request in neighbours.app.seen)
     assert any(b"\r\ncookie: mine=1\r\n" in request for request in neighbours.app.seen)
-    # And it is still the browser's.
+    # The browser still has the session cookie.
     neighbours.page.goto(neighbours.dashboard)
     assert neighbours.page.url == neighbours.dashboard
 

@@ -1,4 +1,4 @@
-"""What the app is told of its visitors, and by whom."""
+"""Which headers about a visitor reach the app, and who may set them."""
 
 import ipaddress
 import socket
@@ -16,10 +16,10 @@ from tests.contract.router.conftest import House, house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.haproxy import LOCALHOST, PLACES, running_router
 
-STRANGER = "127.0.0.2"  # when 127.0.0.1 is a trusted proxy
+STRANGER = "127.0.0.2"  # not trusted when 127.0.0.1 is a trusted proxy
 TRUSTED = (
     ipaddress.ip_network("127.0.0.1/32"),
-    # More than HAProxy takes on a line.
+    # More than fits on one line of HAProxy's configuration.
     *(ipaddress.ip_network(f"203.0.113.{number}/32") for number in range(100)),
     ipaddress.ip_network("2001:db8::/32"),
 )
@@ -37,7 +37,7 @@ CLAIMS = [
     b"X-Host: evil.example", b"X-HTTP-Host-Override: evil.example", b"X-Scheme: https",
     b"X-Url-Scheme: https", b"Front-End-Https: on", b"Proxy: http://evil.example",
 ]  # fmt: skip
-# All are the same to somebody who reads them as CGI, WSGI, Rack or PHP does.
+# CGI, WSGI, Rack and PHP read all of these as the same name.
 SPELLINGS = [
     b"X_Forwarded_For", b"X-Forwarded_For", b"X_Forwarded-For", b"x_real_ip", b"X-Real_IP",
     b"X_Forwarded_Proto", b"X_FORWARDED_HOST", b"X.Forwarded.For", b"X.Real-IP",
@@ -71,7 +71,7 @@ def test_a_stranger_cannot_speak_as_a_proxy_does(app: Mirror, way: Way, claim: b
 
 
 def told(way: Way) -> dict[bytes, list[bytes]]:
-    """Give what an app learns of a stranger: from the router alone."""
+    """Give the headers that the router sets for an untrusted visitor."""
     return {
         b"x-forwarded-for": [LOCALHOST.encode()],
         b"x-forwarded-proto": [b"https" if way.trust else b"http"],
@@ -80,12 +80,16 @@ def told(way: Way) -> dict[bytes, list[bytes]]:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_no_other_spelling_gets_through(app: Mirror, way: Way, name: bytes) -> None:
+def test_no_other_spelling_of_a_proxy_header_gets_through(
+    app: Mirror, way: Way, name: bytes
+) -> None:
     assert status(way.get(name + b": planted")) == 200
     assert b"planted" not in app.seen[0]
 
 
-def test_http_2_has_no_other_spellings_either(app: Mirror, secure_way: Way) -> None:
+def test_http_2_passes_no_other_spellings_of_proxy_headers_either(
+    app: Mirror, secure_way: Way
+) -> None:
     with Http2(secure_way) as browser:
         planted = [(name.lower(), b"planted") for name in SPELLINGS]
         claims = [(line.lower().partition(b": ")[0], b"planted") for line in CLAIMS]
@@ -107,10 +111,10 @@ def test_a_large_cookie_gets_through(app: Mirror, way: Way) -> None:
 
 
 class TestConnections:
-    """A connection stays HTTP, and no header is one for the next hop only."""
+    """A connection stays HTTP, and no visitor can make a header hop-by-hop."""
 
     @pytest.mark.parametrize("named", [b"X-Forwarded-For", b"close, Host, Cookie", b"x-api-key"])
-    def test_nobody_has_a_header_dropped_by_the_next_proxy(
+    def test_a_visitor_cannot_make_the_next_proxy_drop_a_header(
         self, app: Mirror, way: Way, named: bytes
     ) -> None:
         assert status(way.get(b"Connection: " + named)) == 200
@@ -133,7 +137,7 @@ class TestConnections:
 
 
 class TestBodies:
-    """Where a request ends is told in one way only."""
+    """Only one header says where a request ends."""
 
     @pytest.mark.parametrize(
         "lines",
@@ -153,14 +157,14 @@ class TestBodies:
             (b": 5",),
         ],
     )
-    def test_what_could_be_read_in_two_ways_is_refused(
+    def test_ambiguous_body_lengths_are_refused(
         self, app: Mirror, way: Way, lines: tuple[bytes, ...]
     ) -> None:
         answer = way.send(post(way, *lines) + b"0\r\n\r\n")
         assert status(answer) in {0, 400, 413, 422, 501}
         assert app.seen == []
 
-    def test_of_a_length_and_chunks_an_app_sees_the_chunks_alone(
+    def test_with_both_length_and_chunks_an_app_sees_only_the_chunks(
         self, app: Mirror, way: Way
     ) -> None:
         way.send(post(way, b"Content-Length: 5", b"Transfer-Encoding: chunked") + b"0\r\n\r\n")
@@ -175,7 +179,7 @@ class TestBodies:
         (request,) = app.seen
         assert request.startswith(b"POST / ")
 
-    def test_trailers_are_dropped_by_routers_that_can(
+    def test_trailers_are_dropped_by_haproxy_versions_that_can(
         self, app: Mirror, shared_house: House, way: Way
     ) -> None:
         body = b"2\r\nok\r\n0\r\nX-Forwarded-For: planted\r\n\r\n"
@@ -197,30 +201,34 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 class TestTrustedProxies:
-    """Who is named in KEYSTONE_TRUSTED_PROXIES is believed, and nobody else."""
+    """The router trusts the proxies named in KEYSTONE_TRUSTED_PROXIES, and no others."""
 
     @pytest.fixture(params=["port", "http", "https"])
     def way(self, request: pytest.FixtureRequest, behind: House) -> Way:
         behind.app.seen.clear()
         return behind.ways[request.param]
 
-    def test_what_it_says_reaches_the_app(self, behind: House, way: Way) -> None:
+    def test_headers_of_a_trusted_proxy_reach_the_app(self, behind: House, way: Way) -> None:
         way.get(*CLAIMS)
         assert behind.app.values(b"x-forwarded-for") == [b"203.0.113.9"]
         assert behind.app.values(b"x-forwarded-proto") == [b"https"]
         assert behind.app.values(b"x-forwarded-host") == [b"evil.example"]
         assert behind.app.values(b"x-real-ip") == [b"203.0.113.9"]
-        assert behind.app.values(b"proxy") == []  # means a proxy to nobody but CGI programs
+        assert behind.app.values(b"proxy") == []  # only CGI programs read this name as a proxy
 
-    def test_what_it_does_not_say_the_router_says(self, behind: House, way: Way) -> None:
+    def test_the_router_sets_the_headers_that_a_trusted_proxy_omits(
+        self, behind: House, way: Way
+    ) -> None:
         way.get()
         assert {name: behind.app.values(name) for name in told(way)} == told(way)
 
-    def test_other_spellings_are_not_its_own_words(self, behind: House, way: Way) -> None:
+    def test_other_spellings_of_a_trusted_proxys_headers_are_removed(
+        self, behind: House, way: Way
+    ) -> None:
         way.get(*(name + b": planted" for name in SPELLINGS))
         assert b"planted" not in behind.app.seen[0]
 
-    def test_another_program_on_this_machine_is_a_stranger(self, behind: House, way: Way) -> None:
+    def test_another_program_on_this_machine_is_not_trusted(self, behind: House, way: Way) -> None:
         request = b"\r\n".join(
             [b"GET / HTTP/1.1", b"Host: " + way.host.encode(), *CLAIMS, b"Connection: close"]
         )
@@ -228,14 +236,14 @@ class TestTrustedProxies:
         assert behind.app.values(b"x-forwarded-for") == [STRANGER.encode()]
         assert b"203.0.113.9" not in behind.app.seen[0]
 
-    def test_who_is_on_https_by_its_word_is_not_sent_there(self, behind: House) -> None:
+    def test_a_visitor_with_https_at_a_trusted_proxy_is_not_redirected(self, behind: House) -> None:
         way = behind.ways["http"]
         host = b"app.example.com"
         assert status(way.get(b"X-Forwarded-Proto: https", host=host)) == 200
         assert status(way.get(b"X-Forwarded-Proto: http", host=host)) == 308
 
 
-def test_proxies_that_are_not_believed_are_known(tmp_path: Path) -> None:
+def test_untrusted_proxies_are_reported(tmp_path: Path) -> None:
     with house(tmp_path, policy=Policy(PLACES, TRUSTED)) as found:
         router, way = found.router.adapter, found.ways["port"]
         way.get(b"X-Forwarded-For: 203.0.113.9")
@@ -245,7 +253,7 @@ def test_proxies_that_are_not_believed_are_known(tmp_path: Path) -> None:
         assert router.unbelieved_proxies() == [STRANGER]
 
 
-def test_a_visitor_by_ipv4_on_an_ipv6_socket_is_known_by_ipv4(
+def test_an_ipv4_visitor_on_an_ipv6_socket_matches_ipv4_proxies(
     tmp_path: Path, one_app: Mirror
 ) -> None:
     policy = Policy(PLACES, (ipaddress.ip_network("127.0.0.1/32"),))

@@ -1,4 +1,4 @@
-"""Which hosts and targets the router takes, and in which form an app gets them."""
+"""Which hosts and targets the router accepts, and in which form an app gets them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("form", [*BAD, "a" * 300 + ".{w}", "a." * 5000 + "{w}"])
-def test_a_host_that_is_no_name_is_refused(app: Mirror, way: Way, form: str) -> None:
+def test_an_invalid_host_is_refused(app: Mirror, way: Way, form: str) -> None:
     host = form.format(way.host, way.host, w=way.wildcard).encode("latin-1")
     answer = way.get(host=host)
     assert status(answer) == 400
@@ -42,9 +42,7 @@ def test_a_host_that_is_no_name_is_refused(app: Mirror, way: Way, form: str) -> 
         (" \t{} \t", "{}"),
     ],
 )
-def test_an_app_gets_the_form_that_was_looked_up(
-    app: Mirror, way: Way, form: str, passed_on: str
-) -> None:
+def test_an_app_gets_the_normalised_host(app: Mirror, way: Way, form: str, passed_on: str) -> None:
     names = {"w": way.wildcard, "u": way.wildcard.upper()}
     assert status(way.get(host=form.format(way.host, **names).encode())) == 200
     expected = passed_on.format(way.host, **names).encode()
@@ -60,13 +58,13 @@ def test_an_apps_own_port_may_be_reached_by_an_address(
     assert {status(ways[name].get(host=host)) for name in ("http", "https")} == {421}
 
 
-def test_two_hosts_are_never_passed_on(app: Mirror, way: Way) -> None:
+def test_requests_with_two_hosts_never_reach_an_app(app: Mirror, way: Way) -> None:
     assert status(way.get(b"Host: evil.example", host=way.host.encode())) == 400
     assert status(way.get(b"host: " + way.host.upper().encode())) in {200, 400}
     assert all(request.lower().count(b"\r\nhost:") == 1 for request in app.seen)
 
 
-def test_who_names_no_host_gets_no_further_than_an_apps_own_port(
+def test_a_request_without_a_host_reaches_only_an_apps_own_port(
     app: Mirror, ways: dict[str, Way]
 ) -> None:
     old = b"GET / HTTP/1.0\r\n\r\n"
@@ -89,7 +87,7 @@ def test_who_names_no_host_gets_no_further_than_an_apps_own_port(
         ("*", None),
     ],
 )
-def test_a_target_names_no_other_host(
+def test_a_target_cannot_name_another_host(
     app: Mirror, way: Way, target: str, passed_on: bytes | None
 ) -> None:
     answer = way.get(target=target.format(way.host).encode())
@@ -104,13 +102,13 @@ def test_a_target_names_no_other_host(
 def test_a_host_that_only_the_target_names_is_not_enough(app: Mirror, way: Way) -> None:
     request = f"GET http://{way.host}/ HTTP/1.1\r\nConnection: close\r\n\r\n"
     answer = status(way.send(request.encode()))
-    assert answer in {200, 400}  # newer HAProxys make a Host of it
+    assert answer in {200, 400}  # newer HAProxys set Host from the target
     assert [b"host: " + way.host.encode() in request for request in app.seen] == (
         [True] * (answer == 200)
     )
 
 
-def test_options_may_be_asked_of_the_whole_server(app: Mirror, way: Way) -> None:
+def test_options_for_the_whole_server_is_allowed(app: Mirror, way: Way) -> None:
     head = f"OPTIONS * HTTP/1.1\r\nHost: {way.host}\r\nConnection: close\r\n\r\n"
     assert status(way.send(head.encode())) == 200
     assert app.lines()[0] == b"OPTIONS * HTTP/1.1"
@@ -123,7 +121,7 @@ def test_the_router_makes_no_tunnels(app: Mirror, way: Way) -> None:
     assert app.seen == []
 
 
-def test_a_redirect_leads_to_the_name_that_was_looked_up(ways: dict[str, Way]) -> None:
+def test_a_redirect_uses_the_normalised_host(ways: dict[str, Way]) -> None:
     http, https = ways["http"], ways["https"]
     for host, name in (
         ("APP.example.com.:80", "app.example.com"),
@@ -137,16 +135,16 @@ def test_a_redirect_leads_to_the_name_that_was_looked_up(ways: dict[str, Way]) -
 
 
 class TestHttp2:
-    """The authority of HTTP/2 is what Host is elsewhere."""
+    """HTTP/2 uses the authority in place of Host."""
 
     @pytest.mark.parametrize(
         "authority", ["evil@app.example.com", "app.example.com:80@evil", "evil/.example.com", ""]
     )
-    def test_an_authority_that_is_no_name_is_refused(
+    def test_an_invalid_authority_is_refused(
         self, app: Mirror, secure_way: Way, authority: str
     ) -> None:
         with Http2(secure_way) as browser:
-            # Newer HAProxys do not even let it come that far.
+            # Newer HAProxys reset the stream instead of answering.
             assert browser.status(browser.ask(authority=authority)) in {0, 400}
         assert app.seen == []
 
@@ -159,7 +157,7 @@ class TestHttp2:
             browser.status(stream)
         assert all(app.values(b"host") == [b"app.example.com:8443"] for _ in app.seen)
 
-    def test_only_a_websocket_may_be_connected_to(self, app: Mirror, secure_way: Way) -> None:
+    def test_connect_is_allowed_for_websockets_only(self, app: Mirror, secure_way: Way) -> None:
         named = (b":authority", secure_way.host.encode())
         connect = [(b":method", b"CONNECT"), named]
         with Http2(secure_way) as browser:
@@ -182,6 +180,6 @@ def test_no_wildcard_covers_the_dashboards_own_name(tmp_path: Path) -> None:
         assert status(way.get(host=b"keystone.example.org")) == 421
         assert status(way.get(host=b"KEYSTONE.example.org.:80")) == 421
         assert status(way.get(host=b"other.example.org")) == 200
-        # Where somebody has given it to an app before, that goes on.
+        # An app that already has the name keeps it.
         found.router.adapter.serve_domains({"keystone.example.org": found.ways["port"].port})
         assert status(way.get(host=b"keystone.example.org")) == 200

@@ -1,4 +1,4 @@
-"""Swaps under load: no visitor is failed, and no request is made twice."""
+"""Swaps under load: no request fails, and none is sent twice."""
 
 import http.client
 import threading
@@ -17,7 +17,7 @@ from tests.haproxy import LOCALHOST, Upstream
 
 @dataclass
 class Load:
-    """Visitors of every kind, who keep asking until told to stop, and what they met."""
+    """Visitors of every kind that send requests until told to stop, and their results."""
 
     port: int
     seen: Counter[str] = field(default_factory=Counter)
@@ -77,7 +77,7 @@ class Load:
 
 
 class TestUnderLoad:
-    def test_twenty_swaps_lose_no_request_and_double_none(
+    def test_twenty_swaps_lose_no_request_and_send_none_twice(
         self, router: HAProxyRouter, port: int
     ) -> None:
         upstreams = [Upstream(f"v{number}") for number in range(21)]
@@ -85,7 +85,7 @@ class TestUnderLoad:
         router.switch(Route(port, "a", upstreams[0].address))
         with load.running():
             for number in range(1, len(upstreams)):
-                # Each is met by somebody before it goes.
+                # Each version answers at least one request before it is replaced.
                 wait_for(lambda: load.seen[upstreams[number - 1].name])  # noqa: B023 — at once
                 self._swap(router, port, number, upstreams)
             wait_for(lambda: load.seen[upstreams[-1].name])
@@ -99,7 +99,7 @@ class TestUnderLoad:
     def _swap(
         self, router: HAProxyRouter, port: int, number: int, upstreams: list[Upstream]
     ) -> None:
-        """Do as the deployment does: switch, drain, release, end the old one."""
+        """Do the steps of a deployment: switch, drain, detach, end the old version."""
         new, old = ("b", "a") if number % 2 else ("a", "b")
         router.switch(Route(port, new, upstreams[number].address))
         wait_for(lambda: router.in_flight(port, old) == 0)

@@ -1,4 +1,4 @@
-"""No visitor and no app can use up what the others need: bounds on a router with few places."""
+"""No visitor and no app can use up the router's places: limits, on a router with few places."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from tests.haproxy import LOCALHOST
 PLACES = FEWEST_PLACES
 BOUND = Shares(PLACES)
 SOMEBODY = "127.9.9.9"
-SETTLED_WITHIN_S = 40.0  # idle visitors are shown out after 60
+SETTLED_WITHIN_S = 40.0  # the router disconnects idle visitors after 60 s
 
 
 @pytest.fixture
@@ -42,23 +42,23 @@ def crowd() -> Iterator["Crowd"]:
 
 
 class Crowd:
-    """Visitors who hold connections for as long as they may."""
+    """Visitors who hold connections as long as the router allows."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self.held: list[socket.socket] = []
 
     def idle(self, way: Way, sources: Sequence[str], each: int) -> None:
-        """Stay connected: after a request that is refused, or before the handshake."""
+        """Connect and stay idle: after a refused request, or before the TLS handshake."""
         refused = b"" if way.trust else b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n"
         self._come(replace(way, trust=None), sources, each, refused)
 
     def dawdle(self, way: Way, sources: Sequence[str], each: int) -> None:
-        """Send half of a head."""
+        """Connect and send half of a request's head."""
         self._come(way, sources, each, f"GET / HTTP/1.1\r\nHost: {way.host}\r\nX-".encode())
 
     def wait(self, way: Way, sources: Sequence[str], each: int, *, host: str = "") -> None:
-        """Ask an app that does not answer."""
+        """Send requests to an app that does not answer."""
         head = f"GET / HTTP/1.1\r\nHost: {host or way.host}\r\n\r\n"
         self._come(way, sources, each, head.encode())
 
@@ -71,18 +71,18 @@ class Crowd:
                     connection.sendall(sends)
 
     def stay(self) -> int:
-        """Count those who are still connected."""
+        """Count the open connections."""
         return sum(_is_open(connection) for connection in self.held)
 
     def settle(self, house: House, count: int) -> None:
-        """Wait until so many are still connected, and the router knows of all of them."""
+        """Wait until exactly that many connections are open, and the router counts as many."""
         deadline = time.monotonic() + SETTLED_WITHIN_S
         while (stay := (self.stay(), counted(house))) != (count, count):
             assert time.monotonic() < deadline, f"{stay} are connected, not {count}"
             time.sleep(0.01)
 
     def leave(self) -> None:
-        """Have all go."""
+        """Close all connections."""
         self._stack.close()
         self.held.clear()
 
@@ -100,18 +100,18 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def counted(house: House) -> int:
-    """Count the connections that the router has noted down by their sources."""
+    """Count the connections in the router's table of sources."""
     table = house.router.adapter._ask(f"show table {SOURCES}")
     return sum(int(found) for found in re.findall(r"conn_cur=(\d+)", table))
 
 
 def sources(count: int, net: int = 1) -> list[str]:
-    """Give that many addresses of this machine."""
+    """Give that many loopback addresses."""
     return [f"127.{net}.{number // 250}.{number % 250 + 1}" for number in range(count)]
 
 
 def is_turned_away(way: Way, source: str = SOMEBODY) -> bool:
-    """Whether a visitor's connection is closed at once who comes from there."""
+    """Whether the router closes a new connection from that address at once."""
     try:
         with way.plain(source) as connection:
             connection.settimeout(5)
@@ -123,24 +123,26 @@ def is_turned_away(way: Way, source: str = SOMEBODY) -> bool:
 
 
 def answers(way: Way, source: str = SOMEBODY) -> bool:
-    """Whether a visitor is answered who comes from there."""
+    """Whether a visitor from that address gets an answer."""
     request = f"GET / HTTP/1.1\r\nHost: {way.host}\r\nConnection: close\r\n\r\n"
     return status(way.send(request.encode(), source=source)) == 200
 
 
-def test_one_source_has_its_share_and_no_more(small: House, crowd: Crowd) -> None:
+def test_one_source_cannot_exceed_its_share(small: House, crowd: Crowd) -> None:
     way = small.ways["port"]
     crowd.idle(way, [LOCALHOST], BOUND.source + 20)
     crowd.settle(small, BOUND.source)
     assert is_turned_away(way, LOCALHOST)
     assert answers(way)
-    for each in small.ways.values():  # its share is the same wherever it comes in
+    for each in small.ways.values():  # the limit of a source is the same at every entrance
         assert is_turned_away(each, LOCALHOST)
     crowd.leave()
     wait_for(lambda: answers(way, LOCALHOST))
 
 
-def test_one_app_has_its_share_and_the_others_go_on(small: House, crowd: Crowd) -> None:
+def test_one_app_cannot_exceed_its_share_and_the_others_keep_serving(
+    small: House, crowd: Crowd
+) -> None:
     way = small.ways["port"]
     crowd.idle(way, sources(20), 20)
     crowd.settle(small, BOUND.app)
@@ -149,13 +151,13 @@ def test_one_app_has_its_share_and_the_others_go_on(small: House, crowd: Crowd) 
     assert answers(small.ways["https"])
 
 
-def test_half_sent_requests_to_one_app_silence_no_other(small: House, crowd: Crowd) -> None:
+def test_half_sent_requests_to_one_app_do_not_block_others(small: House, crowd: Crowd) -> None:
     way = small.ways["port"]
     crowd.dawdle(way, sources(60), 20)
     assert answers(small.other)
     assert answers(small.ways["https"])
     assert answers(way, OWN_SOURCE)
-    # In time they are shown out.
+    # The router disconnects them after a while.
     crowd.settle(small, 0)
     assert answers(way)
 
@@ -177,7 +179,9 @@ def test_a_busy_router_still_has_room_for_new_sources(small: House, crowd: Crowd
     crowd.settle(small, before + BOUND.source_when_busy + BOUND.app_when_busy)
 
 
-def test_a_full_house_still_has_a_place_for_keystones_own_check(small: House, crowd: Crowd) -> None:
+def test_a_full_router_still_has_a_place_for_keystones_own_check(
+    small: House, crowd: Crowd
+) -> None:
     port, http = small.ways["port"], small.ways["http"]
     crowd.idle(small.ways["https"], sources(200, net=1), BOUND.source_when_busy)
     crowd.idle(http, sources(200, net=2), BOUND.source_when_busy)
@@ -191,7 +195,7 @@ def test_a_full_house_still_has_a_place_for_keystones_own_check(small: House, cr
     wait_for(lambda: all(answers(way) for way in small.ways.values()))
 
 
-def test_one_way_in_leaves_room_for_the_others(small: House, crowd: Crowd) -> None:
+def test_one_full_entrance_leaves_places_for_the_others(small: House, crowd: Crowd) -> None:
     crowd.idle(small.ways["https"], sources(200), BOUND.source_when_busy)
     crowd.settle(small, BOUND.way_in)
     assert is_turned_away(small.ways["https"])
@@ -199,13 +203,13 @@ def test_one_way_in_leaves_room_for_the_others(small: House, crowd: Crowd) -> No
     assert answers(small.ways["port"])
 
 
-def test_a_trusted_proxy_speaks_for_many(tmp_path: Path, crowd: Crowd) -> None:
+def test_a_trusted_proxy_may_hold_more_than_one_sources_share(tmp_path: Path, crowd: Crowd) -> None:
     policy = Policy(PLACES, (ip_network("127.0.0.1/32"),))
     with house(tmp_path, policy=policy) as found:
         crowd.idle(found.ways["http"], [LOCALHOST], BOUND.busy + 20)
         crowd.settle(found, BOUND.busy + 20)
         assert answers(found.ways["https"], LOCALHOST)
-        # Its visitors share the apps' ports, as everybody does.
+        # The proxy's visitors share the apps' ports with all others.
         crowd.idle(found.ways["port"], [LOCALHOST], BOUND.app_when_busy + 20)
         crowd.settle(found, BOUND.busy + 20 + BOUND.app_when_busy)
         assert answers(found.other, LOCALHOST)
@@ -225,9 +229,9 @@ def test_a_slow_app_holds_no_more_requests_than_its_share(small: House, crowd: C
 
 
 class TestHttp2:
-    """One connection brings a hundred requests, and they are counted."""
+    """One connection can carry a hundred requests, and the router counts them."""
 
-    def test_one_source_has_its_share_of_requests(self, small: House) -> None:
+    def test_one_source_cannot_exceed_its_share_of_requests(self, small: House) -> None:
         small.app.may_answer.clear()
         with Http2(small.ways["https"]) as greedy, Http2(small.ways["https"], SOMEBODY) as other:
             streams = [greedy.ask() for _ in range(BOUND.source + 20)]
@@ -241,7 +245,7 @@ class TestHttp2:
             assert other.status(stream) == 200
             assert {greedy.status(stream) for stream in streams[: BOUND.source]} == {200}
 
-    def test_all_together_leave_room_for_connections_to_apps(self, small: House) -> None:
+    def test_all_sources_together_leave_places_for_connections_to_apps(self, small: House) -> None:
         small.app.may_answer.clear()
         with ExitStack() as stack:
             browsers = [
@@ -256,8 +260,8 @@ class TestHttp2:
             assert answers(small.ways["port"])
 
 
-def test_a_network_of_ipv6_is_one_source_and_ipv4_is_not_all_one(tmp_path: Path) -> None:
-    """Played in a network of its own, which may have any address."""
+def test_an_ipv6_network_is_one_source_and_ipv4_addresses_are_separate(tmp_path: Path) -> None:
+    """Runs in a separate network namespace, which can use any address."""
     played = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "tests.contract.router.by_ipv6", str(tmp_path)],
         check=True,

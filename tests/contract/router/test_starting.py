@@ -1,4 +1,4 @@
-"""A router that starts again, and what it refuses."""
+"""How a router starts again, and which calls fail."""
 
 import socket
 import threading
@@ -62,7 +62,7 @@ class TestStarting:
             assert running.adapter.routes() == {route.port: route for route in routes}
 
     def test_an_odd_folder_is_no_problem(self) -> None:
-        # Not below `tmp_path`, which is too long for a socket in a folder of that name.
+        # Not below `tmp_path`, whose path is too long for a socket.
         with (
             TemporaryDirectory(prefix='it\'s a "data" dir #1') as folder,
             running_router(Path(folder)) as running,
@@ -88,7 +88,7 @@ class TestRefusing:
             with pytest.raises(RouterError, match="the router does not answer"):
                 call()
 
-    def test_who_is_patient_waits_for_one_that_is_started_again(
+    def test_with_patience_a_call_waits_for_the_router_to_start_again(
         self, running: RunningRouter
     ) -> None:
         running.kill()
@@ -98,7 +98,7 @@ class TestRefusing:
         assert patient.routes() == {}
         starting.join()
 
-    def test_a_router_that_hangs_is_given_up(self, tmp_path: Path) -> None:
+    def test_a_call_to_a_hanging_router_times_out(self, tmp_path: Path) -> None:
         path = tmp_path / "router.sock"
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(path))
@@ -108,7 +108,7 @@ class TestRefusing:
                 HAProxyRouter(path, timeout_s=0.2).routes()
         assert time.monotonic() - started < 30
 
-    def test_a_router_that_dribbles_is_given_up(self, tmp_path: Path) -> None:
+    def test_a_call_to_a_router_that_answers_too_slowly_times_out(self, tmp_path: Path) -> None:
         path = tmp_path / "router.sock"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
@@ -140,16 +140,12 @@ class TestRefusing:
             Route(20000, "a", ""),
         ],
     )
-    def test_a_route_that_makes_no_sense_never_reaches_the_router(
-        self, tmp_path: Path, route: Route
-    ) -> None:
+    def test_an_invalid_route_never_reaches_the_router(self, tmp_path: Path, route: Route) -> None:
         with pytest.raises(RouterError, match=r"slot|dial"):
             HAProxyRouter(tmp_path / "nobody-listens").switch(route)
 
-    def test_what_the_router_refuses_is_told_in_its_own_words(
-        self, tmp_path: Path, port: int
-    ) -> None:
-        """A router of another configuration: the port is there, its slots are not."""
+    def test_a_refusal_contains_the_routers_own_message(self, tmp_path: Path, port: int) -> None:
+        """A router with another configuration: it has the port, but not the slots."""
         table = (
             f"1\n# be_id be_name srv_name srv_addr srv_port srv_admin_state\n3 port_{port} x - 0 0"
         )
@@ -162,18 +158,18 @@ class TestRefusing:
 
 class TestEndingInTheMiddle:
     @pytest.mark.parametrize("answer", ["", "\n", "\n\n\n\n", "\n\n\n1\n# be_id be_name\n3 po"])
-    def test_what_was_cut_off_is_no_answer(self, tmp_path: Path, port: int, answer: str) -> None:
+    def test_an_incomplete_answer_is_an_error(self, tmp_path: Path, port: int, answer: str) -> None:
         with (
             answering(tmp_path, answer) as file,
             pytest.raises(RouterError, match="it ended in the middle of its answer"),
         ):
             HAProxyRouter(file, timeout_s=60).switch(Route(port, "a", "127.0.0.1:9"))
 
-    def test_it_is_asked_again_when_it_is_there_again(self, tmp_path: Path) -> None:
+    def test_a_call_is_repeated_after_an_incomplete_answer(self, tmp_path: Path) -> None:
         with answering(tmp_path, "", "\n\n", "1\n# be_name\n\nadmin\n\n") as file:
             assert HAProxyRouter(file, timeout_s=60, patience_s=60).routes() == {}
 
-    def test_nor_is_what_was_cut_off_of_a_certificates(self, tmp_path: Path) -> None:
+    def test_an_incomplete_answer_about_certificates_is_an_error(self, tmp_path: Path) -> None:
         listed = "# transaction\n# filename\n\n# certificates.list\n\nadmin\n\n"
         with (
             answering(tmp_path, listed, "New empty certificate store") as file,
@@ -184,7 +180,7 @@ class TestEndingInTheMiddle:
 
 @contextmanager
 def answering(folder: Path, *answers: str) -> Iterator[Path]:
-    """Have somebody in the router's place who gives these answers, and then is gone."""
+    """Run a fake router that gives these answers and then closes."""
     file = folder / "answering.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(file))
@@ -206,6 +202,6 @@ def _answer(listener: socket.socket, answers: Iterable[str]) -> None:
 def _dribble(listener: socket.socket) -> None:
     connection, _ = listener.accept()
     with connection, suppress(OSError):
-        while True:  # until nobody listens any more
+        while True:  # until the reader closes
             connection.sendall(b"#")
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A release takes the place of another, and whom the old one serves is served."""
+"""A release replaces another, and open requests of the old release finish."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ class TestSwitching:
             router.switch(Route(port, "a", one.address))
         assert visit(port) == (200, "one")
 
-    def test_a_visitor_who_stays_connected_meets_the_new_release(
+    def test_a_visitor_who_stays_connected_reaches_the_new_release(
         self, router: HAProxyRouter, port: int, one: Upstream, two: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
@@ -54,7 +54,7 @@ class TestSwitching:
         router.switch(Route(port, "a", two.address))
         assert visit(port) == (200, "two")
 
-    def test_a_switch_that_was_cut_off_is_no_route_until_it_is_done_again(
+    def test_an_interrupted_switch_is_no_route_until_it_is_repeated(
         self, router: HAProxyRouter, port: int, one: Upstream, two: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
@@ -81,10 +81,10 @@ class TestSwitching:
         router.switch(Route(port, "b", one.address))
         assert visit(port) == (200, "one")
 
-    def test_a_request_that_found_nobody_is_tried_again_on_the_new_slot(
+    def test_a_request_without_a_connection_is_retried_on_the_new_slot(
         self, router: HAProxyRouter, port: int, two: Upstream
     ) -> None:
-        # The router tries for three seconds: a switch that came later than that shows nothing.
+        # The router retries for three seconds: a later switch would prove nothing.
         is_late = True
         while is_late:
             with deaf_port() as nowhere:
@@ -133,7 +133,7 @@ class TestDraining:
         wait_for(lambda: router.in_flight(port, "a") == 0)
         assert answers == [(200, "halfhalf")] * 3
 
-    def test_a_websocket_lives_through_the_switch_and_is_cut_by_the_release(
+    def test_a_websocket_survives_the_switch_and_is_cut_by_the_detach(
         self, router: HAProxyRouter, port: int, one: Upstream, two: Upstream
     ) -> None:
         router.switch(Route(port, "a", one.address))
@@ -155,11 +155,11 @@ class TestDraining:
         with closing(Connection(LOCALHOST, port, timeout=60)) as visitor:
             visitor.request("GET", "/held")
             with closing(visitor.getresponse()) as answer:
-                assert answer.read(4) == b"half"  # passed on before the rest exists
+                assert answer.read(4) == b"half"  # the router passes this on before the rest exists
             assert router.in_flight(port, "a") == 1
         wait_for(lambda: router.in_flight(port, "a") == 0)
 
-    def test_releasing_and_closing_again_is_fine(self, router: HAProxyRouter, port: int) -> None:
+    def test_detaching_and_closing_twice_is_fine(self, router: HAProxyRouter, port: int) -> None:
         for _ in range(2):
             router.detach(port, "a")
             router.close(port)

@@ -1,4 +1,4 @@
-"""Asking what is behind a router."""
+"""Requests through a router."""
 
 import http.client
 import time
