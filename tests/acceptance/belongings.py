@@ -1,4 +1,4 @@
-"""What a Keystone has on the Docker Engine, found by its label from outside."""
+"""Finds the objects of a Keystone on the Docker Engine by its label, from outside Keystone."""
 
 import json
 from contextlib import suppress
@@ -18,19 +18,19 @@ class Belongings:
         self._ours = {"label": f"{LABEL}={identity}"}
 
     def containers(self, app: str | None = None) -> list[str]:
-        """Give the names of all containers, or of one app's, stopped ones too."""
+        """Give the names of all containers, or of one app's, including stopped ones."""
         return self._names(self._of(app))
 
     def running(self, app: str) -> list[str]:
-        """Give the names of an app's containers that run."""
+        """Give the names of an app's running containers."""
         return self._names(self._of(app) | {"status": ["running"]})
 
     def stopped(self, app: str) -> list[str]:
-        """Give the names of an app's other containers: what it can go back to."""
+        """Give the names of an app's stopped containers, to which a recovery could go back."""
         return sorted(set(self.containers(app)) - set(self.running(app)))
 
     def is_at_rest(self, app: str) -> bool:
-        """Whether one container of an app runs, and nothing is left but what it can go back to."""
+        """Whether one container of an app runs, and all others are kept for a recovery."""
         return len(self.running(app)) == 1 and len(self.containers(app)) <= 2
 
     def networks(self) -> list[str]:
@@ -43,25 +43,25 @@ class Belongings:
         return sorted(tag for image in found for tag in image["RepoTags"] or [image["Id"]])
 
     def everything(self) -> list[str]:
-        """Give the names of all there is."""
+        """Give the names of all objects."""
         return [*self.containers(), *self.networks(), *self.images()]
 
     def described(self) -> str:
-        """Give all that Docker tells of the containers and images, their histories included."""
+        """Give all that Docker reports of the containers and images, including image histories."""
         return f"{self.described_containers()}\n{self.described_images()}"
 
     def described_containers(self) -> str:
-        """Give all that `docker inspect` tells of the containers."""
+        """Give the output of `docker inspect` for the containers."""
         api = self._client.api
         return "\n".join(json.dumps(api.inspect_container(name)) for name in self.containers())
 
     def described_images(self) -> str:
-        """Give all that `docker inspect` and `docker history` tell of the images."""
+        """Give the output of `docker inspect` and `docker history` for the images."""
         images = [self._client.images.get(tag) for tag in self.images()]
         return "\n".join(json.dumps([image.attrs, image.history()]) for image in images)
 
     def layers(self) -> bytes:
-        """Give the images themselves, as `docker save` would."""
+        """Give the contents of the images, as `docker save` would."""
         return b"".join(b"".join(self._client.api.get_image(tag)) for tag in self.images())
 
     def remove_container(self, name: str) -> None:
@@ -69,16 +69,16 @@ class Belongings:
         self._client.api.remove_container(name, force=True)
 
     def remove_stopped(self, app: str) -> bool:
-        """Remove what an app could go back to; say whether nothing is left of it."""
+        """Remove an app's stopped containers; say whether none is left."""
         stopped = self.stopped(app)
         for name in stopped:
-            # Keystone may be at it already.
+            # Keystone may be removing it at the same time.
             with suppress(docker.errors.APIError):
                 self.remove_container(name)
         return not stopped
 
     def remove(self) -> None:
-        """Remove all there is."""
+        """Remove all objects."""
         for name in self.containers():
             self.remove_container(name)
         for name in self.networks():
@@ -95,5 +95,5 @@ class Belongings:
         return sorted(container["Names"][0].removeprefix("/") for container in found)
 
     def _of(self, app: str | None) -> dict[str, list[str]]:
-        """Give the filter that finds ours, or one app's."""
+        """Give the filter for this Keystone's objects, or for one app's."""
         return {"label": [self._ours["label"], *([f"keystone.app={app}"] if app else [])]}

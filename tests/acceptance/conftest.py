@@ -17,34 +17,34 @@ RUNNING = pytest.StashKey[Keystone]()
 
 @pytest.fixture(scope="module")
 def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    """A git server that lets nobody in without the token."""
+    """A git server that requires the token."""
     with GitServer(tmp_path_factory.mktemp("git"), token=TOKEN) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def github() -> Iterator[GitHubApi]:
-    """GitHub's API, for those who have the token."""
+    """GitHub's API, which requires the token."""
     with GitHubApi(token=TOKEN) as api:
         yield api
 
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Place]:
-    """Where Keystone is installed: for root, where its parts can run as users of their own."""
+    """The place where Keystone is installed; for root, its parts run as separate users there."""
     with installed() as place:
         yield place
 
 
 @pytest.fixture(scope="session")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A running Keystone, which must leave nothing behind; each module has apps of its own."""
+    """A running Keystone, which must leave nothing behind; each module uses its own apps."""
     yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="session")
 def machine(keystone: Keystone) -> Iterator[Machine]:
-    """The engine, as somebody sees it who sits at the machine."""
+    """The engine, as an operator of the machine sees it."""
     machine = Machine(keystone)
     yield machine
     machine.close()
@@ -57,7 +57,7 @@ def prepared(
     catch_up_minutes: int = 0,
     admin_password: str = ADMIN_PASSWORD,
 ) -> Keystone:
-    """Make a Keystone that is yet to be started, with a folder of its own."""
+    """Make a Keystone with its own folder, without starting it."""
     return Keystone(
         place.make_folder("up"),
         github_api_url=github.url,
@@ -68,7 +68,7 @@ def prepared(
 
 
 def running(request: pytest.FixtureRequest, made: Keystone) -> Iterator[Keystone]:
-    """Run a Keystone for as long as the fixture lasts that asks for it."""
+    """Run a Keystone while the requesting fixture lasts."""
     request.node.stash[RUNNING] = made
     with made:
         yield made
@@ -78,7 +78,7 @@ def running(request: pytest.FixtureRequest, made: Keystone) -> Iterator[Keystone
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failed test what Keystone's processes said."""
+    """Add the log of Keystone's processes to the report of a failed test."""
     report = yield
     holders = [item.getparent(pytest.Module), item.session]
     logs = [holder.stash[RUNNING].log() for holder in holders if holder and RUNNING in holder.stash]

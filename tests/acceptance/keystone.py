@@ -1,10 +1,10 @@
-"""A whole Keystone as people meet it: `keystone up` as a child, HTTP and the command line.
+"""A complete Keystone from outside: `keystone up` as a child, HTTP and the command line.
 
     with Keystone(folder, github_api_url=api.url) as keystone:
         keystone.api("GET", "/api/apps")
 
-Nothing of Keystone is imported here. When the block ends the apps are removed and Keystone is
-stopped, and neither may leave anything behind: no process, container, network or image.
+This module imports no code of Keystone. At the end of the block it removes the apps and stops
+Keystone. Neither may leave a process, container, network or image behind.
 """
 
 import os
@@ -32,12 +32,12 @@ Found = TypeVar("Found")
 
 ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
-# Each look costs the web process some work, and many tests look at once.
+# Each request loads the web process, and many tests poll at once.
 OVER_PAUSE_S = 0.25
 STEP_PAUSE_S = 0.1
 READY_PAUSE_S = 0.2
-READY_WITHIN_S = 120.0  # several begin at once on two processors
-# What follows bounds a hang: nothing here is a promise of Keystone's, and a machine may be busy.
+READY_WITHIN_S = 120.0  # several Keystones start at once on two processors
+# These times only end a hang. They are no promises of Keystone, because a machine may be busy.
 STOPPED_WITHIN_S = 90.0
 KILLED_WITHIN_S = 60.0
 CLEARED_WITHIN_S = 120.0
@@ -51,7 +51,7 @@ OVER = {"success", "failure", "error", "cancelled", "superseded"}
 def until(
     look: Callable[[], Found], *, timeout: float, what: str = "", pause_s: float = 0.05
 ) -> Found:
-    """Look again and again until something is there, and give it."""
+    """Poll until a call gives a true value, and give that value."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or look}"
@@ -60,7 +60,7 @@ def until(
 
 
 class Keystone:
-    """One Keystone with a folder, ports and an identity of its own."""
+    """One Keystone with its own folder, ports and identity."""
 
     def __init__(
         self,
@@ -86,22 +86,22 @@ class Keystone:
             "KEYSTONE_DATA_DIR": str(self.data_dir),
             "KEYSTONE_PORT": str(web_port),
             "KEYSTONE_PORT_RANGE": f"{app_ports[0]}-{app_ports[-1]}",
-            # The world's own ports are not a test's to take.
+            # A test must not use the standard ports 80 and 443.
             "KEYSTONE_HTTP_PORT": "0",
             "KEYSTONE_HTTPS_PORT": "0",
             "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,http,file",
             "KEYSTONE_GITHUB_API_URL": github_api_url,
-            # What a test has committed and not pushed yet is no missed push.
+            # Otherwise a commit that a test has not pushed yet would count as a missed push.
             "KEYSTONE_CATCH_UP_MINUTES": str(catch_up_minutes),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        # The web process closes what is idle for 10 s: a request must not cross with that.
+        # The web process closes connections idle for 10 s: a request must not race with that.
         limits = httpx2.Limits(keepalive_expiry=1)
         self._client = httpx2.Client(
             base_url=self.url, timeout=ANSWER_WITHIN_S, limits=limits, trust_env=False
         )
 
-    # --- Its life ----------------------------------------------------------------------------
+    # --- Start and end -----------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         try:
@@ -144,7 +144,7 @@ class Keystone:
         )
 
     def kill(self) -> None:
-        """End `keystone up` as a crash would; the kernel ends its parts."""
+        """Kill `keystone up` as a crash would; the kernel then ends its parts."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(KILLED_WITHIN_S)
@@ -155,11 +155,11 @@ class Keystone:
         )
 
     def stop(self) -> None:
-        """Ask it to stop as systemd would, and see it gone with all its parts."""
+        """Stop `keystone up` as systemd would, and wait until it and all its parts have ended."""
         assert self._process is not None
         self._process.terminate()
         assert self._process.wait(STOPPED_WITHIN_S) == 0
-        # Who is ended by the kernel, as children that stood by are, is gone a little later.
+        # The kernel ends idle children of the workers a little later.
         until(
             lambda: not self.processes(),
             timeout=KILLED_WITHIN_S,
@@ -167,7 +167,7 @@ class Keystone:
         )
 
     def move(self, data_dir: Path) -> None:
-        """Have everything from now on be about another data directory; it must not be up."""
+        """Use another data directory from now on; Keystone must not be running."""
         self.data_dir = data_dir
         self._environment["KEYSTONE_DATA_DIR"] = str(data_dir)
 
@@ -176,7 +176,7 @@ class Keystone:
         return sorted(path.name for path in (self.data_dir / "mirrors").glob("*.git"))
 
     def log(self) -> str:
-        """Give what all of its processes have said."""
+        """Give the log of all its processes."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def _is_ready(self) -> bool:
@@ -213,7 +213,7 @@ class Keystone:
         self.stop()
 
     def _end(self) -> None:
-        """Whatever has happened, leave the machine as it was found."""
+        """Remove everything from the machine, in every case."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -230,7 +230,7 @@ class Keystone:
     # --- HTTP --------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, json: object = None) -> httpx2.Response:
-        """Send a request with the admin's token, and give whatever is answered."""
+        """Send a request with the admin's token, and give the answer, whatever its status."""
         headers = {"Authorization": f"Bearer {self.token}"}
         return self._client.request(method, path, json=json, headers=headers)
 
@@ -241,7 +241,7 @@ class Keystone:
         return answer.json() if answer.content else None
 
     def deliver(self, delivery: Delivery, **headers: str | None) -> httpx2.Response:
-        """Send a delivery as GitHub would; a header named here is changed, or left out if None."""
+        """Send a delivery as GitHub would, with changed headers; None removes a header."""
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {**delivery.headers, **changed}
         return self._client.post(
@@ -268,7 +268,7 @@ class Keystone:
         timeout: float = OVER_WITHIN_S,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> Json:
-        """Wait until a deployment is over, and give it; `meanwhile` is done at each look."""
+        """Wait until a deployment has ended, and give it; call `meanwhile` at each poll."""
 
         def look() -> list[Json]:
             meanwhile()
@@ -282,7 +282,7 @@ class Keystone:
     def wait_for_step(
         self, deployment_id: int, step: str, *, timeout: float = AT_STEP_WITHIN_S
     ) -> None:
-        """Wait until a deployment is at a step."""
+        """Wait until a deployment has reached a step."""
 
         def is_there() -> bool:
             steps = self.deployment(deployment_id)["steps"]
@@ -296,7 +296,7 @@ class Keystone:
         return self.ask("GET", f"/api/deployments/{deployment_id}/logs").text
 
     def container(self, app: str) -> Json:
-        """Give what Docker says of an app's container, from a watcher that may be busy."""
+        """Give Docker's state of an app's container; repeat while the watcher is busy."""
         path = f"/api/apps/{app}/container"
 
         def look() -> list[Json]:
@@ -328,7 +328,7 @@ class Keystone:
         assert finished.returncode == 0, f"keystone {arguments}: {finished.stderr}"
         return httpx2.Response(200, text=finished.stdout).json()
 
-    # --- What it is made of ------------------------------------------------------------------
+    # --- Processes and objects ---------------------------------------------------------------
 
     def processes(self) -> list[Process]:
         """Give every process of this Keystone, found by its data directory."""
@@ -343,7 +343,7 @@ class Keystone:
         """Give the process ids of one part: redis, router, watcher, worker or web."""
         wanted = _PARTS[name]
         found = (p.pid for p in self.processes() if wanted in " ".join(p.arguments))
-        # A worker's children look like it: only the supervisor's own are parts.
+        # A worker's children look like workers: only direct children of the supervisor are parts.
         return [pid for pid in found if parent_of(pid) == self.pid]
 
     @property
@@ -355,11 +355,11 @@ class Keystone:
     def kill_part(self, name: str) -> None:
         """End every process of one part at once."""
         for pid in self.parts(name):
-            with suppress(ProcessLookupError):  # it may be ending by itself
+            with suppress(ProcessLookupError):  # the process may be ending by itself
                 os.kill(pid, signal.SIGKILL)
 
     def belongings(self) -> Belongings:
-        """Give what it has on the engine."""
+        """Give its objects on the engine."""
         path = self.data_dir / "keystone.db"
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             (identity,) = database.execute("SELECT name FROM identity").fetchone()
@@ -367,7 +367,7 @@ class Keystone:
         return Belongings(identity)
 
 
-# Words of their command lines.
+# The words that identify each part's command line.
 _PARTS: Mapping[str, str] = {
     "redis": "redis-server",
     "router": "haproxy",
@@ -378,16 +378,16 @@ _PARTS: Mapping[str, str] = {
 
 
 def parent_of(pid: int) -> int:
-    """Give the parent's process id, or 0 when the process has ended."""
+    """Give the parent's process id, or 0 if the process has ended."""
     try:
-        # The name in brackets may hold spaces: the fields are counted from its end.
+        # The name in brackets may contain spaces: count the fields from its end.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
 
 
 def children_of(pid: int, *, at_work: bool = False) -> list[int]:
-    """Give the process ids of a process's children; at work: without a worker's that stands by."""
+    """Give the ids of a process's children; `at_work` leaves out a worker's idle child."""
     found = [process.pid for process in processes() if parent_of(process.pid) == pid]
     return [child for child in found if not (at_work and _stands_by(child))]
 

@@ -1,4 +1,4 @@
-"""The Docker Engine as somebody sees it who sits at the machine: what an app has there."""
+"""The Docker Engine as an operator of the machine sees it: an app's container and images."""
 
 from contextlib import suppress
 from typing import Any
@@ -15,7 +15,7 @@ APP_LABEL = "keystone.app"
 
 
 class Machine:
-    """Looks at an app's container and images, and lays hands on them."""
+    """Reads and changes an app's container and images."""
 
     def __init__(self, keystone: Keystone) -> None:
         self.client = docker.from_env(timeout=60)
@@ -28,7 +28,7 @@ class Machine:
         self.client.close()
 
     def container(self, app: str) -> Container:
-        """Give the app's one container that runs, once those before it have ended."""
+        """Give the app's one running container, once the earlier ones have ended."""
 
         def alone() -> list[Container]:
             found: list[Container] = self.client.containers.list(
@@ -47,7 +47,7 @@ class Machine:
         return output.decode()
 
     def limits(self, app: str) -> dict[str, Any]:
-        """Give the limits the engine holds the app's container to."""
+        """Give the limits that the engine applies to the app's container."""
         found: dict[str, Any] = self.container(app).attrs["HostConfig"]
         return found
 
@@ -58,16 +58,16 @@ class Machine:
 
     def image_tags(self, app: str) -> list[str]:
         """Give the tags of the app's images."""
-        # One request: `images` asks for each, and one may be removed in between.
+        # One request, because `images` requests each image and one may be removed meanwhile.
         found = self.client.api.images(filters=self._of(app))
         return sorted(tag for image in found for tag in image["RepoTags"] or [])
 
     def image_contents(self, app: str) -> str:
-        """Give all there is in the app's images: layers, configuration, history."""
+        """Give the layers, configuration and history of the app's images."""
         return until(lambda: self._read_images(app), timeout=60, what=f"{app} has images")
 
     def _read_images(self, app: str) -> str:
-        """Read the app's images; "" when one was removed meanwhile."""
+        """Read the app's images; "" if one was removed meanwhile."""
         with suppress(ImageNotFound):
             return self._image_contents(app)
         return ""

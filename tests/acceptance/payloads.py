@@ -1,4 +1,4 @@
-"""Deliveries as GitHub sends them: the same fields, the same headers, really signed.
+"""Deliveries as GitHub sends them: the same fields and headers, with a real signature.
 
 Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads (read 2026-11-23).
 """
@@ -18,7 +18,7 @@ NO_COMMIT = "0" * 40
 
 @dataclass(frozen=True)
 class PushPayload:
-    """One push, as GitHub tells of it."""
+    """One push, as GitHub describes it."""
 
     repository_id: int
     full_name: str
@@ -27,7 +27,7 @@ class PushPayload:
     before: str = NO_COMMIT
     ref: str = "refs/heads/main"
     message: str = "Change something"
-    touched: tuple[str, ...] = ()  # the files of its one commit; none: GitHub lists no commit
+    touched: tuple[str, ...] = ()  # the files of its one commit; empty: no commit listed
 
     def to_json(self) -> dict[str, Any]:
         """Give the body of the delivery."""
@@ -74,7 +74,7 @@ class PushPayload:
 
 
 def repository(repository_id: int, full_name: str) -> dict[str, Any]:
-    """Give the part of every payload that names the repository."""
+    """Give the part of a payload that names the repository."""
     owner, _, name = full_name.partition("/")
     return {
         "id": repository_id,
@@ -125,7 +125,7 @@ class Delivery:
 
 
 def encoded(payload: dict[str, Any], content_type: str = JSON) -> bytes:
-    """Write a payload the way that GitHub does for the hook's content type."""
+    """Encode a payload as GitHub does for the webhook's content type."""
     text = json.dumps(payload, separators=(",", ":"))
     if content_type == FORM:
         return urlencode({"payload": text}).encode()

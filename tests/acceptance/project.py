@@ -1,4 +1,4 @@
-"""A repository, the app that is deployed from it, and GitHub's view of both."""
+"""A repository, its app, and GitHub's view of both."""
 
 import json
 import os
@@ -21,9 +21,9 @@ _FIRST_GITHUB_ID = 186_853_000
 
 
 def building(*commands: tuple[str, ...]) -> str:
-    """Give the Dockerfile of an app that runs these commands of the test server to be built.
+    """Give the Dockerfile of an app whose build runs these commands of the test server.
 
-    The engine has none of them in its cache, whatever was built before.
+    The engine has none of them in its cache, whatever it built before.
     """
     runs = [f"RUN {json.dumps(['/web', *command])}" for command in commands]
     head = ["FROM scratch", f"ENV NEVER_BUILT_BEFORE={secrets.token_hex(8)}"]
@@ -33,26 +33,26 @@ def building(*commands: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Nap:
-    """A build that sleeps until it is woken, however long a busy machine takes to get there.
+    """A build that sleeps until the test wakes it, however long a busy machine takes to reach it.
 
     Attributes:
-        seconds: what it would sleep; its process is known by them.
+        seconds: how long it would sleep; this number identifies its process.
     """
 
     seconds: int = field(default_factory=lambda: 10**6 + secrets.randbelow(10**9))
 
     @property
     def dockerfile(self) -> str:
-        """The Dockerfile of an app whose build takes this nap."""
+        """The Dockerfile of an app whose build sleeps."""
         return building(("sleep", str(self.seconds)))
 
     def sleepers(self) -> list[int]:
-        """Give the process ids of the builds that are asleep now."""
+        """Give the process ids of the sleeping builds."""
         asleep = ("/web", "sleep", str(self.seconds))
         return [process.pid for process in processes() if process.arguments == asleep]
 
     def wake(self) -> None:
-        """Let them go on; one that has only just begun to sleep may miss it."""
+        """Wake the sleeping builds; a build that has only just begun to sleep may miss it."""
         for pid in self.sleepers():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
@@ -68,12 +68,12 @@ class Project:
     github_id: int
     port: int
     secret: str
-    pushed: str = NO_COMMIT  # the last commit that GitHub told of
+    pushed: str = NO_COMMIT  # the last commit in a delivery
     pushed_at: int = field(default_factory=lambda: int(time.time()) - 100_000)
 
     @property
     def full_name(self) -> str:
-        """What GitHub calls the repository."""
+        """The repository's name on GitHub."""
         return f"octo/{self.name}"
 
     def commit(
@@ -84,12 +84,12 @@ class Project:
         dockerfile: str | None = None,
         message: str = "Change something",
     ) -> str:
-        """Commit a version of the app, and give the commit's SHA; `tests.images` says the rest."""
+        """Commit a version of the app, and give the SHA; `tests.images` describes the arguments."""
         files = app_files(version, behaviour=behaviour, dockerfile=dockerfile)
         return self.repo.commit({**files, "web": Executable(web_binary())}, message=message)
 
     def payload(self, sha: str, **changes: Any) -> PushPayload:  # noqa: ANN401 — its own fields
-        """Give what GitHub tells of the next push; a second later than the one before."""
+        """Give GitHub's description of the next push, a second later than the previous one."""
         self.pushed_at += 1
         payload = PushPayload(
             repository_id=self.github_id,
@@ -111,7 +111,7 @@ class Project:
         return self.keystone.deliver(self.delivery(payload))
 
     def push(self, sha: str) -> Json:
-        """Deliver the push of a commit, which must be queued, and give the deployment's entry."""
+        """Deliver the push of a commit, which must be queued, and give its deployment."""
         answer = self.send(self.payload(sha))
         assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
         (queued,) = answer.json()["deployments"]
@@ -119,18 +119,18 @@ class Project:
         return found
 
     def deploy(self, version: str, *, behaviour: str = "", dockerfile: str | None = None) -> Json:
-        """Commit and push a version, and give the deployment once it is over."""
+        """Commit and push a version, and give the deployment once it has ended."""
         sha = self.commit(version, behaviour=behaviour, dockerfile=dockerfile)
         return self.keystone.wait_for(self.push(sha)["id"])
 
     def answer(self, path: str = "/version") -> str:
-        """Ask the app at its public port."""
+        """Send a request to the app's public port."""
         url = f"http://127.0.0.1:{self.port}{path}"
         with httpx2.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
             return client.get(url).text
 
     def answers(self, *versions: str) -> bool:
-        """Whether one of these versions answers now; the router may not be there yet."""
+        """Whether one of these versions answers now; False while the router is not up."""
         with suppress(httpx2.TransportError):
             return self.answer() in versions
         return False
@@ -142,7 +142,7 @@ class Project:
 
 
 def add_project(keystone: Keystone, server: GitServer, name: str, **settings: object) -> Project:
-    """Make a private repository, and an app of it that asks `/health` unless told otherwise."""
+    """Make a private repository and its app, whose health path is `/health` by default."""
     repo = server.repository(f"octo/{name}")
     app = keystone.api(
         "POST",

@@ -1,7 +1,7 @@
-"""Success means that it answers: with real gunicorn and uvicorn apps.
+"""Success means that the app answers: with real gunicorn and uvicorn apps.
 
-A pre-fork server listens before its workers have imported the app. A deployer that takes a
-connection for an answer retires the good release for one that answers nobody.
+A pre-fork server listens before its workers have imported the app. A deployer that accepts a
+connection as an answer would replace a good release by one that answers no request.
 """
 
 import docker
@@ -40,7 +40,7 @@ SEVERAL = (*UVICORN, "--workers", "2")
 
 @pytest.fixture(scope="module", autouse=True)
 def _image() -> None:
-    """The image that the apps are built from; the next run finds it again."""
+    """Build the base image of the apps, which the next run reuses."""
     client = docker.from_env(timeout=120)
     ensure_image(client)
     client.close()
@@ -48,7 +48,7 @@ def _image() -> None:
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that says nothing of its health, and serves "good"."""
+    """An app without a health path that serves "good"."""
     project = add_project(
         keystone, git_server, "answering", health_path=None, health_timeout_s=25, memory_mb=256
     )
@@ -67,7 +67,7 @@ def deploy(project: Project, command: tuple[str, ...], app: str) -> Json:
 
 
 def told(github: GitHubApi, sha: str) -> list[str]:
-    """Give the states that GitHub was told of a commit."""
+    """Give the states of a commit's statuses on GitHub."""
     return [status.state for status in github.statuses if status.sha == sha]
 
 
@@ -107,7 +107,7 @@ def test_a_rollback_waits_until_the_slow_workers_answer(web: Project) -> None:
     web.keystone.api("PATCH", "/api/apps/answering", {"auto_deploy": True})
 
 
-def test_a_release_that_dies_in_its_first_minute_is_gone_back_from(
+def test_keystone_goes_back_from_a_release_that_dies_in_its_first_minute(
     web: Project, github: GitHubApi
 ) -> None:
     keystone = web.keystone
@@ -141,15 +141,15 @@ def test_a_release_that_dies_in_its_first_minute_is_gone_back_from(
     )
 
 
-def test_the_next_push_goes_live_as_ever(web: Project) -> None:
+def test_the_push_after_a_recovery_goes_live(web: Project) -> None:
     over = deploy(web, UVICORN, ASGI.format(first="", says="mended"))
     assert over["state"] == "success", over["reason"]
     assert web.answer("/") == "mended"
     assert web.view()["state_reason"] == ""
 
 
-def test_tcp_is_a_choice(keystone: Keystone, git_server: GitServer) -> None:
-    """Whoever asks for it gets what they ask for: a connection, and nothing more."""
+def test_with_a_tcp_check_a_connection_is_enough(keystone: Keystone, git_server: GitServer) -> None:
+    """With `--health tcp` a connection is enough, even if the app never answers."""
     project = add_project(
         keystone, git_server, "connecting", health="tcp", health_path=None, memory_mb=256
     )

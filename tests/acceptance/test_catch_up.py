@@ -1,4 +1,4 @@
-"""Pushes while Keystone is down: when it is back it catches up on the newest of each app, once."""
+"""Pushes while Keystone is down: after its start each app catches up once, on the newest push."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A Keystone that looks for missed pushes; the others' tests commit before they push."""
+    """A Keystone that catches up; other tests turn this off, as they commit before a push."""
     made = prepared(place, github, catch_up_minutes=10)
     request.node.stash[RUNNING] = made
     with made:
@@ -26,7 +26,7 @@ def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) ->
 
 
 def caught_up(keystone: Keystone, project: Project) -> list[Json]:
-    """Give the deployments by which an app caught up, if they are all over."""
+    """Give the catch-up deployments of an app, if all have ended."""
     found = [row for row in keystone.deployments(project.name) if row["trigger"] == "catch_up"]
     return found if all(row["state"] in OVER for row in found) else []
 
@@ -56,7 +56,7 @@ def test_after_down_time_each_app_is_brought_to_its_newest_push_once(
         (made,) = caught_up(keystone, project)
         assert (made["state"], made["commit_sha"]) == ("success", project.pushed), made["reason"]
         assert project.answer() == "three"
-    # What GitHub sends again, or late, finds what was caught up on.
+    # Repeated or late deliveries of GitHub do not deploy the caught-up pushes again.
     for delivery in (pushes[1], pushes[3]):
         again = keystone.deliver(delivery)
         assert again.status_code == httpx2.codes.OK, again.text

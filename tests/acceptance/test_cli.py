@@ -1,4 +1,4 @@
-"""The command line: what a person does at the machine, and a program in a pipe."""
+"""The command line, as used by a person at the machine and by a program in a pipe."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that was added at the command line; the token came by standard input."""
+    """An app that the command line added, with the token from standard input."""
     repo = git_server.repository("octo/typed")
     added = keystone.command(
         *("app", "add", "typed", "--repository", "octo/typed", "--git-url", repo.url),
@@ -58,7 +58,7 @@ def test_deploy_waits_for_a_failure_and_says_why(keystone: Keystone, web: Projec
     assert "Traceback" not in told
 
 
-def test_status_and_logs_tell_how_it_went(keystone: Keystone, web: Project) -> None:
+def test_status_and_logs_describe_the_deployment(keystone: Keystone, web: Project) -> None:
     status = keystone.command("status", "typed", "--json")
     assert status in keystone.command("status", "--json")["items"]
     assert status["state"] == "running"
@@ -115,7 +115,7 @@ def test_a_token_works_until_it_is_revoked(keystone: Keystone) -> None:
         (("up",), 4, "another `keystone up` uses"),
     ],
 )
-def test_mistakes_have_exit_codes_and_a_sentence(
+def test_mistakes_have_exit_codes_and_messages(
     keystone: Keystone, web: Project, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     finished = keystone.run(*arguments)

@@ -1,4 +1,4 @@
-"""Any process may be killed at any moment: nothing is lost, nothing is stuck."""
+"""Any process may be killed at any time, and nothing is lost or stuck."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ MENDED_WITHIN_S = 60.0
 ENDS_WITHIN_S = 60.0
 ASLEEP_WITHIN_S = 120.0
 RESTARTED_WITHIN_S = 120.0
-# In which GitHub must have its answer.
+# GitHub must get its answer within this time.
 TAKEN_WITHIN_S = 10.0
 
 
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A Keystone of its own, to be killed."""
+    """A separate Keystone for these tests to kill."""
     yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that serves."""
+    """A live app."""
     project = add_project(keystone, git_server, "web")
     assert project.deploy("before")["state"] == "success"
     return project
@@ -43,7 +43,7 @@ def web(keystone: Keystone, git_server: GitServer) -> Project:
 
 @pytest.fixture(scope="module")
 def ill(keystone: Keystone, git_server: GitServer) -> Project:
-    """Another app that serves, and gives a start two minutes."""
+    """Another live app, with a health timeout of two minutes."""
     project = add_project(keystone, git_server, "ill", health_timeout_s=120)
     assert project.deploy("well")["state"] == "success"
     return project
@@ -54,7 +54,7 @@ def ill(keystone: Keystone, git_server: GitServer) -> Project:
 
 @contextmanager
 def redis_down(keystone: Keystone) -> Iterator[None]:
-    """Kill Redis, with nobody there to start it again for the length of the block."""
+    """Kill Redis, and prevent its restart for the length of the block."""
     os.kill(keystone.pid, signal.SIGSTOP)
     try:
         keystone.kill_part("redis")
@@ -109,7 +109,7 @@ def test_killed_workers_leave_nothing_stuck(keystone: Keystone, web: Project, il
     until(lambda: not _alive(children), timeout=ENDS_WITHIN_S, what="no child outlives its worker")
     assert [web.answer(), ill.answer()] == [served, "well"]
 
-    # The promise is one of a Keystone that has workers.
+    # The promise requires a running worker.
     until(
         lambda: set(keystone.parts("worker")) - set(killed),
         timeout=RESTARTED_WITHIN_S,
@@ -125,13 +125,13 @@ def test_killed_workers_leave_nothing_stuck(keystone: Keystone, web: Project, il
     assert set(keystone.parts("worker")).isdisjoint(killed)
 
 
-def test_a_killed_child_is_made_up_for_within_seconds(keystone: Keystone, web: Project) -> None:
+def test_a_killed_child_is_replaced_within_seconds(keystone: Keystone, web: Project) -> None:
     nap = Nap()
     building = web.push(web.commit("child killed", dockerfile=nap.dockerfile))
     until(nap.sleepers, timeout=ASLEEP_WITHIN_S, what="the build is asleep")
 
     def at_work() -> list[int]:
-        """Give the one child at work, once those that have just done theirs are gone."""
+        """Give the one working child, once children that have just finished are gone."""
         workers = keystone.parts("worker")
         found = [child for pid in workers for child in children_of(pid, at_work=True)]
         return found if len(found) == 1 else []
@@ -146,7 +146,9 @@ def test_a_killed_child_is_made_up_for_within_seconds(keystone: Keystone, web: P
 # --- The others ------------------------------------------------------------------------------
 
 
-def test_a_killed_router_leads_to_the_apps_again(keystone: Keystone, web: Project) -> None:
+def test_apps_are_reachable_again_after_the_router_was_killed(
+    keystone: Keystone, web: Project
+) -> None:
     served = web.answer()
     before = keystone.parts("router")
     keystone.kill_part("router")
@@ -175,7 +177,7 @@ def test_a_container_that_somebody_removed_is_noticed(keystone: Keystone, ill: P
     belongings.close()
 
     def is_missed() -> bool:
-        """Whether it is: at first it may only be seen to have been killed."""
+        """Whether the container is reported missing; at first it may only be reported as killed."""
         told = ill.view()
         return told["state"] == "stopped" and "deploy again" in told["state_reason"]
 
@@ -187,7 +189,7 @@ def test_a_container_that_somebody_removed_is_noticed(keystone: Keystone, ill: P
     assert ill.answer() == "well"
 
 
-def test_keystone_killed_as_a_whole_goes_on_where_it_was(
+def test_keystone_continues_after_all_of_it_was_killed(
     keystone: Keystone, web: Project, ill: Project
 ) -> None:
     served, nap = web.answer(), Nap()
@@ -196,7 +198,7 @@ def test_keystone_killed_as_a_whole_goes_on_where_it_was(
     waiting = web.push(web.commit("last", message="the last"))
     keystone.kill()
     keystone.start()
-    # What waited may have been deployed by the time that Keystone is ready.
+    # The queued deployment may have ended by the time that Keystone is ready.
     until(lambda: web.answers(served, "last"), timeout=RESTARTED_WITHIN_S, what="web is reached")
     until(lambda: ill.answers("well"), timeout=RESTARTED_WITHIN_S, what="ill is reached")
     for deployment in (building, waiting):
@@ -206,7 +208,7 @@ def test_keystone_killed_as_a_whole_goes_on_where_it_was(
     _assert_nothing_is_left(keystone, web, ill)
 
 
-def test_keystone_that_is_stopped_fails_nothing_of_what_it_was_at(
+def test_stopping_keystone_fails_no_deployment(
     keystone: Keystone, web: Project, ill: Project
 ) -> None:
     served = ill.answer()
@@ -214,7 +216,7 @@ def test_keystone_that_is_stopped_fails_nothing_of_what_it_was_at(
     keystone.wait_for_step(checking["id"], "health_check")
     keystone.stop()
     keystone.start()
-    # Checked for two minutes: it is at it again, or about to be.
+    # Its health check takes two minutes, so it runs again or soon will.
     keystone.wait_for_step(checking["id"], "health_check")
     assert keystone.deployment(checking["id"])["reason"] == ""
     assert "the worker must stop" in keystone.transcript(checking["id"])
@@ -236,7 +238,7 @@ def _is_alive(keystone: Keystone) -> bool:
 
 
 def _assert_nothing_is_left(keystone: Keystone, *projects: Project) -> None:
-    """One container an app runs, and it is the one that serves."""
+    """Assert that each app has one running container, and that it is the live one."""
     belongings = keystone.belongings()
     until(
         lambda: all(belongings.is_at_rest(project.name) for project in projects),

@@ -1,4 +1,4 @@
-"""Deliveries: each push deploys once, nothing unproven is heard, what is ignored is told why."""
+"""Deliveries: each push deploys once, unsigned ones are refused, ignored ones get the reason."""
 
 import statistics
 import time
@@ -26,7 +26,7 @@ def web(keystone: Keystone, git_server: GitServer) -> Project:
 
 @pytest.fixture(scope="module")
 def other(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app of another repository, with another secret."""
+    """An app of another repository with another secret."""
     return add_project(keystone, git_server, "other")
 
 
@@ -35,10 +35,10 @@ def paused(keystone: Keystone, git_server: GitServer) -> Project:
     return add_project(keystone, git_server, "paused", auto_deploy=False)
 
 
-# --- Once ------------------------------------------------------------------------------------
+# --- Each push deploys once ------------------------------------------------------------------
 
 
-def test_a_redelivery_and_a_replay_are_told_of_the_first_deployment(
+def test_a_redelivery_and_a_replay_get_the_first_deployment(
     keystone: Keystone, web: Project
 ) -> None:
     delivery = web.delivery(web.payload(web.commit("one")))
@@ -79,10 +79,12 @@ def test_a_form_encoded_delivery_is_understood(keystone: Keystone, web: Project)
     assert web.answer() == "form"
 
 
-# --- Proven ----------------------------------------------------------------------------------
+# --- Signatures ------------------------------------------------------------------------------
 
 
-def test_refusals_tell_a_stranger_nothing(keystone: Keystone, web: Project, other: Project) -> None:
+def test_refusals_reveal_nothing_to_a_stranger(
+    keystone: Keystone, web: Project, other: Project
+) -> None:
     payload = web.payload("a" * 40)
     good = web.delivery(payload)
     unknown = PushPayload(1, "octo/nobody", "a" * 40, pushed_at=1)
@@ -125,7 +127,7 @@ def _signature(delivery: Delivery) -> dict[str, str | None]:
     return {name.replace("-", "_"): delivery.headers[name]}
 
 
-# --- Heard, and nothing to do ----------------------------------------------------------------
+# --- Accepted without a deployment -----------------------------------------------------------
 
 
 def test_a_ping_is_answered(keystone: Keystone, web: Project) -> None:
@@ -169,7 +171,7 @@ def test_a_paused_app_ignores_pushes_until_it_is_turned_on(
     answer = keystone.deliver(delivery)
     assert answer.json()["reason"] == "auto-deploy of paused is paused"
     keystone.api("PATCH", "/api/apps/paused", {"auto_deploy": True})
-    # GitHub's "redeliver" button: what deployed nothing is judged anew.
+    # GitHub's "redeliver" button: Keystone judges a delivery again that deployed nothing.
     again = keystone.deliver(delivery)
     assert again.status_code == 202
     assert keystone.wait_for(again.json()["deployments"][0]["id"])["state"] == "success"
@@ -177,14 +179,14 @@ def test_a_paused_app_ignores_pushes_until_it_is_turned_on(
     keystone.api("PATCH", "/api/apps/paused", {"auto_deploy": False})
 
 
-def test_an_event_nobody_acts_on_is_ignored(keystone: Keystone, web: Project) -> None:
+def test_an_event_of_another_kind_is_ignored(keystone: Keystone, web: Project) -> None:
     body = encoded(web.payload("e" * 40).to_json())
     answer = keystone.deliver(Delivery(body, web.secret, event="star"))
     assert answer.status_code == 200
     assert answer.json()["status"] == "ignored"
 
 
-# --- Quickly ---------------------------------------------------------------------------------
+# --- Speed -----------------------------------------------------------------------------------
 
 
 def test_deliveries_are_answered_long_before_github_gives_up(

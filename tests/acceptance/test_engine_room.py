@@ -1,4 +1,4 @@
-"""What an app is built and run with, on the real engine: variables, secrets, volumes, limits."""
+"""The settings with which the real engine builds and runs an app: variables, volumes, limits."""
 
 import secrets
 import tarfile
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.docker
 
 MIB = 1024 * 1024
 SEEN_WITHIN_S = 60
-# With characters that URLs encode, and found nowhere else.
+# It has characters that URLs encode, and occurs nowhere else.
 PLANTED = "planted/Env0+Secret1With2Thirty="
 
 
@@ -36,7 +36,7 @@ def change(project: Project, **fields: object) -> None:
 
 
 def redeploy(project: Project) -> Json:
-    """Deploy by hand what is on the branch, and give the deployment once it is over."""
+    """Deploy the branch by hand, and give the deployment once it has ended."""
     asked = project.keystone.api("POST", f"/api/apps/{project.name}/deployments")
     over = project.keystone.wait_for(asked["id"])
     assert over["state"] == "success", over["reason"]
@@ -58,7 +58,7 @@ def steps(deployment: Json) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def told(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that was deployed with a variable and a secret."""
+    """An app deployed with a variable and a secret."""
     project = add_project(keystone, git_server, "told")
     put(project, "MODE", "first")
     put(project, "TOKEN", PLANTED, secret=True)
@@ -67,7 +67,7 @@ def told(keystone: Keystone, git_server: GitServer) -> Project:
 
 
 class TestVariables:
-    def test_the_container_has_both(self, told: Project) -> None:
+    def test_the_container_has_the_variable_and_the_secret(self, told: Project) -> None:
         assert told.answer("/env?MODE") == "first"
         assert told.answer("/env?TOKEN") == PLANTED
 
@@ -81,7 +81,7 @@ class TestVariables:
         assert told.answer("/env?MODE") == "second"
         assert told.view()["needs_redeploy"] is False
 
-    def test_one_that_is_unset_is_gone_after_a_redeploy(
+    def test_an_unset_variable_is_gone_after_a_redeploy(
         self, keystone: Keystone, told: Project
     ) -> None:
         put(told, "SHORT_LIVED", "here")
@@ -91,7 +91,7 @@ class TestVariables:
         redeploy(told)
         assert told.answer("/env?SHORT_LIVED") == "not set\n"
 
-    def test_what_the_app_shouts_of_its_secrets_is_masked(
+    def test_secrets_in_the_output_of_an_app_are_masked(
         self, keystone: Keystone, told: Project
     ) -> None:
         told.answer(f"/say?heard-{PLANTED}-well")
@@ -174,13 +174,13 @@ class TestBuilds:
         assert found([PLANTED], transcript) == []
         assert found([PLANTED], machine.image_contents("cooked")) == []
 
-    def test_another_argument_makes_another_image(self, cooked: Project) -> None:
+    def test_a_changed_build_argument_makes_another_image(self, cooked: Project) -> None:
         put(cooked, "SEASON", "winter")
         over = redeploy(cooked)
         assert (over["state"], steps(over)["build"]) == ("success", "success")
         assert cooked.answer("/env?BAKED") == "winter"
 
-    def test_another_build_secret_does_not(self, cooked: Project) -> None:
+    def test_a_changed_build_secret_makes_no_other_image(self, cooked: Project) -> None:
         put(cooked, "REGISTRY_TOKEN", f"{PLANTED}2", secret=True)
         over = redeploy(cooked)
         assert (over["state"], steps(over)["build"]) == ("success", "skipped")
@@ -234,9 +234,7 @@ def test_pushes_deploy_what_they_touch_and_tags_what_they_name(
 # --- Health ----------------------------------------------------------------------------------
 
 
-def test_the_statuses_that_are_healthy_are_the_apps_own(
-    keystone: Keystone, git_server: GitServer
-) -> None:
+def test_each_app_sets_its_healthy_statuses(keystone: Keystone, git_server: GitServer) -> None:
     web = add_project(keystone, git_server, "odd", health_path="/nowhere", health_status="404")
     deployed(web, "one")
     change(web, health_status="200-399", health_timeout_s=10)
@@ -279,7 +277,7 @@ def mortal(keystone: Keystone, git_server: GitServer) -> Project:
 
 
 def becomes(project: Project, state: str, reason: str = "") -> None:
-    """Wait until the app is seen to be in that state; all that is seen at first may be less."""
+    """Wait until the app has that state and reason; the full reason may appear later."""
 
     def look() -> bool:
         view = project.view()
@@ -289,12 +287,12 @@ def becomes(project: Project, state: str, reason: str = "") -> None:
 
 
 def now(project: Project) -> Json:
-    """Give what Docker says of the app's container."""
+    """Give Docker's state of the app's container."""
     return project.keystone.container(project.name)
 
 
 class TestContainers:
-    def test_how_it_is_and_what_it_wrote_can_be_asked(
+    def test_a_containers_state_and_output_can_be_read(
         self, keystone: Keystone, mortal: Project, machine: Machine
     ) -> None:
         told = now(mortal)
@@ -309,19 +307,19 @@ class TestContainers:
         until(lambda: last().text == "two\n", timeout=SEEN_WITHIN_S, what="Docker has written it")
         assert last().headers["content-type"] == "text/plain; charset=utf-8"
 
-    def test_its_memory_is_limited(self, mortal: Project, machine: Machine) -> None:
+    def test_a_containers_memory_is_limited(self, mortal: Project, machine: Machine) -> None:
         limits = machine.limits(mortal.name)
         assert (limits["Memory"], limits["MemorySwap"]) == (32 * MIB, 32 * MIB)
 
-    def test_one_that_crashes_comes_back_and_is_counted(self, mortal: Project) -> None:
+    def test_a_crashed_container_is_restarted_and_counted(self, mortal: Project) -> None:
         mortal.answer("/exit?code=3")
         until(lambda: mortal.answer() == "one", timeout=SEEN_WITHIN_S, what="it answers again")
-        # It may answer before Docker has written down that it runs.
+        # The app may answer before Docker reports it as running.
         until(lambda: now(mortal)["state"] == "running", timeout=SEEN_WITHIN_S, what="it runs")
         assert now(mortal)["restarts"] == 1
         becomes(mortal, "running")
 
-    def test_one_that_was_killed_is_seen_and_a_deployment_replaces_it(
+    def test_a_killed_container_is_noticed_and_a_deployment_replaces_it(
         self, mortal: Project, machine: Machine
     ) -> None:
         machine.container("mortal").kill()
@@ -331,7 +329,7 @@ class TestContainers:
         assert mortal.answer() == "one"
         becomes(mortal, "running")
 
-    def test_one_that_was_removed_is_seen_and_a_deployment_replaces_it(
+    def test_a_removed_container_is_noticed_and_a_deployment_replaces_it(
         self, mortal: Project, machine: Machine
     ) -> None:
         machine.container("mortal").remove(force=True)
@@ -340,7 +338,7 @@ class TestContainers:
         assert redeploy(mortal)["state"] == "success"
         assert mortal.answer() == "one"
 
-    def test_one_that_eats_too_much_ends_and_the_reason_is_told(self, mortal: Project) -> None:
+    def test_a_container_out_of_memory_ends_with_that_reason(self, mortal: Project) -> None:
         change(mortal, restart="no")
         assert redeploy(mortal)["state"] == "success"
         mortal.answer("/eat?mb=64")
@@ -351,7 +349,7 @@ class TestContainers:
 # --- What is kept ----------------------------------------------------------------------------
 
 
-def test_a_volume_outlives_every_deployment_and_the_app(
+def test_a_volume_survives_every_deployment_and_the_apps_removal(
     keystone: Keystone, git_server: GitServer, machine: Machine
 ) -> None:
     web = add_project(keystone, git_server, "keeper", volumes=["notes:/notes"])
@@ -405,7 +403,7 @@ class TestPruning:
             thing.remove()
         client.images.remove(f"{name}:1")
 
-    def test_old_images_go_and_what_is_not_ours_stays(
+    def test_old_images_are_removed_and_foreign_objects_stay(
         self, keystone: Keystone, git_server: GitServer, machine: Machine, foreign: str
     ) -> None:
         web = add_project(keystone, git_server, "tidy", keep_releases=self.KEPT)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, somebody is told why in a sentence, and the old release goes on."""
+"""Every failure has a reason in a sentence, and the old release keeps serving."""
 
 import time
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from tests.gitserver import Fault, GitServer
 pytestmark = pytest.mark.docker
 
 SOON_S = 60.0
-# A GitHub that hangs keeps each of a deployment's three statuses for 10 s.
+# A hanging GitHub delays each of a deployment's three statuses by 10 s.
 THREE_STATUSES_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def live(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that serves "good"."""
+    """A live app that serves "good"."""
     project = add_project(keystone, git_server, "faulty", health_timeout_s=60)
     deployed = project.deploy("good")
     assert deployed["state"] == "success", deployed["reason"]
@@ -30,7 +30,7 @@ def live(keystone: Keystone, git_server: GitServer) -> Project:
 
 @pytest.fixture
 def web(live: Project, git_server: GitServer, github: GitHubApi) -> Iterator[Project]:
-    """The app: it must serve "good" before and after, on one container."""
+    """The app, which must serve "good" from one container before and after each test."""
     assert live.answer() == "good"
     yield live
     git_server.heal()
@@ -46,7 +46,7 @@ def web(live: Project, git_server: GitServer, github: GitHubApi) -> Iterator[Pro
 
 
 def ended(deployment: Json, state: str) -> str:
-    """Give the reason of a deployment that must have ended like this."""
+    """Give the reason of a deployment that must have ended in this state."""
     assert deployment["state"] == state, deployment["reason"]
     assert deployment["steps"][-1]["state"] == state
     assert deployment["steps"][-1]["reason"] == deployment["reason"]
@@ -63,7 +63,7 @@ def test_a_branch_that_does_not_exist(keystone: Keystone, web: Project) -> None:
     assert reason == "the branch no/such does not exist in octo/faulty"
 
 
-def test_a_commit_that_was_forced_away(keystone: Keystone, web: Project) -> None:
+def test_a_commit_that_a_force_push_removed(keystone: Keystone, web: Project) -> None:
     queued = keystone.api("POST", "/api/apps/faulty/deployments", {"ref": "1" * 40})
     reason = ended(keystone.wait_for(queued["id"]), "failure")
     assert reason == "commit 1111111 is not in octo/faulty (it may have been force-pushed away)"
@@ -85,7 +85,7 @@ def test_a_command_of_the_dockerfile_that_fails(keystone: Keystone, web: Project
     assert "exiting with code 37" in keystone.transcript(deployed["id"])
 
 
-def test_a_dockerfile_that_nobody_understands(web: Project) -> None:
+def test_an_invalid_dockerfile(web: Project) -> None:
     reason = ended(web.deploy("typo", dockerfile="FORM scratch\n"), "failure")
     assert "FORM" in reason
 
@@ -112,7 +112,7 @@ def test_a_command_that_is_not_in_the_image(keystone: Keystone, web: Project) ->
 def test_a_container_that_never_becomes_healthy(
     keystone: Keystone, web: Project, behaviour: str, seen: str
 ) -> None:
-    # Long enough that it is seen to listen, or not to, whenever the machine stalls.
+    # Long enough that the check sees whether the app listens, even if the machine stalls.
     keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 10})
     deployed = web.deploy(behaviour, behaviour=behaviour)
     keystone.api("PATCH", "/api/apps/faulty", {"health_timeout_s": 60})
@@ -199,6 +199,6 @@ def _token_problem(keystone: Keystone) -> str | None:
 
 
 def _settled(keystone: Keystone, deployment_id: int) -> list[Json]:
-    """Give the deployment's last status once it was posted or given up."""
+    """Give the deployment's last status once Keystone has posted it or given up."""
     last: Json = keystone.deployment(deployment_id)["statuses"][-1]
     return [last] if last["state"] == "success" and (last["posted_at"] or last["error"]) else []

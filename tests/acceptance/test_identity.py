@@ -1,4 +1,4 @@
-"""Which repository one is: told by GitHub, taken by nobody, and gone with the last app."""
+"""The identity of a repository: GitHub confirms it, and nobody else can claim it."""
 
 from functools import partial
 
@@ -17,24 +17,25 @@ SWEPT_WITHIN_S = 120
 
 
 def row_of(keystone: Keystone, number: int) -> Json:
-    """Describe a repository."""
+    """Give a repository as the API describes it."""
     rows = keystone.api("GET", "/api/repositories")["items"]
     found: Json = next(row for row in rows if row["id"] == number)
     return found
 
 
 def is_known(keystone: Keystone, number: int, github_id: int) -> bool:
-    """Whether GitHub has said that a repository has that id."""
+    """Whether GitHub has confirmed that id for a repository."""
     row = row_of(keystone, number)
     return (row["github_id"], row["identity_from"]) == (github_id, "github")
 
 
-def test_one_repositorys_secret_takes_nothing_of_another_one(
+def test_a_secret_cannot_claim_the_identity_of_another_repository(
     keystone: Keystone, git_server: GitServer
 ) -> None:
     mine = add_project(keystone, git_server, "mine")
     theirs = add_project(keystone, git_server, "theirs")
-    # Before theirs has ever pushed, somebody with the secret of mine signs its id, and its name.
+    # Before "theirs" has ever pushed, a delivery signed with the secret of "mine" claims its id,
+    # and another one claims another name.
     for changes in ({"repository_id": theirs.github_id}, {"full_name": "octo/elsewhere"}):
         attack = mine.payload("d" * 40, ref="refs/heads/another", **changes)
         answer = keystone.deliver(Delivery(encoded(attack.to_json()), mine.secret))
@@ -47,13 +48,13 @@ def test_one_repositorys_secret_takes_nothing_of_another_one(
     assert mine.deploy("one")["state"] == "success"
 
 
-def test_github_says_who_it_is_and_what_it_is_called(
+def test_github_confirms_the_id_and_name_of_a_repository(
     keystone: Keystone, git_server: GitServer, github: GitHubApi
 ) -> None:
     project = add_project(keystone, git_server, "named")
     number = project.view()["repository_id"]
     github.know("octo/named", project.github_id)
-    # Asked once more, as it may have been asked before it was known.
+    # Request the identity again: Keystone may have asked before GitHub knew the repository.
     keystone.api("PATCH", f"/api/repositories/{number}", {"github_id": None})
     keystone.api("PUT", f"/api/repositories/{number}/token", {"token": git_server.token})
     known = partial(is_known, keystone, number, project.github_id)
@@ -62,7 +63,7 @@ def test_github_says_who_it_is_and_what_it_is_called(
     assert "named" in {status.context.removeprefix("keystone/") for status in github.statuses}
 
     github.rename("octo/named", "octo/renamed")
-    # What comes by the new name is taken at once, as the id is proven.
+    # Keystone accepts a delivery under the new name at once, because the id is proven.
     payload = project.payload(project.commit("two"), full_name="octo/renamed")
     answer = keystone.deliver(project.delivery(payload))
     assert answer.status_code == 202, answer.text

@@ -1,4 +1,4 @@
-"""Who comes next: the newest push wins, however they arrive, and a person may stop any of them."""
+"""Order of deployments: the newest push wins in any order, and a person can cancel any of them."""
 
 import random
 import time
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.docker
 
 QUICK = 10
 SHUFFLED = 8
-# Long before what is cancelled would end by itself; seconds, when the machine is not busy.
+# Long before the cancelled work would end by itself; a few seconds on an idle machine.
 CANCELLED_WITHIN_S = 60.0
 HEALTH_TIMEOUT_S = 300
 ENDS_WITHIN_S = 60.0
@@ -40,7 +40,7 @@ def test_of_ten_pushes_while_one_runs_only_the_newest_is_built(
     running = web.push(web.commit("slow", dockerfile=nap.dockerfile))
     until(nap.sleepers, timeout=ENDS_WITHIN_S, what="the build is asleep")
     shas = [web.commit(f"quick {number}") for number in range(QUICK)]
-    # A second apart by GitHub's clock or within one: both happen when people push in a hurry.
+    # Pushes may be a second apart by GitHub's clock, or in the same second: test both.
     payloads = [web.payload(sha, pushed_at=web.pushed_at + n // 3) for n, sha in enumerate(shas)]
     queued = [web.send(payload).json()["deployments"][0] for payload in payloads]
     over = [keystone.wait_for(deployment["id"], meanwhile=nap.wake) for deployment in queued]
@@ -79,7 +79,7 @@ def _send_late(web: Project, payload: PushPayload, order: random.Random) -> Json
     return answer
 
 
-def test_an_older_push_that_comes_when_the_newer_one_is_live_changes_nothing(
+def test_an_older_push_that_arrives_after_a_newer_one_is_live_changes_nothing(
     keystone: Keystone, web: Project
 ) -> None:
     older, newer = (web.payload(web.commit(version)) for version in ("older", "newer"))
@@ -92,7 +92,7 @@ def test_an_older_push_that_comes_when_the_newer_one_is_live_changes_nothing(
     assert web.answer() == "newer"
 
 
-# --- Stopped by a person ---------------------------------------------------------------------
+# --- Cancelled by a person -------------------------------------------------------------------
 
 
 def test_a_build_is_cancelled_within_seconds_and_leaves_nothing(

@@ -1,4 +1,4 @@
-"""What Keystone is for: a push to a private repository becomes a container that answers."""
+"""The main purpose of Keystone: a push to a private repository becomes a container that answers."""
 
 import re
 from functools import partial
@@ -20,13 +20,13 @@ STEPS = ["checkout", "build", "release", "start", "health_check", "switch", "ret
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that has not been deployed."""
+    """An app without a deployment."""
     return add_project(keystone, git_server, "web")
 
 
 @pytest.fixture(scope="module")
 def pushed(web: Project) -> str:
-    """The commit that is pushed first; the branch has moved on before it is deployed."""
+    """The first pushed commit; the branch has a newer commit before the deployment runs."""
     sha = web.commit("one", message="Say one")
     web.commit("not pushed yet")
     return sha
@@ -34,7 +34,7 @@ def pushed(web: Project) -> str:
 
 @pytest.fixture(scope="module")
 def first(keystone: Keystone, web: Project, pushed: str) -> Json:
-    """The deployment of the first push, once it is over."""
+    """The deployment of the first push, once it has ended."""
     answer = web.send(web.payload(pushed, message="Say one"))
     assert answer.status_code == 202
     told = answer.json()
@@ -65,7 +65,7 @@ def test_a_pushed_commit_answers_at_the_apps_port(first: Json, web: Project, pus
     assert app["url"] == f"http://127.0.0.1:{web.port}"
 
 
-def test_the_commit_carries_pending_then_success(
+def test_the_commit_gets_the_statuses_pending_then_success(
     first: Json, keystone: Keystone, github: GitHubApi, pushed: str
 ) -> None:
     def posted() -> list[PostedStatus]:
@@ -82,7 +82,7 @@ def test_the_commit_carries_pending_then_success(
         assert 0 < len(status.description) <= 140
 
     def kept() -> list[Json]:
-        """Give what is on record as posted: that is written once GitHub has answered."""
+        """Give the statuses recorded as posted, which Keystone writes after GitHub's answer."""
         rows = keystone.deployment(first["id"])["statuses"]
         return [row for row in rows if row["posted_at"]]
 
@@ -91,7 +91,7 @@ def test_the_commit_carries_pending_then_success(
     assert not any(row["error"] for row in kept())
 
 
-def test_the_history_tells_what_was_done_when_and_by_whom(first: Json, keystone: Keystone) -> None:
+def test_the_history_shows_what_was_done_when_and_by_whom(first: Json, keystone: Keystone) -> None:
     assert [step["name"] for step in first["steps"]] == STEPS
     assert {step["state"] for step in first["steps"]} == {"success"}
     assert all(step["started_at"] <= step["ended_at"] for step in first["steps"])
@@ -106,7 +106,7 @@ def test_the_history_tells_what_was_done_when_and_by_whom(first: Json, keystone:
     assert {"app.created", "deployment.requested", "delivery.accepted"} <= set(tags)
 
 
-def test_the_log_tells_the_story_and_is_read_in_ranges(
+def test_the_log_has_every_step_and_is_read_in_ranges(
     first: Json, keystone: Keystone, pushed: str
 ) -> None:
     text = keystone.transcript(first["id"])
@@ -129,7 +129,7 @@ def test_no_request_fails_while_pushes_change_what_answers(
             deployed = web.deploy(version)
             assert deployed["state"] == "success", deployed["reason"]
             assert deployed["kind"] == "update"
-            # From its success on, nobody is answered by the old release any more.
+            # After the deployment's success the old release answers no request any more.
             assert web.answer() == version
             traffic.wait_for(version)
         traffic.wait_for("done\n")

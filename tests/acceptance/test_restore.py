@@ -1,4 +1,4 @@
-"""A backup of a running Keystone brings every app back, on a new machine and on the same one."""
+"""A backup of a running Keystone restores every app, on a new machine and on the same one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +15,19 @@ from tests.gitserver import GitServer
 pytestmark = pytest.mark.docker
 
 SECRET = "what the app must know and nobody else"
-# Pushes are accepted as soon as Keystone is ready; its router may be there a little later.
+# Keystone accepts pushes as soon as it is ready; its router may start a little later.
 REACHED_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A Keystone of its own, to be lost."""
+    """A separate Keystone that the tests delete."""
     yield from running(request, prepared(place, github))
 
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that is live with a secret and on a commit which are not the newest."""
+    """An app whose live commit and secret are not the newest ones."""
     project = add_project(keystone, git_server, "web")
     keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": SECRET, "secret": True})
     assert project.deploy("live")["state"] == "success"
@@ -43,7 +43,7 @@ def back_up(keystone: Keystone, file: Path) -> None:
 
 
 def brought_back(keystone: Keystone, web: Project) -> Json:
-    """Wait until the app was deployed again, and give that deployment."""
+    """Wait until Keystone has deployed the app again, and give that deployment."""
     newest = keystone.deployments("web")[0]
     assert (newest["trigger"], newest["kind"]) == ("manual", "update")
     assert "restored from a backup of 20" in newest["actor"]

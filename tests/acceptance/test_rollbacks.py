@@ -1,4 +1,4 @@
-"""The way back: an earlier release as it was, at once, and no push until a person wants one."""
+"""Rollbacks: an earlier release runs again unchanged, and pushes pause until a person resumes."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ REMOVED_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class WayBack:
-    """A rollback under traffic, and what its visitors saw."""
+    """A rollback under traffic, and its visitors' results."""
 
     deployment: Json
     traffic: Traffic
@@ -28,7 +28,7 @@ class WayBack:
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app with two releases that differ in everything; the second one is live."""
+    """An app with two releases that differ in every setting; the second one is live."""
     project = add_project(keystone, git_server, "returning", memory_mb=64)
     put(project, "first")
     assert project.deploy("one")["state"] == "success"
@@ -62,7 +62,7 @@ def steps(deployment: Json) -> dict[str, str]:
     return {step["name"]: step["state"] for step in deployment["steps"]}
 
 
-def test_image_configuration_and_environment_are_those_of_the_earlier_release(
+def test_a_rollback_restores_image_configuration_and_environment(
     web: Project, way_back: WayBack, machine: Machine
 ) -> None:
     over = way_back.deployment
@@ -76,11 +76,11 @@ def test_image_configuration_and_environment_are_those_of_the_earlier_release(
     assert (app["live_release"], app["needs_redeploy"]) == (1, True)
 
 
-def test_nothing_is_fetched_or_built_for_it(way_back: WayBack) -> None:
+def test_a_rollback_fetches_and_builds_nothing(way_back: WayBack) -> None:
     assert {"checkout", "build", "release"}.isdisjoint(steps(way_back.deployment))
 
 
-def test_no_request_fails_meanwhile(way_back: WayBack) -> None:
+def test_no_request_fails_during_a_rollback(way_back: WayBack) -> None:
     assert way_back.traffic.failures == []
 
 
@@ -100,7 +100,7 @@ def test_pushes_are_ignored_until_a_person_resumes(
     assert [web.answer(), web.answer("/env?MODE")] == ["three", "second"]
 
 
-def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
+def test_a_release_whose_image_was_removed_is_built_again(
     keystone: Keystone, web: Project, way_back: WayBack, machine: Machine
 ) -> None:
     assert way_back.deployment["state"] == "success"
@@ -110,7 +110,7 @@ def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
     machine.container("returning")
     belongings = keystone.belongings()
     until(
-        partial(belongings.remove_stopped, "returning"),  # which use their image
+        partial(belongings.remove_stopped, "returning"),  # stopped containers use the image
         timeout=REMOVED_WITHIN_S,
         what="no container is kept",
     )
@@ -125,7 +125,9 @@ def test_one_whose_image_somebody_removed_is_built_again_as_it_was(
     assert tag in machine.image_tags("returning")
 
 
-def test_it_is_one_command_too(keystone: Keystone, web: Project, way_back: WayBack) -> None:
+def test_the_command_line_can_roll_back(
+    keystone: Keystone, web: Project, way_back: WayBack
+) -> None:
     assert way_back.deployment["state"] == "success"
     wanted = 2 if web.answer() == "one" else 1
     done = keystone.run("rollback", "returning", "--to", f"v{wanted}", "--wait")
@@ -133,7 +135,7 @@ def test_it_is_one_command_too(keystone: Keystone, web: Project, way_back: WayBa
     assert web.answer() == {1: "one", 2: "two"}[wanted]
 
 
-def test_what_cannot_be_had_is_409_with_the_reason(keystone: Keystone, web: Project) -> None:
+def test_an_impossible_rollback_is_409_with_the_reason(keystone: Keystone, web: Project) -> None:
     live = web.view()["live_release"]
     for release, reason in ((live, f"v{live} is the live release"), (99, "v99 is not kept")):
         answer = keystone.ask("POST", "/api/apps/returning/rollback", {"release": release})

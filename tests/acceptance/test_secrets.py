@@ -1,13 +1,13 @@
-"""What was given in confidence shows nowhere that somebody could look.
+"""Secrets appear nowhere that a person could look.
 
-A token, a webhook secret, an app's secret and the admin's password are planted, with characters
-that every encoding writes in its own way. Then a Keystone lives through what could bring them to
-light: deployments that succeed, fail and shout, a git server and a GitHub that repeat what they
-were sent. Afterwards everything is searched.
+The tests plant a token, a webhook secret, an app's secret and the admin's password, with characters
+that every encoding writes differently. Then a Keystone does everything that could reveal them:
+deployments that succeed, fail and print everything, and a git server and a GitHub that repeat what
+they received. Afterwards the tests search everything.
 
-Two places may hold what they need. The environment of git's own processes holds the token: only
-root and the user Keystone runs as may read that, and it is in no argument. The running container's
-environment holds the app's secret, and so does `docker inspect` of that container.
+Two places may contain secrets. The environment of git's own processes contains the token: only root
+and the user that Keystone runs as may read it, and it is in no argument. The running container's
+environment contains the app's secret, and so does `docker inspect` of that container.
 """
 
 import base64
@@ -39,11 +39,11 @@ from tests.recorder import Answer, Fault, Request
 
 pytestmark = pytest.mark.docker
 
-# With characters that URLs, base64, JSON and HTML write differently, and found nowhere else.
+# They have characters that URLs, base64, JSON and HTML write differently, and occur nowhere else.
 TOKEN = "ghp_Planted/0Token+1With2Thirty3Six4="
 APP_SECRET = 'Planted/App+Secret?"two"&<three>=\\4'
 WEBHOOK_SECRET = "Planted/Webhook+Secret&one=5"
-# Not the one that other tests give their Keystones: every process of the machine is looked at.
+# Different from other tests' Keystones, because the test searches every process of the machine.
 ADMIN_PASSWORD = "Planted/Admin+Password six"
 SOON_S = 60.0
 LARGEST_FILE = 64 * 1024 * 1024
@@ -61,14 +61,14 @@ def forms(secret: str) -> list[str]:
 
 
 def found(secrets: list[str], text: str) -> list[str]:
-    """Give which of the secrets stand in a text, or are seen in it, in any form."""
+    """Give the secrets that a text contains or shows on a terminal, in any form."""
     seen = bare(text)
     every = [form for secret in secrets for form in forms(secret)]
     return [form for form in every if form in text or form in seen]
 
 
 def disguised(secret: str) -> list[str]:
-    """Give ways to write a secret that a terminal shows as it is."""
+    """Give ways to write a secret so that a terminal shows it unchanged."""
     middle = len(secret) // 2
     marks = ("\x1b[31m", "\x1b[0m\x1b[8m", "\x1b]0;title\x07", "\x1b[2K", "\u200b", "\xad")
     return [
@@ -80,11 +80,11 @@ def disguised(secret: str) -> list[str]:
 
 @dataclass
 class Watch:
-    """Reads command line and environment of every process, again and again.
+    """Reads the command line and environment of every process repeatedly.
 
     Attributes:
-        commands: every command line that was seen.
-        holders: who had a planted secret in the environment: the secret, and the program.
+        commands: all command lines found.
+        holders: pairs of a planted secret and a program that had it in its environment.
     """
 
     commands: set[str] = field(default_factory=set)
@@ -102,8 +102,8 @@ class Watch:
             self.looks += 1
 
     def wait_for_a_look(self) -> None:
-        """Return when everything that runs now has been looked at, or nobody looks."""
-        wanted = self.looks + 2  # the next to end may have begun before
+        """Return when the watch has read every process that runs now, or has stopped."""
+        wanted = self.looks + 2  # the pass that ends next may have begun before this call
         until(lambda: self.looks >= wanted or not self._thread.is_alive(), timeout=SOON_S)
 
     def _note(self, process: Process) -> None:
@@ -122,14 +122,14 @@ class Watch:
 
 
 class WatchedGitServer(GitServer):
-    """A git server that answers when whoever asks has been seen at work."""
+    """A git server that answers once the watch has read the requesting process."""
 
     def __init__(self, root: Path, watch: Watch) -> None:
         super().__init__(root, token=TOKEN)
         self._watch = watch
 
     def answer(self, request: Request) -> Answer:
-        """Answer after a while."""
+        """Answer after a pass of the watch."""
         self._watch.wait_for_a_look()
         return super().answer(request)
 
@@ -148,7 +148,7 @@ def github() -> Iterator[GitHubApi]:
 
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A Keystone that is given only what was planted."""
+    """A Keystone whose secrets are all planted ones."""
     yield from running(request, prepared(place, github, admin_password=ADMIN_PASSWORD))
 
 
@@ -159,7 +159,7 @@ def watch() -> Watch:
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer, github: GitHubApi, watch: Watch) -> Project:
-    """An app with a history: deployed, failed in several ways, and once shouting everything."""
+    """An app with a history: deployed, failed in several ways, and once printing everything."""
     with watch:
         project = add_project(keystone, git_server, "web")
         _plant(project)
@@ -168,7 +168,7 @@ def web(keystone: Keystone, git_server: GitServer, github: GitHubApi, watch: Wat
         _let_git_fail(project, git_server)
         _let_github_fail(project, github)
         assert keystone.run("rotate-key").returncode == 0
-    # Not watched: the commands of this build name the secrets themselves.
+    # Without the watch: the commands of this build contain the secrets.
     assert _shout(project)["state"] == "failure"
     shouted = project.pushed
     until(
@@ -189,7 +189,7 @@ def _plant(project: Project) -> None:
 
 
 def _let_git_fail(project: Project, git_server: GitServer) -> None:
-    """Have the git server repeat the token as it refuses it."""
+    """Make the git server refuse the token with a message that repeats it."""
     told = f"nobody knows {TOKEN}".encode()
     git_server.fail(Fault(status=403, headers={"Content-Type": "text/plain"}, body=told))
     over = project.deploy("refused")
@@ -199,7 +199,7 @@ def _let_git_fail(project: Project, git_server: GitServer) -> None:
 
 
 def _let_github_fail(project: Project, github: GitHubApi) -> None:
-    """Have GitHub repeat the token as it refuses a status."""
+    """Make GitHub refuse a status with a message that repeats the token."""
     refused = json.dumps({"message": f"nobody knows {TOKEN}"}).encode()
     github.fail(Fault(status=403, body=refused))
     over = project.deploy("unreported", behaviour="exit 4")
@@ -213,7 +213,7 @@ def _let_github_fail(project: Project, github: GitHubApi) -> None:
 
 
 def _shout(project: Project) -> dict[str, object]:
-    """Deploy a commit that prints everything while it is built, and fails at naming it."""
+    """Deploy a commit whose build prints all secrets, and fails with them in its error."""
     planted = (TOKEN, APP_SECRET)
     shouted = [form for secret in planted for form in (*forms(secret), *disguised(secret))]
     dockerfile = building(*(("say", form) for form in shouted), ("exit", "4", TOKEN))
@@ -222,13 +222,13 @@ def _shout(project: Project) -> dict[str, object]:
     return project.keystone.wait_for(project.push(sha)["id"])
 
 
-# --- Where somebody could look ---------------------------------------------------------------
+# --- All places where secrets could appear ---------------------------------------------------
 
 ALL = [TOKEN, APP_SECRET, WEBHOOK_SECRET, ADMIN_PASSWORD]
 
 
 def addresses(keystone: Keystone, endpoint: Endpoint) -> list[str]:
-    """Give the addresses an endpoint has here: of everything there is."""
+    """Give the URLs of an endpoint for every existing object."""
     path = endpoint.path.replace("{app}", "web").replace("{variable}", "PLANTED")
     path = path.replace("{domain}", "none.example").replace("{name}", "admin")
     ids = [deployment["id"] for deployment in keystone.deployments()]
@@ -248,7 +248,7 @@ def test_no_answer_of_the_api_holds_a_secret(
 
 
 def answers_of(keystone: Keystone, path: str) -> str:
-    """Ask until there is an answer, since the watcher may be busy, and give all that was said."""
+    """Repeat a request while the watcher is busy, and give all answers."""
     answers: list[str] = []
 
     def is_answered() -> bool:
@@ -263,7 +263,7 @@ def answers_of(keystone: Keystone, path: str) -> str:
 @pytest.mark.parametrize("lines", ["text", "html"])
 def test_no_stream_of_events_holds_a_secret(keystone: Keystone, web: Project, lines: str) -> None:
     for deployment in keystone.deployments():
-        # What is over is told to its end, and the stream with it.
+        # The stream of an ended deployment ends by itself.
         told = keystone.ask("GET", f"/api/deployments/{deployment['id']}/events?lines={lines}").text
         assert "event: log" in told
         assert found(ALL, told) == []
@@ -281,7 +281,7 @@ def test_no_stream_of_events_holds_a_secret(keystone: Keystone, web: Project, li
         ("POST", "/login", {"name": "nobody", "password": ADMIN_PASSWORD}),
     ],
 )
-def test_no_answer_to_a_change_holds_what_was_sent(
+def test_no_answer_to_a_change_repeats_a_secret(
     keystone: Keystone, web: Project, method: str, path: str, change: dict[str, object]
 ) -> None:
     answer = keystone.ask(method, path, json=change)
@@ -320,12 +320,12 @@ def test_no_process_was_ever_given_a_secret_as_an_argument(watch: Watch, web: Pr
     assert found(ALL, "\n".join(watch.commands)) == []
 
 
-def test_only_git_and_the_app_itself_are_given_one_in_their_environment(
+def test_only_git_and_the_app_have_a_secret_in_their_environment(
     watch: Watch, web: Project
 ) -> None:
     told = {program for secret, program in watch.holders if secret == TOKEN}
     assert told, "git was not seen at work"
-    # `setpriv` becomes `timeout`, which is what ends git.
+    # `setpriv` executes `timeout`, which limits git's time.
     starters = {"setpriv", "timeout"}
     assert all(program.startswith("git") or program in starters for program in told), told
     assert {p for secret, p in watch.holders if secret == APP_SECRET} <= {"web", "docker-init"}
@@ -336,7 +336,7 @@ def test_no_file_holds_a_secret_in_clear(keystone: Keystone, web: Project) -> No
     files = [path for path in keystone.data_dir.rglob("*") if path.is_file()]
     read = set()
     for path in files:
-        with suppress(FileNotFoundError):  # drafts are renamed when they are whole
+        with suppress(FileNotFoundError):  # Keystone renames drafts when they are complete
             assert path.stat().st_size < LARGEST_FILE
             text = path.read_bytes().decode("latin-1")
             assert found([*ALL, keystone.token], text) == [], path
@@ -350,9 +350,7 @@ def test_github_is_told_no_secret(github: GitHubApi, web: Project) -> None:
     assert found(ALL, told) == []
 
 
-def test_docker_knows_nothing_but_what_the_running_app_is_given(
-    keystone: Keystone, web: Project
-) -> None:
+def test_docker_has_only_the_secret_of_the_running_app(keystone: Keystone, web: Project) -> None:
     belongings = keystone.belongings()
     containers, images = belongings.described_containers(), belongings.described_images()
     layers = belongings.layers()
@@ -374,7 +372,7 @@ def test_the_command_line_tells_no_secret(keystone: Keystone, web: Project, comm
     assert found(ALL, done.stdout + done.stderr) == []
 
 
-def test_the_app_is_started_with_nothing_of_keystones_own(web: Project) -> None:
+def test_the_app_gets_none_of_keystones_own_variables(web: Project) -> None:
     for name in ("KEYSTONE_SECRET_KEY", "KEYSTONE_ADMIN_PASSWORD", "KEYSTONE_DATA_DIR"):
         assert web.answer(f"/env?{name}") == "not set\n"
     assert web.answer("/env?KEYSTONE_APP") == "web"

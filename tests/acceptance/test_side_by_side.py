@@ -17,7 +17,7 @@ OTHER_TOKEN = "ghp_Another0Token1With2Thirty3Six4Charact"
 
 @pytest.fixture(scope="module")
 def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
-    """A second git server, with a token of its own."""
+    """A second git server with another token."""
     with GitServer(tmp_path_factory.mktemp("other"), token=OTHER_TOKEN) as server:
         yield server
 
@@ -35,13 +35,13 @@ def test_two_repositories_are_deployed_side_by_side(
     assert there.answer() == "from there"
     _assert_only(git_server, "here")
     _assert_only(other_server, "there")
-    # One app's push, and its failure, are no business of the other's.
+    # One app's push and its failure do not affect the other app.
     assert here.deploy("broken", behaviour="exit 1")["state"] == "failure"
     assert [here.answer(), there.answer()] == ["from here", "from there"]
 
 
 def _assert_only(server: GitServer, name: str) -> None:
-    """No server was ever asked for the other's repository, nor shown the other's token."""
+    """Assert that no server got a request for the other's repository, or the other's token."""
     assert server.requests
     assert all(request.path.startswith(f"/octo/{name}.git") for request in server.requests)
     assert len({request.authorization for request in server.requests} - {None}) == 1

@@ -1,4 +1,4 @@
-"""Each part of Keystone runs as a user of its own, and can do no more than it needs to."""
+"""Each part of Keystone runs as a separate user, with only the rights that it needs."""
 
 import grp
 import json
@@ -42,7 +42,7 @@ GLOBAL_SECRET = "the secret of a whole organization"
 
 Try = tuple[str, Path | str]
 
-# Tries things out and says of each "yes", or why not.
+# A program that tries several actions, and prints "yes" or the error for each.
 PROBE = """
 import json, os, socket, sqlite3, sys
 
@@ -82,39 +82,39 @@ print(json.dumps([tried(*each) for each in json.loads(sys.argv[1])]))
 
 @dataclass(frozen=True)
 class Status:
-    """What the kernel says of a process."""
+    """The kernel's status of a process."""
 
     pid: int
     fields: dict[str, str]
 
     @classmethod
     def of(cls, pid: int) -> "Status":
-        """Read it."""
+        """Read the status of a process."""
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         pairs = (line.partition(":") for line in lines)
         return cls(pid, {name: value.strip() for name, _, value in pairs})
 
     def numbers(self, name: str) -> set[int]:
-        """Give the numbers of a line: all four of a user, each of the groups."""
+        """Give the numbers of a line: the four user ids, or the group ids."""
         return {int(number) for number in self.fields[name].split()}
 
     @property
     def user(self) -> str:
-        """The one user it runs as."""
+        """The one user that the process runs as."""
         (uid,) = self.numbers("Uid")
         return pwd.getpwuid(uid).pw_name
 
     @property
     def groups(self) -> set[str]:
-        """All groups it is in."""
+        """All groups of the process."""
         return {grp.getgrgid(gid).gr_name for gid in self.numbers("Gid") | self.numbers("Groups")}
 
 
 @pytest.fixture(scope="module")
 def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) -> Iterator[Keystone]:
-    """A Keystone that root has started there."""
+    """A Keystone that root has started from that place."""
     made = prepared(place, github)
-    # Of root alone, as whoever writes secrets into it would have it.
+    # Readable by root only, as for a file with secrets.
     (made.folder / ".env").touch(mode=0o600)
     (made.folder / ".env").write_text(f"KEYSTONE_WEBHOOK_SECRET={GLOBAL_SECRET}\n")
     yield from running(request, made)
@@ -122,7 +122,7 @@ def keystone(request: pytest.FixtureRequest, place: Place, github: GitHubApi) ->
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that is live, and has a secret."""
+    """A live app with a secret."""
     project = add_project(keystone, git_server, "web")
     keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": SECRET, "secret": True})
     over = project.deploy("one")
@@ -131,13 +131,13 @@ def web(keystone: Keystone, git_server: GitServer) -> Project:
 
 
 def only(keystone: Keystone, part: str) -> int:
-    """Give the process id of a part of which there is one, as soon as it is there."""
+    """Give the process id of a part that has one process, as soon as it runs."""
     (pid,) = until(lambda: keystone.parts(part), timeout=BACK_WITHIN_S, what=part)
     return pid
 
 
 def serving(keystone: Keystone) -> int:
-    """Give the process that serves for the router."""
+    """Give the router's process that serves requests."""
 
     def look() -> list[int]:
         found = [child for pid in keystone.parts("router") for child in children_of(pid)]
@@ -148,7 +148,7 @@ def serving(keystone: Keystone) -> int:
 
 
 def probe(place: Place, like: Status, *tries: Try) -> list[str]:
-    """Try things out as somebody with the user and groups of a process."""
+    """Try actions with the user and groups of a process."""
     (uid,), (gid,) = like.numbers("Uid"), like.numbers("Gid")
     done = subprocess.run(
         [place.python, "-c", PROBE, json.dumps([(what, str(path)) for what, path in tries])],
@@ -166,11 +166,11 @@ def probe(place: Place, like: Status, *tries: Try) -> list[str]:
 
 
 def ensure_denied(found: list[str]) -> None:
-    """Make sure that all of it is there, and that none of it was allowed."""
+    """Assert that every path exists and that every action was denied."""
     assert all("denied" in each or "unable to open" in each for each in found), found
 
 
-# --- Who they are ----------------------------------------------------------------------------
+# --- Users and rights ------------------------------------------------------------------------
 
 
 def test_each_part_runs_as_a_user_of_its_own(keystone: Keystone) -> None:
@@ -181,7 +181,7 @@ def test_each_part_runs_as_a_user_of_its_own(keystone: Keystone) -> None:
     assert Status.of(serving(keystone)).user == "keystone-router"
 
 
-def test_each_is_in_no_more_groups_than_it_needs(keystone: Keystone) -> None:
+def test_each_part_is_in_no_more_groups_than_it_needs(keystone: Keystone) -> None:
     engine = grp.getgrgid(Path(ENGINE).stat().st_gid).gr_name
     worker = {"keystone", "keystone-web", engine}
     wanted = {
@@ -196,7 +196,7 @@ def test_each_is_in_no_more_groups_than_it_needs(keystone: Keystone) -> None:
     assert Status.of(serving(keystone)).groups == {"keystone-router"}
 
 
-def test_none_has_rights_of_roots_or_can_gain_any(keystone: Keystone) -> None:
+def test_no_part_has_or_can_gain_rights_of_root(keystone: Keystone) -> None:
     pids = [pid for part in PARTS for pid in keystone.parts(part)]
     pids += [child for pid in keystone.parts("worker") for child in children_of(pid)]
     for status in map(Status.of, [*pids, serving(keystone)]):
@@ -208,33 +208,35 @@ def test_none_has_rights_of_roots_or_can_gain_any(keystone: Keystone) -> None:
         assert int(Status.of(pid).fields["CapBnd"], 16) == 0
 
 
-def test_what_the_router_keeps_of_root_is_little(keystone: Keystone) -> None:
+def test_the_routers_master_keeps_few_rights_of_root(keystone: Keystone) -> None:
     status = Status.of(only(keystone, "router"))
     kept = int(status.fields["CapEff"], 16)
-    admin, raw, ptrace, override = 21, 17, 19, 1  # of capabilities(7)
+    admin, raw, ptrace, override = 21, 17, 19, 1  # numbers from capabilities(7)
     assert not kept & (1 << admin | 1 << raw | 1 << ptrace | 1 << override)
     assert int(status.fields["CapBnd"], 16) == kept
     assert status.fields["NoNewPrivs"] == "1"
 
 
-def test_what_serves_for_the_router_sees_an_empty_folder(keystone: Keystone) -> None:
+def test_the_serving_router_process_sees_an_empty_folder(keystone: Keystone) -> None:
     root = Path(f"/proc/{serving(keystone)}/root")
     assert root.resolve() == (keystone.data_dir / "run" / "empty").resolve()
     assert list(root.iterdir()) == []
 
 
-def test_settings_of_roots_reach_those_who_may_know_them(keystone: Keystone) -> None:
+def test_roots_settings_reach_only_the_parts_that_may_know_them(keystone: Keystone) -> None:
     assert GLOBAL_SECRET in Path(f"/proc/{only(keystone, 'web')}/environ").read_text()
     for part in ("redis", "router", "watcher", "worker"):
         for pid in keystone.parts(part):
             told = Path(f"/proc/{pid}/environ").read_text()
             assert GLOBAL_SECRET not in told
-            # Redis writes its title over its environment.
+            # Redis overwrites its environment with its process title.
             assert "KEYSTONE_PORT_RANGE" in told or part == "redis"
             assert "KEYSTONE_ADMIN_PASSWORD" not in told
 
 
-def test_it_deploys_and_tells_as_ever(keystone: Keystone, web: Project) -> None:
+def test_deployments_logs_and_doctor_work_with_separate_users(
+    keystone: Keystone, web: Project
+) -> None:
     assert web.answer() == "one"
     assert web.answer("/env?API_KEY") == SECRET
     (last, *_) = keystone.deployments("web")
@@ -247,7 +249,7 @@ def test_it_deploys_and_tells_as_ever(keystone: Keystone, web: Project) -> None:
     assert "apart: keystone-web, keystone-redis, keystone-router" in examined.stdout
 
 
-# --- What they cannot do ---------------------------------------------------------------------
+# --- Access ----------------------------------------------------------------------------------
 
 
 def test_the_web_process_reaches_the_database_the_key_the_logs_and_redis(
@@ -343,7 +345,7 @@ def test_workers_reach_no_more_than_the_engine_and_the_data(
 def test_a_base_image_is_pulled_with_the_login_of_root(
     keystone: Keystone, git_server: GitServer, place: Place
 ) -> None:
-    """`docker login` writes to root's home, where the workers cannot look."""
+    """`docker login` writes to root's home directory, which the workers cannot read."""
     project = add_project(keystone, git_server, "private")
     config = keystone.folder / ".docker" / "config.json"
     config.parent.mkdir(mode=0o700)
@@ -370,12 +372,12 @@ def test_a_base_image_is_pulled_with_the_login_of_root(
         until(lambda: not copy.exists(), timeout=60, what="a logout counts too")
 
 
-def test_what_root_does_at_the_command_line_stays_usable_for_the_others(
+def test_files_written_by_root_at_the_command_line_stay_usable_for_the_parts(
     keystone: Keystone, web: Project
 ) -> None:
     keystone.command("env", "set", "web", "MODE=told by root", "--json")
     assert keystone.run("rotate-key").returncode == 0
-    # Sealed with a key that root has written.
+    # Encrypted with a key file that root has written.
     keystone.api("PUT", "/api/apps/web/env/API_KEY", {"value": "another", "secret": True})
     assert web.deploy("two")["state"] == "success"
     assert [web.answer("/env?MODE"), web.answer("/env?API_KEY")] == ["told by root", "another"]
@@ -384,7 +386,7 @@ def test_what_root_does_at_the_command_line_stays_usable_for_the_others(
     keystone.command("app", "set", "web", "--memory-mb", "300", "--json")
     database = keystone.data_dir / "keystone.db"
     with closing(sqlite3.connect(database)) as connection:
-        # As long as root has it open, there are files beside it that root has made.
+        # While root has the database open, SQLite keeps files beside it that belong to root.
         connection.execute("SELECT count(*) FROM apps").fetchone()
         for end in ("", "-wal", "-shm"):
             found = database.with_name(database.name + end).stat()
@@ -397,7 +399,7 @@ def test_what_root_does_at_the_command_line_stays_usable_for_the_others(
 
 
 @pytest.mark.parametrize("command", ["app list", "status", "doctor", "logs 1", "backup -", "up"])
-def test_a_user_who_may_not_is_told_so_in_a_sentence(
+def test_commands_of_an_unauthorised_user_explain_the_refusal(
     keystone: Keystone, place: Place, command: str
 ) -> None:
     environ = {"PATH": os.environ["PATH"], "KEYSTONE_DATA_DIR": str(keystone.data_dir)}
@@ -418,10 +420,10 @@ def test_a_user_who_may_not_is_told_so_in_a_sentence(
     assert "run this as the user that runs `keystone up`" in refused.stderr
 
 
-# --- Its life --------------------------------------------------------------------------------
+# --- Crashes and restarts --------------------------------------------------------------------
 
 
-def test_killed_outright_it_leaves_nothing_and_comes_back(keystone: Keystone, web: Project) -> None:
+def test_keystone_starts_again_after_a_kill(keystone: Keystone, web: Project) -> None:
     served = web.answer()
     serving(keystone)
     keystone.kill()
@@ -429,7 +431,7 @@ def test_killed_outright_it_leaves_nothing_and_comes_back(keystone: Keystone, we
     until(lambda: web.answers(served), timeout=BACK_WITHIN_S, what="the app is reached again")
 
 
-def test_a_killed_router_takes_what_serves_for_it_along(keystone: Keystone, web: Project) -> None:
+def test_a_killed_router_ends_its_serving_process(keystone: Keystone, web: Project) -> None:
     served, before = web.answer(), serving(keystone)
     keystone.kill_part("router")
     until(lambda: not Path(f"/proc/{before}").exists(), timeout=60, what="it ends")
@@ -437,9 +439,7 @@ def test_a_killed_router_takes_what_serves_for_it_along(keystone: Keystone, web:
     assert web.view()["host_port"] == web.port
 
 
-def test_what_serves_for_the_router_is_replaced_when_it_stands_still(
-    keystone: Keystone, web: Project
-) -> None:
+def test_a_stopped_serving_router_process_is_replaced(keystone: Keystone, web: Project) -> None:
     served, before = web.answer(), serving(keystone)
     os.kill(before, signal.SIGSTOP)
     until(lambda: not Path(f"/proc/{before}").exists(), timeout=BACK_WITHIN_S, what="it is killed")
@@ -447,7 +447,7 @@ def test_what_serves_for_the_router_is_replaced_when_it_stands_still(
 
 
 def owners(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Give whose everything below a folder is, and its rights."""
+    """Give the owner, group and mode of everything below a folder."""
     found = {path: path.lstat() for path in [folder, *folder.rglob("*")]}
     return {
         str(path.relative_to(folder)): (each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode))
@@ -456,18 +456,18 @@ def owners(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def give_to_root(folder: Path) -> None:
-    """Do what the README says of going back to an older Keystone."""
+    """Run the commands of the README for going back to an older Keystone."""
     subprocess.run(["chown", "-R", "root:", folder], check=True)
     subprocess.run(["chmod", "-R", "go=", folder], check=True)
 
 
-def test_a_data_directory_of_before_is_taken_over_and_can_be_given_back(
+def test_an_older_data_directory_is_taken_over_and_can_be_given_back(
     keystone: Keystone, web: Project
 ) -> None:
     served = web.answer()
     keystone.stop()
     give_to_root(keystone.data_dir)
-    # What an older Keystone asks of its folders.
+    # An older Keystone requires this of its folders.
     for name in ("run", "redis", "router", "router/certificates"):
         found = (keystone.data_dir / name).lstat()
         assert (found.st_uid, found.st_mode & 0o077) == (0, 0)
@@ -488,7 +488,7 @@ def test_a_data_directory_of_before_is_taken_over_and_can_be_given_back(
     keystone.start()
 
 
-def test_where_the_users_cannot_enter_everything_runs_as_root_and_says_so(
+def test_in_a_folder_that_the_users_cannot_enter_everything_runs_as_root(
     keystone: Keystone, web: Project
 ) -> None:
     served = web.answer()
@@ -511,7 +511,7 @@ def test_where_the_users_cannot_enter_everything_runs_as_root_and_says_so(
         keystone.stop()
         keystone.folder.chmod(0o755)
         keystone.start()
-    # What root has written meanwhile belongs to the others again.
+    # Files that root has written meanwhile belong to the separate users again.
     assert Status.of(only(keystone, "web")).user == "keystone-web"
     assert web.deploy("apart again")["state"] == "success"
     assert all(keystone.transcript(each["id"]) for each in keystone.deployments("web"))

@@ -1,6 +1,6 @@
-"""The whole story as somebody sees it in a browser, before the real processes and the real engine.
+"""A complete session in a browser, with the real processes and the real engine.
 
-They log in, see a push arrive, read its log while it is built, roll back, and cancel.
+A user logs in, sees a push arrive, reads its log during the build, rolls back, and cancels.
 """
 
 import re
@@ -23,7 +23,7 @@ LIVE_WITHIN_MS = 60_000
 
 @pytest.fixture(scope="module")
 def web(keystone: Keystone, git_server: GitServer) -> Project:
-    """An app that serves its first version."""
+    """A live app with its first version."""
     project = add_project(keystone, git_server, "seen")
     assert project.deploy("one")["state"] == "success"
     return project
@@ -31,7 +31,7 @@ def web(keystone: Keystone, git_server: GitServer) -> Project:
 
 @pytest.fixture(scope="module")
 def tab(keystone: Keystone) -> Iterator[Page]:
-    """A tab of somebody who has just opened the browser."""
+    """A new tab in a fresh browser."""
     with chromium() as browser:
         context = browser.new_context(
             base_url=keystone.url, viewport={"width": 1280, "height": 900}
@@ -41,7 +41,7 @@ def tab(keystone: Keystone) -> Iterator[Page]:
 
 
 def push(project: Project, version: str) -> Nap:
-    """Push a version whose build takes a nap, and give that."""
+    """Push a version whose build sleeps, and give the `Nap`."""
     nap = Nap()
     project.push(project.commit(version, dockerfile=nap.dockerfile))
     return nap
@@ -58,7 +58,7 @@ def test_from_the_login_to_a_cancelled_build(tab: Page, web: Project, keystone: 
 
 
 def log_in(tab: Page) -> None:
-    """Come in by the login, to the page that was asked for."""
+    """Log in, and arrive at the requested page."""
     tab.goto("/apps/seen")
     assert urlsplit(tab.url).path == "/login"
     tab.get_by_label("Name").fill("admin")
@@ -69,11 +69,11 @@ def log_in(tab: Page) -> None:
 
 
 def see_a_push_arrive_and_go_live(tab: Page, web: Project) -> None:
-    """Watch the app's page without touching it, then the log while it is written."""
+    """Watch the app's page update itself, then the log while it grows."""
     nap = push(web, "two")
     tab.get_by_role("link", name="Deployment #2").click(timeout=SOON_MS)
     log = tab.get_by_role("log", name="Log")
-    # The line is there while the build still sleeps: it was sent as it was written.
+    # The line appears while the build still sleeps, so the page received it at once.
     expect(log).to_contain_text("sleep", timeout=SOON_MS)
     expect(tab.locator(".title .badge")).to_have_text("Running")
     until(nap.sleepers, timeout=SOON_MS / 1000, what="the build is asleep")
@@ -85,7 +85,7 @@ def see_a_push_arrive_and_go_live(tab: Page, web: Project) -> None:
 
 
 def roll_back(tab: Page, web: Project) -> None:
-    """Go back to the first release, and see pushes paused from then on."""
+    """Roll back to the first release, after which pushes are paused."""
     open_app(tab)
     tab.get_by_role("button", name="Roll back to v1").click()
     tab.get_by_role("dialog").get_by_role("button", name="Roll back").click()
@@ -99,13 +99,13 @@ def roll_back(tab: Page, web: Project) -> None:
 
 
 def open_app(tab: Page) -> None:
-    """Go to the app's page, and wait until its scripts are at work: a button may want them."""
+    """Open the app's page, and wait until its scripts run, which a button may need."""
     tab.get_by_role("link", name="seen", exact=True).click()
     expect(tab.locator('[data-fact="restarts"]')).to_be_visible(timeout=SOON_MS)
 
 
 def cancel_a_build(tab: Page, web: Project) -> None:
-    """Stop a build that would take ten minutes; what is live goes on serving."""
+    """Cancel a build that would take ten minutes; the live release keeps serving."""
     push(web, "three")
     tab.get_by_role("link", name="Deployment #4").click(timeout=SOON_MS)
     expect(tab.get_by_role("log", name="Log")).to_contain_text("sleep", timeout=SOON_MS)

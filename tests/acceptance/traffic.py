@@ -1,4 +1,4 @@
-"""Visitors of an app: they ask without a pause, and nothing that fails is asked again."""
+"""Visitors of an app that send requests without a pause and repeat no failed request."""
 
 import http.client
 import threading
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PAUSE_S = 0.005
-# What a stuck router would take for ever; a busy machine takes long, and fails nobody.
+# Only a stuck router takes longer; a slow answer of a busy machine is no failure.
 LONGEST_ANSWER_S = 60.0
 SEEN_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """One way of asking."""
+    """One kind of visitor."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ VISITORS = (
 
 @dataclass
 class Traffic:
-    """What the visitors saw."""
+    """The visitors' answers and failures."""
 
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -43,14 +43,14 @@ class Traffic:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_for(self, answer: str, *, count: int = 20, timeout: float = SEEN_WITHIN_S) -> None:
-        """Wait until the visitors have had this answer so many times."""
+        """Wait until the visitors have received this answer that many times."""
         deadline = time.monotonic() + timeout
         while self.answers[answer] < count:
             assert time.monotonic() < deadline, f"{answer!r} was not seen: {self.answers}"
             time.sleep(0.02)
 
     def visit(self, port: int, visitor: Visitor) -> None:
-        """Ask again and again until it is over."""
+        """Send requests until the traffic ends."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_ANSWER_S)
         body = b"x" * 3000 if visitor.method == "POST" else None
         while not self.is_over.wait(PAUSE_S):
@@ -77,7 +77,7 @@ class Traffic:
 
 @contextmanager
 def steady_traffic(port: int) -> Iterator[Traffic]:
-    """Have visitors of every kind ask an app for the length of the block."""
+    """Send requests of every kind of visitor to an app for the length of the block."""
     traffic = Traffic()
     threads = [threading.Thread(target=traffic.visit, args=(port, visitor)) for visitor in VISITORS]
     for thread in threads:

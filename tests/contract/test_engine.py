@@ -397,7 +397,7 @@ def test_exits_are_counted_for_the_trial_of_a_release(engine: DockerEngine, netw
         return counted[-1] >= 2
 
     wait_until(has_ended_twice)
-    # The count of exits never decreases between two calls.
+    # The count never decreases after the restart: no exit is counted and then taken back.
     after_the_start = counted[counted.index(0, 1) :] if 0 in counted[1:] else counted
     assert after_the_start == sorted(after_the_start)
     engine.stop(started.id, grace_s=0)
@@ -410,7 +410,7 @@ def test_stop_lets_running_requests_finish(engine: DockerEngine, spec: Container
     both = "".join(f"GET {path} HTTP/1.1\r\n\r\n" for path in ("/version", "/slow?ms=2000"))
     with socket.create_connection((started.ip, 8100), timeout=60) as visitor:
         visitor.sendall(both.encode())
-        # The second call follows the first one at once.
+        # The app has answered the first request, so it is working on the second one.
         assert visitor.recv(4096).endswith(b"one")
 
         engine.stop(started.id, grace_s=30)

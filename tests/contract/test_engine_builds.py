@@ -289,7 +289,7 @@ def test_build_argument_in_a_steps_name_is_not_shortened(engine: DockerEngine) -
             spec, MemoryTree({"Dockerfile": text}), log=shown_to(lines.append), stop=StopSignal()
         )
 
-    # The adapter masks nothing, and nobody could mask half a value.
+    # The adapter does not mask values yet, and half a value could not be masked later.
     assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
     assert "hunter2" not in Redactor([SecretStr(secret)])(str(failure.value))
     assert any(secret in line for line in lines)

@@ -1,6 +1,6 @@
-"""Builds by BuildKit's own control service, on the real engine: as by `POST /build`.
+"""Builds by BuildKit's own control service on the real engine, with the results of `POST /build`.
 
-The engine here may be too old to put them into a control group; everything else it does.
+The engine here may be too old to put builds into a control group; it supports everything else.
 """
 
 import secrets
@@ -36,7 +36,7 @@ SPEC = BuildSpec(
 
 @dataclass
 class ControlBench:
-    """A builder that is spoken to by its control service, and what the last build wrote."""
+    """A builder that uses the control service, and the output of its last build."""
 
     client: docker.DockerClient
     lines: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class ControlBench:
         secrets: Mapping[str, SecretStr] | None = None,
         **changes: Any,  # noqa: ANN401
     ) -> str:
-        """Build, and give the image's id."""
+        """Build an image, and give its id."""
         self.lines.clear()
         api = self.client.api
         kit = BuildKit(engine_address(api), api.api_version, secrets or {}, in_cgroup=True)
@@ -61,7 +61,7 @@ def bench(client: docker.DockerClient) -> ControlBench:
     return ControlBench(client)
 
 
-def test_image_is_built_tagged_labelled_and_told_of(
+def test_image_is_built_tagged_labelled_and_logged(
     bench: ControlBench, engine: DockerEngine
 ) -> None:
     image = bench.build(MemoryTree(dockerfile('RUN ["/web", "say", "héllo"]')))
@@ -83,7 +83,7 @@ RUN --mount=type=secret,id=key ["/web", "cat", "/run/secrets/key"]
 FROM wanted
 RUN ["/web", "exit", "3"]
 """
-    # More of it than the engine takes at once.
+    # Longer than the engine accepts in one message.
     said = "yes" + secrets.token_hex(50_000)
     tree = MemoryTree(app_files("one", dockerfile=text))
     key = SecretStr(f"s3cr3t-{secrets.token_hex(4)}")
@@ -93,7 +93,7 @@ RUN ["/web", "exit", "3"]
     assert any(key.get_secret_value() in line for line in bench.lines)
 
 
-def test_failed_step_is_told_as_by_the_other_way(bench: ControlBench) -> None:
+def test_failed_step_has_the_same_error_as_by_post_build(bench: ControlBench) -> None:
     with pytest.raises(BuildError, match=r'^the build failed at "RUN .*": exit code 3$'):
         bench.build(MemoryTree(dockerfile('RUN ["/web", "exit", "3"]')))
     assert any("exiting with code 3" in line for line in bench.lines)

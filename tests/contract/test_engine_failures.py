@@ -1,4 +1,4 @@
-"""What the engine adapter makes of an engine that dies or runs full; on an engine of our own."""
+"""The engine adapter's errors when an engine dies or its disk is full, on the test's own engine."""
 
 import secrets
 import signal
@@ -48,12 +48,12 @@ def engine(client: docker.DockerClient) -> DockerEngine:
 
 
 def fill(private: PrivateEngine) -> None:
-    """Leave no byte on the engine's disk."""
+    """Fill the engine's disk completely."""
     with pytest.raises(OSError, match="No space left"):
         (private.data_root / "filler").write_bytes(b"x" * 50 * 2**20)
 
 
-def test_engine_killed_in_the_middle_of_a_build_by_its_older_builder(
+def test_engine_killed_during_a_build_of_the_older_builder(
     private: PrivateEngine, client: docker.DockerClient
 ) -> None:
     seconds = long_sleep()

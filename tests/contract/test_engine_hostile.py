@@ -1,4 +1,4 @@
-"""What a Dockerfile asks of the machine that builds it: it gets the commit's files, and no more."""
+"""A hostile Dockerfile gets the commit's files and nothing else of the machine that builds it."""
 
 from collections.abc import Iterator
 
@@ -37,12 +37,12 @@ def engine() -> Iterator[DockerEngine]:
         "COPY --from=/etc . /stolen",
     ],
 )
-def test_what_is_the_hosts_cannot_be_read(engine: DockerEngine, step: str) -> None:
+def test_files_of_the_host_cannot_be_read(engine: DockerEngine, step: str) -> None:
     with pytest.raises(BuildError):
         build(engine, dockerfile(step))
 
 
-def test_what_is_the_engines_cannot_be_seen(engine: DockerEngine) -> None:
+def test_files_of_the_engine_cannot_be_seen(engine: DockerEngine) -> None:
     seen = {line.split()[0] for line in printed(engine, dockerfile('RUN ["/web", "list", "/"]'))}
     assert "/web" in seen
     assert not any("docker.sock" in path or path.startswith("/var/lib") for path in seen)

@@ -1,7 +1,7 @@
-"""Builds inside their limits, on a real engine of the test's own.
+"""Builds inside their limits, on the test's own real engine.
 
-The engines that Debian 12 and Ubuntu 22.04 bring run all builds in one control group, which is
-limited here; newer ones put a build where they are told, and are tried by hand.
+The engines of Debian 12 and Ubuntu 22.04 run all builds in one control group, which the test
+limits. Newer engines put a build into the group that the request names; these are tested by hand.
 """
 
 import http.client
@@ -39,13 +39,13 @@ pytestmark = [
 MIB = 1024 * 1024
 LIMITS = Limits(memory=64 * MIB, pids=40, cpus=0.5)
 PARENT = f"keystone-test-{secrets.token_hex(4)}"
-# What an app may be kept waiting on a busy machine, by whatever else runs there.
+# How long an app may wait on a busy machine because of other programs.
 ANSWERS_WITHIN_S = 20.0
 
 
 @pytest.fixture(scope="module")
 def limited() -> Iterator[DockerEngine]:
-    """An engine whose builds are limited, all of them."""
+    """An engine with limits for all builds."""
     group = ControlGroup(f"{PARENT}/buildkit")
     group.limit(LIMITS)
     with private_engine(disk_mb=100, options=("--cgroup-parent", f"/{PARENT}")) as private:
@@ -56,7 +56,7 @@ def limited() -> Iterator[DockerEngine]:
 
 
 def remove_groups() -> None:
-    """Remove the control groups that the engine has made, too."""
+    """Also remove the control groups that the engine has created."""
     for top in ROOT.glob(f"*/{PARENT}"):
         for folder, _folders, _files in os.walk(top, topdown=False):
             with suppress(OSError):
@@ -81,7 +81,9 @@ def test_an_ordinary_build_goes_through(limited: DockerEngine) -> None:
     assert build(limited, dockerfile('RUN ["/web", "fork", "5"]')).startswith("sha256:")
 
 
-def test_a_build_that_eats_the_memory_is_told_of_the_limit(limited: DockerEngine) -> None:
+def test_the_error_of_a_build_that_runs_out_of_memory_names_the_limit(
+    limited: DockerEngine,
+) -> None:
     with pytest.raises(BuildError) as failed:
         build(limited, dockerfile('RUN ["/web", "eat", "512"]'))
     assert str(failed.value).endswith(
@@ -89,7 +91,7 @@ def test_a_build_that_eats_the_memory_is_told_of_the_limit(limited: DockerEngine
     )
 
 
-def test_a_build_that_fails_by_itself_is_told_of_no_limit(limited: DockerEngine) -> None:
+def test_the_error_of_another_failure_names_no_limit(limited: DockerEngine) -> None:
     with pytest.raises(BuildError, match=r"exit code 3$"):
         build(limited, dockerfile('RUN ["/web", "exit", "3"]'))
 
@@ -119,7 +121,7 @@ def test_a_fork_bomb_ends_while_an_app_answers_and_the_database_writes(
         kept_doing(lambda: writes(empty_database)) as written,
         pytest.raises(BuildError) as failed,
     ):
-        # Bounded besides: each of them ends after ten seconds.
+        # A second safeguard: each process ends after ten seconds.
         build(limited, dockerfile('RUN ["/web", "fork", "400"]'), log=lines.append)
     engine.stop(started.id, grace_s=0)
 
@@ -133,7 +135,7 @@ def test_a_fork_bomb_ends_while_an_app_answers_and_the_database_writes(
 
 
 def answers(host: str) -> bool:
-    """Ask an app on the other engine."""
+    """Send a request to an app on the other engine."""
     connection = http.client.HTTPConnection(host, 8000, timeout=ANSWERS_WITHIN_S)
     try:
         connection.request("GET", "/")
@@ -157,7 +159,7 @@ def writes(path: Path) -> bool:
 
 @contextmanager
 def kept_doing(do: Callable[[], bool]) -> Iterator[list[float]]:
-    """Do something over and over while the block runs; give how long each time took."""
+    """Repeat something while the block runs; give the time that each call took."""
     over, took = threading.Event(), []
 
     def run() -> None:

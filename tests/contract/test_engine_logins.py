@@ -1,4 +1,4 @@
-"""Private base images: from a registry that asks for a login, by both of the engine's builders."""
+"""Private base images from a registry that requires a login, with both builders of the engine."""
 
 import json
 import secrets
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.docker
 def registry(client: docker.DockerClient) -> Iterator[Registry]:
     with running_registry() as registry:
         yield registry
-        # Only the older builder keeps a base image under its name.
+        # Only the older builder stores a base image under its name.
         for image in client.images.list(name=registry.image.rpartition(":")[0]):
             image.reload()
             client.api.remove_image(registry.image, force=True)
 
 
 def engine(client: docker.DockerClient, folder: Path, config: object) -> DockerEngine:
-    """An engine for somebody whose docker command line has this configuration."""
+    """An engine adapter for a user with this configuration of the docker command."""
     file = folder / "config.json"
     file.write_text(config if isinstance(config, str) else json.dumps(config))
     return DockerEngine(client, IDENTITY, config=file)
@@ -46,7 +46,7 @@ def files(registry: Registry) -> AppFiles:
     return app_files("one", dockerfile="\n".join([*steps, f"ENV RUN={secrets.token_hex(8)}", ""]))
 
 
-def test_login_on_file_opens_the_registry_and_is_in_no_line(
+def test_stored_login_opens_the_registry_and_is_in_no_log_line(
     client: docker.DockerClient, registry: Registry, tmp_path: Path
 ) -> None:
     ours = engine(client, tmp_path, {"auths": {registry.host: {"auth": registry.auth}}})
@@ -56,12 +56,12 @@ def test_login_on_file_opens_the_registry_and_is_in_no_line(
 
     assert any(line.endswith(CONTENT.strip()) for line in lines)
     assert USER in registry.users
-    assert registry.refusals  # the engine tries without one first, so there was something to open
+    assert registry.refusals  # the registry did require a login: the engine first tries without
     assert PASSWORD not in "\n".join(lines)
     assert registry.auth not in "\n".join(lines)
 
 
-def test_repository_that_quotes_the_login_does_not_get_it_into_the_log(
+def test_a_login_that_the_commit_contains_is_masked_in_the_log(
     client: docker.DockerClient, registry: Registry, tmp_path: Path
 ) -> None:
     auths = {f"http://{registry.host}/v2/": {"username": USER, "password": PASSWORD}}
@@ -86,7 +86,7 @@ def test_repository_that_quotes_the_login_does_not_get_it_into_the_log(
         ("{", "config.json cannot be used, it is not JSON"),
     ],
 )
-def test_without_a_login_the_base_image_is_not_had_and_the_log_says_why(
+def test_without_a_login_the_build_fails_and_the_log_says_why(
     client: docker.DockerClient, registry: Registry, tmp_path: Path, config: object, told: str
 ) -> None:
     text = config if isinstance(config, str) else json.dumps(config)
@@ -106,7 +106,7 @@ def test_older_builder_uses_the_login_too(
 ) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"auths": {registry.host: {"auth": registry.auth}}}))
-    # A version from before build sessions, as a very old engine would agree on.
+    # An API version without build sessions, like that of a very old engine.
     builder = Builder(engine_address(client.api), "1.38", file)
     tag = tag_of("older")
     spec = BuildSpec(tag, "Dockerfile", labels(IDENTITY, "web"), deadline_s=60)

@@ -1,4 +1,4 @@
-"""The networks of apps, by the engine adapter on the real Docker Engine: small, ours, one each."""
+"""The apps' networks on the real Docker Engine: one small network with our labels for each app."""
 
 import threading
 from contextlib import suppress
@@ -28,7 +28,7 @@ def test_network_gets_a_small_subnet_and_our_labels(
     assert made.attrs["Labels"] == {"keystone.identity": IDENTITY, "keystone.app": "web"}
 
 
-def test_network_that_is_there_is_used_again(
+def test_existing_network_is_reused(
     engine: DockerEngine, network: str, client: docker.DockerClient
 ) -> None:
     (before,) = client.networks.list(names=[network])
@@ -38,13 +38,13 @@ def test_network_that_is_there_is_used_again(
     assert before.id == after.id
 
 
-def test_taken_subnet_is_passed_over(engine: DockerEngine, client: docker.DockerClient) -> None:
+def test_used_subnet_is_skipped(engine: DockerEngine, client: docker.DockerClient) -> None:
     name = f"keystone-{IDENTITY}-crowded"
     first = next(subnets(name))
     pool = IPAMPool(subnet=str(first))
     ipam = IPAMConfig(pool_configs=[pool])
     blocker = None
-    with suppress(APIError):  # other tests have networks too: then one of those has taken it
+    with suppress(APIError):  # a network of another test may already use this subnet
         blocker = client.networks.create(f"foreign-{IDENTITY}", ipam=ipam)
     try:
         engine.ensure_network(name, labels(IDENTITY, "crowded"))
@@ -57,7 +57,7 @@ def test_taken_subnet_is_passed_over(engine: DockerEngine, client: docker.Docker
     assert client.networks.list(names=[name]) == []
 
 
-def test_callers_at_once_make_one_network(client: docker.DockerClient) -> None:
+def test_simultaneous_callers_make_one_network(client: docker.DockerClient) -> None:
     name = f"keystone-{IDENTITY}-race"
     engines = [DockerEngine.from_environment(IDENTITY) for _ in range(4)]
     threads = [

@@ -1,4 +1,4 @@
-"""A registry that is down while the real engine builds: not the app's fault, by either builder."""
+"""A registry outage while the real engine builds is not the app's fault, with either builder."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ Build = Callable[[AppFiles], object]
 def builder(
     request: pytest.FixtureRequest, client: docker.DockerClient, engine: DockerEngine
 ) -> Build:
-    """Either of the engine's builders."""
+    """Each of the engine's two builders."""
     if request.param == "BuildKit":
         return lambda files: build(engine, files)
     older = ClassicBuilder(engine_address(client.api), client.api.api_version)
@@ -39,7 +39,7 @@ def builder(
 
 @contextmanager
 def registry(status: int) -> Iterator[str]:
-    """A registry that answers so when it is asked for an image."""
+    """A registry that gives this answer to a request for an image."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -50,7 +50,7 @@ def registry(status: int) -> Iterator[str]:
         do_HEAD = do_GET  # noqa: N815 - the name is the standard library's
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -67,7 +67,9 @@ def from_image(image: str, head: str = "") -> AppFiles:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_registry_that_is_down_or_has_had_enough(builder: Build, status: int) -> None:
+def test_registry_that_is_down_or_limits_the_rate_is_a_platform_error(
+    builder: Build, status: int
+) -> None:
     with (
         registry(status) as host,
         pytest.raises(DockerError, match=f"base image {host}/x:1 {FAILED}"),
@@ -75,7 +77,7 @@ def test_registry_that_is_down_or_has_had_enough(builder: Build, status: int) ->
         builder(from_image(f"{host}/x:1"))
 
 
-def test_registry_that_nobody_answers_for(builder: Build) -> None:
+def test_registry_that_does_not_listen_is_a_platform_error(builder: Build) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -83,13 +85,13 @@ def test_registry_that_nobody_answers_for(builder: Build) -> None:
             builder(from_image(f"{host}/x:1"))
 
 
-def test_registry_whose_name_is_unknown(builder: Build) -> None:
+def test_registry_whose_name_cannot_be_resolved_is_a_platform_error(builder: Build) -> None:
     with pytest.raises(DockerError, match=rf"nosuchhost\.invalid/x:1 {FAILED}: .*dial tcp"):
         builder(from_image("nosuchhost.invalid/x:1"))
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_image_that_is_not_there_or_not_for_us(builder: Build, status: int) -> None:
+def test_image_that_is_missing_or_denied_is_the_apps_fault(builder: Build, status: int) -> None:
     with (
         registry(status) as host,
         pytest.raises(BuildError, match=f"{host}/x:1 could not be pulled: "),
@@ -97,7 +99,9 @@ def test_image_that_is_not_there_or_not_for_us(builder: Build, status: int) -> N
         builder(from_image(f"{host}/x:1"))
 
 
-def test_registry_of_the_dockerfiles_syntax_or_of_a_copied_image(engine: DockerEngine) -> None:
+def test_registry_outage_for_syntax_or_copied_image_is_a_platform_error(
+    engine: DockerEngine,
+) -> None:
     with registry(503) as host:
         copied: AppFiles = {"Dockerfile": f"FROM scratch\nCOPY --from={host}/x:1 /a /b\n"}
         for files in (copied, from_image("scratch", f"# syntax={host}/x:1\n")):

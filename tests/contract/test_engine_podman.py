@@ -1,4 +1,4 @@
-"""The engine adapter on an engine that lacks what Podman lacks: it changes no container."""
+"""The engine adapter on an engine that, like Podman, cannot update a container's policy."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,10 +22,10 @@ NETWORK = network_name(IDENTITY, "web")
 
 
 class ChangelessEngine(UnixHTTPAdapter):
-    """The way to the real engine, on which no container is found whose policy is to change."""
+    """An adapter of HTTP requests to the real engine that answers each update with "not found"."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Pass a request on, unless it changes a container."""
+        """Pass a request on, unless it updates a container."""
         if not request.path_url.endswith("/update"):
             return super().send(request, *args, **kwargs)
         answer = requests.Response()
@@ -51,13 +51,13 @@ def start(engine: DockerEngine, *, behaviour: str = "") -> Container:
     )
 
 
-def test_container_is_ended_and_removed(engine: DockerEngine) -> None:
+def test_container_is_stopped_and_removed(engine: DockerEngine) -> None:
     started = start(engine)
     engine.stop(started.id, grace_s=10)
     assert engine.inspect(started.id).state is ContainerState.MISSING
 
 
-def test_container_that_has_ended_is_started_again(engine: DockerEngine) -> None:
+def test_exited_container_is_started_again(engine: DockerEngine) -> None:
     started = start(engine, behaviour="exit 3")
     wait_until(lambda: engine.inspect(started.id).state is ContainerState.EXITED)
     before = engine.inspect(started.id)

@@ -1,7 +1,7 @@
-"""The fake engine keeps the promises of the real one: every test runs on both.
+"""The fake engine behaves like the real one: every test runs on both.
 
-What is here is what the tests of deployments and of the reconciler rely on; what only the real one
-can show has files of its own.
+This file covers the behaviour that the tests of deployments and of the reconciler rely on. Other
+files cover behaviour that only the real engine has.
 """
 
 import secrets
@@ -41,10 +41,10 @@ REAL = pytest.param("real", marks=pytest.mark.docker)
 
 
 class Hand(Protocol):
-    """Somebody with a Docker command line."""
+    """Another user of the engine, with a Docker command line."""
 
     def run(self, image: str, name: str, labels: Mapping[str, str]) -> str:
-        """Start a container of an image, and give its id."""
+        """Start a container from an image, and give its id."""
 
     def is_running(self, container_id: str) -> bool:
         """Whether a container runs."""
@@ -57,7 +57,7 @@ class Hand(Protocol):
 
 
 class RealHand:
-    """Somebody at the real engine."""
+    """Another user of the real engine."""
 
     def __init__(self, client: docker.DockerClient) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class RealHand:
         return self._started[-1]
 
     def is_running(self, container_id: str) -> bool:
-        """Ask the engine."""
+        """Ask the real engine."""
         return bool(self._client.api.inspect_container(container_id)["State"]["Running"])
 
     def tag(self, image: str, tag: str) -> None:
@@ -79,17 +79,17 @@ class RealHand:
         self._client.api.tag(image, repository, version)
 
     def tags(self, image: str) -> set[str]:
-        """Ask for them."""
+        """Read the tags from the real engine."""
         return set(self._client.images.get(image).tags)
 
     def clear_away(self) -> None:
-        """Remove what was started."""
+        """Remove the started containers."""
         for each in self._started:
             self._client.api.remove_container(each, force=True)
 
 
 class FakeHand:
-    """Somebody at the fake engine."""
+    """Another user of the fake engine."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
@@ -100,7 +100,7 @@ class FakeHand:
         return self._engine.add_container(name, {**inherited, **labels})
 
     def is_running(self, container_id: str) -> bool:
-        """Look."""
+        """Read the state from the fake engine."""
         return self._engine.all_containers[container_id].about.state is ContainerState.RUNNING
 
     def tag(self, image: str, tag: str) -> None:
@@ -109,13 +109,13 @@ class FakeHand:
         self._engine.add_image(image, found.labels, *found.tags, tag)
 
     def tags(self, image: str) -> set[str]:
-        """Look at them."""
+        """Read the tags from the fake engine."""
         return set(self._engine.all_images[image].tags)
 
 
 @dataclass
 class EngineBench:
-    """An engine, how to have an app behave in it, and what others do there."""
+    """An engine, a way to set an app's behaviour, and another user of the engine."""
 
     engine: Engine
     prepare: Callable[[Behaviour], None]
@@ -152,11 +152,11 @@ class EngineBench:
 
 
 def heard_while(engine: Engine, change: Callable[[], object]) -> set[str]:
-    """Listen to an engine while something is done, until it is told of."""
+    """Follow an engine's changes while an act runs, until the engine reports the change."""
     heard: set[str] = set()
 
     def hears_something() -> bool:
-        # One long look: what happened between two short ones would be heard by neither.
+        # One long call: two short calls would miss a change that happens between them.
         heard.update(islice(engine.changes(within_s=60), 1))
         return bool(heard)
 
@@ -168,7 +168,7 @@ def heard_while(engine: Engine, change: Callable[[], object]) -> set[str]:
 
 
 def _ignore(_line: object) -> None:
-    """Take a line of a log that the test does not look at."""
+    """Ignore a log line that the test does not check."""
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ class TestEngine:
         assert (listed.id, listed.ip, listed.name) == (started.id, started.ip, started.name)
         assert listed.labels["keystone.deployment"] == "7"
 
-    def test_two_have_addresses_of_their_own(self, bench: EngineBench) -> None:
+    def test_two_containers_have_different_addresses(self, bench: EngineBench) -> None:
         image = bench.build()
         one = bench.engine.start(bench.spec(image))
         two = bench.engine.start(bench.spec(image, deployment=8))
@@ -248,7 +248,9 @@ class TestEngine:
             bench.engine.start(spec)
         assert [found.id for found in bench.engine.containers()] == [first.id]
 
-    def test_one_that_ends_tells_its_code_and_its_last_words(self, bench: EngineBench) -> None:
+    def test_an_exited_container_has_its_exit_code_and_last_output(
+        self, bench: EngineBench
+    ) -> None:
         bench.prepare(Behaviour(exits=3, output=("exits 3",)))
         started = bench.engine.start(bench.spec(bench.build(behaviour="exit 3", tag="exits")))
         wait_until(lambda: bench.engine.inspect(started.id).state is ContainerState.EXITED)
@@ -265,7 +267,9 @@ class TestEngine:
             bench.engine.start(spec)
         assert bench.engine.containers() == []
 
-    def test_without_its_image_or_its_network_nothing_starts(self, bench: EngineBench) -> None:
+    def test_a_container_without_its_image_or_network_does_not_start(
+        self, bench: EngineBench
+    ) -> None:
         spec = bench.spec(bench.build())
         for broken in (
             replace(spec, image=tag_of("none", identity=IDENTITY)),
@@ -275,7 +279,7 @@ class TestEngine:
                 bench.engine.start(broken)
         assert bench.engine.containers() == []
 
-    def test_stopping_removes_and_may_be_done_again(self, bench: EngineBench) -> None:
+    def test_stopping_removes_a_container_and_may_be_repeated(self, bench: EngineBench) -> None:
         started = bench.engine.start(bench.spec(bench.build()))
         bench.engine.keep_running(started.id)
         for _ in range(2):
@@ -285,16 +289,14 @@ class TestEngine:
         assert bench.engine.output(started.id, tail=5) == []
         bench.engine.keep_running(started.id)
 
-    def test_halting_keeps_it_and_starting_it_again_brings_it_back(
-        self, bench: EngineBench
-    ) -> None:
+    def test_a_halted_container_stays_and_can_be_started_again(self, bench: EngineBench) -> None:
         started = bench.engine.start(bench.spec(bench.build()))
         bench.engine.keep_running(started.id)
         for _ in range(2):
             bench.engine.halt(started.id, grace_s=0)
         halted = bench.engine.inspect(started.id)
         assert (halted.state, halted.restart) == (ContainerState.EXITED, "no")
-        for _ in range(2):  # one that runs is left as it is
+        for _ in range(2):  # a running container stays as it is
             again = bench.engine.start_again(started.id)
             assert again is not None
             assert (again.id, again.ip, again.state) == (
@@ -307,7 +309,7 @@ class TestEngine:
         assert bench.engine.start_again(started.id) is None
         bench.engine.halt(started.id, grace_s=0)
 
-    def test_what_happens_to_a_container_is_told_at_once(self, bench: EngineBench) -> None:
+    def test_changes_of_a_container_are_reported_at_once(self, bench: EngineBench) -> None:
         spec = bench.spec(bench.build())
         heard = heard_while(bench.engine, lambda: bench.engine.start(spec))
         (ours,) = bench.engine.containers()
@@ -316,7 +318,7 @@ class TestEngine:
         heard = heard_while(bench.engine, lambda: bench.engine.stop(ours.id, grace_s=0))
         assert heard == {ours.id}
 
-    def test_an_image_in_use_stays_and_a_tag_too_many_goes(self, bench: EngineBench) -> None:
+    def test_an_image_in_use_stays_and_an_extra_tag_is_removed(self, bench: EngineBench) -> None:
         image_id = bench.build(tag="used")
         bench.build(tag="spare")
         started = bench.engine.start(bench.spec(image_id))
@@ -329,7 +331,7 @@ class TestEngine:
     @pytest.mark.parametrize(
         ("pattern", "number"), [("by-hand-{}", None), ("by-hand-{}", 9), ("keystone-{}-web-9", 8)]
     )
-    def test_a_container_with_our_labels_and_another_name_is_not_there_for_us(
+    def test_a_container_with_our_labels_and_another_name_is_not_ours(
         self, bench: EngineBench, pattern: str, number: int | None
     ) -> None:
         name, image = pattern.format(IDENTITY), bench.build()
@@ -353,7 +355,7 @@ class TestEngine:
         assert bench.hand.tags(image) == theirs
         assert image not in {each.id for each in bench.engine.images()}
 
-    def test_an_image_without_any_tag_is_listed_and_goes_by_its_id(
+    def test_an_image_without_any_tag_is_listed_and_removed_by_its_id(
         self, bench: EngineBench
     ) -> None:
         first = bench.build(tag="moved", behaviour="late 3")
@@ -365,7 +367,7 @@ class TestEngine:
         assert bench.engine.image_id(first) is None
         assert bench.engine.image_id(second) == second
 
-    def test_networks_are_made_and_removed_without_fuss(self, bench: EngineBench) -> None:
+    def test_networks_can_be_made_and_removed_repeatedly(self, bench: EngineBench) -> None:
         name = f"keystone-{IDENTITY}-web"
         for _ in range(2):
             bench.engine.ensure_network(name, labels(IDENTITY, "web"))

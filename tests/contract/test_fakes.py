@@ -1,7 +1,7 @@
-"""The fakes keep the promises of the real adapters: every test runs on the one and on the other.
+"""The fakes behave like the real adapters: every test runs on both.
 
-What is here is what the tests of deployments and of the reconciler rely on; what only the real ones
-can show has files of its own. So has the engine.
+This file covers the behaviour that the tests of deployments and of the reconciler rely on. Other
+files cover the engine, and behaviour that only the real adapters have.
 """
 
 import secrets
@@ -53,7 +53,9 @@ def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Rou
 
 
 class TestRouter:
-    def test_a_switch_is_the_route_until_the_next(self, router: tuple[Router, list[int]]) -> None:
+    def test_a_switch_sets_the_route_until_the_next_switch(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
         adapter, (port, *_) = router
         assert adapter.routes() == {}
         for route in (
@@ -65,9 +67,7 @@ class TestRouter:
             adapter.switch(route)
             assert adapter.routes() == {port: route}
 
-    def test_letting_go_of_the_old_slot_leaves_the_route(
-        self, router: tuple[Router, list[int]]
-    ) -> None:
+    def test_detaching_the_old_slot_keeps_the_route(self, router: tuple[Router, list[int]]) -> None:
         adapter, (port, *_) = router
         adapter.switch(Route(port, "a", "127.0.0.1:9001"))
         adapter.switch(Route(port, "b", "127.0.0.1:9002"))
@@ -76,7 +76,7 @@ class TestRouter:
         adapter.detach(port, "a")
         assert adapter.routes() == {port: Route(port, "b", "127.0.0.1:9002")}
 
-    def test_letting_go_of_the_live_slot_leaves_no_route(
+    def test_detaching_the_live_slot_removes_the_route(
         self, router: tuple[Router, list[int]]
     ) -> None:
         adapter, (port, *_) = router
@@ -97,7 +97,7 @@ class TestRouter:
     @pytest.mark.parametrize(
         ("slot", "address"), [("c", "127.0.0.1:9"), ("a", "127.0.0.1"), ("a", "")]
     )
-    def test_what_makes_no_sense_is_refused(
+    def test_an_invalid_route_is_refused(
         self, router: tuple[Router, list[int]], slot: str, address: str
     ) -> None:
         adapter, (port, *_) = router
@@ -105,7 +105,9 @@ class TestRouter:
             adapter.switch(Route(port, slot, address))
         assert adapter.routes() == {}
 
-    def test_a_port_it_does_not_listen_on(self, router: tuple[Router, list[int]]) -> None:
+    def test_a_port_that_the_router_does_not_serve_is_refused(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
         adapter, _ = router
         with pytest.raises(RouterError, match="does not listen on port 1999"):
             adapter.switch(Route(1999, "a", "127.0.0.1:9"))
@@ -121,7 +123,7 @@ MAIN = "refs/heads/main"
 
 @dataclass
 class SourceBench:
-    """A source, and a repository whose commits can be made."""
+    """A source, and a repository in which the test can make commits."""
 
     source: Source
     remote: Remote
@@ -162,7 +164,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceBen
 
 
 class TestSource:
-    def test_a_branch_is_the_commit_it_points_to_now(self, origin: SourceBench) -> None:
+    def test_a_branch_gives_the_commit_it_points_to_now(self, origin: SourceBench) -> None:
         one = origin.commit("one", "main")
         assert origin.fetch() == one
         two = origin.commit("two\n\nwith a body", "main")
@@ -171,13 +173,13 @@ class TestSource:
         assert (found.sha, found.message.strip()) == (two, "two\n\nwith a body")
         assert "Ada Lovelace" in found.author
 
-    def test_an_earlier_commit_of_the_branch(self, origin: SourceBench) -> None:
+    def test_an_earlier_commit_of_the_branch_can_be_fetched(self, origin: SourceBench) -> None:
         one = origin.commit("one", "main")
         origin.commit("two", "main")
         assert origin.fetch(sha=one) == one
         assert origin.fetch(ref=one) == one
 
-    def test_the_head_of_a_branch_and_of_none(self, origin: SourceBench) -> None:
+    def test_a_branch_has_a_head_and_a_missing_branch_has_none(self, origin: SourceBench) -> None:
         one = origin.commit("one", "main")
         assert origin.source.head(origin.remote, ref=MAIN, stop=StopSignal()) == one
         none = origin.source.head(origin.remote, ref="refs/heads/none", stop=StopSignal())
@@ -186,14 +188,14 @@ class TestSource:
     @pytest.mark.parametrize(
         ("ref", "sha"), [("refs/heads/none", None), (MAIN, "e" * 40), ("e" * 40, None)]
     )
-    def test_what_is_not_there_is_the_repositorys_fault(
+    def test_a_missing_ref_or_commit_is_a_checkout_error(
         self, origin: SourceBench, ref: str, sha: str | None
     ) -> None:
         origin.commit("one", "main")
         with pytest.raises(CheckoutError):
             origin.fetch(ref=ref, sha=sha)
 
-    def test_so_is_a_token_that_does_not_open_it(self, origin: SourceBench) -> None:
+    def test_a_refused_token_is_a_checkout_error(self, origin: SourceBench) -> None:
         origin.commit("one", "main")
         for token in (None, SecretStr("ghp_other")):
             origin.remote = replace(origin.remote, token=token)
@@ -202,13 +204,13 @@ class TestSource:
             with pytest.raises(CheckoutError):
                 origin.source.head(origin.remote, ref=MAIN, stop=StopSignal())
 
-    def test_a_server_that_is_down_is_not(self, origin: SourceBench) -> None:
+    def test_a_server_that_is_down_is_a_git_error(self, origin: SourceBench) -> None:
         origin.commit("one", "main")
         origin.go_down()
         with pytest.raises(GitError):
             origin.fetch()
 
-    def test_the_files_below_a_folder(self, origin: SourceBench) -> None:
+    def test_a_tree_has_the_files_below_a_folder(self, origin: SourceBench) -> None:
         sha = origin.commit("one", "main")
         origin.fetch()
         with origin.source.tree(origin.remote, sha, folder=".") as tree:
@@ -219,7 +221,7 @@ class TestSource:
             (entry,) = tree.entries()
             assert (entry.path, b"".join(tree.read(entry))) == ("Dockerfile", b"FROM sub")
 
-    def test_a_folder_that_is_not_there(self, origin: SourceBench) -> None:
+    def test_a_missing_folder_is_a_checkout_error(self, origin: SourceBench) -> None:
         sha = origin.commit("one", "main")
         origin.fetch()
         with (
@@ -228,7 +230,7 @@ class TestSource:
         ):
             pytest.fail("opened")
 
-    def test_work_that_was_stopped(self, origin: SourceBench) -> None:
+    def test_a_stopped_fetch_raises_the_stop_signals_error(self, origin: SourceBench) -> None:
         origin.commit("one", "main")
         stop = StopSignal()
         stop.set(CancelledError("cancelled by user:ada"))
@@ -241,7 +243,7 @@ class TestSource:
 
 @dataclass
 class ProbeBench:
-    """A probe, and an app that answers or does not."""
+    """A probe, and an app that may or may not answer."""
 
     probe: Probe
     host: str
@@ -266,7 +268,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
 
 @pytest.fixture(params=["fake", "real"])
 def silent(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
-    """An address at which nobody listens."""
+    """An address at which no program listens."""
     if request.param == "fake":
         yield ProbeBench(FakeProbe(FakeEngine(IDENTITY), FakeRouter([])), "10.201.0.9", 8100)
         return
@@ -275,7 +277,7 @@ def silent(request: pytest.FixtureRequest) -> Iterator[ProbeBench]:
 
 
 def _ignore_behaviour(_behaviour: Behaviour) -> None:
-    """An app that works needs no telling."""
+    """Do nothing: an app that works needs no set behaviour."""
 
 
 class TestProbe:
@@ -290,7 +292,7 @@ class TestProbe:
         assert (found.healthy, found.status) == (True, None)
 
     @pytest.mark.parametrize("path", ["/health", None])
-    def test_nobody_there_is_a_result_and_no_error(
+    def test_a_refused_connection_is_a_result_and_no_error(
         self, silent: ProbeBench, path: str | None
     ) -> None:
         found = silent.look(path)

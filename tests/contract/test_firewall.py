@@ -1,4 +1,4 @@
-"""The rules of the packet filter, on the real iptables: in network namespaces of the test's own."""
+"""The packet filter rules with the real iptables, in network namespaces of the test."""
 
 import os
 import secrets
@@ -64,7 +64,7 @@ unblock_metadata(runtime.settings, runtime.identity)
 
 @dataclass
 class Network:
-    """A machine with a container on it, and the cloud around them."""
+    """Three network namespaces: a machine, a container on it, and the cloud around them."""
 
     host: str
     app: str
@@ -72,33 +72,33 @@ class Network:
     engine_pid: Path
 
     def on(self, place: str, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command somewhere."""
+        """Run a command in a namespace."""
         nsenter = [program("nsenter"), f"--net=/var/run/netns/{place}"]
         return subprocess.run(
             [*nsenter, *command], capture_output=True, text=True, timeout=120, check=False
         )
 
     def reaches(self, place: str, address: str, port: int = 80) -> bool:
-        """Whether a connection is made from there."""
+        """Whether a connection from that namespace succeeds."""
         done = self.on(place, sys.executable, "-c", REACH, address, str(port))
         assert done.returncode in {0, 7}, done.stderr
         return done.returncode == 0
 
     def rules(self, call: str) -> str:
-        """Have the machine's firewall do something."""
+        """Call a method of Keystone's firewall on the machine."""
         done = self.on(self.host, sys.executable, "-P", "-c", RULES, call, str(self.engine_pid))
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def iptables(self, *words: str, version: int = 4) -> str:
-        """Have the operator use iptables."""
+        """Run iptables on the machine, as its operator would."""
         name = "iptables" if version == 4 else "ip6tables"
         done = self.on(self.host, program(name), "-w", "5", *words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def ours(self) -> int:
-        """Count the rules that carry our mark."""
+        """Count the rules that contain our mark."""
         return sum(self.iptables("-S", version=version).count(MARK) for version in (4, 6))
 
 
@@ -114,7 +114,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
-    """A machine that passes on what its container sends."""
+    """A machine that forwards its container's packets."""
     unique = secrets.token_hex(3)
     host, app, cloud = names = [f"ks-{kind}-{unique}" for kind in ("host", "app", "cloud")]
     try:
@@ -145,12 +145,12 @@ def network(tmp_path: Path) -> Iterator[Network]:
 def link(
     host: str, device: str, addresses: Sequence[str], other: str, its_addresses: Sequence[str]
 ) -> None:
-    """Connect the machine, by a device of this name, with another place's `eth0`."""
+    """Connect a device of this name on the machine with the `eth0` of another namespace."""
     pair = ("type", "veth", "peer", "eth0", "netns", other)
     ip("link", "add", device, "netns", host, *pair)
     for place, name, wanted in ((host, device, addresses), (other, "eth0", its_addresses)):
         for address in wanted:
-            # Without it an address of version 6 is only tried out, for a second.
+            # Without it the kernel first checks an IPv6 address for duplicates, for a second.
             at_once = ("nodad",) if ":" in address else ()
             ip("-n", place, "address", "add", address, "dev", name, *at_once)
         ip("-n", place, "link", "set", name, "up")
@@ -163,7 +163,7 @@ def default_routes(place: str, *gateways: str) -> None:
 
 @contextmanager
 def serving(network: Network) -> Iterator[None]:
-    """Have the cloud answer."""
+    """Run the cloud's server for the length of the block."""
     nsenter = [program("nsenter"), f"--net=/var/run/netns/{network.cloud}"]
     with subprocess.Popen(
         [*nsenter, sys.executable, "-c", SERVER],
@@ -184,7 +184,7 @@ def wait_until_reached(network: Network) -> None:
         time.sleep(0.1)
 
 
-def test_containers_are_kept_from_it_and_from_nothing_else(network: Network) -> None:
+def test_containers_cannot_reach_the_metadata_service_but_everything_else(network: Network) -> None:
     assert network.rules("is_blocked") == "False"
     network.rules("block")
     assert network.rules("is_blocked") == "True"
@@ -198,7 +198,7 @@ def test_containers_are_kept_from_it_and_from_nothing_else(network: Network) -> 
     assert network.ours() == 0
 
 
-def test_rules_of_others_stay_and_ours_come_once_into_the_chain_that_docker_leaves(
+def test_foreign_rules_stay_and_ours_are_added_once_to_dockers_user_chain(
     network: Network,
 ) -> None:
     network.iptables("-N", "DOCKER-USER")
@@ -216,7 +216,7 @@ def test_rules_of_others_stay_and_ours_come_once_into_the_chain_that_docker_leav
     assert network.iptables("-S") == before
 
 
-def test_rules_that_somebody_has_flushed_are_put_in_again(network: Network) -> None:
+def test_flushed_rules_are_added_again(network: Network) -> None:
     network.rules("block")
     network.iptables("-F")
     assert network.rules("is_blocked") == "False"
@@ -224,7 +224,7 @@ def test_rules_that_somebody_has_flushed_are_put_in_again(network: Network) -> N
     assert not network.reaches(network.app, IPV4)
 
 
-def test_another_keystones_rules_are_its_own(network: Network) -> None:
+def test_the_rules_of_another_keystone_stay(network: Network) -> None:
     foreign = ("-d", IPV4, "-m", "comment", "--comment", "keystone-abcdeg-metadata", "-j", "REJECT")
     network.iptables("-A", "FORWARD", *foreign)
     network.rules("block")
@@ -232,7 +232,7 @@ def test_another_keystones_rules_are_its_own(network: Network) -> None:
     assert network.iptables("-S").count("keystone-abcdeg-metadata") == 1
 
 
-def test_the_part_of_keystone_puts_them_in_and_a_start_without_it_takes_them_out(
+def test_the_firewall_process_adds_the_rules_and_a_start_without_it_removes_them(
     network: Network, tmp_path: Path
 ) -> None:
     environ = {"PATH": os.environ["PATH"], "KEYSTONE_DATA_DIR": str(tmp_path / "data")}
@@ -270,7 +270,7 @@ def group() -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_the_engine_is_kept_from_it_where_it_can_be_told_from_others(
+def test_an_engine_with_its_own_group_cannot_reach_the_metadata_service(
     network: Network, group: Path
 ) -> None:
     entering = f"echo $$ > {group}/cgroup.procs; exec sleep 600"

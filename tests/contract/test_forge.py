@@ -104,7 +104,7 @@ def test_posts_do_not_wait_for_each_other(forge: Forge, api: GitHubApi) -> None:
     begun = time.monotonic()
     for _ in range(60):
         post(forge)
-    # PyGithub's own pause between two is a second.
+    # PyGithub itself would pause a second between two posts.
     assert time.monotonic() - begun < 50
     assert len(api.requests) == 60
 
@@ -116,9 +116,7 @@ def test_a_renamed_repository_is_found_by_its_id(forge: Forge, api: GitHubApi) -
     assert [request.method for request in api.requests] == ["POST", "GET", "GET", "POST"]
 
 
-def test_a_redirect_of_an_address_by_id_is_not_taken_for_success(
-    forge: Forge, api: GitHubApi
-) -> None:
+def test_a_redirect_of_a_url_with_an_id_is_no_success(forge: Forge, api: GitHubApi) -> None:
     api.fail(Fault.redirect(f"{api.url}/elsewhere", 307))
     with pytest.raises(GitHubError, match="redirected the request") as caught:
         post(forge, status_post(github_id=1))
@@ -148,7 +146,7 @@ def test_a_wrong_token_is_permanent(forge: Forge) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a b", "line\nbreak", "ünïcode", "tab\t"])
-def test_a_token_that_fits_no_header_is_refused_unquoted_and_unsent(
+def test_a_token_that_fits_no_header_is_neither_sent_nor_quoted(
     forge: Forge, api: GitHubApi, token: str
 ) -> None:
     with pytest.raises(GitHubError, match="no token has") as caught:
@@ -167,7 +165,7 @@ def test_a_token_that_fits_no_header_is_refused_unquoted_and_unsent(
         ("", None),
     ],
 )
-def test_until_when_the_token_works_is_read_from_the_answer(
+def test_the_tokens_expiry_is_read_from_the_answer(
     forge: Forge, api: GitHubApi, header: str, expected: datetime | None
 ) -> None:
     body = json.dumps({"state": status_post().state}).encode()
@@ -211,19 +209,20 @@ def test_a_plain_403_is_permanent(forge: Forge, api: GitHubApi) -> None:
         (scripted(403, "API rate limit exceeded for user ID 1."), 60, 60),
     ],
 )
-def test_a_limit_is_handed_back_at_once_with_the_time_to_wait(
+def test_a_rate_limit_is_raised_at_once_with_the_time_to_wait(
     forge: Forge, api: GitHubApi, fault: Fault, least: float, most: float
 ) -> None:
     api.fail(fault)
     error = error_of(forge)
     assert not error.permanent
-    # Whoever waits is given up after 25 s, and told nothing of the time; who asks again is counted.
+    # A waiting call would time out after 25 s without the time to wait, and a retry would count as
+    # another request.
     assert error.retry_after_s is not None
     assert least <= error.retry_after_s <= most
     assert len(api.requests) == 1
 
 
-def test_a_limit_that_ends_at_a_moment_is_told_as_the_time_until_then(
+def test_a_rate_limit_with_a_reset_time_gives_the_time_until_then(
     forge: Forge, api: GitHubApi
 ) -> None:
     ends = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 3600)}
@@ -249,7 +248,7 @@ def test_a_refused_status_is_permanent_with_githubs_words(forge: Forge, api: Git
 
 
 @pytest.mark.parametrize("character", ["\U0001f680", "\ud83d"])
-def test_a_description_with_such_a_character_is_refused_for_its_own_sake(
+def test_a_refused_character_in_a_description_fails_only_that_status(
     forge: Forge, api: GitHubApi, character: str
 ) -> None:
     with pytest.raises(GitHubContentError, match="characters above 0xffff") as caught:
@@ -258,7 +257,9 @@ def test_a_description_with_such_a_character_is_refused_for_its_own_sake(
     assert api.statuses == []
 
 
-def test_one_status_too_many_is_refused_for_its_own_sake(forge: Forge, api: GitHubApi) -> None:
+def test_a_commit_with_too_many_statuses_fails_only_that_status(
+    forge: Forge, api: GitHubApi
+) -> None:
     api.most_statuses = 2
     post(forge)
     post(forge)
@@ -274,7 +275,9 @@ def test_one_failure_is_survived(forge: Forge, api: GitHubApi) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_failing_api_is_worth_another_try(forge: Forge, api: GitHubApi, status: int) -> None:
+def test_an_error_of_a_failing_api_may_be_retried(
+    forge: Forge, api: GitHubApi, status: int
+) -> None:
     api.fail(Fault(status=status, headers={"Retry-After": "120"}, body=b"<html>"))
     begun = time.monotonic()
     error = error_of(forge)
@@ -297,9 +300,7 @@ def test_a_failing_api_is_worth_another_try(forge: Forge, api: GitHubApi, status
         b"\xff\xfe",
     ],
 )
-def test_a_201_that_is_no_status_is_not_taken_for_one(
-    forge: Forge, api: GitHubApi, body: bytes
-) -> None:
+def test_a_201_without_a_status_is_no_success(forge: Forge, api: GitHubApi, body: bytes) -> None:
     api.fail(Fault(status=201, body=body))
     error = error_of(forge)
     assert "was not GitHub's API" in str(error)
@@ -309,27 +310,27 @@ def test_a_201_that_is_no_status_is_not_taken_for_one(
 @pytest.mark.parametrize(
     "body", [b"[]", b'{"message": 7, "errors": 8}', b"{", b'{"message": null}']
 )
-def test_a_refusal_without_words_is_still_understood(
+def test_a_refusal_without_a_message_is_understood(
     forge: Forge, api: GitHubApi, body: bytes
 ) -> None:
     api.fail(Fault(status=422, body=body))
     assert error_of(forge).permanent
 
 
-def test_a_hanging_api_costs_two_tries(api: GitHubApi) -> None:
+def test_a_hanging_api_is_tried_twice(api: GitHubApi) -> None:
     api.fail(Fault(hang=True))
     begun = time.monotonic()
     error = error_of(GitHubForge(api.url, timeout_s=1))
     assert time.monotonic() - begun < 30
     assert not error.permanent
-    # The server may notice later that it was asked.
+    # The server may record the second request a little later.
     while len(api.requests) < 2:
         assert time.monotonic() - begun < 60
         time.sleep(0.02)
     assert len(api.requests) == 2
 
 
-def test_an_answer_that_trickles_is_given_up_in_time(api: GitHubApi) -> None:
+def test_a_slow_answer_times_out(api: GitHubApi) -> None:
     forge: Forge = GitHubForge(api.url, timeout_s=1, total_timeout_s=1.5)
     api.fail(Fault(trickle=True))
     begun = time.monotonic()
@@ -339,14 +340,14 @@ def test_an_answer_that_trickles_is_given_up_in_time(api: GitHubApi) -> None:
     assert not error.permanent
 
 
-def test_a_cut_connection_is_worth_another_try(forge: Forge, api: GitHubApi) -> None:
+def test_a_cut_connection_may_be_retried(forge: Forge, api: GitHubApi) -> None:
     api.fail(Fault(reset=True))
     error = error_of(forge)
     assert "could not be reached" in str(error)
     assert not error.permanent
 
 
-def test_an_api_that_is_not_there_is_worth_another_try() -> None:
+def test_an_unreachable_api_may_be_retried() -> None:
     error = error_of(GitHubForge("http://127.0.0.1:1", timeout_s=1))
     assert "could not be reached" in str(error)
     assert not error.permanent
@@ -376,6 +377,6 @@ def test_githubs_words_are_shown_on_one_short_printable_line(message: str, extra
 
 
 @given(place=st.integers(150, 210))
-def test_no_cut_of_githubs_words_leaves_half_a_token(place: int) -> None:
+def test_a_shortened_message_of_github_never_contains_half_a_token(place: int) -> None:
     message = f"{'nobody knows ' * 20}"[:place] + f" {TOKEN} here"
     assert TOKEN[:8] not in Answer(422, {}, {"message": message}).message.replace(TOKEN, "")

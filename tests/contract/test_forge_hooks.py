@@ -59,7 +59,7 @@ def as_port(hook: KnownHook) -> Hook:
 @pytest.mark.parametrize(
     "url", [URL, f"{URL}/", "HTTPS://Keystone.example.org:443/webhooks/github"]
 )
-def test_the_webhook_that_sends_here_is_found(
+def test_the_webhook_with_our_url_is_found(
     forge: Forge, api: GitHubApi, hook: KnownHook, url: str
 ) -> None:
     found = forge.hook_at(WEB, url, TOKEN)
@@ -73,7 +73,7 @@ def test_the_webhook_that_sends_here_is_found(
 @pytest.mark.parametrize(
     "url", ["https://other.example.org/webhooks/github", "https://keystone.example.org/", "x:y:z"]
 )
-def test_another_address_is_not(forge: Forge, url: str) -> None:
+def test_a_webhook_with_another_url_is_not_found(forge: Forge, url: str) -> None:
     assert forge.hook_at(WEB, url, TOKEN) is None
 
 
@@ -103,7 +103,9 @@ def test_a_redirect_of_a_read_is_followed_by_the_id_only(
 # --- Deliveries ------------------------------------------------------------------------------
 
 
-def test_attempts_are_told_newest_first_as_github_tells_them(forge: Forge, hook: KnownHook) -> None:
+def test_attempts_are_listed_newest_first_as_github_describes_them(
+    forge: Forge, hook: KnownHook
+) -> None:
     at = datetime(2026, 11, 23, 12, tzinfo=UTC)
     first = hook.delivered("guid-a", {}, status_code=0, at=at)
     second = hook.delivered("guid-b", {}, status_code=202, at=at + timedelta(seconds=5))
@@ -129,9 +131,7 @@ def test_every_page_is_read(forge: Forge, api: GitHubApi, hook: KnownHook) -> No
     }
 
 
-def test_reading_stops_at_the_moment_that_matters(
-    forge: Forge, api: GitHubApi, hook: KnownHook
-) -> None:
+def test_reading_stops_at_the_requested_time(forge: Forge, api: GitHubApi, hook: KnownHook) -> None:
     now = datetime.now(UTC)
     for number in range(300):
         hook.delivered(f"guid-{number}", {}, at=now - timedelta(minutes=300 - number))
@@ -162,7 +162,7 @@ def test_a_list_without_end_is_cut(forge: Forge, api: GitHubApi, hook: KnownHook
         {"status": "pending"},
     ],
 )
-def test_an_attempt_that_makes_no_sense_or_was_not_made_yet_is_left_out(
+def test_an_attempt_that_is_invalid_or_still_pending_is_left_out(
     forge: Forge, hook: KnownHook, odd: dict[str, Any]
 ) -> None:
     hook.delivered("guid-odd", {}, **odd)
@@ -171,7 +171,7 @@ def test_an_attempt_that_makes_no_sense_or_was_not_made_yet_is_left_out(
     assert [item.guid for item in listed.items] == ["guid-b"]
 
 
-def test_what_a_delivery_brought_is_given_as_it_was(forge: Forge, hook: KnownHook) -> None:
+def test_the_payload_of_a_delivery_is_unchanged(forge: Forge, hook: KnownHook) -> None:
     told = {"ref": "refs/heads/main", "head_commit": {"message": "Größer & <b>"}}
     hook.delivered("guid-a", told)
     (item,) = forge.deliveries(WEB, as_port(hook), TOKEN, since=LONG_AGO).items
@@ -190,7 +190,7 @@ def test_a_webhook_is_made_for_signed_pushes_as_json(forge: Forge, api: GitHubAp
     assert json.loads(api.requests[-1].body)["config"]["insecure_ssl"] == "0"
 
 
-def test_the_one_that_is_there_is_put_right(forge: Forge, api: GitHubApi) -> None:
+def test_an_existing_webhook_is_corrected(forge: Forge, api: GitHubApi) -> None:
     there = api.hooks.add("octo/web", f"{URL}/", events=["release"], active=False, secret="old")
     for _ in range(2):
         made = forge.install_hook(WEB, WISH, TOKEN)
@@ -200,7 +200,7 @@ def test_the_one_that_is_there_is_put_right(forge: Forge, api: GitHubApi) -> Non
     assert there.secret == WISH.secret.get_secret_value()
 
 
-def test_what_github_does_not_like_is_told_in_its_words(forge: Forge, api: GitHubApi) -> None:
+def test_a_refused_webhook_gives_githubs_own_message(forge: Forge, api: GitHubApi) -> None:
     api.fail(
         Fault(200, {}, b"[]", times=1),
         Fault(422, {}, refusal(422, "Validation Failed", errors=["url is not reachable"]).body),
@@ -213,7 +213,7 @@ def test_what_github_does_not_like_is_told_in_its_words(forge: Forge, api: GitHu
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_missing_rights_are_told_in_githubs_own_words(
+def test_missing_rights_give_githubs_own_message(
     forge: Forge, api: GitHubApi, hook: KnownHook, call: Call
 ) -> None:
     api.hooks.fine_grained_rights = False
@@ -248,7 +248,7 @@ def test_whatever_goes_wrong_is_a_github_error_and_no_missing_right(
     assert TOKEN.get_secret_value() not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
-def test_a_list_that_trickles_is_given_up_in_time(api: GitHubApi) -> None:
+def test_a_slow_list_times_out(api: GitHubApi) -> None:
     forge = GitHubForge(api.url, timeout_s=1, total_timeout_s=1.5)
     api.fail(Fault(trickle=True))
     begun = time.monotonic()
@@ -257,7 +257,7 @@ def test_a_list_that_trickles_is_given_up_in_time(api: GitHubApi) -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_a_pause_is_handed_back_at_once(forge: Forge, api: GitHubApi) -> None:
+def test_a_rate_limit_is_raised_at_once(forge: Forge, api: GitHubApi) -> None:
     answer = refusal(429, "Too many requests", headers={"Retry-After": "70"})
     api.fail(Fault(answer.status, answer.headers, answer.body))
     with pytest.raises(GitHubError) as caught:
@@ -279,7 +279,9 @@ def test_the_last_requests_are_kept_for_commit_statuses(
     assert forge.hook_at(WEB, URL, TOKEN) == as_port(hook)
 
 
-def test_a_next_page_elsewhere_gets_no_token(forge: Forge, api: GitHubApi, hook: KnownHook) -> None:
+def test_a_next_page_on_another_host_gets_no_token(
+    forge: Forge, api: GitHubApi, hook: KnownHook
+) -> None:
     hook.delivered("guid-a", {})
     with GitHubApi() as other:
         link = f'<{other.url}/deliveries?cursor=v1_1>; rel="next"'
@@ -305,5 +307,5 @@ def test_only_the_cursor_is_taken_from_a_link(link: str, cursor: str | None) -> 
 
 
 @pytest.mark.parametrize("url", ["https://[x/", "https://x:port/"])
-def test_an_address_that_is_none_is_like_no_other(url: str) -> None:
+def test_an_invalid_url_equals_no_url(url: str) -> None:
     assert not is_same_address(url, url)

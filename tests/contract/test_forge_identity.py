@@ -23,7 +23,7 @@ WEB = KnownRepository(WEB_ID, "octo/web")
 
 @dataclass(frozen=True)
 class Kept:
-    """A forge, and the repositories behind it."""
+    """A forge, and a way to change its repositories."""
 
     forge: Forge
     know: Callable[[str, int], object]
@@ -50,13 +50,13 @@ def _fake() -> Kept:
     return Kept(forge, forge.known.__setitem__, forge.known.__delitem__, rename)
 
 
-def test_a_name_is_told_with_its_id_and_as_github_spells_it(kept: Kept) -> None:
+def test_a_name_gives_the_id_and_githubs_spelling(kept: Kept) -> None:
     kept.know("octo/web", WEB_ID)
     kept.know("octo/other", OTHER_ID)
     assert kept.forge.identify(ForgeRepository("octo/web"), TOKEN) == WEB
 
 
-def test_an_id_is_told_with_its_present_name(kept: Kept) -> None:
+def test_an_id_gives_the_present_name(kept: Kept) -> None:
     kept.know("octo/site", WEB_ID)
     kept.know("octo/web", OTHER_ID)
     told = kept.forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
@@ -71,7 +71,7 @@ def test_an_earlier_name_leads_to_the_present_one(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("github_id", [None, WEB_ID])
-def test_what_is_gone_is_not_found(kept: Kept, github_id: int | None) -> None:
+def test_a_removed_repository_is_not_found(kept: Kept, github_id: int | None) -> None:
     kept.know("octo/web", WEB_ID)
     kept.delete("octo/web")
     with pytest.raises(GitHubNotFoundError, match="octo/web does not exist or") as caught:
@@ -98,7 +98,7 @@ def ask(forge: Forge, token: SecretStr | None = TOKEN) -> KnownRepository:
     return forge.identify(ForgeRepository("octo/web"), token)
 
 
-def test_it_is_one_request(forge: Forge, api: GitHubApi) -> None:
+def test_identifying_takes_one_request(forge: Forge, api: GitHubApi) -> None:
     ask(forge)
     forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
     assert [(each.method, each.path) for each in api.requests] == [
@@ -107,7 +107,7 @@ def test_it_is_one_request(forge: Forge, api: GitHubApi) -> None:
     ]
 
 
-def test_a_public_repository_is_told_without_a_token(forge: Forge, api: GitHubApi) -> None:
+def test_a_public_repository_is_identified_without_a_token(forge: Forge, api: GitHubApi) -> None:
     with pytest.raises(GitHubNotFoundError):
         ask(forge, None)
     api.know("octo/web", WEB_ID, is_public=True)
@@ -115,7 +115,7 @@ def test_a_public_repository_is_told_without_a_token(forge: Forge, api: GitHubAp
     assert {request.authorization for request in api.requests} == {None}
 
 
-def test_a_token_that_is_wrong_is_no_missing_repository(forge: Forge) -> None:
+def test_a_wrong_token_is_not_reported_as_a_missing_repository(forge: Forge) -> None:
     with pytest.raises(GitHubTokenError):
         ask(forge, SecretStr("ghp_wrong"))
 
@@ -144,14 +144,14 @@ def described(**changes: object) -> bytes:
         described(full_name="octo/" + "w" * 101),
     ],
 )
-def test_what_is_no_description_is_not_believed(forge: Forge, api: GitHubApi, body: bytes) -> None:
+def test_an_invalid_description_is_refused(forge: Forge, api: GitHubApi, body: bytes) -> None:
     api.fail(Fault(200, {}, body))
     with pytest.raises(GitHubError, match="was not GitHub's API") as caught:
         ask(forge)
     assert not caught.value.permanent
 
 
-def test_an_answer_about_another_id_is_not_believed(forge: Forge, api: GitHubApi) -> None:
+def test_an_answer_about_another_id_is_refused(forge: Forge, api: GitHubApi) -> None:
     api.fail(Fault(200, {}, described(id=OTHER_ID)))
     with pytest.raises(GitHubError, match="was not GitHub's API"):
         forge.identify(ForgeRepository("octo/web", WEB_ID), TOKEN)
@@ -175,7 +175,7 @@ def test_another_host_is_not_asked(forge: Forge, api: GitHubApi, status: int) ->
         (Fault(429, {"Retry-After": "70"}, refusal(429, "Too many requests").body), 70),
     ],
 )
-def test_trouble_is_worth_another_try(
+def test_a_temporary_failure_may_be_retried(
     forge: Forge, api: GitHubApi, fault: Fault, pause_s: float | None
 ) -> None:
     api.fail(fault)
@@ -190,5 +190,5 @@ def test_the_last_requests_are_kept_for_commit_statuses(forge: Forge, api: GitHu
     api.fail(Fault(200, {**told, "X-RateLimit-Remaining": "99"}, described()))
     with pytest.raises(GitHubError, match="only 99 requests are left"):
         ask(forge)
-    # Whoever has no token has 60 of them in all, and posts nothing.
+    # Without a token there are only 60 requests in all, and no statuses to post.
     assert ask(forge, None) == WEB

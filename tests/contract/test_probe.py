@@ -19,7 +19,7 @@ Behaviour = Callable[[socket.socket], None]
 
 @contextmanager
 def server(behave: Behaviour) -> Iterator[int]:
-    """Listen for the length of the block, treating one visitor as told; give the port."""
+    """Listen for the length of the block, treat one visitor as told; give the port."""
     with socket.create_server((LOCALHOST, 0)) as listener:
         listener.settimeout(60)
         thread = threading.Thread(target=_serve_one, args=(listener, behave))
@@ -31,7 +31,7 @@ def server(behave: Behaviour) -> Iterator[int]:
 
 
 def _serve_one(listener: socket.socket, behave: Behaviour) -> None:
-    # The probe may leave whenever it has seen enough.
+    # The probe may close the connection once it has seen enough.
     with suppress(OSError):
         connection, _ = listener.accept()
         with connection:
@@ -84,7 +84,7 @@ def test_a_redirect_is_not_followed() -> None:
             elsewhere.accept()
 
 
-def test_what_only_announces_an_answer_is_passed_over() -> None:
+def test_informational_answers_are_skipped() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     assert look(answers(hints, status(503), pause_s=0.05)).status == 503
     assert look(answers(hints + OK)).status == 200
@@ -100,7 +100,7 @@ def test_a_bare_http_1_0_answer_is_enough() -> None:
 
 
 def test_nobody_listening_is_connection_refused() -> None:
-    with socket.socket() as taken:  # so that nobody else comes to listen there
+    with socket.socket() as taken:  # so that no other program can listen there
         taken.bind((LOCALHOST, 0))
         for path in ("/", None):
             result = HttpProbe().look(LOCALHOST, taken.getsockname()[1], path, timeout_s=30)
@@ -109,7 +109,9 @@ def test_nobody_listening_is_connection_refused() -> None:
 
 def test_silence_is_no_answer_within_the_time() -> None:
     def behave(connection: socket.socket) -> None:
-        while connection.recv(4096):  # until the probe leaves, which is all that can end this
+        while connection.recv(
+            4096
+        ):  # until the probe closes the connection; nothing else ends this loop
             pass
 
     result = look(behave, timeout_s=0.25)
@@ -120,19 +122,19 @@ def test_silence_is_no_answer_within_the_time() -> None:
     "pieces",
     [[b"HTTP/1.1 200 "] + [b"x"] * 40, [b"HTTP/1.1 102 Processing\r\n\r\n"] * 40],
 )
-def test_the_deadline_is_for_all_of_it_not_for_each_piece(pieces: list[bytes]) -> None:
+def test_the_deadline_is_for_the_whole_answer_not_for_each_piece(pieces: list[bytes]) -> None:
     result = look(answers(*pieces, pause_s=0.03), timeout_s=0.3)
     assert result == ProbeResult(healthy=False, seen="no answer within 0.3 s")
 
 
-def test_a_connection_that_is_never_taken_is_no_answer() -> None:
+def test_a_connection_that_is_never_accepted_is_no_answer() -> None:
     with socket.create_server((LOCALHOST, 0)) as listener:
         port = listener.getsockname()[1]
         result = HttpProbe().look(LOCALHOST, port, "/", timeout_s=0.2)
     assert result.seen == "no answer within 0.2 s"
 
 
-def test_closing_without_a_word_is_said_so() -> None:
+def test_a_connection_closed_without_an_answer_is_reported() -> None:
     expected = ProbeResult(healthy=False, seen="closed the connection without an answer")
     assert look(answers()) == expected
     assert look(lambda connection: connection.close()) == expected
@@ -151,7 +153,7 @@ def test_closing_without_a_word_is_said_so() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n" * 4000,
     ],
 )
-def test_what_is_not_http_is_said_so(noise: bytes) -> None:
+def test_an_answer_that_is_not_http_is_reported(noise: bytes) -> None:
     assert look(answers(noise)) == ProbeResult(healthy=False, seen="an answer that is not HTTP")
 
 
@@ -196,7 +198,7 @@ def test_the_request_is_one_plain_get() -> None:
         ("http://example.com/", "/http://example.com/"),
     ],
 )
-def test_a_path_cannot_leave_its_place_in_the_request(path: str, target: str) -> None:
+def test_a_path_cannot_add_lines_to_the_request(path: str, target: str) -> None:
     seen = request_for(path)
     assert seen[0] == f"GET {target} HTTP/1.1"
     assert not any(line.startswith("X-Evil") for line in seen)
@@ -213,12 +215,12 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "app.example", "a" * 300])
-def test_only_addresses_are_looked_at_never_names(host: str) -> None:
+def test_only_addresses_are_probed_never_names(host: str) -> None:
     result = HttpProbe().look(host, 80, "/", timeout_s=1)
     assert result == ProbeResult(healthy=False, seen="no IP address to connect to")
 
 
-def test_ipv6_is_looked_at_too() -> None:
+def test_ipv6_is_probed_too() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=_serve_one, args=(listener, answers(OK)))

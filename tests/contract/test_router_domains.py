@@ -37,7 +37,7 @@ def authority() -> Authority:
 def running(tmp_path: Path) -> Iterator[RunningRouter]:
     http_port, https_port = free_ports(2)
     doors = DomainDoors(LOCALHOST, http=http_port, https=https_port)
-    # These visitors may say that they came to a proxy by HTTPS.
+    # The router trusts these visitors' headers, so they can claim to use HTTPS at a proxy.
     policy = Policy(PLACES, (ip_network(f"{LOCALHOST}/32"),))
     with running_router(tmp_path, doors=doors, policy=policy) as router:
         yield router
@@ -50,7 +50,7 @@ def router(running: RunningRouter) -> HAProxyRouter:
 
 @pytest.fixture
 def web(running: RunningRouter) -> Iterator[int]:
-    """The port of an app that is live."""
+    """The port of a live app."""
     with Upstream("web") as upstream:
         running.adapter.switch(Route(running.ports[0], "a", upstream.address))
         yield running.ports[0]
@@ -58,14 +58,14 @@ def web(running: RunningRouter) -> Iterator[int]:
 
 @pytest.fixture
 def shop(running: RunningRouter) -> Iterator[int]:
-    """The port of another app that is live."""
+    """The port of another live app."""
     with Upstream("shop") as upstream:
         running.adapter.switch(Route(running.ports[1], "a", upstream.address))
         yield running.ports[1]
 
 
 class Visitor:
-    """Somebody who has heard of domains: names lead to the router, whatever they are."""
+    """A client that connects to the router for every host name."""
 
     def __init__(self, doors: DomainDoors, authority: Authority) -> None:
         assert doors.http is not None
@@ -78,7 +78,7 @@ class Visitor:
         return self._ask(connection, host, path, headers)
 
     def https(self, host: str, path: str = "/", *, name: str = "", **headers: str) -> Answer:
-        """Ask by HTTPS; `name` is what the handshake asks for when it is not the host."""
+        """Send a request by HTTPS; `name` is the TLS server name, by default the host."""
         connection = HTTPConnection(LOCALHOST, self.https_port, timeout=60)
         connection.sock = self.handshake(name or host.partition(":")[0])
         return self._ask(connection, host, path, headers)
@@ -92,7 +92,7 @@ class Visitor:
             raise
 
     def is_refused(self, name: str) -> bool:
-        """Whether the handshake ends because the router has nothing to show for the name."""
+        """Whether the handshake fails because the router has no certificate for the name."""
         try:
             self.handshake(name).close()
         except ssl.SSLCertVerificationError:
@@ -102,7 +102,7 @@ class Visitor:
         return False
 
     def shown(self, name: str) -> bytes:
-        """Give the fingerprint of the certificate that the router shows."""
+        """Give the fingerprint of the certificate that the router sends."""
         with closing(self.handshake(name)) as connection:
             return sha256(connection.getpeercert(binary_form=True) or b"").digest()
 
@@ -149,13 +149,13 @@ class TestDomains:
         assert visitor.http(WEB) == REFUSED
 
     @pytest.mark.parametrize("host", ["WEB.Example.COM", f"{WEB}:8080", f"{WEB}.", f"{WEB}.:80"])
-    def test_case_port_and_a_final_dot_make_no_difference(
+    def test_case_port_and_final_dot_of_a_host_do_not_matter(
         self, router: HAProxyRouter, visitor: Visitor, web: int, host: str
     ) -> None:
         router.serve_domains({WEB: web})
         assert visitor.http(host) == (200, "web")
 
-    def test_a_wildcard_stands_for_one_label_and_gives_way_to_a_name(
+    def test_a_wildcard_matches_one_label_and_an_exact_name_takes_precedence(
         self, router: HAProxyRouter, visitor: Visitor, web: int, shop: int
     ) -> None:
         router.serve_domains({"*.example.com": web, SHOP: shop})
@@ -198,7 +198,7 @@ class TestDomains:
         router.serve_domains({WEB: running.ports[2]})
         assert visitor.http(WEB) == (503, "No release of this app is live yet.\n")
 
-    def test_an_app_learns_by_which_name_and_scheme_it_was_asked(
+    def test_an_app_gets_the_requested_host_and_scheme(
         self, router: HAProxyRouter, visitor: Visitor, authority: Authority, web: int
     ) -> None:
         router.serve_domains({WEB: web})
@@ -222,7 +222,7 @@ class TestDomains:
                 assert connection.recv(100) == b"anybody there"
 
     @pytest.mark.parametrize("domain", ["a;shutdown", "a b", "a\nshow info", "Web.Example.Com", ""])
-    def test_what_is_no_domain_never_reaches_the_router(self, tmp_path: Path, domain: str) -> None:
+    def test_an_invalid_domain_never_reaches_the_router(self, tmp_path: Path, domain: str) -> None:
         router = HAProxyRouter(tmp_path / "nobody-listens")
         with pytest.raises(RouterError, match="is not a domain"):
             router.serve_domains({domain: 20000})
@@ -277,7 +277,7 @@ class TestCertificates:
         assert visitor.http("a.wild.example") == (308, f"https://a.wild.example:{port}/")
         assert visitor.http(SHOP) == (200, "shop")
         assert visitor.http("nobody.wild.example") == REFUSED
-        # A proxy on this machine that ends TLS itself must not be sent round in circles.
+        # A TLS proxy on this machine must not get into a loop of redirects.
         assert visitor.http(WEB, X_Forwarded_Proto="https") == (200, "web")
         router.serve_certificates({})
         assert visitor.http(WEB) == (200, "web")
@@ -294,7 +294,7 @@ class TestCertificates:
         with trust.wrap_socket(plain, server_hostname=WEB) as connection:
             assert connection.selected_alpn_protocol() == "h2"
 
-    def test_one_that_the_router_refuses_hinders_no_other(
+    def test_a_refused_certificate_does_not_block_the_others(
         self, router: HAProxyRouter, visitor: Visitor, authority: Authority, web: int, shop: int
     ) -> None:
         router.serve_domains({WEB: web, SHOP: shop})
@@ -307,7 +307,7 @@ class TestCertificates:
         router.serve_certificates({SHOP: new.bundle})
         assert visitor.is_refused(WEB)
 
-    def test_what_somebody_left_half_done_is_not_mixed_up(
+    def test_an_unfinished_transaction_does_not_affect_the_next_one(
         self, router: HAProxyRouter, visitor: Visitor, authority: Authority
     ) -> None:
         stale, wanted = authority.issue(WEB), authority.issue(WEB)
@@ -321,7 +321,7 @@ class TestCertificates:
         assert visitor.shown(WEB) == wanted.fingerprint
         assert "half-done" not in router._ask("show ssl cert")
 
-    def test_a_chain_of_certificates_is_taken_whole(
+    def test_a_certificate_chain_is_served_completely(
         self, router: HAProxyRouter, visitor: Visitor, authority: Authority
     ) -> None:
         issued = authority.issue(WEB)
@@ -339,7 +339,9 @@ class TestWithoutDoors:
             running.adapter.serve_domains({WEB: running.ports[0]})
             running.adapter.serve_certificates({WEB: authority.issue(WEB).bundle})
 
-    def test_without_https_nobody_is_sent_there(self, tmp_path: Path, authority: Authority) -> None:
+    def test_without_https_nobody_is_redirected_to_it(
+        self, tmp_path: Path, authority: Authority
+    ) -> None:
         (port,) = free_ports(1)
         with (
             Upstream("web") as upstream,
@@ -363,14 +365,14 @@ class TestStarting:
         assert visitor.https(WEB) == (200, "web")
         assert visitor.http(WEB)[0] == 308
         assert visitor.http(SHOP) == (200, "shop")
-        # And it is changed from there as if all had been brought to it.
+        # Later changes work as if the domains had been added while it ran.
         running.adapter.serve_domains({WEB: shop})
         running.adapter.serve_certificates({WEB: issued.bundle})
         assert visitor.https(WEB) == (200, "shop")
         running.adapter.serve_certificates({})
         assert visitor.is_refused(WEB)
 
-    def test_a_certificate_that_openssl_refuses_keeps_no_router_from_starting(
+    def test_the_router_starts_despite_a_certificate_that_openssl_refuses(
         self, running: RunningRouter, visitor: Visitor, authority: Authority, web: int
     ) -> None:
         routes, good = running.adapter.routes(), authority.issue(WEB).bundle
@@ -388,13 +390,13 @@ class TestStarting:
         for file in [*files, running.folder / "hosts.map"]:
             assert file.stat().st_mode & 0o777 == 0o600
 
-    def test_it_starts_without_a_word_of_warning(self, running: RunningRouter) -> None:
+    def test_the_router_starts_without_warnings(self, running: RunningRouter) -> None:
         assert "WARNING" not in running._log.read_text()
 
 
 @dataclass
 class Load:
-    """Visitors of one app who come again and again, by every way, and what they met."""
+    """Visitors who send requests to one app in every way, and their results."""
 
     visitor: Visitor
     seen: Counter[Answer] = field(default_factory=Counter)
@@ -483,7 +485,7 @@ class TestUnderLoad:
 
 
 def process_id(running: RunningRouter) -> int:
-    """Ask HAProxy for its process id: a reload would change it."""
+    """Read HAProxy's process id, which a reload would change."""
     lines = dict(
         line.split(": ", 1)
         for line in running.adapter._ask("show info").splitlines()
@@ -493,7 +495,7 @@ def process_id(running: RunningRouter) -> int:
 
 
 def upgrade(connection: socket.socket, host: str) -> None:
-    """Turn a connection into a WebSocket."""
+    """Upgrade a connection to a WebSocket."""
     connection.sendall(
         f"GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5c3RvbmUta2V5c3Rvbg==\r\n\r\n".encode()

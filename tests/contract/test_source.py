@@ -112,7 +112,7 @@ def test_a_commit_that_was_fetched_needs_no_network(
     assert len(server.requests) == before
 
 
-def test_a_commit_stays_after_a_force_push_and_a_collection(
+def test_a_commit_stays_after_a_force_push_and_a_garbage_collection(
     source: Source, repo: Repo, remote: Remote
 ) -> None:
     wanted = repo.commit({"a": "kept"})
@@ -125,7 +125,7 @@ def test_a_commit_stays_after_a_force_push_and_a_collection(
         assert content(tree, "a") == b"kept"
 
 
-def test_a_commit_that_was_force_pushed_away_is_said_to_be(
+def test_the_error_names_a_commit_that_was_force_pushed_away(
     source: Source, repo: Repo, remote: Remote
 ) -> None:
     gone = repo.commit({"a": "1"})
@@ -168,7 +168,9 @@ def test_an_annotated_tag_gives_its_commit(source: Source, repo: Repo, remote: R
     assert source.commit(remote, commit).sha == commit
 
 
-def test_what_is_no_commit_is_refused(source: Source, repo: Repo, remote: Remote) -> None:
+def test_a_ref_to_something_else_than_a_commit_is_refused(
+    source: Source, repo: Repo, remote: Remote
+) -> None:
     blob = repo.git("rev-parse", "main:Dockerfile")
     repo.point("refs/tags/blob", blob)
     with pytest.raises(CheckoutError, match="of octo/web is not a commit"):
@@ -191,7 +193,7 @@ def test_a_short_sha_is_refused_before_the_network(
 @pytest.mark.parametrize(
     "ref", ["main", "refs/heads/*", "refs/heads/a:refs/heads/b", "^refs/heads/main", "-x", ""]
 )
-def test_what_is_no_full_ref_is_refused_before_the_network(
+def test_an_incomplete_ref_is_refused_before_the_network(
     source: Source, remote: Remote, server: GitServer, ref: str
 ) -> None:
     with pytest.raises(CheckoutError, match="is not a branch, a tag or a commit SHA"):
@@ -201,7 +203,7 @@ def test_what_is_no_full_ref_is_refused_before_the_network(
 
 
 @pytest.mark.parametrize("branch", ODD_BRANCHES)
-def test_an_odd_branch_is_only_a_name(
+def test_an_odd_branch_name_is_harmless(
     source: Source, repo: Repo, remote: Remote, tmp_path: Path, branch: str
 ) -> None:
     main = repo.head() or ""
@@ -259,7 +261,7 @@ def test_a_wrong_token_and_a_missing_one_are_told_apart(source: Source, remote: 
         (Fault.redirect("http://127.0.0.1:1/elsewhere", 307), "has moved; set its new URL"),
     ],
 )
-def test_what_the_owner_must_mend_is_a_checkout_error(
+def test_an_error_that_the_owner_must_fix_is_a_checkout_error(
     source: Source, remote: Remote, server: GitServer, fault: Fault, sentence: str
 ) -> None:
     server.fail(fault)
@@ -380,7 +382,7 @@ def test_the_tree_of_a_folder_has_paths_relative_to_it(
 
 
 @pytest.mark.parametrize("folder", ["/etc", "..", "a/../..", "nope", "Dockerfile", "link", "-x"])
-def test_a_folder_that_is_none_is_refused(
+def test_a_path_that_is_no_folder_is_refused(
     source: Source, repo: Repo, remote: Remote, folder: str
 ) -> None:
     sha = repo.commit({"link": Link("a"), "a/b": "1"})
@@ -442,13 +444,13 @@ def test_files_are_read_from_many_threads_at_once(
 # --- What is kept ----------------------------------------------------------------------------
 
 
-def test_all_that_is_kept_of_a_repository_is_forgotten(
+def test_all_files_of_a_repository_are_removed(
     source: Source, repo: Repo, remote: Remote, tmp_path: Path
 ) -> None:
     assert source.kept() == set()
     fetch(source, remote)
     fetch(source, replace(remote, repository_id=8))
-    (tmp_path / "mirrors" / "7-sha256.new").mkdir()  # a killed worker's
+    (tmp_path / "mirrors" / "7-sha256.new").mkdir()  # left by a killed worker
     (tmp_path / "mirrors" / "notes.txt").write_text("nobody's business")
     assert source.kept() == {7, 8}
     source.forget(7)
@@ -461,7 +463,7 @@ def test_all_that_is_kept_of_a_repository_is_forgotten(
     assert fetch(source, remote)
 
 
-def test_one_that_is_being_fetched_stays_until_the_next_time(
+def test_a_repository_that_is_being_fetched_is_removed_the_next_time(
     source: Source, remote: Remote, tmp_path: Path
 ) -> None:
     fetch(source, remote)
@@ -473,7 +475,7 @@ def test_one_that_is_being_fetched_stays_until_the_next_time(
     assert source.kept() == set()
 
 
-def test_what_a_killed_sweep_has_left_is_forgotten_too(
+def test_leftovers_of_a_killed_removal_are_removed_too(
     source: Source, remote: Remote, tmp_path: Path
 ) -> None:
     fetch(source, remote)
