@@ -1,5 +1,5 @@
-# `make demo` and `make run` on a fresh Debian or Ubuntu machine; `make test` for every test.
-# Each begins with the set-up, which takes about a second when there is nothing to do.
+# `make demo` and `make run` work on a fresh Debian or Ubuntu machine; `make test` runs every test.
+# Each begins with the set-up, which takes about a second if everything is installed.
 
 venv := .venv
 ready := $(venv)/.ready
@@ -7,20 +7,20 @@ ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test coverage check bench faults pictures machine machine-to-test machine-to-bench
-# Two installations at once into one .venv would break it.
+# Two simultaneous installations would break .venv.
 .NOTPARALLEL:
 
 help:
-	@echo 'make demo    see it work: a sample app, deployed twice without a failed request'
+	@echo 'make demo    deploy a sample app twice without a failed request'
 	@echo 'make run     run Keystone (the same as .venv/bin/keystone up)'
-	@echo 'make setup   only install what it needs; afterwards use .venv/bin/keystone'
+	@echo 'make setup   only install Keystone; then use .venv/bin/keystone'
 	@echo 'make test    run every test'
-	@echo 'make coverage  the same, and which lines of the code were run'
-	@echo 'make check   formatting, lint, types, import contracts'
-	@echo 'make faults  break it at every point, many times, and count (ROUNDS=200 SEED=…)'
-	@echo 'make bench   push to live beside a shell script, swaps under load, the receiver'
+	@echo 'make coverage  run every test, and report the lines of code that ran'
+	@echo 'make check   check formatting, lint, types and import contracts'
+	@echo 'make faults  inject faults at every step, and count failures (ROUNDS=200 SEED=…)'
+	@echo 'make bench   measure deployments, swaps under load, the receiver, pages and more'
 
-# Compiled here, by whoever may write here: the users that Keystone's parts run as may not.
+# Compile the code here, because the users that Keystone's parts run as may not write here.
 compile = find receiver jobs dashboard -name '*.pyc' ! -perm -o=r -delete && \
 	$(venv)/bin/python -m compileall -q receiver jobs dashboard
 
@@ -33,16 +33,16 @@ demo: setup
 run: setup
 	@exec $(venv)/bin/keystone up
 
-# Twice as many processes as processors: most tests wait for other programs.
+# Two processes for each processor (tests/conftest.py), because most tests wait for other programs.
 in_parallel := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
-# Compiled code is kept, whatever the shell has set: the tests start some hundred processes, and
-# rewriting the assertions of all tests takes each of pytest's processes ten seconds.
+# Keep compiled code even if the shell has set PYTHONDONTWRITEBYTECODE: the tests start some hundred
+# processes, and each of pytest's processes needs ten seconds to rewrite the assertions of all tests.
 test: machine-to-test $(ready_to_test)
 	@$(compile)
 	env -u PYTHONDONTWRITEBYTECODE $(venv)/bin/pytest $(in_parallel)
 
-# Apart from the tests: every process they start is slower when it is measured.
+# Separate from `test`, because coverage slows down every process that the tests start.
 coverage: machine-to-test $(ready_to_test)
 	$(venv)/bin/coverage erase
 	$(venv)/bin/coverage run -m pytest $(in_parallel)
@@ -58,11 +58,11 @@ check: $(ready_to_test)
 bench: machine-to-bench $(ready_to_test)
 	$(venv)/bin/python -m tests.benchmarks $(BENCHMARKS)
 
-# ROUNDS says how many, SEED which: the same seed plays the same rounds again.
+# ROUNDS is the number of rounds; the same SEED plays the same rounds again.
 faults: machine-to-test $(ready_to_test)
 	ROUNDS=$(ROUNDS) SEED=$(SEED) $(venv)/bin/python -m tests.faults
 
-# The README's: after a change of how the pages look.
+# The README's screenshots: take them again after a change of the pages' look.
 pictures: machine-to-test $(ready_to_test)
 	$(venv)/bin/python -m tests.dashboard.pictures .readme
 
@@ -79,7 +79,7 @@ $(ready): requirements.lock pyproject.toml | machine
 	@.setup/environment.sh requirements.lock
 	@touch $@
 
-# What the tests need includes what Keystone needs, at the same versions.
+# The packages of the tests include those of Keystone, in the same versions.
 $(ready_to_test): requirements-test.lock pyproject.toml | machine-to-test
 	@.setup/environment.sh requirements-test.lock
 	@touch $(ready) $@

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes the virtual environment `.venv` with exactly the packages of a lock file, and Keystone in it.
+# Makes the virtual environment `.venv` with exactly the packages of a lock file, and installs
+# Keystone in it.
 set -eu
 
 lock=${1:?a lock file}
 venv=.venv
 
-# One that was moved, or whose Python was replaced, is of no use any more.
+# Make a new environment if the old one was moved, or its Python was replaced.
 if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
     printf 'setup: making %s\n' "$venv"
     rm -rf "$venv"

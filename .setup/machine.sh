@@ -1,21 +1,21 @@
 #!/bin/sh
-# Makes sure that this machine has what Keystone needs: `machine.sh run` for running it, `machine.sh
-# test` for its tests as well, `machine.sh bench` for its benchmarks on top. As root it installs what
-# is missing with apt, makes the system users, and says so; otherwise it names the command. Does
-# nothing, quickly, when everything is there.
+# Installs what Keystone needs on this machine: `machine.sh run` for Keystone itself, `machine.sh test`
+# also for its tests, `machine.sh bench` also for its benchmarks. As root it installs missing packages
+# with apt, makes the system users, and says so. Otherwise it prints the command to run. It does
+# nothing, and ends quickly, if nothing is missing.
 set -eu
 
 purpose=${1:?run, test or bench}
 engine_log=/var/log/keystone-dockerd.log
 engine_within_s=60
-# The users that the parts of Keystone run as when root starts it; jobs/system/part_users.py knows them.
+# The users of Keystone's parts when root starts it; the same as in jobs/system/part_users.py.
 users='keystone keystone-web keystone-redis keystone-router'
 no_cluster=/etc/postgresql-common/createcluster.d/keystone.conf
 
 say() { printf 'setup: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Where Debian keeps daemons, which is not on everybody's PATH.
+# Debian's folders for daemons, which are not on every user's PATH.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -25,7 +25,7 @@ missing_packages() {
     have git || echo git
     have redis-server || have valkey-server || echo redis-server
     have haproxy || echo haproxy
-    # The sample app of the demo and the images of the tests are compiled here.
+    # gcc compiles the sample app of the demo and the images of the tests.
     have gcc || echo gcc libc6-dev
     have python3 || echo python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
@@ -35,7 +35,7 @@ missing_packages() {
     fi
     if [ "$purpose" != run ]; then
         have chromium || have chromium-browser || have google-chrome || echo chromium
-        # A second Docker Engine, which the tests may kill, has a network of its own.
+        # The tests run a second Docker Engine, which they may kill, with its own network.
         have ip || echo iproute2
         have systemd-analyze || echo systemd
         have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
@@ -51,7 +51,7 @@ engine_answers() {
 import os, socket, sys
 host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 if not host.startswith("unix://"):
-    sys.exit()  # somewhere else: not ours to start
+    sys.exit()  # another host: this script does not start its engine
 with socket.socket(socket.AF_UNIX) as engine:
     engine.settimeout(5)
     engine.connect(host.removeprefix("unix://"))
@@ -81,15 +81,15 @@ install_packages() {
     leave_services_off "$1"
 }
 
-# The tests start a PostgreSQL of their own; the package would make and start one for the machine.
+# The tests start a private PostgreSQL; keep the package from making and starting one for the machine.
 make_no_cluster() {
     case " $1 " in *" postgresql "*) ;; *) return 0 ;; esac
     mkdir -p "$(dirname "$no_cluster")"
     echo 'create_main_cluster = false' >"$no_cluster"
 }
 
-# Keystone starts a Redis and a router of its own; those that the packages start are of no use. What
-# was installed before belongs to the user and is left alone.
+# Keystone starts its own Redis and router, so disable the services of the newly installed packages.
+# Packages that were installed before belong to the user and stay as they are.
 leave_services_off() {
     [ -d /run/systemd/system ] || return 0
     for service in redis-server haproxy; do
@@ -97,7 +97,7 @@ leave_services_off() {
     done
 }
 
-# Without them, and for whoever is not root, Keystone runs as the user that starts it.
+# Without these users, or if not root starts it, all of Keystone runs as the user that starts it.
 make_users() {
     [ "$(id -u)" = 0 ] || return 0
     for user in $users; do
@@ -124,7 +124,7 @@ start_engine() {
         systemctl start docker
         wait_for_engine && return 0
     else
-        # The first start after a crash may fail while its containerd comes up: hence twice.
+        # Try twice: the first start after a crash may fail while containerd comes up.
         for _ in 1 2; do
             say "starting dockerd in the background; its log is $engine_log"
             setsid dockerd >>"$engine_log" 2>&1 </dev/null &
@@ -135,7 +135,7 @@ start_engine() {
     exit 1
 }
 
-# Waits until the engine answers, the process given ends, or the time is over.
+# Waits until the engine answers, the given process ends, or the time is over.
 wait_for_engine() {
     waited=0
     while [ "$waited" -lt "$engine_within_s" ]; do

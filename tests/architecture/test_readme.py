@@ -1,4 +1,4 @@
-"""The README tells of everything there is: it fails here when something new is not in it."""
+"""The README documents every setting, command, exit code and make target."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The set-up of a machine, where it can be tried without changing the machine."""
+"""The set-up scripts, as far as a test can run them without changing the machine."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ TOOLS = ("cat", "env", "printf", "sed", "tr", "sh", "sleep")
 
 
 def set_up(purpose: str, path: str) -> "subprocess.CompletedProcess[str]":
-    """Run the script with nothing but a PATH."""
+    """Run the script with only PATH in its environment."""
     return subprocess.run(
         ["/bin/sh", MACHINE, purpose],
         env={"PATH": path},
@@ -25,7 +25,7 @@ def set_up(purpose: str, path: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A PATH of somebody who is not root, on a machine with next to nothing installed."""
+    """A PATH for a user who is not root, on a machine with almost nothing installed."""
     for tool in TOOLS:
         found = next(p for d in os.defpath.split(":") if (p := Path(d) / tool).exists())
         (tmp_path / tool).symlink_to(found)
@@ -36,7 +36,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 def script(path: Path, body: str) -> None:
-    """Make a stand-in for a program."""
+    """Write a shell script that replaces a program."""
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
 
@@ -67,7 +67,7 @@ def test_only_the_benchmarks_need_wrk(bare: Path) -> None:
 
 
 def with_users(folder: Path, known: str) -> str:
-    """Give a PATH of root's on a machine that knows some users, and writes down whom it makes."""
+    """Give a PATH for root on a machine with some users; `useradd` records its arguments."""
     script(folder / "id", "echo 0")
     script(folder / "getent", f'case " {known} " in *" $2 "*) exit 0 ;; esac; exit 2')
     script(folder / "useradd", f'echo "$*" >>{folder}/made')

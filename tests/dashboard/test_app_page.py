@@ -176,7 +176,7 @@ def test_variables_are_shown_by_name_and_never_by_value(client: TestClient, scen
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.DEPLOYER])
-def test_whom_the_api_refuses_the_names_the_page_does_too(
+def test_the_page_hides_variable_names_from_users_whom_the_api_refuses_them(
     client: TestClient, door: Door, scene: Scene, role: Role
 ) -> None:
     door.visitor = replace(ADA, role=role)
@@ -209,7 +209,9 @@ def test_a_button_shows_what_runs_and_says_what_a_click_does(
     assert "disabled" not in form(quiet, "redeploy")
 
 
-def test_what_runs_can_be_cancelled_from_here(client: TestClient, door: Door, scene: Scene) -> None:
+def test_a_running_deployment_can_be_cancelled_on_the_apps_page(
+    client: TestClient, door: Door, scene: Scene
+) -> None:
     button = form(page(client, "/apps/shop"), "cancel")
     assert f'action="/api/deployments/{scene.running}/cancel"' in button
     assert form(page(client, "/apps/docs"), "cancel") == ""
@@ -233,7 +235,9 @@ def test_a_button_says_which_deployment_it_has_seen(
     assert 'name="after" value="15" data-json' in form(page(client, "/apps/importer"), name)
 
 
-def test_so_does_the_button_of_a_deployment(client: TestClient, scene: Scene) -> None:
+def test_the_button_of_a_deployment_says_which_deployment_it_has_seen(
+    client: TestClient, scene: Scene
+) -> None:
     shown = page(client, f"/deployments/{scene.failed}")
     assert 'name="after" value="' in form(shown, "redeploy")
 
@@ -321,7 +325,7 @@ def test_the_deliveries_of_the_repository_are_one_click_away(
     assert 'href="/deliveries?repository=octo/web"' in page(client, "/apps/web")
 
 
-def test_what_is_being_cancelled_cannot_be_cancelled_again(
+def test_a_deployment_being_cancelled_cannot_be_cancelled_again(
     client: TestClient, database: Database, scene: Scene
 ) -> None:
     assert "aria-disabled" not in form(page(client, "/apps/shop"), "cancel")

@@ -59,7 +59,7 @@ def test_an_odd_target_breaks_nothing(client: TestClient, database: Database, ta
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.DEPLOYER])
-def test_only_admins_see_it_and_the_others_are_told_why(
+def test_only_admins_see_the_audit_page_and_others_get_the_reason(
     client: TestClient, door: Door, scene: Scene, role: Role
 ) -> None:
     door.visitor = replace(ADA, role=role)

@@ -162,7 +162,7 @@ def test_what_was_not_drawn_is_touched_when_something_is_typed() -> None:
 
 
 @pytest.mark.parametrize("broken", ["x", "[]", "null", '{"a":1}', '{"a":"\\ud800"}', "[" * 99_999])
-def test_what_no_page_says_of_what_it_showed_is_refused(broken: str) -> None:
+def test_an_invalid_record_of_the_shown_values_is_refused(broken: str) -> None:
     with pytest.raises(ValueError, match="validation error"):
         drawn_of({DRAWN: broken})
 
@@ -171,7 +171,7 @@ def test_nothing_secret_is_among_what_a_form_says_it_showed() -> None:
     assert not {one.kind for one in FIELDS} & SECRETS
 
 
-def test_who_is_overtaken() -> None:
+def test_which_changes_conflict() -> None:
     drawn = {DRAWN: json.dumps({"memory_mb": "512", "command": "sh"})}
     typed = {**drawn, "memory_mb": " 700 ", "command": "sh"}
     fields = [MEMORY, COMMAND]

@@ -67,7 +67,7 @@ def test_an_old_look_is_not_believed(client: TestClient, scene: Scene, database:
     assert "has been silent" in part(html, "glance")
 
 
-def test_what_goes_on_is_told_with_its_step(client: TestClient, scene: Scene) -> None:
+def test_a_running_deployment_is_shown_with_its_step(client: TestClient, scene: Scene) -> None:
     html = page(client, "/")
     assert f'href="/deployments/{scene.running}"><b>shop #27</b>' in html
     assert re.search(r"Going on 1 shop #27 Build (\d+ min )?\d+ s", part(html, "glance"))
@@ -117,9 +117,7 @@ def test_many_concerns_are_cut_short_with_a_way_to_all_of_them(
     assert apps_on(page(client, "/?state=attention")) == [f"app-{place}" for place in range(10)]
 
 
-def test_what_wants_a_person_and_is_of_no_app_is_among_all_of_it(
-    client: TestClient, database: Database
-) -> None:
+def test_concerns_without_an_app_are_listed_too(client: TestClient, database: Database) -> None:
     repositories = [f"octo/r{place}" for place in range(9)]
     with database.writing() as session:
         for place, repository in enumerate(repositories):

@@ -209,7 +209,9 @@ def test_an_end_without_success_is_explained(
     assert "The previous version stayed live." in html
 
 
-def test_what_is_going_on_cannot_be_deployed_again(client: TestClient, scene: Scene) -> None:
+def test_an_app_with_a_running_deployment_cannot_be_deployed_again(
+    client: TestClient, scene: Scene
+) -> None:
     html = page(client, f"/deployments/{scene.running}")
     assert re.search(r'disabled="true" title="It is going on[^"]*">Redeploy<', html)
 
@@ -283,7 +285,7 @@ def test_a_senseless_cursor_breaks_nothing(client: TestClient, scene: Scene, bef
 @pytest.mark.parametrize(
     "address", ["/apps/none", "/deployments/99", f"/deployments/{2**80}", "/nothing", "/static/no"]
 )
-def test_what_does_not_exist_is_a_404_page(client: TestClient, address: str) -> None:
+def test_a_missing_object_is_a_404_page(client: TestClient, address: str) -> None:
     assert "Not found" in page(client, address, 404)
 
 

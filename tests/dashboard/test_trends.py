@@ -24,7 +24,7 @@ def test_too_few_say_nothing() -> None:
     assert trends(made(*[1] * 9, state=FAILURE, ago=timedelta(0)), AT) is None
 
 
-def test_it_is_said_in_words_what_is_drawn() -> None:
+def test_each_chart_has_a_description_in_words() -> None:
     past = made(10, 20, 60, ago=timedelta(days=7)) + made(1, state=FAILURE, ago=timedelta(0))
     found = trends(past, AT)
     assert found is not None

@@ -256,7 +256,9 @@ class TestGoingWrong:
         assert bench.serving(app) == old
         assert "the traffic goes to the old release again" in bench.log(done.id or 0)
 
-    def test_whom_it_serves_by_then_is_not_cut_off(self, bench: Bench, app: App) -> None:
+    def test_requests_of_a_failed_new_container_end_before_it_is_removed(
+        self, bench: Bench, app: App
+    ) -> None:
         bench.deploy(app)
         bench.world.engine.behaviour = Behaviour(answers_through_router=False)
         second = bench.push(app)
@@ -273,7 +275,7 @@ class TestGoingWrong:
         ]
         assert f"detach {port}/b" in calls
 
-    def test_an_engine_that_dies_in_the_middle_cannot_keep_the_end_from_being_written(
+    def test_the_end_is_recorded_even_if_the_engine_dies_meanwhile(
         self, bench: Bench, app: App
     ) -> None:
         second = bench.push(app)
@@ -438,7 +440,7 @@ class TestBeingCancelled:
             ("router", "switch", StepName.SWITCH),
         ],
     )
-    def test_whenever_it_is_accepted_it_ends_cancelled(
+    def test_a_cancel_request_at_any_step_ends_the_deployment_cancelled(
         self, bench: Bench, app: App, fake: str, call: str, step: StepName
     ) -> None:
         first = bench.deploy(app)
@@ -455,7 +457,9 @@ class TestBeingCancelled:
         assert StepState.RUNNING not in bench.steps(second).values()
         assert step in bench.steps(second)
 
-    def test_also_when_the_work_fails_at_the_same_moment(self, bench: Bench, app: App) -> None:
+    def test_a_cancel_request_wins_over_a_failure_at_the_same_moment(
+        self, bench: Bench, app: App
+    ) -> None:
         second = bench.push(app)
 
         def cancel_and_fail(_about: str) -> None:

@@ -60,7 +60,7 @@ class TestAnEndThatCannotBeRecorded:
         bench.world.engine.on("build", build)
         return bench.push(app)
 
-    def test_keeps_its_reason_until_it_can_be(
+    def test_keeps_its_reason_until_it_is_recorded(
         self, bench: Bench, app: App, database: Unsteady
     ) -> None:
         pushed = self.broken(bench, app, lambda: setattr(database, "refusals", 3))
@@ -69,7 +69,7 @@ class TestAnEndThatCannotBeRecorded:
         assert database.refusals == 0
         assert bench.leases() == []
 
-    def test_and_was_all_the_same_is_as_it_should_be(
+    def test_is_right_if_only_the_databases_answer_was_lost(
         self, bench: Bench, app: App, database: Unsteady
     ) -> None:
         pushed = self.broken(bench, app, lambda: setattr(database, "lost_answers", 1))
@@ -77,7 +77,7 @@ class TestAnEndThatCannotBeRecorded:
         assert (done.state, done.reason) == (DeploymentState.FAILURE, "there is no Dockerfile")
         assert bench.leases() == []
 
-    def test_for_long_is_left_to_the_watcher(
+    def test_is_left_to_the_watcher_after_some_time(
         self, bench: Bench, app: App, database: Unsteady, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(deploy, "RECORDED_WITHIN_S", 0.1)
@@ -87,7 +87,7 @@ class TestAnEndThatCannotBeRecorded:
         database.refusals = 0
         assert bench.deployment(pushed).state is DeploymentState.RUNNING
 
-    def test_when_another_one_has_the_app_is_not_made(
+    def test_is_not_recorded_once_another_worker_has_the_lease(
         self, bench: Bench, app: App, database: Unsteady
     ) -> None:
         def steal() -> None:
@@ -98,7 +98,7 @@ class TestAnEndThatCannotBeRecorded:
         pushed = self.broken(bench, app, lambda: engine.on("containers", lambda _: steal()))
         assert bench.run(pushed).state is DeploymentState.RUNNING
 
-    def test_lets_one_that_is_handed_over_wait_for_another_worker(
+    def test_of_a_handed_over_deployment_leaves_it_queued(
         self, bench: Bench, app: App, database: Unsteady
     ) -> None:
         def build(_about: str) -> None:

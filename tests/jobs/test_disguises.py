@@ -118,7 +118,7 @@ WRITTEN = {
 @pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN.keys())
 @SOME
 @given(secret=SECRETS, data=st.data())
-def test_nor_does_it_hide_a_secret_that_is_encoded(
+def test_nothing_between_the_characters_hides_an_encoded_secret(
     tmp_path: Path, form: "st.SearchStrategy[str]", secret: str, data: st.DataObject
 ) -> None:
     written = form(secret)  # type: ignore[operator]

@@ -68,7 +68,7 @@ OF_THE_STEPS = {
 }
 
 
-def test_none_is_left_out_here() -> None:
+def test_this_test_covers_every_setting() -> None:
     assert CONTAINER.keys() == ContainerSettings.model_fields.keys()
     assert BUILD.keys() == BuildSettings.model_fields.keys()
     assert PUSHES.keys() == PushRules.model_fields.keys()
@@ -82,7 +82,7 @@ def test_none_is_left_out_here() -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINER)
-def test_it_reaches_the_started_container(bench: Bench, name: str) -> None:
+def test_each_setting_reaches_the_started_container(bench: Bench, name: str) -> None:
     app = bench.app(**{name: CONTAINER[name]})
     done = bench.deploy(app)
     with bench.reading() as session:
@@ -100,7 +100,7 @@ def test_it_reaches_the_started_container(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINER)
-def test_the_engine_is_told_of_it(bench: Bench, name: str) -> None:
+def test_each_setting_reaches_the_engine(bench: Bench, name: str) -> None:
     done = bench.deploy(bench.app())
     spec = bench.world.engine.all_containers[bench.container_of(done.id or 0)].spec
     other = type(spec)(
@@ -111,7 +111,7 @@ def test_the_engine_is_told_of_it(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILD)
-def test_it_reaches_the_build(bench: Bench, name: str) -> None:
+def test_each_build_setting_reaches_the_build(bench: Bench, name: str) -> None:
     app = bench.app(**{name: BUILD[name]})
     files = {
         "Dockerfile": "FROM scratch",
@@ -125,6 +125,6 @@ def test_it_reaches_the_build(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUSHES)
-def test_it_is_what_pushes_are_judged_by(bench: Bench, name: str) -> None:
+def test_each_push_rule_decides_about_pushes(bench: Bench, name: str) -> None:
     app = bench.app(**{name: PUSHES[name]})
     assert getattr(rule_of(bench.fresh(app)).wanted, name) == PUSHES[name]

@@ -36,7 +36,9 @@ def run_and_leave(bench: Bench, deployment_id: int, fake: str, call: str) -> Dep
     ("fake", "call"),
     [("source", "fetch"), ("engine", "build"), ("engine", "start"), ("probe", "look")],
 )
-def test_another_worker_begins_it_again(bench: Bench, app: App, fake: str, call: str) -> None:
+def test_another_worker_begins_the_deployment_again(
+    bench: Bench, app: App, fake: str, call: str
+) -> None:
     first = bench.deploy(app)
     second = bench.push(app)
     left = run_and_leave(bench, second, fake, call)
@@ -58,7 +60,7 @@ def test_a_long_build_is_cut(bench: Bench, app: App) -> None:
     assert left.state is DeploymentState.QUEUED
 
 
-def test_the_release_it_had_made_counts_for_nothing(bench: Bench, app: App) -> None:
+def test_the_release_of_a_handed_over_deployment_does_not_count(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     run_and_leave(bench, deployment, "probe", "look")
     with bench.reading() as session:
@@ -79,14 +81,14 @@ def test_a_rollback_still_knows_where_to(bench: Bench, app: App) -> None:
     assert (done.state, done.release_id) == (DeploymentState.SUCCESS, release)
 
 
-def test_however_often_workers_stop_it_is_not_given_up(bench: Bench, app: App) -> None:
+def test_a_deployment_is_not_given_up_however_often_workers_stop(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     for _ in range(4):
         run_and_leave(bench, deployment, "probe", "look")
     assert bench.run(deployment).state is DeploymentState.SUCCESS
 
 
-def test_what_has_begun_to_switch_is_ended(bench: Bench, app: App) -> None:
+def test_a_deployment_that_has_begun_to_switch_is_finished(bench: Bench, app: App) -> None:
     first = bench.deploy(app)
     leaving = threading.Event()
 
@@ -102,7 +104,7 @@ def test_what_has_begun_to_switch_is_ended(bench: Bench, app: App) -> None:
     assert bench.running_of(first.id or 0) == []
 
 
-def test_one_that_is_cancelled_at_the_same_moment_ends_cancelled(bench: Bench, app: App) -> None:
+def test_a_deployment_cancelled_at_the_same_moment_ends_cancelled(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     bench.world.engine.on("stop", lambda _: bench.cancel(deployment))
     left = run_and_leave(bench, deployment, "probe", "look")

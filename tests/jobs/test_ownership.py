@@ -236,13 +236,13 @@ def by_classic_builder(room: Room, tag: str | None, image: str) -> str:
     return str(made.id)
 
 
-def test_the_sweep_spares_all_of_it(room: Room, theirs: Theirs) -> None:
+def test_the_sweep_spares_all_foreign_objects(room: Room, theirs: Theirs) -> None:
     room.sweep()
     theirs.check()
     assert room.live().status == "running"
 
 
-def test_six_deployments_in_a_row_spare_all_of_it_and_drop_our_own_images(
+def test_six_deployments_spare_all_foreign_objects_and_remove_our_images(
     room: Room, theirs: Theirs
 ) -> None:
     with room.bench.writing() as session:
@@ -257,7 +257,7 @@ def test_six_deployments_in_a_row_spare_all_of_it_and_drop_our_own_images(
     assert ours == [container_name(room.identity, "web", 7)]
 
 
-def test_the_removal_of_the_app_spares_all_of_it_and_clears_away_the_rest(
+def test_removing_the_app_spares_foreign_objects_and_removes_the_rest(
     room: Room, theirs: Theirs
 ) -> None:
     live = room.live()
@@ -270,7 +270,7 @@ def test_the_removal_of_the_app_spares_all_of_it_and_clears_away_the_rest(
     assert not [tag for tag in room.tags() if tagged_app(room.identity, tag)]
 
 
-def test_the_end_of_the_demo_spares_all_of_it(room: Room, theirs: Theirs) -> None:
+def test_the_end_of_the_demo_spares_all_foreign_objects(room: Room, theirs: Theirs) -> None:
     live = room.live()
     clear_engine(room.bench.runtime, "web")
     theirs.check()
@@ -285,7 +285,7 @@ def test_a_tag_of_an_app_that_was_given_to_an_image_of_others(room: Room) -> Non
     assert room.client.images.get(foreign).tags == [f"by-hand-{room.identity}/own:1"]
 
 
-def test_ours_that_was_given_another_name_belongs_to_who_renamed_it(room: Room) -> None:
+def test_our_container_with_another_name_belongs_to_the_user_who_renamed_it(room: Room) -> None:
     room.deploy()
     renamed = room.live()
     room.by_hand["renamed"] = renamed
@@ -332,7 +332,7 @@ class Dying(DockerEngine):
         ("before it is on record", 1),
     ],
 )
-def test_what_a_killed_worker_left_goes(room: Room, moment: str, left: int) -> None:
+def test_leftovers_of_a_killed_worker_are_removed(room: Room, moment: str, left: int) -> None:
     room.deploy()
     live, healthy = room.live(), room.engine
     room.engine = Dying(room.client, room.identity)

@@ -61,7 +61,7 @@ def test_a_build_is_cut_and_its_step_and_its_status_say_why(bench: Bench, app: A
     assert bench.statuses(old.id or 0)[-1].description.endswith("#2 is a newer push")
 
 
-def test_what_served_before_serves_until_the_newer_one_does(bench: Bench, app: App) -> None:
+def test_the_old_release_serves_until_the_newer_push_is_live(bench: Bench, app: App) -> None:
     before = bench.deploy(app)
     newer = pushed_while(bench, app, "engine", "build")
     bench.run(bench.push(app))
@@ -69,14 +69,14 @@ def test_what_served_before_serves_until_the_newer_one_does(bench: Bench, app: A
     assert bench.run(newer[0]).state is DeploymentState.SUCCESS
 
 
-def test_one_that_is_live_by_then_stays_a_success(bench: Bench, app: App) -> None:
+def test_a_push_that_is_live_by_then_stays_a_success(bench: Bench, app: App) -> None:
     bench.deploy(app)
     newer = pushed_while(bench, app, "router", "in_flight")
     old, new = run_both(bench, bench.push(app), newer)
     assert (old.state, new.state) == (DeploymentState.SUCCESS, DeploymentState.SUCCESS)
 
 
-def test_one_that_has_begun_to_switch_is_not_led_back(bench: Bench, app: App) -> None:
+def test_a_push_that_has_begun_to_switch_is_not_reverted(bench: Bench, app: App) -> None:
     bench.deploy(app)
     newer = pushed_while(bench, app, "router", "switch")
     bench.run(bench.push(app))
@@ -123,7 +123,7 @@ def test_a_push_of_another_ref_replaces_nothing(bench: Bench) -> None:
     assert bench.run(tag[0]).state is DeploymentState.SUCCESS
 
 
-def test_what_a_person_asked_for_does_not_make_way(bench: Bench, app: App) -> None:
+def test_a_manual_deployment_is_not_replaced(bench: Bench, app: App) -> None:
     bench.commit()
     newer = pushed_while(bench, app, "engine", "build")
     old, new = run_both(bench, bench.ask(app), newer)
@@ -162,7 +162,7 @@ def test_a_worker_that_died_meanwhile_leaves_it_superseded(bench: Bench, app: Ap
     assert bench.run(newer[0]).state is DeploymentState.SUCCESS
 
 
-def test_otherwise_the_newer_push_waits(bench: Bench) -> None:
+def test_without_the_setting_the_newer_push_waits(bench: Bench) -> None:
     app = bench.app(on_new_push=OnNewPush.WAIT)
     newer = pushed_while(bench, app, "engine", "build")
     old, new = run_both(bench, bench.push(app), newer)

@@ -26,7 +26,9 @@ def steal_app(bench: Bench) -> None:
     ("fake", "call"),
     [("source", "fetch"), ("engine", "build"), ("engine", "start"), ("probe", "look")],
 )
-def test_nothing_more_is_touched_or_written(bench: Bench, app: App, fake: str, call: str) -> None:
+def test_a_worker_that_lost_its_lease_changes_nothing_more(
+    bench: Bench, app: App, fake: str, call: str
+) -> None:
     bench.deploy(app)
     route = bench.world.router.current[app.host_port]
     second = bench.push(app)
@@ -45,7 +47,7 @@ def test_nothing_more_is_touched_or_written(bench: Bench, app: App, fake: str, c
 
 
 @pytest.mark.parametrize("error", [None, RouterError("the router does not answer")])
-def test_in_the_switch_the_route_is_left_to_whoever_has_the_app_now(
+def test_during_the_switch_the_route_is_left_to_the_new_holder(
     bench: Bench, app: App, error: KeystoneError | None
 ) -> None:
     bench.deploy(app)
@@ -78,7 +80,7 @@ def test_a_paused_worker_that_failed_does_not_remove_the_next_ones_container(
     assert bench.world.calls("stop") == []
 
 
-def test_one_that_wakes_up_in_retire_does_not_switch_again(bench: Bench, app: App) -> None:
+def test_a_worker_that_wakes_up_in_retire_does_not_switch_again(bench: Bench, app: App) -> None:
     bench.deploy(app)
     before = bench.world.router.current[app.host_port]
     second = bench.push(app)

@@ -115,7 +115,7 @@ def _aware(value: object) -> object:
     return value
 
 
-def test_what_is_known_is_shown(upgraded: Runtime[Settings]) -> None:
+def test_known_data_is_shown_after_an_upgrade(upgraded: Runtime[Settings]) -> None:
     with upgraded.database.reading() as session:
         app = app_view(session, "web", upgraded.settings)
         (deployment,) = deployment_page(session, DeploymentFilter()).items
@@ -148,7 +148,7 @@ def test_secrets_are_opened_and_people_are_known(upgraded: Runtime[Settings]) ->
 
 
 @pytest.mark.parametrize("revision", RELEASED[:2])  # the next one has them on record
-def test_what_is_on_the_engine_already_is_to_be_put_on_record(upgraded: Runtime[Settings]) -> None:
+def test_existing_engine_objects_are_marked_for_recording(upgraded: Runtime[Settings]) -> None:
     with upgraded.database.reading() as session:
         identity = session.get_one(Identity, 1)
     assert identity.adopts_items
@@ -241,9 +241,7 @@ def _put_rename(connection: Connection, number: int, before: str, after: str) ->
 WRITTEN = ("user:ada", "keystone:restored from a backup of 2026-11-20 08:30", "token:a:b", "odd")
 
 
-def test_who_did_something_is_written_as_before_and_still_never_changed(
-    empty: Database, tmp_path: Path
-) -> None:
+def test_actors_are_unchanged_and_still_protected(empty: Database, tmp_path: Path) -> None:
     migrate_to(empty, "0006")
     with empty.writer_engine.begin() as connection:
         for actor in WRITTEN:

@@ -11,7 +11,7 @@ volumes = st.tuples(names, names)
 
 @given(one=volumes, other=volumes)
 @example(one=("web", "a-b"), other=("web-a", "b"))
-def test_two_share_a_name_only_when_they_are_the_same(
+def test_two_volumes_share_a_name_only_if_they_are_the_same(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     same = volume_name("ident", *one) == volume_name("ident", *other)

@@ -75,7 +75,7 @@ def test_a_lock_held_too_long_is_a_storage_error(database: Database, impatient: 
         assert 0.05 < time.monotonic() - begun < LONGEST_S
 
 
-def test_who_has_no_time_left_is_refused_at_once(bench: Bench, others: Others) -> None:
+def test_a_writer_without_time_left_is_refused_at_once(bench: Bench, others: Others) -> None:
     patient = others.another().runtime.database
     with bench.writing() as session:
         rename(session)

@@ -68,7 +68,7 @@ def test_a_wrong_method_names_the_right_ones(client: TestClient, method: str) ->
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Bearer " + "x" * 201]
 )
-def test_what_is_no_token_is_nobodys(client: TestClient, authorization: str) -> None:
+def test_an_invalid_token_belongs_to_no_user(client: TestClient, authorization: str) -> None:
     answer = client.get("/api/apps", headers={"Authorization": authorization})
     assert answer.status_code == 401
 

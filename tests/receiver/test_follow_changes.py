@@ -125,7 +125,7 @@ BY_ITSELF: dict[str, Write] = {
 
 
 @pytest.mark.parametrize("write", BY_ITSELF.values(), ids=list(BY_ITSELF))
-def test_what_happens_by_itself_is_news_once(
+def test_a_change_without_a_request_is_reported_once(
     changes: Changes, runtime: WebRuntime, write: Write
 ) -> None:
     write(runtime)
@@ -133,9 +133,7 @@ def test_what_happens_by_itself_is_news_once(
     assert not changes.look()
 
 
-def test_that_the_watcher_has_looked_again_is_no_news(
-    changes: Changes, runtime: WebRuntime
-) -> None:
+def test_another_check_by_the_watcher_is_no_change(changes: Changes, runtime: WebRuntime) -> None:
     note(runtime, disk_free=41 * GB - 4096)
     change_row(runtime, CatchUp, looked_at=now())
     assert not changes.look()

@@ -62,7 +62,7 @@ def push(client: TestClient, secret: SecretStr, **changes: object) -> int:
 # --- What a signed push may try --------------------------------------------------------------
 
 
-def test_where_to_clone_from_is_never_the_pushs_to_say(
+def test_a_push_never_changes_the_clone_url(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
     addresses = ("clone_url", "ssh_url", "git_url", "url", "html_url")
@@ -235,7 +235,7 @@ def test_what_no_program_below_could_be_given_is_refused(
 # --- Connections -----------------------------------------------------------------------------
 
 
-def test_who_hangs_up_in_the_middle_is_no_error_of_ours(
+def test_a_client_that_disconnects_causes_no_server_error(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(client.app) as port:
@@ -301,7 +301,7 @@ def watchful() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("then", ["", "close"])
-def test_whoever_does_not_read_is_cut_off(watchful: int, then: str) -> None:
+def test_a_client_that_does_not_read_is_disconnected(watchful: int, then: str) -> None:
     with connected(watchful) as connection:
         connection.sendall(head("GET", "/", **({"Connection": then} if then else {})))
         assert WatchfulHttp.is_over.wait(60), "nobody cut it off"
@@ -312,7 +312,7 @@ def test_whoever_does_not_read_is_cut_off(watchful: int, then: str) -> None:
         assert read < LARGE
 
 
-def test_who_asked_for_much_at_once_leaves_no_trace_when_cut_off(
+def test_a_disconnected_pipelining_client_leaves_nothing_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     WatchfulHttp.is_over.clear()
@@ -322,7 +322,7 @@ def test_who_asked_for_much_at_once_leaves_no_trace_when_cut_off(
     assert "Exception in ASGI application" not in caplog.text
 
 
-def test_whoever_reads_slowly_gets_it_all() -> None:
+def test_a_client_that_reads_slowly_gets_the_whole_answer() -> None:
     large = Response(b"x" * LARGE)
     with serving(large, protocol=PatientHttp) as port, connected(port) as connection:
         connection.sendall(head("GET", "/", Connection="close"))
@@ -334,7 +334,7 @@ def test_whoever_reads_slowly_gets_it_all() -> None:
     assert read > LARGE
 
 
-def test_nor_is_the_next_one_on_the_same_connection(
+def test_the_next_request_on_the_same_connection_is_answered_too(
     hurried: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HurriedHttp, "head_within_s", 60)

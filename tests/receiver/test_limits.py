@@ -282,7 +282,7 @@ def test_a_large_body_that_has_not_arrived_makes_way_for_a_small_one() -> None:
         assert read_answer(slow).status == 503
 
 
-def test_one_that_is_larger_evicts_no_other() -> None:
+def test_a_larger_delivery_evicts_no_other() -> None:
     slots = DeliverySlots(echo_size, most_bytes=100)
     with serving(slots) as port, connected(port) as slow, connected(port) as large:
         slow.sendall(head("POST", WEBHOOK, Content_Length="60") + b"x" * 59)
@@ -293,7 +293,7 @@ def test_one_that_is_larger_evicts_no_other() -> None:
         assert read_answer(slow).body == b"60"
 
 
-def test_of_one_address_so_many_deliveries_are_in_work_and_no_more() -> None:
+def test_deliveries_in_progress_from_one_address_are_limited() -> None:
     has_place, go_on = threading.Semaphore(0), threading.Event()
 
     async def echo_late(scope: Scope, receive: Receive, send: Send) -> None:

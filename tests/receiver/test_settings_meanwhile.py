@@ -14,7 +14,9 @@ SECRET = "planted-and-never-to-be-seen-again"
 ALL_BUT_TOKEN = [one.name for one in (*CONFIGURATION, DOMAINS)]
 
 
-def test_what_others_changed_meanwhile_stays(ada: Browser, web: None, runtime: WebRuntime) -> None:
+def test_fields_that_others_changed_meanwhile_keep_their_changes(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
     form = shown(ada.page(SETTINGS))
     command = ("sh", "-c", "set -e\nexec web", "")
     paused = {"auto_deploy": False, "paused_reason": "rolled back to v1 by user:ada"}
@@ -27,7 +29,7 @@ def test_what_others_changed_meanwhile_stays(ada: Browser, web: None, runtime: W
     assert after.command == command
 
 
-def test_what_another_changed_as_well_is_asked_about_first(
+def test_a_field_that_another_user_changed_too_needs_confirmation(
     ada: Browser, web: None, runtime: WebRuntime
 ) -> None:
     typed = shown(ada.page(SETTINGS)) | {"memory_mb": "700", "command": "a\nb", "branch": "next"}
@@ -49,7 +51,7 @@ def test_what_another_changed_as_well_is_asked_about_first(
     assert (after.cpus, after.auto_deploy) == (2.0, False)
 
 
-def test_who_saves_again_has_to_have_seen_what_he_overwrites(
+def test_saving_again_requires_that_the_user_saw_the_other_change(
     ada: Browser, web: None, runtime: WebRuntime
 ) -> None:
     typed = shown(ada.page(SETTINGS)) | {"memory_mb": "700"}

@@ -98,7 +98,7 @@ def test_an_app_has_its_fields_wherever_it_is_shown(admin: TestClient) -> None:
     assert [app["webhook"]["secret"] for app in (shown, changed, listed)] == [None] * 3
 
 
-def test_what_of_an_app_can_be_given() -> None:
+def test_the_fields_of_an_app_that_can_be_set() -> None:
     assert CONFIGURED | {"token"} <= AppChange.model_fields.keys()
     assert CONFIGURED | {"token", "name", "repository"} <= AppInput.model_fields.keys()
 
@@ -121,7 +121,7 @@ def test_a_deployment_has_its_fields_wherever_it_is_shown(
     assert shown["queued_at"].endswith("Z")
 
 
-def test_steps_and_statuses_have_theirs(viewer: TestClient) -> None:
+def test_steps_and_statuses_have_their_fields(viewer: TestClient) -> None:
     schemas = viewer.get("/api/openapi.json").json()["components"]["schemas"]
     step, status = schemas["StepView"]["properties"], schemas["StatusView"]["properties"]
     assert missing({"name", "state", "started_at", "ended_at", "reason"}, step) == set()
@@ -205,7 +205,7 @@ def test_a_number_is_no_switch_at_the_door_and_a_form_may_say_it_in_text(
     assert admin.post("/api/apps", data={**app, "container_port": "80"}).status_code == 201
 
 
-def test_it_is_refused_at_the_door_too(admin: TestClient) -> None:
+def test_odd_values_are_refused_by_the_api_too(admin: TestClient) -> None:
     answers = [
         admin.post("/api/tokens", json={"surprise": 1}),
         admin.post("/api/deployments/1/cancel", json={"surprise": 1}),

@@ -326,7 +326,7 @@ class QuickLooks(BoundedHttp):
     look_every_s = 0.2
 
 
-def test_whoever_reads_next_to_nothing_is_cut() -> None:
+def test_a_client_that_reads_almost_nothing_is_disconnected() -> None:
     is_over = threading.Event()
 
     async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -27,7 +27,7 @@ class SlowQueue(WorkQueue):
         return True
 
 
-def test_what_gathers_while_redis_is_slow_goes_out_at_once() -> None:
+def test_wake_ups_queued_while_redis_is_slow_are_sent_together() -> None:
     queue = SlowQueue()
     waker = Waker(queue)
 

@@ -16,5 +16,5 @@ from receiver.webhook_path import is_delivery
         ("POST", "/webhooks/gitlab", False),
     ],
 )
-def test_what_is_for_the_webhook(method: str, path: str, *, expected: bool) -> None:
+def test_which_paths_are_the_webhooks(method: str, path: str, *, expected: bool) -> None:
     assert is_delivery({"method": method, "path": path}) is expected

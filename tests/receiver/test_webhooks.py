@@ -207,7 +207,7 @@ def test_another_events_body_replayed_as_a_push_is_refused(
     assert deployments(runtime) == []
 
 
-def test_twenty_at_once_make_one_deployment(
+def test_twenty_simultaneous_deliveries_make_one_deployment(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
     request = signed_push(secret)
@@ -393,7 +393,7 @@ def test_a_renamed_repository_is_known_by_its_proven_id(
     assert is_asked_soon(runtime)
 
 
-def test_one_that_was_deleted_and_made_again_goes_on(
+def test_a_repository_that_was_deleted_and_made_again_still_deploys(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
     proven(runtime, OTHER_ID)
@@ -402,7 +402,7 @@ def test_one_that_was_deleted_and_made_again_goes_on(
     assert is_asked_soon(runtime)
 
 
-def test_what_is_as_it_is_known_to_be_asks_nobody(
+def test_a_delivery_with_the_known_identity_asks_github_nothing(
     client: TestClient, runtime: WebRuntime, secret: SecretStr
 ) -> None:
     proven(runtime, 186853002)

@@ -69,7 +69,7 @@ def names_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_was_packed_is_unpacked_for_our_eyes_only(tmp_path: Path) -> None:
+def test_unpacked_files_are_private(tmp_path: Path) -> None:
     files = {
         "keystone.db": b"d" * 70_000,
         "secret.key": b"k",
@@ -83,7 +83,7 @@ def test_what_was_packed_is_unpacked_for_our_eyes_only(tmp_path: Path) -> None:
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
 
 
-def test_the_ordinary_tools_can_read_it(tmp_path: Path) -> None:
+def test_ordinary_tools_can_read_an_archive(tmp_path: Path) -> None:
     made = packed({"keystone.db": b"d" * 70_000, "logs/7.log": b"built"})
     with tarfile.open(fileobj=io.BytesIO(made), mode="r:gz") as tar:
         assert tar.getnames() == ["keystone.db", "logs/7.log", "manifest.json"]
@@ -109,7 +109,9 @@ def test_the_ordinary_tools_can_read_it(tmp_path: Path) -> None:
         tarred("logs/" + "7" * 300 + ".log", as_it_is),
     ],
 )
-def test_what_no_backup_holds_is_refused_and_not_written(tmp_path: Path, hostile: bytes) -> None:
+def test_entries_that_no_backup_has_are_refused_and_not_written(
+    tmp_path: Path, hostile: bytes
+) -> None:
     with pytest.raises(BackupError, match="no backup of Keystone's"):
         unpack(io.BytesIO(hostile), tmp_path)
     assert names_below(tmp_path) == set()
@@ -130,7 +132,7 @@ def test_a_file_that_says_it_is_too_large_is_not_begun(
     assert names_below(tmp_path) == set()
 
 
-def test_what_the_disk_has_no_room_for_is_not_begun(
+def test_an_archive_too_large_for_the_disk_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "RESERVE", 2**60)
@@ -169,7 +171,7 @@ def test_a_manifest_that_tells_otherwise_is_refused(
         unpack(io.BytesIO(packed({"secret.key": b"k"}, manifest=manifest)), tmp_path)
 
 
-def test_what_goes_on_after_its_end_is_refused(tmp_path: Path) -> None:
+def test_an_archive_with_data_after_its_end_is_refused(tmp_path: Path) -> None:
     longer = packed({"secret.key": b"k"}) + gzip.compress(bytes(2**24))
     with pytest.raises(BackupError, match="damaged"):
         unpack(io.BytesIO(longer), tmp_path)

@@ -39,7 +39,7 @@ def unpacked(backup: bytes, folder: Path) -> Manifest:
     ],
 )
 @pytest.mark.usefixtures("app")
-def test_it_holds_what_was_asked_for(
+def test_a_backup_has_the_requested_contents(
     settings: WorkerSettings, tmp_path: Path, contents: Contents, names: set[str]
 ) -> None:
     (settings.logs_dir / "notes.log").write_text("of somebody else's")
@@ -47,7 +47,7 @@ def test_it_holds_what_was_asked_for(
     assert manifest.files.keys() == names
 
 
-def test_it_is_one_moment_while_others_go_on_writing(bench: Bench, tmp_path: Path) -> None:
+def test_a_backup_is_consistent_while_others_write(bench: Bench, tmp_path: Path) -> None:
     over = threading.Event()
 
     def write_pairs() -> None:
@@ -77,7 +77,7 @@ def test_it_is_one_moment_while_others_go_on_writing(bench: Bench, tmp_path: Pat
         assert firsts == seconds
 
 
-def test_what_was_removed_is_not_in_it(
+def test_a_backup_has_no_removed_data(
     bench: Bench, app: App, settings: WorkerSettings, tmp_path: Path
 ) -> None:
     with bench.writing() as session:
@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_told(settings: WorkerSettings, file: 
 
 
 @pytest.mark.usefixtures("bench")
-def test_nothing_is_left_of_one_that_failed(settings: WorkerSettings, tmp_path: Path) -> None:
+def test_a_failed_backup_leaves_no_file(settings: WorkerSettings, tmp_path: Path) -> None:
     (settings.data_dir / KEY_FILE).unlink()
     target = tmp_path / "backups"
     target.mkdir()
@@ -120,7 +120,7 @@ def test_nothing_is_left_of_one_that_failed(settings: WorkerSettings, tmp_path: 
     assert list(settings.data_dir.glob(".unfinished*")) == []
 
 
-def test_where_no_keystone_is_there_is_nothing_to_back_up(settings: WorkerSettings) -> None:
+def test_without_a_keystone_there_is_nothing_to_back_up(settings: WorkerSettings) -> None:
     settings.data_dir.mkdir()
     with pytest.raises(NotFoundError, match="there is no Keystone in"):
         backup_of(settings, Contents(key=False))

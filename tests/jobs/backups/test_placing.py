@@ -63,7 +63,7 @@ def placing(settings: WorkerSettings, empty_database: Path) -> Callable[[], Plac
 
 
 @pytest.mark.parametrize("done", range(STROKES + 1))
-def test_after_each_stroke_one_of_them_is_whole(
+def test_after_each_operation_one_of_the_two_directories_is_complete(
     placing: Callable[[], Placing], settings: WorkerSettings, done: int
 ) -> None:
     strokes = placing().strokes

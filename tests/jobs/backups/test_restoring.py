@@ -96,7 +96,7 @@ class TestOnANewMachine:
         assert there.serving(app) == there.container_of(queued.id or 0)
         assert view.host_port == app.host_port
 
-    def test_it_is_the_live_release_as_it_was(self, there: Bench, bench: Bench) -> None:
+    def test_the_live_release_is_restored_unchanged(self, there: Bench, bench: Bench) -> None:
         queued = newest(there)
         there.run(queued.id or 0)
         # The variable was set after the release was made.
@@ -106,7 +106,7 @@ class TestOnANewMachine:
         assert after.auto_deploy
         assert there.steps(queued.id or 0)[StepName.BUILD] is StepState.SUCCESS
 
-    def test_it_stays_that_release_when_a_worker_dies_at_it(self, there: Bench) -> None:
+    def test_the_release_stays_the_same_when_its_worker_dies(self, there: Bench) -> None:
         queued = newest(there)
         there.world.engine.on("build", kill)
         there.run_and_die(queued.id or 0)
@@ -129,7 +129,7 @@ class TestOnANewMachine:
         assert event.actor == "cli:ada"
         assert event.details["apps"] == ["web"]
 
-    def test_it_is_deployed_once_however_often_keystone_is_started(
+    def test_the_release_is_deployed_once_however_often_keystone_starts(
         self, there: Bench, settings: WorkerSettings, started: Started
     ) -> None:
         there.run(newest(there).id or 0)
@@ -137,7 +137,9 @@ class TestOnANewMachine:
         again.reconcile()
         assert again.states(sole_app(again)) == ["success", "success"]
 
-    def test_it_does_not_stand_for_the_pushes_since_the_backup(self, there: Bench) -> None:
+    def test_the_restored_release_does_not_stop_the_catch_up_since_the_backup(
+        self, there: Bench
+    ) -> None:
         with there.reading() as session:
             before = newest(there).queued_at - timedelta(days=1)
             assert asked_for_since(session, sole_app(there), before) is None
@@ -176,7 +178,7 @@ class TestOnANewMachine:
             assert app_view(session, "idle", settings).state == "new"
 
 
-def test_what_was_rolled_back_from_does_not_come_back(
+def test_a_release_that_was_rolled_back_is_not_deployed_again(
     bench: Bench, app: App, settings: WorkerSettings, started: Started
 ) -> None:
     def configure(value: str, **columns: object) -> None:
@@ -264,7 +266,7 @@ class TestOnTheSameMachine:
         assert again.run(queued.id or 0).state is DeploymentState.SUCCESS
         assert again.serving(app) == again.container_of(queued.id or 0) != old
 
-    def test_one_that_went_live_after_the_backup_serves_meanwhile(
+    def test_a_release_that_went_live_after_the_backup_serves_until_then(
         self, bench: Bench, app: App, settings: WorkerSettings, started: Started
     ) -> None:
         backup = backup_of(settings)
@@ -285,7 +287,7 @@ class TestOnTheSameMachine:
         "changes",
         [{"state": ContainerState.EXITED}, {"ip": ""}, {"labels": labels("ident", "another", 1)}],
     )
-    def test_a_container_that_does_not_serve_the_app_is_not_taken_for_it(
+    def test_a_container_that_does_not_serve_the_app_is_not_taken_over(
         self, bench: Bench, settings: WorkerSettings, changes: dict[str, Any]
     ) -> None:
         (container,) = bench.world.engine.containers()
@@ -293,7 +295,7 @@ class TestOnTheSameMachine:
         restored = restore(elsewhere(settings), backup_of(settings), containers=[other])
         assert restored.revived.serving == []
 
-    def test_what_was_here_is_kept_beside_it(
+    def test_the_replaced_data_is_kept_beside_the_restored_data(
         self, bench: Bench, settings: WorkerSettings, started: Started
     ) -> None:
         backup = backup_of(settings)

@@ -275,7 +275,7 @@ def test_an_app_keeps_its_repository(applied: File, keystone: Commands) -> None:
     assert "Nothing to do" in keystone("apply", str(applied)).stdout
 
 
-def test_it_comes_by_standard_input_too(keystone: Commands, inside: Inside) -> None:
+def test_the_apps_file_can_come_from_standard_input(keystone: Commands, inside: Inside) -> None:
     text = '[apps.web]\nrepository = "octo/web"\n'
     keystone("apply", "-", "--yes", stdin=text)
     with inside.database.reading() as session:

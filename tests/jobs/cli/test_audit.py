@@ -38,7 +38,9 @@ def test_what_happened_is_shown_newest_first(keystone: Commands) -> None:
         (("--since", "2999-01-01"), []),
     ],
 )
-def test_it_is_narrowed_down(keystone: Commands, given: tuple[str, ...], tags: list[str]) -> None:
+def test_the_audit_trail_can_be_filtered(
+    keystone: Commands, given: tuple[str, ...], tags: list[str]
+) -> None:
     found = keystone("audit", *given, "--json").json["items"]
     assert [event["tag"] for event in found] == tags
 

@@ -36,7 +36,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return there
 
 
-def test_it_says_what_is_in_it_and_how_to_keep_it(keystone: Commands, file: Path) -> None:
+def test_backup_prints_its_contents_and_how_to_store_it(keystone: Commands, file: Path) -> None:
     told = keystone("backup", str(file), "--force").stdout
     assert f"{file} holds the database (schema " in told
     assert "keep it like a password" in told
@@ -45,14 +45,16 @@ def test_it_says_what_is_in_it_and_how_to_keep_it(keystone: Commands, file: Path
     assert "worth nothing without the key" in bare
 
 
-def test_a_program_is_told_what_is_in_it(keystone: Commands, inside: Inside, file: Path) -> None:
+def test_a_program_gets_the_contents_of_a_backup(
+    keystone: Commands, inside: Inside, file: Path
+) -> None:
     told = keystone("backup", str(file), "--force", "--json").json
     assert told["identity"] == inside.identity
     assert told["files"].keys() == {"keystone.db", "secret.key"}
     assert len(told["files"]["keystone.db"]["sha256"]) == 64
 
 
-def test_it_is_put_on_record_and_doctor_knows_when(
+def test_a_backup_is_recorded_and_doctor_shows_its_time(
     keystone: Commands, inside: Inside, tmp_path: Path
 ) -> None:
     assert _of_backups(inside).verdict is Verdict.IDLE
@@ -65,13 +67,13 @@ def _of_backups(inside: Inside) -> Finding:
     return found
 
 
-def test_one_that_is_there_is_not_replaced(keystone: Commands, file: Path) -> None:
+def test_an_existing_backup_is_not_overwritten(keystone: Commands, file: Path) -> None:
     before = file.read_bytes()
     assert "is there already" in keystone("backup", str(file), code=4).stderr
     assert file.read_bytes() == before
 
 
-def test_it_is_restored_elsewhere_with_its_secrets(
+def test_a_backup_is_restored_elsewhere_with_its_secrets(
     keystone: Commands, file: Path, elsewhere: Path
 ) -> None:
     told = keystone("restore", str(file)).stdout
@@ -82,7 +84,7 @@ def test_it_is_restored_elsewhere_with_its_secrets(
     assert (elsewhere / "secret.key").exists()
 
 
-def test_what_is_here_stays_unless_told_otherwise(keystone: Commands, file: Path) -> None:
+def test_restore_keeps_existing_data_without_force(keystone: Commands, file: Path) -> None:
     keystone("app", "add", "later", "--repository", "octo/later")
     assert "say --force" in keystone("restore", str(file), code=4).stderr
     # This process still has the database open, which a restore does not put up with.
@@ -100,7 +102,7 @@ def test_another_key_is_refused_before_anything_changes(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a backup at all", b"\x1f\x8b\x08\x00cut off"])
-def test_what_is_no_backup_is_refused(
+def test_a_file_that_is_no_backup_is_refused(
     keystone: Commands, tmp_path: Path, elsewhere: Path, content: bytes
 ) -> None:
     (tmp_path / "junk").write_bytes(content)
@@ -109,7 +111,7 @@ def test_what_is_no_backup_is_refused(
     assert "cannot be read" in keystone("restore", str(tmp_path / "gone"), code=2).stderr
 
 
-def test_it_goes_through_a_pipe_and_moves_aside_what_is_there(
+def test_a_backup_through_a_pipe_is_restored_and_moves_old_data_aside(
     environ: Environ, file: Path, tmp_path: Path
 ) -> None:
     assert file.exists()

@@ -71,7 +71,7 @@ def test_programs_are_told_what_was_changed(
     assert keystone("certificate", "remove", DOMAIN, "--json").json == {"removed": DOMAIN}
 
 
-def test_it_says_whether_the_router_will_show_it(
+def test_set_says_whether_the_router_serves_the_certificate(
     keystone: Commands, inside: Inside, authority: Authority, files: Files
 ) -> None:
     arguments = ["certificate", "set", DOMAIN, *files.options(authority.issue(DOMAIN))]
@@ -81,7 +81,7 @@ def test_it_says_whether_the_router_will_show_it(
     assert "within seconds" in keystone(*arguments).stdout
 
 
-def test_one_that_ends_soon_is_marked(
+def test_a_certificate_that_expires_soon_is_marked(
     keystone: Commands, authority: Authority, files: Files
 ) -> None:
     soon = authority.issue("*.example.com", days=5)
@@ -97,7 +97,7 @@ def test_one_that_ends_soon_is_marked(
         (DOMAIN, [DOMAIN], -1, "certificate: expired on "),
     ],
 )
-def test_one_that_will_not_do_is_refused_in_a_sentence(  # noqa: PLR0913 — what a table has
+def test_an_unusable_certificate_is_refused_with_a_sentence(  # noqa: PLR0913 — what a table has
     keystone: Commands,
     inside: Inside,
     authority: Authority,

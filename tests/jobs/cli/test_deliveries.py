@@ -72,7 +72,7 @@ def test_programs_get_what_the_api_would_send(keystone: Commands, inside: Inside
         (("--event", "push", "--text", "octocat"), ["one"]),
     ],
 )
-def test_they_are_narrowed_down(
+def test_deliveries_can_be_filtered(
     keystone: Commands, given: tuple[str, ...], guids: list[str]
 ) -> None:
     found = keystone("deliveries", *given, "--json").json["items"]

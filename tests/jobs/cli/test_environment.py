@@ -39,7 +39,9 @@ class TestSetting:
         assert done.stdout == "MODE is set; `keystone deploy web` gives it to the container.\n"
         assert kept(inside) == {"MODE": ("a=b c", False)}
 
-    def test_a_secret_one_may_not(self, keystone: Commands, inside: Inside) -> None:
+    def test_a_secret_value_may_not_stand_on_the_command_line(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
         refused = keystone("env", "set", "web", f"TOKEN={PLAIN}", "--secret", code=2)
         assert "TOKEN: a secret must not stand on the command line" in refused.stderr
         assert PLAIN not in refused.stdout + refused.stderr
@@ -53,7 +55,9 @@ class TestSetting:
         assert PLAIN not in done.stdout + done.stderr
         assert kept(inside) == {"TOKEN": (PLAIN, True)}
 
-    def test_one_of_several_lines_is_kept_whole(self, keystone: Commands, inside: Inside) -> None:
+    def test_a_value_of_several_lines_is_kept_whole(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
         keystone("env", "set", "web", "KEY", "--secret", stdin=f"{PEM}\n")
         assert kept(inside) == {"KEY": (PEM, True)}
 
@@ -73,7 +77,7 @@ class TestSetting:
             (f"A={'x' * 65537}", "A: a value may have at most 65536 bytes"),
         ],
     )
-    def test_what_cannot_be_one_is_refused(
+    def test_an_invalid_variable_is_refused(
         self, keystone: Commands, inside: Inside, variable: str, sentence: str
     ) -> None:
         assert sentence in keystone("env", "set", "web", variable, code=2).stderr
@@ -95,7 +99,7 @@ class TestImporting:
         assert done.stdout.startswith("2 variables are set; ")
         assert kept(inside) == {"MODE": ("fast", False), "TOKEN": (PLAIN, False)}
 
-    def test_they_can_come_from_standard_input_as_secrets(
+    def test_secrets_can_be_imported_from_standard_input(
         self, keystone: Commands, inside: Inside
     ) -> None:
         done = keystone("env", "import", "web", "-", "--secret", stdin=self.TEXT)
@@ -149,7 +153,7 @@ class TestListing:
         )
 
 
-def test_one_can_be_taken_away(keystone: Commands, inside: Inside) -> None:
+def test_a_variable_can_be_unset(keystone: Commands, inside: Inside) -> None:
     keystone("env", "set", "web", "A=1")
     keystone("env", "set", "web", "B=2")
     keystone("env", "unset", "web", "A")

@@ -30,7 +30,7 @@ def test_without_a_setting_a_password_is_made_and_given_once(inside: Inside) -> 
 
 
 @pytest.mark.parametrize("password", ["password", "Admin-2026", "keystone1"])
-def test_one_that_anybody_would_guess_is_refused_by_the_name_of_its_setting(
+def test_a_guessable_password_is_refused_with_the_name_of_its_setting(
     inside: Inside, password: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"^KEYSTONE_ADMIN_PASSWORD: is too easy"):
@@ -39,6 +39,6 @@ def test_one_that_anybody_would_guess_is_refused_by_the_name_of_its_setting(
         assert users(session) == []
 
 
-def test_who_has_users_already_is_not_kept_from_starting_by_it(inside: Inside) -> None:
+def test_a_guessable_password_is_ignored_once_there_are_users(inside: Inside) -> None:
     assert ensure_admin(with_password(inside, "correct horse battery")) is None
     assert ensure_admin(with_password(inside, "password")) is None

@@ -33,7 +33,7 @@ def line_of(told: str, name: str) -> list[str]:
     return next(line for line in told.splitlines() if line.startswith(name)).split()
 
 
-def test_they_are_listed_with_what_is_known_of_them(keystone: Commands, inside: Inside) -> None:
+def test_repositories_are_listed_with_their_details(keystone: Commands, inside: Inside) -> None:
     told = keystone("repository", "list").stdout
     assert line_of(told, "octo/web") == [
         *("octo/web", "web", "https://github.com/octo/web.git", "set", "not", "known", "never"),
@@ -85,7 +85,7 @@ def test_an_id_that_another_one_has_is_refused(keystone: Commands) -> None:
     assert "7 is the id of octo/web" in refused.stderr
 
 
-def test_what_earlier_versions_have_left_behind_is_removed(
+def test_repositories_left_by_earlier_versions_are_removed(
     keystone: Commands, inside: Inside
 ) -> None:
     leave_behind(inside)

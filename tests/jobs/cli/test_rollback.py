@@ -86,7 +86,9 @@ class TestRollingBack:
         assert 4 in inside.queue.waiting()
 
     @pytest.mark.parametrize("to", ["v1", "1"])
-    def test_another_can_be_named(self, keystone: Commands, release: Releasing, to: str) -> None:
+    def test_another_release_can_be_named(
+        self, keystone: Commands, release: Releasing, to: str
+    ) -> None:
         for _ in range(3):
             release()
         found = keystone("rollback", "web", "--to", to, "--json").json
@@ -100,7 +102,7 @@ class TestRollingBack:
             ("latest", "--to: 'latest' is not a release, like v12", 2),
         ],
     )
-    def test_what_cannot_be_had_is_said_and_changes_nothing(
+    def test_an_impossible_rollback_is_explained_and_changes_nothing(
         self,
         keystone: Commands,
         inside: Inside,

@@ -60,7 +60,7 @@ def test_programs_are_told_how_it_stands(keystone: Commands) -> None:
     assert keystone("webhook-secret", "show", "web", "--json").json == ended
 
 
-def test_somebodys_own_comes_from_standard_input(keystone: Commands, inside: Inside) -> None:
+def test_a_given_secret_comes_from_standard_input(keystone: Commands, inside: Inside) -> None:
     done = keystone("webhook-secret", "set", "web", stdin="sixteen letters!\n")
     assert verifying(inside)[0] == "sixteen letters!"
     assert "sixteen" not in done.stdout
@@ -69,7 +69,7 @@ def test_somebodys_own_comes_from_standard_input(keystone: Commands, inside: Ins
     assert "too short" not in refused.stderr
 
 
-def test_its_own_are_dropped_for_the_global_one(
+def test_a_repositorys_own_secrets_are_dropped_for_the_global_one(
     keystone: Commands, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = keystone("webhook-secret", "drop", "web", code=4)
@@ -86,7 +86,7 @@ def test_its_own_are_dropped_for_the_global_one(
     assert (verifying(inside), made["previous_until"]) == ([made["secret"]], None)
 
 
-def test_what_is_not_there_is_not_found(keystone: Commands) -> None:
+def test_an_app_that_does_not_exist_is_not_found(keystone: Commands) -> None:
     assert "octo/none" in keystone("webhook-secret", "rotate", "octo/none", code=3).stderr
     assert "keystone app list" in keystone("webhook-secret", "rotate", "none", code=3).stderr
 

@@ -100,7 +100,7 @@ def test_of_waiting_pushes_only_the_newest_is_built(
     assert "is a newer push" in bench.deployment(ids[0]).reason
 
 
-def test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it(
+def test_a_late_push_of_the_same_second_does_not_replace_the_second_next_push(
     bench: Bench, app: App
 ) -> None:
     """C is live; A arrives, then B: A and C cannot be compared, but B led to C."""
@@ -112,7 +112,7 @@ def test_a_late_push_of_the_same_second_does_not_replace_what_came_two_after_it(
     assert bench.states(app) == ["success", "superseded", "superseded"]
 
 
-def test_manual_ones_are_neither_swallowed_nor_swallow(bench: Bench, app: App) -> None:
+def test_manual_deployments_neither_supersede_nor_are_superseded(bench: Bench, app: App) -> None:
     first = bench.push(app)
     manual = bench.ask(app, sha=bench.deployment(first).commit_sha)
     second = bench.push(app)
@@ -135,7 +135,7 @@ class TestAmbiguousPushes:
     """Pushes of one second: only the branch can tell."""
 
     @pytest.mark.parametrize("order", [*permutations(range(3))])
-    def test_a_branch_that_comes_back_to_where_it_was_is_where_it_is(
+    def test_of_a_circle_of_pushes_the_branchs_head_is_deployed(
         self, bench: Bench, app: App, order: tuple[int, ...]
     ) -> None:
         """Each push finds what another one left, in a circle: the chain would outdate them all."""
@@ -155,7 +155,7 @@ class TestAmbiguousPushes:
         ids = [bench.deliver(push).deployments[0][0].id or 0 for push in (one, two)]
         return ids[0], ids[1], one, two
 
-    def test_neither_is_superseded_before_the_branch_was_asked(
+    def test_no_ambiguous_push_is_superseded_before_the_branch_was_read(
         self, bench: Bench, app: App
     ) -> None:
         first, second, _, _ = self.ambiguous(bench)
@@ -186,7 +186,7 @@ class TestAmbiguousPushes:
         bench.run(first)
         assert bench.deployment(first).state is DeploymentState.SUCCESS
 
-    def test_one_that_is_live_already_is_a_rival_too(self, bench: Bench, app: App) -> None:
+    def test_a_live_push_is_a_rival_too(self, bench: Bench, app: App) -> None:
         live = bench.deploy(app)
         late = push_of(bench, bench.repository().commit({"x": "y"}, branch="lost"), before="f" * 40)
         receipt = bench.deliver(replace(late, pushed_at=live.pushed_at))
@@ -195,9 +195,7 @@ class TestAmbiguousPushes:
         assert done.reason == "main has moved on to #1"
 
     @pytest.mark.usefixtures("app")
-    def test_a_branch_that_knows_neither_leaves_it_to_the_last_to_arrive(
-        self, bench: Bench
-    ) -> None:
+    def test_if_the_branch_has_neither_commit_the_last_arrival_wins(self, bench: Bench) -> None:
         first, second, _, _ = self.ambiguous(bench)
         bench.commit("three, of which nobody has told us yet")
         bench.run(first)
@@ -205,7 +203,7 @@ class TestAmbiguousPushes:
         assert bench.deployment(first).state is DeploymentState.SUPERSEDED
 
 
-def test_nothing_queued_is_nothing_to_claim(bench: Bench, app: App) -> None:
+def test_without_queued_deployments_nothing_is_claimed(bench: Bench, app: App) -> None:
     assert claim(bench, app) is None
     assert bench.leases() == []
 
@@ -276,7 +274,7 @@ rows = st.lists(
 
 
 @given(queued=rows, live=rows)
-def test_a_push_is_outdated_when_one_of_all_the_others_makes_it_old(
+def test_a_push_is_outdated_if_any_other_push_is_newer(
     queued: list[Deployment], live: list[Deployment]
 ) -> None:
     known = [*queued, *live]
@@ -288,7 +286,7 @@ def test_a_push_is_outdated_when_one_of_all_the_others_makes_it_old(
         assert not any(is_older(old, other) and is_older(new, other) for other in known)
 
 
-def test_thousands_that_wait_are_not_compared_each_with_each() -> None:
+def test_thousands_of_queued_pushes_are_not_compared_pairwise() -> None:
     order = [number * 7 % MANY for number in range(MANY)]
     waiting = [pushed(Second(at), number=at) for at in order]
     Second.compared = 0
@@ -296,9 +294,7 @@ def test_thousands_that_wait_are_not_compared_each_with_each() -> None:
     assert Second.compared < 20 * MANY
 
 
-def test_the_push_that_was_deployed_last_is_looked_for_once_a_branch(
-    bench: Bench, app: App
-) -> None:
+def test_the_last_deployed_push_is_read_once_for_each_branch(bench: Bench, app: App) -> None:
     for push in pushes(bench, 5):
         bench.deliver(push)
     with bench.writing() as session, statements(session) as asked:

@@ -44,7 +44,7 @@ def claim(bench: Bench, app: App, holder: str = "worker:1") -> Claim:
     return claim
 
 
-def test_of_many_threads_one_gets_the_app(bench: Bench, app: App) -> None:
+def test_of_many_threads_only_one_gets_the_lease(bench: Bench, app: App) -> None:
     for _ in range(THREADS):
         bench.ask(app)
     start, claims = threading.Barrier(THREADS), list[Claim | None]()
@@ -96,7 +96,7 @@ RECORDS: dict[str, Callable[[Session, HeldLease], object]] = {
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
-def test_no_record_is_taken_from_who_lost_the_app(
+def test_a_holder_that_lost_the_lease_can_record_nothing(
     bench: Bench, app: App, record: Callable[[Session, HeldLease], object]
 ) -> None:
     deployment = bench.ask(app)
@@ -120,7 +120,9 @@ def bench_record(
         record(session, held)
 
 
-def test_who_lost_the_app_does_not_give_back_the_next_ones_lease(bench: Bench, app: App) -> None:
+def test_a_holder_that_lost_the_lease_cannot_release_its_successors_lease(
+    bench: Bench, app: App
+) -> None:
     bench.ask(app)
     mine = claim(bench, app)
     with bench.writing() as session:
@@ -133,7 +135,7 @@ def test_who_lost_the_app_does_not_give_back_the_next_ones_lease(bench: Bench, a
     ]
 
 
-def test_renewing_moves_the_end(bench: Bench, app: App) -> None:
+def test_renewing_a_lease_extends_it(bench: Bench, app: App) -> None:
     bench.ask(app)
     mine = claim(bench, app)
     bench.expire_leases()
@@ -146,7 +148,7 @@ def test_renewing_moves_the_end(bench: Bench, app: App) -> None:
     assert timedelta(0) < lease.expires_at - now() <= LEASE
 
 
-def test_an_expired_lease_still_keeps_the_app_until_it_is_cleaned_up(
+def test_an_expired_lease_blocks_the_app_until_the_watcher_cleans_up(
     bench: Bench, app: App
 ) -> None:
     bench.ask(app)
@@ -162,7 +164,7 @@ def run_out(bench: Bench) -> None:
             lease.expires_at = now() - timedelta(minutes=2)
 
 
-def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
+def test_a_lease_past_its_end_counts_as_expired_at_the_second_check(
     bench: Bench, app: App, lease_clock: list[float]
 ) -> None:
     bench.ask(app)
@@ -176,7 +178,7 @@ def test_a_lease_that_has_run_out_is_expired_at_the_second_look(
     assert found == [0, 0, 1]
 
 
-def test_whoever_could_not_renew_a_lease_has_a_chance_to(
+def test_a_holder_that_could_not_renew_gets_another_chance(
     bench: Bench, app: App, lease_clock: list[float]
 ) -> None:
     bench.ask(app)
@@ -192,7 +194,7 @@ def test_whoever_could_not_renew_a_lease_has_a_chance_to(
             assert expired(session, second_look) == []
 
 
-def test_after_two_renewals_missed_a_holder_is_overdue_at_the_second_look(
+def test_after_two_missed_renewals_a_holder_is_overdue_at_the_second_check(
     bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch, lease_clock: list[float]
 ) -> None:
     second_look = SecondLook()
@@ -237,7 +239,7 @@ def test_a_deployment_without_an_end_is_left_to_the_watcher(bench: Bench, app: A
         assert [lease.deployment_id for lease in expired(session, SecondLook())] == [deployment]
 
 
-def test_a_process_of_ours_that_is_gone_is_dead_and_of_others_nothing_is_known() -> None:
+def test_only_an_ended_process_of_this_keystone_counts_as_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         assert not is_dead(holder_name(os.getpid()))
     assert is_dead(holder_name(gone.pid))
@@ -245,7 +247,7 @@ def test_a_process_of_ours_that_is_gone_is_dead_and_of_others_nothing_is_known()
     assert not is_dead("worker:1")
 
 
-def test_a_dead_holders_lease_need_not_run_out(bench: Bench, app: App) -> None:
+def test_a_dead_holders_lease_can_be_taken_before_its_end(bench: Bench, app: App) -> None:
     bench.ask(app)
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         claim(bench, app, holder_name(gone.pid))

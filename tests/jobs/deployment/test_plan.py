@@ -210,7 +210,7 @@ class TestReading:
         assert opened["MODE"].value.get_secret_value() == "hunter2hunter2"
 
 
-def test_a_container_is_told_which_release_it_is_and_no_variable_can_lie(bench: Bench) -> None:
+def test_a_container_gets_its_release_number_and_no_variable_overrides_it(bench: Bench) -> None:
     app = bench.app()
     done = bench.deploy(app)
     spec = bench.world.engine.all_containers[bench.container_of(done.id or 0)].spec

@@ -15,7 +15,7 @@ def name_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def test_it_prepares_and_then_acts_on_what_it_is_told(tmp_path: Path) -> None:
+def test_a_child_prepares_and_then_runs_the_job_it_receives(tmp_path: Path) -> None:
     prepared, told = tmp_path / "prepared", tmp_path / "told"
     standby = Standby.fork(
         [prepared.touch],
@@ -39,7 +39,7 @@ def test_work_that_is_there_is_not_kept_waiting_by_preparations(tmp_path: Path) 
     assert not second.exists()
 
 
-def test_one_that_died_takes_nothing_and_is_buried() -> None:
+def test_a_dead_child_takes_no_work_and_is_reaped() -> None:
     standby = Standby.fork([], lambda _: None)
     os.kill(standby.pid, signal.SIGKILL)
     wait_for(lambda: _has_ended(standby.pid))
@@ -47,7 +47,7 @@ def test_one_that_died_takes_nothing_and_is_buried() -> None:
     assert not Path(f"/proc/{standby.pid}").exists()
 
 
-def test_one_that_was_stopped_at_its_very_beginning_is_killed_alone(
+def test_a_child_stopped_at_its_start_has_its_own_process_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "setpgrp", lambda: os.kill(os.getpid(), signal.SIGSTOP))
@@ -60,7 +60,7 @@ def test_one_that_was_stopped_at_its_very_beginning_is_killed_alone(
         os.waitpid(standby.pid, 0)
 
 
-def test_it_ends_without_a_word_when_nobody_can_tell_it_anything_any_more(tmp_path: Path) -> None:
+def test_a_child_exits_normally_when_its_pipe_closes(tmp_path: Path) -> None:
     acted = tmp_path / "acted"
     standby = Standby.fork([], lambda _: acted.touch())
     os.close(standby.pipe)

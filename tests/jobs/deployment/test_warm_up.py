@@ -34,21 +34,21 @@ def statements(bench: Bench) -> Iterator[set[str]]:
     event.remove(engine, "before_cursor_execute", note)
 
 
-def test_nothing_of_it_is_left(bench: Bench) -> None:
+def test_a_warm_up_leaves_no_rows(bench: Bench) -> None:
     bench.deploy(bench.app())
     before = counts(bench)
     rehearse(bench.runtime)
     assert counts(bench) == before
 
 
-def test_it_can_be_held_by_several_workers(bench: Bench) -> None:
+def test_several_workers_can_warm_up_at_once(bench: Bench) -> None:
     rehearse(bench.runtime)
     rehearse(bench.runtime)
     assert bench.app().id == 1
 
 
 @pytest.mark.parametrize("verb", ["INSERT", "UPDATE", "SELECT"])
-def test_a_deployment_makes_hardly_any_statement_that_was_not_rehearsed(
+def test_a_deployment_makes_few_statements_that_the_warm_up_did_not_make(
     bench: Bench, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of one that lasts 5 s, as on a busy machine, the lease is renewed.

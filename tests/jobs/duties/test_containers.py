@@ -69,7 +69,7 @@ def test_what_docker_tells_is_noted_at_once(bench: Bench, app: App) -> None:
     assert told.container_reason == "its container exited with code 3"
 
 
-def test_one_that_has_ended_before_anybody_kept_it_running_is_started(
+def test_a_container_that_exited_before_it_got_its_restart_policy_is_started(
     bench: Bench, app: App
 ) -> None:
     """The engine was killed between the switch and the retirement, say."""
@@ -81,9 +81,7 @@ def test_one_that_has_ended_before_anybody_kept_it_running_is_started(
     assert state(bench) == (AppState.RUNNING, "")
 
 
-def test_one_that_was_kept_running_and_has_been_stopped_since_stays_so(
-    bench: Bench, app: App
-) -> None:
+def test_a_container_that_somebody_stopped_stays_stopped(bench: Bench, app: App) -> None:
     bench.world.engine.crash(live(app), ContainerState.EXITED)
     look(bench)
     assert bench.world.engine.inspect(live(app)).state is ContainerState.EXITED
@@ -127,7 +125,7 @@ def state(bench: Bench) -> tuple[AppState, str]:
         ),
     ],
 )
-def test_each_way_to_be_is_a_sentence(container: Container, sentence: str) -> None:
+def test_each_container_state_has_a_sentence(container: Container, sentence: str) -> None:
     assert describe(container) == sentence
 
 
@@ -135,7 +133,7 @@ MOMENT = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("started_at", ["2026-11-27T11:59:50.123456789Z", "2026-11-27T11:57:01Z"])
-def test_one_that_runs_between_two_of_its_ends_does_not_run_well(started_at: str) -> None:
+def test_a_container_that_runs_between_two_exits_is_not_steady(started_at: str) -> None:
     running = Container("1", ContainerState.RUNNING, restarts=3, started_at=started_at)
     assert describe(running, at=MOMENT) == (
         "its container ends again and again (3 restarts, the last one less than 3 minutes ago)"
@@ -151,7 +149,7 @@ def test_one_that_runs_between_two_of_its_ends_does_not_run_well(started_at: str
         (3, ""),
     ],
 )
-def test_one_that_has_been_steady_for_a_while_runs_well(restarts: int, started_at: str) -> None:
+def test_a_container_that_has_run_for_a_while_is_steady(restarts: int, started_at: str) -> None:
     running = Container("1", ContainerState.RUNNING, restarts=restarts, started_at=started_at)
     assert describe(running, at=MOMENT) == ""
 
@@ -166,7 +164,7 @@ def test_an_app_that_loops_is_failing_until_it_has_been_steady_for_a_while(
         assert state(bench)[0] is expected
 
 
-def test_how_often_it_was_restarted_is_kept_as_a_number(bench: Bench, app: App) -> None:
+def test_the_restart_count_is_stored_as_a_number(bench: Bench, app: App) -> None:
     restart(bench, app, times=3, at=now() - timedelta(seconds=5))
     look(bench)
     known = bench.fresh(app)

@@ -91,7 +91,7 @@ def test_a_new_repository_is_asked_about_at_once(bench: Bench, web: App) -> None
     assert identify_all(bench) == 0
 
 
-def test_every_day_it_is_asked_again_by_its_id(bench: Bench, web: App) -> None:
+def test_github_is_asked_every_day_by_the_repositorys_id(bench: Bench, web: App) -> None:
     ask(bench)
     bench.world.forge.known = {"octo/web": OTHER, "octo/site": WEB}
     row = ask(bench)
@@ -121,7 +121,9 @@ def test_an_earlier_name_leads_to_the_present_one(bench: Bench, web: App) -> Non
     assert (row.github_id, row.full_name) == (WEB, "octo/site")
 
 
-def test_one_that_was_deleted_and_made_again_gets_its_new_id(bench: Bench, web: App) -> None:
+def test_a_repository_that_was_deleted_and_made_again_gets_its_new_id(
+    bench: Bench, web: App
+) -> None:
     ask(bench)
     bench.world.forge.known = {"octo/web": OTHER}
     row = ask(bench)
@@ -236,7 +238,7 @@ def test_the_id_that_an_operator_gives_confirms_such_a_name(bench: Bench, web: A
     assert (row.is_name_claimed, row.identity_problem, row.github_id) == (False, None, WEB)
 
 
-def test_they_are_asked_about_one_at_a_time(bench: Bench) -> None:
+def test_github_is_asked_about_one_repository_at_a_time(bench: Bench) -> None:
     for name in ("a", "b"):
         bench.app(name, repository=f"octo/{name}", token="ghp_own")
     assert identify_next(bench.runtime, bench.world.forge)
@@ -333,7 +335,7 @@ def test_a_claim_in_the_middle_of_a_question_is_asked_about_again(bench: Bench, 
     ],
     ids=["an operator gives an id", "it is removed"],
 )
-def test_what_an_operator_does_meanwhile_counts(
+def test_an_operators_change_during_a_request_wins(
     bench: Bench, web: App, meanwhile: Callable[..., object]
 ) -> None:
     def act(_about: str) -> None:
@@ -355,7 +357,7 @@ def test_two_processes_ask_once(bench: Bench, web: App) -> None:
     assert identify_all(bench) == 0
 
 
-def test_whoever_claims_often_has_github_asked_once_a_minute(bench: Bench, web: App) -> None:
+def test_frequent_claims_ask_github_only_once_a_minute(bench: Bench, web: App) -> None:
     ask(bench)
     for number in range(5):
         with bench.writing() as session:
@@ -397,7 +399,7 @@ def test_githubs_answer_confirms_it_and_gives_the_name(bench: Bench, web: App) -
     assert row.full_name == "octo/site"
 
 
-def test_github_does_not_take_it_back(bench: Bench, web: App) -> None:
+def test_githubs_answer_does_not_remove_an_operators_id(bench: Bench, web: App) -> None:
     with bench.writing() as session:
         set_github_id(session, session.get_one(Repository, 1), OTHER, TESTER)
     row = ask(bench)
@@ -405,7 +407,7 @@ def test_github_does_not_take_it_back(bench: Bench, web: App) -> None:
     assert row.identity_problem
 
 
-def test_forgetting_it_has_github_asked_at_once(bench: Bench, web: App) -> None:
+def test_removing_an_operators_id_asks_github_at_once(bench: Bench, web: App) -> None:
     for github_id in (OTHER, None):
         with bench.writing() as session:
             set_github_id(session, session.get_one(Repository, 1), github_id, TESTER)

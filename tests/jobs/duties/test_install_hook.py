@@ -30,7 +30,7 @@ def events(bench: Bench) -> list[AuditEvent]:
         return list(session.exec(select(AuditEvent).where(AuditEvent.tag == tag)).all())
 
 
-def test_it_is_made_with_the_repositorys_token_and_secret(bench: Bench, app: App) -> None:
+def test_the_webhook_is_made_with_the_repositorys_token_and_secret(bench: Bench, app: App) -> None:
     forge = bench.world.forge
     view = install_hook(bench.runtime, forge, app_id=app.id or 0, by=TESTER)
     assert (view.repository, view.url, view.is_new) == ("octo/web", URL, True)
@@ -43,7 +43,7 @@ def test_it_is_made_with_the_repositorys_token_and_secret(bench: Bench, app: App
     assert event.details == {"url": URL, "hook": view.id, "is_new": True}
 
 
-def test_doing_it_again_finds_the_one_that_is_there(bench: Bench, app: App) -> None:
+def test_installing_again_finds_the_existing_webhook(bench: Bench, app: App) -> None:
     views = [
         install_hook(bench.runtime, bench.world.forge, app_id=app.id or 0, by=TESTER)
         for _ in range(2)
@@ -101,20 +101,20 @@ def ask(bench: Bench, app_id: int | None, *, until: float | None = None) -> dict
         return asked.result()
 
 
-def test_an_errand_is_done_for_whoever_asked(bench: Bench, app: App) -> None:
+def test_a_requested_installation_is_answered(bench: Bench, app: App) -> None:
     assert ask(bench, app.id)["is_new"] is True
     (event,) = events(bench)
     assert (event.actor, event.address) == ("user:ada", "10.0.0.1")
 
 
-def test_an_errand_that_fails_comes_back_as_what_it_was(bench: Bench, app: App) -> None:
+def test_a_failed_installation_raises_the_original_error(bench: Bench, app: App) -> None:
     for error in (GitHubError("it is down"), GitHubDeniedError("it is not allowed")):
         bench.world.forge.hook_errors = [error]
         with pytest.raises(type(error), match=str(error)):
             ask(bench, app.id)
 
 
-def test_an_errand_nobody_waits_for_any_more_is_dropped(bench: Bench, app: App) -> None:
+def test_a_request_without_a_waiting_client_is_dropped(bench: Bench, app: App) -> None:
     with pytest.raises(QueueError):
         ask(bench, app.id, until=time.time() - 1)
     assert bench.world.forge.wishes == []

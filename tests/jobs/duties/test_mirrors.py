@@ -22,7 +22,7 @@ def remove(bench: Bench, app: App) -> None:
         remove_app(session, session.get_one(App, app.id), TESTER)
 
 
-def test_what_is_gone_is_swept_and_nothing_else(bench: Bench) -> None:
+def test_only_mirrors_of_removed_repositories_are_removed(bench: Bench) -> None:
     web, api = bench.app(), bench.app("api", repository="octo/api")
     bench.world.source.mirrored = {web.repository_id, api.repository_id, 4711}
     sweep_mirrors(bench.runtime, bench.world.tools)
@@ -32,7 +32,7 @@ def test_what_is_gone_is_swept_and_nothing_else(bench: Bench) -> None:
     assert bench.world.source.mirrored == {api.repository_id}
 
 
-def test_one_that_is_made_during_the_sweep_stays(bench: Bench) -> None:
+def test_a_mirror_that_is_made_during_the_sweep_stays(bench: Bench) -> None:
     bench.world.source.mirrored = {4711}
     made: list[App] = []
 

@@ -24,7 +24,7 @@ def add_worker(redis: Redis, name: str, *, heard_ago: timedelta = timedelta(0)) 
     redis.hset(worker.key, "last_heartbeat", (now() - heard_ago).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 
-def test_there_is_one_row_however_often_it_is_written(bench: Bench) -> None:
+def test_health_has_one_row_however_often_it_is_written(bench: Bench) -> None:
     for _ in range(2):
         note_vitals(bench.runtime, bench.world.engine)
     (row,) = vitals_of(bench)
@@ -39,7 +39,7 @@ def test_what_the_watcher_found_wrong_is_kept_and_what_is_well_is_not(bench: Ben
     assert vitals_of(bench)[0].problems == {"docker": "it does not answer"}
 
 
-def test_workers_count_while_they_are_heard_of(bench: Bench, redis: Redis) -> None:
+def test_workers_count_while_their_heartbeat_is_fresh(bench: Bench, redis: Redis) -> None:
     queue = bench.runtime.queue
     add_worker(redis, queue.name)
     add_worker(redis, queue.name, heard_ago=timedelta(seconds=90))

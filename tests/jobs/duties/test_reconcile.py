@@ -44,7 +44,7 @@ WHERE = [
 
 class TestAKilledWorker:
     @pytest.mark.parametrize(("fake", "call", "step"), WHERE)
-    def test_its_deployment_is_repeated_or_ends_and_the_old_one_serves(
+    def test_the_deployment_is_repeated_or_ends_and_the_old_release_serves(
         self, bench: Bench, app: App, fake: str, call: str, step: StepName
     ) -> None:
         first = bench.deploy(app)
@@ -78,7 +78,7 @@ class TestAKilledWorker:
             bench.reconcile()
             assert bench.deployment(deployment).state is expected
 
-    def test_traffic_that_had_moved_is_led_back_before_the_container_ends(
+    def test_traffic_moves_back_before_the_new_container_is_removed(
         self, bench: Bench, app: App
     ) -> None:
         first = bench.deploy(app)
@@ -95,7 +95,7 @@ class TestAKilledWorker:
         assert switched.startswith("switch")
         assert stopped == f"stop {new}"
 
-    def test_whom_the_new_container_serves_by_then_is_not_cut_off(
+    def test_requests_of_the_new_container_end_before_it_is_removed(
         self, bench: Bench, app: App
     ) -> None:
         bench.deploy(app)
@@ -113,7 +113,7 @@ class TestAKilledWorker:
             f"stop {new}",
         ]
 
-    def test_on_a_port_the_router_was_started_without_it_has_an_end_too(
+    def test_the_deployment_ends_even_if_the_router_lacks_the_apps_port(
         self, bench: Bench, app: App
     ) -> None:
         bench.deploy(app)
@@ -141,7 +141,9 @@ class TestAKilledWorker:
         assert bench.containers_of(first.id or 0) == []
         assert bench.leases() == []
 
-    def test_what_was_to_be_cancelled_ends_cancelled(self, bench: Bench, app: App) -> None:
+    def test_a_deployment_with_a_cancel_request_ends_cancelled(
+        self, bench: Bench, app: App
+    ) -> None:
         deployment = bench.push(app)
 
         def cancel_and_die(about: str) -> None:
@@ -157,7 +159,9 @@ class TestAKilledWorker:
             "cancelled by user:ada",
         )
 
-    def test_before_its_first_step_it_is_repeated(self, bench: Bench, app: App) -> None:
+    def test_a_deployment_killed_before_its_first_step_is_repeated(
+        self, bench: Bench, app: App
+    ) -> None:
         deployment = bench.push(app)
         bench.world.source.on("fetch", kill)
         bench.run_and_die(deployment)
@@ -176,7 +180,9 @@ class TestAKilledWorker:
         assert bench.run(deployment).state is DeploymentState.SUCCESS
         assert seen == [DeploymentState.RUNNING]
 
-    def test_with_the_engine_down_it_is_tried_again_later(self, bench: Bench, app: App) -> None:
+    def test_recovery_is_tried_again_later_while_the_engine_is_down(
+        self, bench: Bench, app: App
+    ) -> None:
         deployment = bench.push(app)
         bench.world.engine.on("start", kill)
         bench.run_and_die(deployment)
@@ -187,7 +193,7 @@ class TestAKilledWorker:
         bench.reconcile()
         assert bench.deployment(deployment).state is DeploymentState.ERROR
 
-    def test_a_container_that_cannot_be_removed_does_not_keep_the_app(
+    def test_a_container_that_cannot_be_removed_does_not_keep_the_lease(
         self, bench: Bench, app: App
     ) -> None:
         deployment = bench.push(app)
@@ -201,7 +207,7 @@ class TestAKilledWorker:
         bench.reconcile()
         assert bench.containers_of(deployment) == []
 
-    def test_one_that_cannot_be_recovered_does_not_hold_up_the_others(
+    def test_a_deployment_that_cannot_be_recovered_does_not_block_the_others(
         self, bench: Bench, app: App
     ) -> None:
         other = bench.app("other")
@@ -242,7 +248,7 @@ class TestForgottenOnes:
         bench.reconcile()
         assert bench.runtime.queue.waiting() == {ids[1]}
 
-    def test_young_ones_are_on_their_way(
+    def test_new_deployments_are_not_woken_again(
         self, bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # And not 3 s: so old one may be on a busy machine before anybody looks.
@@ -251,9 +257,7 @@ class TestForgottenOnes:
         bench.reconcile()
         assert bench.runtime.queue.waiting() == set()
 
-    def test_those_that_wait_in_the_queue_or_behind_a_running_one_are_known(
-        self, bench: Bench, app: App
-    ) -> None:
+    def test_deployments_behind_a_running_one_are_not_woken(self, bench: Bench, app: App) -> None:
         first, second = bench.ask(app), bench.ask(app)
         bench.commit()
         with bench.writing() as session:
@@ -289,14 +293,14 @@ class TestTheSweep:
         assert other in engine.all_containers
         assert orphan not in engine.all_containers
 
-    def test_the_live_one_stays_even_when_it_has_ended(self, bench: Bench, app: App) -> None:
+    def test_the_live_container_stays_even_if_it_has_exited(self, bench: Bench, app: App) -> None:
         done = bench.deploy(app)
         container = bench.container_of(done.id or 0)
         bench.world.engine.crash(container, ContainerState.EXITED)
         bench.reconcile()
         assert bench.containers_of(done.id or 0) == [container]
 
-    def test_what_a_removed_app_left_goes(self, bench: Bench, app: App) -> None:
+    def test_leftovers_of_a_removed_app_are_removed(self, bench: Bench, app: App) -> None:
         bench.deploy(app)
         kept = bench.app("kept")
         bench.run(bench.ask(kept))
@@ -309,7 +313,7 @@ class TestTheSweep:
         assert set(engine.all_networks) == {f"keystone-{bench.runtime.identity}-kept"}
         assert set(bench.world.router.current) == {kept.host_port}
 
-    def test_so_does_a_network_that_is_all_there_is_of_it(self, bench: Bench) -> None:
+    def test_a_network_that_is_all_that_a_removed_app_left_is_removed(self, bench: Bench) -> None:
         identity, engine = bench.runtime.identity, bench.world.engine
         engine.ensure_network(network_name(identity, "gone"), labels(identity, "gone"))
         with bench.writing() as session:
@@ -317,7 +321,7 @@ class TestTheSweep:
         bench.reconcile()
         assert engine.all_networks == {}
 
-    def test_what_is_made_while_others_are_swept_is_never_taken_for_left_over(
+    def test_objects_made_during_a_sweep_are_never_taken_for_leftovers(
         self, bench: Bench, app: App
     ) -> None:
         bench.deploy(app)
@@ -335,19 +339,21 @@ class TestTheSweep:
 
 
 class TestRoutes:
-    def test_a_router_that_lost_them_gets_them_back(self, bench: Bench, app: App) -> None:
+    def test_lost_routes_are_restored(self, bench: Bench, app: App) -> None:
         bench.deploy(app)
         route = bench.world.router.current.pop(app.host_port)
         bench.reconcile()
         assert bench.world.router.current == {app.host_port: route}
 
-    def test_right_ones_are_left_alone(self, bench: Bench, app: App) -> None:
+    def test_correct_routes_stay_unchanged(self, bench: Bench, app: App) -> None:
         bench.deploy(app)
         bench.world.journal.clear()
         bench.reconcile()
         assert bench.world.calls("switch", "close") == []
 
-    def test_wrong_ones_are_put_right_and_strange_ones_closed(self, bench: Bench, app: App) -> None:
+    def test_wrong_routes_are_corrected_and_unknown_routes_closed(
+        self, bench: Bench, app: App
+    ) -> None:
         bench.deploy(app)
         router = bench.world.router
         route = router.current[app.host_port]
@@ -382,7 +388,7 @@ class TestRoutes:
         assert len(bench.world.calls("switch")) == 2
 
     @pytest.mark.parametrize("is_first", [True, False])
-    def test_a_worker_that_was_faster_than_the_look_at_the_routes_is_not_undone(
+    def test_a_switch_after_the_routes_were_read_is_not_undone(
         self, bench: Bench, app: App, *, is_first: bool
     ) -> None:
         if not is_first:

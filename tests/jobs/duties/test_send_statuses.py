@@ -97,7 +97,7 @@ def delay(monkeypatch: pytest.MonkeyPatch) -> timedelta:
     return delay
 
 
-def test_what_failed_is_tried_again_later_and_then_posted(
+def test_a_failed_status_is_retried_later_and_then_posted(
     bench: Bench, app: App, delay: timedelta
 ) -> None:
     deployment = bench.push(app)
@@ -115,7 +115,7 @@ def test_what_failed_is_tried_again_later_and_then_posted(
 
 
 @pytest.mark.usefixtures("delay")
-def test_one_that_is_tried_again_never_hides_a_later_one(bench: Bench, app: App) -> None:
+def test_a_retried_status_never_overwrites_a_later_one(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     bench.world.forge.errors = [GitHubError("GitHub answered 502")]
     send(bench)
@@ -224,7 +224,7 @@ def test_a_repository_that_was_made_again_hears_of_it_by_its_new_id(bench: Bench
     assert forge.posts[-1].repository.github_id == 100
 
 
-def test_one_that_stays_away_is_given_up_with_its_token_flagged(bench: Bench, app: App) -> None:
+def test_a_missing_repository_is_given_up_and_its_token_flagged(bench: Bench, app: App) -> None:
     with bench.writing() as session:
         session.get_one(Repository, app.repository_id).github_id = 99
     deployment = bench.push(app)
@@ -252,7 +252,7 @@ def problem(bench: Bench, app: App) -> str | None:
         return session.get_one(Repository, app.repository_id).token_problem
 
 
-def test_after_about_a_day_it_is_given_up(bench: Bench, app: App) -> None:
+def test_a_status_is_given_up_after_about_a_day(bench: Bench, app: App) -> None:
     deployment = bench.push(app)
     with bench.writing() as session:
         session.exec(select(CommitStatus)).one().attempts = MOST_ATTEMPTS - 1

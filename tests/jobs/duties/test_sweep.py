@@ -45,7 +45,7 @@ def made_with(bench: Bench, container: str, **settings: object) -> None:
 
 
 class TestAnOldReleaseWhoseWorkerDied:
-    def test_it_ends_once_its_last_request_is_answered(
+    def test_its_container_ends_once_its_last_request_is_answered(
         self, bench: Bench, app: App, old: str
     ) -> None:
         for _ in range(2):
@@ -58,7 +58,9 @@ class TestAnOldReleaseWhoseWorkerDied:
         bench.pass_trial(app)
         assert old not in bench.world.engine.all_containers
 
-    def test_it_ends_when_its_time_is_over(self, bench: Bench, app: App, old: str) -> None:
+    def test_its_container_ends_when_the_drain_time_is_over(
+        self, bench: Bench, app: App, old: str
+    ) -> None:
         with bench.writing() as session:
             live = session.get_one(Deployment, bench.fresh(app).live_deployment_id)
             live.ended_at = now() - timedelta(seconds=app.container.drain_timeout_s + 1)
@@ -186,7 +188,7 @@ class TestImages:
     def tags(self, bench: Bench) -> set[str]:
         return {tag for image in bench.world.engine.images() for tag in image.tags}
 
-    def test_one_that_no_release_came_of_goes_when_the_app_is_idle(
+    def test_an_image_without_a_release_is_removed_once_the_app_is_idle(
         self, bench: Bench, app: App
     ) -> None:
         bench.deploy(app)
@@ -203,7 +205,7 @@ class TestImages:
         bench.reconcile()
         assert self.tags(bench) == kept
 
-    def test_one_whose_app_has_something_to_deploy_by_its_turn_stays(
+    def test_an_image_stays_if_its_app_has_a_queued_deployment_by_then(
         self, bench: Bench, app: App
     ) -> None:
         other = bench.app("api")
@@ -215,7 +217,7 @@ class TestImages:
         bench.reconcile()
         assert bench.world.calls("remove_image") == [f"remove_image {first}"]
 
-    def test_those_that_a_rollback_needs_stay(self, bench: Bench, app: App) -> None:
+    def test_images_that_a_rollback_needs_stay(self, bench: Bench, app: App) -> None:
         for _ in range(3):
             bench.deploy(app)
         before = self.tags(bench)

@@ -118,7 +118,7 @@ class TestGoingBack:
         assert bench.runtime.queue.waiting() == {recovery.id}
         assert bench.fresh(app).auto_deploy
 
-    def test_it_serves_again_from_the_very_container_that_was_kept(
+    def test_the_previous_release_serves_again_from_its_kept_container(
         self, bench: Bench, app: App, first: Deployment, second: Deployment
     ) -> None:
         kept = bench.container_of(first.id or 0)
@@ -152,14 +152,18 @@ class TestGoingBack:
             "#2 did not stay up, so v1 serves again: its container ended 2 times"
         )
 
-    def test_it_is_on_the_audit_trail(self, bench: Bench, app: App, second: Deployment) -> None:
+    def test_a_recovery_is_on_the_audit_trail(
+        self, bench: Bench, app: App, second: Deployment
+    ) -> None:
         end_twice(bench, app)
         with bench.reading() as session:
             statement = select(AuditEvent).where(AuditEvent.tag == Tag.DEPLOYMENT_WITHDRAWN)
             (event,) = session.exec(statement).all()
         assert (event.actor, event.target) == ("keystone:recovery", f"deployment:{second.id}")
 
-    def test_its_secrets_are_masked(self, bench: Bench, app: App, first: Deployment) -> None:
+    def test_secrets_are_masked_in_the_reason_of_a_withdrawal(
+        self, bench: Bench, app: App, first: Deployment
+    ) -> None:
         assert first
         with bench.writing() as session:
             row = session.get_one(App, app.id)
@@ -172,7 +176,9 @@ class TestGoingBack:
         assert withdrawn.reason.endswith("its last line: the key [REDACTED] is wrong")
         assert "hunter2" not in bench.log(done.id or 0)
 
-    def test_it_is_done_once(self, bench: Bench, app: App, second: Deployment) -> None:
+    def test_a_deployment_is_withdrawn_only_once(
+        self, bench: Bench, app: App, second: Deployment
+    ) -> None:
         assert second
         end_twice(bench, app)
         end(bench, app, restarts=9, state=ContainerState.RESTARTING)
@@ -228,7 +234,7 @@ class TestWhatIsNoFailure:
         assert bench.deployment(second.id or 0).state is DeploymentState.SUCCESS
         assert bench.fresh(app).trial_ends_at is None
 
-    def test_one_that_was_away_for_a_minute_does(
+    def test_a_watcher_that_was_away_for_a_minute_withdraws(
         self, bench: Bench, app: App, second: Deployment
     ) -> None:
         with bench.writing() as session:
@@ -295,13 +301,13 @@ class TestCounting:
     ) -> None:
         assert ends_counted(Container("c", state, restarts=restarts, restart=restart)) == ends
 
-    def test_words_tell_of_memory(self) -> None:
+    def test_the_reason_names_a_lack_of_memory(self) -> None:
         container = Container("c", ContainerState.RESTARTING, out_of_memory=True, exit_code=137)
         assert in_words(container, 2).endswith("it was stopped because it was out of memory")
 
 
 class TestWhatHappensMeanwhile:
-    def test_what_is_being_deployed_makes_way_and_goes_on_afterwards(
+    def test_a_running_deployment_is_suspended_for_the_recovery(
         self, bench: Bench, app: App, first: Deployment, second: Deployment
     ) -> None:
         assert second
@@ -323,7 +329,7 @@ class TestWhatHappensMeanwhile:
         assert bench.serving(app) == bench.container_of(third)
         assert bench.states(app) == ["success", "failure", "success", "success"]
 
-    def test_what_has_begun_to_switch_takes_the_failed_ones_place(
+    def test_a_deployment_that_has_begun_to_switch_replaces_the_failed_one(
         self, bench: Bench, app: App, second: Deployment
     ) -> None:
         assert second

@@ -86,7 +86,7 @@ def test_a_second_time_changes_nothing(settings: Settings) -> None:
     assert everything(settings) == before
 
 
-def test_killed_in_the_middle_it_is_finished_the_next_time(
+def test_an_interrupted_hand_out_is_finished_the_next_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder at the top is handed over last: until then its tree is gone through again."""
@@ -159,7 +159,7 @@ def test_the_data_directory_is_opened_no_further_than_needed(
     assert owner(tmp_path)[1] == (gid if mode & 0o001 else WORK)
 
 
-def test_one_that_another_group_shares_is_left_to_it(tmp_path: Path) -> None:
+def test_a_directory_shared_with_another_group_stays_unchanged(tmp_path: Path) -> None:
     os.chown(tmp_path, 0, 7777)
     tmp_path.chmod(0o750)
     with pytest.raises(StorageError, match="shared with a group"):
@@ -167,7 +167,7 @@ def test_one_that_another_group_shares_is_left_to_it(tmp_path: Path) -> None:
     assert owner(tmp_path) == (0, 7777, 0o750)
 
 
-def test_taken_back_the_folders_are_roots_and_handed_out_again_all_of_it_is_theirs(
+def test_folders_can_be_taken_back_by_root_and_handed_out_again(
     settings: Settings,
 ) -> None:
     hand_out(settings, USERS)

@@ -27,7 +27,7 @@ def copied(copies: DockerLoginCopy) -> dict[str, str]:
     return {path.name: path.read_text() for path in copies.folder.iterdir()}
 
 
-def test_what_is_there_is_copied_for_one_user_alone(copies: DockerLoginCopy) -> None:
+def test_the_configuration_is_copied_for_one_user_only(copies: DockerLoginCopy) -> None:
     log_in(copies, "a login")
     copies.files["ca.pem"].write_text("an authority")
     copies.refresh()
@@ -65,7 +65,9 @@ def test_what_an_earlier_one_has_left_is_replaced(copies: DockerLoginCopy) -> No
     assert copied(copies) == {"config.json": "a login"}
 
 
-def test_one_that_cannot_be_copied_is_tried_again(copies: DockerLoginCopy, tmp_path: Path) -> None:
+def test_a_configuration_that_cannot_be_copied_is_tried_again(
+    copies: DockerLoginCopy, tmp_path: Path
+) -> None:
     log_in(copies, "a login")
     copies.folder.rmdir()
     copies.refresh()
@@ -84,7 +86,7 @@ def test_what_is_no_file_or_far_too_large_does_no_harm(copies: DockerLoginCopy) 
     assert len(copied(copies)["config.json"]) == LARGEST + 1
 
 
-def test_it_is_looked_for_where_docker_looks(tmp_path: Path) -> None:
+def test_the_configuration_is_read_where_docker_reads_it(tmp_path: Path) -> None:
     usual = sources({}, tmp_path)
     assert usual["config.json"] == tmp_path / ".docker" / "config.json"
     elsewhere = sources({"DOCKER_CONFIG": "/etc/d", "DOCKER_CERT_PATH": "/etc/c"}, tmp_path)

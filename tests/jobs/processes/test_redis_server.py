@@ -51,7 +51,7 @@ def _wait_for(redis: Redis) -> None:
             return
 
 
-def test_what_it_was_told_survives_being_killed(settings: Settings) -> None:
+def test_data_survives_a_kill_of_redis(settings: Settings) -> None:
     with running(settings) as (redis, process):
         redis.rpush("queue", "deployment-1")
         process.send_signal(signal.SIGKILL)
@@ -60,20 +60,20 @@ def test_what_it_was_told_survives_being_killed(settings: Settings) -> None:
         assert redis.lrange("queue", 0, -1) == [b"deployment-1"]
 
 
-def test_only_its_owner_can_reach_it(settings: Settings) -> None:
+def test_only_its_owner_can_reach_redis(settings: Settings) -> None:
     with running(settings) as (redis, _):
         assert settings.socket_dir.stat().st_mode & 0o777 == 0o700
         assert settings.redis_socket.parent.stat().st_mode & 0o777 == 0o700
         assert redis.config_get("port") == {"port": "0"}
 
 
-def test_its_client_can_be_described_as_a_worker_does(settings: Settings) -> None:
+def test_the_client_can_be_described_as_a_worker_describes_it(settings: Settings) -> None:
     with running(settings) as (redis, _):
         # RQ asks this at its start; with a space in the socket's path redis-py cannot answer it.
         assert redis.client_info()["addr"]
 
 
-def test_a_machine_without_one_says_how_to_get_it(
+def test_without_a_redis_server_the_error_says_how_to_install_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -82,7 +82,7 @@ def test_a_machine_without_one_says_how_to_get_it(
         redis_command(settings)
 
 
-def test_valkey_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valkey_can_replace_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = tmp_path / "valkey-server"
     server.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -166,7 +166,7 @@ def rotate_until_killed(folder: Path, looks: int) -> None:
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3])
-def test_killed_at_any_moment_it_goes_on_with_the_same_key(
+def test_a_rotation_killed_at_any_moment_continues_with_the_same_key(
     keystone: Keystone, tmp_path: Path, looks: int
 ) -> None:
     """0: when the key is in place and nothing is sealed with it; 1, 3: between two batches."""
@@ -199,7 +199,7 @@ def test_killed_before_the_key_is_in_place_nothing_has_happened(
     again.database.close()
 
 
-def test_one_at_a_time(keystone: Keystone, tmp_path: Path) -> None:
+def test_only_one_rotation_runs_at_a_time(keystone: Keystone, tmp_path: Path) -> None:
     with (ensure_private(tmp_path / "run") / LOCK_FILE).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ConflictError, match="under way"):

@@ -55,7 +55,7 @@ def reason(settings: Settings, environ: dict[str, str] | None = None) -> str:
     return found.reason
 
 
-def test_who_is_not_root_runs_everything_alone(
+def test_a_user_who_is_not_root_runs_all_parts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
@@ -100,7 +100,7 @@ class TestRoot:
         assert reason(settings) == f"the user user 7002 cannot enter {tmp_path}"
 
     @pytest.mark.usefixtures("users", "within_reach")
-    def test_or_a_file_of_the_program(
+    def test_keeps_all_together_if_a_user_cannot_read_the_program(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         closed = tmp_path / "module.py"
@@ -119,7 +119,9 @@ class TestRoot:
         assert not any(path.endswith(".pyc") for path in found)
 
     @pytest.mark.usefixtures("users", "within_reach")
-    def test_or_the_engine_lets_the_workers_not_in(self, settings: Settings, engine: Path) -> None:
+    def test_keeps_all_together_if_the_workers_cannot_use_the_engine(
+        self, settings: Settings, engine: Path
+    ) -> None:
         engine.chmod(0o600)
         told = reason(settings, {"DOCKER_HOST": f"unix://{engine}"})
         assert told == f"the user user 7001 cannot use the socket {engine}"
@@ -142,7 +144,7 @@ class TestRoot:
 
     @pytest.mark.usefixtures("users", "within_reach")
     @pytest.mark.parametrize("setting", ["router_socket", "redis_url"])
-    def test_or_something_else_that_was_given(
+    def test_keeps_all_together_if_a_user_cannot_use_a_given_socket(
         self, settings: Settings, engine: Path, setting: str
     ) -> None:
         engine.chmod(0o600)
@@ -151,7 +153,7 @@ class TestRoot:
         assert told.endswith(f"cannot use the socket {engine}")
 
     @pytest.mark.usefixtures("users", "within_reach")
-    def test_or_the_data_directory_cannot_be_handed_out(
+    def test_keeps_all_together_if_the_data_directory_cannot_be_handed_out(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("jobs.system.private_folder.family", lambda: USERS)

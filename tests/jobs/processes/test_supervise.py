@@ -208,7 +208,7 @@ def test_asking_whether_a_keystone_is_up_makes_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_somebody_who_only_asks_keeps_none_from_starting(tmp_path: Path) -> None:
+def test_a_check_does_not_block_a_start(tmp_path: Path) -> None:
     take_over(tmp_path).close()
     asking = (tmp_path / "run" / LOCK_FILE).open()
     fcntl.flock(asking, fcntl.LOCK_SH)
@@ -238,14 +238,14 @@ def test_one_identity_belongs_to_one_keystone_on_the_machine(tmp_path: Path, ide
     claim_identity(identity, tmp_path / "b").close()
 
 
-def test_an_abstract_socket_of_a_stranger_is_in_nobodys_way(tmp_path: Path, identity: str) -> None:
+def test_a_strangers_abstract_socket_blocks_no_start(tmp_path: Path, identity: str) -> None:
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(f"\0keystone-{identity}")
         claim_identity(identity, tmp_path).close()
 
 
 @pytest.mark.parametrize("taken_by", ["file", "link", "folder of another user"])
-def test_a_stranger_who_was_there_first_keeps_none_from_starting(
+def test_a_strangers_earlier_lock_blocks_no_start(
     tmp_path: Path, identity: str, monkeypatch: pytest.MonkeyPatch, taken_by: str
 ) -> None:
     monkeypatch.setattr("jobs.system.private_folder.runtime_dir", lambda _uid: tmp_path)
@@ -365,7 +365,7 @@ def test_a_part_that_is_stopped_is_started_again_unless_there_is_another(tmp_pat
         assert one in running.children()
 
 
-def test_what_serves_for_the_router_is_killed_when_it_is_stopped(tmp_path: Path) -> None:
+def test_a_stopped_serving_router_process_is_killed(tmp_path: Path) -> None:
     """One that root has started serves in a child of its own, which nobody else looks after."""
     serves = (
         "import os, sys, time; child = os.fork(); "

@@ -29,7 +29,7 @@ def outcomes(bench: Bench, **wanted: object) -> list[str]:
     return [view.outcome for view in page.items]
 
 
-def test_each_tells_what_it_led_to(bench: Bench) -> None:
+def test_each_delivery_lists_its_deployments(bench: Bench) -> None:
     with bench.reading() as session:
         first = delivery_page(session, DeliveryFilter(limit=1))
         second = delivery_page(session, DeliveryFilter(limit=1, before=first.next))

@@ -44,7 +44,7 @@ def test_steps_have_their_lines(path: Path) -> None:
     assert sections == [("checkout", 1, 2), ("build", 3, 3), ("failure", 4, 5)]
 
 
-def test_it_grows_with_the_log_and_leaves_out_a_line_that_is_being_written(path: Path) -> None:
+def test_the_outline_grows_with_the_log_and_omits_an_unfinished_line(path: Path) -> None:
     write(path, ("build", "one"))
     outline = outline_of(path)
     with path.open("a") as file:

@@ -35,7 +35,9 @@ def views(bench: Bench, app: App, vault: Vault | None = None) -> list[VariableVi
         return variable_views(session, app, vault or bench.runtime.vault)
 
 
-def test_they_come_by_name_and_only_plain_values_are_shown(bench: Bench, app: App) -> None:
+def test_variables_are_sorted_by_name_and_only_plain_values_are_shown(
+    bench: Bench, app: App
+) -> None:
     assert [(view.name, view.secret, view.value) for view in views(bench, app)] == [
         ("EMPTY", False, ""),
         ("MODE", False, "fast"),
@@ -51,12 +53,12 @@ def test_what_becomes_secret_is_not_shown_any_more(bench: Bench, app: App) -> No
     assert {view.name: view.value for view in views(bench, app)}["MODE"] is None
 
 
-def test_another_apps_are_not_among_them(bench: Bench, app: App) -> None:
+def test_another_apps_variables_are_not_listed(bench: Bench, app: App) -> None:
     assert app.name == "web"
     assert views(bench, bench.app("api")) == []
 
 
-def test_secret_ones_are_not_even_opened(bench: Bench, app: App) -> None:
+def test_secret_values_are_not_decrypted(bench: Bench, app: App) -> None:
     with bench.writing() as session:
         for row in variables_of(session, app):
             if not row.is_secret:

@@ -62,7 +62,7 @@ def test_the_database_itself_refuses_to_change_what_was_written(
         assert [event.actor for event in session.exec(select(AuditEvent))] == ["user:ada"]
 
 
-def test_nor_can_our_own_code_change_it(bench: Bench) -> None:
+def test_our_own_code_cannot_change_an_event_either(bench: Bench) -> None:
     with bench.writing() as session:
         note(session, Tag.APP_REMOVED, Actor(ActorKind.USER, "ada"), "app:web")
     with pytest.raises(IntegrityError, match="never changed"), bench.writing() as session:

@@ -33,7 +33,7 @@ def opened(bench: Bench) -> dict[str, SecretStr]:
         return open_certificates(session, bench.runtime.vault)
 
 
-def test_it_is_sealed_and_opened_again(bench: Bench) -> None:
+def test_a_certificate_is_encrypted_and_decrypted(bench: Bench) -> None:
     keep(bench, "a.example")
     assert opened(bench) == {"a.example": PEM}
     with bench.reading() as session:
@@ -44,7 +44,7 @@ def test_it_is_sealed_and_opened_again(bench: Bench) -> None:
     assert "PRIVATE" not in str(event.details)
 
 
-def test_another_one_takes_its_place(bench: Bench) -> None:
+def test_another_certificate_replaces_the_first(bench: Bench) -> None:
     keep(bench, "a.example")
     keep(bench, "b.example")
     keep(bench, "a.example", pem=SecretStr("newer"), days=300)
@@ -54,7 +54,7 @@ def test_another_one_takes_its_place(bench: Bench) -> None:
     assert abs(first.not_after - (NOW + timedelta(days=300))) < timedelta(seconds=1)
 
 
-def test_it_is_taken_away_and_on_record(bench: Bench) -> None:
+def test_removing_a_certificate_is_on_record(bench: Bench) -> None:
     keep(bench, "a.example")
     with bench.writing() as session:
         remove_certificate(session, "a.example", TESTER)
@@ -65,7 +65,7 @@ def test_it_is_taken_away_and_on_record(bench: Bench) -> None:
         remove_certificate(session, "a.example", TESTER)
 
 
-def test_one_that_no_key_opens_hinders_no_other(
+def test_a_certificate_without_its_key_does_not_block_others(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep(bench, "a.example")
@@ -77,7 +77,7 @@ def test_one_that_no_key_opens_hinders_no_other(
     assert "the certificate of b.example cannot be opened" in caplog.text
 
 
-def test_whose_it_is_and_when_it_ends_is_told(bench: Bench) -> None:
+def test_the_list_shows_the_app_and_the_expiry_of_a_certificate(bench: Bench) -> None:
     bench.app("web", domains=["a.example"])
     keep(bench, "a.example")
     keep(bench, "b.example", days=5)

@@ -68,7 +68,7 @@ def test_domains_are_replaced_as_a_whole_and_the_ones_that_stay_keep_their_age(
     }
 
 
-def test_a_change_of_something_else_leaves_them_alone(bench: Bench) -> None:
+def test_a_change_of_another_field_keeps_the_domains(bench: Bench) -> None:
     app = bench.app(domains=["a.example"])
     change(bench, "web", branch="next")
     assert domains(bench, app) == ["a.example"]
@@ -83,7 +83,7 @@ def test_domains_need_no_new_deployment(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["a.example", "A.Example", "a.example."])
-def test_what_another_app_has_is_refused_and_nothing_is_changed(bench: Bench, wanted: str) -> None:
+def test_a_domain_of_another_app_is_refused_and_nothing_changes(bench: Bench, wanted: str) -> None:
     first, second = (
         bench.app("web", domains=["a.example"]),
         bench.app("shop", domains=["b.example"]),
@@ -111,7 +111,7 @@ def test_the_table_itself_refuses_a_second_owner(bench: Bench) -> None:
         session.add(Domain(app_id=shop.id or 0, name="a.example"))
 
 
-def test_of_eight_that_claim_one_at_once_one_gets_it(bench: Bench) -> None:
+def test_of_eight_simultaneous_claims_of_a_domain_one_succeeds(bench: Bench) -> None:
     apps = [bench.app(f"app-{number}") for number in range(8)]
     start, outcomes = threading.Barrier(8), list[str]()
 

@@ -126,7 +126,7 @@ class TestWhatIsNotOnRecord:
         bench.reconcile()
         assert foreign in engine.all_containers
 
-    def test_one_that_has_the_name_of_the_next_is_not_removed_but_told_of(
+    def test_a_foreign_container_with_the_next_name_stays_and_is_reported(
         self, bench: Bench, app: App, engine: FakeEngine
     ) -> None:
         waiting = bench.push(app)
@@ -141,7 +141,7 @@ class TestWhatIsNotOnRecord:
         bench.reconcile()
         assert foreign in engine.all_containers
 
-    def test_one_that_took_the_name_of_ours_is_not_taken_for_it(
+    def test_a_foreign_container_with_the_name_of_a_missing_one_stays(
         self, bench: Bench, app: App, engine: FakeEngine
     ) -> None:
         done = bench.deploy(app)

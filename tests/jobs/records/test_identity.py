@@ -6,7 +6,7 @@ from jobs.records.identity import ensure_identity
 from tests.jobs.bench import Bench
 
 
-def test_it_is_made_once(bench: Bench) -> None:
+def test_the_identity_is_made_once(bench: Bench) -> None:
     with bench.writing() as session:
         name = ensure_identity(session)
         assert ensure_identity(session) == name == bench.runtime.identity

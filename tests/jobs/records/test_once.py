@@ -33,20 +33,20 @@ def set_back(bench: Bench, deployment_id: int, ago: timedelta) -> None:
         row.state, row.queued_at = DeploymentState.SUCCESS, now() - ago
 
 
-def test_asking_twice_after_the_same_deployment_is_one(ask: Ask) -> None:
+def test_two_requests_after_the_same_deployment_are_one_deployment(ask: Ask) -> None:
     assert ask() == ask()
 
 
-def test_what_is_asked_for_after_that_is_another(ask: Ask) -> None:
+def test_a_request_after_that_deployment_is_another_one(ask: Ask) -> None:
     assert ask(after=0) != ask(after=1)
 
 
-def test_another_branch_is_another_wish(ask: Ask) -> None:
+def test_a_request_for_another_branch_is_another_deployment(ask: Ask) -> None:
     long = "x" * 200
     assert len({ask("main"), ask("next"), ask(f"{long}a"), ask(f"{long}b")}) == 4
 
 
-def test_whoever_does_not_say_what_they_know_is_taken_at_their_word(ask: Ask) -> None:
+def test_requests_without_after_are_separate_deployments(ask: Ask) -> None:
     assert ask(after=None) != ask(after=None)
 
 

@@ -77,7 +77,7 @@ def test_auto_deploy_stays_off_until_a_person_turns_it_on(bench: Bench, app: App
     assert events["deployment.requested"]["release"] == "v1"
 
 
-def test_what_was_queued_is_let_go(bench: Bench, app: App) -> None:
+def test_a_rollback_drops_queued_deployments(bench: Bench, app: App) -> None:
     deploy_another(bench)
     deploy_another(bench)
     waiting = bench.push(app)
@@ -104,7 +104,9 @@ def test_any_kept_release_can_be_named(bench: Bench, app: App) -> None:
         (9, "v9 is not kept"),
     ],
 )
-def test_what_cannot_be_had_is_said(bench: Bench, app: App, number: int, sentence: str) -> None:
+def test_an_impossible_rollback_gives_the_reason(
+    bench: Bench, app: App, number: int, sentence: str
+) -> None:
     for _ in range(4):
         deploy_another(bench)
     with pytest.raises(NoReleaseError, match=sentence):
@@ -120,7 +122,9 @@ def test_without_an_earlier_release_there_is_no_way_back(bench: Bench, app: App)
         ask_back(bench, app)
 
 
-def test_one_that_never_became_healthy_is_nothing_to_go_back_to(bench: Bench, app: App) -> None:
+def test_a_release_that_never_became_healthy_cannot_be_started_again(
+    bench: Bench, app: App
+) -> None:
     good = deploy_another(bench)
     bench.world.engine.behaviour = Behaviour(exits=1)
     deploy_another(bench)

@@ -9,7 +9,7 @@ from jobs.storage.models import Deployment, now
 from tests.jobs.bench import Bench
 
 
-def test_a_status_is_undone_with_the_change_it_tells(bench: Bench) -> None:
+def test_a_status_is_rolled_back_with_its_change(bench: Bench) -> None:
     deployment = bench.ask(bench.app(), sha="a" * 40)
     with suppress(ZeroDivisionError), bench.writing() as session:
         announce(session, session.get_one(Deployment, deployment), "running")
@@ -18,7 +18,7 @@ def test_a_status_is_undone_with_the_change_it_tells(bench: Bench) -> None:
     assert len(bench.statuses(deployment)) == 1
 
 
-def test_it_is_due_at_once(bench: Bench) -> None:
+def test_a_new_status_is_due_at_once(bench: Bench) -> None:
     deployment = bench.ask(bench.app(), sha="a" * 40)
     (status,) = bench.statuses(deployment)
     assert status.next_attempt_at is not None

@@ -33,7 +33,7 @@ def values(bench: Bench, app: App) -> dict[str, str]:
     return {name: variable.value.get_secret_value() for name, variable in found.items()}
 
 
-def test_they_are_set_changed_and_unset(bench: Bench, app: App) -> None:
+def test_variables_are_set_changed_and_unset(bench: Bench, app: App) -> None:
     put(bench, app, {"B": "1", "A": "2"})
     put(bench, app, {"B": "3"})
     assert values(bench, app) == {"A": "2", "B": "3"}
@@ -61,7 +61,7 @@ def test_values_are_sealed_and_in_no_record(bench: Bench, app: App) -> None:
     ("name", "value"),
     [("", "x"), ("1A", "x"), ("A-B", "x"), ("A=B", "x"), ("PORT", "1"), ("A", "hunter2\0")],
 )
-def test_what_cannot_be_one_is_refused_unquoted(
+def test_an_invalid_variable_is_refused_without_quoting_it(
     bench: Bench, app: App, name: str, value: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -70,7 +70,7 @@ def test_what_cannot_be_one_is_refused_unquoted(
     assert values(bench, app) == {}
 
 
-def test_there_can_be_only_so_many(bench: Bench, app: App) -> None:
+def test_the_number_of_variables_is_limited(bench: Bench, app: App) -> None:
     put(bench, app, {f"N{number}": "" for number in range(MOST_VARIABLES)})
     with pytest.raises(ConfigurationError, match="at most"):
         put(bench, app, {"ONE_MORE": ""})

@@ -54,7 +54,7 @@ def test_a_good_one_is_taken_with_its_chain(
         (["xn--bcher-kva.example"], "xn--bcher-kva.example"),
     ],
 )
-def test_it_may_name_the_domain_in_several_ways(
+def test_a_certificate_may_name_the_domain_in_several_ways(
     authority: Authority, names: list[str], domain: str
 ) -> None:
     assert read(authority.issue(*names), domain).not_after > NOW
@@ -69,7 +69,7 @@ def test_it_may_name_the_domain_in_several_ways(
         ([DOMAIN], "*.example.com"),
     ],
 )
-def test_one_for_another_domain_is_refused(
+def test_a_certificate_for_another_domain_is_refused(
     authority: Authority, names: list[str], domain: str
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:
@@ -87,7 +87,7 @@ def test_everything_that_is_wrong_is_told_at_once(authority: Authority) -> None:
     assert date == f"certificate: expired on {NOW - timedelta(days=3):%Y-%m-%d}"
 
 
-def test_one_that_is_not_valid_yet_is_refused(authority: Authority) -> None:
+def test_a_certificate_that_is_not_valid_yet_is_refused(authority: Authority) -> None:
     issued = authority.issue(DOMAIN)
     early = NOW - timedelta(days=5)
     with pytest.raises(ConfigurationError, match="is valid only from"):

@@ -64,7 +64,7 @@ def test_a_domain_is_kept_as_it_travels(typed: str, kept: str) -> None:
         ("☃.example", "characters that no domain may have"),
     ],
 )
-def test_what_is_no_domain_is_refused_in_a_sentence(typed: str, sentence: str) -> None:
+def test_an_invalid_domain_is_refused_with_a_sentence(typed: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         plain_domain(typed)
     assert not is_plain(typed)
@@ -127,13 +127,13 @@ def test_the_address_of_metadata_is_known_however_it_is_written(host: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(METADATA_NAMES))
-def test_so_are_its_names(name: str) -> None:
+def test_names_of_the_metadata_service_are_known(name: str) -> None:
     for host in (name, name.upper(), f"{name}.", f"{name}.."):
         assert is_metadata(host)
 
 
 @pytest.mark.parametrize("host", ["169.254.0.1", "169.254.170.99", "[fe80::1]", "[fe80::1%eth0]"])
-def test_so_are_all_that_reach_no_further_than_the_next_machine(host: str) -> None:
+def test_link_local_addresses_count_as_metadata_addresses(host: str) -> None:
     assert is_metadata(host)
 
 
@@ -157,7 +157,7 @@ def test_so_are_all_that_reach_no_further_than_the_next_machine(host: str) -> No
         "[",
     ],
 )
-def test_other_hosts_are_not(host: str) -> None:
+def test_other_hosts_are_not_metadata_hosts(host: str) -> None:
     assert not is_metadata(host)
 
 

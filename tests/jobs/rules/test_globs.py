@@ -58,7 +58,7 @@ texts = st.text("ab/.[]^-\\*\n", max_size=12)
         ("*\n*", "a\nb"),
     ],
 )
-def test_what_fits(pattern: str, text: str) -> None:
+def test_matching_paths(pattern: str, text: str) -> None:
     assert matches(pattern, text)
 
 
@@ -93,12 +93,12 @@ def test_what_fits(pattern: str, text: str) -> None:
         ("A", "a"),
     ],
 )
-def test_what_does_not_fit(pattern: str, text: str) -> None:
+def test_paths_that_do_not_match(pattern: str, text: str) -> None:
     assert not matches(pattern, text)
 
 
 @given(pattern=patterns, text=texts)
-def test_it_says_what_a_regular_expression_says(pattern: str, text: str) -> None:
+def test_a_pattern_matches_like_the_equal_regular_expression(pattern: str, text: str) -> None:
     assert matches(pattern, text) is (as_regex(pattern).fullmatch(text) is not None)
 
 
@@ -144,7 +144,7 @@ def test_a_pattern_takes_as_many_steps_as_it_has_parts_however_many_texts_there_
     assert texts.size == 400_100
 
 
-def test_one_of_many_is_enough() -> None:
+def test_one_matching_text_of_many_is_enough() -> None:
     texts = Texts(iter(["README.md", "src/a"]))
     assert texts.any_matches("src/*")
     assert not texts.any_matches("docs/")

@@ -32,7 +32,9 @@ def told(engine: str = "", runc: str = "") -> str:
         ("1.0.0-rc95", {"CVE-2024-21626"}, {"CVE-2021-30465"}),
     ],
 )
-def test_of_runc(version: str, has: set[str], has_not: set[str]) -> None:
+def test_a_runc_version_has_exactly_its_known_escapes(
+    version: str, has: set[str], has_not: set[str]
+) -> None:
     found = told(runc=version)
     assert all(cve in found for cve in has)
     assert not any(cve in found for cve in has_not)
@@ -59,18 +61,20 @@ BUILDKIT = {"CVE-2024-23651", "CVE-2024-23652", "CVE-2024-23653"}
         ("29.3.1", {"CVE-2026-41567"}, {"CVE-2026-33747", "CVE-2026-34040"}),
     ],
 )
-def test_of_the_engine(version: str, has: set[str], has_not: set[str]) -> None:
+def test_an_engine_version_has_exactly_its_known_escapes(
+    version: str, has: set[str], has_not: set[str]
+) -> None:
     found = told(engine=version)
     assert all(cve in found for cve in has)
     assert not any(cve in found for cve in has_not)
 
 
-def test_of_the_newest_nothing_is_told() -> None:
+def test_the_newest_versions_have_no_known_escapes() -> None:
     assert told(engine="29.9.0", runc="1.4.1") == ""
 
 
 @pytest.mark.parametrize("version", ["", "dev", "master", "1.2", "a.b.c"])
-def test_of_what_is_no_version_nothing_is_told(version: str) -> None:
+def test_an_unreadable_version_has_no_known_escapes(version: str) -> None:
     assert told(engine=version, runc=version) == ""
     assert find_suspects({"Podman Engine": "4.3.1"}) == []
 

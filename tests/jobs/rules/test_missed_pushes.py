@@ -39,7 +39,7 @@ def test_the_newest_push_comes_first_by_its_first_attempt() -> None:
     )
 
 
-def test_what_arrived_and_what_is_no_push_is_none_of_them() -> None:
+def test_received_deliveries_and_other_events_are_no_missed_pushes() -> None:
     attempts = [attempt(1, "seen"), attempt(2, "ping", event="ping"), attempt(3, "missed")]
     assert [push.guid for push in missed_pushes(attempts, seen={"seen"})] == ["missed"]
 
@@ -64,7 +64,7 @@ def test_the_order_of_githubs_list_does_not_matter(attempts: list[HookDelivery])
         (NOON, NOON - HOUR / 2, NOON - HOUR / 2),
     ],
 )
-def test_nobody_looks_back_further_than_it_matters(
+def test_pushes_before_the_look_back_time_are_ignored(
     settled_until: datetime | None, first_app_at: datetime, since: datetime
 ) -> None:
     found = looks_back_to(NOON, settled_until=settled_until, first_app_at=first_app_at)
@@ -100,7 +100,7 @@ def test_a_head_that_nobody_knows_is_a_missed_push(seen: str | None) -> None:
         ({"asked_for": 7}, "main has moved on, but #7 was asked for meanwhile"),
     ],
 )
-def test_what_speaks_against_it_is_said(changes: dict[str, object], reason: str) -> None:
+def test_the_reason_against_a_deployment_is_given(changes: dict[str, object], reason: str) -> None:
     verdict = judge_head(sight(**changes))
     assert isinstance(verdict, Ignored)
     assert verdict.reason.startswith(reason)
@@ -123,5 +123,5 @@ def test_a_sentence_fits_its_column() -> None:
     assert len(in_words(9, joined([str(number) * 100 for number in range(9)]))) == 500
 
 
-def test_of_what_is_not_known_there_is_nothing_to_say() -> None:
+def test_without_findings_there_is_no_sentence() -> None:
     assert in_words(None, "") == ""

@@ -16,7 +16,7 @@ def app(bench: Bench) -> App:
     return bench.app()
 
 
-def test_the_image_carries_whose_it_is_and_of_which_commit(bench: Bench, app: App) -> None:
+def test_the_image_has_labels_with_its_app_and_commit(bench: Bench, app: App) -> None:
     done = bench.deploy(app)
     (image,) = bench.world.engine.images()
     assert image.labels["keystone.app"] == "web"
@@ -78,7 +78,7 @@ def test_a_disk_that_is_nearly_full_is_not_filled(bench: Bench, app: App) -> Non
 
 
 @pytest.mark.parametrize("free", [None, 10 * MIB, 11 * MIB])
-def test_enough_is_enough(free: int | None) -> None:
+def test_a_disk_with_enough_space_is_used(free: int | None) -> None:
     ensure_disk(free, 10 * MIB)
     with pytest.raises(DockerError, match="only 9 MB are free"):
         ensure_disk(10 * MIB - 1, 10 * MIB)

@@ -41,7 +41,7 @@ def test_a_disk_that_is_full_after_the_build_is_told_of(free: int, floor: int) -
 
 
 @pytest.mark.parametrize(("free", "floor"), [(GIB, GIB), (AS_GOOD_AS_FULL, 0), (None, GIB)])
-def test_with_room_enough_it_is_the_apps_own_failure(free: int | None, floor: int) -> None:
+def test_with_enough_space_a_failed_build_is_the_apps_fault(free: int | None, floor: int) -> None:
     ensure_room(FAILURE, ["#5 | 3 tests failed"], free, floor)
 
 

@@ -28,7 +28,7 @@ def test_the_branch_is_asked_only_when_the_order_is_unknown(bench: Bench, app: A
     assert bench.world.calls("head") == ["head refs/heads/main"]
 
 
-def test_who_is_overtaken_ends_superseded_with_its_step(bench: Bench, app: App) -> None:
+def test_an_overtaken_deployment_ends_superseded_with_its_step(bench: Bench, app: App) -> None:
     live = bench.deploy(app)
     sha = bench.repository().commit({"x": "y"}, branch="lost")
     late = push_of(bench, sha, before="e" * 40, pushed_at=live.pushed_at)

@@ -17,7 +17,7 @@ def direct_looks(bench: Bench) -> list[str]:
     return [call for call in bench.world.calls("look") if call.startswith("look 10.201.")]
 
 
-def test_it_is_asked_at_its_own_address(bench: Bench) -> None:
+def test_the_container_is_probed_at_its_own_address(bench: Bench) -> None:
     bench.deploy(bench.app(container_port=9000))
     assert direct_looks(bench) == ["look 10.201.0.3:9000"]
 
@@ -98,7 +98,7 @@ def test_a_secret_is_masked_before_the_last_words_are_cut(bench: Bench) -> None:
     assert "ghp_" not in done.reason
 
 
-def test_one_that_somebody_removed(bench: Bench) -> None:
+def test_a_container_that_somebody_removed_fails_the_check(bench: Bench) -> None:
     app = bench.app(health_timeout_s=600)
     bench.world.probe.on("look", lambda _: bench.world.engine.all_containers.clear())
     done = bench.run(bench.push(app))

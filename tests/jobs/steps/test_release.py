@@ -40,7 +40,7 @@ def test_a_later_change_of_the_app_changes_no_release(bench: Bench) -> None:
     assert (second.container.memory_mb, second.configuration) == (99, 2)
 
 
-def test_one_that_never_became_healthy_keeps_its_number(bench: Bench) -> None:
+def test_a_release_that_never_became_healthy_keeps_its_number(bench: Bench) -> None:
     app = bench.app()
     bench.world.engine.behaviour = Behaviour(exits=1)
     failed = bench.run(bench.push(app))

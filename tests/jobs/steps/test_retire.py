@@ -47,14 +47,14 @@ def test_the_last_releases_keep_their_images(bench: Bench) -> None:
     assert kept(bench) == images(bench, 3, 4, 5)
 
 
-def test_only_what_is_removed_is_said_to_be(bench: Bench) -> None:
+def test_the_log_names_only_images_that_were_removed(bench: Bench) -> None:
     bench.app(keep_releases=2)
     last = [deploy_another(bench) for _ in range(6)][-1]
     assert bench.log(last).count("removed the image") == 1
     assert len(bench.world.calls("remove_image")) == 4
 
 
-def test_failed_ones_do_not_push_good_ones_out(bench: Bench) -> None:
+def test_failed_releases_do_not_displace_good_ones(bench: Bench) -> None:
     bench.app(keep_releases=2)
     deploy_another(bench)
     deploy_another(bench)
@@ -65,7 +65,7 @@ def test_failed_ones_do_not_push_good_ones_out(bench: Bench) -> None:
     assert kept(bench) == images(bench, 2, 7)
 
 
-def test_the_live_one_keeps_its_image_however_old_it_is(bench: Bench) -> None:
+def test_the_live_release_keeps_its_image_however_old_it_is(bench: Bench) -> None:
     app = bench.app(keep_releases=1)
     deploy_another(bench)
     deploy_another(bench)

@@ -20,7 +20,7 @@ def spec(bench: Bench, app: App) -> ContainerSpec:
     return bench.world.engine.all_containers[bench.container_of(done.id or 0)].spec
 
 
-def test_it_is_made_as_the_app_is_configured(bench: Bench, spec: ContainerSpec) -> None:
+def test_the_container_has_the_apps_configuration(bench: Bench, spec: ContainerSpec) -> None:
     made = spec.settings
     assert (made.container_port, made.memory_mb, made.cpus) == (9000, 64, 0.5)
     assert made.command == ("/web", "x")
@@ -29,7 +29,7 @@ def test_it_is_made_as_the_app_is_configured(bench: Bench, spec: ContainerSpec) 
     assert spec.image.startswith("sha256:")
 
 
-def test_it_is_told_what_it_is(bench: Bench, spec: ContainerSpec) -> None:
+def test_the_container_gets_its_app_commit_and_release(bench: Bench, spec: ContainerSpec) -> None:
     told = {name: value.get_secret_value() for name, value in spec.environment.items()}
     commit = bench.deployment(1).commit_sha
     assert told == {
@@ -48,7 +48,7 @@ def test_our_labels_cannot_be_hidden_by_the_apps_own(bench: Bench, spec: Contain
     }
 
 
-def test_the_old_one_serves_meanwhile(bench: Bench, app: App) -> None:
+def test_the_old_container_serves_during_the_start(bench: Bench, app: App) -> None:
     bench.deploy(app)
     old, serving = bench.serving(app), []
     second = bench.push(app)

@@ -33,7 +33,9 @@ def lost(statement: str) -> OperationalError:
     return OperationalError(statement, {}, ConnectionResetError())
 
 
-def test_it_is_seen_through_the_router_before_it_is_a_success(bench: Bench, app: App) -> None:
+def test_the_release_must_answer_through_the_router_before_its_success(
+    bench: Bench, app: App
+) -> None:
     states = []
 
     def look(about: str) -> None:

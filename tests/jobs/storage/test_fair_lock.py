@@ -26,7 +26,7 @@ def waiting(turns: Turns, then: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_who_came_first_is_next() -> None:
+def test_the_lock_is_first_come_first_served() -> None:
     turns, order = Turns(), list[int]()
     assert turns.acquire(0)
     threads = [waiting(turns, partial(order.append, number)) for number in range(20)]
@@ -36,7 +36,7 @@ def test_who_came_first_is_next() -> None:
     assert order == list(range(20))
 
 
-def test_one_at_a_time() -> None:
+def test_only_one_thread_holds_the_lock() -> None:
     turns, inside, most = Turns(), 0, 0
 
     def work() -> None:
@@ -57,7 +57,7 @@ def test_one_at_a_time() -> None:
     assert (inside, most) == (0, 1)
 
 
-def test_who_has_waited_too_long_leaves_the_line() -> None:
+def test_a_thread_that_times_out_leaves_the_queue() -> None:
     turns = Turns()
     assert turns.acquire(0)
     begun = time.monotonic()
@@ -68,7 +68,7 @@ def test_who_has_waited_too_long_leaves_the_line() -> None:
     assert turns.acquire(0)
 
 
-def test_impatient_ones_lose_no_turn() -> None:
+def test_timed_out_threads_do_not_break_the_queue() -> None:
     """One that gives up just as it is called keeps the turn: it is nobody else's any more."""
     turns, taken = Turns(), 0
 

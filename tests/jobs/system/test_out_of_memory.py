@@ -25,7 +25,7 @@ def test_a_lower_value_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not may_go_last(), reason="it takes CAP_SYS_RESOURCE, which this user lacks")
-def test_a_process_and_what_it_starts_go_last() -> None:
+def test_a_process_and_its_children_are_killed_last() -> None:
     told = (
         "import subprocess; from jobs.system.out_of_memory import go_last; go_last();"
         "print(subprocess.run(['cat', '/proc/self/oom_score_adj'], capture_output=True).stdout)"
@@ -43,6 +43,6 @@ def test_what_an_operator_wants_stays(tmp_path: Path) -> None:
     assert file.read_text() == "-900\n"
 
 
-def test_who_may_not_goes_on_as_before(tmp_path: Path) -> None:
+def test_a_process_without_the_right_continues_unchanged(tmp_path: Path) -> None:
     go_last(tmp_path / "none")
     assert OWN.exists()

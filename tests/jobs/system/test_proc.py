@@ -10,7 +10,7 @@ from tests.jobs.bench import wait_for
 NOBODY = 2**22 + 1  # above the highest number there can be
 
 
-def test_one_that_has_ended_is_not_there_even_if_its_parent_has_not_looked() -> None:
+def test_a_zombie_counts_as_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         assert is_there(process.pid)
         process.kill()
@@ -19,7 +19,7 @@ def test_one_that_has_ended_is_not_there_even_if_its_parent_has_not_looked() -> 
     assert not is_there(NOBODY)
 
 
-def test_whose_descendant_a_process_is() -> None:
+def test_descendants_of_a_process_are_found() -> None:
     us, parent = os.getpid(), os.getppid()
     assert is_below(us, us)
     assert is_below(us, parent)

@@ -132,7 +132,7 @@ class TestAStoppedWriter:
         FrozenHolders(tmp_path / "mirrors", tmp_path / "nowhere.db").look()
 
 
-def test_one_that_holds_a_mirror_is_killed_too(tmp_path: Path) -> None:
+def test_a_stopped_process_that_locks_a_mirror_is_killed_too(tmp_path: Path) -> None:
     (tmp_path / "mirrors").mkdir()
     lock = tmp_path / "mirrors" / "7.lock"
     lock.touch()
@@ -182,5 +182,5 @@ LOCKS = """\
 """
 
 
-def test_only_who_keeps_others_out_is_found() -> None:
+def test_only_a_process_that_blocks_others_is_found() -> None:
     assert list(locks_held(LOCKS)) == [(100, 7), (102, 7), (104, 77)]

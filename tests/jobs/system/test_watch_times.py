@@ -46,7 +46,7 @@ def test_a_heartbeat_waits_for_a_locked_database_less_than_until_the_next() -> N
     assert LOCKED_AT_MOST_S < HEARTBEAT_EVERY_S
 
 
-def test_one_who_keeps_others_from_renewing_is_killed_before_their_leases_run_out() -> None:
+def test_a_process_that_blocks_renewals_is_killed_before_leases_expire() -> None:
     assert HOLDERS_LOOKS * SUPERVISOR_LOOKS_EVERY_S < LEASE_S
 
 

@@ -47,7 +47,7 @@ def secret_part(issued: Issued) -> str:
     return issued.key.decode().splitlines()[1]
 
 
-def test_one_is_given_and_listed_with_the_app_that_has_the_domain(
+def test_a_certificate_is_listed_with_the_app_of_its_domain(
     admin: TestClient, viewer: TestClient, runtime: WebRuntime, issued: Issued
 ) -> None:
     make_app(runtime, domains=[DOMAIN])
@@ -87,7 +87,7 @@ def test_a_domain_may_be_written_in_several_ways(
     assert items(admin) == []
 
 
-def test_another_one_takes_its_place(
+def test_another_certificate_replaces_the_first(
     admin: TestClient, runtime: WebRuntime, authority: Authority, issued: Issued
 ) -> None:
     put(admin, issued)
@@ -97,7 +97,9 @@ def test_another_one_takes_its_place(
     assert newer.certificate.decode() in kept(runtime)[DOMAIN]
 
 
-def test_one_that_ends_soon_is_taken_and_said(admin: TestClient, authority: Authority) -> None:
+def test_a_certificate_that_expires_soon_is_accepted_and_marked(
+    admin: TestClient, authority: Authority
+) -> None:
     assert put(admin, authority.issue(DOMAIN, days=5)).json()["problem"] != ""
 
 
@@ -151,12 +153,12 @@ def test_what_is_no_domain_is_404(admin: TestClient, issued: Issued, domain: str
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_one_that_is_not_there_cannot_be_taken_away(admin: TestClient) -> None:
+def test_a_missing_certificate_cannot_be_removed(admin: TestClient) -> None:
     answer = admin.delete(f"{CERTIFICATES}/{DOMAIN}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_giving_and_taking_is_on_record(admin: TestClient, issued: Issued) -> None:
+def test_setting_and_removing_a_certificate_is_on_record(admin: TestClient, issued: Issued) -> None:
     put(admin, issued)
     admin.delete(f"{CERTIFICATES}/{DOMAIN}")
     events = admin.get("/api/audit").json()["items"][:2]

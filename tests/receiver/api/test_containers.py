@@ -104,7 +104,7 @@ def test_the_container_is_described_as_the_watcher_sees_it(
     assert (question.kind, question.about) == ("container", {"app_id": 1})
 
 
-def test_one_that_is_gone_is_described_too(viewer: TestClient, watching: Watching) -> None:
+def test_a_missing_container_is_described_too(viewer: TestClient, watching: Watching) -> None:
     gone = {**RUNNING, "id": None, "state": "missing", "since": None, "health": None}
     with watching({**gone, "reason": "its container does not exist any more"}):
         found = viewer.get(CONTAINER).json()
@@ -153,7 +153,7 @@ def test_as_many_lines_as_are_asked_for(viewer: TestClient, watching: Watching) 
 
 
 @pytest.mark.parametrize("tail", ["0", "-1", "5001", "all", "1;id", "", "1.5"])
-def test_a_tail_that_is_none_is_400(viewer: TestClient, tail: str) -> None:
+def test_an_invalid_tail_is_400(viewer: TestClient, tail: str) -> None:
     answer = viewer.get(LOGS, params={"tail": tail})
     status, code, message = error(answer)
     assert (status, code) == (400, "invalid")

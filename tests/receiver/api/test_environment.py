@@ -40,7 +40,7 @@ def message(answer: Response) -> str:
 # --- Setting and showing ---------------------------------------------------------------------
 
 
-def test_a_plain_one_is_shown(admin: TestClient, put: Put) -> None:
+def test_a_plain_variable_is_shown(admin: TestClient, put: Put) -> None:
     answer = put("MODE", "a=b \u2713\nc")
     told = answer.json()
     assert (answer.status_code, told["name"]) == (200, "MODE")
@@ -49,13 +49,13 @@ def test_a_plain_one_is_shown(admin: TestClient, put: Put) -> None:
     assert admin.get(ENV).json() == {"items": [told], "next": None}
 
 
-def test_of_a_secret_one_only_that_it_is_set(admin: TestClient, put: Put) -> None:
+def test_of_a_secret_only_its_presence_is_shown(admin: TestClient, put: Put) -> None:
     told = put("TOKEN", PLAIN, secret=True).json()
     assert (told["name"], told["secret"], told["value"]) == ("TOKEN", True, None)
     assert admin.get(f"{ENV}/TOKEN").json() == told
 
 
-def test_they_are_listed_by_name(admin: TestClient, put: Put) -> None:
+def test_variables_are_listed_by_name(admin: TestClient, put: Put) -> None:
     for name in ("B", "A", "_C"):
         put(name, "")
     assert [item["name"] for item in admin.get(ENV).json()["items"]] == ["A", "B", "_C"]
@@ -68,7 +68,7 @@ def test_another_value_takes_the_place_of_the_first(admin: TestClient, put: Put)
     assert (only["secret"], only["value"]) == (True, None)
 
 
-def test_one_can_be_taken_away(admin: TestClient, put: Put) -> None:
+def test_a_variable_can_be_removed(admin: TestClient, put: Put) -> None:
     put("MODE", "fast")
     assert admin.delete(f"{ENV}/MODE").status_code == 204
     assert admin.get(f"{ENV}/MODE").status_code == 404

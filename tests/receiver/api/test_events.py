@@ -102,7 +102,7 @@ def follow(client: TestClient, deployment: int, **headers: str) -> list[Event]:
     return list(events(iter(answer.text.splitlines())))
 
 
-def test_what_is_over_is_told_and_the_stream_ends(
+def test_the_stream_of_an_ended_deployment_sends_everything_and_ends(
     viewer: TestClient, runtime: WebRuntime, deployment: int
 ) -> None:
     path = write_log(runtime, deployment, ["one", "two"])
@@ -114,7 +114,7 @@ def test_what_is_over_is_told_and_the_stream_ends(
     assert json.loads(found[1].data)["state"] == "success"
 
 
-def test_who_comes_back_goes_on_where_the_stream_broke(
+def test_a_reconnecting_client_continues_where_the_stream_broke(
     viewer: TestClient, runtime: WebRuntime, deployment: int
 ) -> None:
     offset = write_log(runtime, deployment, ["one"]).stat().st_size
@@ -123,7 +123,7 @@ def test_who_comes_back_goes_on_where_the_stream_broke(
     assert said(follow(viewer, deployment, **{"Last-Event-ID": str(offset)})) == ["two"]
 
 
-def test_who_has_seen_it_all_is_told_to_stop(
+def test_a_client_that_has_seen_everything_is_told_to_stop(
     viewer: TestClient, runtime: WebRuntime, deployment: int
 ) -> None:
     end = write_log(runtime, deployment, ["one"]).stat().st_size
@@ -187,7 +187,7 @@ def test_words_after_the_end_are_still_passed_on(
     assert said(follow(viewer, deployment)) == ["the old one has stopped"]
 
 
-def test_it_is_not_over_while_a_step_is_open(
+def test_the_stream_does_not_end_while_a_step_is_open(
     viewer: TestClient, runtime: WebRuntime, deployment: int
 ) -> None:
     set_state(runtime, deployment, DONE)
@@ -209,7 +209,7 @@ def test_it_is_not_over_while_a_step_is_open(
     assert json.loads(found[-1].data)["steps"][0]["state"] == "success"
 
 
-def test_a_look_at_nothing_new_is_no_news(runtime: WebRuntime, deployment: int) -> None:
+def test_a_poll_without_changes_sends_nothing(runtime: WebRuntime, deployment: int) -> None:
     write_log(runtime, deployment, ["one"])
     tail = Tail(runtime, Outlines(), deployment)
     assert tail.look()
@@ -261,7 +261,7 @@ def test_lines_keep_their_numbers_wherever_a_page_goes_on(
     assert line.startswith('<div id="L1001"><a href="#L1001">1001</a>')
 
 
-def test_many_followers_cost_one_look(runtime: WebRuntime, deployment: int) -> None:
+def test_many_followers_cause_one_poll(runtime: WebRuntime, deployment: int) -> None:
     looks = 0
 
     class Counted(Tail):
@@ -291,7 +291,7 @@ def test_pages_are_told_that_something_has_changed(
         assert next(stream).name == "changed"
 
 
-def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> None:
+def test_invisible_changes_send_no_event(runtime: WebRuntime, deployment: int) -> None:
     changes = Changes(runtime.database)
     assert changes.look()
     assert not changes.look()
@@ -299,7 +299,7 @@ def test_what_nobody_sees_is_no_change(runtime: WebRuntime, deployment: int) -> 
     assert changes.look()
 
 
-def test_who_comes_tells_those_who_wait_what_is_new(
+def test_a_new_follower_wakes_the_waiting_ones(
     runtime: WebRuntime, listen: Listen, deployment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -39,7 +39,7 @@ def watcher(runtime: WebRuntime) -> Iterator[Watcher]:
         thread.join(60)
 
 
-def test_it_is_installed_for_whoever_asks(admin: TestClient, watcher: Watcher) -> None:
+def test_an_admin_can_install_the_webhook(admin: TestClient, watcher: Watcher) -> None:
     errands = watcher(MADE)
     answer = admin.post(HOOK)
     assert (answer.status_code, answer.json()) == (200, MADE)
@@ -59,7 +59,7 @@ def test_it_is_installed_for_whoever_asks(admin: TestClient, watcher: Watcher) -
         ("ConflictError", 409, "conflict"),
     ],
 )
-def test_what_was_refused_is_told_in_its_own_words(
+def test_a_refusal_has_githubs_own_message(
     admin: TestClient, watcher: Watcher, kind: str, status: int, code: str
 ) -> None:
     watcher({"error": "GitHub wants repository_hooks=write", "kind": kind})

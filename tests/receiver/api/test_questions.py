@@ -72,7 +72,7 @@ def answer_to(port: int, request: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("asked", ["GET container", "GET logs", "POST hook"])
-def test_who_asks_the_silent_keeps_no_delivery_waiting(runtime: WebRuntime, asked: str) -> None:
+def test_requests_to_a_silent_watcher_delay_no_delivery(runtime: WebRuntime, asked: str) -> None:
     make_app(runtime)
     make_live(runtime)
     method, _, what = asked.partition(" ")

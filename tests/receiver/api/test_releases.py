@@ -99,7 +99,7 @@ def test_a_rollback_can_be_asked_for(
         (9, "v9 is not kept or was never live; kept are: v2"),
     ],
 )
-def test_what_cannot_be_had_is_409_and_changes_nothing(
+def test_an_impossible_rollback_is_409_and_changes_nothing(
     deployer: TestClient, runtime: WebRuntime, number: int, sentence: str
 ) -> None:
     change_app_row(runtime, "web", keep_releases=2)
@@ -124,7 +124,7 @@ def test_without_an_earlier_release_there_is_no_way_back(
     assert answer.json()["error"]["message"] == "there is no earlier release to go back to"
 
 
-def test_one_that_was_never_live_is_nothing_to_go_back_to(
+def test_a_release_that_was_never_live_cannot_be_started_again(
     deployer: TestClient, runtime: WebRuntime
 ) -> None:
     _, failed, _ = [make_live(runtime) for _ in range(3)]
@@ -136,7 +136,7 @@ def test_one_that_was_never_live_is_nothing_to_go_back_to(
 
 
 @pytest.mark.parametrize("release", [0, -1, 2**31, "v1", 1.5, [1]])
-def test_what_is_no_number_is_400(deployer: TestClient, release: object) -> None:
+def test_an_invalid_release_number_is_400(deployer: TestClient, release: object) -> None:
     answer = deployer.post(ROLLBACK, json={"release": release})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("release: ")
@@ -175,7 +175,7 @@ def test_a_push_is_ignored_until_a_person_resumes(admin: TestClient, secret: Sec
 
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("trigger", [Trigger.PUSH, Trigger.MANUAL, Trigger.ROLLBACK])
-def test_what_is_queued_is_let_go_and_what_runs_is_not(
+def test_a_rollback_drops_queued_deployments_but_not_the_running_one(
     deployer: TestClient, runtime: WebRuntime, trigger: Trigger
 ) -> None:
     running = make_deployment(runtime, state=DeploymentState.RUNNING)
@@ -190,7 +190,7 @@ def test_what_is_queued_is_let_go_and_what_runs_is_not(
 
 
 @pytest.mark.usefixtures("three")
-def test_who_asked_for_it_is_on_record(admin: TestClient) -> None:
+def test_the_user_who_requested_a_rollback_is_on_record(admin: TestClient) -> None:
     asked = admin.post(ROLLBACK, json={"release": 1}).json()
     newest = admin.get("/api/audit").json()["items"][0]
     assert (newest["tag"], newest["actor"]) == ("deployment.requested", "token:the-admin")

@@ -53,7 +53,7 @@ def test_a_router_that_root_starts_gives_up_what_root_may() -> None:
     assert command("haproxy", Path("/cfg"), confinement) == ["haproxy", "-W", "-db", "-f", "/cfg"]
 
 
-def test_one_that_somebody_else_starts_stays_who_it_is() -> None:
+def test_a_router_started_by_another_user_keeps_that_user() -> None:
     text = lines(ports=[20000])
     assert not [line for line in text if line.startswith(("chroot", "user", "group"))]
     assert command("haproxy", Path("/cfg")) == ["haproxy", "-db", "-f", "/cfg"]
@@ -114,7 +114,7 @@ def test_a_path_that_cannot_be_written_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     "bind", ["localhost", "", "*", "127.0.0.1:80", "fe80::1%x y", "0.0.0.0\nlog x"]
 )
-def test_what_is_no_address_is_refused(bind: str) -> None:
+def test_an_invalid_address_is_refused(bind: str) -> None:
     with pytest.raises(ConfigurationError, match="KEYSTONE_APP_BIND"):
         lines(ports=[20000], bind=bind)
 
@@ -132,7 +132,7 @@ def test_without_a_single_port_there_is_no_router() -> None:
         Route(20000, "a", "10.201.0.2:8000 check\nserver c 10.0.0.1:1"),
     ],
 )
-def test_a_route_that_makes_no_sense_is_refused(route: Route) -> None:
+def test_an_invalid_route_is_refused(route: Route) -> None:
     with pytest.raises(RouterError):
         lines(ports=[20000], routes=[route])
 

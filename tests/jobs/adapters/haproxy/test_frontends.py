@@ -24,17 +24,17 @@ def sections(doors: DomainDoors, policy: Policy = POLICY) -> dict[str, list[str]
     return found
 
 
-def test_without_ports_there_are_the_apps_own_alone() -> None:
+def test_without_domain_ports_only_the_apps_own_ports_exist() -> None:
     assert list(sections(DomainDoors(EVERYWHERE))) == ["apps"]
 
 
-def test_on_the_standard_port_nobody_sees_a_number() -> None:
+def test_a_redirect_to_the_standard_port_has_no_port_number() -> None:
     found = text(DomainDoors(EVERYWHERE, http=80, https=443))
     assert "location https://%[var(txn.host)]%[pathq] " in found
     assert "bind 0.0.0.0:443 ssl crt-list certificates.list strict-sni " in found
 
 
-def test_only_where_there_is_https_visitors_are_sent_there() -> None:
+def test_visitors_are_redirected_to_https_only_if_it_is_served() -> None:
     assert "redirect" not in text(DomainDoors(EVERYWHERE, http=80))
 
 
@@ -44,12 +44,12 @@ def test_every_address_of_both_kinds_can_be_served() -> None:
         assert f"bind {address} v4v6" in found
 
 
-def test_what_is_no_address_is_refused() -> None:
+def test_an_invalid_address_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="KEYSTONE_DOMAIN_BIND"):
         text(DomainDoors("example.com", http=80))
 
 
-def test_all_ways_in_have_the_same_rules() -> None:
+def test_all_entrances_have_the_same_rules() -> None:
     apps, http, https = sections(DomainDoors(EVERYWHERE, http=80, https=443)).values()
     shared = set(apps) & set(http) & set(https)
     for header in ("Host", "Cookie", "Set-Cookie", "Upgrade", "Connection", "X-Forwarded-Host"):
@@ -60,7 +60,7 @@ def test_all_ways_in_have_the_same_rules() -> None:
     assert any("requests_by_source" in line for line in https)
 
 
-def test_proxies_are_trusted_by_name_and_nobody_without_one() -> None:
+def test_only_named_proxies_are_trusted() -> None:
     (apps,) = sections(DomainDoors(EVERYWHERE)).values()
     assert "acl trusted always_false" in apps
     trusted = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))

@@ -26,7 +26,7 @@ def test_there_are_as_many_places_as_files_and_memory_allow(
 
 
 @pytest.mark.parametrize("places", [FEWEST_PLACES, 2730, MOST_PLACES])
-def test_nobody_can_have_it_all(places: int) -> None:
+def test_each_share_is_smaller_than_the_next_larger_one(places: int) -> None:
     shares = Shares(places)
     assert 0 < shares.source_when_busy < shares.source <= shares.app_when_busy
     assert shares.app_when_busy < shares.app < shares.way_in < shares.visitors < places

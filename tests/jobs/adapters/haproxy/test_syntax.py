@@ -28,7 +28,7 @@ def test_an_address_comes_apart_and_together_again(address: str, parts: tuple[st
     ["", ":80", "10.0.0.1", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:-1",
      "10.0.0.1:\u0668", "app:80", "10.0.0.1:80;x", "10.0.0.1:80\n", "fd00::2%eth0;x:80"],
 )  # fmt: skip
-def test_what_cannot_be_dialled_is_refused(address: str) -> None:
+def test_an_address_that_cannot_be_connected_to_is_refused(address: str) -> None:
     with pytest.raises(RouterError, match="can dial"):
         split_address(address)
 

@@ -91,7 +91,7 @@ def test_nothing_is_asked_for_when_nothing_was_missed(bench: Bench, scene: Scene
         (202, "GitHub delivered it, but there is no record of it"),
     ],
 )
-def test_why_it_was_missed_is_told(
+def test_the_reason_of_a_missed_push_is_shown(
     bench: Bench, scene: Scene, web: App, status_code: int, why: str
 ) -> None:
     scene.miss("guid-a", bench.commit(), status_code=status_code)
@@ -117,7 +117,9 @@ def test_a_redelivery_that_comes_later_finds_the_deployment(
     assert len(bench.states(web)) == 1
 
 
-def test_a_replay_under_another_guid_finds_it_too(bench: Bench, scene: Scene, web: App) -> None:
+def test_a_replay_under_another_guid_finds_the_deployment_too(
+    bench: Bench, scene: Scene, web: App
+) -> None:
     push = push_of(bench, bench.commit(), pushed_at=scene.seconds + 1)
     scene.miss("guid-a", push.commit_sha)
     scene.look()
@@ -204,7 +206,7 @@ def test_a_branch_that_is_gone_by_now_is_not_deployed(bench: Bench, scene: Scene
     assert scene.caught_up(web) == []
 
 
-def test_of_a_forced_branch_what_it_is_now_is_deployed(
+def test_after_a_force_push_the_present_head_is_deployed(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     gone, kept = bench.commit("gone"), bench.commit("kept")
@@ -227,7 +229,7 @@ def test_an_older_push_than_the_one_deployed_stays_where_it_is(
     assert scene.caught_up(web) == []
 
 
-def test_what_was_asked_for_after_the_push_stays(bench: Bench, scene: Scene, web: App) -> None:
+def test_a_request_after_the_push_is_not_replaced(bench: Bench, scene: Scene, web: App) -> None:
     scene.miss("guid-a", bench.commit(), ago=timedelta(0))
     bench.ask(web, ref="refs/heads/other", sha="d" * 40)
     assert "#1 was asked for after it" in said(scene.look())
@@ -246,7 +248,7 @@ def test_a_rollback_stays(bench: Bench, scene: Scene, web: App) -> None:
     assert scene.caught_up(web) == []
 
 
-def test_a_push_from_before_the_app_was_added_is_none_of_its_business(
+def test_an_app_ignores_pushes_from_before_it_was_added(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     bench.app("older")
@@ -486,7 +488,9 @@ def test_a_pause_that_github_asks_for_is_kept(bench: Bench, scene: Scene, web: A
     assert not type(scene.duty)(scene.means)(), "a restart does not cut it short"
 
 
-def test_a_git_server_that_is_down_delays_it(bench: Bench, scene: Scene, web: App) -> None:
+def test_a_git_server_that_is_down_delays_the_catch_up(
+    bench: Bench, scene: Scene, web: App
+) -> None:
     scene.miss("guid-a", bench.commit())
     bench.world.source.fail("head", GitError("the git server is down"))
     assert scene.look().problem == "the git server is down"

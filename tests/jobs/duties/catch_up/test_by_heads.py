@@ -47,7 +47,7 @@ def test_a_head_that_nobody_knows_is_deployed(
 
 
 @pytest.mark.usefixtures("live")
-def test_it_is_deployed_once(bench: Bench, scene: Scene, web: App) -> None:
+def test_an_unknown_head_is_deployed_once(bench: Bench, scene: Scene, web: App) -> None:
     bench.commit()
     scene.look()
     assert said(scene.look()) == "nothing was missed"
@@ -138,7 +138,7 @@ def test_a_new_app_is_not_deployed_because_its_branch_has_a_commit(
 
 
 @pytest.mark.usefixtures("live")
-def test_another_branch_is_not_deployed_because_it_was_chosen(
+def test_choosing_another_branch_does_not_deploy_its_head(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     bench.repository().commit({"Dockerfile": "FROM scratch", "web": "x"}, branch="next")
@@ -187,7 +187,7 @@ def test_watched_paths_are_compared_with_what_was_deployed_last(
     assert bool(scene.caught_up(app)) is is_deployed
 
 
-def test_a_base_that_is_gone_may_have_been_anything(bench: Bench, scene: Scene) -> None:
+def test_without_the_base_commit_any_path_may_have_changed(bench: Bench, scene: Scene) -> None:
     app = bench.app(token="ghp_own", watch_paths=["api/"])
     done = bench.deploy(app)
     bench.commit()
@@ -197,7 +197,7 @@ def test_a_base_that_is_gone_may_have_been_anything(bench: Bench, scene: Scene) 
 
 
 @pytest.mark.usefixtures("live")
-def test_what_was_asked_for_meanwhile_stays(bench: Bench, scene: Scene, web: App) -> None:
+def test_a_request_made_meanwhile_is_not_replaced(bench: Bench, scene: Scene, web: App) -> None:
     scene.look()
     bench.commit()
     bench.ask(web, ref="refs/heads/other", sha="d" * 40)
@@ -291,7 +291,7 @@ def test_an_older_delivery_that_comes_late_does_not_go_back(
 
 
 @pytest.mark.usefixtures("live")
-def test_when_the_list_can_be_asked_for_later_it_is_known_already(
+def test_deliveries_that_can_be_read_later_find_the_head_already_known(
     bench: Bench, scene: Scene, web: App
 ) -> None:
     sha = bench.commit()
@@ -308,7 +308,7 @@ def test_when_the_list_can_be_asked_for_later_it_is_known_already(
 @pytest.mark.usefixtures("live")
 @pytest.mark.parametrize("call", ["head", "fetch"])
 @pytest.mark.parametrize("error", [GitError("it is down"), CheckoutError("it refuses the token")])
-def test_trouble_with_git_delays_it(
+def test_trouble_with_git_delays_the_catch_up(
     bench: Bench, scene: Scene, web: App, call: str, error: GitError | CheckoutError
 ) -> None:
     bench.commit()

@@ -39,7 +39,7 @@ def test_a_start_begins_with_all_of_them_anew(bench: Bench, scene: Scene) -> Non
     assert CatchingUp(scene.means)()
 
 
-def test_nobody_is_asked_when_it_is_switched_off(bench: Bench, scene: Scene) -> None:
+def test_github_is_not_asked_while_catch_up_is_off(bench: Bench, scene: Scene) -> None:
     bench.app()
     settings = bench.runtime.settings.model_copy(update={"catch_up_minutes": 0})
     off = replace(scene.means, runtime=replace(bench.runtime, settings=settings))
@@ -47,7 +47,7 @@ def test_nobody_is_asked_when_it_is_switched_off(bench: Bench, scene: Scene) -> 
     assert rows(bench) == []
 
 
-def test_a_repository_without_an_app_is_nobodys_business(bench: Bench, scene: Scene) -> None:
+def test_a_repository_without_an_app_is_not_checked(bench: Bench, scene: Scene) -> None:
     app = bench.app()
     with bench.writing() as session:
         session.delete(session.get_one(App, app.id))
