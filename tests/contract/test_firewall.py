@@ -184,7 +184,7 @@ def wait_until_reached(network: Network) -> None:
         time.sleep(0.1)
 
 
-def test_containers_cannot_reach_the_metadata_service_but_everything_else(network: Network) -> None:
+def test_only_the_metadata_service_is_blocked_for_containers(network: Network) -> None:
     assert network.rules("is_blocked") == "False"
     network.rules("block")
     assert network.rules("is_blocked") == "True"

@@ -209,9 +209,7 @@ def test_an_end_without_success_is_explained(
     assert "The previous version stayed live." in html
 
 
-def test_an_app_with_a_running_deployment_cannot_be_deployed_again(
-    client: TestClient, scene: Scene
-) -> None:
+def test_a_running_deployment_cannot_be_redeployed(client: TestClient, scene: Scene) -> None:
     html = page(client, f"/deployments/{scene.running}")
     assert re.search(r'disabled="true" title="It is going on[^"]*">Redeploy<', html)
 

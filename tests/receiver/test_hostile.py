@@ -334,7 +334,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_answer() -> None:
     assert read > LARGE
 
 
-def test_the_next_request_on_the_same_connection_is_answered_too(
+def test_a_second_unfinished_head_on_a_connection_is_not_waited_for_either(
     hurried: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HurriedHttp, "head_within_s", 60)

@@ -205,7 +205,7 @@ def test_a_number_is_no_switch_at_the_door_and_a_form_may_say_it_in_text(
     assert admin.post("/api/apps", data={**app, "container_port": "80"}).status_code == 201
 
 
-def test_odd_values_are_refused_by_the_api_too(admin: TestClient) -> None:
+def test_an_unknown_field_is_refused_over_http_too(admin: TestClient) -> None:
     answers = [
         admin.post("/api/tokens", json={"surprise": 1}),
         admin.post("/api/deployments/1/cancel", json={"surprise": 1}),

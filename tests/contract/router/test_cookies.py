@@ -105,7 +105,7 @@ def test_any_number_of_session_cookies_is_removed(app: Mirror, way: Way) -> None
         ([b"a=1", b"b=2"], [b"a=1", b"b=2"]),
     ],
 )
-def test_several_cookie_lines_are_joined(
+def test_session_cookies_on_several_lines_are_removed(
     app: Mirror, way: Way, lines: Sequence[bytes], passed_on: list[bytes]
 ) -> None:
     assert status(way.get(*(b"Cookie: " + line for line in lines))) == 200

@@ -86,7 +86,7 @@ def test_a_repositorys_own_secrets_are_dropped_for_the_global_one(
     assert (verifying(inside), made["previous_until"]) == ([made["secret"]], None)
 
 
-def test_an_app_that_does_not_exist_is_not_found(keystone: Commands) -> None:
+def test_an_app_or_repository_that_does_not_exist_is_not_found(keystone: Commands) -> None:
     assert "octo/none" in keystone("webhook-secret", "rotate", "octo/none", code=3).stderr
     assert "keystone app list" in keystone("webhook-secret", "rotate", "none", code=3).stderr
 

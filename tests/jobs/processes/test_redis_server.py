@@ -67,7 +67,7 @@ def test_only_its_owner_can_reach_redis(settings: Settings) -> None:
         assert redis.config_get("port") == {"port": "0"}
 
 
-def test_the_client_can_be_described_as_a_worker_describes_it(settings: Settings) -> None:
+def test_a_worker_can_read_its_client_info(settings: Settings) -> None:
     with running(settings) as (redis, _):
         # RQ asks this at its start; with a space in the socket's path redis-py cannot answer it.
         assert redis.client_info()["addr"]

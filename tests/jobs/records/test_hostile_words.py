@@ -42,7 +42,9 @@ def test_a_deployment_ends_and_github_hears_of_it(bench: Bench, words: str) -> N
 
 
 @pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_deployment_ended_by_the_watcher_ends_too(bench: Bench, app: App, words: str) -> None:
+def test_a_deployment_with_a_hostile_error_from_outside_ends_too(
+    bench: Bench, app: App, words: str
+) -> None:
     bench.world.source.fail("fetch", GitError(words))
     deployment = bench.push(app)
     assert bench.run(deployment).state is DeploymentState.ERROR

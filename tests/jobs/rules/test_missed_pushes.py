@@ -64,7 +64,7 @@ def test_the_order_of_githubs_list_does_not_matter(attempts: list[HookDelivery])
         (NOON, NOON - HOUR / 2, NOON - HOUR / 2),
     ],
 )
-def test_pushes_before_the_look_back_time_are_ignored(
+def test_the_look_back_time_is_no_earlier_than_needed(
     settled_until: datetime | None, first_app_at: datetime, since: datetime
 ) -> None:
     found = looks_back_to(NOON, settled_until=settled_until, first_app_at=first_app_at)
