@@ -25,11 +25,11 @@ from tests.jobs.released_rows import KEY, Row, fill
 from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixtures of this file
     revision,
     test_a_request_is_known_again_and_githubs_ids_stay_where_they_are,
+    test_actors_are_unchanged_and_still_protected,
     test_every_row_is_still_there,
+    test_known_data_is_shown_after_an_upgrade,
     test_secrets_are_opened_and_people_are_known,
     test_what_deliveries_have_claimed_is_taken_back,
-    test_what_is_known_is_shown,
-    test_who_did_something_is_written_as_before_and_still_never_changed,
     test_work_goes_on,
     upgraded_between_two_clicks,
 )

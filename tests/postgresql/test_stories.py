@@ -23,7 +23,7 @@ from tests.jobs.records.test_deliveries import (  # noqa: F401 — run here, wit
 )
 from tests.jobs.records.test_hostile_words import (  # noqa: F401
     test_a_deployment_ends_and_github_hears_of_it,
-    test_one_that_is_ended_from_outside_ends_too,
+    test_a_deployment_with_a_hostile_error_from_outside_ends_too,
 )
 
 NEW_KEY = SecretStr("the key that takes its place")
