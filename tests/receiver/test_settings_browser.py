@@ -35,7 +35,10 @@ def phone(browser: Browser, runtime: WebRuntime) -> Iterator[Page]:
 def test_an_app_is_added_wrongly_mended_and_its_secret_seen_once(phone: Page) -> None:
     heard = complaints_of(phone)
     phone.goto("/apps/new")
-    name, memory = phone.get_by_label("Name", exact=True), phone.get_by_label("Memory (MB)")
+    name, memory = (
+        phone.get_by_label("Name", exact=True),
+        phone.get_by_label("Memory (MB)", exact=True),
+    )
     token = phone.get_by_label("Token", exact=True)
     name.fill("Shop!")
     phone.get_by_label("Repository", exact=True).fill("octo/shop")
@@ -65,7 +68,7 @@ def ensure_seen_once(phone: Page) -> None:
     assert overflow_of(phone) <= 0
     phone.get_by_role("link", name="To shop").click()
     phone.get_by_role("link", name="Settings", exact=True).click()
-    expect(phone.get_by_label("Memory (MB)")).to_have_value("256")
+    expect(phone.get_by_label("Memory (MB)", exact=True)).to_have_value("256")
     phone.get_by_role("link", name="Repository", exact=True).click()
     expect(phone.get_by_role("heading", name="New webhook secret")).to_be_visible()
     assert secret not in phone.content()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.browser
 
 SETTINGS = "/apps/web/settings"
 ODD: dict[str, Any] = {
-    "command": [
+    "command": (
         "\nlead",
         "c\n\nd",
         " ",
@@ -35,9 +35,9 @@ ODD: dict[str, Any] = {
         "t\tt",
         "x\u3000y\xa0z\u2003",
         "é'<&>\\n",
-    ],
+    ),
     "labels": {"a": "x\ny=1 ", "b": " 1", "c": "\xa0"},
-    "skip_phrases": ["wip ", "\u3000ab"],
+    "skip_phrases": ("wip ", "\u3000ab"),
     "tag_pattern": "a\n\r\x0c\x85\u2028b\x7f",  # as earlier versions have taken it
     "context": " d ",
 }
@@ -82,7 +82,7 @@ def odd(app: AppView) -> dict[str, object]:
 def test_odd_texts_outlive_a_save_beside_them_and_one_of_their_own(
     form: Page, runtime: WebRuntime
 ) -> None:
-    form.get_by_label("Memory (MB)").fill("700")
+    form.get_by_label("Memory (MB)", exact=True).fill("700")
     change_cpus(runtime)
     save(form)
     assert odd(view(runtime)) == ODD
@@ -100,7 +100,7 @@ def test_odd_texts_outlive_a_save_beside_them_and_one_of_their_own(
 def test_a_form_whose_session_ended_still_knows_what_it_showed(
     form: Page, runtime: WebRuntime
 ) -> None:
-    form.get_by_label("Memory (MB)").fill("700")
+    form.get_by_label("Memory (MB)", exact=True).fill("700")
     cookies = form.context.cookies()
     form.context.clear_cookies()
     form.get_by_role("button", name="Save").click()
