@@ -6,8 +6,8 @@ input and responses, the options of the command line, the keys of an apps file, 
 of the pages, the audit trail, the columns of the database, and the settings that a release keeps.
 
 To add a container setting, declare it in `ContainerSettings`, translate it for the engine in
-`jobs.adapters.docker.values`, and add a line to the README. Narrowing a bound or renaming a field
-needs a migration as well: apps and releases keep values that were valid when they were set.
+`jobs.adapters.docker.values`, and add a line to the README. Renaming a field needs a migration as
+well. A narrowed bound holds for new values only: apps and releases keep those they have.
 """
 
 from collections.abc import Mapping
