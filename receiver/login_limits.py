@@ -50,7 +50,8 @@ class Delays:
     def wait_s(self, key: str) -> float:
         """Give the seconds until the next attempt is allowed; 0: it is allowed now."""
         count = self._counts.get(key)
-        return max(count.next_at - self._clock(), 0) if count else 0
+        # The difference of two large floats may be rounded to more than the delay.
+        return min(max(count.next_at - self._clock(), 0), self._longest_s) if count else 0
 
     def count(self, key: str) -> None:
         """Count an attempt as a failure, until `take_back` or `forgive`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.errors import RateLimitedError
@@ -142,6 +142,7 @@ def test_memory_is_bounded(clock: FakeClock) -> None:
     assert [delays.wait_s(str(number)) for number in (0, 99, 100)] == [0, 0, 1]
 
 
+@example([0.0, 0.0, 0.0, 339.0, 904.0, 907.5932306465687, 916.0, 0.0])
 @given(st.lists(st.floats(min_value=0, max_value=2000), max_size=60))
 def test_no_wait_is_ever_longer_than_the_bound(pauses: list[float]) -> None:
     clock = FakeClock()
