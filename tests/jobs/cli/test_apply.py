@@ -146,7 +146,7 @@ def test_a_program_is_told_the_difference(applied: File, keystone: Commands) -> 
     }
     done = keystone("apply", str(applied), "--yes", "--json").json
     assert (done["items"], done["applied"]) == (told["items"], True)
-    assert "say --yes, or --dry-run" in keystone("apply", str(applied), "--json", code=2).stderr
+    assert "add --yes or --dry-run" in keystone("apply", str(applied), "--json", code=2).stderr
 
 
 @pytest.mark.parametrize("is_named", [True, False])
