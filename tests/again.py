@@ -24,7 +24,7 @@ AGAIN_WITHIN_S = 900
 RunAlone = Callable[[str], bool]
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plugins in sets
 class FirstRun:
     """Collects the tests that failed, and whether anything else went wrong."""
 
