@@ -55,8 +55,8 @@ class WebhookView(View):
     )
 
 
-class AppView(ContainerSettings, BuildSettings, PushRules, View):
-    """An app: its configuration and its live release."""
+class AppSourceView(View):
+    """An app's name, and what it is deployed from."""
 
     id: int
     name: str
@@ -70,6 +70,12 @@ class AppView(ContainerSettings, BuildSettings, PushRules, View):
     host_port: int
     auto_deploy: bool
     paused_reason: str = Field(description="Why auto-deploy is off, when it is")
+
+
+# Base classes from right to left give the order of the fields: the name first, the state last.
+class AppView(ContainerSettings, BuildSettings, PushRules, AppSourceView):
+    """An app: its configuration and its live release."""
+
     domains: list[str] = Field(description="Host names the router serves it by")
     state: AppState
     state_reason: str
