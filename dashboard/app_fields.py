@@ -1,22 +1,23 @@
 """The form field of every setting of an app, made from its declaration. Pure.
 
-`jobs.rules.app_fields` declares each field with its label, its hint and its section.
+`jobs.rules.app_settings` and `jobs.rules.app_fields` declare each field with its label, its hint
+and its section.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from dashboard.forms import Field, Kind, text_of
-from jobs.rules.app_fields import AppInput, default_of, field_names, shown
+from jobs.rules.app_fields import AppInput, default_of, field_names, shown, type_of
 from jobs.rules.app_settings import Section
 
-KINDS: dict[Any, Kind] = {
+KINDS: dict[type, Kind] = {
     bool: Kind.SWITCH,
     int: Kind.NUMBER,
     float: Kind.NUMBER,
@@ -35,21 +36,14 @@ class FormSection:
     fields: Sequence[Field]
 
 
-def _kind(annotation: Any) -> Kind:  # noqa: ANN401 — a type, or an alias of one
-    for each in (annotation, *get_args(annotation)):
-        bare = get_origin(each) or each
-        if bare in KINDS:
-            return KINDS[bare]
-        if isinstance(bare, type) and issubclass(bare, StrEnum):
-            return Kind.CHOICE
-        if hasattr(each, "__metadata__"):
-            return _kind(each.__origin__)
-    return Kind.LINE
+def _kind(known: FieldInfo) -> Kind:
+    found = type_of(known)
+    return Kind.CHOICE if issubclass(found, StrEnum) else KINDS.get(found, Kind.LINE)
 
 
 def _field(name: str) -> Field:
     known, look = AppInput.model_fields[name], shown(name)
-    kind = _kind(known.annotation)
+    kind = _kind(known)
     return Field(
         name,
         f"{look.label} ({look.unit})" if look.unit else look.label,
@@ -63,7 +57,7 @@ def _field(name: str) -> Field:
 
 def _for_people(known: FieldInfo) -> str:
     told = known.description or ""
-    if _kind(known.annotation) is Kind.LIST and not told.endswith("."):
+    if _kind(known) is Kind.LIST and not told.endswith("."):
         told = f"{told}. One a line"
     return told.replace("null:", "empty:").replace("Null:", "Empty:")
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard import labels, page_reads, rendering
-from dashboard.app_fields import DOMAINS, SECTIONS, TOKEN
+from dashboard.app_fields import CONFIGURATION, DOMAINS, SECTIONS, TOKEN
 from dashboard.forms import UNTOUCHED, Field, Filled, Kind, text_of
 from jobs.reads import apps
 from jobs.reads.repositories import repository_view
@@ -67,9 +67,7 @@ def configuration(request: Request, filled: Filled = UNTOUCHED) -> Response:
     """Show the app's configuration in one form."""
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
-    present = {
-        one.name: text_of(getattr(app, one.name)) for section in SECTIONS for one in section.fields
-    }
+    present = {one.name: text_of(getattr(app, one.name)) for one in CONFIGURATION}
     return _draw(request, filled, "configuration", app, {"sections": SECTIONS, "present": present})
 
 

@@ -8,17 +8,18 @@ import inspect
 import shlex
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic.fields import FieldInfo
 
 from jobs.cli.console import ask_secret
 from jobs.errors import ConfigurationError, Mistake
-from jobs.rules.app_fields import AppChange, default_of, field_names
+from jobs.rules.app_fields import AppChange, default_of, field_names, type_of
 
 TOKEN = "token"  # noqa: S105 — the name of a field
 COMMAND = "command"
+LISTS = (list, tuple)
 TOKEN_HELP = "Read the repository's token from standard input, or ask for it."  # noqa: S105
 
 
@@ -73,28 +74,20 @@ def _option(name: str, field: FieldInfo, default: str) -> inspect.Parameter:
     option = typer.Option(f"--{flag}", help=f"{told}{default}")
     if name == TOKEN:
         kind, option = bool | None, typer.Option("--token-stdin", help=TOKEN_HELP)
-    elif field.annotation is bool:
+    elif type_of(field) is bool:
         kind = bool | None
         option = typer.Option(f"--{flag}/--no-{flag}", help=f"{told}{default}")
     elif name == COMMAND:
         option = typer.Option(f"--{flag}", help=f"{told}; quoted as in a shell{default}")
-    elif _is_dict(field.annotation):
+    elif type_of(field) is dict:
         kind = list[str] | None
         option = typer.Option(f"--{flag}", help=f"{told}; NAME=VALUE, repeated{default}")
-    elif _is_list(field.annotation):
+    elif type_of(field) in LISTS:
         kind = list[str] | None
         option = typer.Option(f"--{flag}", help=f"{told}; may be repeated{default}")
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )
-
-
-def _is_list(annotation: object) -> bool:
-    return get_origin(annotation) in (list, tuple) or any(map(_is_list, get_args(annotation)))
-
-
-def _is_dict(annotation: object) -> bool:
-    return get_origin(annotation) is dict
 
 
 def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,14 +103,14 @@ def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:  # noqa: ANN401 — as typed, not yet validated
     if name == TOKEN:
         return ask_secret("the repository's token")
-    annotation = AppChange.model_fields[name].annotation
-    if value == "" and NoneType in get_args(annotation):
+    field = AppChange.model_fields[name]
+    if value == "" and NoneType in get_args(field.annotation):
         return None
     if name == COMMAND:
         return _split(value)
     if isinstance(value, list):
         words = [word for word in value if word]
-        return dict(map(_pair, words)) if _is_dict(annotation) else words
+        return dict(map(_pair, words)) if type_of(field) is dict else words
     return value
 
 

@@ -1,8 +1,8 @@
 """One deployment at a time per app: a lease in the database, with a fence that only grows.
 
 Every record that a worker writes is checked against its fence (`records.deployments.ensure_lease`).
-So a worker that was paused and wakes up too late is refused. `jobs.system.watch_times`
-tells who watches over the holders, and when they act.
+So a worker that was paused and wakes up too late is refused. `jobs.system.watch_times` says which
+processes monitor the holders, and when they act. `jobs.records.leases` writes the leases.
 """
 
 import os
@@ -26,42 +26,42 @@ def holder_name(pid: int) -> str:
 
 
 def is_dead(holder: str) -> bool:
-    """Whether a holder is certainly gone: a process that we would see if it were there.
+    """Whether a holder is certainly dead: a process of this PID namespace that does not exist.
 
-    Of another machine's processes, and of other containers', nothing is known.
+    The processes of other machines and of other containers cannot be seen, so they are never dead.
     """
     where, _, pid = holder.rpartition(":")
     return where == _neighbourhood() and pid.isdecimal() and not is_there(int(pid))
 
 
 def _neighbourhood() -> str:
-    """Name those whose process ids mean the same as ours."""
+    """Name the PID namespace of this process, on this machine."""
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:  # not Linux, or no /proc: then nobody is taken for dead before their time
+    except OSError:  # not Linux, or no /proc: then no other process counts as dead
         namespace = os.getpid()
     return f"{socket.gethostname()}:{namespace}"
 
 
 def is_free(session: Session, app_id: int) -> bool:
-    """Whether nobody holds the app; an expired lease still has to be cleaned up after."""
+    """Whether an app has no lease, not even an expired one: that still has to be recovered."""
     return session.exec(select(Lease).where(Lease.app_id == app_id)).first() is None
 
 
 class SecondLook:
-    """Tells who does not renew a lease from who could not.
+    """Distinguishes dead holders from those that were temporarily unable to renew their leases.
 
-    A database that was locked, a machine that slept, a clock that was put forward: all leases run
-    out at once, though their holders live. Those renew them before the second look.
+    After a database lock, a sleep of the machine or a forward jump of the clock, all leases have
+    expired at once, although their holders are alive. These renew them before the second look.
     """
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int, datetime], float] = {}
 
     def confirm(self, late: Iterable[Lease]) -> list[Lease]:
-        """Give those of the late leases that were so, unchanged, `SECOND_LOOK_AFTER_S` ago.
+        """Give the leases that were late and unchanged at least `SECOND_LOOK_AFTER_S` ago, too.
 
-        To be asked in a transaction that writes: then the holders can write, too.
+        Call it in a writing transaction: if this process can write, so can the holders.
         """
         moment = time.monotonic()
         seen = {(each.app_id, each.fence, each.expires_at): each for each in late}
@@ -72,7 +72,7 @@ class SecondLook:
 
 
 def expired(session: Session, second_look: SecondLook) -> list[Lease]:
-    """List the leases whose holders are gone, or have not been heard of for too long."""
+    """List the leases that were given up, whose holders are dead, or that expired unrenewed."""
     moment = now()
     leases = session.exec(select(Lease)).all()
     gone = [each for each in leases if each.expires_at == GIVEN_UP or is_dead(each.holder)]
@@ -81,7 +81,7 @@ def expired(session: Session, second_look: SecondLook) -> list[Lease]:
 
 
 def is_overdue(session: Session, holder: str, second_look: SecondLook) -> bool:
-    """Whether a holder has missed two renewals of a lease, and another one while it could."""
+    """Whether a holder has missed two renewals of a lease, and one more while it could renew."""
     limit = now() + timedelta(seconds=RENEW_EVERY_S)
     leases = session.exec(select(Lease).where(Lease.holder == holder)).all()
     return bool(second_look.confirm(each for each in leases if each.expires_at < limit))

@@ -1,7 +1,6 @@
-"""Removing what is past its keep: logs, sessions that are over and, when asked to, build cache.
+"""Removes old logs, ended sessions and, if the settings ask for it, unused build cache.
 
-Images and containers are removed where they fall out of use: by the step `retire` and by the
-reconciler's sweep.
+The step `retire` and the watcher's sweep remove images and containers.
 """
 
 import logging
@@ -23,7 +22,7 @@ MIB = 1024 * 1024
 
 
 def keep_house(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
-    """Do one round."""
+    """Remove what is out of date, once."""
     settings = runtime.settings
     drop_old_logs(runtime, settings.logs_dir, older_than=timedelta(days=settings.keep_logs_days))
     with runtime.database.writing() as session:
@@ -37,7 +36,7 @@ def keep_house(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
 def drop_old_logs(
     runtime: Runtime[WorkerSettings], logs_dir: Path, *, older_than: timedelta
 ) -> None:
-    """Remove the logs that were last written to long ago, but never a live deployment's."""
+    """Remove logs whose last write is older than `older_than`, except those of live deployments."""
     cutoff = (now() - older_than).timestamp()
     with runtime.database.reading() as session:
         live = {str(found) for found in session.exec(select(App.live_deployment_id)).all()}

@@ -1,6 +1,6 @@
-"""Writing down how the machine and the other processes are, for pages that may only read.
+"""Stores the state of the machine and of Keystone's other processes, for the pages to read.
 
-It is a row of the database and no message over Redis: a page must not wait for a Redis that hangs.
+It is a row of the database, not a message over Redis: a page must not wait for a Redis that hangs.
 """
 
 import shutil
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 
 
 def note_vitals(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
-    """Look at workers, disks and neighbours, and keep what was found in the place of the last.
+    """Check workers, disks and services, and store the result in place of the last one.
 
     Raises:
         StorageError: the database cannot be used.
@@ -40,10 +40,10 @@ def note_vitals(runtime: Runtime[WorkerSettings], engine: Engine) -> None:
 
 
 def shortage(free: Sequence[int | None], floor_mb: int) -> str:
-    """Say that a disk is too full to build; empty when none is.
+    """Give a sentence if a disk is too full to build; empty if none is.
 
     Args:
-        free: the bytes free on each disk; None for one that cannot be seen.
+        free: the free bytes of each disk; None for a disk that cannot be read.
     """
     least_mb = min(each for each in free if each is not None) // MIB
     if least_mb >= floor_mb:
@@ -52,7 +52,7 @@ def shortage(free: Sequence[int | None], floor_mb: int) -> str:
 
 
 def _problems(runtime: Runtime[WorkerSettings]) -> dict[str, str]:
-    """Give what is wrong with Docker, the router and Redis, by name; what is well is left out."""
+    """Give the problems of Docker, the router and Redis, by name; healthy ones are left out."""
     try:
         health = runtime.bus.health() or {}
     except KeystoneError as exc:
@@ -61,7 +61,7 @@ def _problems(runtime: Runtime[WorkerSettings]) -> dict[str, str]:
 
 
 def _workers(runtime: Runtime[WorkerSettings], problems: dict[str, str]) -> int:
-    # Without Redis there is nothing to take work from, whoever may be alive.
+    # Without Redis no worker can take work, so none counts as alive.
     return 0 if "redis" in problems else runtime.queue.workers_alive()
 
 

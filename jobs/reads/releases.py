@@ -56,8 +56,7 @@ def settings_made_with(session: Session, app: App, labels: Mapping[str, str]) ->
 
 def live_settings(session: Session, app: App) -> ContainerSettings:
     """Give the settings of an app's live container; the app's own settings if none is live."""
-    release = session.get(Release, app.live_release_id) if app.live_release_id else None
-    return release.container if release else app.container
+    return _settings_of(session, app, app.live_release_id)
 
 
 def settings_of_deployment(
@@ -68,7 +67,11 @@ def settings_of_deployment(
     The app's own settings may have changed since. They are used if the deployment has no release.
     """
     is_apps = deployment is not None and deployment.app_id == app.id
-    release = session.get(Release, deployment.release_id or 0) if deployment and is_apps else None
+    return _settings_of(session, app, deployment.release_id if deployment and is_apps else None)
+
+
+def _settings_of(session: Session, app: App, release_id: int | None) -> ContainerSettings:
+    release = session.get(Release, release_id) if release_id is not None else None
     return release.container if release else app.container
 
 

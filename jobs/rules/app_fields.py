@@ -5,7 +5,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,6 +25,7 @@ from jobs.rules.app_settings import (
     Section,
     Settings,
     Shown,
+    without_metadata,
 )
 from jobs.rules.field_types import (
     REF,
@@ -127,6 +129,15 @@ def field_names() -> Sequence[str]:
     """List the fields of an app in the order of pages: its own first, then those of its parts."""
     parts = [name for kind in PARTS.values() for name in kind.model_fields]
     return [*(name for name in AppInput.model_fields if name not in parts), *parts]
+
+
+def type_of(known: FieldInfo) -> type:
+    """Give the plain type of a field's values, such as bool, tuple or dict; None is left out."""
+    bare = without_metadata(known.annotation)
+    alternatives = get_args(bare) if get_origin(bare) in {Union, UnionType} else (bare,)
+    kind = next(each for each in alternatives if each is not NoneType)
+    found: type = get_origin(kind) or kind
+    return found
 
 
 def default_of(known: FieldInfo) -> Any:  # noqa: ANN401 — a field may be of any type

@@ -110,19 +110,20 @@ class Settings(BaseModel):
 def _without_bounds(kind: type[Settings]) -> type[BaseModel]:
     """Make a model of the same fields that checks only their types."""
     fields: dict[str, Any] = {
-        name: (_bare(field.annotation), field.default) for name, field in kind.model_fields.items()
+        name: (without_metadata(field.annotation), field.default)
+        for name, field in kind.model_fields.items()
     }
     return create_model(f"Kept{kind.__name__}", **fields)
 
 
-def _bare(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an alias of one
+def without_metadata(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an alias of one
     """Remove the metadata from an annotation and from its parts."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _bare(parts[0])
+        return without_metadata(parts[0])
     if origin in {Union, UnionType}:
-        return Union[tuple(map(_bare, parts))]  # noqa: UP007 — made of a list
-    return origin[tuple(map(_bare, parts))] if origin else annotation
+        return Union[tuple(map(without_metadata, parts))]  # noqa: UP007 — made of a list
+    return origin[tuple(map(without_metadata, parts))] if origin else annotation
 
 
 class PushRules(Settings):

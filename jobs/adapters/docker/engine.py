@@ -303,7 +303,7 @@ class DockerEngine:
 
     @property
     def _ours(self) -> dict[str, Any]:
-        return {"label": f"{IDENTITY_LABEL}={self._identity}"}
+        return values.owned_by(self._identity)
 
     def _labelled(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, IDENTITY_LABEL: self._identity}

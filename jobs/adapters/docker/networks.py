@@ -12,7 +12,7 @@ from docker.types import IPAMConfig, IPAMPool
 from jobs.adapters.docker import values
 from jobs.adapters.docker.failures import CONFLICT, FORBIDDEN, NOT_FOUND, Tolerated
 from jobs.errors import DockerError
-from jobs.rules.naming import IDENTITY_LABEL, owns_network
+from jobs.rules.naming import owns_network
 
 
 class Networks:
@@ -21,7 +21,7 @@ class Networks:
     def __init__(self, client: docker.DockerClient, identity: str) -> None:
         self._client = client
         self._identity = identity
-        self._ours = {"label": f"{IDENTITY_LABEL}={identity}"}
+        self._ours = values.owned_by(identity)
 
     def ensure(self, name: str, labels: Mapping[str, str]) -> None:
         """Create the app's own network, unless it exists."""

@@ -76,6 +76,11 @@ def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
     )
 
 
+def owned_by(identity: str) -> dict[str, Any]:
+    """Give the engine's filter for everything that this Keystone has made."""
+    return {"label": f"{IDENTITY_LABEL}={identity}"}
+
+
 def address_on(attributes: Mapping[str, Any], network: str) -> str:
     """Give a container's current or reserved address on a network; "" when there is none."""
     endpoint = attributes["NetworkSettings"]["Networks"].get(network)
