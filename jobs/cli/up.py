@@ -2,7 +2,9 @@
 
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr
@@ -36,11 +38,17 @@ FIRST_ADMIN = "admin"
 
 
 @commands.command()
-def up() -> None:
+def up(
+    *,
+    service: Annotated[
+        bool, typer.Option("--service", hidden=True, help="Started by systemd, as the router is.")
+    ] = False,
+) -> None:
     """Run Keystone: web, workers, watcher, router and Redis.
 
     Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0.
     """
+    del service  # until the router is apart
     settings = read_settings(AllSettings, os.environ)
     ensure_able(settings)
     lock = take_over(settings.data_dir)
@@ -124,12 +132,11 @@ def _tell_of_users(users: Apart | Together) -> None:
 def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
+    watched = Watched(settings.mirrors_dir, database, (settings.host, settings.port))
     if isinstance(users, Together):
-        return Watched(settings.mirrors_dir, database)
-    logins = sources(os.environ, Path.home())
-    return Watched(
-        settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
-    )
+        return watched
+    logins, reader = sources(os.environ, Path.home()), users.users.work.uid
+    return replace(watched, logins=logins, copies=settings.docker_dir, reader=reader)
 
 
 def _tell_parts(settings: AllSettings) -> None:

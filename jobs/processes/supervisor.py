@@ -6,6 +6,7 @@ supervisord would open it as a file, which fails for a journal's socket. A stopp
 killed if it holds a lock that others need, or if no other process does its work.
 """
 
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
+from jobs.processes.readiness import Readiness
 from jobs.processes.watched import ROUTER, Watched
+from jobs.system.notify import Notifier
 from jobs.system.proc import children_of
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
@@ -81,16 +84,25 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._shared = FrozenHolders(watched.mirrors, watched.database)
         self._stopped = LongStopped()
         self._logins = watched.login_copy
+        self._readiness = Readiness(Notifier.from_environment(os.environ), *watched.web)
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
+        events.subscribe(events.SupervisorStoppingEvent, lambda _event: self._readiness.stop())
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:
         """Run the tasks that are due every second."""
         super().tick(now)
         self._logins.refresh()
+        self._readiness.look(self._running())
+
+    def _running(self) -> dict[str, bool]:
+        return {
+            name: all(part.pid for part in group.processes.values())
+            for name, group in self.process_groups.items()
+        }
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():

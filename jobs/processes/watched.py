@@ -16,11 +16,13 @@ class Watched:
     Attributes:
         mirrors: the folder of the repositories' mirrors and of their locks.
         database: the SQLite file that the parts share, if any.
+        web: the address and port of the web process, if one is run.
         logins: files to copy to the folder `copies` for the user with the id `reader`, if any.
     """
 
     mirrors: Path
     database: Path | None = None
+    web: tuple[str, int] = ("", 0)
     logins: dict[str, Path] = field(default_factory=dict)
     copies: Path = Path()
     reader: int = 0
@@ -36,6 +38,7 @@ class Watched:
         return cls(
             mirrors=Path(read["mirrors"]),
             database=Path(read["database"]) if read["database"] else None,
+            web=(read["web"][0], read["web"][1]),
             logins={name: Path(path) for name, path in read["logins"].items()},
             copies=Path(read["copies"]),
             reader=read["reader"],
