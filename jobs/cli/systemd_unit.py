@@ -43,7 +43,7 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 {user}WorkingDirectory={folder}
-ExecStart={program} up --service
+ExecStart={program} up --no-router
 {environment}SyslogIdentifier=keystone
 KillMode=mixed
 # It is ready once the web process accepts pushes; before that, a migration may take its time.

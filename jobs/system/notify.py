@@ -28,6 +28,7 @@ class Notifier:
 
     address: str = ""
     _status: str = ""
+    _is_ready: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -35,8 +36,10 @@ class Notifier:
         return cls(environ.get(SOCKET, ""))
 
     def ready(self) -> None:
-        """Say that the service is ready, or that a reload is over."""
-        self._send(READY)
+        """Say that the service is ready, or that a reload is over; once."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._send(READY)
 
     def stopping(self) -> None:
         """Say that the service has begun to stop."""
@@ -44,6 +47,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """Say that the service replaces its program or reads its files again, until `ready`."""
+        self._is_ready = False
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now}")
 
