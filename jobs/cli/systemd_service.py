@@ -5,7 +5,7 @@ Source: systemctl(1), org.freedesktop.systemd1(5), systemd 252 (read 2026-11-30)
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from jobs.cli.systemd_unit import (
     unit_texts,
 )
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError, PlatformError
+from jobs.processes.router_control import haproxy_pids, leave, runs
+from jobs.processes.router_service import configuration_file
 from jobs.processes.supervise import is_up
 from jobs.settings import Settings
 from jobs.system.part_users import ROOT
@@ -35,11 +37,12 @@ WITHOUT_ROOT = (
 
 @dataclass(frozen=True)
 class Service:
-    """The folders of systemd, and its program `systemctl`."""
+    """The folders of systemd, and its programs."""
 
     units: Path = UNITS
     running: Path = RUNNING
     systemctl: str = "systemctl"
+    busctl: str = "busctl"
 
     def unit(self, name: str) -> Path:
         """The path of a unit."""
@@ -64,35 +67,36 @@ class Service:
         Raises:
             PlatformError: systemctl failed.
         """
-        done = self._run(*words)
+        done = _run(self.systemctl, *words)
         if done.returncode != 0:
             raise PlatformError(f"systemctl {' '.join(words)} failed: {done.stderr.strip()[-500:]}")
 
     def is_active(self, name: str) -> bool:
         """Whether a unit runs, is being started or reloads."""
-        told = self._run("show", "--value", "--property=ActiveState", name).stdout.strip()
+        told = _run(
+            self.systemctl, "show", "--value", "--property=ActiveState", name
+        ).stdout.strip()
         return told in {"active", "activating", "reloading"}
 
-    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        try:
-            return subprocess.run(  # noqa: S603 — our own words, no shell
-                [self.systemctl, *words],
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_S,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError) as exc:
-            told = f"systemctl {words[0]} failed ({type(exc).__name__})"
-            raise PlatformError(told) from exc
+    def adopt(self, name: str, pids: Sequence[int]) -> None:
+        """Move processes to the control group of a unit, as if the unit had started them.
+
+        Raises:
+            PlatformError: systemd refuses.
+        """
+        manager = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+        call = (*manager, f"{manager[0]}.Manager", "AttachProcessesToUnit", "ssau", name, "")
+        done = _run(self.busctl, "call", *call, str(len(pids)), *map(str, pids))
+        if done.returncode != 0:
+            raise PlatformError(done.stderr.strip()[-500:])
 
 
 def install(
     service: Service, settings: Settings, folder: Path, environ: Mapping[str, str]
-) -> list[Path]:
-    """Install and start the services, also at each start of the machine; return the units' paths.
+) -> list[str]:
+    """Install and start the services, also at each start of the machine; say what was done.
 
-    A router that runs already goes on, whoever started it.
+    A router that runs already goes on serving, whoever started it.
 
     Raises:
         ConfigurationError: systemd does not run this machine, or we are not root.
@@ -117,9 +121,34 @@ def install(
         draft.replace(service.unit(name))
     service.tell("daemon-reload")
     service.tell("enable", *texts)
+    said = [f"{service.unit(name)} is installed, and started with the machine" for name in texts]
+    if ROUTER_SERVICE in texts and not configuration_file(settings).exists():
+        # Before the router: the first start writes the router's files, and decides on users.
+        service.tell("start", "--job-mode=ignore-dependencies", SERVICE)
+        service.tell("start", ROUTER_SERVICE)
+        return said
+    if ROUTER_SERVICE in texts:
+        said += _start_router(service, settings)
     # Restart, so that a running service uses the new unit.
     service.tell("restart", SERVICE)
-    return [service.unit(name) for name in texts]
+    return said
+
+
+def _start_router(service: Service, settings: Settings) -> list[str]:
+    """Start the router's service, with the HAProxy that runs, if any; say what was special."""
+    config = configuration_file(settings)
+    was_active, was_running = service.is_active(ROUTER_SERVICE), runs(config)
+    # The keeper ends, and HAProxy goes on: the keeper that systemd starts adopts it.
+    leave(settings.run_dir)
+    service.tell("start", ROUTER_SERVICE)
+    if was_active or not was_running:
+        return []
+    told = "HAProxy goes on serving; its service confines it from its next start on"
+    try:
+        service.adopt(ROUTER_SERVICE, haproxy_pids(config))
+    except PlatformError as exc:
+        return [f"{told}; until then it ends with the session of who started it ({exc})"]
+    return [told]
 
 
 def remove(service: Service, *, with_router: bool = True) -> list[Path]:
@@ -158,8 +187,8 @@ def active_units(service: Service, settings: Settings) -> list[str]:
     ]
 
 
-def stop(service: Service, settings: Settings) -> list[str]:
-    """Stop this Keystone's services and its router, if systemd runs them; return their units.
+def stop(service: Service, settings: Settings, *, with_router: bool = True) -> list[str]:
+    """Stop this Keystone's services, if systemd runs them; return their units.
 
     systemd would start a service again that is stopped in another way. They stay enabled.
 
@@ -168,6 +197,7 @@ def stop(service: Service, settings: Settings) -> list[str]:
         PlatformError: systemctl failed.
     """
     names = active_units(service, settings)
+    names = names if with_router else [name for name in names if name != ROUTER_SERVICE]
     if names:
         service.ensure_runs()
     for name in names:
@@ -182,3 +212,13 @@ def _ensure_ours(unit: Path) -> None:
 
 def _is_ours(unit: Path) -> bool:
     return unit.exists() and unit.read_text(errors="replace").startswith(MARK)
+
+
+def _run(*words: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(  # noqa: S603 — our own words, no shell
+            words, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        told = f"{' '.join(words[:2])} failed ({type(exc).__name__})"
+        raise PlatformError(told) from exc

@@ -60,7 +60,7 @@ WantedBy=multi-user.target
 _ROUTER = """\
 {mark}
 [Unit]
-Description=Keystone's router, which serves the sites of the apps, with or without Keystone
+Description=The router of Keystone's apps
 Wants=network-online.target
 After=network-online.target
 StartLimitIntervalSec=0

@@ -234,6 +234,15 @@ def runs(config: Path) -> bool:
     return True
 
 
+def haproxy_pids(config: Path) -> list[int]:
+    """Give the process ids of the HAProxy with this configuration: its master's, its workers'."""
+    master = find_master(config)
+    if master is None:
+        return []
+    os.close(master.pidfd)
+    return [master.pid, *children(master.pid)]
+
+
 def is_outdated(state: RouterState, program: Path) -> bool:
     """Whether the program file of HAProxy has changed since HAProxy was started or reloaded."""
     try:

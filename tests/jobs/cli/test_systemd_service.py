@@ -7,6 +7,7 @@ import pytest
 from jobs.cli.systemd_service import Service, active_units, install, remove, stop
 from jobs.cli.systemd_unit import ROUTER_SERVICE, SERVICE, unit_texts
 from jobs.errors import ConfigurationError, ConflictError, NotFoundError, PlatformError
+from jobs.processes.router_service import configuration_file
 from jobs.processes.supervise import take_over
 from jobs.settings import Settings
 from jobs.system.privileges import Rights
@@ -49,7 +50,8 @@ class TestInstalling:
         self, service: Service, settings: Settings, tmp_path: Path
     ) -> None:
         units = [service.unit(ROUTER_SERVICE), service.unit(SERVICE)]
-        assert install(service, settings, tmp_path, {}) == units
+        said = install(service, settings, tmp_path, {})
+        assert said == [f"{unit} is installed, and started with the machine" for unit in units]
         assert [unit.read_text() for unit in units] == list(
             unit_texts(settings, tmp_path, {}).values()
         )
@@ -58,7 +60,9 @@ class TestInstalling:
         assert told(service) == [
             "daemon-reload",
             "enable keystone-router.service keystone.service",
-            "restart keystone.service",
+            # The first start writes the router's files.
+            "start --job-mode=ignore-dependencies keystone.service",
+            "start keystone-router.service",
         ]
         assert sorted(service.units.iterdir()) == units
 
@@ -68,6 +72,21 @@ class TestInstalling:
         install(service, settings, tmp_path, {})
         install(service, settings, tmp_path, {"DOCKER_HOST": "unix:///other.sock"})
         assert "Environment=DOCKER_HOST=unix:///other.sock" in service.unit(SERVICE).read_text()
+
+    def test_starts_the_router_first_where_it_knows_what_to_serve(
+        self, service: Service, settings: Settings, tmp_path: Path
+    ) -> None:
+        settings.router_dir.mkdir(parents=True)
+        configuration_file(settings).touch()
+        install(service, settings, tmp_path, {})
+        assert told(service)[2:] == ["start keystone-router.service", "restart keystone.service"]
+
+    def test_leaves_a_router_of_ones_own_to_its_own_service(
+        self, service: Service, settings: Settings, tmp_path: Path
+    ) -> None:
+        own = settings.model_copy(update={"router_socket": "/run/haproxy/admin.sock"})
+        install(service, own, tmp_path, {})
+        assert told(service)[1:] == ["enable keystone.service", "restart keystone.service"]
 
     def test_leaves_a_unit_of_somebody_elses_alone(
         self, service: Service, settings: Settings, tmp_path: Path
