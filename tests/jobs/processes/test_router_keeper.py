@@ -229,12 +229,9 @@ def test_a_reload_under_load_fails_no_request_and_cuts_no_connection(
     with websocket(port) as tunnel:
         until(lambda: router.adapter.in_flight(port, "a") >= 2, "both are under way")
         for _ in range(5):
-            so_far = sum(visitor.answers for visitor in visitors)
+            wanted = sum(visitor.answers for visitor in visitors) + 50
             reload_router(router.run_dir)
-            until(
-                lambda so_far=so_far: sum(each.answers for each in visitors) > so_far + 50,
-                "requests are answered after the reload",
-            )
+            until(partial(have_answers, visitors, wanted), "requests are answered after it")
         # The former workers' requests count, until they have ended.
         assert router.adapter.in_flight(port, "a") >= 2
         tunnel.sendall(b"hello")
