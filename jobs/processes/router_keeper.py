@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,7 @@ class Keeper:
         binary = known.get("binary")
         self._binary = binary if isinstance(binary, list) else []
         self._log.say(f"adopted HAProxy {found.pid}, which was running")
+        self._give_sockets()
         self._note()
 
     def _start(self) -> None:
@@ -176,7 +178,9 @@ class Keeper:
         )
         self._master = Master.of_child(child)
         self._binary = binary
-        if self._wait_until_ready(self._master, reloads=0):
+        is_serving = self._wait_until_ready(self._master, reloads=0)
+        self._give_sockets()
+        if is_serving:
             self._log.say(f"HAProxy {child.pid} runs")
             self._trouble = ""
         self._note()
@@ -265,10 +269,20 @@ class Keeper:
             binary, before = binary_of(self._link), master.reloads(self._master_socket)
             master.send(signal.SIGUSR2)
             self._told.clear()
-            if self._wait_until_ready(master, reloads=before + 1):
+            is_serving = self._wait_until_ready(master, reloads=before + 1)
+            self._give_sockets()
+            if is_serving:
                 self._binary = binary
                 return ""
             return self._last_words() or "HAProxy does not answer; the old configuration serves"
+
+    def _give_sockets(self) -> None:
+        """Give the sockets to the user that may use them; HAProxy keeps an old socket's owner."""
+        admin = self._options.admin
+        if admin:
+            for socket in (self._master_socket, self._options.api):
+                with suppress(OSError):
+                    shutil.chown(socket, admin, admin)
 
     def _check(self) -> str:
         """Let HAProxy check the configuration; give its complaint."""
@@ -403,7 +417,7 @@ def _environment() -> dict[str, str]:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="router_keeper", allow_abbrev=False)
-    for name in ("--run", "--config", "--master"):
+    for name in ("--run", "--config", "--master", "--api"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--haproxy", required=True, help="the path of the program")
     parser.add_argument("--admin", default="", help="the user that may use the master's socket")

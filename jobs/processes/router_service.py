@@ -88,7 +88,8 @@ def keeper_arguments(
     apart = users if isinstance(users, Apart) else None
     return [
         *("--run", str(settings.run_dir), "--config", str(configuration_file(settings))),
-        *("--master", str(settings.socket_dir / MASTER_SOCKET), "--haproxy", installed_haproxy()),
+        *("--master", str(settings.socket_dir / MASTER_SOCKET)),
+        *("--api", str(settings.effective_router_socket), "--haproxy", installed_haproxy()),
         *(("--admin", apart.users.work.name) if apart else ()),
         *(("--rights", apart.rights["router"].to_text()) if apart else ()),
         *((OWNER, str(owner)) if owner is not None else ()),
