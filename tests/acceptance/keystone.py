@@ -407,6 +407,10 @@ class Keystone:
         """Give the process ids of the router: of HAProxy and of its keeper."""
         return {p.pid for p in self.processes() if _is_haproxy(p) or KEEPER in p.arguments}
 
+    def keepers(self) -> list[int]:
+        """Give the process id of the router's keeper, if there is one."""
+        return [p.pid for p in self.processes() if KEEPER in p.arguments]
+
     def _without_router(self) -> list[Process]:
         return [p for p in self.processes() if not (_is_haproxy(p) or KEEPER in p.arguments)]
 
