@@ -49,9 +49,16 @@ class Pooled:
             self.pool.open(wire, peer)
         return wires
 
-    def ask(self, peer: str, **request: bool) -> Share | None:
+    def ask(
+        self,
+        peer: str,
+        *,
+        is_delivery: bool = False,
+        is_whole: bool = True,
+        visitor: str | None = None,
+    ) -> Share | None:
         (wire,) = self.come(1, peer)
-        return self.pool.start(wire, **{"is_delivery": False, **request})
+        return self.pool.start(wire, is_delivery=is_delivery, is_whole=is_whole, visitor=visitor)
 
     def deliver(self, peer: str = GITHUB, *, is_whole: bool = True) -> Share | None:
         return self.ask(peer, is_delivery=True, is_whole=is_whole)

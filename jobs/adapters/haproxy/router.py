@@ -28,6 +28,7 @@ from jobs.adapters.haproxy.domains import (
     read_certificates,
     read_map,
 )
+from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.syntax import join_address, split_address
 from jobs.errors import PortNotServedError, RouterError
@@ -190,6 +191,35 @@ class HAProxyRouter:
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
         self._show_only(wanted)
 
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait, up to 9 s each; see `own_address`.
+
+        Raises:
+            RouterError: the router does not answer, or did not hold them.
+        """
+        if self._own_servers():
+            self._point_web_to(*NOWHERE)
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on to the web process again.
+
+        Raises:
+            RouterError: the router does not answer, or did not release them.
+        """
+        servers = self._own_servers()
+        if servers and servers[WEB] != servers[CONFIGURED]:
+            self._point_web_to(*servers[CONFIGURED])
+
+    def _own_servers(self) -> dict[str, tuple[str, int]]:
+        """Give the addresses of the two servers; none if the router does not serve the address."""
+        rows = _rows(self._ask(f"show servers state {BACKEND}"))
+        return {row["srv_name"]: (row["srv_addr"], int(row["srv_port"])) for row in rows}
+
+    def _point_web_to(self, host: str, port: int) -> None:
+        said = self._ask(f"set server {BACKEND}/{WEB} addr {host} port {port}")
+        if self._own_servers().get(WEB) != (host, port):
+            raise RouterError(f"the router did not take Keystone's address: {_said(said)}")
+
     def _info(self) -> dict[str, str]:
         lines = (line.partition(": ") for line in self._ask("show info").splitlines())
         return {name: value.strip() for name, _, value in lines}
@@ -319,7 +349,7 @@ def _live(rows: list[Row]) -> list[Route]:
             address=join_address(row["srv_addr"], int(row["srv_port"])),
         )
         for row in rows
-        if not _admin(row) & ~DECLARED_DISABLED
+        if row["be_name"] != BACKEND and not _admin(row) & ~DECLARED_DISABLED
     ]
 
 
