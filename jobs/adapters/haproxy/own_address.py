@@ -7,13 +7,13 @@ visitor can send it. The router connects from a source address of its own, which
 only exempts the router's connections from the web process's limit of idle ones.
 
 **Waiting.** While the web process restarts, nothing listens on its port, so an attempt to connect
-fails at once. HAProxy then pauses for a second and tries again, nine times, which is 9 s in all:
-GitHub gives up after 10 s. A connection to a process that is stopping may be lost after the request
-was sent. The request is repeated then if that is harmless: a GET or HEAD request, or a delivery,
-which its GUID makes idempotent. Each request gets a new connection, since the web process closes
-idle connections when it stops. HAProxy can repeat only a request that fits into one buffer (31 KiB)
-and has arrived completely, so deliveries are collected first. Larger deliveries still wait for a
-connection.
+fails at once. HAProxy then pauses, for as long as `timeout connect` but at most a second, and tries
+again: 36 pauses of 250 ms are 9 s in all, and GitHub gives up after 10 s. A connection to a process
+that is stopping may be lost after the request was sent. The request is repeated then if that is
+harmless: a GET or HEAD request, or a delivery, which its GUID makes idempotent. Each request gets a
+new connection, since the web process closes idle connections when it stops. HAProxy can repeat only
+a request that fits into one buffer (31 KiB) and has arrived completely, so deliveries are collected
+first. Larger deliveries still wait for a connection.
 
 **Holding.** `HAProxyRouter.hold` points the server `web` to an address where nothing listens, so
 that requests wait in the same way. `redispatch` makes each attempt look up the address again. The
@@ -38,6 +38,7 @@ ACL = "for_keystone"
 # Nothing listens here, so an attempt to connect fails at once.
 NOWHERE = ("127.0.0.1", 1)
 RETRY_AFTER_S = 5
+PAUSE_MS, RETRIES = 250, 36
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -51,14 +52,14 @@ _ERRORS = {
 _BACKEND = """\
 defaults own_address
     mode http
-    timeout connect 1s
+    timeout connect {pause_ms}ms
     timeout server 2m
     timeout server-fin 30s
     option http-server-close
     option abortonclose
     option redispatch 1
     http-reuse never
-    retries 9
+    retries {retries}
     retry-on conn-failure empty-response
 .if version_atleast(3.2)
     option http-drop-request-trailers
@@ -125,6 +126,8 @@ def backend(own: OwnAddress | None, shares: Shares, ways: list[str], acls: str) 
         return ""
     host, port = split_address(own.web)
     return _BACKEND.format(
+        pause_ms=PAUSE_MS,
+        retries=RETRIES,
         errors="\n".join(_error(status, text) for status, text in _ERRORS.items()),
         name=BACKEND,
         rules=acls + app_rules(shares, ways),
