@@ -28,6 +28,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from jobs.processes.router_options import (
+    EXIT_TAKEN,
+    FILES_LOCK,
+    GENERATION,
+    LINK,
+    LOCK_FILE,
+    LOG_FILE,
+    STATE_FILE,
+    clean_environment,
+    parse_options,
+    read_state,
+)
 from jobs.system.file_lock import NotInTimeError, locked, open_lock, take
 from jobs.system.haproxy_process import (
     Master,
@@ -42,10 +54,6 @@ from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
 
-LOCK_FILE, STATE_FILE, LOG_FILE, LINK = "router.lock", "router.json", "router.log", "haproxy"
-FILES_LOCK = "lock"  # in the configuration's folder; `jobs.adapters.haproxy.files` takes it, too
-GENERATION = 1  # incremented when a running keeper has to be replaced by this code
-EXIT_TAKEN = 3  # another keeper is there
 ASKERS_GONE_WITHIN_S = 1.0  # `is_held` takes the lock for a moment
 FILES_WITHIN_S, READY_WITHIN_S, CHECKED_WITHIN_S = 10.0, 15.0, 30.0
 STOPPED_WITHIN_S, TERMINATED_WITHIN_S = 5.0, 2.0
@@ -162,7 +170,7 @@ class Keeper:
         child = subprocess.Popen(  # noqa: S603 — our own command line, no shell
             self.command(),
             cwd="/",
-            env=_environment(),
+            env=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=self._input,
             stderr=self._input,
@@ -283,7 +291,7 @@ class Keeper:
             done = subprocess.run(  # noqa: S603 — our own command line, no shell
                 command,
                 cwd="/",
-                env=_environment(),
+                env=clean_environment(os.environ),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=CHECKED_WITHIN_S,
@@ -389,40 +397,9 @@ class Keeper:
             draft.replace(self._run / STATE_FILE)
 
 
-def read_state(run: Path) -> dict[str, object]:
-    """Read what the last keeper wrote; empty when there was none."""
-    try:
-        found = json.loads((run / STATE_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _environment() -> dict[str, str]:
-    """Give HAProxy's environment: it needs none of Keystone's settings."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("KEYSTONE_", "NOTIFY_", "HAPROXY_"))
-    }
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="router_keeper", allow_abbrev=False)
-    for name in ("--run", "--config", "--master", "--api"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--haproxy", required=True, help="the path of the program")
-    parser.add_argument("--admin", default="", help="the user that may use the master's socket")
-    parser.add_argument("--rights", default="", help="the rights to take on (Rights.to_text)")
-    parser.add_argument("--owner", type=int, help="stop HAProxy when this process ends")
-    parser.add_argument("--detach", action="store_true", help="run in the background")
-    parser.add_argument("--stop", action="store_true", help="stop an HAProxy without a keeper")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
     """Run the keeper; exit with `EXIT_TAKEN` when there is another one."""
-    options = _parse(arguments)
+    options = parse_options(arguments)
     reader, writer = os.pipe()
     if options.detach:
         if os.fork():
