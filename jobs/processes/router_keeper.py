@@ -45,8 +45,10 @@ from jobs.system.haproxy_process import (
     Master,
     binary_of,
     children,
+    complaint,
     find_master,
     is_ready,
+    point_link,
     wait_for_end,
 )
 from jobs.system.keeper_log import KeeperLog
@@ -55,7 +57,7 @@ from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
 
 ASKERS_GONE_WITHIN_S = 1.0  # `is_held` takes the lock for a moment
-FILES_WITHIN_S, READY_WITHIN_S, CHECKED_WITHIN_S = 10.0, 15.0, 30.0
+FILES_WITHIN_S, READY_WITHIN_S = 10.0, 15.0
 STOPPED_WITHIN_S, TERMINATED_WITHIN_S = 5.0, 2.0
 POLL_S = 0.01
 # HAProxy that ends sooner after its start than this counts as a failed start.
@@ -165,10 +167,10 @@ class Keeper:
             self._fail(f"the files of the router are not accessible: {exc}")
 
     def _start_locked(self) -> None:
-        self._point_link()
+        point_link(self._link, self._options.haproxy)
         binary = binary_of(self._link)
         child = subprocess.Popen(  # noqa: S603 — our own command line, no shell
-            self.command(),
+            self._command(),
             cwd="/",
             env=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
@@ -185,27 +187,11 @@ class Keeper:
             self._trouble = ""
         self._note()
 
-    def command(self) -> list[str]:
-        """Give HAProxy's command line."""
+    def _command(self) -> list[str]:
         admin = self._options.admin
         rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
-        return [
-            str(self._link),
-            *("-W", "-db", "-S", f"{self._master_socket},{rights}", "-f", str(self._config)),
-        ]
-
-    def _point_link(self) -> None:
-        """Let the link, HAProxy's name for itself, lead to the binary to use.
-
-        HAProxy executes its own name again at a reload.
-        """
-        program = self._options.haproxy
-        if self._link.is_symlink() and str(self._link.readlink()) == program:
-            return
-        draft = self._link.with_name(f"{LINK}.draft")
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(program)
-        draft.replace(self._link)
+        master = f"{self._master_socket},{rights}"
+        return [str(self._link), "-W", "-db", "-S", master, "-f", str(self._config)]
 
     def _wait_until_ready(self, master: Master, *, reloads: int) -> bool:
         """Wait until HAProxy serves, has failed or has ended."""
@@ -263,8 +249,8 @@ class Keeper:
             self._start()
             return self._trouble
         with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
-            self._point_link()
-            if error := self._check():
+            point_link(self._link, self._options.haproxy)
+            if error := complaint(self._link, self._config, clean_environment(os.environ)):
                 return error
             binary, before = binary_of(self._link), master.reloads(self._master_socket)
             master.send(signal.SIGUSR2)
@@ -283,26 +269,6 @@ class Keeper:
             for socket in (self._master_socket, self._options.api):
                 with suppress(OSError):
                     shutil.chown(socket, admin, admin)
-
-    def _check(self) -> str:
-        """Let HAProxy check the configuration; give its complaint."""
-        command = [str(self._link), "-c", "-q", "-V", "-f", str(self._config)]
-        try:
-            done = subprocess.run(  # noqa: S603 — our own command line, no shell
-                command,
-                cwd="/",
-                env=clean_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=CHECKED_WITHIN_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            return f"HAProxy cannot be run: {exc}"
-        if done.returncode == 0:
-            return ""
-        lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
-        return " ".join([line for line in lines if "[ALERT]" in line] or lines)[:600]
 
     # --- Ending ------------------------------------------------------------------------------
 
