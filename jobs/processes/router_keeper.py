@@ -197,7 +197,8 @@ class Keeper:
 
     def _command(self) -> list[str]:
         admin = self._options.admin
-        rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
+        # The keeper uses it, too: as root without the right to override the files' modes.
+        rights = f"mode,660,user,{admin},group,root" if admin else "mode,600"
         master = f"{self._master_socket},{rights}"
         return [str(self._link), "-W", "-db", "-S", master, "-f", str(self._config)]
 
@@ -274,9 +275,9 @@ class Keeper:
         """Give the sockets to the user that may use them; HAProxy keeps an old socket's owner."""
         admin = self._options.admin
         if admin:
-            for socket in (self._master_socket, self._options.api):
+            for socket, group in ((self._master_socket, "root"), (self._options.api, admin)):
                 with suppress(OSError):
-                    shutil.chown(socket, admin, admin)
+                    shutil.chown(socket, admin, group)
 
     # --- Ending ------------------------------------------------------------------------------
 
