@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import jobs
+from jobs.system.part_users import find_users
 from tests.systemd import Machine, machine_with_systemd
 
 KEYSTONE = Path(sys.executable).parent / "keystone"
@@ -30,6 +32,9 @@ def machine() -> Iterator[Machine]:
     """A machine with a folder for Keystone, and its settings."""
     with machine_with_systemd() as machine:
         machine.run("mkdir", FOLDER)
+        # The parts run as users of their own, who have to reach the program.
+        for path in (KEYSTONE, Path(sys.executable).resolve(), Path(jobs.__file__)):
+            machine.run("chmod", "a+rx", *path.parents)
         machine.run("sh", "-c", f"printf '{SETTINGS}' >{FOLDER}/.env")
         yield machine
 
@@ -163,13 +168,15 @@ def _is_confined(machine: Machine, haproxy: str) -> None:
         assert "Seccomp:\t2" in status
         environment = machine.run("cat", f"/proc/{pid}/environ").stdout
         assert ("NOTIFY_SOCKET" in environment) == (pid != haproxy)
-        place = f"/proc/{pid}/root"
         # Its own data can be written to, and nothing else.
         into = ["nsenter", "--target", pid, "--mount", "--root", "test", "-w"]
-        assert machine.run(*into, FOLDER / "data").returncode == 0, place
+        assert machine.run(*into, FOLDER / "data").returncode == 0
         assert machine.run(*into, "/etc", code=None).returncode == 1
         assert machine.run(*into, FOLDER, code=None).returncode == 1
     (web,) = machine.run("pgrep", "-f", "receiver.app").stdout.split()
+    owner = machine.run("stat", "--format=%U", f"/proc/{web}").stdout.strip()
+    users = find_users()
+    assert owner == (users.web.name if users else "root")
     assert "NOTIFY_SOCKET" not in machine.run("cat", f"/proc/{web}/environ").stdout
 
 
