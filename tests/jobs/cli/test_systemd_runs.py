@@ -1,5 +1,6 @@
 """Keystone under a real systemd, without a Docker Engine: a machine in namespaces of its own."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,10 @@ def _is_described(machine: Machine, haproxy: str) -> None:
     assert machine.property("keystone-router", "StatusText") == f"HAProxy {haproxy} serves"
     journal = machine.journal("--unit=keystone")
     assert any(line.startswith("Dashboard and API") for line in journal)
+    # There is no engine: a warning, which the journal knows as one.
+    warnings = machine.journal("--unit=keystone", "--priority=warning", "--grep=Docker Engine")
+    assert all(json.loads(line)["level"] == "warning" for line in warnings)
+    assert warnings
     assert f"router: HAProxy {haproxy} runs" in machine.journal("--identifier=keystone-router")
 
 
