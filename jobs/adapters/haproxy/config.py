@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import moved, requests, shares
+from jobs.adapters.haproxy import moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
@@ -163,6 +163,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         requests.tables(),
         _VISITORS.format(errors=errors),
         frontends(bind, wanted, doors, policy),
+        own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
         _BACKENDS.format(rules=rules),
         moved.backend(),
     )

@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from jobs.adapters.haproxy import moved
 from jobs.adapters.haproxy.config import (
     DESCRIPTION,
-    PORT_BACKENDS,
     SLOTS,
     backend_name,
     ensure_slot,
@@ -36,21 +35,17 @@ from jobs.adapters.haproxy.domains import (
     read_map,
 )
 from jobs.adapters.haproxy.files import RouterFiles
+from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
-from jobs.adapters.haproxy.syntax import join_address, split_address
+from jobs.adapters.haproxy.server_table import FORCED_MAINTENANCE, admin, live, rows, said
+from jobs.adapters.haproxy.syntax import split_address
 from jobs.errors import PortNotServedError, RouterError
 from jobs.rules.container_values import Route, other_slot
 
 logger = logging.getLogger(__name__)
 
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
-
-# The bits of `srv_admin_state`. DECLARED_DISABLED only says how the server was declared at start.
-FORCED_MAINTENANCE = 0x01
-DECLARED_DISABLED = 0x04
-
-Row = dict[str, str]
 
 
 class HAProxyRouter:
@@ -144,14 +139,14 @@ class HAProxyRouter:
             f"set server {old} state drain",
             f"show servers state {backend_name(route.port)}",
         )
-        rows = _rows(answer)
-        if not rows:
+        table = rows(answer)
+        if not table:
             raise PortNotServedError(
                 f"the router does not listen on port {route.port}: another program had it when "
                 "the router was started; end that program and start Keystone again"
             )
-        if _live(rows) != [route]:
-            raise RouterError(f"the router did not switch port {route.port}: {_said(answer)}")
+        if live(table) != [route]:
+            raise RouterError(f"the router did not switch port {route.port}: {said(answer)}")
 
     def in_flight(self, port: int, slot: str) -> int:
         """Count the requests and tunnels that the slot still serves; idle visitors do not count.
@@ -166,7 +161,7 @@ class HAProxyRouter:
         return sum(
             int(row["used_cur"])
             for answer in answers
-            for row in _rows(answer)
+            for row in rows(answer)
             if row.get("bkname/svname") == server
         )
 
@@ -207,7 +202,7 @@ class HAProxyRouter:
             answer = self._ask("show servers state")
             written = files.routes() if files else {}
         found: dict[int, Route] = {}
-        for route in _live(_rows(answer)):
+        for route in live(rows(answer)):
             found[route.port] = _unsettled(route.port) if route.port in found else route
         for port, route_in_file in written.items():
             if route_in_file != found.get(port):
@@ -259,6 +254,35 @@ class HAProxyRouter:
         for file in wanted.keys() - loaded.listed.keys():
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
         self._show_only(wanted)
+
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait, up to 9 s each; see `own_address`.
+
+        Raises:
+            RouterError: the router does not answer, or did not hold them.
+        """
+        if self._own_servers():
+            self._point_web_to(*NOWHERE)
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on to the web process again.
+
+        Raises:
+            RouterError: the router does not answer, or did not release them.
+        """
+        servers = self._own_servers()
+        if servers and servers[WEB] != servers[CONFIGURED]:
+            self._point_web_to(*servers[CONFIGURED])
+
+    def _own_servers(self) -> dict[str, tuple[str, int]]:
+        """Give the addresses of the two servers; none if the router does not serve the address."""
+        table = rows(self._ask(f"show servers state {BACKEND}"))
+        return {row["srv_name"]: (row["srv_addr"], int(row["srv_port"])) for row in table}
+
+    def _point_web_to(self, host: str, port: int) -> None:
+        answer = self._ask(f"set server {BACKEND}/{WEB} addr {host} port {port}")
+        if self._own_servers().get(WEB) != (host, port):
+            raise RouterError(f"the router did not take Keystone's address: {said(answer)}")
 
     def _info(self) -> dict[str, str]:
         lines = (line.partition(": ") for line in self._ask("show info").splitlines())
@@ -340,9 +364,9 @@ class HAProxyRouter:
         commands = [f"set server {server} state maint" for server in servers]
         commands += [f"shutdown sessions server {server}" for server in servers]
         answer = self._ask(*commands, f"show servers state {backend_name(port)}")
-        for row in _rows(answer):
-            if row["srv_name"] in slots and not _admin(row) & FORCED_MAINTENANCE:
-                raise RouterError(f"the router did not close port {port}: {_said(answer)}")
+        for row in rows(answer):
+            if row["srv_name"] in slots and not admin(row) & FORCED_MAINTENANCE:
+                raise RouterError(f"the router did not close port {port}: {said(answer)}")
 
 
 def _unsettled(port: int) -> Route:
@@ -361,36 +385,3 @@ def _servers(port: int, slot: str) -> tuple[str, str]:
     """Give the names that commands use for a port's slot and for its other slot."""
     ensure_slot(slot)
     return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"
-
-
-def _rows(answer: str) -> list[Row]:
-    """Parse the table in an answer: the last line that begins with "# " names its columns."""
-    columns: list[str] = []
-    rows: list[Row] = []
-    for line in answer.splitlines():
-        if line.startswith("# "):
-            columns = line.removeprefix("# ").split()
-        elif columns and line:
-            rows.append(dict(zip(columns, line.split(), strict=False)))
-    return rows
-
-
-def _live(rows: list[Row]) -> list[Route]:
-    return [
-        Route(
-            port=int(row["be_name"].rpartition("_")[2]),
-            slot=row["srv_name"],
-            address=join_address(row["srv_addr"], int(row["srv_port"])),
-        )
-        for row in rows
-        if row["be_name"].startswith(PORT_BACKENDS) and not _admin(row) & ~DECLARED_DISABLED
-    ]
-
-
-def _admin(row: Row) -> int:
-    return int(row["srv_admin_state"])
-
-
-def _said(answer: str) -> str:
-    """Give the part of the answer before the table, on one line."""
-    return " ".join(answer.partition("\n1\n# ")[0].split())[:300]
