@@ -198,8 +198,11 @@ def stop(service: Service, settings: Settings, *, with_router: bool = True) -> l
     """
     names = active_units(service, settings)
     names = names if with_router else [name for name in names if name != ROUTER_SERVICE]
-    if names:
-        service.ensure_runs()
+    if names and os.getuid() != ROOT:
+        units = " ".join(names)
+        raise ConfigurationError(
+            f"systemd runs this Keystone, so only root can stop it: `systemctl stop {units}`"
+        )
     for name in names:
         service.tell("stop", name)
     return names

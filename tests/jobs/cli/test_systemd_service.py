@@ -171,6 +171,20 @@ class TestStopping:
         assert stop(service, settings) == [SERVICE, ROUTER_SERVICE]
         assert told(service)[-2:] == ["stop keystone.service", "stop keystone-router.service"]
 
+    def test_needs_root(self, service: Service, settings: Settings, tmp_path: Path) -> None:
+        install(service, settings, tmp_path, {})
+        let_run(service)
+        for folder in (tmp_path, *tmp_path.parents[:-2]):
+            folder.chmod(0o755)
+
+        def try_it() -> str:
+            with pytest.raises(ConfigurationError, match="only root can stop it") as refused:
+                stop(service, settings)
+            return str(refused.value)
+
+        said = run_as(Rights(NOBODY, NOBODY), try_it)
+        assert said.endswith("`systemctl stop keystone.service keystone-router.service`")
+
     def test_without_systemd_or_units_nothing_is_done(
         self, service: Service, settings: Settings
     ) -> None:
