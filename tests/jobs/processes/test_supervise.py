@@ -32,6 +32,7 @@ from jobs.processes.supervise import (
 )
 from jobs.processes.supervisor import LONGEST_PAUSE_S, Options, Part
 from jobs.settings import Settings
+from jobs.system.notify import SOCKET
 from jobs.system.part_users import PartUser, PartUsers
 from jobs.system.private_folder import claims_dir
 from jobs.system.privileges import Rights
@@ -136,7 +137,7 @@ def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> N
     (group,) = options.process_group_configs
     first, second = group.process_configs
     assert [first.name, second.name] == ["a-1", "a-2"]
-    guard = ["-P", "-m", "jobs.system.die_with_parent", "77"]
+    guard = ["-P", "-m", "jobs.system.die_with_parent", "77", "--without", SOCKET]
     expected = [sys.executable, *guard, sys.executable, "-c", f"{WHOLE_LINES}x = 1", AWKWARD]
     assert Part(first).get_execv_args()[1] == expected
 
@@ -161,7 +162,7 @@ def test_each_part_is_told_no_secret_that_it_may_not_know(tmp_path: Path) -> Non
     assert "KEYSTONE_WEBHOOK_SECRET" in parts["worker"].untold
     assert "KEYSTONE_WEBHOOK_SECRET" not in parts["web"].untold
     assert "KEYSTONE_GITHUB_TOKEN" in parts["redis"].untold
-    assert parts["redis"].options == ["--without", ",".join(parts["redis"].untold)]
+    assert parts["redis"].options == ["--without", ",".join((SOCKET, *parts["redis"].untold))]
 
 
 def test_parts_that_are_apart_are_started_with_their_rights(tmp_path: Path) -> None:
