@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,10 +40,7 @@ class KeptRouter:
     doors: DomainDoors
     program: str
     owner: int | None
-
-    @property
-    def run_dir(self) -> Path:
-        return self.folder / "run"
+    run_dir: Path
 
     @property
     def config(self) -> Path:
@@ -160,15 +158,15 @@ def kept_router(
     program: str = "",
 ) -> Iterator[KeptRouter]:
     """Run a router for the length of the block; it also ends with this process."""
-    for name in ("run", "router"):
-        (folder / name).mkdir(mode=0o700, parents=True)
+    (folder / "router").mkdir(mode=0o700, parents=True)
     doors = DomainDoors(LOCALHOST, http, https)
-    router = KeptRouter(
-        folder, free_ports(count), doors, program or installed_haproxy(), os.getpid()
-    )
-    try:
-        router.write()
-        router.start()
-        yield router
-    finally:
-        stop_keeper(router.run_dir, router.config, router.arguments)
+    # The path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="ks-") as run:
+        haproxy = program or installed_haproxy()
+        router = KeptRouter(folder, free_ports(count), doors, haproxy, os.getpid(), Path(run))
+        try:
+            router.write()
+            router.start()
+            yield router
+        finally:
+            stop_keeper(router.run_dir, router.config, router.arguments)
