@@ -166,6 +166,10 @@ class Keystone:
             what=f"nothing is left of it after the end: {self.processes()}",
         )
 
+    def configure(self, **settings: str) -> None:
+        """Change settings by their names; Keystone must not be running."""
+        self._environment.update(settings)
+
     def move(self, data_dir: Path) -> None:
         """Use another data directory from now on; Keystone must not be running."""
         self.data_dir = data_dir
