@@ -145,7 +145,7 @@ def secret(runtime: WebRuntime) -> SecretStr:
 def site(runtime: WebRuntime, secret: SecretStr, tmp_path: Path) -> Iterator[Site]:
     assert secret
     settings = runtime.settings
-    key = ensure_router_key(settings.router_key_file)
+    key = ensure_router_key(settings.run_dir)
     http_port, https_port = free_ports(2)
     doors = DomainDoors(LOCALHOST, http=http_port, https=https_port)
     policy = Policy(PLACES, address=own_address(settings, key))
