@@ -243,7 +243,10 @@ class Router(Protocol):
         """Disable both slots: the port answers 503."""
 
     def routes(self) -> dict[int, Route]:
-        """Give the current routes by port; ports without an upstream are left out."""
+        """Give the current routes by port; ports without an upstream are left out.
+
+        A port where a change was interrupted has a route that equals no other one.
+        """
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.

@@ -8,7 +8,7 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import own_address, requests, shares
+from jobs.adapters.haproxy import moved, own_address, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
 from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
@@ -89,10 +89,14 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        leads="    use_backend port_%[dst_port]\n",
+        leads=moved.rules("dst_port") + "    use_backend port_%[dst_port]\n",
     )
     own, lookup = policy.address, _lookup()
-    to_app = f"{own_address.leads(own)}    use_backend port_%[var(txn.port)]\n"
+    to_app = (
+        own_address.leads(own)
+        + moved.rules("var(txn.port)")
+        + "    use_backend port_%[var(txn.port)]\n"
+    )
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https, own)
         yield _Way(
