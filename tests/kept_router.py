@@ -39,6 +39,7 @@ class KeptRouter:
     doors: DomainDoors
     program: str
     owner: int | None
+    policy: Policy
 
     @property
     def run_dir(self) -> Path:
@@ -93,7 +94,7 @@ class KeptRouter:
             routes=[route for route in self.files.routes().values() if route],
             socket=self.run_dir / "haproxy.sock",
             doors=self.doors,
-            policy=Policy(PLACES),
+            policy=self.policy,
         )
         write_domain_files(self.config.parent, domains or {}, certificates or {})
         self.files.write(CONFIGURATION, text)
@@ -158,13 +159,19 @@ def kept_router(
     http: int | None = None,
     https: int | None = None,
     program: str = "",
+    policy: Policy | None = None,
 ) -> Iterator[KeptRouter]:
     """Run a router for the length of the block; it also ends with this process."""
     for name in ("run", "router"):
         (folder / name).mkdir(mode=0o700, parents=True)
     doors = DomainDoors(LOCALHOST, http, https)
     router = KeptRouter(
-        folder, free_ports(count), doors, program or installed_haproxy(), os.getpid()
+        folder,
+        free_ports(count),
+        doors,
+        program or installed_haproxy(),
+        os.getpid(),
+        policy or Policy(PLACES),
     )
     try:
         router.write()
