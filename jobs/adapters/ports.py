@@ -275,7 +275,7 @@ class Router(Protocol):
         call `release` in a `finally` block. A router that is started or reloaded holds nothing: do
         not reload it meanwhile, since `release` does not reach the requests that wait in the worker
         from before. The watcher releases what a killed caller has left behind, so stop the watcher
-        before holding. Idempotent. A router that does not serve Keystone's own address does nothing.
+        before holding. Idempotent. A router that does not serve the address does nothing.
 
         Raises:
             RouterError: the router does not answer, or did not hold the requests.
