@@ -177,7 +177,7 @@ def test_a_killed_web_process_refuses_no_push(
     ]
 
     def send(number: int) -> None:
-        if number % 5 == 0:
+        if number % 10 == 0:
             keystone.kill_part("web")
         delivery = deliveries[number]
         while True:
@@ -192,7 +192,8 @@ def test_a_killed_web_process_refuses_no_push(
     with ThreadPoolExecutor(2) as senders:
         list(senders.map(send, range(PUSHES)))
     found = keystone.api("GET", "/api/deliveries?limit=100")["items"]
-    kept = [each["guid"] for each in found]
+    # A repeated delivery is on record as well, as a duplicate without an effect.
+    kept = [each["guid"] for each in found if each["outcome"] != "duplicate"]
     assert sorted(kept.count(each.guid) for each in deliveries) == [1] * PUSHES
 
 
