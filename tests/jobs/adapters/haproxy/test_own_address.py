@@ -53,7 +53,7 @@ def test_the_web_process_is_dialled_from_an_address_of_its_own() -> None:
 
 
 def test_it_has_as_large_a_share_as_an_app() -> None:
-    backend = text(OWN, http=80).partition("backend keystone ")[2].partition("\ndefaults ")[0]
+    backend = text(OWN, http=80).partition("\nbackend keystone ")[2].partition("\ndefaults ")[0]
     limits = [line for line in backend.splitlines() if "be_conn gt" in line]
     slots = text(OWN, http=80).partition("defaults slots\n")[2].partition("\nbackend ")[0]
     assert limits == [line for line in slots.splitlines() if "be_conn gt" in line]
