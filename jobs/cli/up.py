@@ -62,7 +62,7 @@ def up(
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
-    ensure_router_key(settings.router_key_file)  # the parts may not write to its folder
+    ensure_router_key(settings.run_dir)  # the parts may not write to its folder
     password = ensure_admin(runtime)
     runtime.database.close()
     users = separate(settings, os.environ)
