@@ -141,12 +141,11 @@ def _tell_of_users(users: Apart | Together) -> None:
 def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
+    watched = Watched(settings.mirrors_dir, database, (settings.host, settings.port))
     if isinstance(users, Together):
-        return Watched(settings.mirrors_dir, database)
-    logins = sources(os.environ, Path.home())
-    return Watched(
-        settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
-    )
+        return watched
+    logins, reader = sources(os.environ, Path.home()), users.users.work.uid
+    return replace(watched, logins=logins, copies=settings.docker_dir, reader=reader)
 
 
 def _with_router(

@@ -6,6 +6,7 @@ supervisord would open it as a file, which fails for a journal's socket. A stopp
 killed if it holds a lock that others need, or if no other process does its work.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from jobs.errors import RouterError
+from jobs.processes.readiness import Readiness
 from jobs.processes.router_control import is_kept, router_pids, start_keeper
 from jobs.processes.watched import Watched
 from jobs.storage.kept_open import kept_open
+from jobs.system.notify import Notifier
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -84,10 +87,12 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._keeper = watched.keeper
         self._stopped = LongStopped()
         self._logins = watched.login_copy
+        self._readiness = Readiness(Notifier.from_environment(os.environ), *watched.web)
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
+        events.subscribe(events.SupervisorStoppingEvent, lambda _event: self._readiness.stop())
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:
@@ -95,6 +100,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         super().tick(now)
         self._logins.refresh()
         self._have_keeper()
+        self._readiness.look(self._running())
 
     def _have_keeper(self) -> None:
         """Start the router's keeper if there is none; it outlives us."""
@@ -107,6 +113,12 @@ class Parts(Supervisor):  # type: ignore[misc]
             self._tell("started the router's keeper: there was none")
         except RouterError as exc:
             self._tell(str(exc))
+
+    def _running(self) -> dict[str, bool]:
+        return {
+            name: all(part.pid for part in group.processes.values())
+            for name, group in self.process_groups.items()
+        }
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
