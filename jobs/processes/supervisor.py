@@ -4,8 +4,12 @@ A part is always restarted, at first at once and then with a back-off of up to 3
 supervisord would give up, or wait longer each time. The parts write directly to our own output.
 supervisord would open it as a file, which fails for a journal's socket. A stopped (SIGSTOP) part is
 killed if it holds a lock that others need, or if no other process does its work.
+
+On SIGUSR1 it hands over to the version in `next.json`: see `jobs.processes.hand_over`.
 """
 
+import os
+import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -15,14 +19,18 @@ from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ProcessConfig, ServerOptions
 from supervisor.process import Subprocess
-from supervisor.states import ProcessStates
+from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 from supervisor.supervisord import Supervisor
 
+from jobs.errors import KeystoneError
+from jobs.processes.hand_over import GIVEN, REDIS, WEB, Given, Inherited, become
+from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import ROUTER, Watched
 from jobs.system.proc import children_of
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
+HAND_OVER = signal.SIGUSR1  # supervisord uses SIGHUP and SIGUSR2
 
 
 # The library has no types: hence the ignores.
@@ -69,6 +77,11 @@ class Options(ServerOptions):  # type: ignore[misc]
             config.startretries = LONGEST_PAUSE_S + 1
         return found
 
+    def setsignals(self) -> None:
+        """Also note the signal for the hand-over."""
+        super().setsignals()
+        signal.signal(HAND_OVER, self.signal_receiver.receive)
+
     def cleanup_fds(self) -> None:
         """Leave inherited files open: one of them is the lock on the data directory."""
 
@@ -76,8 +89,13 @@ class Options(ServerOptions):  # type: ignore[misc]
 class Parts(Supervisor):  # type: ignore[misc]
     """The supervisor of all parts and of their shared resources."""
 
-    def __init__(self, options: Options, watched: Watched) -> None:
+    def __init__(
+        self, options: Options, watched: Watched, folder: Path, given: Given | None
+    ) -> None:
         super().__init__(options)
+        self.next: Next | None = None  # the version to hand over to
+        self._folder, self._given = folder, given
+        self._noted: dict[str, object] = {}
         self._shared = FrozenHolders(watched.mirrors, watched.database)
         self._stopped = LongStopped()
         self._logins = watched.login_copy
@@ -91,6 +109,59 @@ class Parts(Supervisor):  # type: ignore[misc]
         """Run the tasks that are due every second."""
         super().tick(now)
         self._logins.refresh()
+        self._note_parts()
+        if self.next and self.options.mood >= SupervisorStates.RUNNING:
+            self._prepare_hand_over(self.next)
+
+    def handle_signal(self) -> None:
+        """Act on a signal that arrived."""
+        number = self.options.get_signal()
+        if number == HAND_OVER:
+            self.next = read_next(self._folder) if self._given else None
+            if self.next is None:
+                self._tell("told to hand over, but no usable version is named in next.json")
+        elif number:
+            self.options.signal_receiver.receive(number, None)
+            super().handle_signal()
+
+    def running(self, *names: str) -> dict[str, int]:
+        """Give the process ids of those of these parts that run."""
+        return {
+            name: part.pid
+            for name in names
+            if name in self.process_groups
+            for part in self.process_groups[name].processes.values()
+            if part.pid
+        }
+
+    def _prepare_hand_over(self, wanted: Next) -> None:
+        """Stop the parts step by step; the web process and Redis stay for the next version."""
+        stays = {REDIS, WEB}
+        if self._are_stopped(stays) and wanted.stops_web:
+            stays = {REDIS}
+        if self._are_stopped(stays):
+            raise ExitNow
+
+    def _are_stopped(self, stays: set[str]) -> bool:
+        """Whether all parts but those that stay are stopped; stop them if they are not."""
+        groups = [group for name, group in self.process_groups.items() if name not in stays]
+        for group in groups:
+            group.stop_all()
+        return not any(group.get_unstopped_processes() for group in groups)
+
+    def _note_parts(self) -> None:
+        """Store the state of each part when one has changed."""
+        found = {
+            part.config.name: [part.pid, getProcessStateDescription(part.state)]
+            for group in self.process_groups.values()
+            for part in group.processes.values()
+        }
+        if found != self._noted and self._given:
+            self._noted = dict(found)
+            try:
+                write_parts(self._folder, found)
+            except KeystoneError as exc:
+                self._tell(str(exc))
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
@@ -133,14 +204,27 @@ def main(config: Path, watched: Watched) -> None:
     )
     options.first = True
     options.test = False
+    given = os.environ.pop(GIVEN, "")
+    parts = Parts(options, watched, folder, Given.from_text(given) if given else None)
     opened = _held_open(watched.database)
     try:
-        Parts(options, watched).main()
+        parts.main()
     except ExitNow:
         options.close_logger()
-    finally:
-        if opened:
-            opened.close()
+    if parts.next and given and options.mood >= SupervisorStates.RUNNING:
+        # The database stays open: closing it would remove files that the web process needs.
+        _hand_over(parts, parts.next, Given.from_text(given))
+    if opened:
+        opened.close()
+
+
+def _hand_over(parts: Parts, wanted: Next, given: Given) -> None:
+    left = Inherited(given.claims, parts.running(REDIS, WEB), given.version, is_handed_over=True)
+    try:
+        become(wanted.version, given, left, undo=wanted.undo)
+    except OSError:
+        # Its interpreter has disappeared.
+        become(given.version, given, left)
 
 
 def _held_open(database: Path | None) -> sqlite3.Connection | None:
