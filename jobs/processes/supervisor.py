@@ -103,6 +103,9 @@ class Parts(Supervisor):  # type: ignore[misc]
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
+        # supervisord itself would wait for a second before it starts the first part.
+        for group in sorted(self.process_groups.values()):
+            group.transition()
         super().runforever()
 
     def tick(self, now: float | None = None) -> None:

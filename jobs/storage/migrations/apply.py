@@ -36,13 +36,29 @@ def ensure_schema(database: Database, *, lock_file: Path) -> None:
     Raises:
         StorageError: the database is too new for this code, or cannot be used.
     """
+    # Several processes may start at once: the first one migrates, and the others wait for it.
+    with _alone(lock_file):
+        version = schema_version(database)
+        if version != HEAD and not (version and is_usable(database, version)):
+            migrate_to(database, HEAD)
+
+
+def restore_schema(database: Database, revision: str, *, lock_file: Path) -> None:
+    """Bring a database back to an earlier schema.
+
+    Raises:
+        StorageError: a migration cannot be undone, or the database cannot be used.
+    """
+    with _alone(lock_file):
+        migrate_back_to(database, revision)
+
+
+@contextmanager
+def _alone(lock_file: Path) -> Iterator[None]:
     with _opened(lock_file) as lock:
-        # Several processes may start at once: the first one migrates, and the others wait for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            version = schema_version(database)
-            if version != HEAD and not (version and is_usable(database, version)):
-                migrate_to(database, HEAD)
+            yield
         except SQLAlchemyError as exc:
             raise StorageError(f"the database cannot be used: {type(exc).__name__}") from exc
 

@@ -1,0 +1,157 @@
+"""What the upgrade sees of the Keystone that starts: its supervisor, its parts, its answers."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from jobs.errors import KeystoneError
+from jobs.processes.bus import connect
+from jobs.processes.queue import WorkQueue
+from jobs.processes.supervise import is_up
+from jobs.processes.versions import Running, Version, read_parts, read_running
+from jobs.settings import Settings
+from jobs.system.watch_times import WORK_STOP_S
+
+SUPERVISOR = b"jobs.processes.supervisor"
+RUNNING = "RUNNING"
+HTTP_OK = 200
+# The workers and the watcher stop at the same time; then the other version starts.
+REPLACED_WITHIN_S = WORK_STOP_S + 90.0
+READY_WITHIN_S = 60.0
+GONE_FOR_S = 3.0  # an end is told from the moment between two programs
+ASK_S, POLL_S = 3.0, 0.1
+LONGEST_TAIL = 4000  # bytes
+TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Looks at the Keystone of some settings."""
+
+    settings: Settings
+    identity: str
+
+    @property
+    def _run_dir(self) -> Path:
+        return self.settings.run_dir
+
+    def running(self) -> Running | None:
+        """Give the version whose supervisor runs now."""
+        found = read_running(self._run_dir)
+        return found if found and is_supervisor(found.pid) else None
+
+    def wait_until_replaced(self, version: Version, since: str) -> str:
+        """Wait until the supervisor of a version runs; return the problem, empty if it does.
+
+        Args:
+            since: only one that started after that time counts.
+        """
+        deadline, seen = time.monotonic() + REPLACED_WITHIN_S, time.monotonic()
+        while time.monotonic() < deadline:
+            found = read_running(self._run_dir)
+            if found and found.started_at > since and is_supervisor(found.pid):
+                is_it = found.version.code == version.code
+                return (
+                    "" if is_it else f"its `keystone up` failed, and {found.version.name} went on"
+                )
+            if is_up(self.settings.data_dir):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > GONE_FOR_S:
+                return "`keystone up` ended"
+            time.sleep(POLL_S)
+        return f"`keystone up` was not replaced within {REPLACED_WITHIN_S:.0f} s"
+
+    def wait_until_ready(self, stop_early: Callable[[], bool] = lambda: False) -> str:
+        """Wait until all parts run and the web process is ready; return the problem if they do not.
+
+        Args:
+            stop_early: gives up when this is true.
+        """
+        deadline, before = time.monotonic() + READY_WITHIN_S, None
+        problem = "nothing was seen of it"
+        while time.monotonic() < deadline and not stop_early():
+            parts = read_parts(self._run_dir)
+            problem = self._problem(parts)
+            if not problem and parts == before:
+                return ""
+            before = parts
+            if not is_up(self.settings.data_dir):
+                return "`keystone up` ended"
+            # Longer than the supervisor needs to notice the end of a part.
+            time.sleep(0.3 if problem else 1.5)
+        return problem or "its parts kept restarting"
+
+    def _problem(self, parts: dict[str, list[object]] | None) -> str:
+        if not parts:
+            return "its supervisor has started no part"
+        waiting = [f"{name} ({state})" for name, (_, state) in parts.items() if state != RUNNING]
+        if waiting:
+            return f"these parts do not run: {', '.join(waiting)}"
+        answer = ask_readyz(self.settings)
+        if not answer.startswith(f"{HTTP_OK} "):
+            return f"/readyz answers: {answer}"
+        wanted = sum(1 for name in parts if name.partition("-")[0] == "worker")
+        try:
+            queue = WorkQueue(connect(self.settings.effective_redis_url), self.identity)
+            alive = queue.workers_alive()
+        except KeystoneError as exc:
+            return str(exc)
+        return "" if alive >= wanted else f"{alive} of {wanted} workers have reported themselves"
+
+
+def ask_readyz(settings: Settings) -> str:
+    """Ask the web process directly; return the status and the body, or what went wrong."""
+    connection = HTTPConnection(settings.host, settings.port, timeout=ASK_S)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return f"{response.status} {response.read(1000).decode(errors='replace').strip()}"
+    except (OSError, HTTPException) as exc:
+        return f"no answer ({exc})"
+    finally:
+        connection.close()
+
+
+def is_supervisor(pid: int) -> bool:
+    """Whether a process is the supervisor of a Keystone."""
+    try:
+        return SUPERVISOR in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def owner_of(pid: int) -> int:
+    """Give the user id of a process; -1 when it has ended."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return -1
+
+
+def tail_of_output(pid: int) -> list[str]:
+    """Give the last lines that a Keystone has printed, if it prints to a file."""
+    try:
+        path = Path(f"/proc/{pid}/fd/2")
+        target = path.readlink()
+        if not target.is_file():
+            return []
+        with path.open("rb") as file:
+            file.seek(max(0, target.stat().st_size - LONGEST_TAIL))
+            return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        return []
+
+
+def tell_to_hand_over(pid: int) -> None:
+    """Tell a supervisor to hand over to the version in `next.json`."""
+    os.kill(pid, signal.SIGUSR1)
+
+
+def parts_in_words(settings: Settings) -> str:
+    """Give the parts' states as JSON, for a report."""
+    return json.dumps(read_parts(settings.run_dir))
