@@ -52,14 +52,14 @@ make_environment() {
     python3 -m venv "$1"
     say "installing the packages of $lock"
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        --require-hashes --requirement "$lock"
+        --require-hashes --requirement "$lock" >&2
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        --no-deps --no-build-isolation --editable .
+        --no-deps --no-build-isolation --editable . >&2
     added=$(added_packages)
     if [ -n "$added" ]; then
         say "installing what .venv has besides: $(echo "$added" | tr '\n' ' ')"
         # shellcheck disable=SC2086 — a list of words
-        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input $added ||
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input $added >&2 ||
             say "that failed; install it in $1 yourself"
     fi
     cp "$lock" "$1/.lock"
