@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -45,6 +44,7 @@ from jobs.rules.passwords import weakness
 from jobs.settings import PREFIX, AllSettings
 from jobs.states import Role
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+from jobs.system import earlier_web
 from jobs.system.installation import code_folder, has_its_packages
 from jobs.system.out_of_memory import go_last
 
@@ -82,7 +82,7 @@ def _run(inherited: hand_over.Inherited) -> None:
     given = hand_over.note_given(version, os.environ, PREFIX, forget=(FIRST_PASSWORD,))
     if not inherited.is_handed_over:
         _run_wanted(settings, version, given, lock)
-    if hand_over.WEB not in inherited.children:
+    if not inherited.children.get(hand_over.WEB):
         ensure_port(settings)
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir, inherited.claims)
@@ -99,7 +99,10 @@ def _run(inherited: hand_over.Inherited) -> None:
     _tell_parts(settings)
     _note_version(settings.data_dir, settings.run_dir, given)
     parts = programs(settings, users)
-    hand_over.end_children(inherited, partial(is_free, settings.host, settings.port))
+    hand_over.end_redis(inherited)
+    web_user = os.getuid() if isinstance(users, Together) else users.users.web.uid
+    webs = earlier_web.end_of_other_users(inherited.children.get(hand_over.WEB, ()), web_user)
+    os.environ[earlier_web.VARIABLE] = earlier_web.as_text(webs)
     supervise(parts, settings.data_dir, lock, claim, watched=watched, given=given)
 
 

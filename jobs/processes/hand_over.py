@@ -2,7 +2,7 @@
 
 The supervisor stops the workers and the watcher, and executes the other version's `keystone up` in
 its own process: the process id, the terminal and the locks stay. The web process and Redis run on
-meanwhile, so pushes are accepted until the new parts are about to start.
+meanwhile. The new web process ends the earlier one when it can serve itself.
 
 What the supervisor and `keystone up` tell each other is in the environment, in variables that are
 removed before any part starts.
@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import NoReturn
@@ -107,7 +107,7 @@ class Inherited:
     """
 
     claims: Sequence[int] = ()
-    children: Mapping[str, int] = field(default_factory=dict)
+    children: Mapping[str, Sequence[int]] = field(default_factory=dict)
     before: Version | None = None
     is_handed_over: bool = False
 
@@ -128,26 +128,15 @@ def inherit(environ: MutableMapping[str, str]) -> Inherited:
         return Inherited()
 
 
-def end_children(inherited: Inherited, port_is_free: Callable[[], bool]) -> None:
-    """End the inherited parts: the web process until its port is free, Redis completely.
-
-    The web process then finishes the answers that it has begun, while its successor starts.
-    """
-    deadline = time.monotonic() + ENDS_WITHIN_S
-    web, redis = inherited.children.get(WEB), inherited.children.get(REDIS)
-    for pid in filter(None, (web, redis)):
-        _kill(pid, signal.SIGTERM)
-    while (web and not _has_ended(web) and not port_is_free()) or (redis and not _has_ended(redis)):
-        if time.monotonic() > deadline:
-            for pid in filter(None, (web, redis)):
-                _kill(pid, signal.SIGKILL)
-            return
-        time.sleep(POLL_S)
-
-
-def _kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(pid, number)  # each part leads a process group
+def end_redis(inherited: Inherited) -> None:
+    """End the inherited Redis, because the next one uses the same socket."""
+    for pid in inherited.children.get(REDIS, ()):
+        deadline, number = time.monotonic() + ENDS_WITHIN_S, signal.SIGTERM
+        while not _has_ended(pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            number = signal.SIGKILL if time.monotonic() > deadline else number
+            time.sleep(POLL_S)
 
 
 def _has_ended(pid: int) -> bool:

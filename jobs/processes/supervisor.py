@@ -12,6 +12,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,11 +27,17 @@ from jobs.errors import KeystoneError
 from jobs.processes.hand_over import GIVEN, REDIS, WEB, Given, Inherited, become
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import ROUTER, Watched
+from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
+from jobs.system.earlier_web import earlier_webs
 from jobs.system.proc import children_of
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
 HAND_OVER = signal.SIGUSR1  # supervisord uses SIGHUP and SIGUSR2
+EARLIER_WEB = "earlier web"
+# The earlier web process serves for that long at most. Longer than an upgrade waits before it goes
+# back to the earlier version.
+WEB_STARTS_WITHIN_S = 120
 
 
 # The library has no types: hence the ignores.
@@ -96,6 +103,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         self.next: Next | None = None  # the version to hand over to
         self._folder, self._given = folder, given
         self._noted: dict[str, object] = {}
+        self._web_is_late_at = time.monotonic() + WEB_STARTS_WITHIN_S
         self._shared = FrozenHolders(watched.mirrors, watched.database)
         self._stopped = LongStopped()
         self._logins = watched.login_copy
@@ -127,23 +135,34 @@ class Parts(Supervisor):  # type: ignore[misc]
             self.options.signal_receiver.receive(number, None)
             super().handle_signal()
 
-    def running(self, *names: str) -> dict[str, int]:
-        """Give the process ids of those of these parts that run."""
-        return {
-            name: part.pid
-            for name in names
+    def left(self) -> dict[str, list[int]]:
+        """Give the process ids of the parts that stay for the next version, by name."""
+        running = {
+            name: [part.pid for part in self.process_groups[name].processes.values() if part.pid]
+            for name in (REDIS, WEB)
             if name in self.process_groups
-            for part in self.process_groups[name].processes.values()
-            if part.pid
         }
+        return {**running, WEB: [*running.get(WEB, []), *self._earlier_webs()]}
+
+    def _earlier_webs(self) -> list[int]:
+        found = earlier_webs(os.environ, os.getpid())
+        if not found:
+            os.environ.pop(EARLIER_WEBS, None)
+        return found
+
+    def _end_earlier_webs(self) -> None:
+        for pid in self._earlier_webs():
+            os.kill(pid, signal.SIGTERM)
 
     def _prepare_hand_over(self, wanted: Next) -> None:
         """Stop the parts step by step; the web process and Redis stay for the next version."""
-        stays = {REDIS, WEB}
-        if self._are_stopped(stays) and wanted.stops_web:
-            stays = {REDIS}
-        if self._are_stopped(stays):
-            raise ExitNow
+        if not self._are_stopped({REDIS, WEB}):
+            return
+        if wanted.stops_web:
+            self._end_earlier_webs()
+            if not self._are_stopped({REDIS}) or self._earlier_webs():
+                return
+        raise ExitNow
 
     def _are_stopped(self, stays: set[str]) -> bool:
         """Whether all parts but those that stay are stopped; stop them if they are not."""
@@ -159,6 +178,11 @@ class Parts(Supervisor):  # type: ignore[misc]
             for group in self.process_groups.values()
             for part in group.processes.values()
         }
+        if earlier := self._earlier_webs():
+            found[EARLIER_WEB] = [earlier[0], "still serves"]
+            if time.monotonic() > self._web_is_late_at:
+                # It has another user than the new one, or the new one does not get ready.
+                self._end_earlier_webs()
         if found != self._noted and self._given:
             self._noted = dict(found)
             try:
@@ -222,7 +246,7 @@ def main(config: Path, watched: Watched) -> None:
 
 
 def _hand_over(parts: Parts, wanted: Next, given: Given) -> None:
-    left = Inherited(given.claims, parts.running(REDIS, WEB), given.version, is_handed_over=True)
+    left = Inherited(given.claims, parts.left(), given.version, is_handed_over=True)
     try:
         become(wanted.version, given, left, undo=wanted.undo)
     except OSError:
