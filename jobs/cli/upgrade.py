@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Annotated
 
 import typer
 
@@ -25,7 +26,7 @@ from jobs.system.private_folder import ensure_private
 from jobs.upgrade.environments import remove_unused
 from jobs.upgrade.preparing import Tell, prepare, seconds_since
 from jobs.upgrade.story import Upgrade
-from jobs.upgrade.watching import POLL_S, Eye, is_supervisor, owner_of
+from jobs.upgrade.watching import POLL_S, READY_WITHIN_S, Eye, is_supervisor, owner_of
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -39,11 +40,16 @@ OLD = (
 
 
 @commands.command()
-def upgrade() -> None:
-    """Replace the running Keystone with the version in this folder; no request and no push fails.
+def upgrade(
+    *,
+    ready_within: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="How long the new version may take.")
+    ] = READY_WITHIN_S,
+) -> None:
+    """Replace the running Keystone with the version in this folder, without failing a request.
 
-    `make upgrade` installs what that version needs, and then runs this. If the new version is not
-    ready within a minute, the old one is started again with its database.
+    `make upgrade` installs what that version needs, and then runs this command. If the new version
+    is not ready in time, the old one is started again with its database.
     """
     begun = time.monotonic()
     settings = read_settings(AllSettings, os.environ)
@@ -56,7 +62,7 @@ def upgrade() -> None:
         say(f"No Keystone runs in {settings.data_dir}; `make run` starts this version.")
         return
     with _alone(settings):
-        _upgrade(settings, lambda line: say(f"{seconds_since(begun)}  {line}"))
+        _upgrade(settings, ready_within, lambda line: say(f"{seconds_since(begun)}  {line}"))
 
 
 @contextmanager
@@ -74,10 +80,10 @@ def _alone(settings: AllSettings) -> Iterator[None]:
         yield
 
 
-def _upgrade(settings: AllSettings, tell: Tell) -> None:
+def _upgrade(settings: AllSettings, ready_within_s: float, tell: Tell) -> None:
     database, _ = find_keystone(settings)
     with closing(database), database.reading() as session:
-        eye = Eye(settings, known_identity(session))
+        eye = Eye(settings, known_identity(session), ready_within_s)
     running = _running(settings, eye)
     after = this_version(settings.data_dir)
     if (running.version.code, running.version.python) != (after.code, after.python):

@@ -23,6 +23,7 @@ from jobs.processes.versions import Undo, Version
 # The variables of this module. Names that begin with KEYSTONE_ would count as settings.
 GIVEN, INHERITED = "_GIVEN_TO_KEYSTONE", "_INHERITED_BY_KEYSTONE"
 PATH = "PYTHONPATH"
+HAND_OVER = signal.SIGUSR1  # for the supervisor; supervisord uses SIGHUP and SIGUSR2 itself
 REDIS, WEB = "redis", "web"
 ENDS_WITHIN_S, POLL_S = 10.0, 0.02
 UNDONE_WITHIN_S = 600

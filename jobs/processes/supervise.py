@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shlex
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from typing import TextIO
 
 from jobs.errors import ConflictError, StorageError
 from jobs.processes.configuration import unknown_secrets
-from jobs.processes.hand_over import GIVEN, Given, with_claims
+from jobs.processes.hand_over import GIVEN, HAND_OVER, Given, with_claims
 from jobs.processes.separation import Apart, Together
 from jobs.processes.watched import ROUTER, Watched
 from jobs.settings import Settings, WebSettings, WorkerSettings
@@ -275,6 +276,8 @@ def supervise(
     if given:
         held = with_claims(given, [claim.fileno() for claim in claims])
         os.environ[GIVEN] = held.to_text()
+        # Until the supervisor can act on it; by default, the signal would end the process.
+        signal.signal(HAND_OVER, signal.SIG_IGN)
     # Change the folder so that no part reads the `.env` file: its settings have already been read,
     # and the file may belong to root.
     os.chdir(folder)

@@ -24,7 +24,7 @@ from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDe
 from supervisor.supervisord import Supervisor
 
 from jobs.errors import KeystoneError
-from jobs.processes.hand_over import GIVEN, REDIS, WEB, Given, Inherited, become
+from jobs.processes.hand_over import GIVEN, HAND_OVER, REDIS, WEB, Given, Inherited, become
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import ROUTER, Watched
 from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
@@ -33,7 +33,6 @@ from jobs.system.proc import children_of
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
-HAND_OVER = signal.SIGUSR1  # supervisord uses SIGHUP and SIGUSR2
 EARLIER_WEB = "earlier web"
 # The earlier web process serves for that long at most. Longer than an upgrade waits before it goes
 # back to the earlier version.
@@ -84,11 +83,6 @@ class Options(ServerOptions):  # type: ignore[misc]
             config.startretries = LONGEST_PAUSE_S + 1
         return found
 
-    def setsignals(self) -> None:
-        """Also note the signal for the hand-over."""
-        super().setsignals()
-        signal.signal(HAND_OVER, self.signal_receiver.receive)
-
     def cleanup_fds(self) -> None:
         """Leave inherited files open: one of them is the lock on the data directory."""
 
@@ -102,6 +96,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         super().__init__(options)
         self.next: Next | None = None  # the version to hand over to
         self._folder, self._given = folder, given
+        self._is_told = False
         self._noted: dict[str, object] = {}
         self._web_is_late_at = time.monotonic() + WEB_STARTS_WITHIN_S
         self._shared = FrozenHolders(watched.mirrors, watched.database)
@@ -111,6 +106,8 @@ class Parts(Supervisor):  # type: ignore[misc]
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
+        # Not with supervisord's own signals: a later one can take an earlier one's place there.
+        signal.signal(HAND_OVER, self._note_hand_over)
         # supervisord itself would wait for a second before it starts the first part.
         for group in sorted(self.process_groups.values()):
             group.transition()
@@ -121,19 +118,20 @@ class Parts(Supervisor):  # type: ignore[misc]
         super().tick(now)
         self._logins.refresh()
         self._note_parts()
+        if self._is_told:
+            self._look_at_next()
         if self.next and self.options.mood >= SupervisorStates.RUNNING:
             self._prepare_hand_over(self.next)
 
-    def handle_signal(self) -> None:
-        """Act on a signal that arrived."""
-        number = self.options.get_signal()
-        if number == HAND_OVER:
-            self.next = read_next(self._folder) if self._given else None
-            if self.next is None:
-                self._tell("told to hand over, but no usable version is named in next.json")
-        elif number:
-            self.options.signal_receiver.receive(number, None)
-            super().handle_signal()
+    def _note_hand_over(self, _number: int, _frame: object) -> None:
+        self._is_told = True
+
+    def _look_at_next(self) -> None:
+        """Find out to which version to hand over."""
+        self._is_told = False
+        self.next = read_next(self._folder) if self._given else None
+        if self.next is None:
+            self._tell("told to hand over, but no usable version is named in next.json")
 
     def left(self) -> dict[str, list[int]]:
         """Give the process ids of the parts that stay for the next version, by name."""

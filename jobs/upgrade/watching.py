@@ -1,16 +1,15 @@
 """What the upgrade sees of the Keystone that starts: its supervisor, its parts, its answers."""
 
-import json
 import os
-import signal
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from jobs.errors import KeystoneError
 from jobs.processes.bus import connect
+from jobs.processes.hand_over import HAND_OVER
 from jobs.processes.queue import WorkQueue
 from jobs.processes.supervise import is_up
 from jobs.processes.versions import Running, Version, read_parts, read_running
@@ -24,17 +23,24 @@ HTTP_OK = 200
 REPLACED_WITHIN_S = WORK_STOP_S + 90.0
 READY_WITHIN_S = 60.0
 GONE_FOR_S = 3.0  # an end is told from the moment between two programs
+TELL_AGAIN_S = 5.0
 ASK_S, POLL_S = 3.0, 0.1
-LONGEST_TAIL = 4000  # bytes
-TAIL_LINES = 12
+LONGEST_TAIL, LONGEST_LINE = 16_000, 1000  # bytes, characters
+TAIL_LINES = 6
+SUPERVISORS_OWN = " INFO "
 
 
 @dataclass(frozen=True)
 class Eye:
-    """Looks at the Keystone of some settings."""
+    """Looks at the Keystone of some settings.
+
+    Attributes:
+        ready_within_s: how long it may take to get ready.
+    """
 
     settings: Settings
     identity: str
+    ready_within_s: float = READY_WITHIN_S
 
     @property
     def _run_dir(self) -> Path:
@@ -52,6 +58,7 @@ class Eye:
             since: only one that started after that time counts.
         """
         deadline, seen = time.monotonic() + REPLACED_WITHIN_S, time.monotonic()
+        tell_again_at = time.monotonic() + TELL_AGAIN_S
         while time.monotonic() < deadline:
             found = read_running(self._run_dir)
             if found and found.started_at > since and is_supervisor(found.pid):
@@ -59,6 +66,10 @@ class Eye:
                 return (
                     "" if is_it else f"its `keystone up` failed, and {found.version.name} went on"
                 )
+            if found and time.monotonic() > tell_again_at and is_supervisor(found.pid):
+                # It had only just started, and could not hear the first time.
+                tell_again_at = time.monotonic() + TELL_AGAIN_S
+                tell_to_hand_over(found.pid)
             if is_up(self.settings.data_dir):
                 seen = time.monotonic()
             elif time.monotonic() - seen > GONE_FOR_S:
@@ -66,15 +77,11 @@ class Eye:
             time.sleep(POLL_S)
         return f"`keystone up` was not replaced within {REPLACED_WITHIN_S:.0f} s"
 
-    def wait_until_ready(self, stop_early: Callable[[], bool] = lambda: False) -> str:
-        """Wait until all parts run and the web process is ready; return the problem if they do not.
-
-        Args:
-            stop_early: gives up when this is true.
-        """
-        deadline, before = time.monotonic() + READY_WITHIN_S, None
+    def wait_until_ready(self) -> str:
+        """Wait until all parts run and the web process is ready; return the problem, if any."""
+        deadline, before = time.monotonic() + self.ready_within_s, None
         problem = "nothing was seen of it"
-        while time.monotonic() < deadline and not stop_early():
+        while time.monotonic() < deadline:
             parts = read_parts(self._run_dir)
             problem = self._problem(parts)
             if not problem and parts == before:
@@ -142,16 +149,14 @@ def tail_of_output(pid: int) -> list[str]:
             return []
         with path.open("rb") as file:
             file.seek(max(0, target.stat().st_size - LONGEST_TAIL))
-            return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+            lines = file.read().decode(errors="replace").splitlines()[1:]
+        told = [line for line in lines if SUPERVISORS_OWN not in line]
+        return [line[:LONGEST_LINE] for line in told[-TAIL_LINES:]]
     except OSError:
         return []
 
 
 def tell_to_hand_over(pid: int) -> None:
-    """Tell a supervisor to hand over to the version in `next.json`."""
-    os.kill(pid, signal.SIGUSR1)
-
-
-def parts_in_words(settings: Settings) -> str:
-    """Give the parts' states as JSON, for a report."""
-    return json.dumps(read_parts(settings.run_dir))
+    """Tell a supervisor to hand over to the version in `next.json`, unless it has ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, HAND_OVER)
