@@ -6,7 +6,6 @@ Source: systemd.exec(5), systemd.service(5) (read 2026-11-30).
 import os
 import pwd
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from jobs.errors import ConfigurationError, ConflictError, NotFoundError, Platfo
 from jobs.processes.metadata import touches_firewall
 from jobs.settings import Settings
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+from jobs.system.installation import lasting_program
 from jobs.system.part_users import ROOT
 from jobs.system.private_folder import claims_dir
 
@@ -154,7 +154,7 @@ def unit_text(settings: Settings, folder: Path, environ: Mapping[str, str]) -> s
         mark=MARK,
         user=f"User={pwd.getpwuid(owner).pw_name}\n" if owner else "",
         folder=_line(folder),
-        program=_argument(Path(sys.executable).parent / "keystone"),
+        program=_argument(lasting_program()),
         environment="".join(f"Environment={_word(each)}\n" for each in _of_docker(environ)),
         writable=" ".join((*map(_word, _writable(settings, owner)), *filters)),
         runtime=_RUNTIME.format(names=" ".join(path.name for path in made)) if made else "",

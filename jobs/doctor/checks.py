@@ -22,6 +22,7 @@ from jobs.doctor.domains import check_domains
 from jobs.doctor.reading import identity_of, reading
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
+from jobs.doctor.version import version_that_runs
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.processes.bus import Bus, connect
 from jobs.processes.metadata import reach_of_metadata
@@ -47,6 +48,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
     up = is_up(settings.data_dir)
     return [
         _python(),
+        version_that_runs(settings, up=up),
         _program("git", shutil.which("git"), ["--version"]),
         _redis_server(settings),
         _haproxy(settings),

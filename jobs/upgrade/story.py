@@ -32,7 +32,13 @@ from jobs.settings import AllSettings
 from jobs.storage.database import Database
 from jobs.storage.migrations.apply import HEAD, allows, ensure_schema, schema_version
 from jobs.upgrade.preparing import Plan, Tell
-from jobs.upgrade.watching import Eye, is_supervisor, tail_of_output, tell_to_hand_over
+from jobs.upgrade.watching import (
+    BACK_WITHIN_S,
+    Eye,
+    is_supervisor,
+    tail_of_output,
+    tell_to_hand_over,
+)
 
 STARTED_AGAIN_WITHIN_S = 10.0  # by systemd, or whatever else has started it
 KILLED_WITHIN_S = 10.0
@@ -134,7 +140,7 @@ class Upgrade:
         is_old = now and (now.version.code, now.version.python) == (old.code, old.python)
         if now is None or not is_old or not is_supervisor(now.pid):
             self._bring_back(wanted, now)
-        still = self.eye.wait_until_ready()
+        still = self.eye.wait_until_ready(BACK_WITHIN_S)
         forget_next(self._run_dir)
         self._note(problem=problem)
         lines = [f"the new version did not get ready: {problem}", *(f"  {line}" for line in said)]

@@ -22,6 +22,7 @@ HTTP_OK = 200
 # The workers and the watcher stop at the same time; then the other version starts.
 REPLACED_WITHIN_S = WORK_STOP_S + 90.0
 READY_WITHIN_S = 60.0
+BACK_WITHIN_S = 120.0  # only decides what is reported
 GONE_FOR_S = 3.0  # an end is told from the moment between two programs
 TELL_AGAIN_S = 5.0
 ASK_S, POLL_S = 3.0, 0.1
@@ -77,9 +78,9 @@ class Eye:
             time.sleep(POLL_S)
         return f"`keystone up` was not replaced within {REPLACED_WITHIN_S:.0f} s"
 
-    def wait_until_ready(self) -> str:
+    def wait_until_ready(self, within_s: float | None = None) -> str:
         """Wait until all parts run and the web process is ready; return the problem, if any."""
-        deadline, before = time.monotonic() + self.ready_within_s, None
+        deadline, before = time.monotonic() + (within_s or self.ready_within_s), None
         problem = "nothing was seen of it"
         while time.monotonic() < deadline:
             parts = read_parts(self._run_dir)
