@@ -132,12 +132,17 @@ def inherit(environ: MutableMapping[str, str]) -> Inherited:
 def end_redis(inherited: Inherited) -> None:
     """End the inherited Redis, because the next one uses the same socket."""
     for pid in inherited.children.get(REDIS, ()):
-        deadline, number = time.monotonic() + ENDS_WITHIN_S, signal.SIGTERM
+        _kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + ENDS_WITHIN_S
         while not _has_ended(pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-            number = signal.SIGKILL if time.monotonic() > deadline else number
+            if time.monotonic() > deadline:
+                _kill(pid, signal.SIGKILL)
             time.sleep(POLL_S)
+
+
+def _kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _has_ended(pid: int) -> bool:
