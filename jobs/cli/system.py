@@ -10,8 +10,11 @@ import typer
 from jobs.cli.console import AsJson, show_table
 from jobs.cli.output import say, say_json
 from jobs.doctor.checks import examine
+from jobs.errors import ConflictError
 from jobs.processes.configuration import describe_settings, read_settings
+from jobs.processes.hand_over import UNDOING
 from jobs.processes.runtime import open_runtime
+from jobs.processes.supervise import is_up
 from jobs.rules.findings import Verdict
 from jobs.settings import AllSettings
 from jobs.storage.database import Database
@@ -70,6 +73,8 @@ def migrate(
     """
     if to:
         settings = read_settings(AllSettings, os.environ)
+        if is_up(settings.data_dir) and UNDOING not in os.environ:
+            raise ConflictError("Keystone runs: stop it before you bring its schema back")
         with closing(Database(settings.effective_database_url)) as database:
             restore_schema(database, to, lock_file=settings.data_dir / "migrate.lock")
         say(f"The database has schema {to} again.")

@@ -22,6 +22,7 @@ from jobs.processes.versions import Undo, Version
 
 # The variables of this module. Names that begin with KEYSTONE_ would count as settings.
 GIVEN, INHERITED = "_GIVEN_TO_KEYSTONE", "_INHERITED_BY_KEYSTONE"
+UNDOING = "_UNDOING_FOR_KEYSTONE"  # tells `migrate --to` that no part runs
 PATH = "PYTHONPATH"
 HAND_OVER = signal.SIGUSR1  # for the supervisor; supervisord uses SIGHUP and SIGUSR2 itself
 REDIS, WEB = "redis", "web"
@@ -57,8 +58,8 @@ class Given:
         read = json.loads(text)
         return cls(**{**read, "version": Version(**read["version"])})
 
-    def environment(self, version: Version, environ: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment in which to start a version: this one, with the settings as given.
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Give an environment like this one, with the settings as they were given.
 
         Args:
             environ: the present environment.
@@ -68,7 +69,7 @@ class Given:
             for name, value in environ.items()
             if not name.startswith(self.prefix) and name not in {PATH, GIVEN, INHERITED}
         }
-        return code_first(version, {**others, **self.variables})
+        return {**others, **self.variables}
 
 
 def code_first(version: Version, environ: Mapping[str, str]) -> dict[str, str]:
@@ -172,7 +173,8 @@ def become(
     for descriptor in inherited.claims:
         with suppress(OSError):  # it is closed: the other version claims it again
             os.set_inheritable(descriptor, True)  # noqa: FBT003 — the name says it
-    environ = {**given.environment(version, os.environ), INHERITED: inherited.to_text()}
+    environ = code_first(version, given.environment(os.environ))
+    environ[INHERITED] = inherited.to_text()
     command = [version.python, "-P", "-m", "jobs.cli", "up"]
     os.execve(command[0], command, environ)  # noqa: S606 — an argument list, no shell
 
@@ -184,7 +186,7 @@ def undo_schema(undo: Undo, given: Given) -> bool:
         done = subprocess.run(  # noqa: S603 — our own command line, no shell
             command,
             cwd=given.folder,
-            env=given.environment(undo.by, os.environ),
+            env={**code_first(undo.by, given.environment(os.environ)), UNDOING: "1"},
             stdin=subprocess.DEVNULL,
             timeout=UNDONE_WITHIN_S,
             check=False,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.script import Script, ScriptDirectory
 
 HEAD = "0010"
-BASE = "0010"  # the oldest schema that a database can be brought back to
+BASE = "0009"  # the oldest schema that a database can be brought back to
 FOLDER = Path(__file__).parent
 
 
@@ -183,11 +183,11 @@ def _newest_last(scripts: "ScriptDirectory") -> "list[Script]":
 def _note_oldest(connection: Connection, scripts: "ScriptDirectory") -> None:
     """Store the oldest schema whose code can use the database in its present schema."""
     version = schema_of(connection)
-    if version is None or version < BASE:
-        return
-    oldest = BASE
+    if version is None or version <= BASE:
+        return  # the table does not exist yet
+    oldest = version
     for script in _newest_last(scripts):
-        if BASE <= script.revision <= version and not script.module.compatible:
+        if BASE < script.revision <= version and not script.module.compatible:
             oldest = script.revision
     connection.execute(text("UPDATE schema_use SET oldest = :oldest"), {"oldest": oldest})
 
