@@ -2,17 +2,18 @@
 
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
 import typer
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy.files import LOCK
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError, RouterError
 from jobs.processes import hand_over
 from jobs.processes.build_limits import bound_builds
 from jobs.processes.code_copies import keep_only, this_version
@@ -22,6 +23,7 @@ from jobs.processes.metadata import unblock_metadata
 from jobs.processes.redis_server import find_redis_server
 from jobs.processes.rotation import remember_ring
 from jobs.processes.router_server import find_haproxy, is_free
+from jobs.processes.router_service import bring_up, keeper_arguments
 from jobs.processes.runtime import Runtime, open_runtime
 from jobs.processes.separation import Apart, Together, note_users, separate
 from jobs.processes.supervise import claim_identity, programs, supervise, take_over
@@ -47,6 +49,7 @@ from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system import earlier_web
 from jobs.system.installation import code_folder, has_its_packages
 from jobs.system.out_of_memory import go_last
+from jobs.system.router_key import ensure_router_key
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -55,31 +58,46 @@ FIRST_PASSWORD = f"{PREFIX}ADMIN_PASSWORD"
 
 
 @commands.command()
-def up() -> None:
+def up(
+    *,
+    owner: Annotated[
+        int | None, typer.Option("--owner", hidden=True, help="The router ends with this process.")
+    ] = None,
+    no_router: Annotated[
+        bool, typer.Option("--no-router", hidden=True, help="Another service runs the router.")
+    ] = False,
+) -> None:
     """Run Keystone: web, workers, watcher, router and Redis.
 
-    Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0.
+    Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0,
+    except for the router: the apps stay reachable. `keystone down` stops the router, too.
     """
     inherited = hand_over.inherit(os.environ)
     environ = dict(os.environ)
+    words = [
+        *(["--owner", str(owner)] if owner is not None else []),
+        *(["--no-router"] if no_router else []),
+    ]
     try:
-        _run(inherited)
+        _run(inherited, words, owner=owner, no_router=no_router)
     except Exception as exc:
         if before := inherited.before:
             say(f"keystone: this version does not start, so {before.in_words} goes on", err=True)
             say(f"keystone: {exc}", err=True)
-            given = hand_over.note_given(before, environ, PREFIX, forget=())
+            given = hand_over.note_given(before, environ, PREFIX, words)
             with suppress(OSError):
                 hand_over.become(before, given, replace(inherited, before=None))
         raise
 
 
-def _run(inherited: hand_over.Inherited) -> None:
+def _run(
+    inherited: hand_over.Inherited, words: Sequence[str], *, owner: int | None, no_router: bool
+) -> None:
     settings = read_settings(AllSettings, os.environ)
     ensure_able(settings)
     lock = take_over(settings.data_dir, inherited.claims)
     version = this_version(settings.data_dir)
-    given = hand_over.note_given(version, os.environ, PREFIX, forget=(FIRST_PASSWORD,))
+    given = hand_over.note_given(version, os.environ, PREFIX, words, forget=(FIRST_PASSWORD,))
     if not inherited.is_handed_over:
         _run_wanted(settings, version, given, lock)
     if not inherited.children.get(hand_over.WEB):
@@ -87,6 +105,7 @@ def _run(inherited: hand_over.Inherited) -> None:
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir, inherited.claims)
     remember_ring(runtime)
+    ensure_router_key(settings.router_key_file)  # the parts may not write to its folder
     password = ensure_admin(runtime)
     runtime.database.close()
     users = separate(settings, os.environ)
@@ -98,12 +117,19 @@ def _run(inherited: hand_over.Inherited) -> None:
     watched.login_copy.refresh()
     _tell_parts(settings)
     _note_version(settings.data_dir, settings.run_dir, given)
+    if not settings.router_socket:
+        watched = _with_router(settings, users, watched, owner=owner, is_elsewhere=no_router)
     parts = programs(settings, users)
+    _take_children_over(inherited, users)
+    supervise(parts, settings.data_dir, lock, claim, watched=watched, given=given)
+
+
+def _take_children_over(inherited: hand_over.Inherited, users: Apart | Together) -> None:
+    """End Redis; tell the new web process of the earlier one, which it ends when it can serve."""
     hand_over.end_redis(inherited)
     web_user = os.getuid() if isinstance(users, Together) else users.users.web.uid
     webs = earlier_web.end_of_other_users(inherited.children.get(hand_over.WEB, ()), web_user)
     os.environ[earlier_web.VARIABLE] = earlier_web.as_text(webs)
-    supervise(parts, settings.data_dir, lock, claim, watched=watched, given=given)
 
 
 def _run_wanted(
@@ -229,6 +255,29 @@ def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
     logins = sources(os.environ, Path.home())
     return Watched(
         settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
+    )
+
+
+def _with_router(
+    settings: AllSettings,
+    users: Apart | Together,
+    watched: Watched,
+    *,
+    owner: int | None,
+    is_elsewhere: bool,
+) -> Watched:
+    """Bring the router up, and let the supervisor watch it."""
+    arguments = keeper_arguments(settings, users, owner=owner)
+    try:
+        bring_up(settings, users, arguments, keeper_elsewhere=is_elsewhere)
+    except RouterError as exc:
+        # The apps are still served as before, or the supervisor starts the keeper again.
+        say(f"keystone: {exc}", err=True)
+    return replace(
+        watched,
+        run_dir=settings.run_dir,
+        keeper=() if is_elsewhere else tuple(arguments),
+        router_lock=settings.router_dir / LOCK,
     )
 
 

@@ -39,6 +39,7 @@ class Given:
         folder: the folder it was started in.
         prefix: how the names of its settings begin.
         variables: its settings and PYTHONPATH, as they were in the environment.
+        words: the options of the command.
         claims: the open files that hold the locks on the data directory and the identity.
     """
 
@@ -46,6 +47,7 @@ class Given:
     folder: str
     prefix: str
     variables: Mapping[str, str]
+    words: Sequence[str] = ()
     claims: Sequence[int] = ()
 
     def to_text(self) -> str:
@@ -79,11 +81,17 @@ def code_first(version: Version, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def note_given(
-    version: Version, environ: Mapping[str, str], prefix: str, *, forget: Sequence[str]
+    version: Version,
+    environ: Mapping[str, str],
+    prefix: str,
+    words: Sequence[str],
+    *,
+    forget: Sequence[str] = (),
 ) -> Given:
     """Remember how this `keystone up` was started, before its environment is changed.
 
     Args:
+        words: its options.
         forget: names that a later version does not need.
     """
     kept = {
@@ -95,7 +103,7 @@ def note_given(
     path = [each for each in environ.get(PATH, "").split(os.pathsep) if each]
     if others := [each for each in path if each != version.code]:
         kept[PATH] = os.pathsep.join(others)
-    return Given(version, os.getcwd(), prefix, kept)  # noqa: PTH109 — a text
+    return Given(version, os.getcwd(), prefix, kept, tuple(words))  # noqa: PTH109 — a text
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def become(
             os.set_inheritable(descriptor, True)  # noqa: FBT003 — the name says it
     environ = code_first(version, given.environment(os.environ))
     environ[INHERITED] = inherited.to_text()
-    command = [version.python, "-P", "-m", "jobs.cli", "up"]
+    command = [version.python, "-P", "-m", "jobs.cli", "up", *given.words]
     os.execve(command[0], command, environ)  # noqa: S606 — an argument list, no shell
 
 

@@ -10,11 +10,9 @@ On SIGUSR1 it hands over to the version in `next.json`: see `jobs.processes.hand
 
 import os
 import signal
-import sqlite3
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
@@ -23,13 +21,14 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 from supervisor.supervisord import Supervisor
 
-from jobs.errors import KeystoneError
+from jobs.errors import KeystoneError, RouterError
 from jobs.processes.hand_over import GIVEN, HAND_OVER, REDIS, WEB, Given, Inherited, become
+from jobs.processes.router_control import is_kept, router_pids, start_keeper
 from jobs.processes.versions import Next, read_next, write_parts
-from jobs.processes.watched import ROUTER, Watched
+from jobs.processes.watched import Watched
+from jobs.storage.kept_open import kept_open
 from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
 from jobs.system.earlier_web import earlier_webs
-from jobs.system.proc import children_of
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -99,7 +98,10 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._is_told = False
         self._noted: dict[str, object] = {}
         self._web_is_late_at = time.monotonic() + WEB_STARTS_WITHIN_S
-        self._shared = FrozenHolders(watched.mirrors, watched.database)
+        locks = [watched.router_lock] if watched.router_lock else []
+        self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
+        self._run_dir = watched.run_dir
+        self._keeper = watched.keeper
         self._stopped = LongStopped()
         self._logins = watched.login_copy
 
@@ -117,6 +119,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         """Run the tasks that are due every second."""
         super().tick(now)
         self._logins.refresh()
+        self._have_keeper()
         self._note_parts()
         if self._is_told:
             self._look_at_next()
@@ -188,6 +191,18 @@ class Parts(Supervisor):  # type: ignore[misc]
             except KeystoneError as exc:
                 self._tell(str(exc))
 
+    def _have_keeper(self) -> None:
+        """Start the router's keeper if there is none; it outlives us."""
+        if not self._keeper or self._run_dir is None or is_kept(self._run_dir):
+            return
+        if self.options.mood < SupervisorStates.RUNNING:  # we stop, and `keystone down` stops it
+            return
+        try:
+            start_keeper(self._keeper)
+            self._tell("started the router's keeper: there was none")
+        except RouterError as exc:
+            self._tell(str(exc))
+
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
             self._tell(f"killed {pid}: it was stopped while it held a lock that others need")
@@ -198,13 +213,9 @@ class Parts(Supervisor):  # type: ignore[misc]
 
     def _lone_processes(self) -> list[int]:
         groups = [[*group.processes.values()] for group in self.process_groups.values()]
-        lone = [part for part, *others in groups if not others]
-        # A router started by root serves in a child process.
-        serving = (part.pid for part in lone if part.config.name == ROUTER)
-        return [
-            *(part.pid for part in lone),
-            *(child for pid in serving for child in children_of(pid)),
-        ]
+        lone = [part.pid for part, *others in groups if not others]
+        # The router and its keeper are processes of their own, which nobody else looks after.
+        return [*lone, *(router_pids(self._run_dir) if self._run_dir else [])]
 
     def _tell(self, sentence: str) -> None:
         self.options.logger.warn(sentence)  # noqa: G010 — supervisord's own logger
@@ -231,16 +242,14 @@ def main(config: Path, watched: Watched) -> None:
     options.test = False
     given = os.environ.pop(GIVEN, "")
     parts = Parts(options, watched, folder, Given.from_text(given) if given else None)
-    opened = _held_open(watched.database)
-    try:
-        parts.main()
-    except ExitNow:
-        options.close_logger()
-    if parts.next and given and options.mood >= SupervisorStates.RUNNING:
-        # The database stays open: closing it would remove files that the web process needs.
-        _hand_over(parts, parts.next, Given.from_text(given))
-    if opened:
-        opened.close()
+    with kept_open(watched.database):
+        try:
+            parts.main()
+        except ExitNow:
+            options.close_logger()
+        if parts.next and given and options.mood >= SupervisorStates.RUNNING:
+            # The database stays open: closing it would remove files that the web process needs.
+            _hand_over(parts, parts.next, Given.from_text(given))
 
 
 def _hand_over(parts: Parts, wanted: Next, given: Given) -> None:
@@ -250,25 +259,6 @@ def _hand_over(parts: Parts, wanted: Next, given: Given) -> None:
     except OSError:
         # Its interpreter has disappeared.
         become(given.version, given, left)
-
-
-def _held_open(database: Path | None) -> sqlite3.Connection | None:
-    """Keep the SQLite database open, so that its `-wal` and `-shm` files stay while the parts run.
-
-    The last process to close the database removes these files. Creating them again requires write
-    access to the folder, which the parts may lack.
-    """
-    if database is None or not database.exists():
-        return None
-    address = f"file:{quote(str(database))}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error:
-        # Not reported here: the parts report the database's problem repeatedly.
-        connection.close()
-        return None
-    return connection
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ LEAST_FREE = 200 * 1024 * 1024  # bytes, beside three copies of the database
 # Every module that a part begins with. A module that cannot be imported ends the upgrade here.
 BEGINNINGS = (
     "jobs.cli.up, jobs.cli.servers, jobs.cli.workers, jobs.cli.router, jobs.deploy, "
-    "jobs.processes.supervisor, jobs.system.die_with_parent, receiver.app, receiver.protocol"
+    "jobs.processes.supervisor, jobs.processes.router_keeper, jobs.system.die_with_parent, "
+    "receiver.app, receiver.protocol"
 )
 STARTS_WITHIN_S = 120
 
