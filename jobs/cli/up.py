@@ -145,7 +145,7 @@ def _run_wanted(
         # A third version is in this folder by now: whoever put it there decides.
         forget_next(settings.run_dir)
         other = _earlier(settings, version, last)
-    if other and (other.code, other.python) != (version.code, version.python):
+    if other and not other.is_same(version):
         left = hand_over.Inherited((lock.fileno(),), is_handed_over=True)
         hand_over.become(other, given, left)
 

@@ -86,7 +86,7 @@ def _upgrade(settings: AllSettings, ready_within_s: float, tell: Tell) -> None:
         eye = Eye(settings, known_identity(session), ready_within_s)
     running = _running(settings, eye)
     after = this_version(settings.data_dir)
-    if (running.version.code, running.version.python) != (after.code, after.python):
+    if not running.version.is_same(after):
         tell(f"{running.version.in_words} runs; {after.in_words} shall run")
         plan = prepare(settings, running, after, tell)
         Upgrade(settings, running, after, eye, actor(), tell).run(plan)

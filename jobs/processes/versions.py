@@ -48,6 +48,10 @@ class Version:
         commit = f", commit {self.commit[:10]}" if self.commit else ""
         return f"{self.name} (code {Path(self.code).name[:7]}{commit}, schema {self.schema})"
 
+    def is_same(self, other: "Version") -> bool:
+        """Whether both have the same code and environment."""
+        return (self.code, self.python) == (other.code, other.python)
+
     @property
     def is_there(self) -> bool:
         """Whether its environment and its code still exist."""

@@ -42,6 +42,7 @@ from jobs.upgrade.watching import (
 
 STARTED_AGAIN_WITHIN_S = 10.0  # by systemd, or whatever else has started it
 KILLED_WITHIN_S = 10.0
+BACK_TRIES = 3
 POLL_S = 0.1
 OUTPUT = "keystone.log"  # in the run folder, for a Keystone that this command has to start
 
@@ -137,14 +138,14 @@ class Upgrade:
         undo = None if self._old_can_run() else Undo(self.after, old.schema)
         wanted = Next(old, undo, stops_web=bool(undo))
         write_next(self._run_dir, wanted)
-        is_old = now and (now.version.code, now.version.python) == (old.code, old.python)
-        if now is None or not is_old or not is_supervisor(now.pid):
-            self._bring_back(wanted, now)
+        self._bring_back(wanted)
         still = self.eye.wait_until_ready(BACK_WITHIN_S)
         forget_next(self._run_dir)
         self._note(problem=problem)
         lines = [f"the new version did not get ready: {problem}", *(f"  {line}" for line in said)]
-        if still:
+        running = self.eye.running()
+        if still or running is None or not running.version.is_same(old):
+            still = still or "another version runs"
             lines.append(f"{old.in_words} was started again, but is not ready either: {still}")
         else:
             lines.append(f"{old.in_words} runs again; what was pushed meanwhile is deployed")
@@ -158,20 +159,29 @@ class Upgrade:
             with database.writer_engine.connect() as connection:
                 return allows(connection, schema, schema=old)
 
-    def _bring_back(self, wanted: Next, now: Running | None) -> None:
-        if now and is_supervisor(now.pid):
-            if not self._hand_over(wanted, now):
+    def _bring_back(self, wanted: Next) -> None:
+        """Let a version run, whatever runs now."""
+        for _ in range(BACK_TRIES):
+            running = self.eye.running()
+            if running is None:
+                since = self._last_start()
+                if not self._is_started_again(since):
+                    self._start(wanted.version)
+                self.eye.wait_until_replaced(wanted.version, since)
+            elif running.version.is_same(wanted.version):
                 return
-            # It does not do what it is told.
-            with suppress(OSError):
-                os.kill(now.pid, signal.SIGKILL)
-        since = now.started_at if now else ""
-        if not self._is_started_again(since):
-            self._start(wanted.version)
-        self.eye.wait_until_replaced(wanted.version, since)
+            elif self._hand_over(wanted, running) and is_supervisor(running.pid):
+                still = self.eye.running()
+                if still and still.started_at == running.started_at:
+                    # It does not do what it is told.
+                    os.kill(running.pid, signal.SIGKILL)
+
+    def _last_start(self) -> str:
+        found = read_running(self._run_dir)
+        return found.started_at if found else ""
 
     def _is_started_again(self, since: str) -> bool:
-        """Whether systemd, or whatever else started Keystone, has started it again."""
+        """Whether systemd, or whatever else started Keystone, starts it again."""
         deadline = time.monotonic() + STARTED_AGAIN_WITHIN_S
         while time.monotonic() < deadline:
             found = self.eye.running()
