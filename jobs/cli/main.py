@@ -86,7 +86,8 @@ CONTENTS = {
     ),
     "rotate-key": Entry("keys", "Seal all stored secrets with a new key, while Keystone runs."),
     "upgrade": Entry(
-        "upgrade", "Replace the running Keystone with the version in this folder: `make upgrade`."
+        "upgrade",
+        "Replace the running Keystone with the version in this folder, without failing a request.",
     ),
     "systemd": Entry("systemd", "Run Keystone as a service of systemd: install, show, remove."),
     "migrate": Entry("system", "Migrate the database to the schema of this version."),
