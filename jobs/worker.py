@@ -249,8 +249,8 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
         RedisError: Redis does not answer at the start; the supervisor restarts us.
         StorageError: the database does not answer at the start; the supervisor restarts us.
     """
-    # Before the priority is lowered: on a busy machine, a process with a low priority would hold the
-    # writers' lock for so long that the web process has to refuse pushes.
+    # Before the priority is lowered: on a busy machine, a process with a low priority would hold
+    # the writers' lock for so long that the web process has to refuse pushes.
     rehearse(runtime)
     runtime.database.close()
     os.nice(NICENESS)
