@@ -248,9 +248,11 @@ def test_the_old_code_runs_on_a_schema_that_is_compatible(
     done = upgrade(keystone, "--ready-within", "120")
     assert done.returncode == 0, done
     assert schema(keystone) == LATE
-    assert Path(version(keystone)["version"]["code"]).is_dir()
-    assert len(list((keystone.data_dir / "code").iterdir())) == 2
-    assert len(list((keystone.data_dir / "backups").iterdir())) == 3
+    now = version(keystone)
+    kept = {str(path) for path in (keystone.data_dir / "code").iterdir()}
+    assert {now["version"]["code"], now["previous"]["code"]} <= kept
+    assert len(kept) <= 3  # the router may still run from an earlier one
+    assert 1 <= len(list((keystone.data_dir / "backups").iterdir())) <= 3
 
 
 def _environment(pid: int) -> dict[str, str]:
