@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from jobs.processes.code_copies import digest_of
 from jobs.storage.migrations.apply import HEAD
 from tests.acceptance.conftest import running
 from tests.acceptance.keystone import Json, Keystone, until
@@ -253,6 +254,31 @@ def test_the_old_code_runs_on_a_schema_that_is_compatible(
     assert {now["version"]["code"], now["previous"]["code"]} <= kept
     assert len(kept) <= 3  # the router may still run from an earlier one
     assert 1 <= len(list((keystone.data_dir / "backups").iterdir())) <= 3
+
+
+def test_a_machine_that_is_switched_off_meanwhile_starts_one_version_and_the_next_try_works(
+    keystone: Keystone, checkout: Checkout
+) -> None:
+    checkout.touch("switched off")
+    with subprocess.Popen(
+        [keystone._program, "upgrade"],
+        cwd=keystone.folder,
+        env={**keystone._environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as command:
+        assert command.stdout is not None
+        assert any("finish, or hand back" in line for line in command.stdout)
+        command.kill()
+        keystone.kill()
+    keystone.start()
+    known = {path.name for path in (keystone.data_dir / "code").iterdir()}
+    assert Path(version(keystone)["version"]["code"]).name in known
+    done = upgrade(keystone, "--ready-within", "120")
+    assert done.returncode == 0, done
+    now = version(keystone)
+    assert now["version"]["code"].endswith(digest_of(checkout.folder))
+    assert not (keystone.data_dir / "run" / "next.json").exists()
 
 
 def _environment(pid: int) -> dict[str, str]:
