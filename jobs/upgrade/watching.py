@@ -4,6 +4,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -23,6 +24,8 @@ HTTP_OK = 200
 REPLACED_WITHIN_S = WORK_STOP_S + 90.0
 READY_WITHIN_S = 60.0
 BACK_WITHIN_S = 120.0  # only decides what is reported
+# A part that ends soon after its start is seen to start again within that time.
+STABLE_FOR_S, ASK_EVERY_S = 4.0, 0.3
 GONE_FOR_S = 3.0  # an end is told from the moment between two programs
 TELL_AGAIN_S = 5.0
 ASK_S, POLL_S = 3.0, 0.1
@@ -80,19 +83,23 @@ class Eye:
 
     def wait_until_ready(self, within_s: float | None = None) -> str:
         """Wait until all parts run and the web process is ready; return the problem, if any."""
-        deadline, before = time.monotonic() + (within_s or self.ready_within_s), None
-        problem = "nothing was seen of it"
+        deadline = time.monotonic() + (within_s or self.ready_within_s)
+        problem, before, since = "nothing was seen of it", None, time.monotonic()
         while time.monotonic() < deadline:
             parts = read_parts(self._run_dir)
             problem = self._problem(parts)
-            if not problem and parts == before:
+            if problem or parts != before:
+                before, since = parts, time.monotonic()
+            elif time.monotonic() - since >= STABLE_FOR_S:
                 return ""
-            before = parts
             if not is_up(self.settings.data_dir):
                 return "`keystone up` ended"
-            # Longer than the supervisor needs to notice the end of a part.
-            time.sleep(0.3 if problem else 1.5)
+            time.sleep(ASK_EVERY_S)
         return problem or "its parts kept restarting"
+
+    def _started_at(self) -> datetime | None:
+        found = read_running(self._run_dir)
+        return datetime.fromisoformat(found.started_at) if found else None
 
     def _problem(self, parts: dict[str, list[object]] | None) -> str:
         if not parts:
@@ -106,7 +113,7 @@ class Eye:
         wanted = sum(1 for name in parts if name.partition("-")[0] == "worker")
         try:
             queue = WorkQueue(connect(self.settings.effective_redis_url), self.identity)
-            alive = queue.workers_alive()
+            alive = queue.workers_alive(born_since=self._started_at())
         except KeystoneError as exc:
             return str(exc)
         return "" if alive >= wanted else f"{alive} of {wanted} workers have reported themselves"
