@@ -21,6 +21,7 @@ from jobs.rules.container_values import (
     ProbeResult,
     Route,
     Usage,
+    Warm,
 )
 from jobs.rules.log_events import BuildEvent
 from jobs.rules.repository_values import (
@@ -244,6 +245,23 @@ class Router(Protocol):
 
     def routes(self) -> dict[int, Route]:
         """Give the current routes by port; ports without an upstream are left out."""
+
+    def warm(self, warm: Warm) -> None:
+        """Ask a slot for the old assets of its port, and send no other request to it. Idempotent.
+
+        A GET or HEAD of one of the asset paths goes to the live slot first; when that answers 404,
+        the warm slot is asked. The slot may be the live one, shortly before a switch away from it:
+        then it stays live. `switch` does not end this, `cool` does.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+
+    def cool(self, port: int) -> None:
+        """Ask no slot of the port for old assets any more. An unknown port is fine."""
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the slots that are asked for old assets, by port."""
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.

@@ -13,13 +13,14 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
+from jobs.adapters.haproxy import assets
 from jobs.adapters.haproxy.config import Confinement, command, configuration
 from jobs.adapters.haproxy.domains import CERTIFICATES, certificate_file, domain_files
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
@@ -27,11 +28,12 @@ from jobs.adapters.haproxy.shares import most_places
 from jobs.errors import ConfigurationError
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.reads.domains import domain_targets, find_doors
+from jobs.reads.warm import warm_routes
 from jobs.records.apps import block_ports
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.rules.certificates import default_bundle, is_loadable
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 from jobs.rules.domain_names import is_plain
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort, now
@@ -135,11 +137,12 @@ def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | Non
         text = _configuration(session, settings, ports, users)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
+        warm = warm_routes(session)
     if not settings.router_socket:
         # If the operator has chosen the socket's path, the operator creates its folder.
         ensure_private(settings.socket_dir)
     folder = ensure_private(settings.router_dir)
-    write_domain_files(folder, domains, certificates)
+    write_domain_files(folder, domains, certificates, warm.values())
     return _write(folder / CONFIGURATION, text)
 
 
@@ -166,6 +169,7 @@ def _configuration(
         doors=DomainDoors(settings.domain_bind, **ports.served),
         policy=_policy(settings, len(offered)),
         confinement=_confinement(settings, users),
+        warm=warm_routes(session).values(),
     )
 
 
@@ -204,9 +208,12 @@ def _ports_of_another_router(settings: Settings) -> _Ports:
 
 
 def write_domain_files(
-    folder: Path, domains: Mapping[str, int], certificates: Mapping[str, SecretStr]
+    folder: Path,
+    domains: Mapping[str, int],
+    certificates: Mapping[str, SecretStr],
+    warm: Iterable[Warm] = (),
 ) -> None:
-    """Write the router's domain files, and remove old certificates.
+    """Write the files of the router's maps and certificates, and remove old certificates.
 
     A certificate that OpenSSL would refuse is left out: HAProxy would not start with it.
 
@@ -227,6 +234,7 @@ def write_domain_files(
             )
     for name, content in domain_files(domains, usable, default_bundle(now())).items():
         _write(folder / name, content.get_secret_value())
+    _write(folder / assets.ASSETS, assets.map_file(warm))
 
 
 def wanted_ports(settings: Settings) -> dict[str, int]:

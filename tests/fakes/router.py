@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pydantic import SecretStr
 
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 from tests.fakes.scripted import Scripted
 
 
@@ -23,6 +23,7 @@ class FakeRouter(Scripted):
         self.down = False
         self.flying: Counter[tuple[int, str]] = Counter()
         self.current: dict[int, Route] = {}
+        self.kept_warm: dict[int, Warm] = {}
         self.domains: dict[str, int] = {}
         self.certificates: dict[str, SecretStr] = {}
 
@@ -64,6 +65,21 @@ class FakeRouter(Scripted):
         """Give the route of each port."""
         self._called("routes")
         return dict(self.current)
+
+    def warm(self, warm: Warm) -> None:
+        """Ask a slot for old assets."""
+        self._called("warm", f"{warm.port}/{warm.slot} {warm.address}")
+        self.kept_warm[warm.port] = warm
+
+    def cool(self, port: int) -> None:
+        """Ask no slot of the port for old assets any more."""
+        self._called("cool", port)
+        self.kept_warm.pop(port, None)
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the slots that are asked for old assets."""
+        self._called("warmed")
+        return dict(self.kept_warm)
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route these domains to these ports."""

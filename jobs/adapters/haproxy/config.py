@@ -17,16 +17,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import requests, shares
+from jobs.adapters.haproxy import assets, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 
 SLOTS = ("a", "b")
 # `show info` reports this description, so a router with an outdated configuration is recognised.
 # Increment the number when older configurations lack something essential.
-DESCRIPTION = "keystone-router-2"
+DESCRIPTION = "keystone-router-3"
 
 # With one thread, HAProxy executes a line of commands atomically: no request runs in between.
 # `noreuseport` makes it an error if another program listens on a port, instead of sharing the port.
@@ -125,6 +125,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     doors: DomainDoors,
     policy: Policy,
     confinement: Confinement | None = None,
+    warm: Iterable[Warm] = (),
 ) -> str:
     """Give the text of the configuration file.
 
@@ -136,6 +137,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         doors: where domains are served.
         policy: the limits and rules for visitors.
         confinement: None: the router keeps the user that starts it.
+        warm: the replaced containers that are asked for old assets; the map of assets names them.
 
     Raises:
         ConfigurationError: an address is invalid, there is no port, or HAProxy's syntax cannot
@@ -147,6 +149,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         told = "other programs have taken all of its ports"
         raise ConfigurationError(Mistake("KEYSTONE_PORT_RANGE", told))
     live = {route.port: route for route in routes}
+    kept = {each.port: each for each in warm}
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     rules = policy.acls + shares.app_rules(policy.shares, doors.ways)
     return "\n".join(
@@ -157,8 +160,9 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
             requests.tables(),
             _VISITORS.format(errors=errors),
             frontends(bind, wanted, doors, policy),
+            assets.sections(socket),
             _BACKENDS.format(rules=rules),
-            *(_backend(port, live.get(port)) for port in wanted),
+            *(_backend(port, live.get(port), kept.get(port)) for port in wanted),
         )
     )
 
@@ -203,13 +207,15 @@ def ensure_slot(slot: str) -> None:
         raise RouterError(f"{slot!r} is not a slot; there are {' and '.join(SLOTS)}")
 
 
-def _backend(port: int, route: Route | None) -> str:
+def _backend(port: int, route: Route | None, warm: Warm | None) -> str:
     if route is not None:
         ensure_slot(route.slot)
-    lines = [f"backend {backend_name(port)} from slots"]
+    lines = [f"backend {backend_name(port)} from slots", assets.BACKEND_RULE]
     for slot in SLOTS:
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")
+        elif route is not None and warm is not None and slot == warm.slot:
+            lines.append(assets.warm_server(warm))
         else:
             lines.append(f"    server {slot} {_NOWHERE} disabled")
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import requests, shares
+from jobs.adapters.haproxy import assets, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
 from jobs.adapters.haproxy.syntax import bind_address, refuse
@@ -86,9 +86,9 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        leads="    use_backend port_%[dst_port]\n",
+        leads=_to_app("dst_port", policy),
     )
-    lookup, to_app = _lookup(policy.dashboard), "    use_backend port_%[var(txn.port)]\n"
+    lookup, to_app = _lookup(policy.dashboard), _to_app("var(txn.port)", policy)
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https)
         yield _Way(HTTP, [_domain_bind(doors.bind, doors.http)], leads=lookup + redirect + to_app)
@@ -99,6 +99,10 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
             shares=shares.stream_rules(policy.shares),
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
         )
+
+
+def _to_app(port: str, policy: Policy) -> str:
+    return assets.frontend_rules(port, places=policy.places) + f"    use_backend port_%[{port}]\n"
 
 
 def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:

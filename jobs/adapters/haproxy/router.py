@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy import assets
 from jobs.adapters.haproxy.config import DESCRIPTION, SLOTS, backend_name, ensure_slot
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
@@ -31,7 +32,7 @@ from jobs.adapters.haproxy.domains import (
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.syntax import join_address, split_address
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route, other_slot
+from jobs.rules.container_values import Route, Warm, other_slot
 
 RETRY_PAUSE_S = 0.1
 # The state of a thousand ports takes 140 kB.
@@ -108,6 +109,8 @@ class HAProxyRouter:
         new, old = _servers(route.port, route.slot)
         answer = self._ask(
             f"set server {new} addr {host} port {port}",
+            # A slot that was declared as warm has no weight.
+            f"set server {new} weight 1",
             f"set server {new} state ready",
             f"set server {old} state drain",
             f"show servers state {backend_name(route.port)}",
@@ -163,6 +166,52 @@ class HAProxyRouter:
         for route in _live(_rows(self._ask("show servers state"))):
             by_port.setdefault(route.port, []).append(route)
         return {port: found[0] for port, found in by_port.items() if len(found) == 1}
+
+    def warm(self, warm: Warm) -> None:
+        """Ask a slot for the old assets of its port, and send no other request to it. Idempotent.
+
+        The slot may be the live one, shortly before a switch away from it: then it stays live.
+
+        Raises:
+            RouterError: the address is invalid, or the router does not answer or did not do it.
+        """
+        server, _ = _servers(warm.port, warm.slot)
+        host, port = split_address(warm.address)
+        state = f"show servers state {backend_name(warm.port)}"
+        if warm.slot not in {route.slot for route in _live(_rows(self._ask(state)))}:
+            # From `maint` to `drain`: no request may come in between.
+            self._ask(
+                f"set server {server} addr {host} port {port};set server {server} state drain"
+            )
+        self._fill_assets(warm.port, assets.map_entries(warm))
+
+    def cool(self, port: int) -> None:
+        """Ask no slot of the port for old assets any more. An unknown port is fine.
+
+        Raises:
+            RouterError: the router does not answer or did not do it.
+        """
+        self._fill_assets(port, {})
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the slots that are asked for old assets, by port.
+
+        Raises:
+            RouterError: the router does not answer.
+        """
+        found = assets.read_entries(self._map(assets.ASSETS) or {})
+        if not found:
+            return {}
+        addresses = {
+            (row["be_name"], row["srv_name"]): join_address(row["srv_addr"], int(row["srv_port"]))
+            for row in _rows(self._ask("show servers state"))
+            if not _admin(row) & FORCED_MAINTENANCE
+        }
+        warm = (
+            Warm(port, slot, addresses.get((backend_name(port), slot), ""), paths)
+            for port, (slot, paths) in found.items()
+        )
+        return {each.port: each for each in warm}
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
@@ -220,15 +269,20 @@ class HAProxyRouter:
             self._ask("show ssl cert", f"show ssl crt-list {CERTIFICATE_LIST}")
         )
 
+    def _fill_assets(self, port: int, wanted: Mapping[str, str]) -> None:
+        entries = self._map(assets.ASSETS) or {}
+        others = entries.keys() - assets.entries_of(port, entries).keys()
+        self._fill(assets.ASSETS, {key: entries[key] for key in others} | dict(wanted))
+
     def _fill(self, name: str, wanted: Mapping[str, str]) -> None:
         found = self._map(name)
-        # A router that serves no domains has no such map.
+        # A router that serves no domains has no map of hosts.
         if found is None or found == wanted:
             return
         said = [self._ask(*commands) for commands in map_changes(name, found, wanted)]
         if self._map(name) != wanted:
             told = " ".join(" ".join(said).split())[:300]
-            raise RouterError(f"the router did not take the domains: {told}")
+            raise RouterError(f"the router did not take the entries of {name}: {told}")
 
     def _map(self, name: str) -> dict[str, str] | None:
         return read_map(name, self._ask("show map", f"show map {name}"))
@@ -319,7 +373,10 @@ def _live(rows: list[Row]) -> list[Route]:
             address=join_address(row["srv_addr"], int(row["srv_port"])),
         )
         for row in rows
-        if not _admin(row) & ~DECLARED_DISABLED
+        # Other backends are not an app's.
+        if row["be_name"].startswith("port_")
+        and not _admin(row) & ~DECLARED_DISABLED
+        and row["srv_uweight"] != "0"
     ]
 
 

@@ -14,7 +14,7 @@ from jobs.errors import StorageError
 from jobs.storage.database import Database
 from jobs.storage.sqlite_files import copy_database, sqlite_path
 
-HEAD = "0009"
+HEAD = "0011"
 FOLDER = Path(__file__).parent
 
 
