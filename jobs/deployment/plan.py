@@ -91,6 +91,11 @@ class LiveContainer:
     slot: str
     settings: ContainerSettings  # of the release it was made from
 
+    @property
+    def keeps_assets(self) -> bool:
+        """Whether its release asks for old assets to be served after a switch."""
+        return bool(self.settings.warm_minutes and self.settings.asset_paths)
+
 
 @dataclass(frozen=True)
 class WarmContainer:

@@ -21,9 +21,9 @@ def keep_warm(session: Session, app: App) -> None:
     app.warm_until = app.warm_address = None
     if app.fallback_container_id is None or app.fallback_container_id != app.live_container_id:
         return
-    release = session.get_one(Release, app.fallback_release_id)
-    if minutes := release.container.warm_minutes:
-        app.warm_until = now() + timedelta(minutes=minutes)
+    release = session.get(Release, app.fallback_release_id)
+    if release is not None and release.container.warm_minutes:
+        app.warm_until = now() + timedelta(minutes=release.container.warm_minutes)
         app.warm_address = app.live_address
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPResponse
 
@@ -33,7 +32,7 @@ def two(two: Upstream) -> Upstream:
 
 
 @pytest.fixture
-def kept(router: HAProxyRouter, port: int, one: Upstream, two: Upstream) -> Iterator[Warm]:
+def kept(router: HAProxyRouter, port: int, one: Upstream, two: Upstream) -> Warm:
     """A port whose replaced release is warm."""
     warm = Warm(port, "a", one.address, PATHS)
     router.switch(Route(port, "a", one.address))
