@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from pydantic import SecretStr
 
@@ -53,6 +54,8 @@ class FakeRouter(Scripted):
         """Detach a slot; if it is the live one, the port then answers 503."""
         self._called("detach", f"{port}/{slot}")
         self.flying[port, slot] = 0
+        if (warm := self.kept_warm.get(port)) is not None and warm.slot == slot:
+            self.kept_warm[port] = replace(warm, address="")
         if (route := self.current.get(port)) is not None and route.slot == slot:
             del self.current[port]
 
