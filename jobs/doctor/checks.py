@@ -22,6 +22,7 @@ from jobs.doctor.domains import check_domains
 from jobs.doctor.reading import identity_of, reading
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
+from jobs.doctor.warm import warm_containers
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.processes.bus import Bus, connect
 from jobs.processes.metadata import reach_of_metadata
@@ -68,6 +69,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *check_domains(settings, up=up),
+        warm_containers(settings),
         _dashboard_name(settings),
         _missed_pushes(settings),
     ]

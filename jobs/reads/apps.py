@@ -51,6 +51,7 @@ class _Surroundings:
     repository: Repository
     token_set: bool
     release: _LiveRelease | None
+    warm_release: int | None
     state: tuple[AppState, str]
     domains: list[str]
     doors: Doors
@@ -105,6 +106,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
     failures = failed_updates(session, [app.id or 0 for app in apps])
     opened = apps_with_open_deployments(session)
     releases = _live_releases(session, apps)
+    warm = _warm_releases(session)
     doors = find_doors(session)
     domains = domains_by_app(session, [app.id for app in apps])
     return [
@@ -115,6 +117,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
                 repository=repositories[app.repository_id],
                 token_set=app.repository_id in tokens,
                 release=releases.get(app.live_release_id),
+                warm_release=warm.get(app.id),
                 state=app_state(app, failures.get(app.id or 0, ""), is_deploying=app.id in opened),
                 domains=domains[app.id or 0],
                 doors=doors,
@@ -172,6 +175,16 @@ def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _L
         release_id: _LiveRelease(number, commit_sha, configuration)
         for release_id, number, commit_sha, configuration in session.exec(statement).all()
     }
+
+
+def _warm_releases(session: Session) -> dict[int | None, int]:
+    """Give the number of each app's warm release, by the app's id."""
+    statement = (
+        select(App.id, Release.number)
+        .join(Release, col(Release.id) == App.fallback_release_id)
+        .where(col(App.warm_until).is_not(None), col(App.fallback_container_id).is_not(None))
+    )
+    return dict(session.exec(statement).all())
 
 
 class Served(Protocol):
@@ -240,6 +253,8 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
+        warm_release=around.warm_release,
+        warm_until=app.warm_until if around.warm_release is not None else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
         webhook=WebhookView(url=webhook_url(settings)),

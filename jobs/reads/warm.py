@@ -13,6 +13,12 @@ def warm_apps(session: Session) -> list[App]:
     return list(session.exec(select(App).where(col(App.warm_until).is_not(None))).all())
 
 
+def warm_number(session: Session, app: App) -> int | None:
+    """Give the number of an app's warm release; None if there is none."""
+    release = session.get(Release, app.fallback_release_id) if is_warm(app) else None
+    return release.number if release is not None else None
+
+
 def is_warm(app: App) -> bool:
     """Whether an app's fallback container is kept warm."""
     return app.warm_until is not None and app.fallback_container_id is not None
