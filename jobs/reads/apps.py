@@ -17,6 +17,7 @@ from jobs.reads.domains import Doors, domains_by_app, find_doors
 from jobs.reads.paging import unindexed
 from jobs.reads.repositories import repositories_with_token
 from jobs.reads.views import AppView, WebhookView
+from jobs.reads.warm import is_warm
 from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
 from jobs.rules.reasons import failure_words
@@ -36,8 +37,8 @@ APP_FIELDS = App.model_fields.keys() - PARTS.keys()
 
 
 @dataclass(frozen=True)
-class _LiveRelease:
-    """The parts of the live release that an app's view shows."""
+class _RunningRelease:
+    """The parts of a live or warm release that an app's view shows."""
 
     number: int
     commit_sha: str
@@ -50,8 +51,8 @@ class _Surroundings:
 
     repository: Repository
     token_set: bool
-    release: _LiveRelease | None
-    warm_release: int | None
+    release: _RunningRelease | None
+    warm: _RunningRelease | None
     state: tuple[AppState, str]
     domains: list[str]
     doors: Doors
@@ -105,8 +106,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
     tokens = repositories_with_token(session)
     failures = failed_updates(session, [app.id or 0 for app in apps])
     opened = apps_with_open_deployments(session)
-    releases = _live_releases(session, apps)
-    warm = _warm_releases(session)
+    releases = _running_releases(session, apps)
     doors = find_doors(session)
     domains = domains_by_app(session, [app.id for app in apps])
     return [
@@ -117,7 +117,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
                 repository=repositories[app.repository_id],
                 token_set=app.repository_id in tokens,
                 release=releases.get(app.live_release_id),
-                warm_release=warm.get(app.id),
+                warm=releases.get(app.fallback_release_id) if is_warm(app) else None,
                 state=app_state(app, failures.get(app.id or 0, ""), is_deploying=app.id in opened),
                 domains=domains[app.id or 0],
                 doors=doors,
@@ -165,26 +165,17 @@ def has_bad_news() -> ColumnElement[bool]:
     )
 
 
-def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:
-    ids = [app.live_release_id for app in apps if app.live_release_id]
+def _running_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _RunningRelease]:
+    ids = {app.live_release_id for app in apps}
+    ids |= {app.fallback_release_id for app in apps if is_warm(app)}
     # Select columns, not rows: a release's row holds its whole sealed environment.
     statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
-        col(Release.id).in_(ids)
+        col(Release.id).in_(ids - {None})
     )
     return {
-        release_id: _LiveRelease(number, commit_sha, configuration)
+        release_id: _RunningRelease(number, commit_sha, configuration)
         for release_id, number, commit_sha, configuration in session.exec(statement).all()
     }
-
-
-def _warm_releases(session: Session) -> dict[int | None, int]:
-    """Give the number of each app's warm release, by the app's id."""
-    statement = (
-        select(App.id, Release.number)
-        .join(Release, col(Release.id) == App.fallback_release_id)
-        .where(col(App.warm_until).is_not(None), col(App.fallback_container_id).is_not(None))
-    )
-    return dict(session.exec(statement).all())
 
 
 class Served(Protocol):
@@ -253,8 +244,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
-        warm_release=around.warm_release,
-        warm_until=app.warm_until if around.warm_release is not None else None,
+        warm_release=around.warm.number if around.warm else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
         webhook=WebhookView(url=webhook_url(settings)),

@@ -376,7 +376,7 @@ def _live(rows: list[Row]) -> list[Route]:
         # Other backends are not an app's.
         if row["be_name"].startswith("port_")
         and not _admin(row) & ~DECLARED_DISABLED
-        and row["srv_uweight"] != "0"
+        and row.get("srv_uweight") != "0"
     ]
 
 

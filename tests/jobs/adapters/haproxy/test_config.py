@@ -1,13 +1,15 @@
 """The router's configuration as text. That HAProxy takes it is shown in the contract's tests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.adapters.haproxy.assets import map_file, read_entries
 from jobs.adapters.haproxy.config import Confinement, command, configuration
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.errors import ConfigurationError, RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 
 SOCKET = Path("/data/run/router.sock")
 NOWHERE, POLICY = DomainDoors("0.0.0.0"), Policy(1000)
@@ -30,7 +32,7 @@ def lines(
 
 def servers(port: int, text: list[str]) -> list[str]:
     start = text.index(f"backend port_{port} from slots")
-    return text[start + 1 : start + 3]
+    return [line for line in text[start : start + 4] if line.startswith("server ")]
 
 
 def test_a_router_that_root_starts_gives_up_what_root_may() -> None:
@@ -61,7 +63,7 @@ def test_a_router_started_by_another_user_keeps_that_user() -> None:
 
 def test_ports_in_a_row_are_one_range_and_gaps_split_it() -> None:
     text = lines(ports=[20003, 20000, 20001, 20005, 20006, 20000])
-    assert [line for line in text if line.startswith("bind ")] == [
+    assert [line for line in text if line.startswith("bind 1")] == [
         "bind 127.0.0.1:20000-20001",
         "bind 127.0.0.1:20003-20003",
         "bind 127.0.0.1:20005-20006",
@@ -80,6 +82,47 @@ def test_every_port_has_two_slots_that_are_out_of_use() -> None:
 def test_the_live_slot_is_in_use_from_the_start() -> None:
     text = lines(ports=[20000], routes=[Route(20000, "b", "10.201.0.2:8000")])
     assert servers(20000, text) == ["server a 127.0.0.1:1 disabled", "server b 10.201.0.2:8000"]
+
+
+def test_a_warm_slot_has_no_weight_so_only_old_assets_reach_it() -> None:
+    warm = Warm(20000, "a", "10.201.0.3:8000", frozenset({"/assets/*"}))
+    text = configuration(
+        bind="127.0.0.1",
+        ports=[20000, 20001],
+        routes=[Route(20000, "b", "10.201.0.2:8000")],
+        socket=SOCKET,
+        doors=NOWHERE,
+        policy=POLICY,
+        warm=[warm, replace(warm, port=20001)],
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    assert servers(20000, lines) == [
+        "server a 10.201.0.3:8000 weight 0",
+        "server b 10.201.0.2:8000",
+    ]
+    # Without a live slot nobody is asked first.
+    assert "server a 127.0.0.1:1 disabled" in servers(20001, lines)
+
+
+def test_the_map_of_assets_says_whether_an_entry_is_a_whole_path() -> None:
+    warm = Warm(20000, "a", "10.201.0.3:8000", frozenset({"/assets/*", "/app.css", "/*"}))
+    text = map_file([warm])
+    assert text.splitlines() == [
+        "20000/ 20000:a",
+        "20000/app.css? 20000:a",
+        "20000/assets/ 20000:a",
+    ]
+    entries = dict(line.split() for line in text.splitlines())
+    assert read_entries(entries) == {20000: ("a", warm.paths)}
+
+
+def test_two_routers_of_one_machine_have_different_doors() -> None:
+    doors = [
+        {line for line in lines(ports=[20000], socket=Path(path)) if "abns@" in line}
+        for path in ("/one/router.sock", "/two/router.sock")
+    ]
+    assert len(doors[0]) == 4
+    assert doors[0].isdisjoint(doors[1])
 
 
 def test_a_route_of_a_port_that_is_not_ours_is_left_out() -> None:
