@@ -52,13 +52,15 @@ frontend {doors} from visitors
     http-request del-header {header}
     use_backend port_%[var(txn.port)]
 
-backend assets
+defaults assets
     mode http
     timeout connect 5s
     timeout server 15m
     timeout tunnel 1h
     timeout server-fin 30s
     option abortonclose
+
+backend assets from assets
     http-reuse always
     # The first server gets each request, and a repeated request avoids the server that had it.
     balance first
