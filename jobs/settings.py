@@ -108,7 +108,7 @@ class Settings(BaseModel):
     router_socket: str = Field(
         "",
         description="The runtime API's Unix socket of a HAProxy that somebody else runs, with what "
-        "`keystone router --write` gives as its configuration; unset: a private HAProxy child",
+        "`keystone router --write` gives as its configuration; unset: a private HAProxy",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),

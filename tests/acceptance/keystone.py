@@ -45,6 +45,7 @@ OVER_WITHIN_S = 120.0
 AT_STEP_WITHIN_S = 120.0
 ANSWER_WITHIN_S = 60.0
 COMMAND_WITHIN_S = 120.0
+KEEPER = "jobs.processes.router_keeper"
 OVER = {"success", "failure", "error", "cancelled", "superseded"}
 
 
@@ -129,7 +130,8 @@ class Keystone:
         """Run `keystone up` and wait until it can accept pushes."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "up"],
+                # The router outlives `keystone up`, but not the tests.
+                [self._program, "up", "--owner", str(os.getpid())],
                 cwd=self.folder,
                 env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": self._admin_password},
                 stdin=subprocess.DEVNULL,
@@ -144,27 +146,43 @@ class Keystone:
         )
 
     def kill(self) -> None:
-        """Kill `keystone up` as a crash would; the kernel then ends its parts."""
+        """Kill `keystone up` as a crash would; the kernel then ends its parts, not the router."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(KILLED_WITHIN_S)
         until(
-            lambda: not self.processes(),
+            lambda: not self._without_router(),
             timeout=KILLED_WITHIN_S,
             what="no part outlives its supervisor",
         )
 
-    def stop(self) -> None:
-        """Stop `keystone up` as systemd would, and wait until it and all its parts have ended."""
+    def stop(self, *, router: bool = False) -> None:
+        """Stop `keystone up` as systemd would, and wait until it and all its parts have ended.
+
+        Args:
+            router: whether to stop the router, too; otherwise it goes on serving.
+        """
         assert self._process is not None
         self._process.terminate()
         assert self._process.wait(STOPPED_WITHIN_S) == 0
         # The kernel ends idle children of the workers a little later.
         until(
-            lambda: not self.processes(),
+            lambda: not self._without_router(),
             timeout=KILLED_WITHIN_S,
-            what=f"nothing is left of it after the end: {self.processes()}",
+            what=f"nothing is left of it after the end: {self._without_router()}",
         )
+        if router:
+            self._stop_router()
+            until(
+                lambda: not self.processes(),
+                timeout=KILLED_WITHIN_S,
+                what=f"nothing is left of its router: {self.processes()}",
+            )
+
+    def _stop_router(self) -> None:
+        if self.data_dir.exists():
+            finished = self.run("router", "--stop")
+            assert finished.returncode == 0, finished.stderr
 
     def move(self, data_dir: Path) -> None:
         """Use another data directory from now on; Keystone must not be running."""
@@ -210,7 +228,7 @@ class Keystone:
             )
         finally:
             belongings.close()
-        self.stop()
+        self.stop(router=True)
 
     def _end(self) -> None:
         """Remove everything from the machine, in every case."""
@@ -222,6 +240,7 @@ class Keystone:
                 self._process.kill()
                 self._process.wait(KILLED_WITHIN_S)
         self._client.close()
+        self._stop_router()
         if (self.data_dir / "keystone.db").exists():
             belongings = self.belongings()
             belongings.remove()
@@ -341,10 +360,24 @@ class Keystone:
 
     def parts(self, name: str) -> list[int]:
         """Give the process ids of one part: redis, router, watcher, worker or web."""
+        if name == "router":
+            return self._router_masters()
         wanted = _PARTS[name]
         found = (p.pid for p in self.processes() if wanted in " ".join(p.arguments))
         # A worker's children look like workers: only direct children of the supervisor are parts.
         return [pid for pid in found if parent_of(pid) == self.pid]
+
+    def _router_masters(self) -> list[int]:
+        found = [p.pid for p in self.processes() if _is_haproxy(p)]
+        # Its workers have the same command line.
+        return [pid for pid in found if parent_of(pid) not in found]
+
+    def router_family(self) -> set[int]:
+        """Give the process ids of the router: of HAProxy and of its keeper."""
+        return {p.pid for p in self.processes() if _is_haproxy(p) or KEEPER in p.arguments}
+
+    def _without_router(self) -> list[Process]:
+        return [p for p in self.processes() if not (_is_haproxy(p) or KEEPER in p.arguments)]
 
     @property
     def pid(self) -> int:
@@ -370,11 +403,14 @@ class Keystone:
 # The words that identify each part's command line.
 _PARTS: Mapping[str, str] = {
     "redis": "redis-server",
-    "router": "haproxy",
     "watcher": "jobs.cli watcher",
     "worker": "jobs.cli worker",
     "web": "uvicorn",
 }
+
+
+def _is_haproxy(process: Process) -> bool:
+    return process.arguments[0].endswith("/haproxy") and "-W" in process.arguments
 
 
 def parent_of(pid: int) -> int:

@@ -188,8 +188,8 @@ class House:
         """Find processes other than `keystone up`, its parts and idle children: mainly git."""
         up = self.keystone.pid
         parts = children_of(up)
-        # A router that root has started serves requests in a child process.
-        serving = {child for part in self.keystone.parts("router") for child in children_of(part)}
+        # The router is a service of its own, which `keystone up` started.
+        serving = self.keystone.router_family()
         at_work = {child for part in parts for child in children_of(part, at_work=True)} - serving
         # Git does not name the data directory when it only talks to the server.
         marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts, *serving}

@@ -25,6 +25,7 @@ Source: HAProxy 2.6 Configuration Manual, "retry-on", "option redispatch" and "b
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.adapters.haproxy.syntax import join_address, split_address
@@ -39,14 +40,11 @@ _END = "?"
 # Each request at a door takes a place of its own. Where no door is free, an old asset is not found.
 _DOORS_SHARE = 8
 
-# The pool of `assets` closes an idle connection after 5 s, so a door never does: it would lose a
-# request that is on its way.
 _SECTIONS = """\
 frontend {doors} from visitors
     bind abns@{name}-{live} name {live}
     bind abns@{name}-{warm} name {warm}
     timeout client 15m
-    timeout http-keep-alive 1h
     http-request set-var(txn.port) req.hdr({header}),field(1,:)
     http-request set-var(txn.warm_slot) req.hdr({header}),field(2,:) if {{ so_name {warm} }}
     http-request del-header {header}
@@ -59,9 +57,10 @@ defaults assets
     timeout tunnel 1h
     timeout server-fin 30s
     option abortonclose
+    # Each request opens a door anew: after a reload only the newest worker is behind it.
+    option http-server-close
 
 backend assets from assets
-    http-reuse always
     # The first server gets each request, and a repeated request avoids the server that had it.
     balance first
     option redispatch 1
@@ -109,9 +108,13 @@ def frontend_rules(port: str, *, places: int) -> str:
 BACKEND_RULE = "    use-server %[var(txn.warm_slot)] if { var(txn.warm_slot) -m found }"
 
 
+# Declares the slot of a warm container: without weight it is drained from the start.
+WITHOUT_WEIGHT = " weight 0"
+
+
 def warm_server(warm: Warm) -> str:
-    """Give the line that declares the slot of a warm container: without weight it is drained."""
-    return f"    server {warm.slot} {join_address(*split_address(warm.address))} weight 0"
+    """Give the line that declares the slot of a warm container."""
+    return f"    server {warm.slot} {join_address(*split_address(warm.address))}{WITHOUT_WEIGHT}"
 
 
 def map_entries(warm: Warm) -> dict[str, str]:
@@ -130,14 +133,35 @@ def entries_of(port: int, entries: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in entries.items() if key.startswith(f"{port}/")}
 
 
-def read_entries(entries: Mapping[str, str]) -> dict[int, tuple[str, frozenset[str]]]:
-    """Give the warm slot of each port, and its asset paths."""
-    found: dict[int, tuple[str, frozenset[str]]] = {}
+def read_map_file(text: str) -> dict[str, str]:
+    """Give the entries in the content of the map's file."""
+    return dict(line.split(" ", 1) for line in text.splitlines())
+
+
+def found_warm(
+    entries: Mapping[str, str], addresses: Mapping[tuple[int, str], str]
+) -> dict[int, Warm]:
+    """Give the warm slots by port.
+
+    Args:
+        entries: the entries of the map of assets.
+        addresses: the address of each port's slots; one that is missing cannot be reached.
+    """
+    found: dict[int, Warm] = {}
     for key, value in entries.items():
-        port, _, slot = value.partition(":")
-        _, paths = found.get(int(port), (slot, frozenset()))
-        found[int(port)] = slot, paths | {_path(key.removeprefix(port))}
+        text, _, slot = value.partition(":")
+        port, path = int(text), _path(key.removeprefix(text))
+        paths = found[port].paths if port in found else frozenset()
+        found[port] = Warm(port, slot, addresses.get((port, slot), ""), paths | {path})
     return found
+
+
+def settled(found: Mapping[int, Warm], written: Mapping[int, Warm]) -> dict[int, Warm]:
+    """Empty the address where a router and its files differ, so that it equals no real one."""
+    return {
+        port: each if written.get(port) == found.get(port) else replace(each, address="")
+        for port, each in {**written, **found}.items()
+    }
 
 
 def _key(port: int, path: str) -> str:

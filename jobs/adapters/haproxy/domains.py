@@ -11,11 +11,12 @@ Also, the file names alone tell which certificates the router has and which it l
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy.moved import MOVED
 from jobs.errors import RouterError
 from jobs.rules.domain_names import is_plain
 
@@ -48,9 +49,10 @@ def domain_files(
     """
     listed = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
     lists = {
-        HOSTS: _lines(host_entries(domains)),
-        CERTIFIED: _lines(certified_entries(certificates)),
-        CERTIFICATE_LIST: _lines({DEFAULT: NOBODY, **listed}),
+        MOVED: "",
+        HOSTS: lines(host_entries(domains)),
+        CERTIFIED: lines(certified_entries(certificates)),
+        CERTIFICATE_LIST: lines({DEFAULT: NOBODY, **listed}),
     }
     pems = {certificate_file(domain, pem): pem for domain, pem in certificates.items()}
     return {name: SecretStr(text) for name, text in lists.items()} | {DEFAULT: default} | pems
@@ -78,7 +80,8 @@ def _ensured(domain: str) -> str:
     return domain
 
 
-def _lines(entries: Mapping[str, str]) -> str:
+def lines(entries: Mapping[str, str]) -> str:
+    """Give the text of a map or list."""
     return "".join(f"{name} {value}\n" for name, value in entries.items())
 
 
@@ -105,6 +108,11 @@ def read_map(name: str, answer: str) -> dict[str, str] | None:
         return None
     rows = (line.split() for line in answer.splitlines() if line.startswith("0x"))
     return {row[1]: row[2] for row in rows}
+
+
+def show_map(ask: Callable[..., str], name: str) -> dict[str, str] | None:
+    """Ask the runtime API for the entries of a map; None when there is no such map."""
+    return read_map(name, ask("show map", f"show map {name}"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import assets, requests, shares
+from jobs.adapters.haproxy import assets, moved, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
 from jobs.adapters.haproxy.syntax import bind_address, refuse
@@ -102,7 +102,9 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
 
 
 def _to_app(port: str, policy: Policy) -> str:
-    return assets.frontend_rules(port, places=policy.places) + f"    use_backend port_%[{port}]\n"
+    """Give the rules that select the app's backend; the doors of old assets know of any switch."""
+    old_assets = assets.frontend_rules(port, places=policy.places)
+    return f"{old_assets}{moved.rules(port)}    use_backend port_%[{port}]\n"
 
 
 def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
