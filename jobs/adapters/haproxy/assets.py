@@ -117,6 +117,16 @@ def warm_server(warm: Warm) -> str:
     return f"    server {warm.slot} {join_address(*split_address(warm.address))}{WITHOUT_WEIGHT}"
 
 
+def warm_commands(server: str, warm: Warm) -> list[str]:
+    """Give the commands by which a slot gets old assets only.
+
+    Raises:
+        RouterError: the address is invalid.
+    """
+    host, port = split_address(warm.address)
+    return [f"set server {server} addr {host} port {port}", f"set server {server} state drain"]
+
+
 def map_entries(warm: Warm) -> dict[str, str]:
     """Give the entries of the map of assets for one app."""
     return {_key(warm.port, path): f"{warm.port}:{warm.slot}" for path in sorted(warm.paths)}
@@ -128,9 +138,12 @@ def map_file(warm: Iterable[Warm]) -> str:
     return "".join(f"{key} {value}\n" for key, value in entries)
 
 
-def entries_of(port: int, entries: Mapping[str, str]) -> dict[str, str]:
-    """Choose the entries of one port."""
-    return {key: value for key, value in entries.items() if key.startswith(f"{port}/")}
+def changed_entries(
+    port: int, entries: Mapping[str, str], wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """Replace the entries of one port."""
+    others = {key: value for key, value in entries.items() if not key.startswith(f"{port}/")}
+    return {**others, **wanted}
 
 
 def read_map_file(text: str) -> dict[str, str]:

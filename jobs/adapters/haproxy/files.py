@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from jobs.adapters.haproxy.assets import (
     ASSETS,
     WITHOUT_WEIGHT,
-    entries_of,
+    changed_entries,
     found_warm,
     map_entries,
     read_map_file,
@@ -143,9 +143,7 @@ class RouterFiles:
         return read_map_file(self._read(ASSETS))
 
     def _set_entries(self, port: int, wanted: Mapping[str, str]) -> None:
-        entries = self._entries()
-        others = {key: entries[key] for key in entries.keys() - entries_of(port, entries).keys()}
-        self._change(ASSETS, lines(others | dict(wanted)))
+        self._change(ASSETS, lines(changed_entries(port, self._entries(), wanted)))
 
     # --- Servers -----------------------------------------------------------------------------
 

@@ -222,14 +222,10 @@ class HAProxyRouter:
             RouterError: the address is invalid, or the router does not answer or did not do it.
         """
         server, _ = server_names(warm.port, warm.slot)
-        host, port = split_address(warm.address)
-        state = f"show servers state {backend_name(warm.port)}"
         with self._changing() as files:
-            if warm.slot not in {route.slot for route in live(rows(self._ask(state)))}:
-                self._ask(
-                    f"set server {server} addr {host} port {port}",
-                    f"set server {server} state drain",
-                )
+            state = self._ask(f"show servers state {backend_name(warm.port)}")
+            if warm.slot not in [route.slot for route in live(rows(state))]:
+                self._ask(*assets.warm_commands(server, warm))
             self._fill_assets(warm.port, assets.map_entries(warm))
             if files:
                 files.warm(warm)
@@ -340,10 +336,9 @@ class HAProxyRouter:
 
     def _fill_assets(self, port: int, wanted: Mapping[str, str]) -> None:
         entries = show_map(self._ask, assets.ASSETS) or {}
-        found = assets.entries_of(port, entries)
-        others = {key: entries[key] for key in entries.keys() - found.keys()}
-        self._fill(self._ask, assets.ASSETS, others | dict(wanted))
-        for commands in map_changes(assets.ASSETS, found, wanted):
+        changed = assets.changed_entries(port, entries, wanted)
+        self._fill(self._ask, assets.ASSETS, changed)
+        for commands in map_changes(assets.ASSETS, entries, changed):
             self._ask_older(commands)
 
     def _fill(self, ask: Callable[..., str], name: str, wanted: Mapping[str, str]) -> None:

@@ -2,16 +2,19 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPResponse
+from pathlib import Path
 
 import pytest
 
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.haproxy.shares import OWN_SOURCE
 from jobs.rules.container_values import Route, Warm
+from tests.contract.router.reloadable import Reloadable, socket_folder
 from tests.contract.router.visits import Connection, visit, wait_for
-from tests.haproxy import LOCALHOST, RunningRouter, Upstream, websocket
+from tests.haproxy import LOCALHOST, RunningRouter, Upstream, free_ports, websocket
 
 OLD, NEW, BOTH = "/assets/old-1.js", "/assets/new-2.js", "/assets/logo.svg"
 PATHS = frozenset({"/assets/*", "/app.css"})
@@ -202,3 +205,72 @@ def test_no_request_for_an_asset_fails_during_swaps(
     for thread in asking:
         thread.join(timeout=60)
     assert set(seen) == {200}
+
+
+@pytest.fixture
+def reloadable(tmp_path: Path) -> Iterator[Reloadable]:
+    """A router that reloads its files, as the keeper's does."""
+    with socket_folder() as sockets:
+        router = Reloadable(tmp_path, sockets, free_ports(2))
+        try:
+            router.start()
+            yield router
+        finally:
+            router.end()
+
+
+class TestReload:
+    def test_a_reload_keeps_it_from_the_files(
+        self, reloadable: Reloadable, one: Upstream, two: Upstream
+    ) -> None:
+        port, router = reloadable.ports[0], reloadable.adapter
+        warm = Warm(port, "a", one.address, PATHS)
+        router.switch(Route(port, "a", one.address))
+        router.warm(warm)
+        reloadable.reload()
+        router.switch(Route(port, "b", two.address))
+        for _ in range(2):
+            assert router.warmed() == {port: warm}
+            assert router.routes()[port] == Route(port, "b", two.address)
+            assert [get(port, path) for path in (OLD, NEW, "/")] == [
+                (200, "one"),
+                (200, "two"),
+                (200, "two"),
+            ]
+            reloadable.reload()
+        router.cool(port)
+        assert get(port, OLD)[0] == 404
+        reloadable.reload()
+        assert router.warmed() == {}
+        assert get(port, OLD)[0] == 404
+        # The slot that was warm becomes live, and stays so.
+        router.switch(Route(port, "a", one.address))
+        reloadable.reload()
+        assert get(port, "/") == (200, "one")
+
+    def test_a_visitor_of_the_worker_before_gets_the_assets_of_now(
+        self, reloadable: Reloadable, one: Upstream, two: Upstream
+    ) -> None:
+        port, router = reloadable.ports[0], reloadable.adapter
+        router.switch(Route(port, "a", one.address))
+        router.warm(Warm(port, "a", one.address, PATHS))
+        router.switch(Route(port, "b", two.address))
+        with closing(Connection(LOCALHOST, port, timeout=60)) as visitor:
+
+            def asked(path: str) -> tuple[int, str]:
+                visitor.request("GET", path)
+                answer = visitor.getresponse()
+                return answer.status, answer.read().decode()
+
+            assert asked(OLD) == (200, "one")
+            assert asked("/") == (200, "two")
+            held = threading.Thread(target=get, args=(port, "/held"))
+            held.start()
+            wait_for(lambda: router.in_flight(port, "b") == 1)
+            reloadable.reload()
+            router.warm(Warm(port, "b", two.address, PATHS))
+            router.switch(Route(port, "a", one.address))
+            assert asked(NEW) == (200, "two")
+            assert asked(OLD) == (200, "one")
+            two.let_go.set()
+            held.join(timeout=60)
