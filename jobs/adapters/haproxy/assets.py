@@ -86,20 +86,29 @@ def sections(socket: Path) -> str:
     return _SECTIONS.format(doors=DOORS, name=name, header=_HEADER, live=_LIVE, warm=_WARM)
 
 
-def frontend_rules(port: str, *, places: int) -> str:
+def frontend_rules(port: str) -> str:
     """Give a frontend's rules for asset requests; they come before those that select the app.
 
     Keystone's own health check is left out: it must see the answer of the live release.
 
     Args:
         port: the sample that gives the app's port.
-        places: how many connections the router may hold.
     """
     return (
         f"    http-request set-var-fmt(txn.asked_path) %[{port}]%[path]{_END} if METH_GET !own\n"
         f"    http-request set-var(txn.warm) var(txn.asked_path),map_beg({ASSETS}) "
         "if METH_GET !own\n"
-        f"    use_backend assets if {{ var(txn.warm) -m found }} "
+    )
+
+
+def lead(*, places: int) -> str:
+    """Give a frontend's rule that sends asset requests to the backend `assets`.
+
+    Args:
+        places: how many connections the router may hold.
+    """
+    return (
+        "    use_backend assets if { var(txn.warm) -m found } "
         f"{{ fe_conn({DOORS}) lt {places // _DOORS_SHARE} }}\n"
     )
 

@@ -102,9 +102,15 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
 
 
 def _to_app(port: str, policy: Policy) -> str:
-    """Give the rules that select the app's backend; the doors of old assets know of any switch."""
-    old_assets = assets.frontend_rules(port, places=policy.places)
-    return f"{old_assets}{moved.rules(port)}    use_backend port_%[{port}]\n"
+    """Give the rules that select the app's backend."""
+    return (
+        assets.frontend_rules(port)
+        + moved.rules(port)
+        # Before `moved`: behind the doors of old assets is the newest worker, which has not moved.
+        + assets.lead(places=policy.places)
+        + moved.LEAD
+        + f"    use_backend port_%[{port}]\n"
+    )
 
 
 def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:

@@ -20,10 +20,10 @@ def rules(port: str) -> str:
     Args:
         port: the expression of the app's port.
     """
-    return (
-        f"    http-request set-var(txn.moved) {port},map({MOVED})\n"
-        f"    use_backend {BACKEND} if {{ var(txn.moved) -m found }}\n"
-    )
+    return f"    http-request set-var(txn.moved) {port},map({MOVED})\n"
+
+
+LEAD = f"    use_backend {BACKEND} if {{ var(txn.moved) -m found }}\n"  # after all other rules
 
 
 def backend() -> str:

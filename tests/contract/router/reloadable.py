@@ -13,8 +13,8 @@ from jobs.adapters.haproxy.files import CONFIGURATION, RouterFiles
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.haproxy.runtime_api import MASTER_SOCKET
-from jobs.errors import RouterError
 from jobs.processes.router_server import installed_haproxy, write_domain_files
+from jobs.system.haproxy_process import is_ready
 from tests.contract.router.visits import wait_for
 from tests.haproxy import LOCALHOST, PLACES
 
@@ -34,6 +34,7 @@ class Reloadable:
     sockets: Path
     ports: list[int]
     process: subprocess.Popen[bytes] | None = None
+    reloads: int = 0
 
     @property
     def adapter(self) -> HAProxyRouter:
@@ -60,21 +61,17 @@ class Reloadable:
         file = self.folder / CONFIGURATION
         file.write_text(text)
         master = self.sockets / MASTER_SOCKET
-        log = (self.folder / "log").open("wb")
-        program = installed_haproxy()
-        self.process = subprocess.Popen(
-            [program, "-W", "-db", "-S", f"{master},mode,600", "-f", str(file)],
-            stdout=log,
-            stderr=log,
-        )
-        wait_for(self._pid)
+        words = ["-W", "-db", "-S", f"{master},mode,600", "-f", str(file)]
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen([installed_haproxy(), *words], stdout=log, stderr=log)
+        wait_for(self._is_ready)
 
     def reload(self) -> None:
-        """Have the master read the files again, and wait for its new worker."""
+        """Have the master read the files again, and wait until it serves."""
         assert self.process is not None
-        before = self._pid()
+        self.reloads += 1
         self.process.send_signal(signal.SIGUSR2)
-        wait_for(lambda: self._pid() not in {None, before})
+        wait_for(self._is_ready)
 
     def end(self) -> None:
         """End the master and its workers at once."""
@@ -82,9 +79,5 @@ class Reloadable:
             self.process.terminate()
             self.process.wait(timeout=60)
 
-    def _pid(self) -> str | None:
-        try:
-            adapter = HAProxyRouter(self.sockets / "router.sock", timeout_s=5)
-            return adapter._info().get("Pid")
-        except RouterError:
-            return None
+    def _is_ready(self) -> bool:
+        return bool(is_ready(self.sockets / MASTER_SOCKET, reloads=self.reloads))
