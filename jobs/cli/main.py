@@ -93,7 +93,11 @@ CONTENTS = {
     "firewall": Entry(
         "workers", "Run the firewall alone: it blocks the cloud's metadata service.", hidden=True
     ),
-    "router": Entry("router", "Run the router alone.", hidden=True),
+    "router": Entry(
+        "router",
+        "Run the router alone, in the foreground: HAProxy, and the keeper that starts it again.",
+        hidden=True,
+    ),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }
 

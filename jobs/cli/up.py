@@ -33,6 +33,7 @@ from jobs.settings import PREFIX, AllSettings
 from jobs.states import Role
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system.out_of_memory import go_last
+from jobs.system.router_key import ensure_router_key
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -61,6 +62,7 @@ def up(
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
+    ensure_router_key(settings.router_key_file)  # the parts may not write to its folder
     password = ensure_admin(runtime)
     runtime.database.close()
     users = separate(settings, os.environ)

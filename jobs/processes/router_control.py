@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import RouterError
-from jobs.processes.router_keeper import (
+from jobs.processes.router_options import (
     EXIT_TAKEN,
     GENERATION,
     LOCK_FILE,

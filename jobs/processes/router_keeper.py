@@ -28,13 +28,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from jobs.processes.router_options import (
+    EXIT_TAKEN,
+    FILES_LOCK,
+    GENERATION,
+    LINK,
+    LOCK_FILE,
+    LOG_FILE,
+    STATE_FILE,
+    clean_environment,
+    parse_options,
+    read_state,
+)
 from jobs.system.file_lock import NotInTimeError, locked, open_lock, take
 from jobs.system.haproxy_process import (
     Master,
     binary_of,
     children,
+    complaint,
     find_master,
     is_ready,
+    point_link,
     wait_for_end,
 )
 from jobs.system.keeper_log import KeeperLog
@@ -42,12 +56,8 @@ from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
 
-LOCK_FILE, STATE_FILE, LOG_FILE, LINK = "router.lock", "router.json", "router.log", "haproxy"
-FILES_LOCK = "lock"  # in the configuration's folder; `jobs.adapters.haproxy.files` takes it, too
-GENERATION = 1  # incremented when a running keeper has to be replaced by this code
-EXIT_TAKEN = 3  # another keeper is there
 ASKERS_GONE_WITHIN_S = 1.0  # `is_held` takes the lock for a moment
-FILES_WITHIN_S, READY_WITHIN_S, CHECKED_WITHIN_S = 10.0, 15.0, 30.0
+FILES_WITHIN_S, READY_WITHIN_S = 10.0, 15.0
 STOPPED_WITHIN_S, TERMINATED_WITHIN_S = 5.0, 2.0
 POLL_S = 0.01
 # HAProxy that ends sooner after its start than this counts as a failed start.
@@ -157,12 +167,12 @@ class Keeper:
             self._fail(f"the files of the router are not accessible: {exc}")
 
     def _start_locked(self) -> None:
-        self._point_link()
+        point_link(self._link, self._options.haproxy)
         binary = binary_of(self._link)
         child = subprocess.Popen(  # noqa: S603 — our own command line, no shell
-            self.command(),
+            self._command(),
             cwd="/",
-            env=_environment(),
+            env=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=self._input,
             stderr=self._input,
@@ -177,27 +187,11 @@ class Keeper:
             self._trouble = ""
         self._note()
 
-    def command(self) -> list[str]:
-        """Give HAProxy's command line."""
+    def _command(self) -> list[str]:
         admin = self._options.admin
         rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
-        return [
-            str(self._link),
-            *("-W", "-db", "-S", f"{self._master_socket},{rights}", "-f", str(self._config)),
-        ]
-
-    def _point_link(self) -> None:
-        """Let the link, HAProxy's name for itself, lead to the binary to use.
-
-        HAProxy executes its own name again at a reload.
-        """
-        program = self._options.haproxy
-        if self._link.is_symlink() and str(self._link.readlink()) == program:
-            return
-        draft = self._link.with_name(f"{LINK}.draft")
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(program)
-        draft.replace(self._link)
+        master = f"{self._master_socket},{rights}"
+        return [str(self._link), "-W", "-db", "-S", master, "-f", str(self._config)]
 
     def _wait_until_ready(self, master: Master, *, reloads: int) -> bool:
         """Wait until HAProxy serves, has failed or has ended."""
@@ -255,8 +249,8 @@ class Keeper:
             self._start()
             return self._trouble
         with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
-            self._point_link()
-            if error := self._check():
+            point_link(self._link, self._options.haproxy)
+            if error := complaint(self._link, self._config, clean_environment(os.environ)):
                 return error
             binary, before = binary_of(self._link), master.reloads(self._master_socket)
             master.send(signal.SIGUSR2)
@@ -275,26 +269,6 @@ class Keeper:
             for socket in (self._master_socket, self._options.api):
                 with suppress(OSError):
                     shutil.chown(socket, admin, admin)
-
-    def _check(self) -> str:
-        """Let HAProxy check the configuration; give its complaint."""
-        command = [str(self._link), "-c", "-q", "-V", "-f", str(self._config)]
-        try:
-            done = subprocess.run(  # noqa: S603 — our own command line, no shell
-                command,
-                cwd="/",
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=CHECKED_WITHIN_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            return f"HAProxy cannot be run: {exc}"
-        if done.returncode == 0:
-            return ""
-        lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
-        return " ".join([line for line in lines if "[ALERT]" in line] or lines)[:600]
 
     # --- Ending ------------------------------------------------------------------------------
 
@@ -389,40 +363,9 @@ class Keeper:
             draft.replace(self._run / STATE_FILE)
 
 
-def read_state(run: Path) -> dict[str, object]:
-    """Read what the last keeper wrote; empty when there was none."""
-    try:
-        found = json.loads((run / STATE_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _environment() -> dict[str, str]:
-    """Give HAProxy's environment: it needs none of Keystone's settings."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("KEYSTONE_", "NOTIFY_", "HAPROXY_"))
-    }
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="router_keeper", allow_abbrev=False)
-    for name in ("--run", "--config", "--master", "--api"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--haproxy", required=True, help="the path of the program")
-    parser.add_argument("--admin", default="", help="the user that may use the master's socket")
-    parser.add_argument("--rights", default="", help="the rights to take on (Rights.to_text)")
-    parser.add_argument("--owner", type=int, help="stop HAProxy when this process ends")
-    parser.add_argument("--detach", action="store_true", help="run in the background")
-    parser.add_argument("--stop", action="store_true", help="stop an HAProxy without a keeper")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
     """Run the keeper; exit with `EXIT_TAKEN` when there is another one."""
-    options = _parse(arguments)
+    options = parse_options(arguments)
     reader, writer = os.pipe()
     if options.detach:
         if os.fork():

@@ -32,6 +32,7 @@ from jobs.adapters.haproxy.files import CONFIGURATION, RouterFiles
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.shares import most_places
 from jobs.errors import ConfigurationError
+from jobs.processes.own_address import own_address
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.reads.domains import domain_targets, find_doors
 from jobs.reads.warm import warm_routes
@@ -40,15 +41,16 @@ from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.rules.certificates import default_bundle, is_loadable
 from jobs.rules.container_values import Route, Warm
-from jobs.rules.domain_names import is_plain
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort, now
 from jobs.system.part_users import PartUsers
 from jobs.system.private_folder import ensure_private
+from jobs.system.router_key import ensure_router_key
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = "haproxy"
+SHOWN_KEY = SecretStr("a-secret-key-that-is-not-shown-here")
 # Debian installs HAProxy in a folder that is only in root's PATH.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -124,7 +126,8 @@ def write_configuration(
         block_ports(session, ports.taken)
         note_domain_ports(session, ports.served)
         _complain(session, ports.taken)
-        text = _configuration(session, settings, ports, users)
+        key = ensure_router_key(settings.router_key_file)
+        text = _configuration(session, settings, ports, users, key=key)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
         warm = warm_routes(session)
@@ -137,7 +140,7 @@ def write_configuration(
 def show_configuration(runtime: Runtime[OwnSettings]) -> str:
     """Give the router's configuration with the ports that were found at the router's last start.
 
-    This tests no ports and writes nothing.
+    This tests no ports and writes nothing. Instead of the router's key it has a placeholder.
     """
     with runtime.database.reading() as session:
         ports = _known_ports(session, runtime.settings)
@@ -145,7 +148,12 @@ def show_configuration(runtime: Runtime[OwnSettings]) -> str:
 
 
 def _configuration(
-    session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
+    session: Session,
+    settings: Settings,
+    ports: _Ports,
+    users: PartUsers | None = None,
+    *,
+    key: SecretStr = SHOWN_KEY,
 ) -> str:
     apps = session.exec(select(App)).all()
     offered = _offered(settings.port_range, apps, ports.taken)
@@ -155,13 +163,13 @@ def _configuration(
         routes=live_routes(session),
         socket=settings.effective_router_socket,
         doors=DomainDoors(settings.domain_bind, **ports.served),
-        policy=_policy(settings, len(offered)),
+        policy=_policy(settings, len(offered), key),
         confinement=_confinement(settings, users),
         warm=warm_routes(session).values(),
     )
 
 
-def _policy(settings: Settings, ports: int) -> Policy:
+def _policy(settings: Settings, ports: int, key: SecretStr) -> Policy:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Policy(
         places=most_places(
@@ -170,7 +178,7 @@ def _policy(settings: Settings, ports: int) -> Policy:
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         ),
         trusted=settings.trusted_proxies,
-        dashboard=settings.dashboard_name if is_plain(settings.dashboard_name) else "",
+        address=own_address(settings, key),
     )
 
 

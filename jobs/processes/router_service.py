@@ -27,6 +27,8 @@ from jobs.processes.runtime import open_runtime
 from jobs.processes.separation import Apart, Together, noted_users
 from jobs.processes.supervise import is_up
 from jobs.settings import Settings
+from jobs.storage.kept_open import kept_open
+from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system.haproxy_process import children, find_master
 from jobs.system.listening import ports_of
 from jobs.system.part_users import ROOT, PartUsers, find_users
@@ -122,7 +124,10 @@ def write_files(settings: Settings, users: PartUsers | None) -> None:
         write_configuration(open_runtime(settings), users=users, own=own)
         return ""
 
-    if problem := run_as(writer, write):
+    url = settings.effective_database_url
+    with kept_open(sqlite_path(url) if is_sqlite(url) else None):
+        problem = run_as(writer, write)
+    if problem:
         raise PlatformError(problem)
 
 

@@ -6,10 +6,8 @@ supervisord would open it as a file, which fails for a journal's socket. A stopp
 killed if it holds a lock that others need, or if no other process does its work.
 """
 
-import sqlite3
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
@@ -21,6 +19,7 @@ from supervisor.supervisord import Supervisor
 from jobs.errors import RouterError
 from jobs.processes.router_control import is_kept, router_pids, start_keeper
 from jobs.processes.watched import Watched
+from jobs.storage.kept_open import kept_open
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -146,33 +145,11 @@ def main(config: Path, watched: Watched) -> None:
     )
     options.first = True
     options.test = False
-    opened = _held_open(watched.database)
     try:
-        Parts(options, watched).main()
+        with kept_open(watched.database):
+            Parts(options, watched).main()
     except ExitNow:
         options.close_logger()
-    finally:
-        if opened:
-            opened.close()
-
-
-def _held_open(database: Path | None) -> sqlite3.Connection | None:
-    """Keep the SQLite database open, so that its `-wal` and `-shm` files stay while the parts run.
-
-    The last process to close the database removes these files. Creating them again requires write
-    access to the folder, which the parts may lack.
-    """
-    if database is None or not database.exists():
-        return None
-    address = f"file:{quote(str(database))}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error:
-        # Not reported here: the parts report the database's problem repeatedly.
-        connection.close()
-        return None
-    return connection
 
 
 if __name__ == "__main__":

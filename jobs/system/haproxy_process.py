@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Self
 
 from jobs.system.proc import children_of, is_there, parent_of
 
-ANSWER_WITHIN_S = 2.0
+ANSWER_WITHIN_S, CHECKED_WITHIN_S = 2.0, 30.0
 _MASTER = re.compile(r"^\d+\s+master\s+(\d+) \[failed: (\d+)\]", re.MULTILINE)
 _WORKER = re.compile(r"^(\d+)\s+worker\s", re.MULTILINE)
 
@@ -91,6 +91,36 @@ def children(master: int) -> list[int]:
 def wait_for_end(master: Master, within_s: float) -> bool:
     """Wait until it has ended."""
     return bool(select.select([master.pidfd], [], [], within_s)[0])
+
+
+def point_link(link: Path, program: str) -> None:
+    """Let a link lead to the program: HAProxy executes its own name again at a reload."""
+    if link.is_symlink() and str(link.readlink()) == program:
+        return
+    draft = link.with_name(f"{link.name}.draft")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(program)
+    draft.replace(link)
+
+
+def complaint(program: Path, config: Path, environ: Mapping[str, str]) -> str:
+    """Let HAProxy check a configuration; give its complaint, empty if there is none."""
+    try:
+        done = subprocess.run(  # noqa: S603 — our own command line, no shell
+            [str(program), "-c", "-f", str(config)],
+            cwd="/",
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=CHECKED_WITHIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return f"HAProxy cannot be run: {exc}"
+    if done.returncode == 0:
+        return ""
+    lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
+    return " ".join([line for line in lines if "[ALERT]" in line] or lines)[:600]
 
 
 def binary_of(program: Path) -> list[int]:

@@ -32,6 +32,7 @@ Found = TypeVar("Found")
 
 ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
+OWN_NAME = "deploy.example.com"  # Keystone's own name, which the router serves
 # Each request loads the web process, and many tests poll at once.
 OVER_PAUSE_S = 0.25
 STEP_PAUSE_S = 0.1
@@ -71,8 +72,10 @@ class Keystone:
         catch_up_minutes: int = 0,
         admin_password: str = ADMIN_PASSWORD,
         program: Path | None = None,
+        by_router: bool = False,
     ) -> None:
         web_port, *app_ports = free_ports(1 + APP_PORTS)
+        self.router_port = free_ports(1)[0] if by_router else 0
         self.folder = folder
         self.data_dir = folder / "data"
         self.log_file = folder / "keystone.log"
@@ -88,13 +91,16 @@ class Keystone:
             "KEYSTONE_PORT": str(web_port),
             "KEYSTONE_PORT_RANGE": f"{app_ports[0]}-{app_ports[-1]}",
             # A test must not use the standard ports 80 and 443.
-            "KEYSTONE_HTTP_PORT": "0",
+            "KEYSTONE_HTTP_PORT": str(self.router_port),
             "KEYSTONE_HTTPS_PORT": "0",
             "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,http,file",
             "KEYSTONE_GITHUB_API_URL": github_api_url,
             # Otherwise a commit that a test has not pushed yet would count as a missed push.
             "KEYSTONE_CATCH_UP_MINUTES": str(catch_up_minutes),
         }
+        if by_router:
+            self._environment["KEYSTONE_PUBLIC_URL"] = f"http://{OWN_NAME}:{self.router_port}"
+            self._environment["KEYSTONE_DOMAIN_BIND"] = "127.0.0.1"
         self._process: subprocess.Popen[bytes] | None = None
         # The web process closes connections idle for 10 s: a request must not race with that.
         limits = httpx2.Limits(keepalive_expiry=1)
@@ -184,6 +190,21 @@ class Keystone:
             finished = self.run("router", "--stop")
             assert finished.returncode == 0, finished.stderr
 
+    def restart(self) -> None:
+        """Stop `keystone up`, and start it again; the router goes on."""
+        self.stop()
+        self.start()
+
+    def kill_and_start(self) -> None:
+        """Kill everything but the router, and start it again."""
+        self.kill()
+        self.start()
+
+    def reload_router(self) -> None:
+        """Have the router load its configuration again."""
+        done = self.run("router", "--reload")
+        assert done.returncode == 0, done.stderr
+
     def move(self, data_dir: Path) -> None:
         """Use another data directory from now on; Keystone must not be running."""
         self.data_dir = data_dir
@@ -267,6 +288,16 @@ class Keystone:
             "/webhooks/github",
             content=delivery.body,
             headers={name: value for name, value in sent.items() if value is not None},
+        )
+
+    def deliver_by_router(self, delivery: Delivery, *, within_s: float) -> httpx2.Response:
+        """Send a delivery to Keystone's own name at the router, over a new connection."""
+        return httpx2.post(
+            f"http://127.0.0.1:{self.router_port}/webhooks/github",
+            content=delivery.body,
+            headers={**delivery.headers, "Host": f"{OWN_NAME}:{self.router_port}"},
+            timeout=within_s,
+            trust_env=False,
         )
 
     def deployment(self, deployment_id: int) -> Json:
@@ -375,6 +406,10 @@ class Keystone:
     def router_family(self) -> set[int]:
         """Give the process ids of the router: of HAProxy and of its keeper."""
         return {p.pid for p in self.processes() if _is_haproxy(p) or KEEPER in p.arguments}
+
+    def keepers(self) -> list[int]:
+        """Give the process id of the router's keeper, if there is one."""
+        return [p.pid for p in self.processes() if KEEPER in p.arguments]
 
     def _without_router(self) -> list[Process]:
         return [p for p in self.processes() if not (_is_haproxy(p) or KEEPER in p.arguments)]

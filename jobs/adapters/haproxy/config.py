@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import assets, moved, requests, shares
+from jobs.adapters.haproxy import assets, moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
@@ -73,6 +73,7 @@ defaults visitors
 
 # Only a failed connection attempt is retried, on any ready slot: the app cannot have processed the
 # request yet. Three retries, one second apart, also bridge the restart of a crashed container.
+# A worker that a reload has replaced finds no server usable (`nbsrv`), but uses them.
 # Trailers bypass the rules for headers, and some servers (uvicorn with httptools) treat them as
 # headers; HAProxy can drop them since 3.2.
 _BACKENDS = """\
@@ -91,7 +92,7 @@ defaults slots
     retries 3
     retry-on conn-failure
     http-request return status 503 content-type text/plain hdr Cache-Control no-store \
-string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }}
+string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }} !{{ stopping }}
 {rules}"""
 
 _ERRORS = {
@@ -166,6 +167,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         _VISITORS.format(errors=errors),
         frontends(bind, wanted, doors, policy),
         assets.sections(socket),
+        own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
         _BACKENDS.format(rules=rules),
         moved.backend(),
     )

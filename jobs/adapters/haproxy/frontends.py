@@ -8,8 +8,9 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import assets, moved, requests, shares
+from jobs.adapters.haproxy import assets, moved, own_address, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
+from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
 from jobs.adapters.haproxy.syntax import bind_address, refuse
 
@@ -40,12 +41,13 @@ class Policy:
     Attributes:
         places: how many connections the router may hold.
         trusted: the trusted proxies, which forward the requests of many visitors.
-        dashboard: the dashboard's own host name, which no app's wildcard covers; empty: none.
+        address: Keystone's own address, which takes precedence over every app's domain; None: the
+            router does not serve it.
     """
 
     places: int
     trusted: Sequence[requests.Network] = ()
-    dashboard: str = ""
+    address: OwnAddress | None = None
 
     @property
     def shares(self) -> Shares:
@@ -66,6 +68,7 @@ class _Way:
     binds: Sequence[str]
     shares: str = ""  # rules about connections and HTTP/2
     leads: str = ""  # rules that select the app
+    address: OwnAddress | None = None  # Keystone's own address, where it is served
 
 
 def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> str:
@@ -88,24 +91,32 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         shares=shares.port_rules(policy.shares),
         leads=_to_app("dst_port", policy),
     )
-    lookup, to_app = _lookup(policy.dashboard), _to_app("var(txn.port)", policy)
+    own, lookup = policy.address, _lookup()
+    to_app = _to_app("var(txn.port)", policy, own)
     if doors.http is not None:
-        redirect = "" if doors.https is None else _redirect(doors.https)
-        yield _Way(HTTP, [_domain_bind(doors.bind, doors.http)], leads=lookup + redirect + to_app)
+        redirect = "" if doors.https is None else _redirect(doors.https, own)
+        yield _Way(
+            HTTP,
+            [_domain_bind(doors.bind, doors.http)],
+            leads=lookup + redirect + to_app,
+            address=own,
+        )
     if doors.https is not None:
         yield _Way(
             HTTPS,
             [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
             shares=shares.stream_rules(policy.shares),
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
+            address=own,
         )
 
 
-def _to_app(port: str, policy: Policy) -> str:
+def _to_app(port: str, policy: Policy, own: OwnAddress | None = None) -> str:
     """Give the rules that select the app's backend."""
     return (
         assets.frontend_rules(port)
         + moved.rules(port)
+        + own_address.leads(own)
         # Before `moved`: behind the doors of old assets is the newest worker, which has not moved.
         + assets.lead(places=policy.places)
         + moved.LEAD
@@ -119,6 +130,7 @@ def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
             f"frontend {way.name} from visitors\n",
             *(f"    bind {bind}\n" for bind in way.binds),
             policy.acls,
+            own_address.acl(way.address),
             shares.connection_rules(policy.shares, doors.ways),
             way.shares,
             requests.request_rules(),
@@ -147,26 +159,31 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
-def _lookup(dashboard: str) -> str:
+def _lookup() -> str:
     """Give the rules that look up a host: by its name, then with `*` for its first label."""
-    not_ours = f" !{{ var(txn.host) -m str {dashboard} }}" if dashboard else ""
     return (
         refuse(400, requests.BAD_HOST, "unless is_named")
         + "    http-request set-var(txn.host) var(txn.asked),host_only\n"
         f"    http-request set-var(txn.port) var(txn.host),map({HOSTS})\n"
         f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS}) "
-        f"if !{{ var(txn.port) -m found }}{not_ours}\n"
-        + refuse(421, "No app here has this domain.", "unless { var(txn.port) -m found }")
+        "if !{ var(txn.port) -m found }\n"
+        + refuse(
+            421,
+            "No app here has this domain.",
+            f"unless {own_address.ACL} || {{ var(txn.port) -m found }}",
+        )
     )
 
 
-def _redirect(https_port: int) -> str:
+def _redirect(https_port: int, own: OwnAddress | None) -> str:
     """Give the rules that redirect visitors to HTTPS unless they or their proxy use it already."""
     port = "" if https_port == STANDARD_HTTPS else f":{https_port}"
+    unless_by_http = "" if own is None or own.is_https else f" !{own_address.ACL}"
     return (
         f"    http-request set-var(txn.tls) var(txn.host),map({CERTIFIED})\n"
         f"    http-request set-var(txn.tls) var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) "
         "unless { var(txn.tls) -m found }\n"
         f"    http-request redirect code 308 location https://%[var(txn.host)]{port}%[pathq] "
-        "if { var(txn.tls) -m found } { path_beg / } !{ req.hdr(X-Forwarded-Proto) https }\n"
+        "if { var(txn.tls) -m found } { path_beg / } !{ req.hdr(X-Forwarded-Proto) https }"
+        f"{unless_by_http}\n"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy import assets, moved
+from jobs.adapters.haproxy import moved
 from jobs.adapters.haproxy.config import (
     DESCRIPTION,
     SLOTS,
@@ -35,11 +35,11 @@ from jobs.adapters.haproxy.domains import (
     show_map,
 )
 from jobs.adapters.haproxy.files import RouterFiles
+from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
-from jobs.adapters.haproxy.server_state import (
+from jobs.adapters.haproxy.server_table import (
     FORCED_MAINTENANCE,
-    addresses,
     admin,
     live,
     rows,
@@ -48,15 +48,16 @@ from jobs.adapters.haproxy.server_state import (
     settled_routes,
 )
 from jobs.adapters.haproxy.syntax import split_address
+from jobs.adapters.haproxy.warm_slots import WarmSlots
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route, Warm
+from jobs.rules.container_values import Route
 
 logger = logging.getLogger(__name__)
 
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 
 
-class HAProxyRouter:
+class HAProxyRouter(WarmSlots):
     """A running HAProxy with a configuration that `jobs.adapters.haproxy.config` has generated.
 
     It holds no connection, so any thread or process may use it. Every change is made in the running
@@ -149,13 +150,13 @@ class HAProxyRouter:
             f"set server {old} state drain",
             f"show servers state {backend_name(route.port)}",
         )
-        found = rows(answer)
-        if not found:
+        table = rows(answer)
+        if not table:
             raise PortNotServedError(
                 f"the router does not listen on port {route.port}: another program had it when "
                 "the router was started; end that program and start Keystone again"
             )
-        if live(found) != [route]:
+        if live(table) != [route]:
             raise RouterError(f"the router did not switch port {route.port}: {said(answer)}")
 
     def in_flight(self, port: int, slot: str) -> int:
@@ -213,49 +214,6 @@ class HAProxyRouter:
             written = files.routes() if files else {}
         return settled_routes(live(rows(answer)), written)
 
-    def warm(self, warm: Warm) -> None:
-        """Ask a slot for the old assets of its port, and send no other request to it. Idempotent.
-
-        The slot may be the live one, shortly before a switch away from it: then it stays live.
-
-        Raises:
-            RouterError: the address is invalid, or the router does not answer or did not do it.
-        """
-        server, _ = server_names(warm.port, warm.slot)
-        with self._changing() as files:
-            state = self._ask(f"show servers state {backend_name(warm.port)}")
-            if warm.slot not in [route.slot for route in live(rows(state))]:
-                self._ask(*assets.warm_commands(server, warm))
-            self._fill_assets(warm.port, assets.map_entries(warm))
-            if files:
-                files.warm(warm)
-
-    def cool(self, port: int) -> None:
-        """Ask no slot of the port for old assets any more. An unknown port is fine.
-
-        Raises:
-            RouterError: the router does not answer or did not do it.
-        """
-        with self._changing() as files:
-            self._fill_assets(port, {})
-            if files:
-                files.cool(port)
-
-    def warmed(self) -> dict[int, Warm]:
-        """Give the slots that are asked for old assets, by port.
-
-        Where the router and its files differ, the address is empty, so that it equals no real one.
-
-        Raises:
-            RouterError: the router does not answer.
-        """
-        with self._looking() as files:
-            entries = show_map(self._ask, assets.ASSETS) or {}
-            answer = self._ask("show servers state") if entries else ""
-            written = files.warmed() if files else None
-        found = assets.found_warm(entries, addresses(rows(answer)))
-        return found if written is None else assets.settled(found, written)
-
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
 
@@ -302,6 +260,35 @@ class HAProxyRouter:
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
         self._show_only(wanted)
 
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait, up to 9 s each; see `own_address`.
+
+        Raises:
+            RouterError: the router does not answer, or did not hold them.
+        """
+        if self._own_servers():
+            self._point_web_to(*NOWHERE)
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on to the web process again.
+
+        Raises:
+            RouterError: the router does not answer, or did not release them.
+        """
+        servers = self._own_servers()
+        if servers and servers[WEB] != servers[CONFIGURED]:
+            self._point_web_to(*servers[CONFIGURED])
+
+    def _own_servers(self) -> dict[str, tuple[str, int]]:
+        """Give the addresses of the two servers; none if the router does not serve the address."""
+        table = rows(self._ask(f"show servers state {BACKEND}"))
+        return {row["srv_name"]: (row["srv_addr"], int(row["srv_port"])) for row in table}
+
+    def _point_web_to(self, host: str, port: int) -> None:
+        answer = self._ask(f"set server {BACKEND}/{WEB} addr {host} port {port}")
+        if self._own_servers().get(WEB) != (host, port):
+            raise RouterError(f"the router did not take Keystone's address: {said(answer)}")
+
     def _info(self) -> dict[str, str]:
         lines = (line.partition(": ") for line in self._ask("show info").splitlines())
         return {name: value.strip() for name, _, value in lines}
@@ -333,13 +320,6 @@ class HAProxyRouter:
         return read_certificates(
             self._ask("show ssl cert", f"show ssl crt-list {CERTIFICATE_LIST}")
         )
-
-    def _fill_assets(self, port: int, wanted: Mapping[str, str]) -> None:
-        entries = show_map(self._ask, assets.ASSETS) or {}
-        changed = assets.changed_entries(port, entries, wanted)
-        self._fill(self._ask, assets.ASSETS, changed)
-        for commands in map_changes(assets.ASSETS, entries, changed):
-            self._ask_older(commands)
 
     def _fill(self, ask: Callable[..., str], name: str, wanted: Mapping[str, str]) -> None:
         found = show_map(ask, name)

@@ -1,7 +1,4 @@
-"""Reads what HAProxy's runtime API says of its servers: which slots are live, and at which address.
-
-Source: HAProxy 2.6 Management Guide, section 9.3, "show servers state" (read 2026-11-23).
-"""
+"""Parses the tables of servers in the answers of HAProxy's runtime API. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -28,15 +25,15 @@ def rows(answer: str) -> list[Row]:
     return found
 
 
-def live(found: list[Row]) -> list[Route]:
-    """Give the routes of the slots that get new requests."""
+def live(table: list[Row]) -> list[Route]:
+    """Give the route of each slot that gets requests."""
     return [
         Route(
             port=int(row["be_name"].rpartition("_")[2]),
             slot=row["srv_name"],
             address=join_address(row["srv_addr"], int(row["srv_port"])),
         )
-        for row in found
+        for row in table
         if row["be_name"].startswith(PORT_BACKENDS)
         and not admin(row) & ~DECLARED_DISABLED
         # A warm slot that was declared so has no weight.
@@ -64,19 +61,19 @@ def _unsettled(port: int) -> Route:
     return Route(port, "", "")
 
 
-def addresses(found: list[Row]) -> dict[tuple[int, str], str]:
+def addresses(table: list[Row]) -> dict[tuple[int, str], str]:
     """Give the address of each slot that may get a request."""
     return {
         (int(row["be_name"].rpartition("_")[2]), row["srv_name"]): join_address(
             row["srv_addr"], int(row["srv_port"])
         )
-        for row in found
+        for row in table
         if row["be_name"].startswith(PORT_BACKENDS) and not admin(row) & FORCED_MAINTENANCE
     }
 
 
 def admin(row: Row) -> int:
-    """Give the bits of a server's administrative state."""
+    """Give the bits that say which administrative state a server is in."""
     return int(row["srv_admin_state"])
 
 
