@@ -72,7 +72,6 @@ class RunningRouter:
             socket=self.folder / "router.sock",
             doors=self.doors,
             policy=self.policy,
-            warm=warm,
         )
         write_domain_files(self.folder, domains or {}, certificates or {}, warm)
         file.write_text(text)

@@ -250,21 +250,21 @@ class Router(Protocol):
         """
 
     def warm(self, warm: Warm) -> None:
-        """Ask a slot for the old assets of its port, and send no other request to it. Idempotent.
+        """Ask a container for the old assets of a port. Idempotent.
 
-        A GET or HEAD of one of the asset paths goes to the live slot first; when that answers 404,
-        the warm slot is asked. The slot may be the live one, shortly before a switch away from it:
-        then it stays live. `switch` does not end this, `cool` does.
+        A GET or HEAD of one of the asset paths goes to the live container first; when that answers
+        404, the warm one is asked. From a switch on, the former live container is the warm one.
+        Before it, this may name the live one: then its paths are added, and nothing else changes.
 
         Raises:
             RouterError: the router does not answer, or did not do it.
         """
 
     def cool(self, port: int) -> None:
-        """Ask no slot of the port for old assets any more. An unknown port is fine."""
+        """Ask no container for old assets of the port any more. An unknown port is fine."""
 
     def warmed(self) -> dict[int, Warm]:
-        """Give the slots that are asked for old assets, by port."""
+        """Give the containers that are asked for old assets, by port."""
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.

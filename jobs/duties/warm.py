@@ -5,25 +5,25 @@ stops it, or removes it if no trial needs it.
 """
 
 import logging
+from datetime import timedelta
 
 from sqlmodel import select
 
 from jobs.adapters.ports import Engine, Router
-from jobs.deployment.draining import drain
 from jobs.deployment.lease import is_free
 from jobs.deployment.work import Tools
 from jobs.processes.runtime import Runtime
 from jobs.reads.warm import is_due, warm_apps, warm_route, warm_routes
 from jobs.records.warm import end_warmth
-from jobs.rules.container_values import other_slot
 from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, Restart
 from jobs.storage.models import App, now
 
 logger = logging.getLogger(__name__)
 
-# Files are short requests. A longer one is cut, as after the drain of a replaced release.
-DRAINED_WITHIN_S = 5.0
+# The router asks for no more old assets then. HAProxy does not count the requests of one app for
+# them, but files are short requests, and the container gets time to stop after that, too.
+FINISHED_WITHIN = timedelta(seconds=10)
 
 
 def end_warm_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
@@ -41,31 +41,27 @@ def end_warm_containers(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         container = running.get(app.fallback_container_id or "")
         if container is None:
             _end(runtime, tools.router, app, "its container has ended")
-        elif is_due(app, now()):
+        elif is_due(app, now() - FINISHED_WITHIN):
             _end(runtime, tools.router, app, "its time is over")
         elif container.restart != Restart.NEVER:
             _keep_from_restarting(runtime, tools.engine, app)
 
 
 def _end(runtime: Runtime[WorkerSettings], router: Router, seen: App, why: str) -> None:
-    """End what an app keeps warm; its requests for old assets may finish first."""
+    """End what an app keeps warm."""
     with runtime.database.writing() as session:
         app = _same(session.get(App, seen.id), seen)
         if app is None or not is_free(session, app.id or 0):
             return
-        # Under the write lock: no worker can take the app, and warm another slot, meanwhile.
+        # Under the write lock: no worker can take the app, and warm another one, meanwhile.
         router.cool(app.host_port)
-    drain(router, app.host_port, other_slot(app.live_slot), within_s=DRAINED_WITHIN_S)
-    with runtime.database.writing() as session:
-        app = _same(session.get(App, seen.id), seen)
-        if app is not None and is_free(session, app.id or 0):
-            end_warmth(app)
-            logger.info(
-                "%s keeps no container warm now: %s",
-                app.name,
-                why,
-                extra={"action": "warmth_ended", "app": app.name},
-            )
+        end_warmth(app)
+    logger.info(
+        "%s keeps no container warm now: %s",
+        seen.name,
+        why,
+        extra={"action": "warmth_ended", "app": seen.name},
+    )
 
 
 def _same(app: App | None, seen: App) -> App | None:

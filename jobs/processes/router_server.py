@@ -165,7 +165,6 @@ def _configuration(
         doors=DomainDoors(settings.domain_bind, **ports.served),
         policy=_policy(settings, len(offered), key),
         confinement=_confinement(settings, users),
-        warm=warm_routes(session).values(),
     )
 
 
@@ -232,7 +231,8 @@ def write_domain_files(
                 extra={"action": "certificate_unusable"},
             )
     wanted = domain_files(domains, usable, default_bundle(now()))
-    files.write(assets.ASSETS, assets.map_file(warm))
+    for name, text in assets.map_files(warm).items():
+        files.write(name, text)
     # The lists last: first all of what they name, and HTTPS before any redirect to it.
     last = [CERTIFICATE_LIST, CERTIFIED]
     for name in [*(wanted.keys() - set(last)), *last]:

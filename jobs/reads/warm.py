@@ -4,8 +4,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from jobs.rules.container_values import Warm, other_slot
-from jobs.storage.models import App, Release
+from jobs.rules.container_values import Warm
+from jobs.storage.models import App, Release, now
 
 
 def warm_apps(session: Session) -> list[App]:
@@ -31,13 +31,15 @@ def is_due(app: App, at: datetime) -> bool:
 
 def warm_route(session: Session, app: App) -> Warm | None:
     """Return what the router must know of an app's warm container; None without old assets."""
-    if not is_warm(app) or app.warm_address is None or app.live_slot is None:
+    if not is_warm(app) or is_due(app, now()):
+        return None
+    if app.warm_address is None or app.live_slot is None:
         return None
     release = session.get(Release, app.fallback_release_id)
     if release is None or not release.container.asset_paths:
         return None
-    slot, paths = other_slot(app.live_slot), release.container.asset_paths
-    return Warm(app.host_port, slot, app.warm_address, frozenset(paths))
+    paths = frozenset(release.container.asset_paths)
+    return Warm(app.host_port, app.live_slot, app.warm_address, paths)
 
 
 def warm_routes(session: Session) -> dict[int, Warm]:

@@ -153,12 +153,12 @@ class Warm:
     """A replaced container that the router still asks for the assets of its release.
 
     Attributes:
-        slot: the router's slot that it is in; the other slot is the live one.
+        live_slot: the router's slot of the live container, which is asked first.
         paths: the asset paths, like "/assets/*"; a request for another path never gets there.
     """
 
     port: int
-    slot: str
+    live_slot: str
     address: str
     paths: frozenset[str]
 

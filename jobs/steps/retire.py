@@ -49,7 +49,7 @@ def _end(work: Work, old: LiveContainer) -> None:
     router.detach(port, old.slot)
     app = _app(work)
     is_kept = app.fallback_container_id == old.container_id
-    if old.keeps_assets and not (is_kept and is_warm(app)):
+    if (old.keeps_assets or work.plan.warm is not None) and not (is_kept and is_warm(app)):
         router.cool(port)
     if not is_kept:
         work.tools.engine.stop(old.container_id, grace_s=old.settings.stop_grace_s)

@@ -74,17 +74,15 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
 
 
 def _name_old_assets(work: Work) -> None:
-    """Have the router ask the release that is replaced for its assets, if it will be kept warm.
+    """Have the router ask the release that is replaced for its assets, once it is replaced.
 
-    Otherwise have it ask nobody: the new container takes the slot of the one that was warm.
+    Until then the router still asks the one that is warm now, which a rollback may lead to.
     """
     plan = work.plan
     if plan.live is not None and plan.live.keeps_assets:
         paths = frozenset(plan.live.settings.asset_paths)
         warm = Warm(plan.host_port, plan.live.slot, plan.live.address, paths)
         work.tools.router.warm(warm)
-    elif plan.warm is not None:
-        work.tools.router.cool(plan.host_port)
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:

@@ -42,6 +42,9 @@ class FakeRouter(Scripted):
             raise RouterError(f"{route} makes no sense")
         if route.port not in self.ports:
             raise PortNotServedError(f"the router does not listen on port {route.port}")
+        before, warm = self.current.get(route.port), self.kept_warm.get(route.port)
+        if warm is not None and before is not None and before != route:
+            self.kept_warm[route.port] = replace(warm, live_slot=route.slot, address=before.address)
         self.current[route.port] = route
 
     def in_flight(self, port: int, slot: str) -> int:
@@ -55,8 +58,6 @@ class FakeRouter(Scripted):
         """Detach a slot; if it is the live one, the port then answers 503."""
         self._called("detach", f"{port}/{slot}")
         self.flying[port, slot] = 0
-        if (warm := self.kept_warm.get(port)) is not None and warm.slot == slot:
-            self.kept_warm[port] = replace(warm, address="")
         if (route := self.current.get(port)) is not None and route.slot == slot:
             del self.current[port]
 
@@ -71,17 +72,20 @@ class FakeRouter(Scripted):
         return dict(self.current)
 
     def warm(self, warm: Warm) -> None:
-        """Ask a slot for old assets."""
-        self._called("warm", f"{warm.port}/{warm.slot} {warm.address}")
+        """Ask a container for old assets; the live one only after the next switch."""
+        self._called("warm", f"{warm.port} {warm.address}")
+        live, kept = self.current.get(warm.port), self.kept_warm.get(warm.port)
+        if live is not None and live.address == warm.address and kept is not None:
+            warm = replace(kept, paths=kept.paths | warm.paths)
         self.kept_warm[warm.port] = warm
 
     def cool(self, port: int) -> None:
-        """Ask no slot of the port for old assets any more."""
+        """Ask no container of the port for old assets any more."""
         self._called("cool", port)
         self.kept_warm.pop(port, None)
 
     def warmed(self) -> dict[int, Warm]:
-        """Give the slots that are asked for old assets."""
+        """Give the containers that are asked for old assets."""
         self._called("warmed")
         return dict(self.kept_warm)
 

@@ -6,18 +6,22 @@ asset paths goes to the backend `assets` instead of the app's own. That backend 
 release first; when the answer is 404, HAProxy repeats the request to the backend's other server
 (`retry-on 404`), which leads to the warm release. Its answer goes to the visitor.
 
-Both servers of that backend are doors of this same HAProxy, which lead on to the app's backend. So
-two servers serve all apps, and the app's backend counts and drains these requests like all others.
-The warm container keeps its slot there, in the state `drain`: only `use-server` reaches it.
+Both servers of that backend are doors of this same HAProxy: one leads on to the app's own backend,
+which counts and drains the request like all others; the other one to the backend `warm`. So two
+servers serve all apps.
 
 | where | what |
 |---|---|
-| `assets.map` | `20017/assets/` and `20017/app.css?` → `20017:a`: the port, and the warm slot |
-| frontend | finds the entry of a request, and sends the request to `assets` |
-| backend `assets` | names port and slot in a header, and uses one door after the other |
-| frontend `doors` | reads the header, removes it, and sends the request to the app's backend |
+| `assets.map` | the asset paths: `20017/assets/` and `20017/app.css?` → `20017`, the port |
+| `warm.map` | `20017` → `20017@b@10.201.0.2@8000`: the live slot, and the warm address |
+| frontend | finds both entries of a request, and sends the request to `assets` |
+| backend `assets` | passes the second entry on in a header, through one door after the other |
+| frontend `doors` | reads the header, removes it, and sends the request on |
 
-All other requests cost one look-up of a path in the map, which is empty while no container is warm.
+A switch changes the entry of `warm.map` in the same moment. A request keeps to the slot and the
+address that it found at its beginning, so it reaches both releases even if a switch comes between.
+
+All other requests cost one look-up of a path in a map, which is empty while no container is warm.
 
 Source: HAProxy 2.6 Configuration Manual, "retry-on", "option redispatch" and "balance first" (read
 2026-11-30). Measured with HAProxy 2.6.12.
@@ -29,14 +33,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.adapters.haproxy.syntax import join_address, split_address
-from jobs.rules.container_values import Warm
+from jobs.rules.container_values import Route, Warm
 
-ASSETS = "assets.map"  # relative to the folder of the configuration
+PATHS, WARM = "assets.map", "warm.map"  # relative to the folder of the configuration
 DOORS = "doors"
 _HEADER = "X-Keystone-Asset"
-_LIVE, _WARM = "live", "warm"
+_LIVE_DOOR, _WARM_DOOR = "live", "warm"
 # A path never holds a question mark, so with one at its end an entry matches a whole path only.
 _END = "?"
+_SEPARATOR = "@"
 # Each request at a door takes a place of its own. Where no door is free, an old asset is not found.
 _DOORS_SHARE = 8
 
@@ -45,9 +50,12 @@ frontend {doors} from visitors
     bind abns@{name}-{live} name {live}
     bind abns@{name}-{warm} name {warm}
     timeout client 15m
-    http-request set-var(txn.port) req.hdr({header}),field(1,:)
-    http-request set-var(txn.warm_slot) req.hdr({header}),field(2,:) if {{ so_name {warm} }}
+    acl is_live so_name {live}
+    http-request set-var(txn.warm) req.fhdr({header})
     http-request del-header {header}
+    http-request set-var(txn.port) var(txn.warm),field(1,{separator})
+    http-request set-var(txn.slot) var(txn.warm),field(2,{separator}) if is_live
+    use_backend warm unless is_live
     use_backend port_%[var(txn.port)]
 
 defaults assets
@@ -59,12 +67,12 @@ defaults assets
     option abortonclose
     # Each request opens a door anew: after a reload only the newest worker is behind it.
     option http-server-close
+    option redispatch 1
+    retries 1
 
 backend assets from assets
     # The first server gets each request, and a repeated request avoids the server that had it.
     balance first
-    option redispatch 1
-    retries 1
     retry-on 404
     http-request set-header {header} %[var(txn.warm)]
     # A warm container that has ended is no reason to tell a visitor of an error.
@@ -72,6 +80,11 @@ backend assets from assets
 string "Not found.\\n" if {{ srv_name {warm} }} {{ status 500:599 }}
     server {live} abns@{name}-{live}
     server {warm} abns@{name}-{warm}
+
+backend warm from assets
+    http-request set-dst var(txn.warm),field(3,{separator})
+    http-request set-dst-port var(txn.warm),field(4,{separator})
+    server kept 0.0.0.0:0
 """
 
 
@@ -82,12 +95,18 @@ def sections(socket: Path) -> str:
         socket: the path of the runtime API's socket, which no other router has: the doors' names
             are visible to the whole machine.
     """
-    name = f"keystone-{hashlib.sha256(str(socket).encode()).hexdigest()[:16]}"
-    return _SECTIONS.format(doors=DOORS, name=name, header=_HEADER, live=_LIVE, warm=_WARM)
+    return _SECTIONS.format(
+        doors=DOORS,
+        name=f"keystone-{hashlib.sha256(str(socket).encode()).hexdigest()[:16]}",
+        header=_HEADER,
+        live=_LIVE_DOOR,
+        warm=_WARM_DOOR,
+        separator=_SEPARATOR,
+    )
 
 
 def frontend_rules(port: str) -> str:
-    """Give a frontend's rules for asset requests; they come before those that select the app.
+    """Give a frontend's rules that recognise asset requests.
 
     Keystone's own health check is left out: it must see the answer of the live release.
 
@@ -96,8 +115,10 @@ def frontend_rules(port: str) -> str:
     """
     return (
         f"    http-request set-var-fmt(txn.asked_path) %[{port}]%[path]{_END} if METH_GET !own\n"
-        f"    http-request set-var(txn.warm) var(txn.asked_path),map_beg({ASSETS}) "
+        f"    http-request set-var(txn.warm_port) var(txn.asked_path),map_beg({PATHS}) "
         "if METH_GET !own\n"
+        f"    http-request set-var(txn.warm) var(txn.warm_port),map({WARM}) "
+        "if { var(txn.warm_port) -m found }\n"
     )
 
 
@@ -113,68 +134,73 @@ def lead(*, places: int) -> str:
     )
 
 
-# In the backend of each port.
-BACKEND_RULE = "    use-server %[var(txn.warm_slot)] if { var(txn.warm_slot) -m found }"
+# In the backend of each port: a request from a door goes to the slot that was live at its
+# beginning, even if that is drained by now.
+BACKEND_RULE = "    use-server %[var(txn.slot)] if { var(txn.slot) -m found }"
 
 
-# Declares the slot of a warm container: without weight it is drained from the start.
-WITHOUT_WEIGHT = " weight 0"
+# --- Entries ---------------------------------------------------------------------------------
 
 
-def warm_server(warm: Warm) -> str:
-    """Give the line that declares the slot of a warm container."""
-    return f"    server {warm.slot} {join_address(*split_address(warm.address))}{WITHOUT_WEIGHT}"
+def turned(before: Route | None, route: Route, warm: Mapping[str, str]) -> dict[str, str]:
+    """Give the entry of `warm.map` that a switch changes: the former live address is warm then.
 
-
-def warm_commands(server: str, warm: Warm) -> list[str]:
-    """Give the commands by which a slot gets old assets only.
-
-    Raises:
-        RouterError: the address is invalid.
+    Args:
+        before: the live route; None: there is none.
+        route: the new one.
+        warm: the entries.
     """
-    host, port = split_address(warm.address)
-    return [f"set server {server} addr {host} port {port}", f"set server {server} state drain"]
+    key = str(route.port)
+    if key not in warm or before is None or before == route:
+        return {}
+    return {key: _entry(route.port, route.slot, before.address)}
 
 
-def map_entries(warm: Warm) -> dict[str, str]:
-    """Give the entries of the map of assets for one app."""
-    return {_key(warm.port, path): f"{warm.port}:{warm.slot}" for path in sorted(warm.paths)}
-
-
-def map_file(warm: Iterable[Warm]) -> str:
-    """Give the content of the map's file."""
-    entries = (item for each in warm for item in map_entries(each).items())
-    return "".join(f"{key} {value}\n" for key, value in entries)
-
-
-def changed_entries(
-    port: int, entries: Mapping[str, str], wanted: Mapping[str, str]
+def changed_paths(
+    port: int, entries: Mapping[str, str], paths: Iterable[str], *, keep: bool = False
 ) -> dict[str, str]:
-    """Replace the entries of one port."""
-    others = {key: value for key, value in entries.items() if not key.startswith(f"{port}/")}
-    return {**others, **wanted}
+    """Replace the entries of one port in `assets.map`, or add to them."""
+    others = {key: value for key, value in entries.items() if keep or value != str(port)}
+    return {**others, **{_key(port, path): str(port) for path in sorted(paths)}}
 
 
-def read_map_file(text: str) -> dict[str, str]:
-    """Give the entries in the content of the map's file."""
+def changed_warm(port: int, entries: Mapping[str, str], warm: Warm | None) -> dict[str, str]:
+    """Replace the entry of one port in `warm.map`."""
+    others = {key: value for key, value in entries.items() if key != str(port)}
+    if warm is not None:
+        others[str(port)] = _entry(port, warm.live_slot, warm.address)
+    return others
+
+
+def map_files(warm: Iterable[Warm]) -> dict[str, str]:
+    """Give the content of the maps' files."""
+    paths: dict[str, str] = {}
+    entries: dict[str, str] = {}
+    for each in warm:
+        paths = changed_paths(each.port, paths, each.paths)
+        entries = changed_warm(each.port, entries, each)
+    return {PATHS: _lines(paths), WARM: _lines(entries)}
+
+
+def read_file(text: str) -> dict[str, str]:
+    """Give the entries in the content of a map's file."""
     return dict(line.split(" ", 1) for line in text.splitlines())
 
 
-def found_warm(
-    entries: Mapping[str, str], addresses: Mapping[tuple[int, str], str]
-) -> dict[int, Warm]:
-    """Give the warm slots by port.
+def found_warm(paths: Mapping[str, str], entries: Mapping[str, str]) -> dict[int, Warm]:
+    """Give the warm containers by port.
 
     Args:
-        entries: the entries of the map of assets.
-        addresses: the address of each port's slots; one that is missing cannot be reached.
+        paths: the entries of `assets.map`.
+        entries: the entries of `warm.map`.
     """
-    found: dict[int, Warm] = {}
-    for key, value in entries.items():
-        text, _, slot = value.partition(":")
-        port, path = int(text), _path(key.removeprefix(text))
-        paths = found[port].paths if port in found else frozenset()
-        found[port] = Warm(port, slot, addresses.get((port, slot), ""), paths | {path})
+    of_port: dict[str, set[str]] = {}
+    for key, port in paths.items():
+        of_port.setdefault(port, set()).add(_path(key.removeprefix(port)))
+    found = {}
+    for text in of_port.keys() | entries.keys():
+        slot, address = _read_entry(entries.get(text, ""))
+        found[int(text)] = Warm(int(text), slot, address, frozenset(of_port.get(text, ())))
     return found
 
 
@@ -184,6 +210,22 @@ def settled(found: Mapping[int, Warm], written: Mapping[int, Warm]) -> dict[int,
         port: each if written.get(port) == found.get(port) else replace(each, address="")
         for port, each in {**written, **found}.items()
     }
+
+
+def _entry(port: int, live_slot: str, address: str) -> str:
+    return _SEPARATOR.join((str(port), live_slot, *map(str, split_address(address))))
+
+
+def _read_entry(value: str) -> tuple[str, str]:
+    """Give the live slot and the warm address."""
+    if not value:
+        return "", ""
+    _, slot, host, port = value.split(_SEPARATOR)
+    return slot, join_address(host, int(port))
+
+
+def _lines(entries: Mapping[str, str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in entries.items())
 
 
 def _key(port: int, path: str) -> str:

@@ -23,7 +23,7 @@ from jobs.adapters.haproxy import assets, moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
-from jobs.rules.container_values import Route, Warm
+from jobs.rules.container_values import Route
 
 SLOTS = ("a", "b")
 PORT_BACKENDS = "port_"
@@ -133,7 +133,6 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     doors: DomainDoors,
     policy: Policy,
     confinement: Confinement | None = None,
-    warm: Iterable[Warm] = (),
 ) -> str:
     """Give the text of the configuration file.
 
@@ -145,7 +144,6 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         doors: where domains are served.
         policy: the limits and rules for visitors.
         confinement: None: the router keeps the user that starts it.
-        warm: the replaced containers that are asked for old assets; the map of assets names them.
 
     Raises:
         ConfigurationError: an address is invalid, there is no port, or HAProxy's syntax cannot
@@ -157,7 +155,6 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         told = "other programs have taken all of its ports"
         raise ConfigurationError(Mistake("KEYSTONE_PORT_RANGE", told))
     live = {route.port: route for route in routes}
-    kept = {each.port: each for each in warm}
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     rules = policy.acls + shares.app_rules(policy.shares, doors.ways)
     sections = (
@@ -174,7 +171,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     content = (
         _global("", socket, policy, confinement),
         *sections,
-        _backend(0, None, None),
+        _backend(0, None),
         *wanted,
     )
     description = f"{DESCRIPTION} {hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
@@ -182,7 +179,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         (
             _global(description, socket, policy, confinement),
             *sections,
-            *(_backend(port, live.get(port), kept.get(port)) for port in wanted),
+            *(_backend(port, live.get(port)) for port in wanted),
         )
     )
 
@@ -231,15 +228,13 @@ def ensure_slot(slot: str) -> None:
         raise RouterError(f"{slot!r} is not a slot; there are {' and '.join(SLOTS)}")
 
 
-def _backend(port: int, route: Route | None, warm: Warm | None) -> str:
+def _backend(port: int, route: Route | None) -> str:
     if route is not None:
         ensure_slot(route.slot)
     lines = [f"backend {backend_name(port)} from slots", assets.BACKEND_RULE]
     for slot in SLOTS:
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")
-        elif route is not None and warm is not None and slot == warm.slot:
-            lines.append(assets.warm_server(warm))
         else:
             lines.append(f"    server {slot} {NOWHERE} disabled")
     return "\n".join(lines) + "\n"

@@ -16,14 +16,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy.assets import (
-    ASSETS,
-    WITHOUT_WEIGHT,
-    changed_entries,
-    found_warm,
-    map_entries,
-    read_map_file,
-)
+from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, read_file, turned
 from jobs.adapters.haproxy.config import NOWHERE
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
@@ -37,7 +30,7 @@ from jobs.adapters.haproxy.domains import (
     lines,
 )
 from jobs.errors import RouterError
-from jobs.rules.container_values import Route, Warm, other_slot
+from jobs.rules.container_values import Route, Warm
 from jobs.system.file_lock import NotInTimeError, locked
 
 CONFIGURATION = "haproxy.cfg"
@@ -88,18 +81,17 @@ class RouterFiles:
             port = int(match[1])
             found[port] = None
             for slot, address, rest in _SERVER.findall(text[match.end() : _end(text, match.end())]):
-                if _DISABLED not in rest and WITHOUT_WEIGHT not in rest:
+                if _DISABLED not in rest:
                     found[port] = Route(port, slot, address)
         return found
 
     def switch(self, route: Route) -> None:
-        """Write that a port leads to this route only, besides what its other slot keeps warm."""
-        other = other_slot(route.slot)
-        slots = {route.slot: route.address}
-        keeps = any(value == f"{route.port}:{other}" for value in self._entries().values())
-        if keeps and (address := self._slots(route.port).get(other)):
-            slots[other] = address.removesuffix(WITHOUT_WEIGHT) + WITHOUT_WEIGHT
-        self._set_servers(route.port, slots)
+        """Write that a port leads to this route only, and that its warm address is the former."""
+        warm = self._entries(WARM)
+        if str(route.port) in warm:
+            turn = turned(self.routes().get(route.port), route, warm)
+            self._change(WARM, lines({**warm, **turn}))
+        self._set_servers(route.port, {route.slot: route.address})
 
     def close(self, port: int) -> None:
         """Write that a port has no release."""
@@ -107,57 +99,15 @@ class RouterFiles:
 
     def detach(self, port: int, slot: str) -> None:
         """Write that a slot is disabled."""
-        slots = self._slots(port)
-        self._set_servers(port, {name: each for name, each in slots.items() if name != slot})
-
-    # --- Old assets --------------------------------------------------------------------------
-
-    def warmed(self) -> dict[int, Warm]:
-        """Give the slots that are asked for old assets, by port."""
-        entries = self._entries()
-        ports = {int(value.partition(":")[0]) for value in entries.values()}
-        addresses = {
-            (port, slot): address.removesuffix(WITHOUT_WEIGHT)
-            for port in ports
-            for slot, address in self._slots(port).items()
-        }
-        return found_warm(entries, addresses)
-
-    def warm(self, warm: Warm) -> None:
-        """Write that a slot is asked for old assets; if it is the live one, it stays live."""
-        slots = self._slots(warm.port)
-        address = slots.get(warm.slot, WITHOUT_WEIGHT)
-        if address.endswith(WITHOUT_WEIGHT):
-            slots[warm.slot] = f"{warm.address}{WITHOUT_WEIGHT}"
-            self._set_servers(warm.port, slots)
-        self._set_entries(warm.port, map_entries(warm))
-
-    def cool(self, port: int) -> None:
-        """Write that no slot of a port is asked for old assets."""
-        self._set_entries(port, {})
-        slots = self._slots(port).items()
-        live = {name: address for name, address in slots if not address.endswith(WITHOUT_WEIGHT)}
-        self._set_servers(port, live)
-
-    def _entries(self) -> dict[str, str]:
-        return read_map_file(self._read(ASSETS))
-
-    def _set_entries(self, port: int, wanted: Mapping[str, str]) -> None:
-        self._change(ASSETS, lines(changed_entries(port, self._entries(), wanted)))
-
-    # --- Servers -----------------------------------------------------------------------------
-
-    def _slots(self, port: int) -> dict[str, str]:
-        """Give the address of each slot that is not disabled; a warm one ends with its weight."""
         text = self._read(CONFIGURATION)
-        match = re.search(rf"^backend port_{port} ", text, re.MULTILINE)
-        if match is None:
-            return {}
-        return {
-            slot: address + (WITHOUT_WEIGHT if WITHOUT_WEIGHT in rest else "")
-            for slot, address, rest in _SERVER.findall(text[match.end() : _end(text, match.end())])
-            if _DISABLED not in rest
-        }
+        for match in re.finditer(rf"^backend port_{port} ", text, re.MULTILINE):
+            servers = _SERVER.findall(text[match.end() : _end(text, match.end())])
+            kept = {
+                name: address
+                for name, address, rest in servers
+                if name != slot and _DISABLED not in rest
+            }
+            self._set_servers(port, kept)
 
     def _set_servers(self, port: int, enabled: Mapping[str, str]) -> None:
         text = self._read(CONFIGURATION)
@@ -169,6 +119,20 @@ class RouterFiles:
         new = _SERVER.sub(lambda found: _server(found, enabled), old)
         if new != old:
             self.write(CONFIGURATION, text[: match.end()] + new + text[end:])
+
+    # --- Old assets --------------------------------------------------------------------------
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the containers that are asked for old assets, by port."""
+        return found_warm(self._entries(PATHS), self._entries(WARM))
+
+    def write_old_assets(self, paths: Mapping[str, str], warm: Mapping[str, str]) -> None:
+        """Write the entries of both maps."""
+        self._change(WARM, lines(warm))
+        self._change(PATHS, lines(paths))
+
+    def _entries(self, name: str) -> dict[str, str]:
+        return read_file(self._read(name))
 
     # --- Domains and certificates ------------------------------------------------------------
 
@@ -235,7 +199,7 @@ class RouterFiles:
 
 
 def _server(found: "re.Match[str]", enabled: Mapping[str, str]) -> str:
-    slot, options = found[1], found[3].replace(_DISABLED, "").replace(WITHOUT_WEIGHT, "")
+    slot, options = found[1], found[3].replace(_DISABLED, "")
     if slot in enabled:
         return f"    server {slot} {enabled[slot]}{options}"
     return f"    server {slot} {NOWHERE}{options}{_DISABLED}"

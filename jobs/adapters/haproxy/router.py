@@ -134,20 +134,21 @@ class HAProxyRouter(WarmSlots):
         """
         split_address(route.address)
         with self._changing() as files:
-            self._switch(route)
-            self._ask_older(moved.commands(route.port, route.address))
+            # The former live container is the warm one from this moment on, if one is wanted.
+            turn = self._turn_warm(route)
+            self._switch(route, turn)
+            self._ask_older([*moved.commands(route.port, route.address), *turn])
             if files:
                 files.switch(route)
 
-    def _switch(self, route: Route) -> None:
+    def _switch(self, route: Route, turn: Iterable[str] = ()) -> None:
         host, port = split_address(route.address)
         new, old = server_names(route.port, route.slot)
         answer = self._ask(
             f"set server {new} addr {host} port {port}",
-            # A slot that was declared as warm has no weight.
-            f"set server {new} weight 1",
             f"set server {new} state ready",
             f"set server {old} state drain",
+            *turn,
             f"show servers state {backend_name(route.port)}",
         )
         table = rows(answer)

@@ -34,10 +34,7 @@ def live(table: list[Row]) -> list[Route]:
             address=join_address(row["srv_addr"], int(row["srv_port"])),
         )
         for row in table
-        if row["be_name"].startswith(PORT_BACKENDS)
-        and not admin(row) & ~DECLARED_DISABLED
-        # A warm slot that was declared so has no weight.
-        and row.get("srv_uweight") != "0"
+        if row["be_name"].startswith(PORT_BACKENDS) and not admin(row) & ~DECLARED_DISABLED
     ]
 
 
@@ -59,17 +56,6 @@ def settled_routes(found: Iterable[Route], written: Mapping[int, Route | None]) 
 
 def _unsettled(port: int) -> Route:
     return Route(port, "", "")
-
-
-def addresses(table: list[Row]) -> dict[tuple[int, str], str]:
-    """Give the address of each slot that may get a request."""
-    return {
-        (int(row["be_name"].rpartition("_")[2]), row["srv_name"]): join_address(
-            row["srv_addr"], int(row["srv_port"])
-        )
-        for row in table
-        if row["be_name"].startswith(PORT_BACKENDS) and not admin(row) & FORCED_MAINTENANCE
-    }
 
 
 def admin(row: Row) -> int:

@@ -1,11 +1,10 @@
 """The router's configuration as text. That HAProxy takes it is shown in the contract's tests."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jobs.adapters.haproxy.assets import found_warm, map_file, read_map_file
+from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, map_files, read_file
 from jobs.adapters.haproxy.config import Confinement, command, configuration
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.errors import ConfigurationError, RouterError
@@ -82,36 +81,17 @@ def test_the_live_slot_is_in_use_from_the_start() -> None:
     assert servers(20000, text) == ["server a 127.0.0.1:1 disabled", "server b 10.201.0.2:8000"]
 
 
-def test_a_warm_slot_has_no_weight_so_only_old_assets_reach_it() -> None:
-    warm = Warm(20000, "a", "10.201.0.3:8000", frozenset({"/assets/*"}))
-    text = configuration(
-        bind="127.0.0.1",
-        ports=[20000, 20001],
-        routes=[Route(20000, "b", "10.201.0.2:8000")],
-        socket=SOCKET,
-        doors=NOWHERE,
-        policy=POLICY,
-        warm=[warm, replace(warm, port=20001)],
-    )
-    lines = [line.strip() for line in text.splitlines()]
-    assert servers(20000, lines) == [
-        "server a 10.201.0.3:8000 weight 0",
-        "server b 10.201.0.2:8000",
+def test_the_maps_of_assets_say_whether_an_entry_is_a_whole_path() -> None:
+    warm = Warm(20000, "a", "[fd00::2]:8000", frozenset({"/assets/*", "/app.css", "/*"}))
+    files = map_files([warm])
+    assert files[PATHS].splitlines() == [
+        "20000/ 20000",
+        "20000/app.css? 20000",
+        "20000/assets/ 20000",
     ]
-    # Without a live slot nobody is asked first.
-    assert "server a 127.0.0.1:1 disabled" in servers(20001, lines)
-
-
-def test_the_map_of_assets_says_whether_an_entry_is_a_whole_path() -> None:
-    warm = Warm(20000, "a", "10.201.0.3:8000", frozenset({"/assets/*", "/app.css", "/*"}))
-    text = map_file([warm])
-    assert text.splitlines() == [
-        "20000/ 20000:a",
-        "20000/app.css? 20000:a",
-        "20000/assets/ 20000:a",
-    ]
-    found = found_warm(read_map_file(text), {(20000, "a"): warm.address})
-    assert found == {20000: warm}
+    assert files[WARM] == "20000 20000@a@fd00::2@8000\n"
+    assert found_warm(read_file(files[PATHS]), read_file(files[WARM])) == {20000: warm}
+    assert map_files([]) == {PATHS: "", WARM: ""}
 
 
 def test_two_routers_of_one_machine_have_different_doors() -> None:
