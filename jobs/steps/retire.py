@@ -1,14 +1,19 @@
 """retire: drain the old container, stop it or keep it warm, and remove needless images."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
+from sqlmodel import col, select
+
 from jobs.deployment.draining import drain
 from jobs.deployment.plan import LiveContainer
 from jobs.deployment.work import Work
 from jobs.reads.releases import outdated_images
 from jobs.reads.warm import is_warm, warm_route
 from jobs.rules.naming import shown_tag
-from jobs.states import Restart, StepName
+from jobs.states import DeploymentState, Restart, StepName, Trigger
 from jobs.steps.switch import Serving
-from jobs.storage.models import App
+from jobs.storage.models import App, Deployment
 
 STEP = StepName.RETIRE
 
@@ -37,29 +42,33 @@ def retire(work: Work, serving: Serving) -> None:
 
 
 def _end(work: Work, old: LiveContainer) -> None:
-    router, port = work.tools.router, work.plan.host_port
-    if left := drain(
-        router, port, old.slot, within_s=old.settings.drain_timeout_s, pause=work.stop.wait
-    ):
-        work.say(
-            STEP, f"{left} requests did not end within {old.settings.drain_timeout_s} s and are cut"
-        )
-    work.ensure_held()
-    # Cut what is left, tunnels too: their visitors come back to the new release.
-    router.detach(port, old.slot)
-    app = _app(work)
+    app, port = _app(work), work.plan.host_port
     is_kept = app.fallback_container_id == old.container_id
-    if (old.keeps_assets or work.plan.warm is not None) and not (is_kept and is_warm(app)):
-        router.cool(port)
-    if not is_kept:
-        work.tools.engine.stop(old.container_id, grace_s=old.settings.stop_grace_s)
-        work.say(STEP, f"the old container {old.container_id[:12]} has ended")
-    elif is_warm(app):
+    if is_kept and is_warm(app):
         _keep_warm(work, app, old)
-    else:
+        return
+    _drain(work, old)
+    work.tools.router.detach(port, old.slot)
+    if old.keeps_assets or work.plan.warm is not None:
+        work.tools.router.cool(port)
+    if is_kept:
         work.tools.engine.halt(old.container_id, grace_s=old.settings.stop_grace_s)
-        kept = "it is kept until the new one has been up for a minute"
-        work.say(STEP, f"the old container {old.container_id[:12]} has ended; {kept}")
+        kept = "; it is kept until the new one has been up for a minute"
+    else:
+        work.tools.engine.stop(old.container_id, grace_s=old.settings.stop_grace_s)
+        kept = ""
+    work.say(STEP, f"the old container {old.container_id[:12]} has ended{kept}")
+
+
+def _drain(work: Work, old: LiveContainer, pause: Callable[[float], None] | None = None) -> int:
+    """Wait for the old container's requests; return how many have to be cut."""
+    within_s = old.settings.drain_timeout_s
+    pause = pause or work.stop.wait
+    left = drain(work.tools.router, work.plan.host_port, old.slot, within_s=within_s, pause=pause)
+    if left:
+        work.say(STEP, f"{left} requests did not end within {within_s} s and are cut")
+    work.ensure_held()
+    return left
 
 
 def _keep_warm(work: Work, app: App, old: LiveContainer) -> None:
@@ -73,8 +82,35 @@ def _keep_warm(work: Work, app: App, old: LiveContainer) -> None:
         warm = warm_route(session, app)
     if warm is not None:
         work.tools.router.warm(warm)
+    elif work.plan.warm is not None:
+        work.tools.router.cool(work.plan.host_port)
     minutes = old.settings.warm_minutes
     work.say(STEP, f"the old container {old.container_id[:12]} is kept warm for {minutes} min")
+
+    def pause(seconds: float) -> None:
+        work.stop.wait(seconds)
+        if _is_asked_back(work):
+            raise _AskedBackError
+
+    with suppress(_AskedBackError):
+        # Cut what is left, tunnels too: their visitors come back to the new release. Otherwise the
+        # slot is left as it is: a request for an asset may just be on its way there.
+        if _drain(work, old, pause):
+            work.tools.router.detach(work.plan.host_port, old.slot)
+
+
+class _AskedBackError(Exception):
+    """A rollback waits: the old container's requests may as well go on."""
+
+
+def _is_asked_back(work: Work) -> bool:
+    with work.reading() as session:
+        statement = select(Deployment.id).where(
+            Deployment.app_id == work.plan.app_id,
+            Deployment.state == DeploymentState.QUEUED,
+            col(Deployment.trigger).in_([Trigger.ROLLBACK, Trigger.RECOVERY]),
+        )
+        return session.exec(statement.limit(1)).first() is not None
 
 
 def _app(work: Work) -> App:

@@ -159,6 +159,35 @@ class TestKeeping:
         assert bench.containers_of(first) == bench.containers_of(second) == []
         assert bench.world.router.kept_warm == {}
 
+    def test_what_does_not_end_is_cut_and_the_container_runs_on(
+        self, bench: Bench, app: App
+    ) -> None:
+        first = bench.deploy(app).id or 0
+        bench.world.router.flying[app.host_port, "a"] = 10**6
+        second = bench.deploy(app).id or 0
+        assert bench.world.calls("detach") == [f"detach {app.host_port}/a"]
+        assert "did not end within 1 s and are cut" in bench.log(second)
+        assert bench.running_of(first)
+        assert bench.world.router.kept_warm == {app.host_port: warm(bench, app, first, "b")}
+
+    def test_a_rollback_does_not_wait_for_requests_that_the_warm_container_still_serves(
+        self, bench: Bench
+    ) -> None:
+        app = bench.app(warm_minutes=10, drain_timeout_s=3600)
+        first, queued = bench.deploy(app).id or 0, bench.push(app)
+        bench.world.router.flying[app.host_port, "a"] = 10**9
+        asked: list[int] = []
+
+        def ask(_about: str) -> None:
+            if not asked:
+                asked.append(ask_back(bench, app))
+
+        bench.world.router.on("in_flight", ask)
+        bench.run(queued)
+        assert bench.world.calls("detach") == []
+        assert bench.run(asked[0]).state is DeploymentState.SUCCESS
+        assert bench.serving(app) == bench.container_of(first)
+
 
 class TestRollback:
     def test_it_takes_the_warm_container_without_a_start(self, bench: Bench, app: App) -> None:
@@ -265,7 +294,7 @@ class TestRollback:
         assert bench.running_of(second) == []
 
 
-CALLS = ["inspect", "look", "warm", "switch", "routes", "keep_running", "in_flight", "detach"]
+CALLS = ["inspect", "look", "warm", "switch", "routes", "keep_running", "in_flight"]
 
 
 class TestKilled:

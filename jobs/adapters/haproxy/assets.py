@@ -21,7 +21,7 @@ servers serve all apps.
 A switch changes the entry of `warm.map` in the same moment. A request keeps to the slot and the
 address that it found at its beginning, so it reaches both releases even if a switch comes between.
 
-All other requests cost one look-up of a path in a map, which is empty while no container is warm.
+Requests for an app without a warm container cost one look-up of its port.
 
 Source: HAProxy 2.6 Configuration Manual, "retry-on", "option redispatch" and "balance first" (read
 2026-11-30). Measured with HAProxy 2.6.12.
@@ -113,12 +113,13 @@ def frontend_rules(port: str) -> str:
     Args:
         port: the sample that gives the app's port.
     """
+    # The cheapest question first: of most apps no container is warm.
     return (
-        f"    http-request set-var-fmt(txn.asked_path) %[{port}]%[path]{_END} if METH_GET !own\n"
-        f"    http-request set-var(txn.warm_port) var(txn.asked_path),map_beg({PATHS}) "
-        "if METH_GET !own\n"
-        f"    http-request set-var(txn.warm) var(txn.warm_port),map({WARM}) "
-        "if { var(txn.warm_port) -m found }\n"
+        f"    http-request set-var(txn.warm) {port},map({WARM})\n"
+        f"    http-request set-var-fmt(txn.asked_path) %[{port}]%[path]{_END} "
+        "if { var(txn.warm) -m found } METH_GET !own\n"
+        f"    http-request set-var(txn.asset) var(txn.asked_path),map_beg({PATHS}) "
+        "if { var(txn.asked_path) -m found }\n"
     )
 
 
@@ -129,7 +130,7 @@ def lead(*, places: int) -> str:
         places: how many connections the router may hold.
     """
     return (
-        "    use_backend assets if { var(txn.warm) -m found } "
+        "    use_backend assets if { var(txn.asset) -m found } "
         f"{{ fe_conn({DOORS}) lt {places // _DOORS_SHARE} }}\n"
     )
 
