@@ -115,11 +115,11 @@ def _to_app(port: str, policy: Policy, own: OwnAddress | None = None) -> str:
     """Give the rules that select the app's backend."""
     return (
         assets.frontend_rules(port)
-        + moved.rules(port)
+        + moved.lookup(port)
         + own_address.leads(own)
         # Before `moved`: behind the doors of old assets is the newest worker, which has not moved.
         + assets.lead(places=policy.places)
-        + moved.LEAD
+        + moved.leads()
         + f"    use_backend port_%[{port}]\n"
     )
 
