@@ -11,7 +11,7 @@ from jobs.adapters.haproxy.domains import (
     certified_entries,
     map_changes,
     read_certificates,
-    read_map,
+    show_map,
 )
 from jobs.errors import RouterError
 
@@ -24,14 +24,14 @@ def fill_map(ask: Ask, name: str, wanted: Mapping[str, str]) -> None:
     Raises:
         RouterError: the router does not answer, or did not apply the change.
     """
-    found = _map(ask, name)
+    found = show_map(ask, name)
     # A router that serves no domains has no such map.
     if found is None or found == wanted:
         return
     said = [ask(*commands) for commands in map_changes(name, found, wanted)]
-    if _map(ask, name) != wanted:
+    if show_map(ask, name) != wanted:
         told = " ".join(" ".join(said).split())[:300]
-        raise RouterError(f"the router did not take the domains: {told}")
+        raise RouterError(f"the router did not take the entries of {name}: {told}")
 
 
 def change_certificates(
@@ -84,7 +84,3 @@ def _add_certificate(ask: Ask, file: str, domain: str, pem: SecretStr) -> None:
         f"add ssl crt-list {CERTIFICATE_LIST}",
         payload=f"{file} {domain}",
     )
-
-
-def _map(ask: Ask, name: str) -> dict[str, str] | None:
-    return read_map(name, ask("show map", f"show map {name}"))

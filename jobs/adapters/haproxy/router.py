@@ -33,17 +33,26 @@ from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
 from jobs.adapters.haproxy.patience import patiently
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
-from jobs.adapters.haproxy.server_table import FORCED_MAINTENANCE, admin, live, rows, said
+from jobs.adapters.haproxy.server_table import (
+    FORCED_MAINTENANCE,
+    admin,
+    live,
+    rows,
+    said,
+    server_names,
+    settled_routes,
+)
 from jobs.adapters.haproxy.syntax import split_address
+from jobs.adapters.haproxy.warm_slots import WarmSlots
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route, other_slot
+from jobs.rules.container_values import Route
 
 logger = logging.getLogger(__name__)
 
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 
 
-class HAProxyRouter:
+class HAProxyRouter(WarmSlots):
     """A running HAProxy with a configuration that `jobs.adapters.haproxy.config` has generated.
 
     It holds no connection, so any thread or process may use it. Every change is made in the running
@@ -124,18 +133,21 @@ class HAProxyRouter:
         """
         split_address(route.address)
         with self._changing() as files:
-            self._switch(route)
-            self._ask_older(moved.commands(route.port, route.address))
+            # The former live container is the warm one from this moment on, if one is wanted.
+            turn = self._turn_warm(route)
+            self._switch(route, turn)
+            self._ask_older([*moved.commands(route.port, route.address), *turn])
             if files:
                 files.switch(route)
 
-    def _switch(self, route: Route) -> None:
+    def _switch(self, route: Route, turn: Iterable[str] = ()) -> None:
         host, port = split_address(route.address)
-        new, old = _servers(route.port, route.slot)
+        new, old = server_names(route.port, route.slot)
         answer = self._ask(
             f"set server {new} addr {host} port {port}",
             f"set server {new} state ready",
             f"set server {old} state drain",
+            *turn,
             f"show servers state {backend_name(route.port)}",
         )
         table = rows(answer)
@@ -154,7 +166,7 @@ class HAProxyRouter:
         Raises:
             RouterError: the router does not answer.
         """
-        server, _ = _servers(port, slot)
+        server, _ = server_names(port, slot)
         command = f"show servers conn {backend_name(port)}"
         with self._looking():
             answers = [self._ask(command), *self._ask_older([command])]
@@ -204,13 +216,7 @@ class HAProxyRouter:
         with self._looking() as files:
             answer = self._ask("show servers state")
             written = files.routes() if files else {}
-        found: dict[int, Route] = {}
-        for route in live(rows(answer)):
-            found[route.port] = _unsettled(route.port) if route.port in found else route
-        for port, route_in_file in written.items():
-            if route_in_file != found.get(port):
-                found[port] = _unsettled(port)
-        return found
+        return settled_routes(live(rows(answer)), written)
 
     @patiently
     def serve_domains(self, domains: Mapping[str, int]) -> None:
@@ -316,7 +322,7 @@ class HAProxyRouter:
         return answers
 
     def _disable(self, port: int, slots: Iterable[str]) -> None:
-        servers = [_servers(port, slot)[0] for slot in slots]
+        servers = [server_names(port, slot)[0] for slot in slots]
         commands = [f"set server {server} state maint" for server in servers]
         commands += [f"shutdown sessions server {server}" for server in servers]
         answer = self._ask(*commands, f"show servers state {backend_name(port)}")
@@ -325,15 +331,5 @@ class HAProxyRouter:
                 raise RouterError(f"the router did not close port {port}: {said(answer)}")
 
 
-def _unsettled(port: int) -> Route:
-    return Route(port, "", "")
-
-
 def _note_older(pid: int, exc: RouterError) -> None:
     logger.info("the router's former worker %d: %s", pid, exc, extra={"action": "worker_gone"})
-
-
-def _servers(port: int, slot: str) -> tuple[str, str]:
-    """Give the names that commands use for a port's slot and for its other slot."""
-    ensure_slot(slot)
-    return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"
