@@ -5,7 +5,6 @@ Source: systemd.exec(5), systemd.service(5) (read 2026-11-30).
 
 import os
 import pwd
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jobs.errors import ConfigurationError
 from jobs.processes.metadata import touches_firewall
 from jobs.settings import Settings
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
+from jobs.system.installation import lasting_program
 from jobs.system.private_folder import claims_dir
 
 SERVICE, ROUTER_SERVICE = "keystone.service", "keystone-router.service"
@@ -141,7 +141,7 @@ def unit_texts(settings: Settings, folder: Path, environ: Mapping[str, str]) -> 
         "mark": MARK,
         "user": f"User={pwd.getpwuid(owner).pw_name}\n" if owner else "",
         "folder": _line(folder),
-        "program": _argument(_program(folder)),
+        "program": _argument(lasting_program()),
         "start_s": START_WITHIN_S,
     }
     router = _hardening(settings, owner, is_firewall=False)
@@ -176,12 +176,6 @@ def _hardening(settings: Settings, owner: int, *, is_firewall: bool) -> str:
         private_tmp="no" if sockets and owner else "yes",
         capabilities=_capabilities(owner, is_firewall=is_firewall),
     )
-
-
-def _program(folder: Path) -> Path:
-    """Give the path of `keystone`: that in the folder's `.venv`, which an upgrade replaces."""
-    ours, lasting = Path(sys.executable).parent / "keystone", folder / ".venv/bin/keystone"
-    return lasting if lasting.exists() and lasting.samefile(ours) else ours
 
 
 def _capabilities(owner: int, *, is_firewall: bool) -> str:

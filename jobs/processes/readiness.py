@@ -44,6 +44,11 @@ class Readiness:
             self._notifier.ready()
         self._notifier.status(describe(parts, is_ready=self._is_ready))
 
+    def hand_over(self) -> None:
+        """Say that another version takes over in this process; it says when it is ready."""
+        self._notifier.reloading()
+        self._notifier.status("handing over to another version")
+
     def stop(self) -> None:
         """Say that the parts are being stopped."""
         self._is_stopping = True

@@ -6,7 +6,6 @@ The supervisor imports this module, so it imports no database.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from jobs.processes.router_options import (
 from jobs.settings import PREFIX
 from jobs.system.file_lock import is_held
 from jobs.system.haproxy_process import binary_of, children, find_master
+from jobs.system.installation import python
 from jobs.system.proc import is_there
 
 STARTED_WITHIN_S = 20.0
@@ -96,7 +96,7 @@ def is_kept(run_dir: Path) -> bool:
 def keeper_command(arguments: Sequence[str]) -> list[str]:
     """Give the command line of a keeper in the foreground."""
     # With -P, Python does not import a folder named `jobs` from the current directory.
-    return [sys.executable, "-P", "-m", MODULE, *arguments]
+    return [python(), "-P", "-m", MODULE, *arguments]
 
 
 def keeper_environment(environ: Mapping[str, str]) -> dict[str, str]:
