@@ -5,7 +5,6 @@ import pwd
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from jobs.processes.metadata import MARK
 from jobs.processes.separation import ROUTER_CAPABILITIES
 from jobs.settings import Settings
 from jobs.storage.sqlite_files import sqlite_url
+from jobs.system.installation import lasting_program
 from tests.apart import only_root
 
 # As systemd calls them, by their numbers of capabilities(7).
@@ -140,11 +140,9 @@ class TestTheUnit:
     def test_names_the_program_that_an_upgrade_replaces(
         self, settings: Settings, tmp_path: Path
     ) -> None:
-        ours = Path(sys.executable).parent
-        assert lines(keystone_unit(settings, tmp_path, {}))["ExecStart"].startswith(f"{ours}/")
-        (tmp_path / ".venv").symlink_to(ours.parent)
-        (_, unit) = both(settings, tmp_path)
-        assert lines(unit)["ExecStart"] == f"{tmp_path}/.venv/bin/keystone router"
+        keystone, router = (lines(text)["ExecStart"] for text in both(settings, tmp_path))
+        assert keystone == f"{lasting_program()} up --no-router"
+        assert router == f"{lasting_program()} router"
 
     def test_is_known_by_its_data_directory(self, settings: Settings, tmp_path: Path) -> None:
         for text in both(settings, tmp_path):
