@@ -6,7 +6,6 @@ typo is never silently ignored.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -28,7 +27,7 @@ from pydantic import (
 from jobs.rules.domain_names import named_host, plain_http_url
 from jobs.rules.passwords import SHORTEST
 from jobs.system.machine import build_cpus, build_memory_mb, build_pids
-from jobs.system.private_folder import runtime_dir
+from jobs.system.private_folder import owner_of, runtime_dir
 
 PREFIX = "KEYSTONE_"
 SQLITE = "sqlite:///"
@@ -275,7 +274,7 @@ class Settings(BaseModel):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
         # Named after the data directory's owner: Keystone's processes may run as other users.
-        owner = _owner(self.data_dir)
+        owner = owner_of(self.data_dir)
         return runtime_dir(owner) / f"keystone-{owner}-{digest}"
 
     @property
@@ -307,14 +306,6 @@ class Settings(BaseModel):
     def mirrors_dir(self) -> Path:
         """The folder of the repositories' bare mirrors."""
         return self.data_dir / "mirrors"
-
-
-def _owner(folder: Path) -> int:
-    """Return the user id of a folder's owner; ours when it does not exist, as we will make it."""
-    try:
-        return folder.stat().st_uid
-    except OSError:
-        return os.getuid()
 
 
 class WebSettings(Settings):

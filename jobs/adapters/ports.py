@@ -21,6 +21,7 @@ from jobs.rules.container_values import (
     ProbeResult,
     Route,
     Usage,
+    Warm,
 )
 from jobs.rules.log_events import BuildEvent
 from jobs.rules.repository_values import (
@@ -247,6 +248,23 @@ class Router(Protocol):
 
         A port where a change was interrupted has a route that equals no other one.
         """
+
+    def warm(self, warm: Warm) -> None:
+        """Ask a container for the old assets of a port. Idempotent.
+
+        A GET or HEAD of one of the asset paths goes to the live container first; when that answers
+        404, the warm one is asked. From a switch on, the former live container is the warm one.
+        Before it, this may name the live one: then its paths are added, and nothing else changes.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+
+    def cool(self, port: int) -> None:
+        """Ask no container for old assets of the port any more. An unknown port is fine."""
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the containers that are asked for old assets, by port."""
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
