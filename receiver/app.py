@@ -92,7 +92,7 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
 
 
 def _own_router(runtime: Runtime[WebSettings]) -> OwnRouter:
-    return OwnRouter(known_router_key(runtime.settings.router_key_file))
+    return OwnRouter(known_router_key(runtime.settings.run_dir))
 
 
 @cache

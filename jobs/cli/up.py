@@ -105,7 +105,7 @@ def _run(
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir, inherited.claims)
     remember_ring(runtime)
-    ensure_router_key(settings.router_key_file)  # the parts may not write to its folder
+    ensure_router_key(settings.run_dir)  # the parts may not write to its folder
     password = ensure_admin(runtime)
     runtime.database.close()
     users = separate(settings, os.environ)
@@ -250,12 +250,11 @@ def _tell_of_users(users: Apart | Together) -> None:
 def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
     url = settings.effective_database_url
     database = sqlite_path(url) if is_sqlite(url) else None
+    watched = Watched(settings.mirrors_dir, database, (settings.host, settings.port))
     if isinstance(users, Together):
-        return Watched(settings.mirrors_dir, database)
-    logins = sources(os.environ, Path.home())
-    return Watched(
-        settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
-    )
+        return watched
+    logins, reader = sources(os.environ, Path.home()), users.users.work.uid
+    return replace(watched, logins=logins, copies=settings.docker_dir, reader=reader)
 
 
 def _with_router(

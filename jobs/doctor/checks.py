@@ -25,6 +25,7 @@ from jobs.doctor.router_check import check_router
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
 from jobs.doctor.version import version_that_runs
+from jobs.doctor.warm import warm_containers
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.processes.bus import Bus, connect
 from jobs.processes.metadata import reach_of_metadata
@@ -72,6 +73,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *check_domains(settings, up=up),
+        warm_containers(settings),
         check_own_address(settings, up=up),
         _dashboard_name(settings),
         _missed_pushes(settings),

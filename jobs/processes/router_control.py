@@ -159,6 +159,19 @@ def ensure_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
     start_keeper(arguments)
 
 
+def renew_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
+    """Have whoever runs the keeper start it again, unless it has these arguments and this code.
+
+    Keepers that are started by systemd come back by themselves; HAProxy runs on in the meantime.
+    """
+    state = router_state(run_dir)
+    if state is None or not is_kept(run_dir):
+        return
+    if state.command != tuple(arguments) or state.generation != GENERATION:
+        leave(run_dir)
+        _wait_until(lambda: keeper_pid(run_dir) not in (None, state.keeper), STARTED_WITHIN_S)
+
+
 def leave(run_dir: Path) -> None:
     """End the keeper without stopping HAProxy."""
     if pid := keeper_pid(run_dir):
@@ -219,6 +232,15 @@ def runs(config: Path) -> bool:
         return False
     os.close(master.pidfd)
     return True
+
+
+def haproxy_pids(config: Path) -> list[int]:
+    """Give the process ids of the HAProxy with this configuration: its master's, its workers'."""
+    master = find_master(config)
+    if master is None:
+        return []
+    os.close(master.pidfd)
+    return [master.pid, *children(master.pid)]
 
 
 def is_outdated(state: RouterState, program: Path) -> bool:

@@ -28,6 +28,7 @@ from jobs.processes.watched import Watched
 from jobs.settings import Settings, WebSettings, WorkerSettings
 from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
 from jobs.system.installation import python
+from jobs.system.notify import SOCKET
 from jobs.system.private_folder import claims_dir, ensure_private
 from jobs.system.privileges import Rights
 from jobs.system.watch_times import WORK_STOP_S
@@ -63,7 +64,8 @@ class Program:
         """The program's options for `jobs.system.die_with_parent`."""
         return [
             *([RIGHTS, self.rights.to_text()] if self.rights else []),
-            *([WITHOUT, ",".join(self.untold)] if self.untold else []),
+            # Only the supervisor speaks to systemd for the service.
+            *(WITHOUT, ",".join((SOCKET, *self.untold))),
             *(word for name, value in self.told.items() for word in (WITH, f"{name}={value}")),
         ]
 

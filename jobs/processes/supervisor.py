@@ -23,12 +23,14 @@ from supervisor.supervisord import Supervisor
 
 from jobs.errors import KeystoneError, RouterError
 from jobs.processes.hand_over import GIVEN, HAND_OVER, REDIS, WEB, Given, Inherited, become
+from jobs.processes.readiness import Readiness
 from jobs.processes.router_control import is_kept, router_pids, start_keeper
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import Watched
 from jobs.storage.kept_open import kept_open
 from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
 from jobs.system.earlier_web import earlier_webs
+from jobs.system.notify import Notifier
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -104,10 +106,12 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._keeper = watched.keeper
         self._stopped = LongStopped()
         self._logins = watched.login_copy
+        self._readiness = Readiness(Notifier.from_environment(os.environ), *watched.web)
 
     def runforever(self) -> None:
         """Keep the parts running until we are told to stop."""
         events.subscribe(events.Tick5Event, self._look)
+        events.subscribe(events.SupervisorStoppingEvent, lambda _event: self._readiness.stop())
         # Not with supervisord's own signals: a later one can take an earlier one's place there.
         signal.signal(HAND_OVER, self._note_hand_over)
         # supervisord itself would wait for a second before it starts the first part.
@@ -120,6 +124,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         super().tick(now)
         self._logins.refresh()
         self._have_keeper()
+        self._readiness.look(self._running())
         self._note_parts()
         if self._is_told:
             self._look_at_next()
@@ -135,6 +140,8 @@ class Parts(Supervisor):  # type: ignore[misc]
         self.next = read_next(self._folder) if self._given else None
         if self.next is None:
             self._tell("told to hand over, but no usable version is named in next.json")
+        else:
+            self._readiness.hand_over()
 
     def left(self) -> dict[str, list[int]]:
         """Give the process ids of the parts that stay for the next version, by name."""
@@ -202,6 +209,12 @@ class Parts(Supervisor):  # type: ignore[misc]
             self._tell("started the router's keeper: there was none")
         except RouterError as exc:
             self._tell(str(exc))
+
+    def _running(self) -> dict[str, bool]:
+        return {
+            name: all(part.pid for part in group.processes.values())
+            for name, group in self.process_groups.items()
+        }
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():

@@ -115,6 +115,8 @@ def rows() -> dict[str, Row]:
             "live_restarts": 1,
             "fallback_release_id": None,
             "fallback_container_id": None,
+            "warm_until": None,
+            "warm_address": None,
             "container_state": "running",
             "container_reason": "",
             "container_restarts": None,
