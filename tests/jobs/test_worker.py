@@ -307,9 +307,12 @@ def test_one_that_works_is_found_again_in_a_redis_that_was_emptied(
 ) -> None:
     queue = bench.runtime.queue
     queue.wake([bench.ask(bench.app())])
+    before = now()
     with worker(bench.runtime, file) as process:
         begun(file)
         assert queue.workers_alive() == 1
+        assert queue.workers_alive(born_since=before) == 1
+        assert queue.workers_alive(born_since=now()) == 0
         # It may tell that it is there at any moment: not in this one.
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: is_stopped(process.pid))
