@@ -2,9 +2,11 @@
 
 import os
 import secrets
-from collections.abc import Collection, Sequence
+import traceback
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -13,7 +15,14 @@ from pydantic import SecretStr
 
 from jobs.adapters.haproxy.files import LOCK
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError, RouterError
+from jobs.errors import (
+    ConfigurationError,
+    ConflictError,
+    KeystoneError,
+    Mistake,
+    PlatformError,
+    RouterError,
+)
 from jobs.processes import hand_over
 from jobs.processes.build_limits import bound_builds
 from jobs.processes.code_copies import keep_only, this_version
@@ -22,8 +31,9 @@ from jobs.processes.docker_login_copy import sources
 from jobs.processes.metadata import unblock_metadata
 from jobs.processes.redis_server import find_redis_server
 from jobs.processes.rotation import remember_ring
+from jobs.processes.router_control import runs
 from jobs.processes.router_server import find_haproxy, is_free
-from jobs.processes.router_service import bring_up, keeper_arguments
+from jobs.processes.router_service import bring_up, configuration_file, keeper_arguments
 from jobs.processes.runtime import Runtime, open_runtime
 from jobs.processes.separation import Apart, Together, note_users, separate
 from jobs.processes.supervise import claim_identity, programs, supervise, take_over
@@ -118,7 +128,9 @@ def _run(
     _tell_parts(settings)
     _note_version(settings.data_dir, settings.run_dir, given)
     if not settings.router_socket:
-        watched = _with_router(settings, users, watched, owner=owner, is_elsewhere=no_router)
+        watched = _with_router(
+            settings, users, watched, claims=(lock, claim), owner=owner, is_elsewhere=no_router
+        )
     parts = programs(settings, users)
     _take_children_over(inherited, users)
     supervise(parts, settings.data_dir, lock, claim, watched=watched, given=given)
@@ -262,22 +274,44 @@ def _with_router(
     users: Apart | Together,
     watched: Watched,
     *,
+    claims: Sequence[TextIO],
     owner: int | None,
     is_elsewhere: bool,
 ) -> Watched:
     """Bring the router up, and let the supervisor watch it."""
     arguments = keeper_arguments(settings, users, owner=owner)
-    try:
-        bring_up(settings, users, arguments, keeper_elsewhere=is_elsewhere)
-    except RouterError as exc:
-        # The apps are still served as before, or the supervisor starts the keeper again.
-        say(f"keystone: {exc}", err=True)
+    bring = partial(bring_up, settings, users, arguments, keeper_elsewhere=is_elsewhere)
+    if runs(configuration_file(settings)):
+        # Requests wait at that router for the web process, so do not make them wait longer.
+        _meanwhile(bring, claims)
+    else:
+        try:
+            bring()
+        except RouterError as exc:
+            # The supervisor starts the keeper again.
+            say(f"keystone: {exc}", err=True)
     return replace(
         watched,
         run_dir=settings.run_dir,
         keeper=() if is_elsewhere else tuple(arguments),
         router_lock=settings.router_dir / LOCK,
     )
+
+
+def _meanwhile(do: Callable[[], None], claims: Sequence[TextIO]) -> None:
+    """Do something in a child process, which only tells of its failure."""
+    if os.fork():
+        return
+    try:
+        for claim in claims:
+            claim.close()  # the child may outlive us, and must not hold what we have claimed
+        do()
+    except KeystoneError as exc:
+        say(f"keystone: {exc}", err=True)
+    except Exception:  # noqa: BLE001 — nothing above this may run twice
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 def _tell_parts(settings: AllSettings) -> None:

@@ -2,9 +2,10 @@
 
 Every part is a command of `keystone` itself, so the generated configuration contains no user-chosen
 path; the parts read the settings from the environment, as `keystone up` did. They start together
-and stop one after the other, from the highest priority down: first Keystone accepts nothing more,
-then the running work is brought into a safe state, and Redis, which all other parts use, stops
-last. The router is no part: it is a service of its own (`jobs.processes.router_service`), which
+and stop one after the other, from the highest priority down: first the running work is brought into
+a safe state, which may take half a minute. Meanwhile the web process still accepts pushes, and
+requests wait at the router for 9 s at most after it. Redis, which all other parts use, stops last.
+The router is no part: it is a service of its own (`jobs.processes.router_service`), which
 outlives them all.
 """
 
@@ -102,7 +103,7 @@ def _programs(settings: Settings) -> list[Program]:
         *([firewall] if blocks else []),
         replace(watcher, stop_within_s=WORK_STOP_S),
         replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
-        Program("web", keystone_command("web"), 50, untold=knows_web),
+        Program("web", keystone_command("web"), 15, untold=knows_web),
     ]
 
 

@@ -27,6 +27,7 @@ from jobs.processes.readiness import Readiness
 from jobs.processes.router_control import is_kept, router_pids, start_keeper
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import Watched
+from jobs.processes.web_first import WebFirst
 from jobs.storage.kept_open import kept_open
 from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
 from jobs.system.earlier_web import earlier_webs
@@ -52,6 +53,11 @@ class Part(Subprocess):  # type: ignore[misc]
             self.backoff = min(self.backoff, LONGEST_PAUSE_S - 1)
         super().change_state(new_state, expected)
 
+    def transition(self) -> None:
+        """Start, or follow the process's state; wait for the web process at first."""
+        if self.config.options.web_first.may_start(self.group.config.name):
+            super().transition()
+
     def _prepare_child_fds(self) -> None:
         options = self.config.options
         options.dup2(self.pipes["child_stdin"], 0)
@@ -71,6 +77,8 @@ class PartConfig(ProcessConfig):  # type: ignore[misc]
 
 class Options(ServerOptions):  # type: ignore[misc]
     """The supervisor's options; they create programs with the changed behaviour."""
+
+    web_first: WebFirst
 
     def processes_from_section(
         self, parser: object, section: str, group_name: str, klass: type | None = None
@@ -253,6 +261,7 @@ def main(config: Path, watched: Watched) -> None:
     )
     options.first = True
     options.test = False
+    options.web_first = WebFirst(*watched.web)
     given = os.environ.pop(GIVEN, "")
     parts = Parts(options, watched, folder, Given.from_text(given) if given else None)
     with kept_open(watched.database):
