@@ -138,9 +138,11 @@ def free_ports(count: int) -> list[int]:
     global _next  # noqa: PLW0603 — where this process is in its share
     ours = _ports_of_this_process()
     for _ in ours:
-        first = ours.start + _next % (len(ours) - count)
-        wanted = list(range(first, first + count))
-        _next += count
+        # The next ones in a row: those that were given last must not be given again.
+        begin = _next % len(ours)
+        begin = 0 if begin + count > len(ours) else begin
+        wanted = list(ours[begin : begin + count])
+        _next = begin + count
         if all(_is_free(port) for port in wanted):
             return wanted
     raise RuntimeError(f"no {count} free ports in a row in {ours}")

@@ -290,9 +290,10 @@ class Router(Protocol):
         """Let requests for Keystone's own address wait at the router, even if the web answers.
 
         Each request waits at most 9 s, then it gets the answer 503. So hold for a shorter time, and
-        call `release` in a `finally` block. A router that is started or reloaded holds nothing, and
-        the watcher releases what a killed caller has left behind: stop the watcher before holding.
-        Idempotent. A router that does not serve Keystone's own address does nothing.
+        call `release` in a `finally` block. A router that is started or reloaded holds nothing: do
+        not reload it meanwhile, since `release` does not reach the requests that wait in the worker
+        from before. The watcher releases what a killed caller has left behind, so stop the watcher
+        before holding. Idempotent. A router that does not serve the address does nothing.
 
         Raises:
             RouterError: the router does not answer, or did not hold the requests.

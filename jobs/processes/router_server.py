@@ -126,7 +126,7 @@ def write_configuration(
         block_ports(session, ports.taken)
         note_domain_ports(session, ports.served)
         _complain(session, ports.taken)
-        key = ensure_router_key(settings.router_key_file)
+        key = ensure_router_key(settings.run_dir)
         text = _configuration(session, settings, ports, users, key=key)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)

@@ -323,7 +323,7 @@ def fill(connection: Connection) -> dict[str, Row]:
     tables.reflect(connection, resolve_fks=False)
     known, put = rows(), {}
     for table in tables.sorted_tables:
-        if table.name != "alembic_version":
+        if table.name not in {"alembic_version", "schema_use"}:
             put[table.name] = _known_columns(table, known[table.name])
             connection.execute(table.insert().values(put[table.name]))
     return put

@@ -35,7 +35,7 @@ from jobs.system.file_lock import NotInTimeError, locked
 
 CONFIGURATION = "haproxy.cfg"
 LOCK = "lock"
-PATIENCE_S = 15.0  # a reload holds the lock, too
+PATIENCE_S = 60.0  # longer than any reload, which holds the lock, too
 
 _BACKEND = re.compile(r"^backend port_(\d+) ", re.MULTILINE)
 _NEXT = re.compile(r"^\S", re.MULTILINE)

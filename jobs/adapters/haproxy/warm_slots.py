@@ -8,6 +8,8 @@ from jobs.adapters.haproxy import assets
 from jobs.adapters.haproxy.config import backend_name
 from jobs.adapters.haproxy.domains import map_changes, show_map
 from jobs.adapters.haproxy.files import RouterFiles
+from jobs.adapters.haproxy.names_api import fill_map
+from jobs.adapters.haproxy.patience import patiently
 from jobs.adapters.haproxy.server_table import live, rows
 from jobs.rules.container_values import Route, Warm
 
@@ -16,7 +18,9 @@ class WarmSlots(ABC):
     """The verbs for warm slots."""
 
     _ask: Callable[..., str]
+    patience_s: float
 
+    @patiently
     def warm(self, warm: Warm) -> None:
         """Ask a container for the old assets of a port. Idempotent.
 
@@ -37,6 +41,7 @@ class WarmSlots(ABC):
             if files:
                 files.write_old_assets(paths, entries)
 
+    @patiently
     def cool(self, port: int) -> None:
         """Ask no container for old assets of the port any more. An unknown port is fine.
 
@@ -51,6 +56,7 @@ class WarmSlots(ABC):
             if files:
                 files.write_old_assets(paths, entries)
 
+    @patiently
     def warmed(self) -> dict[int, Warm]:
         """Give the containers that are asked for old assets, by port.
 
@@ -86,7 +92,7 @@ class WarmSlots(ABC):
         """Change a map of this worker, and of those from before the last reloads."""
         for commands in map_changes(name, self._entries(name), wanted):
             self._ask_older(commands)
-        self._fill(self._ask, name, wanted)
+        fill_map(self._ask, name, wanted)
 
     @abstractmethod
     def _changing(self) -> AbstractContextManager[RouterFiles | None]:
@@ -99,7 +105,3 @@ class WarmSlots(ABC):
     @abstractmethod
     def _ask_older(self, commands: Iterable[str]) -> list[str]:
         """Ask all workers from before the last reloads."""
-
-    @abstractmethod
-    def _fill(self, ask: Callable[..., str], name: str, wanted: Mapping[str, str]) -> None:
-        """Change a map to the wanted entries."""
