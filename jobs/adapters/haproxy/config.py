@@ -58,7 +58,6 @@ defaults visitors
     timeout http-keep-alive 60s
     timeout http-request 10s
     timeout client-fin 30s
-    option http-server-close
     option abortonclose
     option disable-h2-upgrade
 {errors}
@@ -75,17 +74,28 @@ defaults slots
     timeout server 15m
     timeout tunnel 1h
     timeout server-fin 30s
-    option http-server-close
     option abortonclose
+    http-reuse always
+    default-server pool-max-conn 64 pool-purge-delay 100ms sni var(txn.once)
     option redispatch 1
 .if version_atleast(3.2)
     option http-drop-request-trailers
 .endif
     retries 3
-    retry-on conn-failure
+    retry-on conn-failure empty-response
     http-request return status 503 content-type text/plain hdr Cache-Control no-store \
 string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }}
-{rules}"""
+{rules}
+    acl usual var(txn.usual) -m found
+    acl repeatable method GET HEAD OPTIONS PUT DELETE
+    acl has_body req.hdr_val(Content-Length) gt 0
+    acl has_body req.hdr(Transfer-Encoding) -m found
+    acl upgrades var(txn.websocket) -m found
+    http-request set-var(txn.once) uuid() unless usual || repeatable !has_body !upgrades
+    acl once var(txn.once) -m found
+    http-request disable-l7-retry if once
+    http-request set-header Connection close if once !upgrades
+"""
 
 _ERRORS = {
     400: "The request could not be understood.",

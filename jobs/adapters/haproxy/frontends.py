@@ -64,7 +64,9 @@ class _Way:
 
     name: str
     binds: Sequence[str]
+    scheme: str = "http"
     shares: str = ""  # rules about connections and HTTP/2
+    usual: str = ""  # rules that select the app for a usual request, if they can
     leads: str = ""  # rules that select the app
 
 
@@ -86,17 +88,25 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
+        usual="    http-request allow if usual\n",
         leads="    use_backend port_%[dst_port]\n",
     )
     lookup, to_app = _lookup(policy.dashboard), "    use_backend port_%[var(txn.port)]\n"
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https)
-        yield _Way(HTTP, [_domain_bind(doors.bind, doors.http)], leads=lookup + redirect + to_app)
+        yield _Way(
+            HTTP,
+            [_domain_bind(doors.bind, doors.http)],
+            usual=_usual_lookup(policy.dashboard, may_redirect=doors.https is not None),
+            leads=lookup + redirect + to_app,
+        )
     if doors.https is not None:
         yield _Way(
             HTTPS,
             [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
+            scheme="https",
             shares=shares.stream_rules(policy.shares),
+            usual=_usual_lookup(policy.dashboard),
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
         )
 
@@ -109,6 +119,8 @@ def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
             policy.acls,
             shares.connection_rules(policy.shares, doors.ways),
             way.shares,
+            requests.usual_rules(way.scheme),
+            way.usual,
             requests.request_rules(),
             way.leads,
         )
@@ -135,15 +147,38 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
-def _lookup(dashboard: str) -> str:
+def _usual_lookup(dashboard: str, *, may_redirect: bool = False) -> str:
+    """Give the rules that look up the host of a usual request, and spare it the other rules."""
+    not_secured = ""
+    secured = ""
+    if may_redirect:
+        not_secured = " !secured"
+        secured = (
+            f"    acl secured var(txn.host),map({CERTIFIED}) -m found\n"
+            f"    acl secured var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) -m found\n"
+        )
+    return (
+        f"{_find_port('req.fhdr(Host)', dashboard, 'if usual')}{secured}"
+        f"    http-request allow if usual {{ var(txn.port) -m found }}{not_secured}\n"
+    )
+
+
+def _find_port(host: str, dashboard: str, condition: str = "if TRUE") -> str:
     """Give the rules that look up a host: by its name, then with `*` for its first label."""
     not_ours = f" !{{ var(txn.host) -m str {dashboard} }}" if dashboard else ""
     return (
-        refuse(400, requests.BAD_HOST, "unless is_named")
-        + "    http-request set-var(txn.host) var(txn.asked),host_only\n"
-        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS})\n"
+        f"    http-request set-var(txn.host) {host},host_only {condition}\n"
+        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS}) {condition}\n"
         f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS}) "
-        f"if !{{ var(txn.port) -m found }}{not_ours}\n"
+        f"{condition} !{{ var(txn.port) -m found }}{not_ours}\n"
+    )
+
+
+def _lookup(dashboard: str) -> str:
+    """Give the rules that look up the host of any request."""
+    return (
+        refuse(400, requests.BAD_HOST, "unless is_named")
+        + _find_port("var(txn.asked)", dashboard)
         + refuse(421, "No app here has this domain.", "unless { var(txn.port) -m found }")
     )
 

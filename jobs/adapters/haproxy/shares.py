@@ -167,8 +167,8 @@ def app_rules(shares: Shares, ways: Sequence[str]) -> str:
     busy = "".join(f"    acl busy fe_conn({way}) gt {shares.busy}\n" for way in ways)
     return (
         busy
-        + _too_many(503, f"if !own {{ be_conn gt {shares.app} }}")
-        + _too_many(503, f"if !own busy {{ be_conn gt {shares.app_when_busy} }}")
+        + _too_many(503, f"if {{ be_conn gt {shares.app} }} !own")
+        + _too_many(503, f"if {{ be_conn gt {shares.app_when_busy} }} busy !own")
     )
 
 
