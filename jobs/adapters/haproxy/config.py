@@ -39,7 +39,7 @@ global
     noreuseport
     maxconn {places}
     no strict-limits
-    tune.bufsize 32768
+    tune.bufsize 16384
 """
 
 # For a router that root starts: once it listens, it sees an empty folder and has no privileges.

@@ -47,7 +47,7 @@ _USUAL_NAMES = (
     "authorization", "range", "if-(none-match|modified-since|match|unmodified-since|range)",
     "cache-control", "pragma", "dnt", "upgrade-insecure-requests", "priority", "from",
     "sec-(fetch|ch)-[a-z-]+", "sec-gpc", "save-data", "content-type", "x-requested-with",
-    "traceparent", "tracestate",
+    "traceparent", "tracestate", "cookie",
 )  # fmt: skip
 # In normal form, and shorter than the longest name whatever its port is.
 _USUAL_LABEL = "[a-z0-9_-]{1,60}"
@@ -98,16 +98,14 @@ def usual_rules(scheme: str) -> str:
         scheme: "http" or "https".
     """
     names = "|".join(_USUAL_NAMES)
-    with_cookies = f"{names}|cookie"
     return f"""\
     http-request del-header Connection if {{ req.fhdr(Connection) -m str -i keep-alive }}
     acl usual_line url_beg /
     acl usual_host req.fhdr(Host) -m reg '{_USUAL_AUTHORITY}'
     acl usual_names req.hdr_names -m reg '^({names})(,({names}))*$'
-    acl usual_names_or_cookies req.hdr_names -m reg '^({with_cookies})(,({with_cookies}))*$'
-    acl names_our_cookie req.fhdr(Cookie) -m sub -i {SESSION_COOKIE}
-    http-request set-var(txn.usual) bool(1) if METH_GET usual_line usual_host usual_names || \
-METH_GET usual_line usual_host usual_names_or_cookies !names_our_cookie
+    acl has_our_cookie req.fhdr(Cookie) -m sub -i {SESSION_COOKIE}
+    http-request set-var(txn.usual) bool(1) \
+if METH_GET usual_line usual_host usual_names !has_our_cookie
     acl usual var(txn.usual) -m found
     http-request add-header X-Forwarded-Proto {scheme} if usual
     http-request add-header X-Forwarded-Host %[req.fhdr(Host)] if usual
