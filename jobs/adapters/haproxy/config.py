@@ -39,7 +39,7 @@ global
     noreuseport
     maxconn {places}
     no strict-limits
-    tune.bufsize 16384
+    tune.bufsize 32768
 """
 
 # For a router that root starts: once it listens, it sees an empty folder and has no privileges.
@@ -76,7 +76,12 @@ defaults slots
     timeout server-fin 30s
     option abortonclose
     http-reuse always
-    default-server pool-max-conn 64 pool-purge-delay 100ms sni var(txn.once)
+    default-server pool-max-conn 64 pool-purge-delay 100ms
+.if version_atleast(3.0)
+    default-server pool-conn-name var(txn.once)
+.else
+    default-server sni var(txn.once)
+.endif
     option redispatch 1
 .if version_atleast(3.2)
     option http-drop-request-trailers
@@ -88,10 +93,8 @@ string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }}
 {rules}
     acl usual var(txn.usual) -m found
     acl repeatable method GET HEAD OPTIONS PUT DELETE
-    acl has_body req.hdr_val(Content-Length) gt 0
-    acl has_body req.hdr(Transfer-Encoding) -m found
-    acl upgrades var(txn.websocket) -m found
-    http-request set-var(txn.once) uuid() unless usual || repeatable !has_body !upgrades
+{bodies}\
+    http-request set-var(txn.once) uuid() unless usual || repeatable is_whole !has_body !upgrades
     acl once var(txn.once) -m found
     http-request disable-l7-retry if once
     http-request set-header Connection close if once !upgrades
@@ -167,7 +170,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
             requests.tables(),
             _VISITORS.format(errors=errors),
             frontends(bind, wanted, doors, policy),
-            _BACKENDS.format(rules=rules),
+            _BACKENDS.format(rules=rules, bodies=requests.BODY_ACLS),
             *(_backend(port, live.get(port)) for port in wanted),
         )
     )

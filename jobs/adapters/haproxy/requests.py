@@ -61,6 +61,15 @@ _TOLD_BY_PROXIES = "|".join((
     "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https",
 ))  # fmt: skip
 
+# The ACLs `has_body` and `is_whole`. HTTP/2 does not announce every body in a header, so the second
+# one asks whether the request ends with what has been received.
+BODY_ACLS = """\
+    acl has_body req.hdr_val(Content-Length) gt 0
+    acl has_body req.hdr(Transfer-Encoding) -m found
+    acl has_body req.body_len gt 0
+    acl is_whole internal.htx.has_eom
+"""
+
 # The optional prefix is one that browsers treat specially, like __Host-.
 _OURS = rf"(__[a-z]+-)?{SESSION_COOKIE}"
 # Browsers send one Cookie header, and HAProxy joins the Cookie headers of an HTTP/2 request.
@@ -90,22 +99,25 @@ def acls(trusted: Sequence[Network], own: str) -> str:
 
 
 def usual_rules(scheme: str) -> str:
-    """Give the rules that recognise a usual request, and complete it.
+    """Give the rules that recognise a usual request, and add its forwarding headers.
 
-    It needs none of the other rules here: a frontend may skip them by `allow if usual`.
+    A usual request needs no other rule of this module: a frontend skips them by `allow if usual`.
 
     Args:
         scheme: "http" or "https".
     """
     names = "|".join(_USUAL_NAMES)
+    # Over HTTP/1.1 the names of the headers tell whether there is a body.
+    acls, bodiless = (BODY_ACLS, " is_whole !has_body") if scheme == "https" else ("", "")
     return f"""\
     http-request del-header Connection if {{ req.fhdr(Connection) -m str -i keep-alive }}
     acl usual_line url_beg /
     acl usual_host req.fhdr(Host) -m reg '{_USUAL_AUTHORITY}'
     acl usual_names req.hdr_names -m reg '^({names})(,({names}))*$'
     acl has_our_cookie req.fhdr(Cookie) -m sub -i {SESSION_COOKIE}
+{acls}\
     http-request set-var(txn.usual) bool(1) \
-if METH_GET usual_line usual_host usual_names !has_our_cookie
+if METH_GET usual_line usual_host usual_names !has_our_cookie{bodiless}
     acl usual var(txn.usual) -m found
     http-request add-header X-Forwarded-Proto {scheme} if usual
     http-request add-header X-Forwarded-Host %[req.fhdr(Host)] if usual
