@@ -10,7 +10,9 @@ from sqlmodel import Session, select
 
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.git.source import GitSource
+from jobs.adapters.haproxy.files import RouterFiles
 from jobs.adapters.haproxy.router import HAProxyRouter
+from jobs.adapters.haproxy.runtime_api import MASTER_SOCKET
 from jobs.adapters.http_probe import HttpProbe
 from jobs.deploy import deploy
 from jobs.deployment.claims import Claim, claim_next
@@ -52,7 +54,13 @@ def real_tools(runtime: Runtime[WorkerSettings], *, router_patience_s: float = 0
     return Tools(
         engine=DockerEngine.from_environment(runtime.identity),
         source=GitSource(settings.mirrors_dir, allowed_schemes=settings.allowed_git_schemes),
-        router=HAProxyRouter(settings.effective_router_socket, patience_s=router_patience_s),
+        router=HAProxyRouter(
+            settings.effective_router_socket,
+            # A HAProxy of the operator's own has another master, if any.
+            master=None if settings.router_socket else settings.socket_dir / MASTER_SOCKET,
+            files=RouterFiles(settings.router_dir),
+            patience_s=router_patience_s,
+        ),
         probe=HttpProbe(),
     )
 

@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.rules.domain_names import named_host, plain_http_url
+from jobs.rules.domain_names import host_header, named_host, plain_http_url
 from jobs.rules.passwords import SHORTEST
 from jobs.system.machine import build_cpus, build_memory_mb, build_pids
 from jobs.system.private_folder import runtime_dir
@@ -108,7 +108,7 @@ class Settings(BaseModel):
     router_socket: str = Field(
         "",
         description="The runtime API's Unix socket of a HAProxy that somebody else runs, with what "
-        "`keystone router --write` gives as its configuration; unset: a private HAProxy child",
+        "`keystone router --write` gives as its configuration; unset: a private HAProxy",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -261,6 +261,16 @@ class Settings(BaseModel):
     def dashboard_name(self) -> str:
         """The dashboard's own host name; empty when it has none."""
         return named_host(self.public_url)
+
+    @property
+    def own_host(self) -> str:
+        """The host in the public URL, a name or an IP address; empty when there is no such URL."""
+        return host_header(self.public_url)
+
+    @property
+    def router_key_file(self) -> Path:
+        """The file with the key by which the web process recognises the router."""
+        return self.run_dir / "router.key"
 
     @property
     def run_dir(self) -> Path:

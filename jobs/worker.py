@@ -30,6 +30,7 @@ from jobs.deployment.lease import SecondLook, holder_name, is_overdue
 from jobs.deployment.ready_child import Standby
 from jobs.deployment.warm_up import rehearse
 from jobs.errors import PlatformError, StorageError
+from jobs.processes.bus import FOLLOW_PRIMARY
 from jobs.processes.queue import TASK
 from jobs.processes.runtime import Runtime
 from jobs.records.leases import expire
@@ -45,6 +46,7 @@ MAINTENANCE_EVERY_S = 30
 # Apps and the web process, which serve requests, take precedence over deployments.
 NICENESS = 5
 HAND_OVER = signal.SIGUSR1
+RQ_VERSION = "__rq_redis_server_version"  # where RQ keeps the version of the Redis server
 
 
 class DeploymentJob(Job):
@@ -154,6 +156,8 @@ class DeploymentWorker(Worker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Renew our heartbeat and our registration in Redis, whose data may have been lost."""
         super().heartbeat(timeout, pipeline)
+        # RQ asks for the server's version once, but the server may be replaced.
+        vars(self.connection).pop(RQ_VERSION, None)
         worker_registration.register(self, pipeline)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
@@ -251,7 +255,7 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
     # A child whose garbage collector visits inherited objects would copy all of their memory pages.
     gc.collect()
     gc.freeze()
-    connection = Redis.from_url(runtime.settings.effective_redis_url)
+    connection = Redis.from_url(runtime.settings.effective_redis_url, retry=FOLLOW_PRIMARY)
     worker = DeploymentWorker(
         [Queue(runtime.queue.name, connection=connection, serializer="json")],
         connection=connection,

@@ -26,6 +26,7 @@ from jobs.reads.log_outline import Outlines
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings, split_keys
 from jobs.storage.database import KEPT_READERS
+from jobs.system.router_key import known_router_key
 from receiver.access import Identify
 from receiver.api.health import Readiness
 from receiver.api.questions import Questions
@@ -39,6 +40,7 @@ from receiver.headers import SecurityHeaders
 from receiver.limits import BodyLimits, DeliverySlots, HeaderLimits, Slashes
 from receiver.login_limits import LoginGate
 from receiver.openapi import Document, describe
+from receiver.own_router import OwnRouter
 from receiver.proxies import Proxies
 from receiver.refusals import NoteRefusals, Refusals
 from receiver.routing import Resource, routes
@@ -61,14 +63,14 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
         StorageError: the database cannot be used.
     """
     runtime, outlines = runtime or _open_own_runtime(), Outlines()
-    refusals = Refusals(runtime.database)
+    refusals, router = Refusals(runtime.database), _own_router(runtime)
     app = Starlette(
         routes=_routes(runtime, outlines),
-        middleware=_middleware(runtime, refusals),
+        middleware=_middleware(runtime, refusals, router),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
-    app.state.runtime = runtime
+    app.state.runtime, app.state.own_router = runtime, router
     # Pages read these two from the state: this app draws a page when one of its forms is refused.
     app.state.database, app.state.settings = runtime.database, runtime.settings
     app.state.waker = Waker(runtime.queue)
@@ -86,6 +88,10 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
     app.state.changes = Changes(runtime.database)
     app.state.openapi = _description()
     return app
+
+
+def _own_router(runtime: Runtime[WebSettings]) -> OwnRouter:
+    return OwnRouter(known_router_key(runtime.settings.router_key_file))
 
 
 @cache
@@ -125,9 +131,11 @@ def _routes(runtime: Runtime[WebSettings], outlines: Outlines) -> list[BaseRoute
     ]
 
 
-def _middleware(runtime: Runtime[WebSettings], refusals: Refusals) -> list[Middleware]:
+def _middleware(
+    runtime: Runtime[WebSettings], refusals: Refusals, router: OwnRouter
+) -> list[Middleware]:
     return [
-        Middleware(Proxies, trusted=runtime.settings.trusted_proxies),
+        Middleware(Proxies, trusted=runtime.settings.trusted_proxies, router=router),
         Middleware(NoteRefusals, refusals=refusals),
         Middleware(SecurityHeaders),
         Middleware(HeaderLimits),
@@ -144,7 +152,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     refusals: Refusals = app.state.refusals
     keeping = asyncio.create_task(refusals.keep())
     # For `receiver.protocol`: uvicorn makes its objects and passes them this state.
-    yield {POOL: Pool(_bounds(), trusted=runtime.settings.trusted_proxies)}
+    trusted, router = runtime.settings.trusted_proxies, app.state.own_router
+    yield {POOL: Pool(_bounds(), trusted=trusted, router=router)}
     keeping.cancel()
     await refusals.write_down()
     runtime.database.close()

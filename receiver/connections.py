@@ -7,7 +7,10 @@ and deliveries have another quota that no other request can use. A request can b
 of a newer one only until its body has arrived.
 
 Behind a trusted proxy all connections come from one address, so per-address limits do not apply
-there.
+there. Requests through Keystone's own router count for the address that connected to the router.
+Its idle connections have no limit of their own: when many visitors arrive at once, their
+connections are idle for the moment until their heads are read. The router's source address is
+enough for that exemption, because the oldest idle connection is evicted in any case.
 """
 
 import resource
@@ -16,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from jobs.rules.naming import ROUTER_SOURCE
+from receiver.own_router import OwnRouter
 from receiver.proxies import Network, is_among, neighbourhood, read_address
 
 # Key in `scope["state"]`: there is no room for this request.
@@ -176,8 +181,15 @@ class _Shares:
 class Pool:
     """The connections of this process; belongs to one event loop."""
 
-    def __init__(self, bounds: Bounds | None = None, *, trusted: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        bounds: Bounds | None = None,
+        *,
+        trusted: Sequence[Network] = (),
+        router: OwnRouter | None = None,
+    ) -> None:
         self.bounds = bounds or Bounds()
+        self.router = router or OwnRouter()
         self._trusted = trusted
         self._addresses: dict[Connection, str | None] = {}  # of all; None: no per-address limit
         self._waiting: _Line[Connection] = _Line()
@@ -196,6 +208,7 @@ class Pool:
     def _address(self, peer: str) -> str | None:
         found = read_address(peer)
         is_bound = found is not None and not is_among(found, self._trusted)
+        is_bound = is_bound and peer != ROUTER_SOURCE
         return neighbourhood(peer) if is_bound else None
 
     def _evict(self, connection: Connection | None) -> None:
@@ -209,7 +222,12 @@ class Pool:
         self._waiting.remove(connection)
 
     def start(
-        self, connection: Connection, *, is_delivery: bool, is_whole: bool = True
+        self,
+        connection: Connection,
+        *,
+        is_delivery: bool,
+        is_whole: bool = True,
+        visitor: str | None = None,
     ) -> Share | None:
         """Give a request a slot; None when there is no room.
 
@@ -217,8 +235,11 @@ class Pool:
             connection: the connection that the request came on.
             is_delivery: whether the request is for the webhook.
             is_whole: whether its body has arrived.
+            visitor: the address that connected to the router; None: the connection's own counts.
         """
-        share = Share(connection, self._addresses.get(connection), is_delivery)
+        own = self._addresses.get(connection)
+        address = own if visitor is None else self._address(visitor)
+        share = Share(connection, address, is_delivery)
         shares = self._shares(share)
         if (other := shares.to_evict(share.address)) is not None:
             self.end(other)
@@ -243,4 +264,4 @@ class Pool:
         share.is_over = True
         self._shares(share).remove(share)
         if share.connection in self._addresses:
-            self._waiting.add(share.connection, share.address)
+            self._waiting.add(share.connection, self._addresses[share.connection])

@@ -38,6 +38,9 @@ MOST_AHEAD = 16
 # Bytes that the kernel may buffer unsent. Its default is megabytes, and while a client slowly reads
 # those, it would look to us as if it did not read at all.
 MOST_UNSENT = 64 * 1024
+# When the server stops, a new connection may stay open for this long, because its first request may
+# be on its way. The router could not repeat every request.
+FIRST_REQUEST_WITHIN_S = 0.3
 
 
 def refusal(error: RequestError) -> bytes:
@@ -144,6 +147,14 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def shutdown(self) -> None:
+        """Close the connection after its request, since the server is stopping."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if cycle is None:
+            self.loop.call_later(FIRST_REQUEST_WITHIN_S, super().shutdown)
+        else:
+            super().shutdown()
+
     # --- Receiving
 
     def data_received(self, data: bytes) -> None:
@@ -187,6 +198,8 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_AHEAD:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        # uvicorn would add trailers to the request's headers, and no proxy has checked those.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Handle a piece of the body."""
@@ -218,7 +231,10 @@ class BoundedHttp(HttpToolsProtocol):
         """Handle a request in a slot; without a free slot the application answers with an error."""
         self._cycle = cycle
         self._share = self.pool.start(
-            self, is_delivery=is_delivery(cycle.scope), is_whole=not cycle.more_body
+            self,
+            is_delivery=is_delivery(cycle.scope),
+            is_whole=not cycle.more_body,
+            visitor=self.pool.router.visitor(cycle.scope),
         )
         if self._share is None:
             cycle.scope["state"][NO_ROOM] = True

@@ -1,7 +1,8 @@
-"""Finds the client behind trusted proxies, which are those that the settings name.
+"""Finds the client behind trusted proxies: those that the settings name, and Keystone's own router.
 
 Any client can send X-Forwarded-For. Proxies append to it on the right, so it is read from the right
-end, and the first address that is not a trusted proxy's is the client.
+end, and the first address that is not a trusted proxy's is the client. The router is recognised by
+its key, the other proxies by their addresses.
 """
 
 import ipaddress
@@ -11,6 +12,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.own_router import OwnRouter, without_key
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +32,12 @@ class Proxies:
     It sets `scope["state"]["is_proxied"]` if a trusted proxy sent the request.
     """
 
-    def __init__(self, app: ASGIApp, *, trusted: Sequence[Network]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, trusted: Sequence[Network], router: OwnRouter | None = None
+    ) -> None:
         self.app = app
         self.trusted = trusted
+        self.router = router or OwnRouter()
         self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,9 +47,11 @@ class Proxies:
         await self.app(scope, receive, send)
 
     def _look_behind(self, scope: Scope) -> None:
+        is_by_router = self.router.has_sent(scope["headers"])
+        scope["headers"] = without_key(scope["headers"])
         headers = Headers(scope=scope)
         peer = read_address((scope.get("client") or ("", 0))[0])
-        if peer is None or not is_among(peer, self.trusted):
+        if peer is None or not (is_by_router or is_among(peer, self.trusted)):
             self._warn(headers, peer)
             return
         scope.setdefault("state", {})["is_proxied"] = True
@@ -70,7 +78,7 @@ def client_behind(peer: Address, chain: str, trusted: Sequence[Network]) -> Addr
     """Give the nearest address in a chain of proxies that is not a trusted proxy's.
 
     Args:
-        peer: the address connected to us; a trusted proxy.
+        peer: the address connected to us; a trusted proxy or the router.
         chain: the value of X-Forwarded-For. An unreadable entry ends the search.
     """
     nearest = peer

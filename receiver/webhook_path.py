@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-WEBHOOK = "/webhooks/github"
+from jobs.rules.naming import WEBHOOK_PATH
+
+WEBHOOK = WEBHOOK_PATH
 
 
 def is_delivery(scope: Mapping[str, Any]) -> bool:

@@ -243,7 +243,10 @@ class Router(Protocol):
         """Disable both slots: the port answers 503."""
 
     def routes(self) -> dict[int, Route]:
-        """Give the current routes by port; ports without an upstream are left out."""
+        """Give the current routes by port; ports without an upstream are left out.
+
+        A port where a change was interrupted has a route that equals no other one.
+        """
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
@@ -263,6 +266,25 @@ class Router(Protocol):
         Raises:
             RouterError: the router does not answer, or refuses a certificate; it serves the other
                 certificates then.
+        """
+
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait at the router, even if the web answers.
+
+        Each request waits at most 9 s, then it gets the answer 503. So hold for a shorter time, and
+        call `release` in a `finally` block. A router that is started or reloaded holds nothing, and
+        the watcher releases what a killed caller has left behind: stop the watcher before holding.
+        Idempotent. A router that does not serve Keystone's own address does nothing.
+
+        Raises:
+            RouterError: the router does not answer, or did not hold the requests.
+        """
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on to the web process again. Idempotent.
+
+        Raises:
+            RouterError: the router does not answer, or did not release the requests.
         """
 
 

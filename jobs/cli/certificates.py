@@ -57,7 +57,8 @@ def change(
         set_certificate(session, name, bundle, actor(), vault=keystone.vault)
         session.flush()
         doors = find_doors(session)
-        view = next(view for view in certificate_views(session) if view.domain == name)
+        views = certificate_views(session, own_host=keystone.settings.own_host)
+        view = next(view for view in views if view.domain == name)
     told = (
         f"{name} has a certificate that is valid until {bundle.not_after:%Y-%m-%d}; "
         f"{_when_it_is_shown(doors)}"
@@ -74,14 +75,21 @@ def _when_it_is_shown(doors: Doors) -> str:
 @certificate.command("list")
 def list_certificates(*, as_json: AsJson = False) -> None:
     """List the certificates, by domain."""
-    with open_to_read().database.reading() as session:
-        views = certificate_views(session)
+    keystone = open_to_read()
+    with keystone.database.reading() as session:
+        views = certificate_views(session, own_host=keystone.settings.own_host)
     if as_json:
         show_json(Page[CertificateView](items=views))
         return
-    rows = [(v.domain, v.app, v.not_after, v.problem) for v in views]
+    rows = [(v.domain, _owner(v), v.not_after, v.problem) for v in views]
     empty = "There are no certificates yet; `keystone certificate set` adds one."
     show_table(("Domain", "App", "Valid until", ""), rows, empty=empty)
+
+
+def _owner(view: CertificateView) -> str | None:
+    return (
+        ", ".join(filter(None, ("Keystone itself" if view.is_keystone else "", view.app))) or None
+    )
 
 
 @certificate.command("remove")

@@ -51,6 +51,7 @@ class Entry:
 
 CONTENTS = {
     "up": Entry("up", "Run Keystone: web, workers, watcher, router and Redis."),
+    "down": Entry("down", "Stop Keystone and its router, after saying which apps go off air."),
     "demo": Entry("demo", "Deploy a sample app twice, and show that no request fails."),
     "doctor": Entry("system", "Check everything that Keystone needs, and say how to fix it."),
     "config": Entry("system", "Show the effective settings, without secrets."),
@@ -92,7 +93,11 @@ CONTENTS = {
     "firewall": Entry(
         "workers", "Run the firewall alone: it blocks the cloud's metadata service.", hidden=True
     ),
-    "router": Entry("router", "Run the router alone.", hidden=True),
+    "router": Entry(
+        "router",
+        "Run the router alone, in the foreground: HAProxy, and the keeper that starts it again.",
+        hidden=True,
+    ),
     "redis": Entry("servers", "Run the private Redis alone.", hidden=True),
 }
 

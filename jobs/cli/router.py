@@ -1,30 +1,37 @@
-"""`keystone router`: writes the router's configuration, then replaces itself with HAProxy."""
+"""`keystone router`: runs the router's keeper in the foreground, and reloads the router."""
 
+import logging
 import os
 from typing import Annotated
 
 import typer
 
 from jobs.cli.output import say
-from jobs.cli.servers import become, without_secrets
+from jobs.cli.servers import become
 from jobs.errors import ConfigurationError, PlatformError
 from jobs.processes.configuration import read_settings
 from jobs.processes.logging import set_up_logging
-from jobs.processes.router_server import (
-    confined_router_command,
-    router_command,
-    show_configuration,
-    wait_for_silence,
-    write_configuration,
+from jobs.processes.router_control import (
+    keeper_command,
+    keeper_environment,
+    reload_router,
+    router_state,
 )
-from jobs.processes.runtime import open_runtime, open_to_change, open_to_read
+from jobs.processes.router_server import show_configuration, write_configuration
+from jobs.processes.router_service import (
+    configuration_file,
+    keeper_arguments,
+    separate_users,
+    stop_router,
+    write_files,
+)
+from jobs.processes.runtime import open_to_change, open_to_read
+from jobs.processes.separation import Apart, Together, judge
 from jobs.rules.redaction import Redactor
 from jobs.settings import Settings, split_keys
-from jobs.system.part_users import find_users
-from jobs.system.privileges import CAP_NET_BIND_SERVICE, Rights
-from jobs.system.run_as import run_as
 
 commands = typer.Typer(rich_markup_mode=None)
+logger = logging.getLogger(__name__)
 
 
 @commands.command(hidden=True)
@@ -37,24 +44,33 @@ def router(
         bool,
         typer.Option("--write", help="Write it and its files, for a HAProxy of your own."),
     ] = False,
-    confined: Annotated[
-        bool, typer.Option("--confined", hidden=True, help="Started by root: drop root's rights.")
+    reload: Annotated[
+        bool,
+        typer.Option("--reload", help="Write it, and let the running router load it hitlessly."),
     ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop the router: no app is reachable any more.")
+    ] = False,
+    owner: Annotated[
+        int | None, typer.Option("--owner", hidden=True, help="The router ends with this process.")
+    ] = None,
 ) -> None:
-    """Run the router alone.
+    """Run the router alone, in the foreground: HAProxy, and the keeper that starts it again.
 
-    Without --print or --write, HAProxy is started. With one of them, nothing is started.
+    With one of the options, nothing is started. A reload also takes a new HAProxy program, and no
+    request fails. SIGTERM stops the router; a keeper that is killed leaves HAProxy serving.
     """
     settings = read_settings(Settings, os.environ)
     if print_only:
         say(show_configuration(open_to_read(settings)).removesuffix("\n"))
     elif write_only:
         _write(settings)
+    elif reload:
+        _reload(settings)
+    elif stop:
+        stop_router(settings)
     else:
-        set_up_logging(Redactor(split_keys(settings.secret_key)))
-        wait_for_silence(settings.effective_router_socket)
-        command = _confined(settings) if confined else router_command(open_runtime(settings))
-        become(command, without_secrets(os.environ))
+        _run(settings, owner)
 
 
 def _write(settings: Settings) -> None:
@@ -67,18 +83,28 @@ def _write(settings: Settings) -> None:
     say(f"{path} is written: start your HAProxy with it, or have it load it again.")
 
 
-def _confined(settings: Settings) -> list[str]:
-    """Write the configuration as the workers' user: root must not open a database others write."""
-    users = find_users()
-    if users is None:
-        raise ConfigurationError("the system users of Keystone's parts are missing: `make setup`")
-    work, web = users.work, users.web
-    writer = Rights(work.uid, web.gid, (work.gid,), (CAP_NET_BIND_SERVICE,))
+def _reload(settings: Settings) -> None:
+    if settings.router_socket:
+        raise ConfigurationError(
+            "KEYSTONE_ROUTER_SOCKET is set: `keystone router --write` writes the configuration, "
+            "and you reload your HAProxy"
+        )
+    open_to_change(settings).database.close()
+    write_files(settings, separate_users(settings))
+    reload_router(settings.run_dir)
+    state = router_state(settings.run_dir)
+    say(f"HAProxy {state.haproxy if state else ''} was reloaded.")
 
-    def write() -> str:
-        write_configuration(open_runtime(settings), users=users)
-        return ""
 
-    if problem := run_as(writer, write):
-        raise PlatformError(problem)
-    return confined_router_command(settings, users)
+def _run(settings: Settings, owner: int | None) -> None:
+    set_up_logging(Redactor(split_keys(settings.secret_key)))
+    users = judge(settings, os.environ) if separate_users(settings) else Together()
+    arguments = keeper_arguments(settings, users, owner=owner)
+    try:
+        write_files(settings, users.users if isinstance(users, Apart) else None)
+    except PlatformError as exc:
+        if not configuration_file(settings).exists():
+            raise
+        # The files say what the router served last: better than to serve nothing.
+        logger.warning("%s", exc, extra={"action": "router_files_not_written"})
+    become(keeper_command(arguments), keeper_environment(os.environ))

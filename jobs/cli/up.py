@@ -2,13 +2,16 @@
 
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy.files import LOCK
 from jobs.cli.output import say
-from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError
+from jobs.errors import ConfigurationError, ConflictError, Mistake, PlatformError, RouterError
 from jobs.processes.build_limits import bound_builds
 from jobs.processes.configuration import read_settings, to_environment
 from jobs.processes.docker_login_copy import sources
@@ -16,6 +19,7 @@ from jobs.processes.metadata import unblock_metadata
 from jobs.processes.redis_server import find_redis_server
 from jobs.processes.rotation import remember_ring
 from jobs.processes.router_server import find_haproxy, is_free
+from jobs.processes.router_service import bring_up, keeper_arguments
 from jobs.processes.runtime import Runtime, open_runtime
 from jobs.processes.separation import Apart, Together, note_users, separate
 from jobs.processes.supervise import claim_identity, programs, supervise, take_over
@@ -29,6 +33,7 @@ from jobs.settings import PREFIX, AllSettings
 from jobs.states import Role
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system.out_of_memory import go_last
+from jobs.system.router_key import ensure_router_key
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -36,10 +41,19 @@ FIRST_ADMIN = "admin"
 
 
 @commands.command()
-def up() -> None:
+def up(
+    *,
+    owner: Annotated[
+        int | None, typer.Option("--owner", hidden=True, help="The router ends with this process.")
+    ] = None,
+    no_router: Annotated[
+        bool, typer.Option("--no-router", hidden=True, help="Another service runs the router.")
+    ] = False,
+) -> None:
     """Run Keystone: web, workers, watcher, router and Redis.
 
-    Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0.
+    Stays in the foreground until SIGTERM or Ctrl-C, then stops everything in order and exits 0,
+    except for the router: the apps stay reachable. `keystone down` stops the router, too.
     """
     settings = read_settings(AllSettings, os.environ)
     ensure_able(settings)
@@ -48,6 +62,7 @@ def up() -> None:
     runtime = open_runtime(settings)
     claim = claim_identity(runtime.identity, settings.data_dir)
     remember_ring(runtime)
+    ensure_router_key(settings.router_key_file)  # the parts may not write to its folder
     password = ensure_admin(runtime)
     runtime.database.close()
     users = separate(settings, os.environ)
@@ -58,6 +73,8 @@ def up() -> None:
     watched = _watched(settings, users)
     watched.login_copy.refresh()
     _tell_parts(settings)
+    if not settings.router_socket:
+        watched = _with_router(settings, users, watched, owner=owner, is_elsewhere=no_router)
     supervise(programs(settings, users), settings.data_dir, lock, claim, watched=watched)
 
 
@@ -129,6 +146,29 @@ def _watched(settings: AllSettings, users: Apart | Together) -> Watched:
     logins = sources(os.environ, Path.home())
     return Watched(
         settings.mirrors_dir, database, logins, settings.docker_dir, users.users.work.uid
+    )
+
+
+def _with_router(
+    settings: AllSettings,
+    users: Apart | Together,
+    watched: Watched,
+    *,
+    owner: int | None,
+    is_elsewhere: bool,
+) -> Watched:
+    """Bring the router up, and let the supervisor watch it."""
+    arguments = keeper_arguments(settings, users, owner=owner)
+    try:
+        bring_up(settings, users, arguments, keeper_elsewhere=is_elsewhere)
+    except RouterError as exc:
+        # The apps are still served as before, or the supervisor starts the keeper again.
+        say(f"keystone: {exc}", err=True)
+    return replace(
+        watched,
+        run_dir=settings.run_dir,
+        keeper=() if is_elsewhere else tuple(arguments),
+        router_lock=settings.router_dir / LOCK,
     )
 
 

@@ -19,6 +19,7 @@ from jobs.demo.traffic import ask
 from jobs.errors import ConfigurationError, PlatformError
 from jobs.processes.configuration import read_settings
 from jobs.processes.router_server import is_free
+from jobs.processes.router_service import stop_router
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.processes.supervise import keystone_command
 from jobs.records.engine_items import on_record
@@ -95,7 +96,7 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
         "-m",
         "jobs.system.die_with_parent",
         str(os.getpid()),
-        *keystone_command("up"),
+        *keystone_command("up", "--owner", str(os.getpid())),
     )
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603 — our own command line, no shell
@@ -113,6 +114,7 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[AllSettings]:
             yield settings
         finally:
             _stop(process)
+            stop_router(settings)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, output: Path) -> None:

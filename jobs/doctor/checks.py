@@ -19,6 +19,7 @@ from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.doctor.build_check import limits_of_builds
 from jobs.doctor.disk_use import MB, describe_data, describe_engine
 from jobs.doctor.domains import check_domains
+from jobs.doctor.own_address import check_own_address
 from jobs.doctor.reading import identity_of, reading
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
@@ -68,6 +69,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *check_domains(settings, up=up),
+        check_own_address(settings, up=up),
         _dashboard_name(settings),
         _missed_pushes(settings),
     ]

@@ -1,7 +1,8 @@
 """Keeps the router's domains and certificates in line with the database.
 
 The router's files are written when it starts; from then on this duty keeps it up to date. A domain
-that was just claimed works after the next round.
+that was just claimed works after the next round. It also ensures that requests for Keystone's own
+address do not wait at the router for ever.
 """
 
 from jobs.deployment.work import Tools
@@ -21,6 +22,8 @@ def serve_domains(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
     with runtime.database.reading() as session:
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
+    # A process that holds Keystone's own address stops the watcher first, so it has died by now.
+    tools.router.release()
     # In this order no visitor is redirected to HTTPS before the router knows the domain there.
     tools.router.serve_domains(domains)
     tools.router.serve_certificates(certificates)

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from jobs.adapters.cgroups import ControlGroup
-from jobs.adapters.docker.ping import OLDEST_WITH_BUILD_GROUPS, api_version, is_local
+from jobs.adapters.docker.ping import is_local
 from jobs.errors import PlatformError
 from jobs.rules.container_values import Limits
 from jobs.settings import Settings, WorkerSettings
@@ -56,17 +56,12 @@ def bound_builds(settings: WorkerSettings, identity: str) -> None:
         return
     shared = bounds.group if bounds.is_shared else ""
     _free_earlier_group(settings, shared)
-    if shared or (bounds.group and _takes_groups()):
+    if bounds.group:
+        # Also where the engine is too old to run builds in it: it may be upgraded while we run.
         try:
             ControlGroup(bounds.group).limit(bounds.limits)
         except PlatformError as exc:
             raise PlatformError(f"builds are not limited: {exc}") from exc
-
-
-def _takes_groups() -> bool:
-    # An engine that does not answer now may have any version once it answers.
-    version = api_version(os.environ)
-    return version is None or version >= OLDEST_WITH_BUILD_GROUPS
 
 
 def _free_earlier_group(settings: Settings, shared: str) -> None:

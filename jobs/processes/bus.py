@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError, RedisError
+from redis.retry import Retry
 
 from jobs.errors import (
     ConfigurationError,
@@ -48,10 +50,18 @@ ERRORS: dict[str, type[KeystoneError]] = {
 }
 
 
+# For connections to Redis. A server that refuses a write has become the replica of another one: the
+# connection is made again, since the address now leads to that one, and the call is repeated.
+FOLLOW_PRIMARY = Retry(NoBackoff(), 1, supported_errors=(ReadOnlyError,))
+
+
 def connect(redis_url: str, *, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
     """Open a connection to Redis whose calls give up instead of hanging."""
     return Redis.from_url(
-        redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=timeout_s
+        redis_url,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        retry=FOLLOW_PRIMARY,
     )
 
 

@@ -75,6 +75,7 @@ def files(settings: Settings, users: PartUsers) -> list[Place]:
         shared += [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
     return [
         Place(settings.data_dir / KEY_FILE, ROOT, web.gid, KEY_MODE),
+        Place(settings.router_key_file, ROOT, web.gid, KEY_MODE),
         *(Place(path, work.uid, web.gid, SHARED) for path in shared),
     ]
 

@@ -1,4 +1,4 @@
-"""The router as a part of `keystone up`: generates its configuration from the database.
+"""The router's configuration, generated from the database.
 
 The files that the router loads at its start contain the live routes, all domains and all
 certificates, so a router that crashed serves again as soon as it has restarted, even if everything
@@ -12,8 +12,7 @@ import resource
 import shutil
 import socket
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +20,18 @@ from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
 from jobs.adapters.haproxy.config import Confinement, command, configuration
-from jobs.adapters.haproxy.domains import CERTIFICATES, certificate_file, domain_files
+from jobs.adapters.haproxy.domains import (
+    CERTIFICATE_LIST,
+    CERTIFICATES,
+    CERTIFIED,
+    certificate_file,
+    domain_files,
+)
+from jobs.adapters.haproxy.files import CONFIGURATION, RouterFiles
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.shares import most_places
 from jobs.errors import ConfigurationError
+from jobs.processes.own_address import own_address
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.reads.domains import domain_targets, find_doors
 from jobs.records.apps import block_ports
@@ -32,17 +39,16 @@ from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.rules.certificates import default_bundle, is_loadable
 from jobs.rules.container_values import Route
-from jobs.rules.domain_names import is_plain
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort, now
 from jobs.system.part_users import PartUsers
 from jobs.system.private_folder import ensure_private
+from jobs.system.router_key import ensure_router_key
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = "haproxy"
-CONFIGURATION = "haproxy.cfg"  # in the settings' router_dir
-SILENT_WITHIN_S, POLL_S = 10.0, 0.02
+SHOWN_KEY = SecretStr("a-secret-key-that-is-not-shown-here")
 # Debian installs HAProxy in a folder that is only in root's PATH.
 ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -72,12 +78,6 @@ def router_command(runtime: Runtime[OwnSettings]) -> list[str]:
     return command(installed_haproxy(), write_configuration(runtime))
 
 
-def confined_router_command(settings: Settings, users: PartUsers) -> list[str]:
-    """Give the command line of a router started by root; its configuration exists already."""
-    file = settings.router_dir / CONFIGURATION
-    return command(installed_haproxy(), file, _confinement(settings, users))
-
-
 def _confinement(settings: Settings, users: PartUsers | None) -> Confinement | None:
     if users is None:
         return None
@@ -96,57 +96,48 @@ def installed_haproxy() -> str:
     return program
 
 
-def wait_for_silence(socket_path: Path, *, patience_s: float = SILENT_WITHIN_S) -> None:
-    """Wait until the previous router has ended, which may be a moment after it was killed.
-
-    Otherwise its ports would be mistaken for another program's. Gives up after `patience_s`.
-    """
-    deadline = time.monotonic() + patience_s
-    while _answers(socket_path) and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-
-
-def _answers(socket_path: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(str(socket_path))
-    except OSError:
-        return False
-    return True
-
-
-def write_configuration(runtime: Runtime[OwnSettings], *, users: PartUsers | None = None) -> Path:
-    """Write the router's current configuration, and give its path.
+def write_configuration(
+    runtime: Runtime[OwnSettings],
+    *,
+    users: PartUsers | None = None,
+    own: Collection[int] = (),
+) -> Path:
+    """Write the router's current configuration and its files, and give its path.
 
     Args:
         users: the users for a router started by root; None: the router keeps the user that starts
             it.
+        own: the ports that our running router listens on: no other program has them.
 
     Raises:
         ConfigurationError: the address or every port is unusable.
         StorageError: the database or a folder cannot be used.
     """
     settings = runtime.settings
-    ports = _found_ports(settings)
-    with runtime.database.writing() as session:
-        block_ports(session, ports.taken)
-        note_domain_ports(session, ports.served)
-        _complain(session, ports.taken)
-        text = _configuration(session, settings, ports, users)
-        domains = domain_targets(session)
-        certificates = open_certificates(session, runtime.vault)
+    ports = _found_ports(settings, own)
     if not settings.router_socket:
         # If the operator has chosen the socket's path, the operator creates its folder.
         ensure_private(settings.socket_dir)
     folder = ensure_private(settings.router_dir)
-    write_domain_files(folder, domains, certificates)
-    return _write(folder / CONFIGURATION, text)
+    # Whoever changes a route within a transaction takes the files' lock second, too.
+    with runtime.database.writing() as session:
+        block_ports(session, ports.taken)
+        note_domain_ports(session, ports.served)
+        _complain(session, ports.taken)
+        key = ensure_router_key(settings.router_key_file)
+        text = _configuration(session, settings, ports, users, key=key)
+        domains = domain_targets(session)
+        certificates = open_certificates(session, runtime.vault)
+        files = RouterFiles(folder)
+        with files.locked():
+            write_domain_files(folder, domains, certificates)
+            return files.write(CONFIGURATION, text)
 
 
 def show_configuration(runtime: Runtime[OwnSettings]) -> str:
     """Give the router's configuration with the ports that were found at the router's last start.
 
-    This tests no ports and writes nothing.
+    This tests no ports and writes nothing. Instead of the router's key it has a placeholder.
     """
     with runtime.database.reading() as session:
         ports = _known_ports(session, runtime.settings)
@@ -154,7 +145,12 @@ def show_configuration(runtime: Runtime[OwnSettings]) -> str:
 
 
 def _configuration(
-    session: Session, settings: Settings, ports: _Ports, users: PartUsers | None = None
+    session: Session,
+    settings: Settings,
+    ports: _Ports,
+    users: PartUsers | None = None,
+    *,
+    key: SecretStr = SHOWN_KEY,
 ) -> str:
     apps = session.exec(select(App)).all()
     offered = _offered(settings.port_range, apps, ports.taken)
@@ -164,12 +160,12 @@ def _configuration(
         routes=live_routes(session),
         socket=settings.effective_router_socket,
         doors=DomainDoors(settings.domain_bind, **ports.served),
-        policy=_policy(settings, len(offered)),
+        policy=_policy(settings, len(offered), key),
         confinement=_confinement(settings, users),
     )
 
 
-def _policy(settings: Settings, ports: int) -> Policy:
+def _policy(settings: Settings, ports: int, key: SecretStr) -> Policy:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Policy(
         places=most_places(
@@ -178,16 +174,16 @@ def _policy(settings: Settings, ports: int) -> Policy:
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         ),
         trusted=settings.trusted_proxies,
-        dashboard=settings.dashboard_name if is_plain(settings.dashboard_name) else "",
+        address=own_address(settings, key),
     )
 
 
-def _found_ports(settings: Settings) -> _Ports:
-    """Test which ports can be listened on now. The router must be down."""
+def _found_ports(settings: Settings, own: Collection[int]) -> _Ports:
+    """Test which ports our router can listen on, besides those that it has."""
     if settings.router_socket:
         return _ports_of_another_router(settings)
-    taken = taken_ports(settings.app_bind, settings.port_range)
-    return _Ports(taken, served_ports(settings))
+    taken = taken_ports(settings.app_bind, settings.port_range, own=own)
+    return _Ports(taken, served_ports(settings, own=own))
 
 
 def _known_ports(session: Session, settings: Settings) -> _Ports:
@@ -208,16 +204,19 @@ def write_domain_files(
 ) -> None:
     """Write the router's domain files, and remove old certificates.
 
-    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it.
+    A certificate that OpenSSL would refuse is left out: HAProxy would not start with it. At every
+    moment the files form a whole: the certificates come before the list that names them.
 
     Raises:
+        RouterError: a file cannot be written.
         StorageError: a folder is not private.
     """
-    shutil.rmtree(folder / CERTIFICATES, ignore_errors=True)
+    files = RouterFiles(folder)
     ensure_private(folder / CERTIFICATES)
     usable = {}
     for domain, pem in certificates.items():
-        if is_loadable(_write(folder / certificate_file(domain, pem), pem.get_secret_value())):
+        name = certificate_file(domain, pem)
+        if is_loadable(files.write(name, pem.get_secret_value())):
             usable[domain] = pem
         else:
             logger.error(
@@ -225,8 +224,12 @@ def write_domain_files(
                 domain,
                 extra={"action": "certificate_unusable"},
             )
-    for name, content in domain_files(domains, usable, default_bundle(now())).items():
-        _write(folder / name, content.get_secret_value())
+    wanted = domain_files(domains, usable, default_bundle(now()))
+    # The lists last: first all of what they name, and HTTPS before any redirect to it.
+    last = [CERTIFICATE_LIST, CERTIFIED]
+    for name in [*(wanted.keys() - set(last)), *last]:
+        files.write(name, wanted[name].get_secret_value())
+    files.remove_certificates(but_for=wanted)
 
 
 def wanted_ports(settings: Settings) -> dict[str, int]:
@@ -235,15 +238,19 @@ def wanted_ports(settings: Settings) -> dict[str, int]:
     return {scheme: port for scheme, port in ports.items() if port}
 
 
-def served_ports(settings: Settings) -> dict[str, int]:
+def served_ports(settings: Settings, *, own: Collection[int] = ()) -> dict[str, int]:
     """Give the wanted ports that can be listened on now, and log the others.
+
+    Args:
+        settings: the settings.
+        own: the ports that our router has already.
 
     Raises:
         ConfigurationError: the address is not one of this machine.
     """
     served = {}
     for scheme, port in wanted_ports(settings).items():
-        if reason := obstacle(settings.domain_bind, port):
+        if port not in own and (reason := obstacle(settings.domain_bind, port)):
             logger.warning(
                 "domains are not served by %s: %s",
                 scheme,
@@ -255,13 +262,19 @@ def served_ports(settings: Settings) -> dict[str, int]:
     return served
 
 
-def taken_ports(bind: str, ports: PortRange) -> list[int]:
-    """Give the ports of the range that other programs listen on. The router must be down.
+def taken_ports(bind: str, ports: PortRange, *, own: Collection[int] = ()) -> list[int]:
+    """Give the ports of the range that other programs listen on.
+
+    Args:
+        bind: the address to listen on.
+        ports: the range.
+        own: the ports that our router has already.
 
     Raises:
         ConfigurationError: the address is not one of this machine.
     """
-    return [port for port in range(ports.first, ports.last + 1) if not is_free(bind, port)]
+    wanted = range(ports.first, ports.last + 1)
+    return [port for port in wanted if port not in own and not is_free(bind, port)]
 
 
 def is_free(host: str, port: int) -> bool:
@@ -326,10 +339,3 @@ def _complain(session: Session, taken: Sequence[int]) -> None:
                 app.name,
                 extra={"action": "port_taken", "app": app.name},
             )
-
-
-def _write(file: Path, text: str) -> Path:
-    file.unlink(missing_ok=True)
-    file.touch(mode=0o600)
-    file.write_text(text)
-    return file

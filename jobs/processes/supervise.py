@@ -4,7 +4,8 @@ Every part is a command of `keystone` itself, so the generated configuration con
 path; the parts read the settings from the environment, as `keystone up` did. They start together
 and stop one after the other, from the highest priority down: first Keystone accepts nothing more,
 then the running work is brought into a safe state, and Redis, which all other parts use, stops
-last.
+last. The router is no part: it is a service of its own (`jobs.processes.router_service`), which
+outlives them all.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ from typing import TextIO
 from jobs.errors import ConflictError, StorageError
 from jobs.processes.configuration import unknown_secrets
 from jobs.processes.separation import Apart, Together
-from jobs.processes.watched import ROUTER, Watched
+from jobs.processes.watched import Watched
 from jobs.settings import Settings, WebSettings, WorkerSettings
 from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
 from jobs.system.private_folder import claims_dir, ensure_private
@@ -31,7 +32,6 @@ from jobs.system.watch_times import WORK_STOP_S
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "up.lock"
-CONFINED = "--confined"  # tells `keystone router` that root runs it, and that it must drop root
 # `is_up` also takes the lock for a moment, without being a running Keystone: wait that long for it.
 ASKERS_GONE_WITHIN_S = 0.5
 
@@ -87,7 +87,6 @@ def _programs(settings: Settings) -> list[Program]:
         unknown_secrets, (Settings, WebSettings, WorkerSettings)
     )
     redis = Program("redis", keystone_command("redis"), 10, untold=knows_none)
-    router = Program(ROUTER, keystone_command(ROUTER), 20, untold=knows_none)
     firewall = Program("firewall", keystone_command("firewall"), 25, untold=knows_none)
     # Only root may change the packet filter; for other users, `keystone doctor` reports this.
     blocks = settings.block_metadata and os.geteuid() == 0
@@ -95,7 +94,6 @@ def _programs(settings: Settings) -> list[Program]:
     worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
     return [
         *([] if settings.redis_url else [redis]),
-        *([] if settings.router_socket else [router]),
         *([firewall] if blocks else []),
         replace(watcher, stop_within_s=WORK_STOP_S),
         replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
@@ -106,13 +104,7 @@ def _programs(settings: Settings) -> list[Program]:
 def _with_rights(part: Program, users: Apart | Together) -> Program:
     if isinstance(users, Together):
         return part
-    confined = (CONFINED,) if part.name == ROUTER else ()
-    return replace(
-        part,
-        command=(*part.command, *confined),
-        rights=users.rights[part.name],
-        told=users.told[part.name],
-    )
+    return replace(part, rights=users.rights[part.name], told=users.told[part.name])
 
 
 def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:

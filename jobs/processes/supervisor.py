@@ -6,20 +6,20 @@ supervisord would open it as a file, which fails for a journal's socket. A stopp
 killed if it holds a lock that others need, or if no other process does its work.
 """
 
-import sqlite3
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 from supervisor import events
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ProcessConfig, ServerOptions
 from supervisor.process import Subprocess
-from supervisor.states import ProcessStates
+from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from jobs.processes.watched import ROUTER, Watched
-from jobs.system.proc import children_of
+from jobs.errors import RouterError
+from jobs.processes.router_control import is_kept, router_pids, start_keeper
+from jobs.processes.watched import Watched
+from jobs.storage.kept_open import kept_open
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -78,7 +78,10 @@ class Parts(Supervisor):  # type: ignore[misc]
 
     def __init__(self, options: Options, watched: Watched) -> None:
         super().__init__(options)
-        self._shared = FrozenHolders(watched.mirrors, watched.database)
+        locks = [watched.router_lock] if watched.router_lock else []
+        self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
+        self._run_dir = watched.run_dir
+        self._keeper = watched.keeper
         self._stopped = LongStopped()
         self._logins = watched.login_copy
 
@@ -91,6 +94,19 @@ class Parts(Supervisor):  # type: ignore[misc]
         """Run the tasks that are due every second."""
         super().tick(now)
         self._logins.refresh()
+        self._have_keeper()
+
+    def _have_keeper(self) -> None:
+        """Start the router's keeper if there is none; it outlives us."""
+        if not self._keeper or self._run_dir is None or is_kept(self._run_dir):
+            return
+        if self.options.mood < SupervisorStates.RUNNING:  # we stop, and `keystone down` stops it
+            return
+        try:
+            start_keeper(self._keeper)
+            self._tell("started the router's keeper: there was none")
+        except RouterError as exc:
+            self._tell(str(exc))
 
     def _look(self, _event: object) -> None:
         for pid in self._shared.look():
@@ -102,13 +118,9 @@ class Parts(Supervisor):  # type: ignore[misc]
 
     def _lone_processes(self) -> list[int]:
         groups = [[*group.processes.values()] for group in self.process_groups.values()]
-        lone = [part for part, *others in groups if not others]
-        # A router started by root serves in a child process.
-        serving = (part.pid for part in lone if part.config.name == ROUTER)
-        return [
-            *(part.pid for part in lone),
-            *(child for pid in serving for child in children_of(pid)),
-        ]
+        lone = [part.pid for part, *others in groups if not others]
+        # The router and its keeper are processes of their own, which nobody else looks after.
+        return [*lone, *(router_pids(self._run_dir) if self._run_dir else [])]
 
     def _tell(self, sentence: str) -> None:
         self.options.logger.warn(sentence)  # noqa: G010 — supervisord's own logger
@@ -133,33 +145,11 @@ def main(config: Path, watched: Watched) -> None:
     )
     options.first = True
     options.test = False
-    opened = _held_open(watched.database)
     try:
-        Parts(options, watched).main()
+        with kept_open(watched.database):
+            Parts(options, watched).main()
     except ExitNow:
         options.close_logger()
-    finally:
-        if opened:
-            opened.close()
-
-
-def _held_open(database: Path | None) -> sqlite3.Connection | None:
-    """Keep the SQLite database open, so that its `-wal` and `-shm` files stay while the parts run.
-
-    The last process to close the database removes these files. Creating them again requires write
-    access to the folder, which the parts may lack.
-    """
-    if database is None or not database.exists():
-        return None
-    address = f"file:{quote(str(database))}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error:
-        # Not reported here: the parts report the database's problem repeatedly.
-        connection.close()
-        return None
-    return connection
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from jobs.processes.docker_login_copy import DockerLoginCopy
 
-ROUTER = "router"  # the part that may serve in a child process
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -16,6 +14,10 @@ class Watched:
     Attributes:
         mirrors: the folder of the repositories' mirrors and of their locks.
         database: the SQLite file that the parts share, if any.
+        run_dir: the folder of the router's keeper, if any.
+        keeper: the arguments of the router's keeper, which is started when there is none; empty:
+            nobody, or another service, runs it.
+        router_lock: the lock of the router's files.
         logins: files to copy to the folder `copies` for the user with the id `reader`, if any.
     """
 
@@ -24,6 +26,9 @@ class Watched:
     logins: dict[str, Path] = field(default_factory=dict)
     copies: Path = Path()
     reader: int = 0
+    run_dir: Path | None = None
+    keeper: tuple[str, ...] = ()
+    router_lock: Path | None = None
 
     def to_text(self) -> str:
         """Encode it as one command-line argument."""
@@ -35,13 +40,20 @@ class Watched:
         read = json.loads(text)
         return cls(
             mirrors=Path(read["mirrors"]),
-            database=Path(read["database"]) if read["database"] else None,
+            database=_path(read["database"]),
             logins={name: Path(path) for name, path in read["logins"].items()},
             copies=Path(read["copies"]),
             reader=read["reader"],
+            run_dir=_path(read["run_dir"]),
+            keeper=tuple(read["keeper"]),
+            router_lock=_path(read["router_lock"]),
         )
 
     @property
     def login_copy(self) -> DockerLoginCopy:
         """The object that keeps the copies up to date."""
         return DockerLoginCopy(self.logins, self.copies, self.reader)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

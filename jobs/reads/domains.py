@@ -59,8 +59,12 @@ def domain_targets(session: Session) -> dict[str, int]:
     return dict(session.exec(statement).all())
 
 
-def certificate_views(session: Session) -> list[CertificateView]:
-    """Describe every certificate, by domain."""
+def certificate_views(session: Session, *, own_host: str = "") -> list[CertificateView]:
+    """Describe every certificate, by domain.
+
+    Args:
+        own_host: the host of Keystone's own address.
+    """
     statement = select(Domain.name, App.name).join(App, col(App.id) == Domain.app_id)
     apps = dict(session.exec(statement).all())
     columns = (Certificate.domain, Certificate.not_after, Certificate.created_at)
@@ -69,6 +73,7 @@ def certificate_views(session: Session) -> list[CertificateView]:
         CertificateView(
             domain=domain,
             app=apps.get(domain),
+            is_keystone=bool(own_host) and is_covered(own_host, [domain]),
             not_after=not_after,
             problem=expiry_problem(not_after, now()),
             created_at=created_at,

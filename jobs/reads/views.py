@@ -216,6 +216,7 @@ class CertificateView(View):
 
     domain: str
     app: str | None = Field(description="The app that has the domain, if any")
+    is_keystone: bool = Field(description="Whether it serves Keystone's own address")
     not_after: datetime
     problem: str = Field(description="That it has expired, or will within 14 days")
     created_at: datetime

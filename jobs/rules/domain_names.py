@@ -50,6 +50,8 @@ WITH_VERSION_4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253
+# Wider than a domain: a web server's own name may be a single label, or hold an underscore.
+HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 WILDCARD = "*."
 
 
@@ -143,6 +145,18 @@ def named_host(url: str) -> str:
     with suppress(ValueError):
         host = plain_domain(host)
     return "" if host == "localhost" else host
+
+
+def host_header(url: str) -> str:
+    """Give the host in a URL as the Host header has it, without the port; "" if it is unusable."""
+    try:
+        host = (urlsplit(url).hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return str(address) if address.version == 4 else f"[{address}]"  # noqa: PLR2004
+    return host if HOST.fullmatch(host) and len(host) <= LONGEST_NAME else ""
 
 
 def is_plain(value: str) -> bool:

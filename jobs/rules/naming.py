@@ -32,6 +32,11 @@ PART_LENGTH, SEAL_LENGTH = 12, 32
 # The prefix of all session cookies of the dashboard, also of older versions. The router does not
 # pass cookies with this prefix to apps.
 SESSION_COOKIE = "keystone_session"
+WEBHOOK_PATH = "/webhooks/github"
+# The header with the router's key, in requests from the router to the web process.
+ROUTER_HEADER = "X-Keystone-Router"
+# The source address of the router's connections to the web process. Any program can use it.
+ROUTER_SOURCE = "127.83.75.2"
 
 
 def container_name(identity: str, app: str, deployment: int) -> str:

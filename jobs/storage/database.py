@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, NullPool, event, make_url
+from sqlalchemy import URL, Engine, ExceptionContext, NullPool, event, make_url
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session, create_engine
@@ -34,6 +34,7 @@ READERS, KEPT_READERS = 15, 4
 # For PostgreSQL: the timeout for connecting, and the time for which a writing transaction may idle.
 CONNECT_TIMEOUT_S = 5
 STUCK_AFTER_MS = 8000
+READ_ONLY = "25006"  # PostgreSQL's code for a write in a transaction that may only read
 NO_CONNECTION = "the database did not answer: no connection became free"
 WRITERS_LOCK = 0x6B657973  # "keys"; an advisory lock is per database, so any fixed number will do
 
@@ -153,6 +154,7 @@ class Database:
         stuck = f"-c idle_in_transaction_session_timeout={STUCK_AFTER_MS}"
         engine = _server_engine(self.url, stuck)
         event.listen(engine, "begin", self._begin_alone)
+        event.listen(engine, "handle_error", _leave_a_former_primary)
         return engine
 
     def _begin_alone(self, connection: Any) -> None:  # noqa: ANN401
@@ -277,12 +279,21 @@ def _server_engine(url: str, options: str) -> Engine:
         pool_timeout=POOL_TIMEOUT_S,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
+            # The driver would have statements prepared that it repeats. A server that is replaced
+            # behind a proxy does not know them, and a migration makes them useless.
+            "prepare_threshold": None,
             "tcp_user_timeout": STUCK_AFTER_MS,  # the default waits long for a lost machine
             "options": f"{own} {options}",
         },
     )
     event.listen(engine, "connect", _prepare_server)
     return engine
+
+
+def _leave_a_former_primary(context: ExceptionContext) -> None:
+    """Drop all connections to a server that refuses writes since another one took its place."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _prepare_server(connection: Any, _record: object) -> None:  # noqa: ANN401

@@ -23,6 +23,11 @@ def is_below(pid: int, ancestor: int) -> bool:
     return pid == ancestor
 
 
+def parent_of(pid: int) -> int:
+    """Give the process id of a process's parent; 0 if the process has ended."""
+    return _state_and_parent(pid)[1]
+
+
 def children_of(pid: int) -> list[int]:
     """Give the process ids of a process's children that have not ended."""
     try:

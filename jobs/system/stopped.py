@@ -22,10 +22,12 @@ class FrozenHolders:
     Args:
         mirrors: the folder with a lock file for each repository.
         database: the SQLite file, if there is one.
+        others: further lock files.
     """
 
-    def __init__(self, mirrors: Path, database: Path | None) -> None:
+    def __init__(self, mirrors: Path, database: Path | None, *others: Path) -> None:
         self._mirrors = mirrors
+        self._others = others
         # Where SQLite locks the database of a write-ahead log: https://sqlite.org/walformat.html
         self._index = database.with_name(f"{database.name}-shm") if database else None
         self._stopped = LongStopped(HOLDERS_LOOKS)
@@ -47,7 +49,11 @@ class FrozenHolders:
         return {pid for pid, file in stopped if file in ours}
 
     def _inodes(self) -> set[int]:
-        files = [*self._mirrors.glob("*.lock"), *([self._index] if self._index else [])]
+        files = [
+            *self._mirrors.glob("*.lock"),
+            *self._others,
+            *([self._index] if self._index else []),
+        ]
         found = set()
         for file in files:
             with suppress(OSError):  # the file does not exist

@@ -18,7 +18,8 @@ ENDPOINTS = Endpoints()
 def list_certificates(call: Call[Nothing]) -> Page[CertificateView]:
     """List the certificates, by domain."""
     with call.reading() as session:
-        return Page[CertificateView](items=certificate_views(session))
+        views = certificate_views(session, own_host=call.settings.own_host)
+        return Page[CertificateView](items=views)
 
 
 @ENDPOINTS.add("PUT", "/api/certificates/{domain}", needs=Role.ADMIN)
@@ -31,7 +32,8 @@ def put_certificate(call: Call[CertificateInput]) -> CertificateView:
     with call.writing() as session:
         set_certificate(session, domain, bundle, call.actor, vault=call.runtime.vault)
         session.flush()
-        return next(view for view in certificate_views(session) if view.domain == domain)
+        views = certificate_views(session, own_host=call.settings.own_host)
+        return next(view for view in views if view.domain == domain)
 
 
 @ENDPOINTS.add("DELETE", "/api/certificates/{domain}", needs=Role.ADMIN)

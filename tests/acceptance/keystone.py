@@ -32,6 +32,7 @@ Found = TypeVar("Found")
 
 ADMIN_PASSWORD = "correct horse battery staple"
 APP_PORTS = 60
+OWN_NAME = "deploy.example.com"  # Keystone's own name, which the router serves
 # Each request loads the web process, and many tests poll at once.
 OVER_PAUSE_S = 0.25
 STEP_PAUSE_S = 0.1
@@ -45,6 +46,7 @@ OVER_WITHIN_S = 120.0
 AT_STEP_WITHIN_S = 120.0
 ANSWER_WITHIN_S = 60.0
 COMMAND_WITHIN_S = 120.0
+KEEPER = "jobs.processes.router_keeper"
 OVER = {"success", "failure", "error", "cancelled", "superseded"}
 
 
@@ -70,8 +72,10 @@ class Keystone:
         catch_up_minutes: int = 0,
         admin_password: str = ADMIN_PASSWORD,
         program: Path | None = None,
+        by_router: bool = False,
     ) -> None:
         web_port, *app_ports = free_ports(1 + APP_PORTS)
+        self.router_port = free_ports(1)[0] if by_router else 0
         self.folder = folder
         self.data_dir = folder / "data"
         self.log_file = folder / "keystone.log"
@@ -87,13 +91,16 @@ class Keystone:
             "KEYSTONE_PORT": str(web_port),
             "KEYSTONE_PORT_RANGE": f"{app_ports[0]}-{app_ports[-1]}",
             # A test must not use the standard ports 80 and 443.
-            "KEYSTONE_HTTP_PORT": "0",
+            "KEYSTONE_HTTP_PORT": str(self.router_port),
             "KEYSTONE_HTTPS_PORT": "0",
             "KEYSTONE_ALLOWED_GIT_SCHEMES": "https,http,file",
             "KEYSTONE_GITHUB_API_URL": github_api_url,
             # Otherwise a commit that a test has not pushed yet would count as a missed push.
             "KEYSTONE_CATCH_UP_MINUTES": str(catch_up_minutes),
         }
+        if by_router:
+            self._environment["KEYSTONE_PUBLIC_URL"] = f"http://{OWN_NAME}:{self.router_port}"
+            self._environment["KEYSTONE_DOMAIN_BIND"] = "127.0.0.1"
         self._process: subprocess.Popen[bytes] | None = None
         # The web process closes connections idle for 10 s: a request must not race with that.
         limits = httpx2.Limits(keepalive_expiry=1)
@@ -129,7 +136,8 @@ class Keystone:
         """Run `keystone up` and wait until it can accept pushes."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "up"],
+                # The router outlives `keystone up`, but not the tests.
+                [self._program, "up", "--owner", str(os.getpid())],
                 cwd=self.folder,
                 env={**self._environment, "KEYSTONE_ADMIN_PASSWORD": self._admin_password},
                 stdin=subprocess.DEVNULL,
@@ -144,27 +152,58 @@ class Keystone:
         )
 
     def kill(self) -> None:
-        """Kill `keystone up` as a crash would; the kernel then ends its parts."""
+        """Kill `keystone up` as a crash would; the kernel then ends its parts, not the router."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(KILLED_WITHIN_S)
         until(
-            lambda: not self.processes(),
+            lambda: not self._without_router(),
             timeout=KILLED_WITHIN_S,
             what="no part outlives its supervisor",
         )
 
-    def stop(self) -> None:
-        """Stop `keystone up` as systemd would, and wait until it and all its parts have ended."""
+    def stop(self, *, router: bool = False) -> None:
+        """Stop `keystone up` as systemd would, and wait until it and all its parts have ended.
+
+        Args:
+            router: whether to stop the router, too; otherwise it goes on serving.
+        """
         assert self._process is not None
         self._process.terminate()
         assert self._process.wait(STOPPED_WITHIN_S) == 0
         # The kernel ends idle children of the workers a little later.
         until(
-            lambda: not self.processes(),
+            lambda: not self._without_router(),
             timeout=KILLED_WITHIN_S,
-            what=f"nothing is left of it after the end: {self.processes()}",
+            what=f"nothing is left of it after the end: {self._without_router()}",
         )
+        if router:
+            self._stop_router()
+            until(
+                lambda: not self.processes(),
+                timeout=KILLED_WITHIN_S,
+                what=f"nothing is left of its router: {self.processes()}",
+            )
+
+    def _stop_router(self) -> None:
+        if self.data_dir.exists():
+            finished = self.run("router", "--stop")
+            assert finished.returncode == 0, finished.stderr
+
+    def restart(self) -> None:
+        """Stop `keystone up`, and start it again; the router goes on."""
+        self.stop()
+        self.start()
+
+    def kill_and_start(self) -> None:
+        """Kill everything but the router, and start it again."""
+        self.kill()
+        self.start()
+
+    def reload_router(self) -> None:
+        """Have the router load its configuration again."""
+        done = self.run("router", "--reload")
+        assert done.returncode == 0, done.stderr
 
     def move(self, data_dir: Path) -> None:
         """Use another data directory from now on; Keystone must not be running."""
@@ -210,7 +249,7 @@ class Keystone:
             )
         finally:
             belongings.close()
-        self.stop()
+        self.stop(router=True)
 
     def _end(self) -> None:
         """Remove everything from the machine, in every case."""
@@ -222,6 +261,7 @@ class Keystone:
                 self._process.kill()
                 self._process.wait(KILLED_WITHIN_S)
         self._client.close()
+        self._stop_router()
         if (self.data_dir / "keystone.db").exists():
             belongings = self.belongings()
             belongings.remove()
@@ -248,6 +288,16 @@ class Keystone:
             "/webhooks/github",
             content=delivery.body,
             headers={name: value for name, value in sent.items() if value is not None},
+        )
+
+    def deliver_by_router(self, delivery: Delivery, *, within_s: float) -> httpx2.Response:
+        """Send a delivery to Keystone's own name at the router, over a new connection."""
+        return httpx2.post(
+            f"http://127.0.0.1:{self.router_port}/webhooks/github",
+            content=delivery.body,
+            headers={**delivery.headers, "Host": f"{OWN_NAME}:{self.router_port}"},
+            timeout=within_s,
+            trust_env=False,
         )
 
     def deployment(self, deployment_id: int) -> Json:
@@ -341,10 +391,28 @@ class Keystone:
 
     def parts(self, name: str) -> list[int]:
         """Give the process ids of one part: redis, router, watcher, worker or web."""
+        if name == "router":
+            return self._router_masters()
         wanted = _PARTS[name]
         found = (p.pid for p in self.processes() if wanted in " ".join(p.arguments))
         # A worker's children look like workers: only direct children of the supervisor are parts.
         return [pid for pid in found if parent_of(pid) == self.pid]
+
+    def _router_masters(self) -> list[int]:
+        found = [p.pid for p in self.processes() if _is_haproxy(p)]
+        # Its workers have the same command line.
+        return [pid for pid in found if parent_of(pid) not in found]
+
+    def router_family(self) -> set[int]:
+        """Give the process ids of the router: of HAProxy and of its keeper."""
+        return {p.pid for p in self.processes() if _is_haproxy(p) or KEEPER in p.arguments}
+
+    def keepers(self) -> list[int]:
+        """Give the process id of the router's keeper, if there is one."""
+        return [p.pid for p in self.processes() if KEEPER in p.arguments]
+
+    def _without_router(self) -> list[Process]:
+        return [p for p in self.processes() if not (_is_haproxy(p) or KEEPER in p.arguments)]
 
     @property
     def pid(self) -> int:
@@ -370,11 +438,14 @@ class Keystone:
 # The words that identify each part's command line.
 _PARTS: Mapping[str, str] = {
     "redis": "redis-server",
-    "router": "haproxy",
     "watcher": "jobs.cli watcher",
     "worker": "jobs.cli worker",
     "web": "uvicorn",
 }
+
+
+def _is_haproxy(process: Process) -> bool:
+    return process.arguments[0].endswith("/haproxy") and "-W" in process.arguments
 
 
 def parent_of(pid: int) -> int:

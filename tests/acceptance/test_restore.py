@@ -58,7 +58,7 @@ def test_on_a_new_machine_the_app_answers_as_before(
 ) -> None:
     before = web.view()
     back_up(keystone, tmp_path / "backup.tar.gz")
-    keystone.stop()
+    keystone.stop(router=True)
     belongings = keystone.belongings()
     belongings.remove()
     assert belongings.everything() == []
@@ -86,7 +86,7 @@ def test_on_the_same_machine_the_app_goes_on_answering(
     refused = keystone.run("restore", str(tmp_path / "backup.tar.gz"), "--force")
     assert refused.returncode == 4
     assert "stop it first" in refused.stderr
-    keystone.stop()
+    keystone.stop(router=True)
     restored = keystone.run("restore", str(tmp_path / "backup.tar.gz"), "--force")
     assert restored.returncode == 0, restored.stderr
     assert "Until then their containers serve: web." in restored.stdout

@@ -465,7 +465,7 @@ def test_an_older_data_directory_is_taken_over_and_can_be_given_back(
     keystone: Keystone, web: Project
 ) -> None:
     served = web.answer()
-    keystone.stop()
+    keystone.stop(router=True)
     give_to_root(keystone.data_dir)
     # An older Keystone requires this of its folders.
     for name in ("run", "redis", "router", "router/certificates"):

@@ -44,8 +44,12 @@ class Stand:
 
 
 @contextmanager
-def standing() -> Iterator[Stand]:
-    """Run a Keystone for the length of the block, and remove all of it afterwards."""
+def standing(*, by_router: bool = False) -> Iterator[Stand]:
+    """Run a Keystone for the length of the block, and remove all of it afterwards.
+
+    Args:
+        by_router: whether the router serves Keystone's own address too.
+    """
     with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
         folder = Path(name)
         for part in ("git", "up"):
@@ -53,6 +57,6 @@ def standing() -> Iterator[Stand]:
         with (
             GitServer(folder / "git") as server,
             GitHubApi(token=TOKEN) as github,
-            Keystone(folder / "up", github_api_url=github.url) as keystone,
+            Keystone(folder / "up", github_api_url=github.url, by_router=by_router) as keystone,
         ):
             yield Stand(folder, keystone, server, github)

@@ -115,6 +115,15 @@ class TestRouter:
         adapter.detach(1999, "a")
         assert adapter.in_flight(1999, "a") == 0
 
+    def test_holding_keystones_own_address_changes_no_route(
+        self, router: tuple[Router, list[int]]
+    ) -> None:
+        adapter, (port, *_) = router
+        adapter.switch(Route(port, "a", "127.0.0.1:9001"))
+        for act in (adapter.release, adapter.hold, adapter.hold, adapter.release, adapter.release):
+            act()
+            assert adapter.routes() == {port: Route(port, "a", "127.0.0.1:9001")}
+
 
 # --- Source ----------------------------------------------------------------------------------
 

@@ -137,7 +137,12 @@ def test_pushes_that_were_missed_lead_to_the_deliveries() -> None:
 
 def test_a_certificate_that_ends_is_told() -> None:
     certificate = CertificateView(
-        domain="a.example", app="web", not_after=AT, problem="expires on 2026-11-28", created_at=AT
+        domain="a.example",
+        app="web",
+        not_after=AT,
+        problem="expires on 2026-11-28",
+        is_keystone=False,
+        created_at=AT,
     )
     found = concerns([], [], replace(machine(), certificates=[certificate]), AT)
     assert told(found) == ["warn: a.example its certificate expires on 2026-11-28"]

@@ -25,6 +25,7 @@ class FakeRouter(Scripted):
         self.current: dict[int, Route] = {}
         self.domains: dict[str, int] = {}
         self.certificates: dict[str, SecretStr] = {}
+        self.is_held = False
 
     def version(self) -> str:
         """Give a fixed version."""
@@ -74,6 +75,16 @@ class FakeRouter(Scripted):
         """Replace the served certificates by these."""
         self._called("serve_certificates", " ".join(certificates))
         self.certificates = dict(certificates)
+
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait."""
+        self._called("hold")
+        self.is_held = True
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on."""
+        self._called("release")
+        self.is_held = False
 
     def _called(self, call: str, about: object = "") -> None:
         super()._called(call, about)

@@ -38,9 +38,17 @@ class OwnEngine:
 
     def kill(self, *options: str) -> None:
         """Kill the engine, and start it again after one second with these options."""
+        self.end()
+        time.sleep(DOWN_S)
+        self.start(*options)
+
+    def end(self) -> None:
+        """Kill the engine."""
         self.private.end(signal.SIGKILL)
         self.private.wait()
-        time.sleep(DOWN_S)
+
+    def start(self, *options: str) -> None:
+        """Start a killed engine with these options."""
         # Leftovers of the killed engine may make the first start fail.
         for _ in range(STARTS - 1):
             with suppress(RuntimeError):

@@ -1,6 +1,8 @@
 """A complete Keystone for faults to break: processes, apps, git server, GitHub, engine, disk."""
 
+import os
 import secrets
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -15,6 +17,7 @@ import httpx2
 
 from tests.acceptance.belongings import LABEL, Belongings
 from tests.acceptance.keystone import Keystone, children_of, parent_of, until
+from tests.acceptance.payloads import Delivery
 from tests.acceptance.project import Project, add_project
 from tests.apart import installed
 from tests.faults.engine import OwnEngine
@@ -30,6 +33,7 @@ APPS = ("alder", "birch", "cedar", "elm")
 WORKERS = 2
 DISK_MB = 160
 GATE_HELD_S = 50.0
+GITHUB_WAITS_S = 10.0
 SINGLE_PARTS = ("redis", "router", "watcher", "web")
 BACK_WITHIN_S = 120.0
 CLEARED_WITHIN_S = 300.0
@@ -85,13 +89,15 @@ class Holdings(Belongings):
 
 
 class BreakableKeystone(Keystone):
-    """A Keystone on a chosen engine."""
+    """A Keystone on a chosen engine, with a HAProxy of its own; pushes come through the router."""
 
     def __init__(
         self, folder: Path, *, github_api_url: str, program: Path, engine: str = ""
     ) -> None:
-        super().__init__(folder, github_api_url=github_api_url, program=program)
+        super().__init__(folder, github_api_url=github_api_url, program=program, by_router=True)
         self._engine = engine
+        self.haproxy = _own_haproxy(folder.with_suffix(".bin"))
+        self._environment["PATH"] = f"{self.haproxy.parent}:{self._environment['PATH']}"
         # Not on the disk that a fault fills up.
         self.log_file = folder.with_suffix(".log")
         self._environment |= {"KEYSTONE_WORKERS": str(WORKERS), "KEYSTONE_MIN_FREE_DISK_MB": "0"}
@@ -106,11 +112,24 @@ class BreakableKeystone(Keystone):
             exc.add_note(self.log()[-LOG_SHOWN:])
             raise
 
+    def deliver(self, delivery: Delivery, **headers: str | None) -> httpx2.Response:
+        """Send a delivery as GitHub would: through the router, which may make it wait."""
+        assert not headers, "no fault changes headers"
+        return self.deliver_by_router(delivery, within_s=GITHUB_WAITS_S)
+
     def belongings(self) -> Holdings:
         """Give the objects of this Keystone on its engine."""
         found = super().belongings()
         found.close()
         return Holdings(found.identity, self._engine)
+
+
+def _own_haproxy(folder: Path) -> Path:
+    """Copy HAProxy, so that a fault can replace the program of this router."""
+    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program, "haproxy is not installed; `apt-get install haproxy`"
+    folder.mkdir(mode=0o755)
+    return Path(shutil.copy2(program, folder / "haproxy"))
 
 
 @dataclass
@@ -127,6 +146,12 @@ class House:
     folder: Path  # its file system is Keystone's disk
     engine: OwnEngine | None = None  # None: the machine's, which no fault may break
 
+    @property
+    def own_engine(self) -> OwnEngine:
+        """The engine of this house, which faults may break."""
+        assert self.engine is not None, "nobody may break the machine's engine"
+        return self.engine
+
     def pid(self, part: str) -> int:
         """Give the process id of a part that has one process."""
         (pid,) = until(lambda: self.keystone.parts(part), timeout=BACK_WITHIN_S, what=part)
@@ -142,11 +167,12 @@ class House:
     def _missing(self) -> list[str]:
         counts = {**dict.fromkeys(SINGLE_PARTS, 1), "worker": WORKERS}
         missing = [part for part, n in counts.items() if len(self.keystone.parts(part)) != n]
-        if not self._answers(lambda: self.keystone.ask("GET", "/readyz").is_success):
+        if not self.answers(lambda: self.keystone.ask("GET", "/readyz").is_success):
             missing.append("readiness")
-        return missing + [each.name for each in self.projects if not self._answers(each.answer)]
+        return missing + [each.name for each in self.projects if not self.answers(each.answer)]
 
-    def _answers(self, ask: Callable[[], object]) -> bool:
+    def answers(self, ask: Callable[[], object]) -> bool:
+        """Whether a request is answered now."""
         with suppress(httpx2.TransportError):
             return bool(ask())
         return False
@@ -188,8 +214,8 @@ class House:
         """Find processes other than `keystone up`, its parts and idle children: mainly git."""
         up = self.keystone.pid
         parts = children_of(up)
-        # A router that root has started serves requests in a child process.
-        serving = {child for part in self.keystone.parts("router") for child in children_of(part)}
+        # The router is a service of its own, which `keystone up` started.
+        serving = self.keystone.router_family()
         at_work = {child for part in parts for child in children_of(part, at_work=True)} - serving
         # Git does not name the data directory when it only talks to the server.
         marks, family = (str(self.keystone.data_dir), self.git.url), {up, *parts, *serving}

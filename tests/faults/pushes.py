@@ -76,6 +76,15 @@ class Pusher:
             if answer.is_success:
                 one.deployments = tuple(d["id"] for d in answer.json().get("deployments", ()))
 
+    def refused(self) -> list[str]:
+        """List the pushes that Keystone neither accepted nor knew already."""
+        known = {httpx2.codes.OK, httpx2.codes.ACCEPTED}
+        return [
+            f"the push {sent.commit_sha[:7]} of {sent.app} was answered with {sent.status}"
+            for sent in self.sent
+            if sent.status not in known
+        ]
+
     def deliver_at_once(self, sent: Sequence[Sent]) -> None:
         """Send all of these deliveries at the same time."""
         with ThreadPoolExecutor(len(sent)) as pool:

@@ -124,7 +124,11 @@ def _play(house: House, fault: Fault, drawn: Round) -> Verdict:
                 before=before,
                 live=house.records.live(),
                 left=house.left(),
-                failed=[*map(str, failures), *([] if fault.cuts_visitors else cut)],
+                failed=[
+                    *map(str, failures),
+                    *([] if fault.cuts_visitors else cut),
+                    *([] if fault.refuses_pushes else pusher.refused()),
+                ],
                 excuse=fault.excuse,
             )
         )

@@ -25,7 +25,8 @@ from redis import Redis
 
 from receiver.connections import raise_file_limit
 from tests.acceptance.keystone import parent_of, until
-from tests.faults.engine import LIVE_RESTORE, OwnEngine
+from tests.faults import endings
+from tests.faults.engine import LIVE_RESTORE
 from tests.faults.house import House
 from tests.faults.moments import MissedError, Moment, striking
 from tests.faults.verdict import NEVER
@@ -63,6 +64,7 @@ class Fault:
         excuse: reasons with which the affected deployments may end without success.
         is_slow: a round with this fault takes half a minute or more.
         cuts_visitors: the fault breaks the part that answers visitors.
+        refuses_pushes: the fault breaks what every push needs: the router, the database, the disk.
         behaviour: the defect of the pushed apps, as a command of `tests/web.c`.
         weight: how often the fault is drawn, relative to the others; a fault that strikes at a
             step is drawn often enough to strike at all steps in 200 rounds.
@@ -72,6 +74,7 @@ class Fault:
     excuse: re.Pattern[str] = NEVER
     is_slow: bool = False
     cuts_visitors: bool = False
+    refuses_pushes: bool = False
     behaviour: str = ""
     weight: int = 1
 
@@ -384,17 +387,12 @@ def dying_unwatched(house: House, moment: Moment) -> Iterator[None]:
 
 def engine_killed(house: House, moment: Moment, *, options: tuple[str, ...] = ()) -> Struck:
     """Kill the engine at the moment, and start it again with these options."""
-    return striking(house.records, moment, lambda: _own(house).kill(*options))
+    return striking(house.records, moment, lambda: house.own_engine.kill(*options))
 
 
 def engine_full(house: House, moment: Moment) -> Struck:
     """Fill the engine's disk for two seconds from the moment on."""
-    return striking(house.records, moment, lambda: _fill(_own(house).disk))
-
-
-def _own(house: House) -> OwnEngine:
-    assert house.engine is not None, "nobody may break the machine's engine"
-    return house.engine
+    return striking(house.records, moment, lambda: _fill(house.own_engine.disk))
 
 
 # --- The router ------------------------------------------------------------------------------
@@ -432,9 +430,10 @@ def _git(name: str, by: Misbehaviour) -> tuple[str, Fault]:
     return f"git server fails: {name}", Fault(strike, ANY_REASON)
 
 
-def _killed(part: str, *, cuts_visitors: bool = False) -> tuple[str, Fault]:
+def _killed(part: str, *, is_router: bool = False) -> tuple[str, Fault]:
     strike = partial(signalled, part=part, number=signal.SIGKILL)
-    return f"{part} killed", Fault(strike, cuts_visitors=cuts_visitors, weight=3)
+    fault = Fault(strike, cuts_visitors=is_router, refuses_pushes=is_router, weight=3)
+    return f"{part} killed", fault
 
 
 HTML = {"Content-Type": "text/html"}
@@ -447,13 +446,25 @@ FAULTS: Mapping[str, Fault] = {
     "worker told to stop": Fault(partial(worker_signalled, number=signal.SIGTERM), weight=3),
     "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True, weight=4),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
-    **dict([_killed("router", cuts_visitors=True)]),
+    **dict([_killed("router", is_router=True)]),
+    "Keystone stopped": Fault(endings.keystone_stopped, is_slow=True, weight=4),
+    "Keystone killed": Fault(endings.keystone_killed, WORKER_KILLED, is_slow=True, weight=4),
+    "router reloaded": Fault(endings.router_reloaded, weight=3),
+    "router's program replaced": Fault(endings.router_replaced),
+    "router's keeper killed": Fault(endings.keeper_killed),
+    "router killed while Keystone is down": Fault(
+        endings.router_killed_while_down,
+        WORKER_KILLED,
+        is_slow=True,
+        cuts_visitors=True,
+        refuses_pushes=True,
+    ),
     "web process crowded": Fault(web_crowded),
     "redis flushed": Fault(redis_flushed, weight=3),
     "redis down": Fault(redis_down),
     "redis hangs": Fault(redis_hung),
-    "database locked 8 s": Fault(database_locked, weight=3),
-    "disk full": Fault(disk_full, ANY_REASON, weight=3),
+    "database locked 8 s": Fault(database_locked, refuses_pushes=True, weight=3),
+    "disk full": Fault(disk_full, ANY_REASON, refuses_pushes=True, weight=3),
     "stray container": Fault(stray_container, weight=3),
     "release dies": Fault(dying, WITHDRAWN, cuts_visitors=True, behaviour=DIES),
     "release dies, watcher killed": Fault(
@@ -481,4 +492,13 @@ ENGINE_FAULTS: Mapping[str, Fault] = {
     ),
     "engine killed": Fault(engine_killed, ANY_REASON, cuts_visitors=True),
     "engine's disk full": Fault(engine_full, ANY_REASON),
+    **{
+        f"machine rebooted, engine {name}": Fault(
+            partial(endings.rebooted, engine_first=name == "first"),
+            ANY_REASON,
+            cuts_visitors=True,
+            refuses_pushes=True,
+        )
+        for name in ("first", "last")
+    },
 }

@@ -164,6 +164,35 @@ def test_after_a_restart_of_the_server_everything_goes_on(
             assert name(session)
 
 
+def test_connections_to_a_server_that_has_become_a_standby_are_not_used_again(
+    bench: Bench, database: Database
+) -> None:
+    with closing(database.writer_engine.raw_connection()) as connection:
+        # What a former primary does: it answers, and refuses to write.
+        connection.cursor().execute("SET default_transaction_read_only = on")
+        connection.commit()
+    with pytest.raises(StorageError, match="read-only transaction"), bench.writing() as session:
+        rename(session)
+    with bench.writing() as session:
+        rename(session)
+    with bench.reading() as session:
+        assert name(session) == "other"
+
+
+def test_a_statement_that_is_repeated_bears_a_migration_meanwhile(
+    bench: Bench, server: Server, url: str
+) -> None:
+    for opened in (bench.writing, bench.reading):
+        for _ in range(9):
+            with opened() as session:
+                assert name(session)
+        with server.connect(str(make_url(url).database)) as connection:
+            connection.execute("ALTER TABLE identity ALTER COLUMN name TYPE varchar(99)")
+            connection.execute("ALTER TABLE identity ALTER COLUMN name TYPE text")
+        with opened() as session:
+            assert name(session)
+
+
 def test_a_server_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
     nowhere = f"postgresql+psycopg://ada:s3cret@/keystone?host={tmp_path}"
     with closing(Database(nowhere)) as database:

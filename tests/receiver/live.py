@@ -27,7 +27,11 @@ class Answer:
 
 @contextmanager
 def serving(
-    app: ASGIApp, *, port: int = 0, protocol: type[BoundedHttp] = BoundedHttp
+    app: ASGIApp,
+    *,
+    port: int = 0,
+    protocol: type[BoundedHttp] = BoundedHttp,
+    stops_within_s: int = 1,
 ) -> Iterator[int]:
     """Serve an application as the web process does; gives the port, which is chosen for 0."""
     listener = socket.create_server(("127.0.0.1", port))
@@ -36,7 +40,7 @@ def serving(
         http=protocol,
         ws="none",
         log_config=None,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=stops_within_s,
         timeout_keep_alive=ANSWER_WITHIN_S,
     )
     server = uvicorn.Server(config)

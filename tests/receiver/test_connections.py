@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from jobs.rules.naming import ROUTER_SOURCE
 from receiver.connections import (
     KEPT_FILES,
     WANTED_FILES,
@@ -49,9 +50,16 @@ class Pooled:
             self.pool.open(wire, peer)
         return wires
 
-    def ask(self, peer: str, **request: bool) -> Share | None:
+    def ask(
+        self,
+        peer: str,
+        *,
+        is_delivery: bool = False,
+        is_whole: bool = True,
+        visitor: str | None = None,
+    ) -> Share | None:
         (wire,) = self.come(1, peer)
-        return self.pool.start(wire, **{"is_delivery": False, **request})
+        return self.pool.start(wire, is_delivery=is_delivery, is_whole=is_whole, visitor=visitor)
 
     def deliver(self, peer: str = GITHUB, *, is_whole: bool = True) -> Share | None:
         return self.ask(peer, is_delivery=True, is_whole=is_whole)
@@ -108,6 +116,35 @@ class TestWaiting:
         there = Pooled(Pool(SMALL, trusted=[ip_network("10.0.0.0/8")]))
         assert not any(out(there.come(20, peer)))
         assert out(there.come(1, peer)) == [False]
+
+
+class TestRouter:
+    def test_its_requests_count_for_their_visitors(self) -> None:
+        there = Pooled()
+        for _ in range(SMALL.requests_of_one):
+            assert there.ask(ROUTER_SOURCE, visitor=HERE)
+        assert there.ask(ROUTER_SOURCE, visitor=HERE) is None
+        assert there.ask(HERE) is None
+        assert there.ask(ROUTER_SOURCE, visitor=THERE)
+        assert there.deliver(GITHUB)
+
+    def test_its_idle_connections_have_no_limit_of_their_own(self) -> None:
+        there = Pooled()
+        assert not any(out(there.come(20, ROUTER_SOURCE)))
+        share = there.ask(HERE, visitor=THERE)
+        assert share is not None
+        there.pool.end(share)
+        # Once answered, a connection counts for its own address again.
+        assert isinstance(share.connection, Wire)
+        there.come(3, HERE)
+        assert not share.connection.is_evicted
+        there.come(1, HERE)
+        assert share.connection.is_evicted
+
+    def test_a_trusted_proxy_before_it_has_no_limit_either(self) -> None:
+        there = Pooled(Pool(SMALL, trusted=[ip_network("10.0.0.0/8")]))
+        for _ in range(SMALL.requests):
+            assert there.ask(ROUTER_SOURCE, visitor="10.0.0.7")
 
 
 class TestRequests:

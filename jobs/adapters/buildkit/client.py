@@ -26,6 +26,7 @@ from jobs.adapters.buildkit.transport import (
     Connection,
     connected,
     json_lines,
+    refusal_of,
 )
 from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.ports import BuildLog, Tree
@@ -114,7 +115,7 @@ class BuildKit:
         if status in WITHOUT_SESSIONS:
             raise NoSessionError("the Docker Engine has no build sessions")
         if status != SWITCHING_PROTOCOLS:
-            raise DockerError(f"the Docker Engine refused a build session ({status})")
+            raise await refusal_of("a build session", connection, status)
 
     async def _request_image(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
         if self.in_cgroup and spec.cgroup:
@@ -146,7 +147,7 @@ class BuildKit:
             upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
             status = await connection.request(f"/v{self.api_version}/grpc", upgrade)
             if status != SWITCHING_PROTOCOLS:
-                raise DockerError(f"the Docker Engine refused its builder ({status})")
+                raise await refusal_of("its builder", connection, status)
             try:
                 return await Control(connection).solve(ref, request, outcome.follow)
             except SolveError as exc:

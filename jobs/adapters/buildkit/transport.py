@@ -5,6 +5,7 @@ The docker SDK supports neither, so this module uses h11, an HTTP library, on as
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +24,16 @@ LONGEST_JSON = 16 * 1024 * 1024  # bytes of one line
 LONGEST_ERROR = 16 * 1024  # bytes
 PIECE = 64 * 1024  # bytes
 NOT_HTTP = "what answers for the Docker Engine does not speak HTTP"
+_VERSION_REFUSED = re.compile(r"client version \S+ is too (?:new|old)")
+
+
+class VersionRefusedError(DockerError):
+    """The engine does not take this version of its API, and has done nothing."""
+
+
+def refuses_version(reason: str) -> bool:
+    """Whether an engine's reason for a refusal is the version of the API."""
+    return bool(_VERSION_REFUSED.search(reason))
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,7 @@ async def json_lines(connection: Connection, status: int) -> AsyncIterator[dict[
         DockerError: the engine disconnected, or refused the request.
     """
     if status != OK:
-        message = await read_refusal(connection)
-        raise DockerError(f"the Docker Engine refused the build ({status}): {message}")
+        raise await refusal_of("the build", connection, status)
     rest = b""
     async for piece in connection.body():
         *lines, rest = (rest + piece).split(b"\n")
@@ -179,19 +189,33 @@ def _parse_json(line: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+async def refusal_of(what: str, connection: Connection, status: int) -> DockerError:
+    """Give the error for a refused request.
+
+    Raises:
+        DockerError: the engine disconnected.
+        VersionRefusedError: the engine does not take this version of its API.
+    """
+    reason = await read_refusal(connection)
+    return DockerError(f"the Docker Engine refused {what} ({status}): {reason}")
+
+
 async def read_refusal(connection: Connection) -> str:
     """Read the reason from the body of a refusal.
 
     Raises:
         DockerError: the engine disconnected.
+        VersionRefusedError: the engine does not take this version of its API.
     """
     body = b""
     async for piece in connection.body():
         body += piece
         if len(body) > LONGEST_ERROR:
             break
+    if refuses_version(told := body.decode(errors="replace")):
+        raise VersionRefusedError("the Docker Engine refused this version of its API")
     try:
-        message = json.loads(body)["message"]
+        message = json.loads(told)["message"]
     except (ValueError, KeyError, TypeError):
         message = ""
     return str(message or "no reason given")

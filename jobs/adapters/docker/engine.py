@@ -23,6 +23,7 @@ from docker.models.images import Image as DockerImage
 from docker.transport import UnixHTTPAdapter
 from docker.types import LogConfig
 
+from jobs.adapters.buildkit.transport import VersionRefusedError
 from jobs.adapters.docker import values
 from jobs.adapters.docker.address import engine_address
 from jobs.adapters.docker.builds import Builder
@@ -35,6 +36,7 @@ from jobs.adapters.docker.failures import (
     translated,
 )
 from jobs.adapters.docker.logins import config_path
+from jobs.adapters.docker.negotiation import keep_negotiating
 from jobs.adapters.docker.networks import Networks
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import DockerError
@@ -60,6 +62,7 @@ REMOVAL_DEADLINE_S = 20
 REMOVAL_POLL_S = 0.1
 ALREADY_COUNTING = "a disk usage operation is already running"
 ASK_AGAIN_S = 0.2
+DISK_ROOT_KEPT_S = 600.0
 
 
 class DockerEngine:
@@ -79,10 +82,13 @@ class DockerEngine:
             config: the docker CLI's configuration file; builds use the registry logins in it.
         """
         self._connected = client
+        if client is not None:
+            keep_negotiating(client.api)
         self._identity = identity
         self._config = config
         self._timeout_s = timeout_s
         self._disk_root: Path | None = None
+        self._ask_root_at = 0.0  # of `time.monotonic`
 
     @classmethod
     def from_environment(cls, identity: str, *, timeout_s: int = TIMEOUT_S) -> "DockerEngine":
@@ -98,6 +104,7 @@ class DockerEngine:
         if self._connected is None:
             with translated():
                 self._connected = docker.from_env(timeout=self._timeout_s)
+                keep_negotiating(self._connected.api)
         return self._connected
 
     @property
@@ -130,10 +137,13 @@ class DockerEngine:
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image with our label; the output goes to `log`, in this thread."""
-        api = self._client.api
-        builder = Builder(engine_address(api), api.api_version, self._config)
         ours = replace(spec, labels=self._labelled(spec.labels))
-        image_id = builder.build(ours, tree, log=log, stop=stop) or self.image_id(spec.tag)
+        try:
+            image_id = self._builder().build(ours, tree, log=log, stop=stop)
+        except VersionRefusedError:
+            # Another engine has taken its place since we asked; this one has not begun to build.
+            image_id = self._builder().build(ours, tree, log=log, stop=stop)
+        image_id = image_id or self.image_id(spec.tag)
         if image_id is None:
             raise DockerError("the Docker Engine has built no image, and does not say why")
         return image_id
@@ -158,10 +168,11 @@ class DockerEngine:
         """Give the free bytes on the engine's image disk; None for an engine on another machine."""
         if not isinstance(self._client.api.get_adapter(self._client.api.base_url), UnixHTTPAdapter):
             return None
-        if self._disk_root is None:
+        if self._disk_root is None or time.monotonic() > self._ask_root_at:
             with translated():
-                # Slow, because the engine counts everything it has. The folder never changes.
+                # Slow, because the engine counts everything it has. The folder seldom changes.
                 self._disk_root = Path(str(self._client.info()["DockerRootDir"]))
+                self._ask_root_at = time.monotonic() + DISK_ROOT_KEPT_S
         return shutil.disk_usage(self._disk_root).free if self._disk_root.is_dir() else None
 
     def usage(self) -> Usage:
@@ -324,6 +335,13 @@ class DockerEngine:
         return None
 
     # --- Helpers -----------------------------------------------------------------------------
+
+    def _builder(self) -> Builder:
+        api = self._client.api
+        with translated():
+            # The answer names the version; a build does not use the SDK, which would notice.
+            api.ping()
+        return Builder(engine_address(api), api.api_version, self._config)
 
     def _make_volumes(self, spec: ContainerSpec) -> None:
         # Creating a volume that exists returns that volume with its contents.

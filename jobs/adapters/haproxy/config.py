@@ -13,20 +13,24 @@ a POST that is being sent at that moment is lost: up to 33 of 1,920 in a test, n
 keep-alive.
 """
 
+import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import requests, shares
+from jobs.adapters.haproxy import moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
 from jobs.rules.container_values import Route
 
 SLOTS = ("a", "b")
+PORT_BACKENDS = "port_"
 # `show info` reports this description, so a router with an outdated configuration is recognised.
 # Increment the number when older configurations lack something essential.
-DESCRIPTION = "keystone-router-2"
+DESCRIPTION = "keystone-router-3"
+_DESCRIPTION = re.compile(r"^ +description (.+)$", re.MULTILINE)
 
 # With one thread, HAProxy executes a line of commands atomically: no request runs in between.
 # `noreuseport` makes it an error if another program listens on a port, instead of sharing the port.
@@ -34,7 +38,9 @@ _GLOBAL = """\
 global
     default-path config
     description {description}
-{confinement}    stats socket {socket} mode 600 {owner}level admin
+{confinement}    stats socket {socket} mode 600 {owner}level admin expose-fd listeners
+    hard-stop-after 24h
+    mworker-max-reloads 20
     nbthread 1
     noreuseport
     maxconn {places}
@@ -60,11 +66,13 @@ defaults visitors
     timeout client-fin 30s
     option abortonclose
     option disable-h2-upgrade
+    option idle-close-on-response
 {errors}
 """
 
 # Only a failed connection attempt is retried, on any ready slot: the app cannot have processed the
 # request yet. Three retries, one second apart, also bridge the restart of a crashed container.
+# A worker that a reload has replaced finds no server usable (`nbsrv`), but uses them.
 # Trailers bypass the rules for headers, and some servers (uvicorn with httptools) treat them as
 # headers; HAProxy can drop them since 3.2.
 _BACKENDS = """\
@@ -89,7 +97,7 @@ defaults slots
     retries 3
     retry-on conn-failure empty-response
     http-request return status 503 content-type text/plain hdr Cache-Control no-store \
-string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }}
+string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }} !{{ stopping }}
 {rules}
     acl usual var(txn.usual) -m found
     acl repeatable method GET HEAD OPTIONS PUT DELETE
@@ -111,7 +119,7 @@ _ERRORS = {
 
 # The address of a slot that was never filled: the server is disabled, and nothing listens there.
 # Without an address, HAProxy would connect to the address the client connected to, which is itself.
-_NOWHERE = "127.0.0.1:1"
+NOWHERE = "127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -162,38 +170,49 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
     live = {route.port: route for route in routes}
     errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
     rules = policy.acls + shares.app_rules(policy.shares, doors.ways)
+    sections = (
+        # Before every `defaults` section, so that none of them applies to the tables.
+        shares.tables(policy.shares),
+        requests.tables(),
+        _VISITORS.format(errors=errors),
+        frontends(bind, wanted, doors, policy),
+        own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
+        _BACKENDS.format(rules=rules, bodies=requests.BODY_ACLS),
+        moved.backend(),
+    )
+    content = (_global("", socket, policy, confinement), *sections, _backend(0, None), *wanted)
+    description = f"{DESCRIPTION} {hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     return "\n".join(
         (
-            _global(socket, policy, confinement),
-            # Before every `defaults` section, so that none of them applies to the tables.
-            shares.tables(policy.shares),
-            requests.tables(),
-            _VISITORS.format(errors=errors),
-            frontends(bind, wanted, doors, policy),
-            _BACKENDS.format(rules=rules, bodies=requests.BODY_ACLS),
+            _global(description, socket, policy, confinement),
+            *sections,
             *(_backend(port, live.get(port)) for port in wanted),
         )
     )
 
 
-def command(program: str, file: Path, confinement: Confinement | None = None) -> list[str]:
-    """Give the command that runs the router in the foreground.
+def description_of(text: str) -> str:
+    """Give the description in a configuration's text: its generation, and a digest of its content.
 
-    A router that changes its user serves in a child process, which ends with its parent. This is
-    because a change of user makes the kernel forget the process's parent-death signal.
+    The digest covers everything but the routes, which change while the router runs.
     """
-    processes = ["-W", "-db"] if confinement else ["-db"]
-    return [program, *processes, "-f", str(file)]
+    found = _DESCRIPTION.search(text)
+    return found[1] if found else ""
 
 
-def _global(socket: Path, policy: Policy, confinement: Confinement | None) -> str:
+def command(program: str, file: Path) -> list[str]:
+    """Give the command that runs the router alone in the foreground, without a keeper."""
+    return [program, "-db", "-f", str(file)]
+
+
+def _global(description: str, socket: Path, policy: Policy, confinement: Confinement | None) -> str:
     limits, owner = "", ""
     if confinement is not None:
         folder, user, admin = quoted(confinement.folder), confinement.user, confinement.admin
         limits = _CONFINEMENT.format(folder=folder, user=user)
         owner = f"user {admin} group {admin} "
     return _GLOBAL.format(
-        description=DESCRIPTION,
+        description=description,
         confinement=limits,
         socket=socket_address(socket),
         owner=owner,
@@ -203,7 +222,7 @@ def _global(socket: Path, policy: Policy, confinement: Confinement | None) -> st
 
 def backend_name(port: int) -> str:
     """Give the name of a port's backend."""
-    return f"port_{port}"
+    return f"{PORT_BACKENDS}{port}"
 
 
 def ensure_slot(slot: str) -> None:
@@ -224,7 +243,7 @@ def _backend(port: int, route: Route | None) -> str:
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")
         else:
-            lines.append(f"    server {slot} {_NOWHERE} disabled")
+            lines.append(f"    server {slot} {NOWHERE} disabled")
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy.moved import MOVED
 from jobs.errors import RouterError
 from jobs.rules.domain_names import is_plain
 
@@ -48,9 +49,10 @@ def domain_files(
     """
     listed = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
     lists = {
-        HOSTS: _lines(host_entries(domains)),
-        CERTIFIED: _lines(certified_entries(certificates)),
-        CERTIFICATE_LIST: _lines({DEFAULT: NOBODY, **listed}),
+        MOVED: "",
+        HOSTS: lines(host_entries(domains)),
+        CERTIFIED: lines(certified_entries(certificates)),
+        CERTIFICATE_LIST: lines({DEFAULT: NOBODY, **listed}),
     }
     pems = {certificate_file(domain, pem): pem for domain, pem in certificates.items()}
     return {name: SecretStr(text) for name, text in lists.items()} | {DEFAULT: default} | pems
@@ -78,7 +80,8 @@ def _ensured(domain: str) -> str:
     return domain
 
 
-def _lines(entries: Mapping[str, str]) -> str:
+def lines(entries: Mapping[str, str]) -> str:
+    """Give the text of a map or list."""
     return "".join(f"{name} {value}\n" for name, value in entries.items())
 
 

@@ -8,8 +8,9 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import requests, shares
+from jobs.adapters.haproxy import moved, own_address, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
+from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
 from jobs.adapters.haproxy.syntax import bind_address, refuse
 
@@ -40,12 +41,13 @@ class Policy:
     Attributes:
         places: how many connections the router may hold.
         trusted: the trusted proxies, which forward the requests of many visitors.
-        dashboard: the dashboard's own host name, which no app's wildcard covers; empty: none.
+        address: Keystone's own address, which takes precedence over every app's domain; None: the
+            router does not serve it.
     """
 
     places: int
     trusted: Sequence[requests.Network] = ()
-    dashboard: str = ""
+    address: OwnAddress | None = None
 
     @property
     def shares(self) -> Shares:
@@ -68,6 +70,7 @@ class _Way:
     shares: str = ""  # rules about connections and HTTP/2
     usual: str = ""  # rules that select the app for a usual request, if they can
     leads: str = ""  # rules that select the app
+    address: OwnAddress | None = None  # Keystone's own address, where it is served
 
 
 def frontends(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -> str:
@@ -88,17 +91,24 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        usual="    http-request allow if usual\n",
-        leads="    use_backend port_%[dst_port]\n",
+        usual=moved.lookup("dst_port") + "    http-request allow if usual\n",
+        leads=moved.lead() + "    use_backend port_%[dst_port]\n",
     )
-    lookup, to_app = _lookup(policy.dashboard), "    use_backend port_%[var(txn.port)]\n"
+    own, lookup = policy.address, _lookup()
+    to_app = (
+        moved.lookup("var(txn.port)")
+        + own_address.leads(own)
+        + moved.lead()
+        + "    use_backend port_%[var(txn.port)]\n"
+    )
     if doors.http is not None:
-        redirect = "" if doors.https is None else _redirect(doors.https)
+        redirect = "" if doors.https is None else _redirect(doors.https, own)
         yield _Way(
             HTTP,
             [_domain_bind(doors.bind, doors.http)],
-            usual=_usual_lookup(policy.dashboard, may_redirect=doors.https is not None),
+            usual=_usual_lookup(may_redirect=doors.https is not None),
             leads=lookup + redirect + to_app,
+            address=own,
         )
     if doors.https is not None:
         yield _Way(
@@ -106,8 +116,9 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
             [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
             scheme="https",
             shares=shares.stream_rules(policy.shares),
-            usual=_usual_lookup(policy.dashboard),
+            usual=_usual_lookup(),
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
+            address=own,
         )
 
 
@@ -117,6 +128,7 @@ def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
             f"frontend {way.name} from visitors\n",
             *(f"    bind {bind}\n" for bind in way.binds),
             policy.acls,
+            own_address.acl(way.address),
             shares.connection_rules(policy.shares, doors.ways),
             way.shares,
             requests.usual_rules(way.scheme),
@@ -147,10 +159,9 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
-def _usual_lookup(dashboard: str, *, may_redirect: bool = False) -> str:
-    """Give the rules that look up the host of a usual request, and spare it the other rules."""
-    not_secured = ""
-    secured = ""
+def _usual_lookup(*, may_redirect: bool = False) -> str:
+    """Give the rules that look up the host of a usual request, and spare it all other rules."""
+    secured, not_secured = "", ""
     if may_redirect:
         not_secured = " !secured"
         secured = (
@@ -158,38 +169,47 @@ def _usual_lookup(dashboard: str, *, may_redirect: bool = False) -> str:
             f"    acl secured var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) -m found\n"
         )
     return (
-        f"{_find_port('req.fhdr(Host)', dashboard, 'if usual')}{secured}"
-        f"    http-request allow if usual {{ var(txn.port) -m found }}{not_secured}\n"
+        "    http-request set-var(txn.asked) req.fhdr(Host) if usual\n"
+        + _find_port(" if usual", " if usual")
+        + moved.lookup("var(txn.port)")
+        + secured
+        + f"    http-request allow if usual !{own_address.ACL} {{ var(txn.port) -m found }}"
+        f"{not_secured}\n"
     )
 
 
-def _find_port(host: str, dashboard: str, condition: str = "if TRUE") -> str:
+def _find_port(condition: str = "", first_of_two: str = " if") -> str:
     """Give the rules that look up a host: by its name, then with `*` for its first label."""
-    not_ours = f" !{{ var(txn.host) -m str {dashboard} }}" if dashboard else ""
     return (
-        f"    http-request set-var(txn.host) {host},host_only {condition}\n"
-        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS}) {condition}\n"
-        f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS}) "
-        f"{condition} !{{ var(txn.port) -m found }}{not_ours}\n"
+        f"    http-request set-var(txn.host) var(txn.asked),host_only{condition}\n"
+        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS}){condition}\n"
+        f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS})"
+        f"{first_of_two} !{{ var(txn.port) -m found }}\n"
     )
 
 
-def _lookup(dashboard: str) -> str:
+def _lookup() -> str:
     """Give the rules that look up the host of any request."""
     return (
         refuse(400, requests.BAD_HOST, "unless is_named")
-        + _find_port("var(txn.asked)", dashboard)
-        + refuse(421, "No app here has this domain.", "unless { var(txn.port) -m found }")
+        + _find_port()
+        + refuse(
+            421,
+            "No app here has this domain.",
+            f"unless {own_address.ACL} || {{ var(txn.port) -m found }}",
+        )
     )
 
 
-def _redirect(https_port: int) -> str:
+def _redirect(https_port: int, own: OwnAddress | None) -> str:
     """Give the rules that redirect visitors to HTTPS unless they or their proxy use it already."""
     port = "" if https_port == STANDARD_HTTPS else f":{https_port}"
+    unless_by_http = "" if own is None or own.is_https else f" !{own_address.ACL}"
     return (
         f"    http-request set-var(txn.tls) var(txn.host),map({CERTIFIED})\n"
         f"    http-request set-var(txn.tls) var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) "
         "unless { var(txn.tls) -m found }\n"
         f"    http-request redirect code 308 location https://%[var(txn.host)]{port}%[pathq] "
-        "if { var(txn.tls) -m found } { path_beg / } !{ req.hdr(X-Forwarded-Proto) https }\n"
+        "if { var(txn.tls) -m found } { path_beg / } !{ req.hdr(X-Forwarded-Proto) https }"
+        f"{unless_by_http}\n"
     )

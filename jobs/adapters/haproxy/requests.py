@@ -6,7 +6,8 @@ Every frontend has all of these rules.
 that is looked up (lower case, no final dot), because apps build links and redirects from it.
 
 **Keystone's session cookies** would reach every app on the dashboard's host name, since cookies
-ignore ports. The rules remove them from requests, and no app's answer can set one.
+ignore ports. The rules remove them from requests, and no app's answer can set one. Requests for
+Keystone's own address keep them.
 
 **Forwarding headers**, in which proxies state a visitor's address, scheme, host and path, are
 accepted only from the proxies in `KEYSTONE_TRUSTED_PROXIES`, and not from other programs on this
@@ -125,7 +126,7 @@ if METH_GET usual_line usual_host usual_names !has_our_cookie{bodiless}
 
 
 def request_rules() -> str:
-    """Give the rules for requests and answers; they use the ACL `trusted`."""
+    """Give the rules for requests and answers; they use the ACLs `trusted` and `for_keystone`."""
     return "".join((_host(), _target(), _connection(), _cookies(), _forwarding(), _answers()))
 
 
@@ -182,7 +183,7 @@ def _cookies() -> str:
     count = "req.fhdr_cnt(Cookie) gt"
     return (
         "    http-request set-var(txn.ours) bool(1) "
-        f"if {{ req.fhdr(Cookie) -m reg -i '(^|;)[[:blank:]]*{_OURS}' }}\n"
+        f"if !for_keystone {{ req.fhdr(Cookie) -m reg -i '(^|;)[[:blank:]]*{_OURS}' }}\n"
         + refuse(400, "Send one Cookie header.", f"{found} {{ {count} {_MOST_COOKIE_LINES} }}")
         + f"    http-request set-header Cookie '{lines}' {found} {{ {count} 1 }}\n"
         f"    http-request set-header Cookie '{others}' {found}\n"
@@ -210,4 +211,5 @@ def _answers() -> str:
     ours = "".join(f"[{each.upper()}{each}]" if each.isalpha() else each for each in SESSION_COOKIE)
     # HAProxy cannot remove a single header line, so empty its value: that sets no cookie.
     planted = f"^[^A-Za-z0-9_]*(__[A-Za-z]+-)?{ours}.*"
-    return f"    http-response replace-header Set-Cookie '{planted}' '%[str()]'\n"
+    emptied = f"replace-header Set-Cookie '{planted}' '%[str()]'"
+    return f"    http-response {emptied} unless for_keystone\n"

@@ -7,15 +7,21 @@ resulting state, which decides whether the commands succeeded.
 Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 2026-11-23).
 """
 
+import logging
 import re
-import socket
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy.config import DESCRIPTION, SLOTS, backend_name, ensure_slot
+from jobs.adapters.haproxy import moved
+from jobs.adapters.haproxy.config import (
+    DESCRIPTION,
+    SLOTS,
+    backend_name,
+    ensure_slot,
+)
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
     CERTIFIED,
@@ -28,45 +34,50 @@ from jobs.adapters.haproxy.domains import (
     read_certificates,
     read_map,
 )
+from jobs.adapters.haproxy.files import RouterFiles
+from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
 from jobs.adapters.haproxy.requests import UNBELIEVED
-from jobs.adapters.haproxy.syntax import join_address, split_address
+from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
+from jobs.adapters.haproxy.server_table import FORCED_MAINTENANCE, admin, live, rows, said
+from jobs.adapters.haproxy.syntax import split_address
 from jobs.errors import PortNotServedError, RouterError
 from jobs.rules.container_values import Route, other_slot
 
-RETRY_PAUSE_S = 0.1
-# The state of a thousand ports takes 140 kB.
-LONGEST_ANSWER = 16 * 1024 * 1024
+logger = logging.getLogger(__name__)
 
-# The last command of each line: if its answer is missing, the router ended during the answer.
-LAST_WORDS = "show cli level"
-_END = re.compile(r"\n\n\Z")
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
-_LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
-
-# The bits of `srv_admin_state`. DECLARED_DISABLED only says how the server was declared at start.
-FORCED_MAINTENANCE = 0x01
-DECLARED_DISABLED = 0x04
-
-Row = dict[str, str]
 
 
 class HAProxyRouter:
     """A running HAProxy with a configuration that `jobs.adapters.haproxy.config` has generated.
 
-    It holds no connection, so any thread or process may use it.
+    It holds no connection, so any thread or process may use it. Every change is made in the running
+    router first and then in the files, within the lock of the files. Until the files are changed,
+    `routes` gives a route that equals no real one, so that an interrupted change is repeated.
 
     Args:
+        socket_path: the socket of the runtime API.
+        master: the socket of HAProxy's master, behind which the workers from before a reload are.
+        files: the files that the router reads at a start or a reload; None: nobody reads them.
         timeout_s: the timeout of one answer.
         patience_s: how long to retry when the router does not answer, while it is restarted. All
             calls are idempotent.
     """
 
     def __init__(
-        self, socket_path: Path, *, timeout_s: float = 2.0, patience_s: float = 0.0
+        self,
+        socket_path: Path,
+        *,
+        master: Path | None = None,
+        files: RouterFiles | None = None,
+        timeout_s: float = 2.0,
+        patience_s: float = 0.0,
     ) -> None:
-        self._path = socket_path
+        self._api = RuntimeApi(socket_path, timeout_s=timeout_s, patience_s=patience_s)
+        self._ask = self._api.ask
+        self._master = master
+        self._files = files
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
 
     def version(self) -> str:
         """Give HAProxy's version, like "2.6.12-1+deb12u4".
@@ -84,7 +95,15 @@ class HAProxyRouter:
         Raises:
             RouterError: no router answers.
         """
-        return self._info().get("description") == DESCRIPTION
+        return self.description().partition(" ")[0] == DESCRIPTION
+
+    def description(self) -> str:
+        """Give what the running configuration says of itself, as `description_of` its text does.
+
+        Raises:
+            RouterError: no router answers.
+        """
+        return self._info().get("description", "")
 
     def unbelieved_proxies(self) -> list[str]:
         """List untrusted private addresses that sent X-Forwarded-For within the last day.
@@ -104,6 +123,14 @@ class HAProxyRouter:
             PortNotServedError: the router does not listen on the port.
             RouterError: the address is invalid, or the router does not answer.
         """
+        split_address(route.address)
+        with self._changing() as files:
+            self._switch(route)
+            self._ask_older(moved.commands(route.port, route.address))
+            if files:
+                files.switch(route)
+
+    def _switch(self, route: Route) -> None:
         host, port = split_address(route.address)
         new, old = _servers(route.port, route.slot)
         answer = self._ask(
@@ -112,14 +139,14 @@ class HAProxyRouter:
             f"set server {old} state drain",
             f"show servers state {backend_name(route.port)}",
         )
-        rows = _rows(answer)
-        if not rows:
+        table = rows(answer)
+        if not table:
             raise PortNotServedError(
                 f"the router does not listen on port {route.port}: another program had it when "
                 "the router was started; end that program and start Keystone again"
             )
-        if _live(rows) != [route]:
-            raise RouterError(f"the router did not switch port {route.port}: {_said(answer)}")
+        if live(table) != [route]:
+            raise RouterError(f"the router did not switch port {route.port}: {said(answer)}")
 
     def in_flight(self, port: int, slot: str) -> int:
         """Count the requests and tunnels that the slot still serves; idle visitors do not count.
@@ -128,10 +155,15 @@ class HAProxyRouter:
             RouterError: the router does not answer.
         """
         server, _ = _servers(port, slot)
-        for row in _rows(self._ask(f"show servers conn {backend_name(port)}")):
-            if row.get("bkname/svname") == server:
-                return int(row["used_cur"])
-        return 0
+        command = f"show servers conn {backend_name(port)}"
+        with self._looking():
+            answers = [self._ask(command), *self._ask_older([command])]
+        return sum(
+            int(row["used_cur"])
+            for answer in answers
+            for row in rows(answer)
+            if row.get("bkname/svname") == server
+        )
 
     def detach(self, port: int, slot: str) -> None:
         """Disable one slot and cut its remaining connections. An unknown port is fine.
@@ -140,7 +172,10 @@ class HAProxyRouter:
             RouterError: the router does not answer, or did not disable the slot.
         """
         ensure_slot(slot)
-        self._disable(port, (slot,))
+        with self._changing() as files:
+            self._disable(port, (slot,))
+            if files:
+                files.detach(port, slot)
 
     def close(self, port: int) -> None:
         """Disable both slots: the port answers 503. An unknown port is fine.
@@ -148,21 +183,31 @@ class HAProxyRouter:
         Raises:
             RouterError: the router does not answer, or did not disable the slots.
         """
-        self._disable(port, SLOTS)
+        with self._changing() as files:
+            self._disable(port, SLOTS)
+            self._ask_older(moved.commands(port, None))
+            if files:
+                files.close(port)
 
     def routes(self) -> dict[int, Route]:
         """Give the current routes by port.
 
-        A port where both slots are ready is left out: a switch was interrupted there, and must be
-        repeated.
+        A port where a change was interrupted has a route without slot and address, which must be
+        put right: both of its slots are ready, or the files say something else.
 
         Raises:
             RouterError: the router does not answer.
         """
-        by_port: dict[int, list[Route]] = {}
-        for route in _live(_rows(self._ask("show servers state"))):
-            by_port.setdefault(route.port, []).append(route)
-        return {port: found[0] for port, found in by_port.items() if len(found) == 1}
+        with self._looking() as files:
+            answer = self._ask("show servers state")
+            written = files.routes() if files else {}
+        found: dict[int, Route] = {}
+        for route in live(rows(answer)):
+            found[route.port] = _unsettled(route.port) if route.port in found else route
+        for port, route_in_file in written.items():
+            if route_in_file != found.get(port):
+                found[port] = _unsettled(port)
+        return found
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
@@ -170,7 +215,16 @@ class HAProxyRouter:
         Raises:
             RouterError: the router does not answer, or did not apply the change.
         """
-        self._fill(HOSTS, host_entries(domains))
+        wanted = host_entries(domains)
+        with self._changing() as files:
+            self._fill(self._ask, HOSTS, wanted)
+            for pid, api in self._older().items():
+                try:
+                    self._fill(api.ask, HOSTS, wanted)
+                except RouterError as exc:
+                    _note_older(pid, exc)
+            if files:
+                files.serve_domains(domains)
 
     def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
         """Serve exactly these certificates: add the new ones, then remove the old ones.
@@ -180,6 +234,17 @@ class HAProxyRouter:
                 certificates then, and for the refused one's domain the previous certificate.
         """
         wanted = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
+        with self._changing() as files:
+            try:
+                self._serve_certificates(wanted, certificates)
+            finally:
+                if files and (loaded := self._loaded()):
+                    pems = {file: certificates[domain] for file, domain in wanted.items()}
+                    files.serve_certificates(loaded.listed, pems)
+
+    def _serve_certificates(
+        self, wanted: Mapping[str, str], certificates: Mapping[str, SecretStr]
+    ) -> None:
         loaded = self._loaded()
         if loaded is None:
             return
@@ -189,6 +254,35 @@ class HAProxyRouter:
         for file in wanted.keys() - loaded.listed.keys():
             self._add_certificate(file, wanted[file], certificates[wanted[file]])
         self._show_only(wanted)
+
+    def hold(self) -> None:
+        """Let requests for Keystone's own address wait, up to 9 s each; see `own_address`.
+
+        Raises:
+            RouterError: the router does not answer, or did not hold them.
+        """
+        if self._own_servers():
+            self._point_web_to(*NOWHERE)
+
+    def release(self) -> None:
+        """Pass requests for Keystone's own address on to the web process again.
+
+        Raises:
+            RouterError: the router does not answer, or did not release them.
+        """
+        servers = self._own_servers()
+        if servers and servers[WEB] != servers[CONFIGURED]:
+            self._point_web_to(*servers[CONFIGURED])
+
+    def _own_servers(self) -> dict[str, tuple[str, int]]:
+        """Give the addresses of the two servers; none if the router does not serve the address."""
+        table = rows(self._ask(f"show servers state {BACKEND}"))
+        return {row["srv_name"]: (row["srv_addr"], int(row["srv_port"])) for row in table}
+
+    def _point_web_to(self, host: str, port: int) -> None:
+        answer = self._ask(f"set server {BACKEND}/{WEB} addr {host} port {port}")
+        if self._own_servers().get(WEB) != (host, port):
+            raise RouterError(f"the router did not take Keystone's address: {said(answer)}")
 
     def _info(self) -> dict[str, str]:
         lines = (line.partition(": ") for line in self._ask("show info").splitlines())
@@ -201,7 +295,9 @@ class HAProxyRouter:
             return
         refused = {domain for file, domain in wanted.items() if file not in loaded.listed}
         kept = {f for f, domain in loaded.listed.items() if f in wanted or domain in refused}
-        self._fill(CERTIFIED, certified_entries({loaded.listed[file]: file for file in kept}))
+        self._fill(
+            self._ask, CERTIFIED, certified_entries({loaded.listed[file]: file for file in kept})
+        )
         for file in loaded.files - kept:
             self._ask(f"del ssl crt-list {CERTIFICATE_LIST} {file}", f"del ssl cert {file}")
         if refused:
@@ -220,113 +316,72 @@ class HAProxyRouter:
             self._ask("show ssl cert", f"show ssl crt-list {CERTIFICATE_LIST}")
         )
 
-    def _fill(self, name: str, wanted: Mapping[str, str]) -> None:
-        found = self._map(name)
+    def _fill(self, ask: Callable[..., str], name: str, wanted: Mapping[str, str]) -> None:
+        found = _map(ask, name)
         # A router that serves no domains has no such map.
         if found is None or found == wanted:
             return
-        said = [self._ask(*commands) for commands in map_changes(name, found, wanted)]
-        if self._map(name) != wanted:
+        said = [ask(*commands) for commands in map_changes(name, found, wanted)]
+        if _map(ask, name) != wanted:
             told = " ".join(" ".join(said).split())[:300]
             raise RouterError(f"the router did not take the domains: {told}")
 
-    def _map(self, name: str) -> dict[str, str] | None:
-        return read_map(name, self._ask("show map", f"show map {name}"))
+    # --- Files and older workers -------------------------------------------------------------
+
+    @contextmanager
+    def _changing(self) -> Iterator[RouterFiles | None]:
+        """Hold the lock of the files, and give those that exist."""
+        if self._files is None or not self._files.exist():
+            yield None
+        else:
+            with self._files.locked():
+                yield self._files
+
+    @contextmanager
+    def _looking(self) -> Iterator[RouterFiles | None]:
+        """Wait until no change or reload is under way, and give the files that exist."""
+        if self._files is None or not self._files.exist():
+            yield None
+        else:
+            with self._files.locked(shared=True):
+                yield self._files
+
+    def _older(self) -> dict[int, RuntimeApi]:
+        return older_apis(self._master, timeout_s=self._timeout_s)
+
+    def _ask_older(self, commands: Iterable[str]) -> list[str]:
+        """Ask all workers from before the last reloads; one that ends meanwhile gives no answer."""
+        answers = []
+        for pid, api in self._older().items():
+            try:
+                answers.append(api.ask(*commands))
+            except RouterError as exc:
+                _note_older(pid, exc)
+        return answers
 
     def _disable(self, port: int, slots: Iterable[str]) -> None:
         servers = [_servers(port, slot)[0] for slot in slots]
         commands = [f"set server {server} state maint" for server in servers]
         commands += [f"shutdown sessions server {server}" for server in servers]
         answer = self._ask(*commands, f"show servers state {backend_name(port)}")
-        for row in _rows(answer):
-            if row["srv_name"] in slots and not _admin(row) & FORCED_MAINTENANCE:
-                raise RouterError(f"the router did not close port {port}: {_said(answer)}")
-
-    def _ask(self, *commands: str, payload: str = "") -> str:
-        """Execute the commands in order, and give the whole answer.
-
-        Args:
-            payload: text for the last command; for HAProxy, an empty line ends it.
-        """
-        if text := "\n".join(part for part in payload.splitlines() if part):
-            line = f"{';'.join(commands)} <<\n{text}\n"
-        else:
-            line = ";".join((*commands, LAST_WORDS))
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                    answer = self._exchange(connection, f"{line}\n").decode(errors="replace")
-                return _whole(answer, has_last_words=not text)
-            except OSError as exc:
-                if time.monotonic() >= deadline:
-                    raise RouterError(
-                        "the router does not answer; `keystone up` starts it "
-                        f"({self._path}: {exc.strerror or exc})"
-                    ) from exc
-            time.sleep(RETRY_PAUSE_S)
-
-    def _exchange(self, connection: socket.socket, line: str) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
-        connection.settimeout(self._timeout_s)
-        connection.connect(str(self._path))
-        connection.sendall(line.encode("ascii"))
-        answer = bytearray()
-        while len(answer) < LONGEST_ANSWER:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
-            piece = connection.recv(65536)
-            if not piece:
-                return bytes(answer)
-            answer += piece
-        raise RouterError("the router's answer is longer than any it should give")
+        for row in rows(answer):
+            if row["srv_name"] in slots and not admin(row) & FORCED_MAINTENANCE:
+                raise RouterError(f"the router did not close port {port}: {said(answer)}")
 
 
-def _whole(answer: str, *, has_last_words: bool) -> str:
-    """Give an answer without the part that answers `LAST_WORDS`.
+def _unsettled(port: int) -> Route:
+    return Route(port, "", "")
 
-    Raises:
-        ConnectionError: the router ended in the middle of its answer.
-    """
-    ending = _LAST_ANSWER if has_last_words else _END
-    if not ending.search(answer):
-        raise ConnectionError("it ended in the middle of its answer")
-    return ending.sub("\n", answer)
+
+def _note_older(pid: int, exc: RouterError) -> None:
+    logger.info("the router's former worker %d: %s", pid, exc, extra={"action": "worker_gone"})
+
+
+def _map(ask: Callable[..., str], name: str) -> dict[str, str] | None:
+    return read_map(name, ask("show map", f"show map {name}"))
 
 
 def _servers(port: int, slot: str) -> tuple[str, str]:
     """Give the names that commands use for a port's slot and for its other slot."""
     ensure_slot(slot)
     return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"
-
-
-def _rows(answer: str) -> list[Row]:
-    """Parse the table in an answer: the last line that begins with "# " names its columns."""
-    columns: list[str] = []
-    rows: list[Row] = []
-    for line in answer.splitlines():
-        if line.startswith("# "):
-            columns = line.removeprefix("# ").split()
-        elif columns and line:
-            rows.append(dict(zip(columns, line.split(), strict=False)))
-    return rows
-
-
-def _live(rows: list[Row]) -> list[Route]:
-    return [
-        Route(
-            port=int(row["be_name"].rpartition("_")[2]),
-            slot=row["srv_name"],
-            address=join_address(row["srv_addr"], int(row["srv_port"])),
-        )
-        for row in rows
-        if not _admin(row) & ~DECLARED_DISABLED
-    ]
-
-
-def _admin(row: Row) -> int:
-    return int(row["srv_admin_state"])
-
-
-def _said(answer: str) -> str:
-    """Give the part of the answer before the table, on one line."""
-    return " ".join(answer.partition("\n1\n# ")[0].split())[:300]

@@ -1,14 +1,9 @@
 """Which hosts and targets the router accepts, and in which form an app gets them."""
 
-from pathlib import Path
-
 import pytest
 
-from jobs.adapters.haproxy.frontends import Policy
-from tests.contract.router.conftest import house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.contract.router.visits import wait_for
-from tests.haproxy import PLACES
 
 BAD = [
     "{}:80@evil", "evil@{}", "{}@evil", "evil/.{w}", "evil/{}", "{}/evil", "evil?.{w}", "evil#.{w}",
@@ -171,15 +166,3 @@ class TestHttp2:
         assert app.lines()[0] == b"GET /ws HTTP/1.1"
         assert app.values(b"upgrade") == [b"websocket"]
         assert app.values(b"connection") == [b"Upgrade"]
-
-
-def test_no_wildcard_covers_the_dashboards_own_name(tmp_path: Path) -> None:
-    policy = Policy(PLACES, dashboard="keystone.example.org")
-    with house(tmp_path, policy=policy) as found:
-        way = found.ways["http"]
-        assert status(way.get(host=b"keystone.example.org")) == 421
-        assert status(way.get(host=b"KEYSTONE.example.org.:80")) == 421
-        assert status(way.get(host=b"other.example.org")) == 200
-        # An app that already has the name keeps it.
-        found.router.adapter.serve_domains({"keystone.example.org": found.ways["port"].port})
-        assert status(way.get(host=b"keystone.example.org")) == 200

@@ -95,7 +95,7 @@ FOUNDS = (
 )
 # They change the machine: `tests/jobs/cli/test_systemd_unit.py` tries them on a folder that stands
 # for it.
-OF_THE_MACHINE = ("systemd install", "systemd remove")
+OF_THE_MACHINE = ("systemd install", "systemd remove", "down")
 # With an option that makes it another kind.
 OF_TWO_KINDS = {"apply", "router"}
 

@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from jobs.demo.traffic import ask
+from jobs.processes.router_service import stop_router
 from jobs.settings import Settings
 from tests.haproxy import free_ports
 
@@ -19,7 +20,6 @@ STOPS_WITHIN_S = 120.0
 # What tells each part's command line from the others'.
 PARTS = {
     "redis-server": "redis",
-    "haproxy": "router",
     "jobs.cli watcher": "watcher",
     "jobs.cli worker": "worker",
     "uvicorn": "web",
@@ -45,11 +45,16 @@ class Up:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def settings(self) -> Settings:
+        """Settings that lead to its files."""
+        return Settings(data_dir=self.folder / "my data")
+
     def start(self) -> str:
         """Start it, wait until all of it is well, and give what it printed so far."""
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "jobs.cli", "up"],
+                [sys.executable, "-P", "-m", "jobs.cli", "up", "--owner", str(os.getpid())],
                 cwd=self.folder,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -82,7 +87,7 @@ class Up:
         return self.process.wait(STOPS_WITHIN_S)
 
     def parts(self) -> dict[str, int]:
-        """Give the process ids of its parts, by what they are."""
+        """Give the process ids of its parts, by what they are; the router is none of them."""
         assert self.process is not None
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         command_lines = {int(pid): read_process(int(pid), "cmdline") for pid in listed.split()}
@@ -113,5 +118,6 @@ def running(folder: Path) -> Iterator[Up]:
         assert up.process is not None
         up.process.kill()
         up.process.wait(STOPS_WITHIN_S)
+        stop_router(up.settings)
         # A path with a space has its sockets elsewhere.
-        shutil.rmtree(Settings(data_dir=up.folder / "my data").socket_dir)
+        shutil.rmtree(up.settings.socket_dir)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.cli.servers import without_secrets
+from jobs.processes.router_control import router_pids
 from jobs.settings import WebSettings
 from tests.jobs.bench import wait_for
 from tests.jobs.cli.running import PARTS, Up, read_process, running
@@ -43,9 +44,9 @@ def test_each_part_is_told_only_the_secrets_it_may_know(up: Up) -> None:
     assert "the-webhook-secret" in told["web"]
     assert "the-github-token" not in told["web"]
     assert "the-github-token" in told["worker"]
-    assert "KEYSTONE_PORT" in told["router"]
-    assert "the-github-token" not in told["router"]
-    assert "the-webhook-secret" not in told["router"]
+    assert "KEYSTONE_PORT" in told["watcher"]
+    for pid in router_pids(up.settings.run_dir):
+        assert "KEYSTONE_" not in read_process(pid, "environ")
 
 
 def test_a_second_one_is_refused(up: Up) -> None:

@@ -135,12 +135,13 @@ class TestAtTheStart:
         assert group.limits() == Limits(memory=512 * MIB, cpus=0.5)
 
     @old
+    @needs_root
     @pytest.mark.usefixtures("engine")
-    def test_no_group_is_made_where_no_build_would_run_in_it(
+    def test_the_group_is_limited_before_an_old_engine_is_upgraded_to_one_that_uses_it(
         self, tmp_path: Path, group: ControlGroup
     ) -> None:
         bound_builds(settings(tmp_path), IDENTITY)
-        assert group.limits() is None
+        assert group.limits() == Limits(memory=512 * MIB, pids=100, cpus=0.5)
 
     @old
     @needs_root
@@ -148,14 +149,10 @@ class TestAtTheStart:
     def test_a_group_of_everybodys_is_free_again_once_it_is_not_named(
         self, tmp_path: Path, group: ControlGroup
     ) -> None:
-        for after in ({}, dict.fromkeys(LIMITED, 0)):
-            bound_builds(settings(tmp_path, build_cgroup=group.path), IDENTITY)
-            assert group.limits() == Limits(memory=512 * MIB, pids=100, cpus=0.5)
-            bound_builds(settings(tmp_path, **after), IDENTITY)
-            assert group.limits() == Limits()
-        group.remove()
-        bound_builds(settings(tmp_path), IDENTITY)
-        assert group.limits() is None
+        bound_builds(settings(tmp_path, build_cgroup=group.path), IDENTITY)
+        assert group.limits() == Limits(memory=512 * MIB, pids=100, cpus=0.5)
+        bound_builds(settings(tmp_path, **dict.fromkeys(LIMITED, 0)), IDENTITY)
+        assert group.limits() == Limits()
 
     @pytest.mark.parametrize("host", ["tcp://192.0.2.1:2376", "ssh://root@192.0.2.1"])
     def test_an_engine_elsewhere_is_left_alone(

@@ -112,7 +112,7 @@ def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
     parts = {
         part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3), Together())
     }
-    assert list(parts) == ["redis", "router", "watcher", "worker", "web"]
+    assert list(parts) == ["redis", "watcher", "worker", "web"]
     assert parts["worker"].count == 3
     assert parts["worker"].stop_within_s >= 30
 
@@ -122,16 +122,10 @@ def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
     assert "redis" not in {part.name for part in programs(settings, Together())}
 
 
-def test_a_router_that_was_given_is_not_run(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path, router_socket="/run/haproxy/admin.sock")
-    parts = programs(settings, Together())
-    assert "router" not in [part.name for part in parts]
-
-
 def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
     listed = programs(Settings(data_dir=tmp_path), Together())
     parts = sorted(listed, key=lambda part: -part.priority)
-    assert [part.name for part in parts] == ["web", "worker", "watcher", "router", "redis"]
+    assert [part.name for part in parts] == ["web", "worker", "watcher", "redis"]
 
 
 def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> None:
@@ -172,19 +166,15 @@ def test_each_part_is_told_no_secret_that_it_may_not_know(tmp_path: Path) -> Non
 
 def test_parts_that_are_apart_are_started_with_their_rights(tmp_path: Path) -> None:
     users = PartUsers(*(PartUser(f"user {n}", n, n) for n in (1, 2, 3, 4)))
-    names = ("redis", "router", "watcher", "worker", "web")
+    names = ("redis", "watcher", "worker", "web")
     apart = Apart(
         users,
         {name: Rights(number, number) for number, name in enumerate(names)},
         {name: {"HOME": f"/home of {name}"} for name in names},
     )
     parts = {part.name: part for part in programs(Settings(data_dir=tmp_path), apart)}
-    assert parts["web"].options[:2] == ["--rights", "4:4::"]
+    assert parts["web"].options[:2] == ["--rights", "3:3::"]
     assert parts["web"].options[-2:] == ["--with", "HOME=/home of web"]
-    # Root's router is the one that must not stay root.
-    assert [name for name in names if "--confined" in parts[name].command] == ["router"]
-    alone = programs(Settings(data_dir=tmp_path), Together())
-    assert not any("--confined" in part.command for part in alone)
 
 
 # --- Whose data directory it is --------------------------------------------------------------
@@ -363,25 +353,6 @@ def test_a_part_that_is_stopped_is_started_again_unless_there_is_another(tmp_pat
         until(lambda: len(pids("lone")) == 2, "another one runs", within_s=2 * SOON_S)
         assert any(f"killed {lone}: it was stopped" in line for line in running.said())
         assert one in running.children()
-
-
-def test_a_stopped_serving_router_process_is_killed(tmp_path: Path) -> None:
-    """One that root has started serves in a child of its own, which nobody else looks after."""
-    serves = (
-        "import os, sys, time; child = os.fork(); "
-        "print('serving' if child == 0 else 'begun', os.getpid()); "
-        "time.sleep(600) if child == 0 else sys.exit(os.waitpid(child, 0)[1])"
-    )
-    with house(tmp_path, [python(serves, name="router")]) as running:
-
-        def pids() -> list[int]:
-            return [int(line.split()[1]) for line in running.said() if line.startswith("serving ")]
-
-        until(lambda: len(pids()) == 1, "it serves")
-        (before,) = pids()
-        os.kill(before, signal.SIGSTOP)
-        until(lambda: len(pids()) == 2, "another one serves", within_s=2 * SOON_S)
-        assert any(f"killed {before}: it was stopped" in line for line in running.said())
 
 
 @only_root

@@ -17,6 +17,7 @@ def test_the_files_hold_every_domain_and_certificate() -> None:
     files = domain_files({"a.example": 20000}, {"*.b.example": PEM}, SecretStr("nobody's"))
     name = certificate_file("*.b.example", PEM)
     assert {name: text.get_secret_value() for name, text in files.items()} == {
+        "moved.map": "",
         "hosts.map": "a.example 20000\n",
         "certified.map": "*.b.example yes\n",
         "certificates.list": (f"certificates/default.pem nobody.invalid\n{name} *.b.example\n"),

@@ -1,0 +1,195 @@
+"""The router's files on the disk, which always say what the running router serves.
+
+Whoever changes a route, a domain or a certificate through the runtime API also changes the files,
+while holding one lock. A reload, and a start after a crash, take the same lock and read the files.
+So neither of them loses a switch, or brings a retired release back. All writes are atomic: a
+process that is killed at any point leaves complete files, and the kernel releases its lock.
+
+Nothing is flushed to the disk: a machine that loses its power loses its containers' addresses too.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from jobs.adapters.haproxy.config import NOWHERE
+from jobs.adapters.haproxy.domains import (
+    CERTIFICATE_LIST,
+    CERTIFICATES,
+    CERTIFIED,
+    DEFAULT,
+    HOSTS,
+    NOBODY,
+    certified_entries,
+    host_entries,
+    lines,
+)
+from jobs.errors import RouterError
+from jobs.rules.container_values import Route
+from jobs.system.file_lock import NotInTimeError, locked
+
+CONFIGURATION = "haproxy.cfg"
+LOCK = "lock"
+PATIENCE_S = 15.0  # a reload holds the lock, too
+
+_BACKEND = re.compile(r"^backend port_(\d+) ", re.MULTILINE)
+_NEXT = re.compile(r"^\S", re.MULTILINE)
+_SERVER = re.compile(r"^    server (\S+) (\S+)(.*)$", re.MULTILINE)
+_DISABLED = " disabled"
+
+
+class RouterFiles:
+    """The files in the folder of the router's configuration.
+
+    Every method except `locked` requires that the caller holds the lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def locked(self, *, shared: bool = False) -> Iterator[None]:
+        """Hold the lock of the files for the length of the block.
+
+        Raises:
+            RouterError: another process holds the lock for too long, or there is no folder.
+        """
+        try:
+            with locked(self._folder / LOCK, patience_s=PATIENCE_S, shared=shared):
+                yield
+        except NotInTimeError as exc:
+            raise RouterError("another process holds the lock of the router's files") from exc
+        except OSError as exc:
+            raise RouterError(f"the router's files cannot be used: {exc}") from exc
+
+    def exist(self) -> bool:
+        """Whether there is a configuration."""
+        return (self._folder / CONFIGURATION).exists()
+
+    # --- Routes ------------------------------------------------------------------------------
+
+    def routes(self) -> dict[int, Route | None]:
+        """Give the route of each port in the configuration; None for a port without a release."""
+        text = self._read(CONFIGURATION)
+        found: dict[int, Route | None] = {}
+        for match in _BACKEND.finditer(text):
+            port = int(match[1])
+            found[port] = None
+            for slot, address, rest in _SERVER.findall(text[match.end() : _end(text, match.end())]):
+                if _DISABLED not in rest:
+                    found[port] = Route(port, slot, address)
+        return found
+
+    def switch(self, route: Route) -> None:
+        """Write that a port leads to this route only."""
+        self._set_servers(route.port, {route.slot: route.address})
+
+    def close(self, port: int) -> None:
+        """Write that a port has no release."""
+        self._set_servers(port, {})
+
+    def detach(self, port: int, slot: str) -> None:
+        """Write that a slot is disabled."""
+        text = self._read(CONFIGURATION)
+        for match in re.finditer(rf"^backend port_{port} ", text, re.MULTILINE):
+            servers = _SERVER.findall(text[match.end() : _end(text, match.end())])
+            kept = {
+                name: address
+                for name, address, rest in servers
+                if name != slot and _DISABLED not in rest
+            }
+            self._set_servers(port, kept)
+
+    def _set_servers(self, port: int, enabled: Mapping[str, str]) -> None:
+        text = self._read(CONFIGURATION)
+        match = re.search(rf"^backend port_{port} ", text, re.MULTILINE)
+        if match is None:
+            return
+        end = _end(text, match.end())
+        old = text[match.end() : end]
+        new = _SERVER.sub(lambda found: _server(found, enabled), old)
+        if new != old:
+            self.write(CONFIGURATION, text[: match.end()] + new + text[end:])
+
+    # --- Domains and certificates ------------------------------------------------------------
+
+    def serve_domains(self, domains: Mapping[str, int]) -> None:
+        """Write the map of hosts."""
+        self._change(HOSTS, lines(host_entries(domains)))
+
+    def serve_certificates(self, listed: Mapping[str, str], pems: Mapping[str, SecretStr]) -> None:
+        """Write the certificates that the router serves.
+
+        Args:
+            listed: the domain of each certificate's file.
+            pems: the content of files, which may exist already.
+        """
+        if not (self._folder / DEFAULT).exists():
+            return
+        for file in listed.keys() & pems.keys():
+            if not (self._folder / file).exists():
+                self.write(file, pems[file].get_secret_value())
+        kept = {file: domain for file, domain in listed.items() if (self._folder / file).exists()}
+        self._change(CERTIFICATE_LIST, lines({DEFAULT: NOBODY, **kept}))
+        self._change(CERTIFIED, lines(certified_entries(dict.fromkeys(kept.values()))))
+        self.remove_certificates(but_for=kept)
+
+    def remove_certificates(self, *, but_for: Mapping[str, object]) -> None:
+        """Remove the files of certificates that no list names any more."""
+        for path in (self._folder / CERTIFICATES).glob("*.pem*"):
+            name = f"{CERTIFICATES}/{path.name}"
+            if name != DEFAULT and name not in but_for:
+                path.unlink(missing_ok=True)
+
+    # --- Files -------------------------------------------------------------------------------
+
+    def write(self, name: str, text: str) -> Path:
+        """Replace a file at once; only its owner may read it.
+
+        Raises:
+            RouterError: the disk is full, or the folder is not writable.
+        """
+        file = self._folder / name
+        draft = file.with_name(f"{file.name}.draft")
+        try:
+            opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(opened, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            draft.replace(file)
+        except OSError as exc:
+            raise RouterError(f"{file} cannot be written: {exc.strerror}") from exc
+        return file
+
+    def _change(self, name: str, text: str) -> None:
+        found = self._read(name)
+        # The order of the lines has no meaning.
+        if sorted(found.splitlines()) != sorted(text.splitlines()):
+            self.write(name, text)
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self._folder / name).read_text()
+        except FileNotFoundError:
+            return ""
+        except OSError as exc:
+            raise RouterError(f"the router's file {name} cannot be read: {exc.strerror}") from exc
+
+
+def _server(found: "re.Match[str]", enabled: Mapping[str, str]) -> str:
+    slot, options = found[1], found[3].replace(_DISABLED, "")
+    if slot in enabled:
+        return f"    server {slot} {enabled[slot]}{options}"
+    return f"    server {slot} {NOWHERE}{options}{_DISABLED}"
+
+
+def _end(text: str, start: int) -> int:
+    """Give the end of the section that `start` is in the first line of."""
+    line_end = text.find("\n", start)
+    if line_end < 0:
+        return len(text)
+    following = _NEXT.search(text, line_end)
+    return following.start() if following else len(text)
