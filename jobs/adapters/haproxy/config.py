@@ -32,6 +32,9 @@ PORT_BACKENDS = "port_"
 DESCRIPTION = "keystone-router-3"
 _DESCRIPTION = re.compile(r"^ +description (.+)$", re.MULTILINE)
 
+# Half of the connections that were not needed during this time are closed after it.
+IDLE_MS = 100
+
 # With one thread, HAProxy executes a line of commands atomically: no request runs in between.
 # `noreuseport` makes it an error if another program listens on a port, instead of sharing the port.
 _GLOBAL = """\
@@ -84,7 +87,7 @@ defaults slots
     timeout server-fin 30s
     option abortonclose
     http-reuse always
-    default-server pool-max-conn 64 pool-purge-delay 100ms
+    default-server pool-max-conn 64 pool-purge-delay {idle_ms}ms
 .if version_atleast(3.0)
     default-server pool-conn-name var(txn.once)
 .else
@@ -177,7 +180,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         _VISITORS.format(errors=errors),
         frontends(bind, wanted, doors, policy),
         own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
-        _BACKENDS.format(rules=rules, bodies=requests.BODY_ACLS),
+        _BACKENDS.format(idle_ms=IDLE_MS, rules=rules, bodies=requests.BODY_ACLS),
         moved.backend(),
     )
     content = (_global("", socket, policy, confinement), *sections, _backend(0, None), *wanted)
