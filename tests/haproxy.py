@@ -22,6 +22,7 @@ from jobs.adapters.haproxy.config import command, configuration
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
+from jobs.processes.router_options import clean_environment
 from jobs.processes.router_server import write_domain_files
 from jobs.rules.container_values import Route
 
@@ -75,7 +76,12 @@ class RunningRouter:
         write_domain_files(self.folder, domains or {}, certificates or {})
         file.write_text(text)
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command(_program(), file), stderr=log, stdout=log)
+            self._process = subprocess.Popen(
+                command(haproxy_program(), file),
+                env=clean_environment(os.environ),
+                stderr=log,
+                stdout=log,
+            )
         self._wait_until_up(self._process)
 
     def kill(self) -> None:
@@ -279,7 +285,7 @@ def websocket(port: int) -> socket.socket:
     return connection
 
 
-def _program() -> str:
+def haproxy_program() -> str:
     program = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
     if program is None:
         raise RuntimeError("haproxy is not installed: apt-get install haproxy")

@@ -11,7 +11,7 @@
  *                        them; when one cannot be had, say so, end the others and exit 1
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
- * IDLE_MS in the environment: close a connection on which no request comes for that long.
+ * IDLE_MS in the environment: close a connection on which no further request comes for that long.
  *
  * GET /health            200, or 503 when told to be unhealthy
  * GET /version, GET /    the content of /version.txt
@@ -178,8 +178,7 @@ static void *serve_client(void *argument) {
     char *buffer = malloc(REQUEST_LIMIT), method[16] = "", path[2048];
     size_t length = 0;
     int keep_alive = 1;
-    struct timeval idle = {idle_ms / 1000, idle_ms % 1000 * 1000};
-    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle); /* zero: no limit */
+    struct timeval idle = {idle_ms / 1000, idle_ms % 1000 * 1000}; /* zero: no limit */
     buffer[0] = 0;
     while (keep_alive) {
         char *end;
@@ -201,6 +200,7 @@ static void *serve_client(void *argument) {
         if (!strncmp(method, "POST", 4)) posts++;
         answer(client, path, keep_alive && !stopping);
         keep_alive = keep_alive && !stopping;
+        if (idle_ms) setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle);
         running--;
     }
 done:
