@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +42,7 @@ class RunningRouter:
     bind: str = LOCALHOST
     doors: DomainDoors = field(default_factory=lambda: DomainDoors(LOCALHOST))
     policy: Policy = field(default_factory=lambda: Policy(PLACES))
+    compressed: Collection[int] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,6 +73,7 @@ class RunningRouter:
             socket=self.folder / "router.sock",
             doors=self.doors,
             policy=self.policy,
+            compressed=self.compressed,
         )
         write_domain_files(self.folder, domains or {}, certificates or {})
         file.write_text(text)
@@ -105,7 +107,7 @@ class RunningRouter:
 
 
 @contextmanager
-def running_router(
+def running_router(  # noqa: PLR0913 — what a router can be given
     folder: Path,
     *,
     ports: Iterable[int] | None = None,
@@ -113,11 +115,12 @@ def running_router(
     bind: str = LOCALHOST,
     doors: DomainDoors | None = None,
     policy: Policy | None = None,
+    compressed: Collection[int] = (),
 ) -> Iterator[RunningRouter]:
     """Run a HAProxy for the length of the block, on four free ports when none are given."""
     wanted = list(free_ports(4) if ports is None else ports)
     router = RunningRouter(
-        folder, wanted, bind, doors or DomainDoors(LOCALHOST), policy or Policy(PLACES)
+        folder, wanted, bind, doors or DomainDoors(LOCALHOST), policy or Policy(PLACES), compressed
     )
     try:
         router.start(routes)

@@ -35,6 +35,7 @@ CONTAINER: dict[str, Any] = {
     "command": ("/web", "--fast"),
     "volumes": ("data:/data",),
     "labels": {"team": "blue"},
+    "gzip": True,
 }
 BUILD: dict[str, Any] = {
     "context": "sub",
@@ -65,6 +66,7 @@ OF_THE_STEPS = {
     "stop_grace_s",
     "volumes",
     "labels",
+    "gzip",  # of the router's configuration
 }
 
 

@@ -41,6 +41,7 @@ class Kept:
     """The app. Its behaviour gives the bytes to send for a request, or None to close instead."""
 
     behaviour: Callable[[Received], bytes | None] = answers
+    first: bytes = b""  # sent before the behaviour is asked
     seen: list[Received] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
 
@@ -74,6 +75,7 @@ class Kept:
                 count += 1
                 received = Received(number, count, head, _body(stream, head))
                 self.seen.append(received)
+                connection.sendall(self.first)
                 answer = self.behaviour(received)
                 if answer is None:
                     break
