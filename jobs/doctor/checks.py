@@ -21,6 +21,7 @@ from jobs.doctor.disk_use import MB, describe_data, describe_engine
 from jobs.doctor.domains import check_domains
 from jobs.doctor.own_address import check_own_address
 from jobs.doctor.reading import identity_of, reading
+from jobs.doctor.router_check import check_router
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
@@ -29,6 +30,7 @@ from jobs.processes.metadata import reach_of_metadata
 from jobs.processes.queue import WorkQueue
 from jobs.processes.redis_server import find_redis_server
 from jobs.processes.router_server import find_haproxy, is_free, taken_ports
+from jobs.processes.router_service import own_ports
 from jobs.processes.supervise import is_up
 from jobs.reads.dashboard_name import name_advice
 from jobs.reads.repositories import search_health
@@ -40,7 +42,6 @@ from jobs.storage.models import AuditEvent
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 
 OLDEST_PYTHON = (3, 11)
-REWRITE = "start Keystone again; a HAProxy of your own: `keystone router --write`, then reload it"
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
@@ -247,18 +248,14 @@ def _workers(settings: Settings, *, up: bool) -> Finding:
 
 
 def _router(settings: Settings, *, up: bool) -> list[Finding]:
-    name, router = "router", HAProxyRouter(settings.effective_router_socket)
-    if not up:
-        return [Finding(name, Verdict.IDLE, "starts with `keystone up`")]
+    found = check_router(settings, up=up)
+    if found.verdict in {Verdict.IDLE, Verdict.FAILED}:
+        return [found]
     try:
-        found = f"HAProxy {router.version()} answers"
-        if not router.is_current():
-            return [Finding(name, Verdict.FAILED, f"{found}, set up by an older Keystone", REWRITE)]
-        unbelieved = router.unbelieved_proxies()
-    except KeystoneError as exc:
-        fix = "see what `keystone up` prints of the router"
-        return [Finding(name, Verdict.FAILED, str(exc), fix)]
-    return [Finding(name, Verdict.OK, found), _proxies(settings, unbelieved)]
+        unbelieved = HAProxyRouter(settings.effective_router_socket).unbelieved_proxies()
+    except KeystoneError:
+        return [found]
+    return [found, _proxies(settings, unbelieved)]
 
 
 def _proxies(settings: Settings, unbelieved: Sequence[str]) -> Finding:
@@ -323,7 +320,8 @@ def _app_ports(settings: Settings, *, up: bool) -> Finding:
         # The running router itself listens on all free ports, so they cannot be probed now.
         return Finding("app ports", Verdict.OK, f"{settings.app_bind}, {settings.port_range}")
     try:
-        taken = taken_ports(settings.app_bind, settings.port_range)
+        own = own_ports(settings)  # the router may run without Keystone
+        taken = taken_ports(settings.app_bind, settings.port_range, own=own)
     except KeystoneError as exc:
         return Finding("app ports", Verdict.FAILED, str(exc), "correct KEYSTONE_APP_BIND")
     free = len(settings.port_range) - len(taken)

@@ -89,9 +89,9 @@ defaults visitors
 {errors}
 """
 
-# A failed connection attempt is retried on any ready slot: the app cannot have processed the request
-# yet. Three retries, one second apart, also bridge the restart of a crashed container. A request
-# that got no answer is retried if it may be repeated.
+# A failed connection attempt is retried on any ready slot: the app cannot have processed the
+# request yet. Three retries, one second apart, also bridge the restart of a crashed container. A
+# request that got no answer is retried if it may be repeated.
 # A worker that a reload has replaced finds no server usable (`nbsrv`), but uses them.
 # Trailers bypass the rules for headers, and some servers (uvicorn with httptools) treat them as
 # headers; HAProxy can drop them since 3.2.

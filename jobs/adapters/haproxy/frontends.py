@@ -92,13 +92,13 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
         usual=moved.lookup("dst_port") + "    http-request allow if usual\n",
-        leads=moved.lead() + "    use_backend port_%[dst_port]\n",
+        leads=moved.leads() + "    use_backend port_%[dst_port]\n",
     )
     own, lookup = policy.address, _lookup()
     to_app = (
         moved.lookup("var(txn.port)")
         + own_address.leads(own)
-        + moved.lead()
+        + moved.leads()
         + "    use_backend port_%[var(txn.port)]\n"
     )
     if doors.http is not None:

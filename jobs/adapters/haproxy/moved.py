@@ -15,7 +15,7 @@ NOWHERE = "127.0.0.1@1"  # for a port that was closed
 
 
 def lookup(port: str) -> str:
-    """Give a frontend's rule that looks up whether a port was switched meanwhile.
+    """Give a frontend's rule that looks up whether a port was switched since we were replaced.
 
     Args:
         port: the expression of the app's port.
@@ -23,8 +23,8 @@ def lookup(port: str) -> str:
     return f"    http-request set-var(txn.moved) {port},map({MOVED})\n"
 
 
-def lead() -> str:
-    """Give a frontend's rule for ports that were switched since this worker was replaced."""
+def leads() -> str:
+    """Give the rule that leads such a port to its new address."""
     return f"    use_backend {BACKEND} if {{ var(txn.moved) -m found }}\n"
 
 
