@@ -122,7 +122,8 @@ string "No release of this app is live yet.\\n" if {{ nbsrv eq 0 }} !{{ stopping
     acl usual var(txn.usual) -m found
     acl repeatable method GET HEAD OPTIONS PUT DELETE
 {bodies}\
-    http-request set-var(txn.once) uuid() unless usual || repeatable is_whole !has_body !upgrades
+    http-request allow if usual
+    http-request set-var(txn.once) uuid() unless repeatable is_whole !has_body !upgrades
     acl once var(txn.once) -m found
     http-request disable-l7-retry if once
     http-request set-header Connection close if once !upgrades

@@ -91,12 +91,12 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        usual=moved.lookup("dst_port") + "    http-request allow if usual\n",
+        usual=_for_port("dst_port") + "    http-request allow if usual\n",
         leads=moved.leads() + "    use_backend port_%[dst_port]\n",
     )
     own, lookup = policy.address, _lookup()
     to_app = (
-        moved.lookup("var(txn.port)")
+        _for_port("var(txn.port)")
         + own_address.leads(own)
         + moved.leads()
         + "    use_backend port_%[var(txn.port)]\n"
@@ -159,6 +159,15 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
+def _for_port(port: str) -> str:
+    """Give the rules that every request needs once the app's port is known, usual or not.
+
+    Args:
+        port: the expression of the app's port.
+    """
+    return moved.lookup(port)
+
+
 def _usual_lookup(*, may_redirect: bool = False) -> str:
     """Give the rules that look up the host of a usual request, and spare it all other rules."""
     secured, not_secured = "", ""
@@ -171,7 +180,7 @@ def _usual_lookup(*, may_redirect: bool = False) -> str:
     return (
         "    http-request set-var(txn.asked) req.fhdr(Host) if usual\n"
         + _find_port(" if usual", " if usual")
-        + moved.lookup("var(txn.port)")
+        + _for_port("var(txn.port)")
         + secured
         + f"    http-request allow if usual !{own_address.ACL} {{ var(txn.port) -m found }}"
         f"{not_secured}\n"
