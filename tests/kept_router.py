@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,10 +40,8 @@ class KeptRouter:
     doors: DomainDoors
     program: str
     owner: int | None
-
-    @property
-    def run_dir(self) -> Path:
-        return self.folder / "run"
+    run_dir: Path
+    policy: Policy
 
     @property
     def config(self) -> Path:
@@ -93,7 +92,7 @@ class KeptRouter:
             routes=[route for route in self.files.routes().values() if route],
             socket=self.run_dir / "haproxy.sock",
             doors=self.doors,
-            policy=Policy(PLACES),
+            policy=self.policy,
         )
         write_domain_files(self.config.parent, domains or {}, certificates or {})
         self.files.write(CONFIGURATION, text)
@@ -158,17 +157,25 @@ def kept_router(
     http: int | None = None,
     https: int | None = None,
     program: str = "",
+    policy: Policy | None = None,
 ) -> Iterator[KeptRouter]:
     """Run a router for the length of the block; it also ends with this process."""
-    for name in ("run", "router"):
-        (folder / name).mkdir(mode=0o700, parents=True)
+    (folder / "router").mkdir(mode=0o700, parents=True)
     doors = DomainDoors(LOCALHOST, http, https)
-    router = KeptRouter(
-        folder, free_ports(count), doors, program or installed_haproxy(), os.getpid()
-    )
-    try:
-        router.write()
-        router.start()
-        yield router
-    finally:
-        stop_keeper(router.run_dir, router.config, router.arguments)
+    # The path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="ks-") as run:
+        router = KeptRouter(
+            folder,
+            free_ports(count),
+            doors,
+            program or installed_haproxy(),
+            os.getpid(),
+            Path(run),
+            policy or Policy(PLACES),
+        )
+        try:
+            router.write()
+            router.start()
+            yield router
+        finally:
+            stop_keeper(router.run_dir, router.config, router.arguments)

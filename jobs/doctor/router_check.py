@@ -94,4 +94,4 @@ def _text(file: Path) -> str:
 def _see_log(settings: Settings) -> str:
     if settings.router_socket:
         return "see what your HAProxy says"
-    return f"see {settings.run_dir / LOG_FILE}"
+    return f"see what `keystone up` prints of the router, and {settings.run_dir / LOG_FILE}"

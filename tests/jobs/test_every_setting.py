@@ -36,6 +36,8 @@ CONTAINER: dict[str, Any] = {
     "volumes": ("data:/data",),
     "labels": {"team": "blue"},
     "gzip": True,
+    "asset_paths": ("/assets/*",),
+    "warm_minutes": 5,
 }
 BUILD: dict[str, Any] = {
     "context": "sub",
@@ -67,6 +69,8 @@ OF_THE_STEPS = {
     "volumes",
     "labels",
     "gzip",  # of the router's configuration
+    "asset_paths",
+    "warm_minutes",
 }
 
 

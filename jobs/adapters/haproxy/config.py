@@ -34,7 +34,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import compression, moved, own_address, requests, shares
+from jobs.adapters.haproxy import assets, compression, moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
@@ -199,6 +199,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         requests.tables(),
         _VISITORS.format(errors=errors),
         frontends(bind, wanted, doors, policy),
+        assets.sections(socket),
         own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
         _BACKENDS.format(idle_ms=IDLE_MS, rules=rules, bodies=requests.BODY_ACLS),
         moved.backend(),
@@ -263,7 +264,7 @@ def ensure_slot(slot: str) -> None:
 def _backend(port: int, route: Route | None, is_compressed: bool) -> str:  # noqa: FBT001
     if route is not None:
         ensure_slot(route.slot)
-    lines = [f"backend {backend_name(port)} from slots"]
+    lines = [f"backend {backend_name(port)} from slots", assets.BACKEND_RULE]
     for slot in SLOTS:
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")
