@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,7 @@ from jobs.adapters.haproxy.config import command, configuration
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
+from jobs.processes.router_options import clean_environment
 from jobs.processes.router_server import write_domain_files
 from jobs.rules.container_values import Route, Warm
 
@@ -41,6 +42,7 @@ class RunningRouter:
     bind: str = LOCALHOST
     doors: DomainDoors = field(default_factory=lambda: DomainDoors(LOCALHOST))
     policy: Policy = field(default_factory=lambda: Policy(PLACES))
+    compressed: Collection[int] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,11 +74,17 @@ class RunningRouter:
             socket=self.folder / "router.sock",
             doors=self.doors,
             policy=self.policy,
+            compressed=self.compressed,
         )
         write_domain_files(self.folder, domains or {}, certificates or {}, warm)
         file.write_text(text)
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command(_program(), file), stderr=log, stdout=log)
+            self._process = subprocess.Popen(
+                command(haproxy_program(), file),
+                env=clean_environment(os.environ),
+                stderr=log,
+                stdout=log,
+            )
         self._wait_until_up(self._process)
 
     def kill(self) -> None:
@@ -100,7 +108,7 @@ class RunningRouter:
 
 
 @contextmanager
-def running_router(
+def running_router(  # noqa: PLR0913 — what a router can be given
     folder: Path,
     *,
     ports: Iterable[int] | None = None,
@@ -108,11 +116,12 @@ def running_router(
     bind: str = LOCALHOST,
     doors: DomainDoors | None = None,
     policy: Policy | None = None,
+    compressed: Collection[int] = (),
 ) -> Iterator[RunningRouter]:
     """Run a HAProxy for the length of the block, on four free ports when none are given."""
     wanted = list(free_ports(4) if ports is None else ports)
     router = RunningRouter(
-        folder, wanted, bind, doors or DomainDoors(LOCALHOST), policy or Policy(PLACES)
+        folder, wanted, bind, doors or DomainDoors(LOCALHOST), policy or Policy(PLACES), compressed
     )
     try:
         router.start(routes)
@@ -288,7 +297,7 @@ def websocket(port: int) -> socket.socket:
     return connection
 
 
-def _program() -> str:
+def haproxy_program() -> str:
     program = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
     if program is None:
         raise RuntimeError("haproxy is not installed: apt-get install haproxy")

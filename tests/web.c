@@ -11,6 +11,8 @@
  *                        them; when one cannot be had, say so, end the others and exit 1
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
+ * IDLE_MS in the environment: close a connection on which no further request comes for that long.
+ *
  * GET /health            200, or 503 when told to be unhealthy
  * GET /version, GET /    the content of /version.txt
  * GET /assets/FILE       the content of /version.txt if that is FILE, or 404
@@ -19,6 +21,8 @@
  * GET /say?TEXT          print TEXT to standard output
  * GET /echo              send every byte back that comes, as a WebSocket's tunnel does
  * GET /exit?code=N       exit at once
+ * GET /die               send half an answer and exit
+ * GET /posts             how many POSTs were answered
  * GET /eat?mb=N          use that much memory for good
  *
  * The file /behaviour says what to do wrong: "exit N", "mute" (accept and never answer),
@@ -47,7 +51,8 @@ enum { REQUEST_LIMIT = 64 * 1024, STOP_DEADLINE_MS = 60 * 1000, FORK_SECONDS = 1
 static atomic_int running;   /* requests that are being answered */
 static atomic_int stopping;  /* SIGTERM was received */
 static int wake[2];          /* the signal handler writes here */
-static int mute, unhealthy;
+static atomic_long posts;    /* POSTs that were answered */
+static int mute, unhealthy, idle_ms;
 
 static void sleep_ms(long ms) {
     struct timespec left = {ms / 1000, ms % 1000 * 1000000};
@@ -142,6 +147,13 @@ static void answer(int client, char *path, int keep_alive) {
         respond(client, 200, "eaten\n", keep_alive);
     } else if (!strcmp(path, "/echo")) {
         echo(client);
+    } else if (!strcmp(path, "/posts")) {
+        snprintf(version, sizeof version, "%ld\n", (long)posts);
+        respond(client, 200, version, keep_alive);
+    } else if (!strcmp(path, "/die")) {
+        static const char half[] = "HTTP/1.1 200 OK\r\nContent-Len";
+        if (send(client, half, sizeof half - 1, MSG_NOSIGNAL) < 0) _exit(1);
+        _exit(0);
     } else if (!strcmp(path, "/exit")) {
         _exit(strncmp(query, "code=", 5) ? 1 : atoi(query + 5));
     } else {
@@ -168,9 +180,10 @@ static size_t drop_request(int client, char *buffer, size_t length, size_t head,
 
 static void *serve_client(void *argument) {
     int client = (int)(long)argument;
-    char *buffer = malloc(REQUEST_LIMIT), path[2048];
+    char *buffer = malloc(REQUEST_LIMIT), method[16] = "", path[2048];
     size_t length = 0;
     int keep_alive = 1;
+    struct timeval idle = {idle_ms / 1000, idle_ms % 1000 * 1000}; /* zero: no limit */
     buffer[0] = 0;
     while (keep_alive) {
         char *end;
@@ -185,12 +198,14 @@ static void *serve_client(void *argument) {
         size_t head = end + 4 - buffer;
         char *declared = strcasestr(buffer, "\r\nContent-Length:");
         size_t body = declared && declared < end ? strtoul(declared + 17, NULL, 10) : 0;
-        if (sscanf(buffer, "%*15s %2047s", path) != 1) strcpy(path, "/bad");
+        if (sscanf(buffer, "%15s %2047s", method, path) != 2) strcpy(path, "/bad");
         char *closing = strcasestr(buffer, "\r\nConnection: close");
         keep_alive = !(closing && closing < end) && !strstr(buffer, " HTTP/1.0\r\n");
         length = drop_request(client, buffer, length, head, body);
+        if (!strncmp(method, "POST", 4)) posts++;
         answer(client, path, keep_alive && !stopping);
         keep_alive = keep_alive && !stopping;
+        if (idle_ms) setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof idle);
         running--;
     }
 done:
@@ -227,6 +242,7 @@ static void accept_all(int listener) {
 
 static int serve(void) {
     const char *port = getenv("PORT") ? getenv("PORT") : "8000";
+    idle_ms = getenv("IDLE_MS") ? atoi(getenv("IDLE_MS")) : 0;
     int listener = listen_on(atoi(port));
     printf("listening on %s\n", port);
     struct pollfd both[2] = {{listener, POLLIN, 0}, {wake[0], POLLIN, 0}};

@@ -38,10 +38,16 @@ def read_state(run: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+# Otherwise the C library gives each freed buffer back to the kernel and gets it again, which takes
+# 10 % of the time of a request.
+ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024)}
+
+
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Give HAProxy's environment: it needs none of Keystone's settings."""
-    return {
+    kept = {
         name: value
         for name, value in environ.items()
         if not name.startswith(("KEYSTONE_", "NOTIFY_", "HAPROXY_"))
     }
+    return {**ALLOCATION, **kept}

@@ -165,6 +165,7 @@ def _configuration(
         doors=DomainDoors(settings.domain_bind, **ports.served),
         policy=_policy(settings, len(offered), key),
         confinement=_confinement(settings, users),
+        compressed={app.host_port for app in apps if app.container.gzip},
     )
 
 

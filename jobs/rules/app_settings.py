@@ -307,6 +307,11 @@ class ContainerSettings(Settings):
     volumes: Annotated[Many[Volume], Shown(Section.CONTAINER, "Volumes")] = Field(
         (), max_length=20, description="Named volumes, as name:/path; kept across deployments"
     )
+    gzip: Annotated[bool, Shown(Section.ADDRESSES, "Compress text", is_release=False)] = Field(
+        default=False,
+        description="Whether the router compresses text (gzip) that the app has not; takes effect "
+        "with `keystone router --reload` or the next `keystone up`",
+    )
     labels: Annotated[
         dict[LabelName, Argument],
         BeforeValidator(few),

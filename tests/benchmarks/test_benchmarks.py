@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks import push_to_live, receiver, refusals, soak, swaps
+from tests.benchmarks import push_to_live, receiver, refusals, router_speed, soak, swaps
 from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import median, percentile
 
@@ -49,6 +49,17 @@ def test_every_bad_delivery_is_refused_in_the_same_words(stand: Stand) -> None:
     project = stand.project("refused", git_url=f"file://{stand.folder}/none", token=None)
     times = refusals.measure(stand, refusals.kinds(project), turns=4)
     assert {len(found) for found in times.values()} == {4}
+
+
+def test_no_request_is_lost_that_comes_when_the_app_closes_idle_connections() -> None:
+    posts = router_speed.measure_posts(5_000)
+    assert posts.is_good, posts
+    assert posts.gets
+
+
+def test_the_router_is_compared_with_a_plain_haproxy() -> None:
+    speeds = router_speed.measure_gets(rounds=1, seconds=1)
+    assert speeds.ratio > 0
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -35,6 +35,7 @@ CONTAINER: dict[str, Any] = {
     "command": ("/web", "--fast"),
     "volumes": ("data:/data",),
     "labels": {"team": "blue"},
+    "gzip": True,
     "asset_paths": ("/assets/*",),
     "warm_minutes": 5,
 }
@@ -67,6 +68,7 @@ OF_THE_STEPS = {
     "stop_grace_s",
     "volumes",
     "labels",
+    "gzip",  # of the router's configuration
     "asset_paths",
     "warm_minutes",
 }

@@ -66,7 +66,9 @@ class _Way:
 
     name: str
     binds: Sequence[str]
+    scheme: str = "http"
     shares: str = ""  # rules about connections and HTTP/2
+    usual: str = ""  # rules that select the app for a usual request, if they can
     leads: str = ""  # rules that select the app
     address: OwnAddress | None = None  # Keystone's own address, where it is served
 
@@ -89,6 +91,7 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
+        usual=_for_port("dst_port") + "    http-request allow if usual\n",
         leads=_to_app("dst_port", policy),
     )
     own, lookup = policy.address, _lookup()
@@ -98,6 +101,7 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         yield _Way(
             HTTP,
             [_domain_bind(doors.bind, doors.http)],
+            usual=_usual_lookup(may_redirect=doors.https is not None),
             leads=lookup + redirect + to_app,
             address=own,
         )
@@ -105,7 +109,9 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         yield _Way(
             HTTPS,
             [f"{_domain_bind(doors.bind, doors.https)} {_TLS}"],
+            scheme="https",
             shares=shares.stream_rules(policy.shares),
+            usual=_usual_lookup(),
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
             address=own,
         )
@@ -114,8 +120,7 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
 def _to_app(port: str, policy: Policy, own: OwnAddress | None = None) -> str:
     """Give the rules that select the app's backend."""
     return (
-        assets.frontend_rules(port)
-        + moved.lookup(port)
+        _for_port(port)
         + own_address.leads(own)
         # Before `moved`: behind the doors of old assets is the newest worker, which has not moved.
         + assets.lead(places=policy.places)
@@ -133,6 +138,8 @@ def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:
             own_address.acl(way.address),
             shares.connection_rules(policy.shares, doors.ways),
             way.shares,
+            requests.usual_rules(way.scheme),
+            way.usual,
             requests.request_rules(),
             way.leads,
         )
@@ -159,14 +166,49 @@ def _bind(bind: str, ports: str, *, setting: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{ports}{' v4v6' if host == '::' else ''}"
 
 
-def _lookup() -> str:
+def _for_port(port: str) -> str:
+    """Give the rules that every request needs once the app's port is known, usual or not.
+
+    Args:
+        port: the expression of the app's port.
+    """
+    return assets.frontend_rules(port) + moved.lookup(port)
+
+
+def _usual_lookup(*, may_redirect: bool = False) -> str:
+    """Give the rules that look up the host of a usual request, and spare it all other rules."""
+    secured, not_secured = "", ""
+    if may_redirect:
+        not_secured = " !secured"
+        secured = (
+            f"    acl secured var(txn.host),map({CERTIFIED}) -m found\n"
+            f"    acl secured var(txn.host),regsub(^[^.]+,*),map({CERTIFIED}) -m found\n"
+        )
+    return (
+        "    http-request set-var(txn.asked) req.fhdr(Host) if usual\n"
+        + _find_port(" if usual", " if usual")
+        + _for_port("var(txn.port)")
+        + secured
+        + f"    http-request allow if usual !{own_address.ACL} {{ var(txn.port) -m found }}"
+        f"{not_secured}\n"
+    )
+
+
+def _find_port(condition: str = "", first_of_two: str = " if") -> str:
     """Give the rules that look up a host: by its name, then with `*` for its first label."""
     return (
+        f"    http-request set-var(txn.host) var(txn.asked),host_only{condition}\n"
+        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS}){condition}\n"
+        f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS})"
+        f"{first_of_two} !{{ var(txn.port) -m found }}\n"
+    )
+
+
+def _lookup() -> str:
+    """Give the rules that look up the host of any request."""
+    return (
         refuse(400, requests.BAD_HOST, "unless is_named")
-        + "    http-request set-var(txn.host) var(txn.asked),host_only\n"
-        f"    http-request set-var(txn.port) var(txn.host),map({HOSTS})\n"
-        f"    http-request set-var(txn.port) var(txn.host),regsub(^[^.]+,*),map({HOSTS}) "
-        "if !{ var(txn.port) -m found }\n"
+        + _find_port()
         + refuse(
             421,
             "No app here has this domain.",

@@ -41,11 +41,35 @@ _AUTHORITY = rf"^({_NAME}|{_LITERAL})(:[1-9][0-9]{{0,4}})?$"
 _LONGEST_HOST = LONGEST_NAME + len(".:65535")
 BAD_HOST = "The Host header must be a name, with a port or without."
 
+# A usual request is a GET or HEAD that passes all rules of this module unchanged, which a look at
+# its host and at the names of its headers shows. These names mean nothing to any rule.
+_USUAL_NAMES = (
+    "host", "user-agent", "accept", "accept-(encoding|language|charset)", "referer", "origin",
+    "authorization", "range", "if-(none-match|modified-since|match|unmodified-since|range)",
+    "cache-control", "pragma", "dnt", "upgrade-insecure-requests", "priority", "from",
+    "sec-(fetch|ch)-[a-z-]+", "sec-gpc", "save-data", "content-type", "x-requested-with",
+    "traceparent", "tracestate", "cookie",
+)  # fmt: skip
+# In normal form, and shorter than the longest name whatever its port is.
+_USUAL_LABEL = "[a-z0-9_-]{1,60}"
+_USUAL_AUTHORITY = (
+    rf"^{_USUAL_LABEL}(\.{_USUAL_LABEL}){{0,3}}(:[1-9][0-9]{{0,3}}|:[1-5][0-9]{{4}})?$"
+)
+
 _TOLD_BY_PROXIES = "|".join((
     "(x-)?forwarded.*", ".*-ip", ".*client-?ip",
     "x-original-(url|uri|host|proto|scheme|for|method)", "x-rewrite-ur[il]",
     "x-(url-)?scheme", "x-(http-)?host(-override)?", "front-end-https",
 ))  # fmt: skip
+
+# The ACLs `has_body` and `is_whole`. HTTP/2 does not announce every body in a header, so the second
+# one asks whether the request ends with what has been received.
+BODY_ACLS = """\
+    acl has_body req.hdr_val(Content-Length) gt 0
+    acl has_body req.hdr(Transfer-Encoding) -m found
+    acl has_body req.body_len gt 0
+    acl is_whole internal.htx.has_eom
+"""
 
 # The optional prefix is one that browsers treat specially, like __Host-.
 _OURS = rf"(__[a-z]+-)?{SESSION_COOKIE}"
@@ -73,6 +97,32 @@ def acls(trusted: Sequence[Network], own: str) -> str:
     # One line for each network, because HAProxy accepts at most 64 words on a line.
     lines = [f"acl trusted src {network}" for network in trusted] or ["acl trusted always_false"]
     return "".join(f"    {line}\n" for line in (*lines, f"acl own src {own}"))
+
+
+def usual_rules(scheme: str) -> str:
+    """Give the rules that recognise a usual request, and add its forwarding headers.
+
+    A usual request needs no other rule of this module: a frontend skips them by `allow if usual`.
+
+    Args:
+        scheme: "http" or "https".
+    """
+    names = "|".join(_USUAL_NAMES)
+    # Over HTTP/1.1 the names of the headers tell whether there is a body.
+    acls, bodiless = (BODY_ACLS, " is_whole !has_body") if scheme == "https" else ("", "")
+    return f"""\
+    http-request del-header Connection if {{ req.fhdr(Connection) -m str -i keep-alive }}
+    acl usual_line url_beg /
+    acl usual_host req.fhdr(Host) -m reg '{_USUAL_AUTHORITY}'
+    acl usual_names req.hdr_names -m reg '^({names})(,({names}))*$'
+    acl has_our_cookie req.fhdr(Cookie) -m sub -i {SESSION_COOKIE}
+{acls}\
+    http-request set-var(txn.usual) bool(1) \
+if METH_GET usual_line usual_host usual_names !has_our_cookie{bodiless}
+    acl usual var(txn.usual) -m found
+    http-request add-header X-Forwarded-Proto {scheme} if usual
+    http-request add-header X-Forwarded-Host %[req.fhdr(Host)] if usual
+"""
 
 
 def request_rules() -> str:

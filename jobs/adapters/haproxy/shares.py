@@ -10,7 +10,9 @@ of their limit. So one address or one app may use many places while no other vis
 | all visitors together | three quarters of all places | the same |
 | one frontend (the apps' ports, HTTP, HTTPS) | three quarters of that | the same |
 | one app: connections to its port, requests under way | a half | an eighth |
+| one app that opens another tunnel (WebSocket) | a quarter | an eighth |
 | one source: connections, requests by HTTP/2 | an eighth | a 32nd |
+| one source that opens another tunnel | a 32nd | a 32nd |
 
 A source is an IPv4 address, or an IPv6 /64 network, since one visitor may own a whole /64. Trusted
 proxies forward the requests of many visitors and do not count as sources. The last quarter of the
@@ -99,6 +101,11 @@ class Shares:
         return self.visitors // 8
 
     @property
+    def tunnels(self) -> int:
+        """The limit of one app's requests and tunnels, above which it gets no new tunnel."""
+        return self.visitors // 4
+
+    @property
     def source(self) -> int:
         """The limit of one source."""
         return self.visitors // 8
@@ -162,13 +169,21 @@ def stream_rules(shares: Shares) -> str:
 def app_rules(shares: Shares, ways: Sequence[str]) -> str:
     """Give the rules that limit one app's concurrent requests, over all frontends.
 
-    They use the ACL `own`.
+    A tunnel (WebSocket) may last for hours. So tunnels cannot use all of an app's share, and for a
+    source that opens one the lower limit holds even while the router is not busy.
+
+    They use the ACLs `own` and `trusted`, and define the ACL `upgrades`.
     """
     busy = "".join(f"    acl busy fe_conn({way}) gt {shares.busy}\n" for way in ways)
     return (
         busy
-        + _too_many(503, f"if !own {{ be_conn gt {shares.app} }}")
-        + _too_many(503, f"if !own busy {{ be_conn gt {shares.app_when_busy} }}")
+        + "    acl upgrades var(txn.websocket) -m found\n"
+        + _too_many(503, f"if {{ be_conn gt {shares.app} }} !own")
+        + _too_many(503, f"if {{ be_conn gt {shares.app_when_busy} }} busy !own")
+        + _too_many(503, f"if upgrades {{ be_conn gt {shares.tunnels} }} !own")
+        + _too_many(
+            429, f"if upgrades !trusted {{ sc0_conn_cur gt {shares.source_when_busy} }} !own"
+        )
     )
 
 

@@ -186,6 +186,14 @@ class Http2:
         self._send()
         return stream
 
+    def upload(self, headers: Headers, pieces: Sequence[bytes]) -> int:
+        """Send a request whose body comes in pieces, and give the stream id."""
+        stream = self.send(headers, ends=False)
+        for number, piece in enumerate(pieces, start=1):
+            self._h2.send_data(stream, piece, end_stream=number == len(pieces))
+            self._send()
+        return stream
+
     def status(self, stream: int) -> int:
         """Wait for the answer on a stream."""
         deadline = time.monotonic() + PATIENCE_S

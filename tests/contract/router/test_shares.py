@@ -62,6 +62,22 @@ class Crowd:
         head = f"GET / HTTP/1.1\r\nHost: {host or way.host}\r\n\r\n"
         self._come(way, sources, each, head.encode())
 
+    def tunnel(self, way: Way, sources: Sequence[str], each: int) -> list[int]:
+        """Open WebSockets one after another, and give the statuses; 0: refused without one."""
+        return [self._tunnel(way, source) for source in sources for _ in range(each)]
+
+    def _tunnel(self, way: Way, source: str) -> int:
+        with suppress(ConnectionError):
+            connection = self._stack.enter_context(way.connect(source=source))
+            connection.sendall(upgrade(way))
+            found = status(connection.recv(65536))
+            if found == 101:
+                self.held.append(connection)
+            else:
+                connection.close()
+            return found
+        return 0
+
     def _come(self, way: Way, sources: Sequence[str], each: int, sends: bytes) -> None:
         for source in sources:
             for _ in range(each):
@@ -108,6 +124,19 @@ def counted(house: House) -> int:
 def sources(count: int, net: int = 1) -> list[str]:
     """Give that many loopback addresses."""
     return [f"127.{net}.{number // 250}.{number % 250 + 1}" for number in range(count)]
+
+
+def upgrade(way: Way) -> bytes:
+    """Give the request for a WebSocket."""
+    lines = (
+        "GET / HTTP/1.1",
+        f"Host: {way.host}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    return "\r\n".join((*lines, "\r\n")).encode()
 
 
 def is_turned_away(way: Way, source: str = SOMEBODY) -> bool:
@@ -160,6 +189,77 @@ def test_half_sent_requests_to_one_app_do_not_block_others(small: House, crowd: 
     # The router disconnects them after a while.
     crowd.settle(small, 0)
     assert answers(way)
+
+
+@pytest.mark.parametrize("entrance", ["http", "https"])
+def test_half_sent_requests_to_one_domain_do_not_block_others(
+    small: House, crowd: Crowd, entrance: str
+) -> None:
+    """Until its host has arrived, a request belongs to no app: 8,000 of 20,480 places, here 200."""
+    way, other = small.ways[entrance], "other.example.org"
+    small.router.adapter.serve_domains({way.host: small.ways["port"].port, other: small.other.port})
+    crowd.dawdle(way, sources(20), PLACES * 8000 // 20_480 // 20)
+    assert status(small.ways["http"].get(host=other.encode())) == 200
+    assert answers(small.other)
+    assert answers(way)
+
+
+class TestTunnels:
+    """A WebSocket may last for hours."""
+
+    @pytest.fixture(autouse=True)
+    def _speaks_websocket(self, small: House) -> None:
+        self._speak_websocket(small.app)
+
+    def _speak_websocket(self, app: Mirror) -> None:
+        app.adds = [
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        ]
+        app.status = b"101 Switching Protocols"
+
+    @pytest.fixture
+    def other_app(self, small: House) -> Iterator[Mirror]:
+        with Mirror() as other:
+            small.router.adapter.switch(Route(small.other.port, "b", other.address))
+            yield other
+
+    @pytest.mark.parametrize("entrance", ["port", "http", "https"])
+    def test_those_of_one_app_cannot_use_all_of_its_share(
+        self, small: House, crowd: Crowd, other_app: Mirror, entrance: str
+    ) -> None:
+        way = small.ways[entrance]
+        found = crowd.tunnel(way, sources(BOUND.tunnels), 1)
+        assert found == [101] * BOUND.tunnels
+        assert set(crowd.tunnel(way, sources(9, net=2), 2)) == {503}
+        # Its other visitors, and those of other apps, notice nothing.
+        small.app.status, small.app.adds = b"200 OK", []
+        assert answers(way)
+        assert answers(small.other)
+        assert other_app.seen
+        crowd.leave()
+        self._speak_websocket(small.app)
+        wait_for(lambda: crowd.tunnel(way, [SOMEBODY], 1) == [101])
+
+    def test_those_of_one_visitor_are_few(self, small: House, crowd: Crowd) -> None:
+        way, most = small.ways["http"], BOUND.source_when_busy
+        assert crowd.tunnel(way, [LOCALHOST], most) == [101] * most
+        assert set(crowd.tunnel(way, [LOCALHOST], 5)) == {429}
+        assert crowd.tunnel(way, [SOMEBODY], 1) == [101]
+
+    def test_those_of_three_apps_leave_places_for_others(
+        self, small: House, crowd: Crowd, other_app: Mirror
+    ) -> None:
+        """Each has many visitors, and its tunnels stay."""
+        third, fourth = (replace(small.other, port=port) for port in small.router.ports[2:4])
+        for way in (third, fourth):
+            small.router.adapter.switch(Route(way.port, "a", small.app.address))
+        for net, way in enumerate((small.ways["port"], third, fourth), start=1):
+            crowd.tunnel(way, sources(BOUND.app, net=net), 1)
+        assert crowd.stay() <= 2 * BOUND.tunnels + BOUND.app_when_busy
+        assert answers(small.other)
+        assert other_app.seen
 
 
 def test_shares_are_smaller_while_the_router_is_busy(small: House, crowd: Crowd) -> None:

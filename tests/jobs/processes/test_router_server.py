@@ -137,6 +137,15 @@ def test_what_is_live_stands_in_the_configuration(runtime: Runtime[Settings]) ->
     assert "server b 10.201.0.2:8000\n" in backend
 
 
+def test_the_text_of_an_app_that_wants_it_is_compressed(runtime: Runtime[Settings]) -> None:
+    make_app(runtime, "plain")
+    app = make_app(runtime, "packed", gzip=True)
+    text = show_configuration(runtime)
+    backend = text.partition(f"backend port_{app.host_port} ")[2].partition("\nbackend ")[0]
+    assert "    compression algo gzip\n" in backend
+    assert text.count("compression algo") == 1
+
+
 def test_an_app_keeps_its_port_when_the_range_is_moved(runtime: Runtime[Settings]) -> None:
     app = make_app(runtime, "web")
     elsewhere = free_ports(2)

@@ -57,7 +57,7 @@ def test_it_has_as_large_a_share_as_an_app() -> None:
     limits = [line for line in backend.splitlines() if "be_conn gt" in line]
     slots = text(OWN, http=80).partition("defaults slots\n")[2].partition("\nbackend ")[0]
     assert limits == [line for line in slots.splitlines() if "be_conn gt" in line]
-    assert len(limits) == 2
+    assert len(limits) == 3  # two for requests, one for tunnels
 
 
 def test_ipv6_has_no_such_source() -> None:
