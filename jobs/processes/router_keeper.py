@@ -80,7 +80,9 @@ class Keeper:
         self._run: Path = options.run
         self._config: Path = options.config
         self._link = self._run / LINK
-        self._master_socket: Path = options.master
+        self._master_socket: Path = options.master  # for the user that may use it
+        # Root without the right to override permissions cannot connect to another user's socket.
+        self._own_socket = self._master_socket.with_name("keeper.sock")
         self._log = log
         self._master: Master | None = None
         self._wanted: str | None = None  # "stop" or "leave": why the keeper ends
@@ -190,15 +192,16 @@ class Keeper:
     def _command(self) -> list[str]:
         admin = self._options.admin
         rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
-        master = f"{self._master_socket},{rights}"
-        return [str(self._link), "-W", "-db", "-S", master, "-f", str(self._config)]
+        sockets = (f"{self._master_socket},{rights}", f"{self._own_socket},mode,600")
+        told = (word for socket in sockets for word in ("-S", socket))
+        return [str(self._link), "-W", "-db", *told, "-f", str(self._config)]
 
     def _wait_until_ready(self, master: Master, *, reloads: int) -> bool:
         """Wait until HAProxy serves, has failed or has ended."""
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._wanted is None and not master.has_ended():
             self._read_output()
-            found = is_ready(self._master_socket, reloads=reloads)
+            found = is_ready(self._own_socket, reloads=reloads)
             if found is not None:
                 return found
             time.sleep(POLL_S)
@@ -252,7 +255,7 @@ class Keeper:
             point_link(self._link, self._options.haproxy)
             if error := complaint(self._link, self._config, clean_environment(os.environ)):
                 return error
-            binary, before = binary_of(self._link), master.reloads(self._master_socket)
+            binary, before = binary_of(self._link), master.reloads(self._own_socket)
             master.send(signal.SIGUSR2)
             self._told.clear()
             is_serving = self._wait_until_ready(master, reloads=before + 1)

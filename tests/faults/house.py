@@ -89,13 +89,18 @@ class Holdings(Belongings):
 
 
 class BreakableKeystone(Keystone):
-    """A Keystone on a chosen engine, with a HAProxy of its own; pushes come through the router."""
+    """A Keystone on a chosen engine, with a HAProxy of its own; pushes come through the router.
+
+    Attributes:
+        longest_absence_s: the longest time from a stop or kill until it was ready again.
+    """
 
     def __init__(
         self, folder: Path, *, github_api_url: str, program: Path, engine: str = ""
     ) -> None:
         super().__init__(folder, github_api_url=github_api_url, program=program, by_router=True)
         self._engine = engine
+        self.longest_absence_s = 0.0
         self.haproxy = _own_haproxy(folder.with_suffix(".bin"))
         self._environment["PATH"] = f"{self.haproxy.parent}:{self._environment['PATH']}"
         # Not on the disk that a fault fills up.
@@ -111,6 +116,21 @@ class BreakableKeystone(Keystone):
         except AssertionError as exc:
             exc.add_note(self.log()[-LOG_SHOWN:])
             raise
+
+    def restart(self) -> None:
+        """Stop it, and start it again."""
+        begun = time.monotonic()
+        super().restart()
+        self._note_absence(begun)
+
+    def kill_and_start(self) -> None:
+        """Kill everything but the router, and start it again."""
+        begun = time.monotonic()
+        super().kill_and_start()
+        self._note_absence(begun)
+
+    def _note_absence(self, begun: float) -> None:
+        self.longest_absence_s = max(self.longest_absence_s, time.monotonic() - begun)
 
     def deliver(self, delivery: Delivery, **headers: str | None) -> httpx2.Response:
         """Send a delivery as GitHub would: through the router, which may make it wait."""

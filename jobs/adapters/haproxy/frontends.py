@@ -89,12 +89,13 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        leads=moved.rules("dst_port") + "    use_backend port_%[dst_port]\n",
+        leads=moved.lookup("dst_port") + moved.leads() + "    use_backend port_%[dst_port]\n",
     )
     own, lookup = policy.address, _lookup()
     to_app = (
-        own_address.leads(own)
-        + moved.rules("var(txn.port)")
+        moved.lookup("var(txn.port)")
+        + own_address.leads(own)
+        + moved.leads()
         + "    use_backend port_%[var(txn.port)]\n"
     )
     if doors.http is not None:

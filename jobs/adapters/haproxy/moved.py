@@ -14,16 +14,18 @@ BACKEND = "moved"
 NOWHERE = "127.0.0.1@1"  # for a port that was closed
 
 
-def rules(port: str) -> str:
-    """Give a frontend's rules for ports that were switched since this worker was replaced.
+def lookup(port: str) -> str:
+    """Give a frontend's rule that looks up whether a port was switched since we were replaced.
 
     Args:
         port: the expression of the app's port.
     """
-    return (
-        f"    http-request set-var(txn.moved) {port},map({MOVED})\n"
-        f"    use_backend {BACKEND} if {{ var(txn.moved) -m found }}\n"
-    )
+    return f"    http-request set-var(txn.moved) {port},map({MOVED})\n"
+
+
+def leads() -> str:
+    """Give the rule that leads such a port to its new address."""
+    return f"    use_backend {BACKEND} if {{ var(txn.moved) -m found }}\n"
 
 
 def backend() -> str:
