@@ -159,6 +159,13 @@ def ensure_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
     start_keeper(arguments)
 
 
+def leave_outdated(run_dir: Path) -> None:
+    """End a keeper of older code, so that the service that runs it starts this code."""
+    state = router_state(run_dir)
+    if state is not None and state.generation != GENERATION:
+        leave(run_dir)
+
+
 def leave(run_dir: Path) -> None:
     """End the keeper without stopping HAProxy."""
     if pid := keeper_pid(run_dir):

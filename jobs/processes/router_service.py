@@ -17,6 +17,7 @@ from jobs.processes.router_control import (
     OWNER,
     ensure_keeper,
     is_outdated,
+    leave_outdated,
     reload_router,
     router_state,
     runs,
@@ -65,7 +66,9 @@ def bring_up(
     """
     was_running = runs(configuration_file(settings))
     write_files(settings, users.users if isinstance(users, Apart) else None)
-    if not keeper_elsewhere:
+    if keeper_elsewhere:
+        leave_outdated(settings.run_dir)
+    else:
         ensure_keeper(settings.run_dir, arguments)
     if (was_running and not is_as_written(settings)) or _is_failing(settings):
         reload_router(settings.run_dir)

@@ -6,7 +6,9 @@ supervisord would open it as a file, which fails for a journal's socket. A stopp
 killed if it holds a lock that others need, or if no other process does its work.
 """
 
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from supervisor import events
@@ -17,12 +19,14 @@ from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from jobs.errors import RouterError
-from jobs.processes.router_control import is_kept, router_pids, start_keeper
+from jobs.processes.router_control import is_kept, router_pids, router_state, start_keeper
+from jobs.processes.supervise import keystone_command
 from jobs.processes.watched import Watched
 from jobs.storage.kept_open import kept_open
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
+MEND_EVERY_S = 30.0
 
 
 # The library has no types: hence the ignores.
@@ -82,6 +86,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
         self._run_dir = watched.run_dir
         self._keeper = watched.keeper
+        self._next_mending = 0.0
         self._stopped = LongStopped()
         self._logins = watched.login_copy
 
@@ -96,6 +101,21 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._logins.refresh()
         self._have_keeper()
 
+    def _mend_router(self) -> None:
+        """Have the configuration written again when HAProxy does not start with it.
+
+        Since it was written, another program may have taken a port.
+        """
+        state = router_state(self._run_dir) if self._run_dir else None
+        is_down = state is not None and not state.haproxy and state.error
+        if not is_down or time.monotonic() < self._next_mending:
+            return
+        self._next_mending = time.monotonic() + MEND_EVERY_S
+        self._tell("the router does not start: its configuration is written again")
+        subprocess.Popen(  # noqa: S603 — our own command line; supervisord reaps its end
+            keystone_command("router", "--reload"), stdin=subprocess.DEVNULL
+        )
+
     def _have_keeper(self) -> None:
         """Start the router's keeper if there is none; it outlives us."""
         if not self._keeper or self._run_dir is None or is_kept(self._run_dir):
@@ -109,6 +129,7 @@ class Parts(Supervisor):  # type: ignore[misc]
             self._tell(str(exc))
 
     def _look(self, _event: object) -> None:
+        self._mend_router()
         for pid in self._shared.look():
             self._tell(f"killed {pid}: it was stopped while it held a lock that others need")
         lonely = self._stopped.among(self._lone_processes())
