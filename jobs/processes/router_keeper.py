@@ -147,8 +147,7 @@ class Keeper:
         if found is None:
             return
         self._master = found
-        known = read_state(self._run)
-        binary = known.get("binary")
+        binary = read_state(self._run).get("binary")
         self._binary = binary if isinstance(binary, list) else []
         self._log.say(f"adopted HAProxy {found.pid}, which was running")
         self._give_sockets()
