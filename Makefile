@@ -1,18 +1,18 @@
 # `make demo` and `make run` work on a fresh Debian or Ubuntu machine; `make test` runs every test.
 # Each begins with the set-up, which takes about a second if everything is installed.
 
+# A link to one of the environments in .venvs; see .setup/environment.sh.
 venv := .venv
-ready := $(venv)/.ready
-ready_to_test := $(venv)/.ready-to-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test coverage check bench faults pictures machine machine-to-test machine-to-bench
+.PHONY: help setup demo run upgrade ready ready-to-test test coverage check bench faults pictures machine machine-to-test machine-to-bench
 # Two simultaneous installations would break .venv.
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    deploy a sample app twice without a failed request'
 	@echo 'make run     run Keystone (the same as .venv/bin/keystone up)'
+	@echo 'make upgrade  replace a running Keystone with the version in this folder'
 	@echo 'make setup   only install Keystone; then use .venv/bin/keystone'
 	@echo 'make test    run every test'
 	@echo 'make coverage  run every test, and report the lines of code that ran'
@@ -24,7 +24,7 @@ help:
 compile = find receiver jobs dashboard -name '*.pyc' ! -perm -o=r -delete && \
 	$(venv)/bin/python -m compileall -q receiver jobs dashboard
 
-setup: machine $(ready)
+setup: ready
 	@$(compile)
 
 demo: setup
@@ -33,37 +33,42 @@ demo: setup
 run: setup
 	@exec $(venv)/bin/keystone up
 
+# The new environment is made beside the one in use; `.venv` leads to it once the upgrade is done.
+upgrade: machine
+	@environment=$$(.setup/environment.sh requirements.lock --beside) && \
+		$$environment/bin/keystone upgrade && .setup/environment.sh requirements.lock
+
 # Two processes for each processor (tests/conftest.py), because most tests wait for other programs.
 in_parallel := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # Keep compiled code even if the shell has set PYTHONDONTWRITEBYTECODE: the tests start some hundred
 # processes, and each of pytest's processes needs ten seconds to rewrite the assertions of all tests.
-test: machine-to-test $(ready_to_test)
+test: ready-to-test
 	@$(compile)
 	env -u PYTHONDONTWRITEBYTECODE $(venv)/bin/pytest $(in_parallel)
 
 # Separate from `test`, because coverage slows down every process that the tests start.
-coverage: machine-to-test $(ready_to_test)
+coverage: ready-to-test
 	$(venv)/bin/coverage erase
 	$(venv)/bin/coverage run -m pytest $(in_parallel)
 	$(venv)/bin/coverage combine --quiet
 	$(venv)/bin/coverage report
 
-check: $(ready_to_test)
+check: ready-to-test
 	$(venv)/bin/ruff format --check .
 	$(venv)/bin/ruff check .
 	$(venv)/bin/mypy
 	$(venv)/bin/lint-imports
 
-bench: machine-to-bench $(ready_to_test)
+bench: machine-to-bench ready-to-test
 	$(venv)/bin/python -m tests.benchmarks $(BENCHMARKS)
 
 # ROUNDS is the number of rounds; the same SEED plays the same rounds again.
-faults: machine-to-test $(ready_to_test)
+faults: ready-to-test
 	ROUNDS=$(ROUNDS) SEED=$(SEED) $(venv)/bin/python -m tests.faults
 
 # The README's screenshots: take them again after a change of the pages' look.
-pictures: machine-to-test $(ready_to_test)
+pictures: ready-to-test
 	$(venv)/bin/python -m tests.dashboard.pictures .readme
 
 machine:
@@ -75,11 +80,9 @@ machine-to-test:
 machine-to-bench:
 	@.setup/machine.sh bench
 
-$(ready): requirements.lock pyproject.toml | machine
+ready: machine
 	@.setup/environment.sh requirements.lock
-	@touch $@
 
 # The packages of the tests include those of Keystone, in the same versions.
-$(ready_to_test): requirements-test.lock pyproject.toml | machine-to-test
+ready-to-test: machine-to-test
 	@.setup/environment.sh requirements-test.lock
-	@touch $(ready) $@

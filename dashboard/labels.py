@@ -222,6 +222,11 @@ def exact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def clock(moment: datetime) -> str:
+    """Format a moment of the next hours to the minute, in UTC."""
+    return moment.astimezone(UTC).strftime("%H:%M UTC")
+
+
 def waited(moment: datetime, now: datetime) -> str:
     """Give the time since a moment as text."""
     return duration(max((now - moment).total_seconds(), 0))

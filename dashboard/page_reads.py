@@ -16,7 +16,8 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.domains import certificate_views, find_doors
 from jobs.reads.views import AppView, CertificateView
-from jobs.rules.domain_names import is_covered
+from jobs.rules.domain_names import host_header, is_covered, is_plain
+from jobs.settings import Settings
 from jobs.states import OPEN_STATES, DeploymentState, StepName, StepState
 from jobs.storage.models import App, Deployment, EnvironmentVariable, Release, Repository, Step, now
 
@@ -220,6 +221,21 @@ def served_domains(session: Session, app: AppView) -> list[ServedDomain]:
         )
         for name in app.domains
     ]
+
+
+def all_certified(
+    session: Session, settings: Settings
+) -> tuple[ServedDomain | None, list[ServedDomain]]:
+    """Give Keystone's own name with its certificate, and every other name that has one."""
+    certificates = certificate_views(session, public_url=settings.public_url)
+    own = host_header(settings.public_url)
+    others = [ServedDomain(each.domain, "", each) for each in certificates if each.domain != own]
+    if not is_plain(own):
+        return None, others
+    covering = [each for each in certificates if is_covered(own, [each.domain])]
+    # The router prefers the name's own certificate to a wildcard's.
+    covering.sort(key=lambda each: each.domain != own)
+    return ServedDomain(own, settings.public_url, next(iter(covering), None)), others
 
 
 def repository_names(session: Session) -> list[str]:

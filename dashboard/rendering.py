@@ -98,6 +98,7 @@ def _environment() -> Environment:
             "first_line",
             "ref_words",
             "capital",
+            "clock",
             "space",
         )
     }

@@ -6,7 +6,6 @@ typo is never silently ignored.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -25,10 +24,10 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.rules.domain_names import host_header, named_host, plain_http_url
+from jobs.rules.domain_names import named_host, plain_http_url
 from jobs.rules.passwords import SHORTEST
 from jobs.system.machine import build_cpus, build_memory_mb, build_pids
-from jobs.system.private_folder import runtime_dir
+from jobs.system.private_folder import owner_of, runtime_dir
 
 PREFIX = "KEYSTONE_"
 SQLITE = "sqlite:///"
@@ -263,16 +262,6 @@ class Settings(BaseModel):
         return named_host(self.public_url)
 
     @property
-    def own_host(self) -> str:
-        """The host in the public URL, a name or an IP address; empty when there is no such URL."""
-        return host_header(self.public_url)
-
-    @property
-    def router_key_file(self) -> Path:
-        """The file with the key by which the web process recognises the router."""
-        return self.run_dir / "router.key"
-
-    @property
     def run_dir(self) -> Path:
         """The folder of the supervisor's own files."""
         return self.data_dir / "run"
@@ -285,7 +274,7 @@ class Settings(BaseModel):
             return inside
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
         # Named after the data directory's owner: Keystone's processes may run as other users.
-        owner = _owner(self.data_dir)
+        owner = owner_of(self.data_dir)
         return runtime_dir(owner) / f"keystone-{owner}-{digest}"
 
     @property
@@ -317,14 +306,6 @@ class Settings(BaseModel):
     def mirrors_dir(self) -> Path:
         """The folder of the repositories' bare mirrors."""
         return self.data_dir / "mirrors"
-
-
-def _owner(folder: Path) -> int:
-    """Return the user id of a folder's owner; ours when it does not exist, as we will make it."""
-    try:
-        return folder.stat().st_uid
-    except OSError:
-        return os.getuid()
 
 
 class WebSettings(Settings):

@@ -249,9 +249,11 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
         RedisError: Redis does not answer at the start; the supervisor restarts us.
         StorageError: the database does not answer at the start; the supervisor restarts us.
     """
-    os.nice(NICENESS)
+    # Before the priority is lowered: on a busy machine, a process with a low priority would hold
+    # the writers' lock for so long that the web process has to refuse pushes.
     rehearse(runtime)
     runtime.database.close()
+    os.nice(NICENESS)
     # A child whose garbage collector visits inherited objects would copy all of their memory pages.
     gc.collect()
     gc.freeze()

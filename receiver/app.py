@@ -26,6 +26,7 @@ from jobs.reads.log_outline import Outlines
 from jobs.rules.redaction import Redactor
 from jobs.settings import WebSettings, split_keys
 from jobs.storage.database import KEPT_READERS
+from jobs.system.earlier_web import take_port_over
 from jobs.system.router_key import known_router_key
 from receiver.access import Identify
 from receiver.api.health import Readiness
@@ -91,7 +92,7 @@ def create_app(runtime: Runtime[WebSettings] | None = None) -> Starlette:
 
 
 def _own_router(runtime: Runtime[WebSettings]) -> OwnRouter:
-    return OwnRouter(known_router_key(runtime.settings.router_key_file))
+    return OwnRouter(known_router_key(runtime.settings.run_dir))
 
 
 @cache
@@ -151,6 +152,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
     runtime: Runtime[WebSettings] = app.state.runtime
     refusals: Refusals = app.state.refusals
     keeping = asyncio.create_task(refusals.keep())
+    # The server begins to listen after this.
+    take_port_over(runtime.settings.host, runtime.settings.port)
     # For `receiver.protocol`: uvicorn makes its objects and passes them this state.
     trusted, router = runtime.settings.trusted_proxies, app.state.own_router
     yield {POOL: Pool(_bounds(), trusted=trusted, router=router)}

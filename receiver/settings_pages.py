@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from dashboard import app_fields
 from dashboard.forms import Field
 from dashboard.pages import app_settings, new_app, people
+from dashboard.pages import certificates as certificates_page
 from dashboard.pages import repositories as repositories_page
 from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.apps import app_view
@@ -121,6 +122,16 @@ def _of_user(act: Handler, *fields: Field, done: str = "change-user", **fixed: o
     return Sheet(act, takes, fields, places=[NAME], fixed=fixed, subject=NAME, done=done)
 
 
+CERTIFICATE_SHEETS = {
+    "set-certificate": Sheet(
+        certificates.put_certificate,
+        CertificateInput,
+        app_settings.SET_CERTIFICATE,
+        places=[DOMAIN],
+        subject=DOMAIN,
+    ),
+    "remove-certificate": Sheet(certificates.delete_certificate, places=[DOMAIN], subject=DOMAIN),
+}
 APP = (
     page_of_sheets(
         "/apps/new",
@@ -150,16 +161,7 @@ APP = (
         app_settings.domains,
         {
             "save": Sheet(save_changes, AppChange, [app_fields.DOMAINS], kept=_app),
-            "set-certificate": Sheet(
-                certificates.put_certificate,
-                CertificateInput,
-                app_settings.SET_CERTIFICATE,
-                places=[DOMAIN],
-                subject=DOMAIN,
-            ),
-            "remove-certificate": Sheet(
-                certificates.delete_certificate, places=[DOMAIN], subject=DOMAIN
-            ),
+            **CERTIFICATE_SHEETS,
         },
     ),
     page_of_sheets(
@@ -215,6 +217,7 @@ PEOPLE = (
         repositories_page.show,
         {"remove-repository": Sheet(repositories.delete_repository, places=[ID])},
     ),
+    page_of_sheets("/certificates", certificates_page.show, CERTIFICATE_SHEETS),
     page_of_sheets(
         "/users",
         people.users,

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +23,7 @@ from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import RouterError
 from jobs.processes.router_server import write_domain_files
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 
 START_DEADLINE_S = 60.0
 PLACES = 4096  # enough for any test that is not about them
@@ -61,6 +61,7 @@ class RunningRouter:
         routes: Iterable[Route] = (),
         domains: Mapping[str, int] | None = None,
         certificates: Mapping[str, SecretStr] | None = None,
+        warm: Sequence[Warm] = (),
     ) -> None:
         """Write the configuration and run it; raise with HAProxy's own words when it ends."""
         file = self.folder / "haproxy.cfg"
@@ -72,7 +73,7 @@ class RunningRouter:
             doors=self.doors,
             policy=self.policy,
         )
-        write_domain_files(self.folder, domains or {}, certificates or {})
+        write_domain_files(self.folder, domains or {}, certificates or {}, warm)
         file.write_text(text)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command(_program(), file), stderr=log, stdout=log)
@@ -175,6 +176,7 @@ class Upstream:
     name: str
     let_go: threading.Event = field(default_factory=threading.Event)
     posted: list[str] = field(default_factory=list)
+    assets: set[str] = field(default_factory=set)  # the only paths below /assets/ that exist
 
     def __post_init__(self) -> None:
         handler = type("Handler", (_Handler,), {"upstream": self})
@@ -220,21 +222,26 @@ class _Handler(BaseHTTPRequestHandler):
                 self._hold()
             case "/headers":
                 self._answer(json.dumps({k.lower(): v for k, v in self.headers.items()}))
+            case path if path.startswith("/assets/") and path not in self.upstream.assets:
+                self._answer(f"{self.upstream.name} has no {path}", status=404)
             case _:
                 self._answer(self.upstream.name)
         return None
+
+    do_HEAD = do_GET  # noqa: N815 — the name that http.server calls
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.upstream.posted.append(hashlib.sha256(body).hexdigest())
         self._answer(self.upstream.name)
 
-    def _answer(self, text: str) -> None:
+    def _answer(self, text: str, *, status: int = 200) -> None:
         body = text.encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _hold(self) -> None:
         self.send_response(200)

@@ -41,6 +41,7 @@ class KeptRouter:
     program: str
     owner: int | None
     run_dir: Path
+    policy: Policy
 
     @property
     def config(self) -> Path:
@@ -91,7 +92,7 @@ class KeptRouter:
             routes=[route for route in self.files.routes().values() if route],
             socket=self.run_dir / "haproxy.sock",
             doors=self.doors,
-            policy=Policy(PLACES),
+            policy=self.policy,
         )
         write_domain_files(self.config.parent, domains or {}, certificates or {})
         self.files.write(CONFIGURATION, text)
@@ -156,14 +157,22 @@ def kept_router(
     http: int | None = None,
     https: int | None = None,
     program: str = "",
+    policy: Policy | None = None,
 ) -> Iterator[KeptRouter]:
     """Run a router for the length of the block; it also ends with this process."""
     (folder / "router").mkdir(mode=0o700, parents=True)
     doors = DomainDoors(LOCALHOST, http, https)
     # The path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="ks-") as run:
-        haproxy = program or installed_haproxy()
-        router = KeptRouter(folder, free_ports(count), doors, haproxy, os.getpid(), Path(run))
+        router = KeptRouter(
+            folder,
+            free_ports(count),
+            doors,
+            program or installed_haproxy(),
+            os.getpid(),
+            Path(run),
+            policy or Policy(PLACES),
+        )
         try:
             router.write()
             router.start()

@@ -13,6 +13,7 @@
  *
  * GET /health            200, or 503 when told to be unhealthy
  * GET /version, GET /    the content of /version.txt
+ * GET /assets/FILE       the content of /version.txt if that is FILE, or 404
  * GET /slow?ms=N         200 after N milliseconds
  * GET /env?NAME          the value of an environment variable, or 404
  * GET /say?TEXT          print TEXT to standard output
@@ -123,6 +124,10 @@ static void answer(int client, char *path, int keep_alive) {
     } else if (!strcmp(path, "/version") || !strcmp(path, "/")) {
         read_file("/version.txt", version, sizeof version);
         respond(client, 200, version, keep_alive);
+    } else if (!strncmp(path, "/assets/", 8)) {
+        read_file("/version.txt", version, sizeof version);
+        int is_there = !strcmp(path + 8, version);
+        respond(client, is_there ? 200 : 404, is_there ? version : "not found\n", keep_alive);
     } else if (!strcmp(path, "/slow")) {
         sleep_ms(strncmp(query, "ms=", 3) ? 1000 : atol(query + 3));
         respond(client, 200, "done\n", keep_alive);

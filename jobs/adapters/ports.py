@@ -21,6 +21,7 @@ from jobs.rules.container_values import (
     ProbeResult,
     Route,
     Usage,
+    Warm,
 )
 from jobs.rules.log_events import BuildEvent
 from jobs.rules.repository_values import (
@@ -248,6 +249,23 @@ class Router(Protocol):
         A port where a change was interrupted has a route that equals no other one.
         """
 
+    def warm(self, warm: Warm) -> None:
+        """Ask a container for the old assets of a port. Idempotent.
+
+        A GET or HEAD of one of the asset paths goes to the live container first; when that answers
+        404, the warm one is asked. From a switch on, the former live container is the warm one.
+        Before it, this may name the live one: then its paths are added, and nothing else changes.
+
+        Raises:
+            RouterError: the router does not answer, or did not do it.
+        """
+
+    def cool(self, port: int) -> None:
+        """Ask no container for old assets of the port any more. An unknown port is fine."""
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the containers that are asked for old assets, by port."""
+
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
 
@@ -272,9 +290,10 @@ class Router(Protocol):
         """Let requests for Keystone's own address wait at the router, even if the web answers.
 
         Each request waits at most 9 s, then it gets the answer 503. So hold for a shorter time, and
-        call `release` in a `finally` block. A router that is started or reloaded holds nothing, and
-        the watcher releases what a killed caller has left behind: stop the watcher before holding.
-        Idempotent. A router that does not serve Keystone's own address does nothing.
+        call `release` in a `finally` block. A router that is started or reloaded holds nothing: do
+        not reload it meanwhile, since `release` does not reach the requests that wait in the worker
+        from before. The watcher releases what a killed caller has left behind, so stop the watcher
+        before holding. Idempotent. A router that does not serve the address does nothing.
 
         Raises:
             RouterError: the router does not answer, or did not hold the requests.

@@ -105,12 +105,20 @@ def show_apps(views: list[AppView]) -> None:
             (view.live_commit_sha or "")[:8] or None,
             view.url,
             f"{view.repository} ({view.branch})",
-            view.state_reason,
+            _news(view),
         )
         for view in views
     ]
     columns = ("App", "State", "Release", "Commit", "Address", "Repository", "")
     show_table(columns, rows, empty="There are no apps yet; `keystone app add` makes one.")
+
+
+def _news(view: AppView) -> str:
+    """Say why an app is in its state, and which release is warm."""
+    warm = ""
+    if view.warm_release is not None and view.warm_until is not None:
+        warm = f"v{view.warm_release} is warm until {view.warm_until:%H:%M} UTC"
+    return "; ".join(filter(None, (view.state_reason, warm)))
 
 
 @app.command("show")

@@ -57,7 +57,7 @@ def change(
         set_certificate(session, name, bundle, actor(), vault=keystone.vault)
         session.flush()
         doors = find_doors(session)
-        views = certificate_views(session, own_host=keystone.settings.own_host)
+        views = certificate_views(session, public_url=keystone.settings.public_url)
         view = next(view for view in views if view.domain == name)
     told = (
         f"{name} has a certificate that is valid until {bundle.not_after:%Y-%m-%d}; "
@@ -77,7 +77,7 @@ def list_certificates(*, as_json: AsJson = False) -> None:
     """List the certificates, by domain."""
     keystone = open_to_read()
     with keystone.database.reading() as session:
-        views = certificate_views(session, own_host=keystone.settings.own_host)
+        views = certificate_views(session, public_url=keystone.settings.public_url)
     if as_json:
         show_json(Page[CertificateView](items=views))
         return

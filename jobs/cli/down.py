@@ -9,6 +9,8 @@ from sqlmodel import Session, col, select
 
 from jobs.cli.console import confirmed
 from jobs.cli.output import say
+from jobs.cli.systemd_service import Service
+from jobs.cli.systemd_service import stop as stop_services
 from jobs.errors import KeystoneError
 from jobs.processes.configuration import read_settings
 from jobs.processes.router_control import runs
@@ -41,18 +43,25 @@ def down(
         say("Keystone is down already.")
         return
     if is_ended:
-        apps = _live_apps(settings)
-        for line in apps:
-            say(line)
-        count = f"{len(apps)} app{'' if len(apps) == 1 else 's'}"
-        confirmed(f"Stop Keystone and its router? {count} will not be reachable.", yes=yes)
+        confirm_off_air(settings, yes=yes)
     elif not settings.router_socket:
         say("The router goes on serving the apps.")
+    for name in stop_services(Service(), settings, with_router=is_ended):
+        say(f"{name} is stopped; the machine's next start starts it again.")
     if stop_keystone(settings):
         say("Keystone is stopped.")
     if is_ended:
         stop_router(settings)
         say("The router is stopped.")
+
+
+def confirm_off_air(settings: AllSettings, *, yes: bool) -> None:
+    """Name the apps that go off air with the router, and ask."""
+    apps = _live_apps(settings)
+    for line in apps:
+        say(line)
+    count = f"{len(apps)} app{'' if len(apps) == 1 else 's'}"
+    confirmed(f"Stop Keystone and its router? {count} will not be reachable.", yes=yes)
 
 
 def _live_apps(settings: AllSettings) -> Sequence[str]:

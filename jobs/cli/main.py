@@ -85,6 +85,10 @@ CONTENTS = {
         "Restore a Keystone from a backup; the next `keystone up` deploys its apps again.",
     ),
     "rotate-key": Entry("keys", "Seal all stored secrets with a new key, while Keystone runs."),
+    "upgrade": Entry(
+        "upgrade",
+        "Replace the running Keystone with the version in this folder, without failing a request.",
+    ),
     "systemd": Entry("systemd", "Run Keystone as a service of systemd: install, show, remove."),
     "migrate": Entry("system", "Migrate the database to the schema of this version."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),

@@ -2,17 +2,23 @@
 
 import json
 import os
+from contextlib import closing
+from typing import Annotated
 
 import typer
 
 from jobs.cli.console import AsJson, show_table
 from jobs.cli.output import say, say_json
 from jobs.doctor.checks import examine
+from jobs.errors import ConflictError
 from jobs.processes.configuration import describe_settings, read_settings
+from jobs.processes.hand_over import UNDOING
 from jobs.processes.runtime import open_runtime
+from jobs.processes.supervise import is_up
 from jobs.rules.findings import Verdict
 from jobs.settings import AllSettings
-from jobs.storage.migrations.apply import HEAD
+from jobs.storage.database import Database
+from jobs.storage.migrations.apply import HEAD, restore_schema
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -54,11 +60,25 @@ def config(*, as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def migrate(*, as_json: AsJson = False) -> None:
+def migrate(
+    *,
+    to: Annotated[
+        str, typer.Option("--to", hidden=True, help="Go back to an earlier schema.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
     """Migrate the database to the schema of this version.
 
     Every start does that by itself; use this command to do it beforehand.
     """
+    if to:
+        settings = read_settings(AllSettings, os.environ)
+        if is_up(settings.data_dir) and UNDOING not in os.environ:
+            raise ConflictError("Keystone runs: stop it before you bring its schema back")
+        with closing(Database(settings.effective_database_url)) as database:
+            restore_schema(database, to, lock_file=settings.data_dir / "migrate.lock")
+        say(f"The database has schema {to} again.")
+        return
     open_runtime(read_settings(AllSettings, os.environ)).database.close()
     if as_json:
         say_json(json.dumps({"schema": HEAD}))

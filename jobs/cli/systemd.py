@@ -1,15 +1,20 @@
-"""`keystone systemd`: run Keystone as a service of systemd."""
+"""`keystone systemd`: run Keystone and its router as services of systemd."""
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from jobs.cli.down import confirm_off_air
 from jobs.cli.output import say
-from jobs.cli.systemd_unit import Service, unit_text
-from jobs.cli.systemd_unit import install as install_service
-from jobs.cli.systemd_unit import remove as remove_service
+from jobs.cli.systemd_service import Service
+from jobs.cli.systemd_service import install as install_services
+from jobs.cli.systemd_service import remove as remove_services
+from jobs.cli.systemd_unit import unit_texts
 from jobs.processes.configuration import read_settings
+from jobs.processes.router_control import runs
+from jobs.processes.router_service import configuration_file
 from jobs.settings import PREFIX, AllSettings
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -21,25 +26,42 @@ commands.add_typer(systemd, name="systemd")
 
 @systemd.command()
 def show() -> None:
-    """Print the systemd unit for the Keystone of this folder; change nothing."""
-    say(unit_text(_settings(), Path.cwd(), os.environ).removesuffix("\n"))
+    """Print the two systemd units for the Keystone of this folder; change nothing."""
+    texts = unit_texts(_settings(), Path.cwd(), os.environ)
+    say("\n".join(f"# --- {name}\n{text}" for name, text in texts.items()).removesuffix("\n"))
 
 
 @systemd.command()
 def install() -> None:
     """Run the Keystone of this folder with systemd, now and whenever the machine starts.
 
-    Its settings come only from the folder's .env: the service does not get your KEYSTONE_…
-    variables.
+    There are two services: the router goes on serving while Keystone is stopped. The settings come
+    only from the folder's .env: the services do not get your KEYSTONE_… variables.
     """
-    path = install_service(Service(), _settings(), Path.cwd(), os.environ)
-    say(f"{path} is installed, and Keystone is started: `journalctl -u keystone -f`")
+    for sentence in install_services(Service(), _settings(), Path.cwd(), os.environ):
+        say(sentence)
+    say("Keystone is ready: `systemctl status keystone`, `journalctl -u keystone -f`")
 
 
 @systemd.command()
-def remove() -> None:
-    """Stop the service and remove its unit. The data stays."""
-    say(f"{remove_service(Service())} is removed, and Keystone is stopped.")
+def remove(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    keep_router: Annotated[
+        bool, typer.Option("--keep-router", help="Leave the router's service: the apps stay up.")
+    ] = False,
+) -> None:
+    """Stop the services and remove their units, after saying which apps go off air.
+
+    The data stays, and so do the apps' containers.
+    """
+    service = Service()
+    service.ensure_runs()
+    settings = _settings()
+    if not keep_router and runs(configuration_file(settings)):
+        confirm_off_air(settings, yes=yes)
+    for path in remove_services(service, with_router=not keep_router):
+        say(f"{path} is removed, and its service is stopped.")
 
 
 def _settings() -> AllSettings:

@@ -12,6 +12,7 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
+from jobs.reads.warm import is_warm
 from jobs.records.deployments import HeldLease
 from jobs.rules.app_settings import BuildSettings, ContainerSettings
 from jobs.rules.container_values import other_slot
@@ -90,6 +91,20 @@ class LiveContainer:
     slot: str
     settings: ContainerSettings  # of the release it was made from
 
+    @property
+    def keeps_assets(self) -> bool:
+        """Whether its release asks for old assets to be served after a switch."""
+        return bool(self.settings.warm_minutes and self.settings.asset_paths)
+
+
+@dataclass(frozen=True)
+class WarmContainer:
+    """The container of a replaced release that is kept running."""
+
+    container_id: str
+    release_id: int
+    settings: ContainerSettings  # of its release
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -117,7 +132,8 @@ class Plan:
     bounds: Bounds  # the limits of builds
     live: LiveContainer | None
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
-    fallback: str | None = None  # the stopped container that was kept for a recovery
+    fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
+    warm: WarmContainer | None = None  # the same container, if it is kept warm
 
     @property
     def recipe(self) -> Recipe:
@@ -174,6 +190,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         live=_live(session, app),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
+        warm=_warm(session, app),
     )
 
 
@@ -182,6 +199,13 @@ def _live(session: Session, app: App) -> LiveContainer | None:
         return None
     settings = live_settings(session, app)
     return LiveContainer(app.live_container_id, app.live_address, app.live_slot, settings)
+
+
+def _warm(session: Session, app: App) -> WarmContainer | None:
+    release = session.get(Release, app.fallback_release_id) if is_warm(app) else None
+    if release is None or app.fallback_container_id is None:
+        return None
+    return WarmContainer(app.fallback_container_id, release.id or 0, release.container)
 
 
 def _earlier_release(

@@ -24,6 +24,8 @@ from jobs.doctor.reading import identity_of, reading
 from jobs.doctor.router_check import check_router
 from jobs.doctor.safety import known_escapes, users
 from jobs.doctor.secrets_check import keys_health, tokens_health
+from jobs.doctor.version import version_that_runs
+from jobs.doctor.warm import warm_containers
 from jobs.errors import ConfigurationError, KeystoneError, QueueError
 from jobs.processes.bus import Bus, connect
 from jobs.processes.metadata import reach_of_metadata
@@ -37,7 +39,7 @@ from jobs.reads.repositories import search_health
 from jobs.records.audit import Tag
 from jobs.rules.findings import PATIENCE_S, Finding, Verdict
 from jobs.settings import Settings, WorkerSettings
-from jobs.storage.migrations.apply import HEAD, schema_of
+from jobs.storage.migrations.apply import HEAD, allows, schema_of
 from jobs.storage.models import AuditEvent
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 
@@ -49,6 +51,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
     up = is_up(settings.data_dir)
     return [
         _python(),
+        version_that_runs(settings, up=up),
         _program("git", shutil.which("git"), ["--version"]),
         _redis_server(settings),
         _haproxy(settings),
@@ -70,6 +73,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         _web_port(settings, up=up),
         _app_ports(settings, up=up),
         *check_domains(settings, up=up),
+        warm_containers(settings),
         check_own_address(settings, up=up),
         _dashboard_name(settings),
         _missed_pushes(settings),
@@ -176,10 +180,11 @@ def _database(settings: Settings) -> Finding:
     try:
         with reading(settings) as session:
             version = schema_of(session.connection())
+            is_usable = version == HEAD or bool(version and allows(session.connection(), version))
     except Exception as exc:  # noqa: BLE001 — each driver has errors of its own
         fix = "start the database, or correct KEYSTONE_DATABASE_URL"
         return Finding("database", Verdict.FAILED, f"cannot be used ({type(exc).__name__})", fix)
-    if version == HEAD:
+    if is_usable:
         return Finding("database", Verdict.OK, f"schema {version}")
     found = f"schema {version or 'missing'}, this version needs {HEAD}"
     return Finding("database", Verdict.FAILED, found, "keystone migrate")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.doctor.reading import reading
 from jobs.errors import KeystoneError
 from jobs.reads.domains import find_doors
-from jobs.rules.domain_names import is_covered
+from jobs.rules.domain_names import host_header, is_covered
 from jobs.rules.findings import Finding, Verdict
 from jobs.settings import Settings
 
@@ -33,7 +33,8 @@ class _Known:
 
 def check_own_address(settings: Settings, *, up: bool) -> Finding:
     """Check that the router serves the host of `KEYSTONE_PUBLIC_URL`, by asking it."""
-    if not settings.own_host:
+    host = host_header(settings.public_url)
+    if not host:
         told = "none: with KEYSTONE_PUBLIC_URL set, GitHub and browsers reach Keystone by its name"
         return Finding(NAME, Verdict.IDLE, told)
     try:
@@ -43,33 +44,33 @@ def check_own_address(settings: Settings, *, up: bool) -> Finding:
     except (KeystoneError, SQLAlchemyError):
         # Another finding reports an unusable database.
         known = _Known()
-    url = f"{settings.public_url}{_resolution(settings.own_host)}"
+    url = f"{settings.public_url}{_resolution(host)}"
     if not up:
         return Finding(NAME, Verdict.IDLE, f"{url}, not served while Keystone is down")
-    return _served(settings, known, url)
+    return _served(settings, known, host, url)
 
 
-def _served(settings: Settings, known: _Known, url: str) -> Finding:
+def _served(settings: Settings, known: _Known, host: str, url: str) -> Finding:
     scheme = settings.public_url.partition(":")[0]
     if scheme not in known.ports:
         told = f"{url}: the router does not serve {scheme}, so a proxy of yours must"
         return Finding(NAME, Verdict.IDLE, told)
-    if scheme == "https" and not is_covered(settings.own_host, known.certified):
-        if "." not in settings.own_host or _is_address(settings.own_host):
+    if scheme == "https" and not is_covered(host, known.certified):
+        if "." not in host or _is_address(host):
             told = f"{url}: only a name can have a certificate here, so a proxy of yours must"
             return Finding(NAME, Verdict.IDLE, told)
         told = f"{url} has no certificate here, so the router does not serve it by https"
         fix = (
-            f"`keystone certificate set {settings.own_host}`, unless a proxy of yours has one: "
+            f"`keystone certificate set {host}`, unless a proxy of yours has one: "
             "then set KEYSTONE_HTTPS_PORT=0"
         )
         return Finding(NAME, Verdict.WARNING, told, fix)
-    if problem := _ask(settings, scheme, known.ports[scheme]):
+    if problem := _ask(settings, host, scheme, known.ports[scheme]):
         return Finding(NAME, Verdict.FAILED, f"{url}: {problem}", UNSERVED)
     return Finding(NAME, Verdict.OK, f"{url}, by the router on port {known.ports[scheme]}")
 
 
-def _ask(settings: Settings, scheme: str, port: int) -> str:
+def _ask(settings: Settings, name: str, scheme: str, port: int) -> str:
     """Send a request to the router; return what is wrong with the answer, or ""."""
     bind = ipaddress.ip_address(settings.domain_bind)
     loopback = "127.0.0.1" if bind.version == 4 else "::1"  # noqa: PLR2004
@@ -79,8 +80,8 @@ def _ask(settings: Settings, scheme: str, port: int) -> str:
         with closing(connection):
             connection.connect()
             if scheme == "https":
-                connection.sock = _secured(connection.sock, settings.own_host)
-            connection.request("GET", "/healthz", headers={"Host": settings.own_host})
+                connection.sock = _secured(connection.sock, name)
+            connection.request("GET", "/healthz", headers={"Host": name})
             status = connection.getresponse().status
     except TimeoutError:
         return "the router does not answer in time"

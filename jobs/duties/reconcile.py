@@ -20,6 +20,7 @@ from jobs.deployment.work import Tools
 from jobs.duties.containers import look_at_containers
 from jobs.duties.mirrors import sweep_mirrors
 from jobs.duties.sweep import sweep_containers, sweep_images
+from jobs.duties.warm import end_warm_containers, restore_old_assets
 from jobs.errors import DockerError, LeaseLostError, PlatformError, PortNotServedError
 from jobs.processes.runtime import Runtime
 from jobs.reads.releases import settings_of_deployment
@@ -224,7 +225,7 @@ def live_route(app: App) -> Route | None:
 # --- The rounds ------------------------------------------------------------------------------
 
 # Separate from the repairs: a container may be slow to stop, and no deployment should wait for it.
-SWEEPS: tuple[Part, ...] = (sweep_containers, sweep_images, sweep_mirrors)
+SWEEPS: tuple[Part, ...] = (end_warm_containers, sweep_containers, sweep_images, sweep_mirrors)
 
 
 def repairs() -> tuple[Part, ...]:
@@ -234,7 +235,7 @@ def repairs() -> tuple[Part, ...]:
     def leases(runtime: Runtime[WorkerSettings], tools: Tools) -> None:
         take_back_leases(runtime, tools, second_look)
 
-    return (leases, wake_forgotten, restore_routes, look_at_containers)
+    return (leases, wake_forgotten, restore_routes, restore_old_assets, look_at_containers)
 
 
 def reconcile(runtime: Runtime[WorkerSettings], tools: Tools, parts: tuple[Part, ...]) -> None:

@@ -19,6 +19,7 @@ from jobs.deployment.work import Tools
 from jobs.errors import DockerError
 from jobs.processes.runtime import Runtime
 from jobs.reads.releases import needed_releases, settings_made_with
+from jobs.reads.warm import is_warm
 from jobs.records.engine_items import (
     Found,
     apps_on_record,
@@ -95,12 +96,16 @@ def _app_of(container: Container) -> str:
 
 
 def _is_owned(session: Session, router: Router, container: Container, app: App | None) -> bool:
-    """Whether a container serves, drains, is the stopped fallback, or its app's lease is held."""
+    """Whether a container serves, drains, is the fallback, or its app's lease is held.
+
+    The fallback is stopped, unless it is kept warm.
+    """
     if app is None:
         return False
     # The holder of an app's lease is responsible for all of the app's containers.
     is_live = container.id == app.live_container_id
-    is_ready = _is_fallback(container, app) and container.state is not ContainerState.RUNNING
+    is_stopped = container.state is not ContainerState.RUNNING
+    is_ready = _is_fallback(container, app) and (is_stopped or is_warm(app))
     return (
         is_live
         or is_ready
@@ -110,7 +115,7 @@ def _is_owned(session: Session, router: Router, container: Container, app: App |
 
 
 def _is_fallback(container: Container, app: App) -> bool:
-    """Whether a container is kept stopped until the live one has passed its trial."""
+    """Whether a container is kept until the live one has passed its trial, or warm."""
     return container.id == app.fallback_container_id
 
 
@@ -145,7 +150,7 @@ def _remove(runtime: Runtime[WorkerSettings], tools: Tools, container: Container
         if app is not None and app.live_slot is not None:
             tools.router.detach(app.host_port, other_slot(app.live_slot))
     if app is not None and _is_fallback(container, app):
-        # The worker died before it stopped the fallback container.
+        # The worker died before it stopped the container, or the container was warm until now.
         tools.engine.halt(container.id, grace_s=grace_s)
         return
     logger.info(

@@ -109,9 +109,11 @@ def in_words(container: Container, ends: int) -> str:
 
 
 def forget_needless_fallbacks(runtime: Runtime[WorkerSettings]) -> None:
-    """Forget the fallback containers of apps with neither a trial nor an open recovery."""
+    """Forget the stopped fallback containers that neither a trial nor a recovery needs."""
     kept = select(App).where(
-        col(App.trial_ends_at).is_(None), col(App.fallback_container_id).is_not(None)
+        col(App.trial_ends_at).is_(None),
+        col(App.fallback_container_id).is_not(None),
+        col(App.warm_until).is_(None),
     )
     with runtime.database.reading() as session:
         if session.exec(kept.limit(1)).first() is None:

@@ -20,6 +20,7 @@ from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.storage.vault import KEY_FILE, KEY_MODE
 from jobs.system.part_users import ROOT, PartUser, PartUsers
 from jobs.system.private_folder import ensure_private
+from jobs.system.router_key import ROUTER_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def files(settings: Settings, users: PartUsers) -> list[Place]:
         shared += [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
     return [
         Place(settings.data_dir / KEY_FILE, ROOT, web.gid, KEY_MODE),
-        Place(settings.router_key_file, ROOT, web.gid, KEY_MODE),
+        Place(settings.run_dir / ROUTER_KEY, ROOT, web.gid, KEY_MODE),
         *(Place(path, work.uid, web.gid, SHARED) for path in shared),
     ]
 

@@ -2,17 +2,25 @@
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from jobs.rules.redaction import Redactor
 from jobs.rules.text import plain, shown_name
 
 logger = logging.getLogger(__name__)
+JOURNAL_LEVELS = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.DEBUG: 7,
+}
 _MASKS: list[Redactor] = []  # in use while a process works with secrets besides its own
 
 
@@ -68,11 +76,32 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class JournalFormatter(JsonFormatter):
+    """Formats lines whose level systemd's journal understands: `journalctl --priority=warning`.
+
+    Source: sd-daemon(3), systemd.exec(5) at SyslogLevelPrefix (read 2026-11-30).
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record as one line that begins with its level."""
+        return f"<{JOURNAL_LEVELS.get(record.levelno, 6)}>{super().format(record)}"
+
+
+def _is_journal(file: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether what is written to a file goes to systemd's journal."""
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
 def set_up_logging(redact: Redactor, *, level: int = logging.INFO) -> None:
     """Send this process's log to standard error, as JSON lines, with secrets masked."""
     handler = logging.StreamHandler()
     handler.addFilter(RedactingFilter(redact))
-    handler.setFormatter(JsonFormatter())
+    in_journal = _is_journal(sys.stderr, os.environ)
+    handler.setFormatter(JournalFormatter() if in_journal else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _log_uncaught
 

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.syntax import join_address
+from jobs.rules.domain_names import host_header
 from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -15,11 +16,12 @@ logger = logging.getLogger(__name__)
 
 def own_address(settings: Settings, key: SecretStr) -> OwnAddress | None:
     """Give the address; None if `KEYSTONE_PUBLIC_URL` is not set."""
-    web = web_address(settings) if settings.own_host else ""
+    host = host_header(settings.public_url)
+    web = web_address(settings) if host else ""
     if not web:
         return None
     is_https = settings.public_url.startswith("https://")
-    return OwnAddress(settings.own_host, web, key, is_https=is_https)
+    return OwnAddress(host, web, key, is_https=is_https)
 
 
 def web_address(settings: Settings) -> str:

@@ -7,11 +7,12 @@ nothing to do.
 import logging
 import secrets
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.worker import BaseWorker
 
 from jobs.errors import QueueError
 from jobs.storage.columns import now
@@ -79,8 +80,11 @@ class WorkQueue:
         # The queue may contain foreign jobs, which must not stop the reconciler.
         return {int(each) for each in found if each.isdecimal()}
 
-    def workers_alive(self) -> int:
+    def workers_alive(self, *, born_since: datetime | None = None) -> int:
         """Count the workers that have sent a heartbeat within the last minute.
+
+        Args:
+            born_since: count only those that have started since then.
 
         Raises:
             QueueError: Redis does not answer.
@@ -89,5 +93,14 @@ class WorkQueue:
             workers = Worker.all(queue=self._queue)
         except RedisError as exc:
             raise QueueError(f"Redis does not answer: {type(exc).__name__}") from exc
+        if born_since is not None:
+            workers = [each for each in workers if _is_born_since(each, born_since)]
         heard = (worker.last_heartbeat for worker in workers)
         return sum(1 for at in heard if at is not None and now() - at < ALIVE_FOR)
+
+
+def _is_born_since(worker: BaseWorker, moment: datetime) -> bool:
+    born: datetime | None = worker.birth_date
+    if born is None:
+        return False
+    return (born if born.tzinfo else born.replace(tzinfo=UTC)) >= moment

@@ -6,7 +6,6 @@ The supervisor imports this module, so it imports no database.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from jobs.processes.router_options import (
 from jobs.settings import PREFIX
 from jobs.system.file_lock import is_held
 from jobs.system.haproxy_process import binary_of, children, find_master
+from jobs.system.installation import python
 from jobs.system.proc import is_there
 
 STARTED_WITHIN_S = 20.0
@@ -96,7 +96,7 @@ def is_kept(run_dir: Path) -> bool:
 def keeper_command(arguments: Sequence[str]) -> list[str]:
     """Give the command line of a keeper in the foreground."""
     # With -P, Python does not import a folder named `jobs` from the current directory.
-    return [sys.executable, "-P", "-m", MODULE, *arguments]
+    return [python(), "-P", "-m", MODULE, *arguments]
 
 
 def keeper_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -159,11 +159,17 @@ def ensure_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
     start_keeper(arguments)
 
 
-def leave_outdated(run_dir: Path) -> None:
-    """End a keeper of older code, so that the service that runs it starts this code."""
+def renew_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
+    """Have whoever runs the keeper start it again, unless it has these arguments and this code.
+
+    Keepers that are started by systemd come back by themselves; HAProxy runs on in the meantime.
+    """
     state = router_state(run_dir)
-    if state is not None and state.generation != GENERATION:
+    if state is None or not is_kept(run_dir):
+        return
+    if state.command != tuple(arguments) or state.generation != GENERATION:
         leave(run_dir)
+        _wait_until(lambda: keeper_pid(run_dir) not in (None, state.keeper), STARTED_WITHIN_S)
 
 
 def leave(run_dir: Path) -> None:
@@ -226,6 +232,15 @@ def runs(config: Path) -> bool:
         return False
     os.close(master.pidfd)
     return True
+
+
+def haproxy_pids(config: Path) -> list[int]:
+    """Give the process ids of the HAProxy with this configuration: its master's, its workers'."""
+    master = find_master(config)
+    if master is None:
+        return []
+    os.close(master.pidfd)
+    return [master.pid, *children(master.pid)]
 
 
 def is_outdated(state: RouterState, program: Path) -> bool:

@@ -51,7 +51,7 @@ from jobs.system.haproxy_process import (
     point_link,
     wait_for_end,
 )
-from jobs.system.keeper_log import KeeperLog
+from jobs.system.keeper_log import KeeperLog, tell_systemd
 from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
@@ -189,9 +189,8 @@ class Keeper:
     def _command(self) -> list[str]:
         admin = self._options.admin
         rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
-        sockets = (f"{self._master_socket},{rights}", f"{self._own_socket},mode,600")
-        told = (word for socket in sockets for word in ("-S", socket))
-        return [str(self._link), "-W", "-db", *told, "-f", str(self._config)]
+        master, own = f"{self._master_socket},{rights}", f"{self._own_socket},mode,600"
+        return [str(self._link), "-W", "-db", "-S", master, "-S", own, "-f", str(self._config)]
 
     def _asked(self) -> Path:
         # An HAProxy that an earlier keeper has started has no such socket.
@@ -361,6 +360,7 @@ class Keeper:
             "reload_error": self._reload_error,
             "trouble": "" if self._master else self._trouble,
         }
+        tell_systemd(state["haproxy"], self._trouble or self._reload_error)
         write_state(self._run, state)
 
 
@@ -388,10 +388,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     if options.detach:
         os.write(writer, b"\0")
     os.close(writer)
-    if options.stop:
-        keeper.stop()
-    else:
-        keeper.run(options.owner)
+    keeper.stop() if options.stop else keeper.run(options.owner)
     os.close(lock)
     sys.exit(0)
 

@@ -12,13 +12,14 @@ import resource
 import shutil
 import socket
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 from sqlmodel import Session, col, select
 
+from jobs.adapters.haproxy import assets
 from jobs.adapters.haproxy.config import Confinement, command, configuration
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
@@ -34,11 +35,12 @@ from jobs.errors import ConfigurationError
 from jobs.processes.own_address import own_address
 from jobs.processes.runtime import OwnSettings, Runtime
 from jobs.reads.domains import domain_targets, find_doors
+from jobs.reads.warm import warm_routes
 from jobs.records.apps import block_ports
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.rules.certificates import default_bundle, is_loadable
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort, now
 from jobs.system.part_users import PartUsers
@@ -124,13 +126,14 @@ def write_configuration(
         block_ports(session, ports.taken)
         note_domain_ports(session, ports.served)
         _complain(session, ports.taken)
-        key = ensure_router_key(settings.router_key_file)
+        key = ensure_router_key(settings.run_dir)
         text = _configuration(session, settings, ports, users, key=key)
         domains = domain_targets(session)
         certificates = open_certificates(session, runtime.vault)
+        warm = warm_routes(session)
         files = RouterFiles(folder)
         with files.locked():
-            write_domain_files(folder, domains, certificates)
+            write_domain_files(folder, domains, certificates, warm.values())
             return files.write(CONFIGURATION, text)
 
 
@@ -200,9 +203,12 @@ def _ports_of_another_router(settings: Settings) -> _Ports:
 
 
 def write_domain_files(
-    folder: Path, domains: Mapping[str, int], certificates: Mapping[str, SecretStr]
+    folder: Path,
+    domains: Mapping[str, int],
+    certificates: Mapping[str, SecretStr],
+    warm: Iterable[Warm] = (),
 ) -> None:
-    """Write the router's domain files, and remove old certificates.
+    """Write the files of the router's maps and certificates, and remove old certificates.
 
     A certificate that OpenSSL would refuse is left out: HAProxy would not start with it. At every
     moment the files form a whole: the certificates come before the list that names them.
@@ -225,6 +231,8 @@ def write_domain_files(
                 extra={"action": "certificate_unusable"},
             )
     wanted = domain_files(domains, usable, default_bundle(now()))
+    for name, text in assets.map_files(warm).items():
+        files.write(name, text)
     # The lists last: first all of what they name, and HTTPS before any redirect to it.
     last = [CERTIFICATE_LIST, CERTIFIED]
     for name in [*(wanted.keys() - set(last)), *last]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from jobs.processes.router_control import (
     OWNER,
     ensure_keeper,
     is_outdated,
-    leave_outdated,
     reload_router,
+    renew_keeper,
     router_state,
     runs,
     stop_keeper,
@@ -39,6 +40,7 @@ from jobs.system.run_as import run_as
 logger = logging.getLogger(__name__)
 
 # The supervisor stops its processes one after the other, and waits 30 s for the slowest ones.
+_BIND = re.compile(r"^\s+bind \S*?:(\d+)(?:-(\d+))?(?:\s|$)", re.MULTILINE)
 STOPPED_WITHIN_S = 120.0
 POLL_S = 0.1
 
@@ -67,7 +69,7 @@ def bring_up(
     was_running = runs(configuration_file(settings))
     write_files(settings, users.users if isinstance(users, Apart) else None)
     if keeper_elsewhere:
-        leave_outdated(settings.run_dir)
+        renew_keeper(settings.run_dir, arguments)
     else:
         ensure_keeper(settings.run_dir, arguments)
     if (was_running and not is_as_written(settings)) or _is_failing(settings):
@@ -148,7 +150,18 @@ def own_ports(settings: Settings) -> frozenset[int]:
     if settings.router_socket or not (master := find_master(configuration_file(settings))):
         return frozenset()
     os.close(master.pidfd)
-    return ports_of([master.pid, *children(master.pid)])
+    # A service of systemd may not look at other processes, even of root: they have more rights.
+    return ports_of([master.pid, *children(master.pid)]) or _written_ports(settings)
+
+
+def _written_ports(settings: Settings) -> frozenset[int]:
+    """Give the ports that the written configuration names."""
+    try:
+        text = configuration_file(settings).read_text()
+    except OSError:
+        return frozenset()
+    spans = [(int(first), int(last or first)) for first, last in _BIND.findall(text)]
+    return frozenset(port for first, last in spans for port in range(first, last + 1))
 
 
 def is_as_written(settings: Settings) -> bool:

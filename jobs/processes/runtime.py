@@ -21,7 +21,7 @@ from jobs.records.identity import ensure_identity, known_identity
 from jobs.records.vault_keys import ensure_key_is_kept, ensure_keys, look_at_keys
 from jobs.settings import Settings, split_keys
 from jobs.storage.database import Database, ReadOnlyDatabase
-from jobs.storage.migrations.apply import HEAD, ensure_schema, newer, schema_of
+from jobs.storage.migrations.apply import HEAD, allows, ensure_schema, newer, schema_of
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.storage.vault import Vault
 
@@ -88,7 +88,7 @@ def open_to_read(settings: OwnSettings) -> Runtime[OwnSettings]:
     """
     database, version = find_keystone(settings)
     with _closed_on_error(database), database.reading() as session:
-        _ensure_up_to_date(version)
+        _ensure_up_to_date(session, version)
         identity = known_identity(session)
         if not identity:  # the first start was killed before it stored an identity
             raise NotFoundError(_none_there(settings))
@@ -162,9 +162,9 @@ def _open_vault(session: Session, settings: Settings) -> Vault:
     return vault
 
 
-def _ensure_up_to_date(version: str) -> None:
+def _ensure_up_to_date(session: Session, version: str) -> None:
     # Version names are numbers of equal length, so older versions sort first.
-    if version > HEAD:
+    if version > HEAD and not allows(session.connection(), version):
         raise newer(version)
     if version < HEAD:
         raise ConflictError(

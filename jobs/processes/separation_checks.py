@@ -46,7 +46,9 @@ def checks_of_surroundings(settings: Settings, engine: Path | None) -> dict[str,
     Args:
         engine: the engine's Unix socket, if it has one.
     """
-    program: Check = partial(_reach, program_files(), settings.data_dir)
+    # A copy of the code in the data directory can be read by all who may enter the directory.
+    files = [path for path in program_files() if not path.is_relative_to(settings.data_dir)]
+    program: Check = partial(_reach, files, settings.data_dir)
     both = _of_services(settings)
     sockets = [path for path in (engine, _given_socket(settings.router_socket)) if path]
     found: dict[str, list[Check]] = {

@@ -12,19 +12,23 @@ import fcntl
 import logging
 import os
 import shlex
-import sys
+import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from jobs.errors import ConflictError, StorageError
 from jobs.processes.configuration import unknown_secrets
+from jobs.processes.hand_over import GIVEN, HAND_OVER, Given, with_claims
 from jobs.processes.separation import Apart, Together
 from jobs.processes.watched import Watched
 from jobs.settings import Settings, WebSettings, WorkerSettings
 from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
+from jobs.system.installation import python
+from jobs.system.notify import SOCKET
 from jobs.system.private_folder import claims_dir, ensure_private
 from jobs.system.privileges import Rights
 from jobs.system.watch_times import WORK_STOP_S
@@ -60,7 +64,8 @@ class Program:
         """The program's options for `jobs.system.die_with_parent`."""
         return [
             *([RIGHTS, self.rights.to_text()] if self.rights else []),
-            *([WITHOUT, ",".join(self.untold)] if self.untold else []),
+            # Only the supervisor speaks to systemd for the service.
+            *(WITHOUT, ",".join((SOCKET, *self.untold))),
             *(word for name, value in self.told.items() for word in (WITH, f"{name}={value}")),
         ]
 
@@ -70,7 +75,7 @@ def keystone_command(*arguments: str) -> tuple[str, ...]:
 
     With -P, Python does not import a folder named `jobs` from the current directory.
     """
-    return (sys.executable, "-P", "-m", "jobs.cli", *arguments)
+    return (python(), "-P", "-m", "jobs.cli", *arguments)
 
 
 def programs(settings: Settings, users: Apart | Together) -> list[Program]:
@@ -118,7 +123,7 @@ def configuration(parts: Sequence[Program], *, supervisor_pid: int) -> str:
     user = ["user=0"] if os.getuid() == 0 else []
     lines = ["[supervisord]", "nodaemon=true", *user]
     for part in parts:
-        guard = (sys.executable, "-P", "-m", "jobs.system.die_with_parent", str(supervisor_pid))
+        guard = (python(), "-P", "-m", "jobs.system.die_with_parent", str(supervisor_pid))
         guarded = (*guard, *part.options, *part.command)
         lines += [
             "",
@@ -145,15 +150,18 @@ def _quoted(argument: str) -> str:
     return quoted.replace("%", "%%")
 
 
-def take_over(data_dir: Path) -> TextIO:
+def take_over(data_dir: Path, inherited: Sequence[int] = ()) -> TextIO:
     """Claim a data directory for this process; the claim ends when the file is closed.
+
+    Args:
+        inherited: open files that may hold the claim already, after a hand-over.
 
     Raises:
         ConflictError: another `keystone up` uses it.
         StorageError: the directory is not writable.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE)
+    lock = _locked(ensure_private(data_dir / "run") / LOCK_FILE, inherited)
     if lock is None:
         raise ConflictError(
             f"another `keystone up` uses {data_dir}; stop it first, or set KEYSTONE_DATA_DIR"
@@ -161,15 +169,18 @@ def take_over(data_dir: Path) -> TextIO:
     return lock
 
 
-def claim_identity(identity: str, data_dir: Path) -> TextIO:
+def claim_identity(identity: str, data_dir: Path, inherited: Sequence[int] = ()) -> TextIO:
     """Claim the identity on this machine for this Keystone, until the file is closed.
 
     A restored Keystone and the original of its backup would remove each other's containers.
 
+    Args:
+        inherited: open files that may hold the claim already, after a hand-over.
+
     Raises:
         ConflictError: another Keystone with another data directory has claimed the identity.
     """
-    claim = _locked(_claims(data_dir) / f"{identity}.lock")
+    claim = _locked(_claims(data_dir) / f"{identity}.lock", inherited)
     if claim is None:
         raise ConflictError(
             f"the Keystone {identity} runs on this machine already, from another data directory; "
@@ -191,10 +202,10 @@ def _claims(data_dir: Path) -> Path:
         return ensure_private(data_dir / "run")
 
 
-def _locked(path: Path) -> TextIO | None:
+def _locked(path: Path, inherited: Sequence[int]) -> TextIO | None:
     """Open a file and lock it; None when another process holds the lock."""
     try:
-        file = path.open("a")
+        file = _inherited_file(path, inherited) or path.open("a")
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
     deadline = time.monotonic() + ASKERS_GONE_WITHIN_S
@@ -208,6 +219,15 @@ def _locked(path: Path) -> TextIO | None:
             time.sleep(0.01)
         else:
             return file
+
+
+def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
+    """Give the inherited file with that path; its lock belongs to the open file, so it is ours."""
+    for descriptor in inherited:
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return os.fdopen(descriptor, "a")
+    return None
 
 
 def is_up(data_dir: Path) -> bool:
@@ -229,6 +249,7 @@ def supervise(
     data_dir: Path,
     *claims: TextIO,
     watched: Watched,
+    given: Given | None = None,
 ) -> None:
     """Become the supervisor of these parts. Does not return.
 
@@ -237,6 +258,7 @@ def supervise(
         data_dir: the folder for the supervisor's own files.
         claims: the files from `take_over` and `claim_identity`; held until the supervisor ends.
         watched: the other resources that the supervisor watches.
+        given: how this Keystone was started; without it the supervisor cannot hand over.
     """
     folder = ensure_private(data_dir / "run")
     config = folder / "supervisor.conf"
@@ -245,10 +267,15 @@ def supervise(
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
+    if given:
+        held = with_claims(given, [claim.fileno() for claim in claims])
+        os.environ[GIVEN] = held.to_text()
+        # Until the supervisor can act on it; by default, the signal would end the process.
+        signal.signal(HAND_OVER, signal.SIG_IGN)
     # Change the folder so that no part reads the `.env` file: its settings have already been read,
     # and the file may belong to root.
     os.chdir(folder)
     os.execv(  # noqa: S606 — an argument list, no shell
-        sys.executable,
-        [sys.executable, "-P", "-m", "jobs.processes.supervisor", str(config), watched.to_text()],
+        python(),
+        [python(), "-P", "-m", "jobs.processes.supervisor", str(config), watched.to_text()],
     )

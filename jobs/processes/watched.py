@@ -14,6 +14,7 @@ class Watched:
     Attributes:
         mirrors: the folder of the repositories' mirrors and of their locks.
         database: the SQLite file that the parts share, if any.
+        web: the address and port of the web process, if one is run.
         run_dir: the folder of the router's keeper, if any.
         keeper: the arguments of the router's keeper, which is started when there is none; empty:
             nobody, or another service, runs it.
@@ -23,6 +24,7 @@ class Watched:
 
     mirrors: Path
     database: Path | None = None
+    web: tuple[str, int] = ("", 0)
     logins: dict[str, Path] = field(default_factory=dict)
     copies: Path = Path()
     reader: int = 0
@@ -41,6 +43,7 @@ class Watched:
         return cls(
             mirrors=Path(read["mirrors"]),
             database=_path(read["database"]),
+            web=(read["web"][0], read["web"][1]),
             logins={name: Path(path) for name, path in read["logins"].items()},
             copies=Path(read["copies"]),
             reader=read["reader"],

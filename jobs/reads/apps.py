@@ -17,6 +17,7 @@ from jobs.reads.domains import Doors, domains_by_app, find_doors
 from jobs.reads.paging import unindexed
 from jobs.reads.repositories import repositories_with_token
 from jobs.reads.views import AppView, WebhookView
+from jobs.reads.warm import is_warm
 from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
 from jobs.rules.reasons import failure_words
@@ -36,8 +37,8 @@ APP_FIELDS = App.model_fields.keys() - PARTS.keys()
 
 
 @dataclass(frozen=True)
-class _LiveRelease:
-    """The parts of the live release that an app's view shows."""
+class _RunningRelease:
+    """The parts of a live or warm release that an app's view shows."""
 
     number: int
     commit_sha: str
@@ -50,7 +51,8 @@ class _Surroundings:
 
     repository: Repository
     token_set: bool
-    release: _LiveRelease | None
+    release: _RunningRelease | None
+    warm: _RunningRelease | None
     state: tuple[AppState, str]
     domains: list[str]
     doors: Doors
@@ -104,7 +106,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
     tokens = repositories_with_token(session)
     failures = failed_updates(session, [app.id or 0 for app in apps])
     opened = apps_with_open_deployments(session)
-    releases = _live_releases(session, apps)
+    releases = _running_releases(session, apps)
     doors = find_doors(session)
     domains = domains_by_app(session, [app.id for app in apps])
     return [
@@ -115,6 +117,7 @@ def _app_views(session: Session, apps: Sequence[App], settings: Settings) -> lis
                 repository=repositories[app.repository_id],
                 token_set=app.repository_id in tokens,
                 release=releases.get(app.live_release_id),
+                warm=releases.get(app.fallback_release_id) if is_warm(app) else None,
                 state=app_state(app, failures.get(app.id or 0, ""), is_deploying=app.id in opened),
                 domains=domains[app.id or 0],
                 doors=doors,
@@ -162,14 +165,15 @@ def has_bad_news() -> ColumnElement[bool]:
     )
 
 
-def _live_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _LiveRelease]:
-    ids = [app.live_release_id for app in apps if app.live_release_id]
+def _running_releases(session: Session, apps: Sequence[App]) -> dict[int | None, _RunningRelease]:
+    ids = {app.live_release_id for app in apps}
+    ids |= {app.fallback_release_id for app in apps if is_warm(app)}
     # Select columns, not rows: a release's row holds its whole sealed environment.
     statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
-        col(Release.id).in_(ids)
+        col(Release.id).in_(ids - {None})
     )
     return {
-        release_id: _LiveRelease(number, commit_sha, configuration)
+        release_id: _RunningRelease(number, commit_sha, configuration)
         for release_id, number, commit_sha, configuration in session.exec(statement).all()
     }
 
@@ -240,6 +244,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
+        warm_release=around.warm.number if around.warm else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
         webhook=WebhookView(url=webhook_url(settings)),

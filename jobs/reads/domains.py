@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.views import CertificateView
 from jobs.rules.certificates import expiry_problem
-from jobs.rules.domain_names import WILDCARD, is_covered
+from jobs.rules.domain_names import WILDCARD, host_header, is_covered
 from jobs.storage.models import App, Certificate, Domain, DomainPort, now
 
 STANDARD_PORTS = {"http": 80, "https": 443}
@@ -59,12 +59,13 @@ def domain_targets(session: Session) -> dict[str, int]:
     return dict(session.exec(statement).all())
 
 
-def certificate_views(session: Session, *, own_host: str = "") -> list[CertificateView]:
+def certificate_views(session: Session, *, public_url: str = "") -> list[CertificateView]:
     """Describe every certificate, by domain.
 
     Args:
-        own_host: the host of Keystone's own address.
+        public_url: the URL of Keystone's own address.
     """
+    own_host = host_header(public_url)
     statement = select(Domain.name, App.name).join(App, col(App.id) == Domain.app_id)
     apps = dict(session.exec(statement).all())
     columns = (Certificate.domain, Certificate.not_after, Certificate.created_at)

@@ -82,6 +82,12 @@ class AppView(ContainerSettings, BuildSettings, PushRules, AppSourceView):
     live_deployment: int | None = Field(description="The id of the deployment that serves")
     live_release: int | None = Field(description="The number of the release that serves")
     live_commit_sha: str | None
+    warm_release: int | None = Field(
+        default=None,
+        description="The number of the replaced release whose container still runs, for old assets "
+        "and for an instant rollback",
+    )
+    warm_until: datetime | None = Field(default=None, description="Until when it does")
     url: str
     needs_redeploy: bool
     webhook: WebhookView

@@ -38,6 +38,8 @@ class Tag(StrEnum):
     DEPLOYMENT_WITHDRAWN = "deployment.withdrawn"
     KEYSTONE_BACKED_UP = "keystone.backed_up"
     KEYSTONE_RESTORED = "keystone.restored"
+    KEYSTONE_UPGRADED = "keystone.upgraded"
+    KEYSTONE_UPGRADE_FAILED = "keystone.upgrade_failed"
     USER_CREATED = "user.created"
     USER_CHANGED = "user.changed"
     USER_REMOVED = "user.removed"

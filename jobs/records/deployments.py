@@ -19,6 +19,7 @@ from jobs.errors import (
 from jobs.records.audit import Tag, note
 from jobs.records.statuses import announce
 from jobs.records.trials import begin_trial
+from jobs.records.warm import keep_warm
 from jobs.rules.actors import Actor
 from jobs.rules.triggers import Order, compare
 from jobs.states import (
@@ -140,12 +141,14 @@ class Live:
     container_id: str
     address: str  # "10.201.0.2:8000"
     slot: str
+    restarts: int = 0  # the engine's count so far, above 0 only for a container that served before
 
 
 def go_live(session: Session, held: HeldLease, live: Live) -> None:
     """Make the new container live and the deployment successful, in one transaction.
 
-    The previous release is kept as the fallback until the new one has passed its trial.
+    The previous release is kept as the fallback until the new one has passed its trial, or longer
+    if it is kept warm.
 
     Raises:
         CancelledError: a person cancelled the deployment, and was told that it would stop.
@@ -158,7 +161,8 @@ def go_live(session: Session, held: HeldLease, live: Live) -> None:
     app = session.get_one(App, held.app_id)
     before = session.get(Deployment, app.live_deployment_id) if app.live_deployment_id else None
     was_withdrawn = before is not None and before.state is DeploymentState.FAILURE
-    begin_trial(app, live.release_id, was_withdrawn=was_withdrawn)
+    begin_trial(app, live.release_id, was_withdrawn=was_withdrawn, restarts=live.restarts)
+    keep_warm(session, app)
     app.live_deployment_id = held.deployment_id
     app.live_release_id = live.release_id
     app.live_container_id = live.container_id

@@ -18,7 +18,7 @@ from jobs.records.again import again
 from jobs.records.audit import Tag, note
 from jobs.records.deployments import abandon
 from jobs.records.requests import request
-from jobs.records.trials import end_trial
+from jobs.records.trials import forget_fallback
 from jobs.rules.actors import Actor
 from jobs.rules.container_values import Container
 from jobs.rules.naming import APP_LABEL, DEPLOYMENT_LABEL
@@ -117,7 +117,8 @@ def _begin_ids_after(session: Session, containers: Sequence[Container]) -> None:
 
 def _point_at(session: Session, app: App, container: Container | None) -> None:
     """Set the container that serves an app now; clear the fallback from the backup."""
-    end_trial(app)
+    app.trial_ends_at = None
+    forget_fallback(app)
     release = session.get(Release, app.live_release_id) if app.live_release_id else None
     if container is None or release is None:
         app.live_container_id = app.live_address = app.live_slot = None

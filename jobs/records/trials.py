@@ -2,6 +2,7 @@
 
 For its first minute a live release is on trial: its container may exit once. Until the trial is
 over, the previous release is kept as the fallback, with its container stopped and ready to start.
+It may be kept longer, and running: see `jobs.records.warm`.
 """
 
 from datetime import timedelta
@@ -12,7 +13,7 @@ TRIAL = timedelta(seconds=60)
 FORGIVEN_ENDS = 1
 
 
-def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
+def begin_trial(app: App, release_id: int, *, was_withdrawn: bool, restarts: int = 0) -> None:
     """Keep the live release as the fallback, and begin the trial of the new release.
 
     Call this before writing the app's new live release and container. A live release whose
@@ -21,6 +22,7 @@ def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
     Args:
         release_id: the new release.
         was_withdrawn: whether the release that is live now has failed its trial.
+        restarts: the engine's restart count of the new container, which may have served before.
     """
     is_proven = app.trial_ends_at is None and not was_withdrawn
     has_not_ended = app.live_ends == 0 and not was_withdrawn
@@ -30,18 +32,20 @@ def begin_trial(app: App, release_id: int, *, was_withdrawn: bool) -> None:
     if app.fallback_release_id == release_id:
         forget_fallback(app)
     app.trial_ends_at = now() + TRIAL
-    app.live_ends = app.live_restarts = 0
+    app.live_ends, app.live_restarts = 0, restarts
 
 
 def end_trial(app: App) -> None:
-    """End the trial; the fallback is not needed any more."""
+    """End the trial; the fallback is not needed any more, unless it is kept warm."""
     app.trial_ends_at = None
-    forget_fallback(app)
+    if app.warm_until is None:
+        forget_fallback(app)
 
 
 def forget_fallback(app: App) -> None:
     """Keep no fallback; the watcher removes its container."""
     app.fallback_release_id = app.fallback_container_id = None
+    app.warm_until = app.warm_address = None
 
 
 def count_ends(app: App, counted: int) -> int:

@@ -29,6 +29,7 @@ from pydantic import (
 from jobs.rules.field_types import (
     MOST_LABELS,
     Argument,
+    AssetPath,
     HealthPath,
     LabelName,
     Many,
@@ -312,6 +313,22 @@ class ContainerSettings(Settings):
         Shown(Section.CONTAINER, "Labels", hint="As name=value, one a line; Keystone's own aside"),
     ] = Field(
         {}, max_length=MOST_LABELS, description="Labels for the container, besides Keystone's own"
+    )
+
+    # Both belong to the release: the one that is replaced knows where its assets are, and how long
+    # its visitors may still ask for them. So a change applies to releases made after it.
+    asset_paths: Annotated[Many[AssetPath], Shown(Section.DEPLOYING, "Asset paths")] = Field(
+        (),
+        max_length=20,
+        description="Paths, like /assets/*, whose 404 from the new release is asked of the "
+        "replaced one while that is kept warm",
+    )
+    warm_minutes: Annotated[int, Shown(Section.DEPLOYING, "Kept warm", unit="min")] = Field(
+        0,
+        ge=0,
+        le=1440,
+        description="How long the replaced container keeps running for its old assets and for an "
+        "instant rollback; 0: it is stopped once its requests have ended",
     )
 
     @property

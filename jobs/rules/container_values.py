@@ -148,6 +148,21 @@ class Route:
     address: str  # "10.201.0.2:8000"
 
 
+@dataclass(frozen=True)
+class Warm:
+    """A replaced container that the router still asks for the assets of its release.
+
+    Attributes:
+        live_slot: the router's slot of the live container, which is asked first.
+        paths: the asset paths, like "/assets/*"; a request for another path never gets there.
+    """
+
+    port: int
+    live_slot: str
+    address: str
+    paths: frozenset[str]
+
+
 def other_slot(slot: str | None) -> str:
     """Give the port's other slot, the idle one; "a" if `slot` is None."""
     return "b" if slot == "a" else "a"

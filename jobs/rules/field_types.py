@@ -161,6 +161,17 @@ def _volume(value: str) -> str:
     return value
 
 
+def _asset_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("must begin with a slash, like /assets/*")
+    if "*" in value[:-1]:
+        raise ValueError("can hold a * only as its last character, like /assets/*")
+    # The router's map separates its columns by spaces, and its commands by semicolons.
+    if not re.fullmatch(r"/[A-Za-z0-9._~%@+/-]*\*?", value):
+        raise ValueError("holds a character other than letters, digits and . _ ~ % @ + / -")
+    return value
+
+
 def _label(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/@-]*", value):
         raise ValueError("is not a name for a label")
@@ -221,6 +232,7 @@ Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
 StatusRange = Annotated[str, AfterValidator(_status_range)]
 Ulimit = Annotated[str, AfterValidator(_ulimit)]
 Volume = Annotated[str, Field(max_length=300), AfterValidator(_volume), AfterValidator(_readable)]
+AssetPath = Annotated[str, Field(max_length=200), AfterValidator(_asset_path)]
 LabelName = Annotated[str, Field(max_length=200), AfterValidator(_label)]
 Phrase = Annotated[str, Field(min_length=3, max_length=100), AfterValidator(_readable)]
 Token = Annotated[SecretStr, Field(max_length=500), AfterValidator(_one_word)]

@@ -62,8 +62,21 @@ def check_health(
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
 
+def trouble_now(work: Work, container: Container, wanted: ContainerSettings) -> str:
+    """Probe a container once that has served before; return what is wrong, or nothing."""
+    if wanted.health is Health.NONE:
+        return ""
+    result = _look(work, container, wanted, left_s=SHORTEST_LOOK_S)
+    return "" if result.healthy else f"{_what(container, wanted)} is not healthy: {result.seen}"
+
+
 def _stay_up(work: Work, container: Container, clock: Clock) -> float:
     """Watch that the container keeps running for `STAYS_UP_S`, without probing it."""
+    warm = work.plan.warm
+    if warm is not None and warm.container_id == container.id:
+        _still_running(work, container)
+        work.say(STEP, "it has kept running; nothing else is asked of it (health: none)")
+        return 0.0
     begun = clock()
     while (up := clock() - begun) < STAYS_UP_S:
         work.stop.wait(LONGEST_PAUSE_S)

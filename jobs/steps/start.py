@@ -13,6 +13,7 @@ from jobs.records.engine_items import note_made, note_making, on_record
 from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import container_name, labels, network_name, volume_name
 from jobs.states import ContainerState, StepName, Trigger
+from jobs.steps.health_check import trouble_now
 
 STEP = StepName.START
 
@@ -25,16 +26,41 @@ def start(work: Work, candidate: Candidate) -> Container:
         DockerError: the engine failed, or the container's name is taken.
     """
     work.ensure_held()
+    if (warm := _warm(work, candidate)) is not None:
+        return warm
     container = _start_kept(work) or _start_new(work, candidate)
     where = f"{container.ip}:{candidate.container.container_port}"
     work.say(STEP, f"container {container.id[:12]} started at {where}")
     return container
 
 
+def _warm(work: Work, candidate: Candidate) -> Container | None:
+    """Return the container of the release if it is warm and healthy: then nothing is started.
+
+    It was made from this very release, so image, configuration and environment are as they were.
+    And it has never stopped: its files hold what they would hold if it had stayed live.
+    """
+    warm = work.plan.warm
+    if warm is None or warm.release_id != candidate.release_id:
+        return None
+    container = work.tools.engine.inspect(warm.container_id)
+    where = f"the container {container.id[:12]} of v{candidate.number}"
+    if container.state is not ContainerState.RUNNING:
+        trouble = f"it {container}"
+    else:
+        trouble = trouble_now(work, container, candidate.container)
+    if trouble:
+        work.say(STEP, f"{where} was kept warm, but {trouble}; a new one is started")
+        return None
+    work.say(STEP, f"{where} is still warm: it serves again, without a start")
+    return container
+
+
 def _start_kept(work: Work) -> Container | None:
     """Start the container that was kept for a recovery, if it still exists.
 
-    A rollback by a person gets a new container: the kept one's files hold what it wrote to them.
+    A rollback by a person gets a new container, unless the old one is still warm: the files of the
+    kept one hold what it wrote to them, and what it left half-written when it was stopped.
     """
     if work.plan.trigger is not Trigger.RECOVERY or work.plan.fallback is None:
         return None

@@ -10,7 +10,7 @@ from jobs.deployment.work import Work
 from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.records.deployments import Live, go_live
 from jobs.rules.app_settings import ContainerSettings
-from jobs.rules.container_values import Container, Route
+from jobs.rules.container_values import Container, Route, Warm
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
 
@@ -47,9 +47,14 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     work.ensure_held()
     route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.container_port}")
     try:
+        # Before the switch, so that there is no moment at which nobody has the old assets.
+        _name_old_assets(work)
         work.tools.router.switch(route)
         _ensure_answer(work, wanted)
-        work.record(go_live, Live(candidate.release_id, container.id, route.address, route.slot))
+        live = Live(
+            candidate.release_id, container.id, route.address, route.slot, container.restarts
+        )
+        work.record(go_live, live)
     except LeaseLostError:
         raise  # the new lease holder decides about the route now
     except Exception as exc:
@@ -66,6 +71,18 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
         )
     work.say(STEP, f"port {plan.host_port} now leads to {route.address}")
     return Serving(route, container.id, wanted.restart)
+
+
+def _name_old_assets(work: Work) -> None:
+    """Have the router ask the release that is replaced for its assets, once it is replaced.
+
+    Until then the router still asks the one that is warm now, which a rollback may lead to.
+    """
+    plan = work.plan
+    if plan.live is not None and plan.live.keeps_assets:
+        paths = frozenset(plan.live.settings.asset_paths)
+        warm = Warm(plan.host_port, plan.live.slot, plan.live.address, paths)
+        work.tools.router.warm(warm)
 
 
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
@@ -99,6 +116,8 @@ def _lead_back(work: Work, wanted: ContainerSettings) -> None:
             work.tools.router.close(port)
         else:
             work.tools.router.switch(Route(port, live.slot, live.address))
+            # The watcher soon warms the container that was warm before.
+            work.tools.router.cool(port)
             work.say(STEP, "the traffic goes to the old release again")
             # Requests that the new container already serves finish before it is stopped.
             drain(

@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.system.notify import Notifier
+
 MOST_BYTES = 512 * 1024  # of each of two files
 
 
@@ -45,3 +47,16 @@ class KeeperLog:
             os.dup2(opened, descriptor)
         os.close(opened)
         os.close(nothing)
+
+
+def tell_systemd(haproxy: object, trouble: str) -> None:
+    """Tell systemd that the router's service is at work, if systemd started it, and how it is.
+
+    Args:
+        haproxy: the process id of HAProxy's master; 0 when it does not run.
+        trouble: what failed last; empty when nothing did.
+    """
+    notifier = Notifier.from_environment(os.environ)
+    serves = f"HAProxy {haproxy} serves" if haproxy else "HAProxy does not run"
+    notifier.status(f"{serves}; {trouble}" if trouble else serves)
+    notifier.ready()

@@ -57,3 +57,11 @@ def ensure_private(folder: Path) -> Path:
     if found.st_mode & (OTHERS if shared else OTHERS | GROUP):
         raise StorageError(f"{folder} is open to other users; run `chmod 700 {folder}`")
     return folder
+
+
+def owner_of(folder: Path) -> int:
+    """Return the user id of a folder's owner; ours when it does not exist, as we will make it."""
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return os.getuid()

@@ -13,23 +13,26 @@ from pydantic import SecretStr
 
 from jobs.errors import StorageError
 
+ROUTER_KEY = "router.key"
 _KEY = re.compile(r"[A-Za-z0-9_-]{32,100}")
 
 
-def known_router_key(path: Path) -> SecretStr | None:
-    """Give the key; None if there is none yet, or this user may not read it."""
+def known_router_key(folder: Path) -> SecretStr | None:
+    """Give the key in a folder; None if there is none yet, or this user may not read it."""
+    path = folder / ROUTER_KEY
     with suppress(OSError, UnicodeDecodeError):
         found = path.read_text().strip()
         return SecretStr(found) if _KEY.fullmatch(found) else None
     return None
 
 
-def ensure_router_key(path: Path) -> SecretStr:
-    """Give the key; make one if there is none.
+def ensure_router_key(folder: Path) -> SecretStr:
+    """Give the key in a folder, usually the settings' `run_dir`; make one if there is none.
 
     Raises:
         StorageError: the file cannot be read or written.
     """
+    path = folder / ROUTER_KEY
     try:
         if path.exists() and path.stat().st_size == 0:
             path.unlink()  # a machine that lost power may leave an empty file
@@ -37,7 +40,7 @@ def ensure_router_key(path: Path) -> SecretStr:
             _make(path)
     except OSError as exc:
         raise StorageError(f"{path} cannot be written ({exc.strerror})") from exc
-    if (found := known_router_key(path)) is None:
+    if (found := known_router_key(folder)) is None:
         raise StorageError(f"{path} does not hold the router's key; remove it and start again")
     return found
 

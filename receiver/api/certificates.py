@@ -18,7 +18,7 @@ ENDPOINTS = Endpoints()
 def list_certificates(call: Call[Nothing]) -> Page[CertificateView]:
     """List the certificates, by domain."""
     with call.reading() as session:
-        views = certificate_views(session, own_host=call.settings.own_host)
+        views = certificate_views(session, public_url=call.settings.public_url)
         return Page[CertificateView](items=views)
 
 
@@ -32,7 +32,7 @@ def put_certificate(call: Call[CertificateInput]) -> CertificateView:
     with call.writing() as session:
         set_certificate(session, domain, bundle, call.actor, vault=call.runtime.vault)
         session.flush()
-        views = certificate_views(session, own_host=call.settings.own_host)
+        views = certificate_views(session, public_url=call.settings.public_url)
         return next(view for view in views if view.domain == domain)
 
 

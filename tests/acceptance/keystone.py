@@ -205,6 +205,10 @@ class Keystone:
         done = self.run("router", "--reload")
         assert done.returncode == 0, done.stderr
 
+    def configure(self, **settings: str) -> None:
+        """Change settings by their names; Keystone must not be running."""
+        self._environment.update(settings)
+
     def move(self, data_dir: Path) -> None:
         """Use another data directory from now on; Keystone must not be running."""
         self.data_dir = data_dir

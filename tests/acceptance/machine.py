@@ -39,6 +39,13 @@ class Machine:
         (container,) = until(alone, timeout=ANSWER_WITHIN_S, what=f"one container of {app} runs")
         return container
 
+    def containers(self, app: str) -> list[Container]:
+        """Give the app's running containers, the warm one too."""
+        found: list[Container] = self.client.containers.list(
+            filters=self._of(app), ignore_removed=True
+        )
+        return found
+
     def run_inside(self, app: str, *command: str) -> str:
         """Run a command in the app's container, and give what it prints."""
         code, output = self.container(app).exec_run(list(command))

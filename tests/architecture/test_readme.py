@@ -9,7 +9,7 @@ from jobs.cli.main import CONTENTS, EXIT_CODES, load
 from jobs.settings import PREFIX, AllSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-MAKE_TARGETS = ("setup", "demo", "run", "test", "check", "faults")
+MAKE_TARGETS = ("setup", "demo", "run", "upgrade", "test", "check", "faults")
 
 
 def commands() -> Iterator[str]:

@@ -89,3 +89,106 @@ def test_root_is_told_of_the_users_that_are_made_for_keystones_parts(tmp_path: P
 def test_the_scripts_are_plain_shell_and_can_be_run(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     subprocess.run(["/bin/sh", "-n", ROOT / name], check=True, timeout=10)
+
+
+# --- Environments ----------------------------------------------------------------------------
+
+PYTHON = """case "$*" in
+  -VV) echo "Python 3.11.2" ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  *"pip freeze"*) cat "$(dirname "$0")/../freeze" 2>/dev/null ;;
+  *"pip install"*) echo "$*" >>"$PLACE/installed" ;;
+esac
+exit 0"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder of code, and a `python3` that only pretends to install."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "requirements.lock").write_text("one==1 \\\n    --hash=sha256:1\n")
+    (folder / "requirements-test.lock").write_text("one==1\npsycopg==3\npytest==9\n")
+    (folder / "pyproject.toml").write_text('[project]\nname = "keystone"\n[tool.x]\na = 1\n')
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "python3", PYTHON)
+    return folder
+
+
+def environment(folder: Path, *arguments: str) -> str:
+    """Run the script; give what it prints for other scripts."""
+    done = subprocess.run(
+        [ROOT / ".setup" / "environment.sh", *arguments],
+        cwd=folder,
+        env={"PATH": f"{folder.parent}/bin:{os.environ['PATH']}", "PLACE": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return done.stdout.strip()
+
+
+def installed(folder: Path) -> list[str]:
+    """Give what was installed since the last time."""
+    file = folder / "installed"
+    lines = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return [line.partition("--no-input ")[2] for line in lines]
+
+
+def test_an_environment_is_made_once_and_the_link_leads_to_it(checkout: Path) -> None:
+    assert environment(checkout, "requirements.lock") == ""
+    first = (checkout / ".venv").readlink()
+    assert first.parent == Path(".venvs")
+    assert len(installed(checkout)) == 2
+    environment(checkout, "requirements.lock")
+    # Settings of tools, and files' times, change nothing.
+    (checkout / "pyproject.toml").write_text('[project]\nname = "keystone"\n[tool.x]\na = 2\n')
+    environment(checkout, "requirements.lock")
+    assert installed(checkout) == []
+    assert (checkout / ".venv").readlink() == first
+
+
+def test_other_packages_get_an_environment_of_their_own_beside_the_one_in_use(
+    checkout: Path,
+) -> None:
+    environment(checkout, "requirements.lock")
+    first = (checkout / ".venv").readlink()
+    assert environment(checkout, "requirements.lock", "--beside") == str(first)
+    (checkout / "requirements.lock").write_text("one==2\n")
+    beside = environment(checkout, "requirements.lock", "--beside")
+    assert beside != str(first)
+    assert (checkout / ".venv").readlink() == first
+    installed(checkout)
+    environment(checkout, "requirements.lock")
+    assert installed(checkout) == []
+    assert (checkout / ".venv").readlink() == Path(beside)
+    assert (checkout / first).is_dir()
+
+
+def test_the_packages_of_the_tests_include_those_of_keystone(checkout: Path) -> None:
+    environment(checkout, "requirements-test.lock")
+    to_test = (checkout / ".venv").readlink()
+    environment(checkout, "requirements.lock")
+    assert (checkout / ".venv").readlink() == to_test
+    assert (checkout / ".venv" / ".ready-to-test").exists()
+
+
+def test_an_environment_that_is_a_folder_is_moved_and_what_was_added_is_installed_again(
+    checkout: Path,
+) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "mine").write_text("of the user")
+    script(checkout / ".venv" / "bin" / "python", PYTHON)
+    (checkout / ".venv" / "freeze").write_text("one==1\npsycopg==3.3.9\npytest==9\nkeystone==1\n")
+    environment(checkout, "requirements.lock")
+    assert installed(checkout)[-1] == "psycopg==3.3.9"
+    (moved,) = (checkout / ".venvs").glob("earlier-*")
+    assert (moved / "mine").read_text() == "of the user"
+    # From one environment to the next as well.
+    (checkout / ".venv" / "freeze").write_text("one==1\nPsycopg_Binary==3.3.9\n")
+    (checkout / "requirements.lock").write_text("one==2\n")
+    environment(checkout, "requirements.lock", "--beside")
+    assert installed(checkout)[-1] == "Psycopg_Binary==3.3.9"

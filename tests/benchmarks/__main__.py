@@ -12,6 +12,7 @@ from tests.benchmarks import (
     soak,
     swaps,
     viewers,
+    warm_rollback,
     worst_pushes,
 )
 
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "soak": soak.run,
     "swaps": swaps.run,
     "viewers": viewers.run,
+    "warm_rollback": warm_rollback.run,
     "worst_pushes": worst_pushes.run,
 }
 

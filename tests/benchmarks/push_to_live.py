@@ -137,11 +137,11 @@ def deploy(stand: Stand, project: Project, version: str, times: Times) -> None:
     times.seen.append(time.monotonic() - began)
     over = stand.wait_for_retired(queued["id"])
     assert over["state"] == "success", over["reason"]
-    times.recorded.append(_seconds(over, "queued_at", "ended_at"))
-    times.steps["queued"].append(_seconds(over, "queued_at", "started_at"))
+    times.recorded.append(seconds_between(over, "queued_at", "ended_at"))
+    times.steps["queued"].append(seconds_between(over, "queued_at", "started_at"))
     for step in over["steps"]:
         if step["name"] in times.steps:
-            times.steps[step["name"]].append(_seconds(step, "started_at", "ended_at"))
+            times.steps[step["name"]].append(seconds_between(step, "started_at", "ended_at"))
 
 
 def _wait_until_seen(port: int, version: str) -> None:
@@ -156,6 +156,7 @@ def _wait_until_seen(port: int, version: str) -> None:
     visitor.close()
 
 
-def _seconds(row: Json, first: str, last: str) -> float:
+def seconds_between(row: Json, first: str, last: str) -> float:
+    """Give the seconds between two times of a deployment or a step."""
     span = datetime.fromisoformat(row[last]) - datetime.fromisoformat(row[first])
     return span.total_seconds()

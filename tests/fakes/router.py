@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from pydantic import SecretStr
 
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 from tests.fakes.scripted import Scripted
 
 
@@ -23,6 +24,7 @@ class FakeRouter(Scripted):
         self.down = False
         self.flying: Counter[tuple[int, str]] = Counter()
         self.current: dict[int, Route] = {}
+        self.kept_warm: dict[int, Warm] = {}
         self.domains: dict[str, int] = {}
         self.certificates: dict[str, SecretStr] = {}
         self.is_held = False
@@ -40,6 +42,9 @@ class FakeRouter(Scripted):
             raise RouterError(f"{route} makes no sense")
         if route.port not in self.ports:
             raise PortNotServedError(f"the router does not listen on port {route.port}")
+        before, warm = self.current.get(route.port), self.kept_warm.get(route.port)
+        if warm is not None and before is not None and before != route:
+            self.kept_warm[route.port] = replace(warm, live_slot=route.slot, address=before.address)
         self.current[route.port] = route
 
     def in_flight(self, port: int, slot: str) -> int:
@@ -65,6 +70,24 @@ class FakeRouter(Scripted):
         """Give the route of each port."""
         self._called("routes")
         return dict(self.current)
+
+    def warm(self, warm: Warm) -> None:
+        """Ask a container for old assets; the live one only after the next switch."""
+        self._called("warm", f"{warm.port} {warm.address}")
+        live, kept = self.current.get(warm.port), self.kept_warm.get(warm.port)
+        if live is not None and live.address == warm.address and kept is not None:
+            warm = replace(kept, paths=kept.paths | warm.paths)
+        self.kept_warm[warm.port] = warm
+
+    def cool(self, port: int) -> None:
+        """Ask no container of the port for old assets any more."""
+        self._called("cool", port)
+        self.kept_warm.pop(port, None)
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the containers that are asked for old assets."""
+        self._called("warmed")
+        return dict(self.kept_warm)
 
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route these domains to these ports."""

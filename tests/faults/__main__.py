@@ -51,7 +51,12 @@ def play_all(faults: Mapping[str, Fault], drawn: Sequence[Round], table: Table) 
     with ExitStack() as stack:
         engine = stack.enter_context(own_engine()) if faults.keys() & ENGINE_FAULTS else None
         house = stack.enter_context(a_house(engine=engine))
-        stack.callback(shutil.copy, house.keystone.log_file, own_path("faults.log"))
+        logs = {
+            "faults.log": house.keystone.log_file,
+            "faults-router.log": house.keystone.data_dir / "run" / "router.log",
+        }
+        for name, log in logs.items():
+            stack.callback(shutil.copy, log, own_path(name))
         for number, one in enumerate(drawn, 1):
             begun = time.monotonic()
             verdict = play(house, faults[one.fault], one)

@@ -115,6 +115,8 @@ def rows() -> dict[str, Row]:
             "live_restarts": 1,
             "fallback_release_id": None,
             "fallback_container_id": None,
+            "warm_until": None,
+            "warm_address": None,
             "container_state": "running",
             "container_reason": "",
             "container_restarts": None,
@@ -321,7 +323,7 @@ def fill(connection: Connection) -> dict[str, Row]:
     tables.reflect(connection, resolve_fks=False)
     known, put = rows(), {}
     for table in tables.sorted_tables:
-        if table.name != "alembic_version":
+        if table.name not in {"alembic_version", "schema_use"}:
             put[table.name] = _known_columns(table, known[table.name])
             connection.execute(table.insert().values(put[table.name]))
     return put

@@ -35,6 +35,8 @@ CONTAINER: dict[str, Any] = {
     "command": ("/web", "--fast"),
     "volumes": ("data:/data",),
     "labels": {"team": "blue"},
+    "asset_paths": ("/assets/*",),
+    "warm_minutes": 5,
 }
 BUILD: dict[str, Any] = {
     "context": "sub",
@@ -65,6 +67,8 @@ OF_THE_STEPS = {
     "stop_grace_s",
     "volumes",
     "labels",
+    "asset_paths",
+    "warm_minutes",
 }
 
 

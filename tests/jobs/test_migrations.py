@@ -88,6 +88,7 @@ def test_a_newer_schema_is_refused_with_a_sentence(tmp_path: Path) -> None:
     database = database_in(tmp_path)
     with database.writer_engine.connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE schema_use SET oldest = '9999'"))
         connection.commit()
     with pytest.raises(StorageError, match=r"schema 9999, which is newer.*restore a backup"):
         ensure_schema(database, lock_file=tmp_path / "migrate.lock")

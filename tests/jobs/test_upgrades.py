@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import col, select
 
 from jobs.errors import StorageError
-from jobs.processes.runtime import Runtime, open_runtime
+from jobs.processes.runtime import Runtime, open_runtime, open_to_change, open_to_read
 from jobs.reads.apps import app_view, find_app
 from jobs.reads.audit import AuditFilter, audit_page
 from jobs.reads.deliveries import DeliveryFilter, delivery_page
@@ -35,7 +37,14 @@ from jobs.rules.missed_pushes import in_words
 from jobs.settings import Settings
 from jobs.states import ActorKind, Trigger
 from jobs.storage.database import Database
-from jobs.storage.migrations.apply import HEAD, migrate_to, schema_version
+from jobs.storage.migrations import apply
+from jobs.storage.migrations.apply import (
+    BASE,
+    HEAD,
+    migrate_back_to,
+    migrate_to,
+    schema_version,
+)
 from jobs.storage.models import Deployment, Identity, Repository, User
 from tests.haproxy import free_ports
 from tests.jobs.released_rows import (
@@ -410,6 +419,80 @@ def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.schema-*"))
 
 
+# --- There and back --------------------------------------------------------------------------
+
+
+def reversible() -> list[str]:
+    """Give each schema whose migration can be undone, the oldest first."""
+    config = Config()
+    config.set_main_option("script_location", str(apply.FOLDER))
+    found = (script.revision for script in ScriptDirectory.from_config(config).walk_revisions())
+    return sorted(revision for revision in found if revision > BASE)
+
+
+def schema_in_words(database: Database) -> object:
+    """Describe all tables, their columns, indexes, references and triggers."""
+    with database.reader_engine.connect() as connection:
+        if database.is_sqlite:
+            query = "SELECT name, sql FROM sqlite_schema WHERE sql <> '' ORDER BY name"
+            # Rebuilding a table changes quotes and spaces.
+            return [
+                (name, re.sub(r'[\s"]+', "", sql))
+                for name, sql in connection.execute(text(query)).all()
+            ]
+        inspector = inspect(connection)
+        return {
+            name: (
+                [{**each, "type": str(each["type"])} for each in inspector.get_columns(name)],
+                inspector.get_indexes(name),
+                inspector.get_foreign_keys(name),
+                inspector.get_check_constraints(name),
+                inspector.get_unique_constraints(name),
+            )
+            for name in sorted(inspector.get_table_names())
+        }
+
+
+@pytest.mark.parametrize("revision", reversible())
+def test_each_migration_can_be_undone_and_done_again(empty: Database, revision: str) -> None:
+    _, scripts = apply._history()
+    script = scripts.get_revision(revision)
+    assert script is not None
+    assert isinstance(script.module.compatible, bool)
+    before = str(script.down_revision)
+    migrate_to(empty, before)
+    earlier = schema_in_words(empty)
+    migrate_to(empty, revision)
+    later, oldest = schema_in_words(empty), oldest_of(empty)
+    assert oldest <= revision
+    migrate_back_to(empty, before)
+    assert (schema_version(empty), schema_in_words(empty)) == (before, earlier)
+    assert oldest_of(empty) <= before
+    with pytest.raises(StorageError, match="the oldest that it can be brought back to"):
+        migrate_back_to(empty, "0008")
+    migrate_to(empty, revision)
+    assert (schema_in_words(empty), oldest_of(empty)) == (later, oldest)
+
+
+def oldest_of(database: Database) -> str:
+    """Give the oldest schema whose code can use a database."""
+    with database.reader_engine.connect() as connection:
+        return apply.oldest_usable(connection)
+
+
+def test_a_newer_schema_that_fits_is_used_and_left_as_it_is(tmp_path: Path) -> None:
+    database, _ = database_at(tmp_path, HEAD)
+    with closing(database), database.writer_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE schema_use SET oldest = :head"), {"head": HEAD})
+    settings = Settings(data_dir=tmp_path, secret_key=KEY)
+    for opened in (open_runtime, open_to_read, open_to_change):
+        with closing(opened(settings).database) as used:
+            assert used.is_sqlite
+    with closing(Database(f"sqlite:///{tmp_path}/keystone.db")) as database:
+        assert schema_version(database) == "9999"
+
+
 # --- Newer than this Keystone ----------------------------------------------------------------
 
 
@@ -420,6 +503,7 @@ def test_a_newer_schema_is_refused_with_a_sentence_and_a_documented_code(
     database, _ = database_at(tmp_path, HEAD)
     with database.writer_engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE schema_use SET oldest = '9999'"))
     database.close()
     refused = subprocess.run(
         [sys.executable, "-P", "-m", "jobs.cli", command],

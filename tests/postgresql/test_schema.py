@@ -26,6 +26,7 @@ from tests.jobs.test_upgrades import (  # noqa: F401 — run here, with the fixt
     revision,
     test_a_request_is_known_again_and_githubs_ids_stay_where_they_are,
     test_actors_are_unchanged_and_still_protected,
+    test_each_migration_can_be_undone_and_done_again,
     test_every_row_is_still_there,
     test_known_data_is_shown_after_an_upgrade,
     test_secrets_are_opened_and_people_are_known,
@@ -115,6 +116,7 @@ def test_a_newer_schema_is_refused_with_a_sentence(bench: Bench, tmp_path: Path)
     database = bench.runtime.database
     with database.writer_engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE schema_use SET oldest = '9999'"))
     with pytest.raises(StorageError, match=r"schema 9999, which is newer.*restore a backup"):
         ensure_schema(database, lock_file=tmp_path / "migrate.lock")
 

@@ -29,6 +29,7 @@ PAGES: dict[str, Role | None] = {
     "/apps/{app}/settings/repository": Role.ADMIN,
     "/apps/{app}/settings/remove": Role.ADMIN,
     "/repositories": Role.ADMIN,
+    "/certificates": Role.ADMIN,
     "/users": Role.ADMIN,
     "/tokens": Role.ADMIN,
     "/account": Role.VIEWER,

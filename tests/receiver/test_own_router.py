@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from jobs.errors import StorageError
 from jobs.rules.naming import ROUTER_SOURCE
-from jobs.system.router_key import ensure_router_key, known_router_key
+from jobs.system.router_key import ROUTER_KEY, ensure_router_key, known_router_key
 from receiver import protocol
 from receiver.app import create_app
 from receiver.own_router import OwnRouter
@@ -36,7 +36,7 @@ LOCAL = {"host": "127.0.0.1:8000"}
 def client(runtime: WebRuntime) -> Iterator[TestClient]:
     """A Keystone that knows its router, and no other proxy."""
     runtime.settings.run_dir.mkdir(mode=0o700, exist_ok=True)
-    runtime.settings.router_key_file.write_text(KEY.get_secret_value())
+    (runtime.settings.run_dir / ROUTER_KEY).write_text(KEY.get_secret_value())
     with TestClient(create_app(runtime), follow_redirects=False) as client:
         yield client
 
@@ -59,7 +59,7 @@ class TestWho:
     def test_without_a_key_on_record_an_empty_one_proves_nothing(
         self, runtime: WebRuntime, admin: TestClient
     ) -> None:
-        runtime.settings.router_key_file.unlink()
+        (runtime.settings.run_dir / ROUTER_KEY).unlink()
         with TestClient(create_app(runtime)) as client:
             fail_to_log_in(client, ROUTER_SOURCE, **{**SENT, "x_keystone_router": ""})
             fail_to_log_in(client, ROUTER_SOURCE, **SENT)
@@ -160,18 +160,19 @@ def test_a_server_that_stops_still_answers_a_request_that_was_on_its_way(
 
 class TestKey:
     def test_it_is_made_once_and_readable_to_us_alone(self, tmp_path: Path) -> None:
-        file = tmp_path / "run" / "router.key"
-        assert known_router_key(file) is None
-        key = ensure_router_key(file)
-        assert ensure_router_key(file) == key == known_router_key(file)
+        folder = tmp_path / "run"
+        assert known_router_key(folder) is None
+        key = ensure_router_key(folder)
+        assert ensure_router_key(folder) == key == known_router_key(folder)
+        (file,) = folder.iterdir()
+        assert file.name == ROUTER_KEY
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert [each.name for each in file.parent.iterdir()] == ["router.key"]
 
     def test_an_empty_file_is_replaced_and_any_other_is_reported(self, tmp_path: Path) -> None:
-        file = tmp_path / "router.key"
+        file = tmp_path / ROUTER_KEY
         file.touch()
-        assert ensure_router_key(file) == known_router_key(file)
+        assert ensure_router_key(tmp_path) == known_router_key(tmp_path)
         file.write_text("not a key")
-        assert known_router_key(file) is None
+        assert known_router_key(tmp_path) is None
         with pytest.raises(StorageError, match=r"router\.key does not hold"):
-            ensure_router_key(file)
+            ensure_router_key(tmp_path)

@@ -335,6 +335,36 @@ def test_a_hook_that_cannot_be_installed_now_says_so(
     assert "Too many are asking the watcher at once" in html
 
 
+def test_the_certificate_of_keystones_own_address(ada: Browser, web: None) -> None:
+    # The tests have it at a name without a dot.
+    assert "http://testserver: only a name like" in ada.page("/certificates")
+
+
+def test_every_certificate_is_listed(runtime: WebRuntime, web: None) -> None:
+    url = "http://keystone.example.com"
+    settings = runtime.settings.model_copy(update={"public_url": url})
+    app = create_app(replace(runtime, settings=settings))
+    with TestClient(app, follow_redirects=False) as client:
+        ada = browser_of(client, runtime, Role.ADMIN)
+        address = "/certificates"
+        html = ada.page(address)
+        assert "<b>keystone.example.com</b>" in html
+        assert "No certificate: served by HTTP only" in html
+        issued = Authority().issue("keystone.example.com")
+        pem, key = issued.certificate.decode(), issued.key.decode()
+        own = {"domain": "keystone.example.com", "certificate": pem, "key": key}
+        html = ada.done(address, "set-certificate", **own)
+        assert "Certificate until" in html
+        assert "domain has a certificate yet" in html
+        issued = Authority().issue("*.example.com")
+        pem, key = issued.certificate.decode(), issued.key.decode()
+        wildcard = {"domain": "*.example.com", "certificate": pem, "key": key}
+        html = ada.done(address, "set-certificate", **wildcard)
+        assert '<b>*.example.com</b> <span class="tag">no app</span>' in html
+        html = ada.done(address, "remove-certificate", domain="keystone.example.com")
+        assert "Certificate of *.example.com until" in html
+
+
 # --- Repositories ----------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.adapters.haproxy import moved, own_address, requests, shares
+from jobs.adapters.haproxy import assets, moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
 from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
 from jobs.errors import ConfigurationError, Mistake, RouterError
@@ -163,11 +163,17 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         requests.tables(),
         _VISITORS.format(errors=errors),
         frontends(bind, wanted, doors, policy),
+        assets.sections(socket),
         own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
         _BACKENDS.format(rules=rules),
         moved.backend(),
     )
-    content = (_global("", socket, policy, confinement), *sections, _backend(0, None), *wanted)
+    content = (
+        _global("", socket, policy, confinement),
+        *sections,
+        _backend(0, None),
+        *wanted,
+    )
     description = f"{DESCRIPTION} {hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
     return "\n".join(
         (
@@ -225,7 +231,7 @@ def ensure_slot(slot: str) -> None:
 def _backend(port: int, route: Route | None) -> str:
     if route is not None:
         ensure_slot(route.slot)
-    lines = [f"backend {backend_name(port)} from slots"]
+    lines = [f"backend {backend_name(port)} from slots", assets.BACKEND_RULE]
     for slot in SLOTS:
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")

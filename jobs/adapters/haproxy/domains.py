@@ -11,7 +11,7 @@ Also, the file names alone tell which certificates the router has and which it l
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -108,6 +108,11 @@ def read_map(name: str, answer: str) -> dict[str, str] | None:
         return None
     rows = (line.split() for line in answer.splitlines() if line.startswith("0x"))
     return {row[1]: row[2] for row in rows}
+
+
+def show_map(ask: Callable[..., str], name: str) -> dict[str, str] | None:
+    """Ask the runtime API for the entries of a map; None when there is no such map."""
+    return read_map(name, ask("show map", f"show map {name}"))
 
 
 @dataclass(frozen=True)

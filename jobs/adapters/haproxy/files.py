@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, read_file, turned
 from jobs.adapters.haproxy.config import NOWHERE
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
@@ -29,12 +30,12 @@ from jobs.adapters.haproxy.domains import (
     lines,
 )
 from jobs.errors import RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 from jobs.system.file_lock import NotInTimeError, locked
 
 CONFIGURATION = "haproxy.cfg"
 LOCK = "lock"
-PATIENCE_S = 15.0  # a reload holds the lock, too
+PATIENCE_S = 60.0  # longer than any reload, which holds the lock, too
 
 _BACKEND = re.compile(r"^backend port_(\d+) ", re.MULTILINE)
 _NEXT = re.compile(r"^\S", re.MULTILINE)
@@ -85,7 +86,11 @@ class RouterFiles:
         return found
 
     def switch(self, route: Route) -> None:
-        """Write that a port leads to this route only."""
+        """Write that a port leads to this route only, and that its warm address is the former."""
+        warm = self._entries(WARM)
+        if str(route.port) in warm:
+            turn = turned(self.routes().get(route.port), route, warm)
+            self._change(WARM, lines({**warm, **turn}))
         self._set_servers(route.port, {route.slot: route.address})
 
     def close(self, port: int) -> None:
@@ -114,6 +119,20 @@ class RouterFiles:
         new = _SERVER.sub(lambda found: _server(found, enabled), old)
         if new != old:
             self.write(CONFIGURATION, text[: match.end()] + new + text[end:])
+
+    # --- Old assets --------------------------------------------------------------------------
+
+    def warmed(self) -> dict[int, Warm]:
+        """Give the containers that are asked for old assets, by port."""
+        return found_warm(self._entries(PATHS), self._entries(WARM))
+
+    def write_old_assets(self, paths: Mapping[str, str], warm: Mapping[str, str]) -> None:
+        """Write the entries of both maps."""
+        self._change(WARM, lines(warm))
+        self._change(PATHS, lines(paths))
+
+    def _entries(self, name: str) -> dict[str, str]:
+        return read_file(self._read(name))
 
     # --- Domains and certificates ------------------------------------------------------------
 

@@ -8,7 +8,7 @@ to frontends with such rules of their own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.adapters.haproxy import moved, own_address, requests, shares
+from jobs.adapters.haproxy import assets, moved, own_address, requests, shares
 from jobs.adapters.haproxy.domains import CERTIFICATE_LIST, CERTIFIED, HOSTS
 from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.shares import OWN_SOURCE, Shares
@@ -89,15 +89,10 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
         APPS,
         [_bind(bind, f"{run[0]}-{run[1]}", setting="KEYSTONE_APP_BIND") for run in _runs(ports)],
         shares=shares.port_rules(policy.shares),
-        leads=moved.lookup("dst_port") + moved.leads() + "    use_backend port_%[dst_port]\n",
+        leads=_to_app("dst_port", policy),
     )
     own, lookup = policy.address, _lookup()
-    to_app = (
-        moved.lookup("var(txn.port)")
-        + own_address.leads(own)
-        + moved.leads()
-        + "    use_backend port_%[var(txn.port)]\n"
-    )
+    to_app = _to_app("var(txn.port)", policy, own)
     if doors.http is not None:
         redirect = "" if doors.https is None else _redirect(doors.https, own)
         yield _Way(
@@ -114,6 +109,19 @@ def _ways(bind: str, ports: Sequence[int], doors: DomainDoors, policy: Policy) -
             leads=f"    http-request set-header X-Forwarded-Proto https\n{lookup}{to_app}",
             address=own,
         )
+
+
+def _to_app(port: str, policy: Policy, own: OwnAddress | None = None) -> str:
+    """Give the rules that select the app's backend."""
+    return (
+        assets.frontend_rules(port)
+        + moved.lookup(port)
+        + own_address.leads(own)
+        # Before `moved`: behind the doors of old assets is the newest worker, which has not moved.
+        + assets.lead(places=policy.places)
+        + moved.leads()
+        + f"    use_backend port_%[{port}]\n"
+    )
 
 
 def _frontend(way: _Way, doors: DomainDoors, policy: Policy) -> str:

@@ -9,7 +9,7 @@ Source: HAProxy 2.6 Management Guide, section 9.3, "Unix Socket commands" (read 
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,32 +23,36 @@ from jobs.adapters.haproxy.config import (
     ensure_slot,
 )
 from jobs.adapters.haproxy.domains import (
-    CERTIFICATE_LIST,
-    CERTIFIED,
     HOSTS,
-    Loaded,
     certificate_file,
-    certified_entries,
     host_entries,
-    map_changes,
-    read_certificates,
-    read_map,
 )
 from jobs.adapters.haproxy.files import RouterFiles
+from jobs.adapters.haproxy.names_api import change_certificates, fill_map, loaded_certificates
 from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
+from jobs.adapters.haproxy.patience import patiently
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
-from jobs.adapters.haproxy.server_table import FORCED_MAINTENANCE, admin, live, rows, said
+from jobs.adapters.haproxy.server_table import (
+    FORCED_MAINTENANCE,
+    admin,
+    live,
+    rows,
+    said,
+    server_names,
+    settled_routes,
+)
 from jobs.adapters.haproxy.syntax import split_address
+from jobs.adapters.haproxy.warm_slots import WarmSlots
 from jobs.errors import PortNotServedError, RouterError
-from jobs.rules.container_values import Route, other_slot
+from jobs.rules.container_values import Route
 
 logger = logging.getLogger(__name__)
 
 _TABLE_KEY = re.compile(r"^0x\w+: key=(\S+)", re.MULTILINE)
 
 
-class HAProxyRouter:
+class HAProxyRouter(WarmSlots):
     """A running HAProxy with a configuration that `jobs.adapters.haproxy.config` has generated.
 
     It holds no connection, so any thread or process may use it. Every change is made in the running
@@ -73,12 +77,13 @@ class HAProxyRouter:
         timeout_s: float = 2.0,
         patience_s: float = 0.0,
     ) -> None:
-        self._api = RuntimeApi(socket_path, timeout_s=timeout_s, patience_s=patience_s)
-        self._ask = self._api.ask
+        self._ask = RuntimeApi(socket_path, timeout_s=timeout_s).ask
         self._master = master
         self._files = files
         self._timeout_s = timeout_s
+        self.patience_s = patience_s
 
+    @patiently
     def version(self) -> str:
         """Give HAProxy's version, like "2.6.12-1+deb12u4".
 
@@ -97,6 +102,7 @@ class HAProxyRouter:
         """
         return self.description().partition(" ")[0] == DESCRIPTION
 
+    @patiently
     def description(self) -> str:
         """Give what the running configuration says of itself, as `description_of` its text does.
 
@@ -105,6 +111,7 @@ class HAProxyRouter:
         """
         return self._info().get("description", "")
 
+    @patiently
     def unbelieved_proxies(self) -> list[str]:
         """List untrusted private addresses that sent X-Forwarded-For within the last day.
 
@@ -114,6 +121,7 @@ class HAProxyRouter:
         answer = self._ask(f"show table {UNBELIEVED}")
         return sorted(key.removeprefix("::ffff:") for key in _TABLE_KEY.findall(answer))
 
+    @patiently
     def switch(self, route: Route) -> None:
         """Send all new requests of the port to the route's slot, and drain the other slot.
 
@@ -125,18 +133,21 @@ class HAProxyRouter:
         """
         split_address(route.address)
         with self._changing() as files:
-            self._switch(route)
-            self._ask_older(moved.commands(route.port, route.address))
+            # The former live container is the warm one from this moment on, if one is wanted.
+            turn = self._turn_warm(route)
+            self._switch(route, turn)
+            self._ask_older([*moved.commands(route.port, route.address), *turn])
             if files:
                 files.switch(route)
 
-    def _switch(self, route: Route) -> None:
+    def _switch(self, route: Route, turn: Iterable[str] = ()) -> None:
         host, port = split_address(route.address)
-        new, old = _servers(route.port, route.slot)
+        new, old = server_names(route.port, route.slot)
         answer = self._ask(
             f"set server {new} addr {host} port {port}",
             f"set server {new} state ready",
             f"set server {old} state drain",
+            *turn,
             f"show servers state {backend_name(route.port)}",
         )
         table = rows(answer)
@@ -148,13 +159,14 @@ class HAProxyRouter:
         if live(table) != [route]:
             raise RouterError(f"the router did not switch port {route.port}: {said(answer)}")
 
+    @patiently
     def in_flight(self, port: int, slot: str) -> int:
         """Count the requests and tunnels that the slot still serves; idle visitors do not count.
 
         Raises:
             RouterError: the router does not answer.
         """
-        server, _ = _servers(port, slot)
+        server, _ = server_names(port, slot)
         command = f"show servers conn {backend_name(port)}"
         with self._looking():
             answers = [self._ask(command), *self._ask_older([command])]
@@ -165,6 +177,7 @@ class HAProxyRouter:
             if row.get("bkname/svname") == server
         )
 
+    @patiently
     def detach(self, port: int, slot: str) -> None:
         """Disable one slot and cut its remaining connections. An unknown port is fine.
 
@@ -177,6 +190,7 @@ class HAProxyRouter:
             if files:
                 files.detach(port, slot)
 
+    @patiently
     def close(self, port: int) -> None:
         """Disable both slots: the port answers 503. An unknown port is fine.
 
@@ -189,6 +203,7 @@ class HAProxyRouter:
             if files:
                 files.close(port)
 
+    @patiently
     def routes(self) -> dict[int, Route]:
         """Give the current routes by port.
 
@@ -201,14 +216,9 @@ class HAProxyRouter:
         with self._looking() as files:
             answer = self._ask("show servers state")
             written = files.routes() if files else {}
-        found: dict[int, Route] = {}
-        for route in live(rows(answer)):
-            found[route.port] = _unsettled(route.port) if route.port in found else route
-        for port, route_in_file in written.items():
-            if route_in_file != found.get(port):
-                found[port] = _unsettled(port)
-        return found
+        return settled_routes(live(rows(answer)), written)
 
+    @patiently
     def serve_domains(self, domains: Mapping[str, int]) -> None:
         """Route exactly these domains to their apps' ports, without interrupting any of them.
 
@@ -217,15 +227,16 @@ class HAProxyRouter:
         """
         wanted = host_entries(domains)
         with self._changing() as files:
-            self._fill(self._ask, HOSTS, wanted)
+            fill_map(self._ask, HOSTS, wanted)
             for pid, api in self._older().items():
                 try:
-                    self._fill(api.ask, HOSTS, wanted)
+                    fill_map(api.ask, HOSTS, wanted)
                 except RouterError as exc:
                     _note_older(pid, exc)
             if files:
                 files.serve_domains(domains)
 
+    @patiently
     def serve_certificates(self, certificates: Mapping[str, SecretStr]) -> None:
         """Serve exactly these certificates: add the new ones, then remove the old ones.
 
@@ -236,25 +247,13 @@ class HAProxyRouter:
         wanted = {certificate_file(domain, pem): domain for domain, pem in certificates.items()}
         with self._changing() as files:
             try:
-                self._serve_certificates(wanted, certificates)
+                change_certificates(self._ask, wanted, certificates)
             finally:
-                if files and (loaded := self._loaded()):
+                if files and (loaded := loaded_certificates(self._ask)):
                     pems = {file: certificates[domain] for file, domain in wanted.items()}
                     files.serve_certificates(loaded.listed, pems)
 
-    def _serve_certificates(
-        self, wanted: Mapping[str, str], certificates: Mapping[str, SecretStr]
-    ) -> None:
-        loaded = self._loaded()
-        if loaded is None:
-            return
-        if loaded.unfinished:
-            # Abort the unfinished upload, else HAProxy takes what follows for its content.
-            self._ask(f"abort ssl cert {loaded.unfinished}")
-        for file in wanted.keys() - loaded.listed.keys():
-            self._add_certificate(file, wanted[file], certificates[wanted[file]])
-        self._show_only(wanted)
-
+    @patiently
     def hold(self) -> None:
         """Let requests for Keystone's own address wait, up to 9 s each; see `own_address`.
 
@@ -264,6 +263,7 @@ class HAProxyRouter:
         if self._own_servers():
             self._point_web_to(*NOWHERE)
 
+    @patiently
     def release(self) -> None:
         """Pass requests for Keystone's own address on to the web process again.
 
@@ -287,44 +287,6 @@ class HAProxyRouter:
     def _info(self) -> dict[str, str]:
         lines = (line.partition(": ") for line in self._ask("show info").splitlines())
         return {name: value.strip() for name, _, value in lines}
-
-    def _show_only(self, wanted: Mapping[str, str]) -> None:
-        """Update the redirects and the list to the wanted certificates that could be loaded."""
-        loaded = self._loaded()
-        if loaded is None:
-            return
-        refused = {domain for file, domain in wanted.items() if file not in loaded.listed}
-        kept = {f for f, domain in loaded.listed.items() if f in wanted or domain in refused}
-        self._fill(
-            self._ask, CERTIFIED, certified_entries({loaded.listed[file]: file for file in kept})
-        )
-        for file in loaded.files - kept:
-            self._ask(f"del ssl crt-list {CERTIFICATE_LIST} {file}", f"del ssl cert {file}")
-        if refused:
-            raise RouterError(f"the router refuses the certificate of {', '.join(sorted(refused))}")
-
-    def _add_certificate(self, file: str, domain: str, pem: SecretStr) -> None:
-        self._ask(f"new ssl cert {file}", f"set ssl cert {file}", payload=pem.get_secret_value())
-        self._ask(
-            f"commit ssl cert {file}",
-            f"add ssl crt-list {CERTIFICATE_LIST}",
-            payload=f"{file} {domain}",
-        )
-
-    def _loaded(self) -> Loaded | None:
-        return read_certificates(
-            self._ask("show ssl cert", f"show ssl crt-list {CERTIFICATE_LIST}")
-        )
-
-    def _fill(self, ask: Callable[..., str], name: str, wanted: Mapping[str, str]) -> None:
-        found = _map(ask, name)
-        # A router that serves no domains has no such map.
-        if found is None or found == wanted:
-            return
-        said = [ask(*commands) for commands in map_changes(name, found, wanted)]
-        if _map(ask, name) != wanted:
-            told = " ".join(" ".join(said).split())[:300]
-            raise RouterError(f"the router did not take the domains: {told}")
 
     # --- Files and older workers -------------------------------------------------------------
 
@@ -360,7 +322,7 @@ class HAProxyRouter:
         return answers
 
     def _disable(self, port: int, slots: Iterable[str]) -> None:
-        servers = [_servers(port, slot)[0] for slot in slots]
+        servers = [server_names(port, slot)[0] for slot in slots]
         commands = [f"set server {server} state maint" for server in servers]
         commands += [f"shutdown sessions server {server}" for server in servers]
         answer = self._ask(*commands, f"show servers state {backend_name(port)}")
@@ -369,19 +331,5 @@ class HAProxyRouter:
                 raise RouterError(f"the router did not close port {port}: {said(answer)}")
 
 
-def _unsettled(port: int) -> Route:
-    return Route(port, "", "")
-
-
 def _note_older(pid: int, exc: RouterError) -> None:
     logger.info("the router's former worker %d: %s", pid, exc, extra={"action": "worker_gone"})
-
-
-def _map(ask: Callable[..., str], name: str) -> dict[str, str] | None:
-    return read_map(name, ask("show map", f"show map {name}"))
-
-
-def _servers(port: int, slot: str) -> tuple[str, str]:
-    """Give the names that commands use for a port's slot and for its other slot."""
-    ensure_slot(slot)
-    return f"{backend_name(port)}/{slot}", f"{backend_name(port)}/{other_slot(slot)}"

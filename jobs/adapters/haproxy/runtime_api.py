@@ -13,7 +13,6 @@ from jobs.errors import RouterError
 from jobs.system.haproxy_process import old_workers
 
 MASTER_SOCKET = "master.sock"  # in the settings' socket_dir
-RETRY_PAUSE_S = 0.1
 # The state of a thousand ports takes 140 kB.
 LONGEST_ANSWER = 16 * 1024 * 1024
 
@@ -23,13 +22,16 @@ _END = re.compile(r"\n\n\Z")
 _LAST_ANSWER = re.compile(r"(?:\A|\n)(?:admin|operator|user)\n\n\Z")
 
 
+class SilentRouterError(RouterError):
+    """The router does not answer now; it may be being restarted."""
+
+
 class RuntimeApi:
     """The runtime API of one worker.
 
     Args:
         socket_path: the worker's own socket, or the master's.
         timeout_s: the timeout of one answer.
-        patience_s: how long to retry when the router does not answer.
         worker: the process id of a worker behind the master's socket.
     """
 
@@ -38,12 +40,10 @@ class RuntimeApi:
         socket_path: Path,
         *,
         timeout_s: float,
-        patience_s: float = 0.0,
         worker: int | None = None,
     ) -> None:
         self._path = socket_path
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
         self._worker = worker
 
     def ask(self, *commands: str, payload: str = "") -> str:
@@ -53,25 +53,21 @@ class RuntimeApi:
             payload: text for the last command; for HAProxy, an empty line ends it.
 
         Raises:
-            RouterError: the router does not answer.
+            SilentRouterError: the router does not answer.
         """
         if text := "\n".join(part for part in payload.splitlines() if part):
             line = f"{self._joined(*commands)} <<\n{text}\n"
         else:
             line = self._joined(*commands, LAST_WORDS)
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                    answer = self._exchange(connection, f"{line}\n").decode(errors="replace")
-                return _whole(answer, has_last_words=not text)
-            except OSError as exc:
-                if time.monotonic() >= deadline:
-                    raise RouterError(
-                        "the router does not answer; `keystone up` starts it "
-                        f"({self._path}: {exc.strerror or exc})"
-                    ) from exc
-            time.sleep(RETRY_PAUSE_S)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                answer = self._exchange(connection, f"{line}\n").decode(errors="replace")
+            return _whole(answer, has_last_words=not text)
+        except OSError as exc:
+            raise SilentRouterError(
+                "the router does not answer; `keystone up` starts it "
+                f"({self._path}: {exc.strerror or exc})"
+            ) from exc
 
     def _joined(self, *commands: str) -> str:
         prefix = "" if self._worker is None else f"@!{self._worker} "

@@ -1,11 +1,16 @@
-"""Migrates a database to the schema of this code."""
+"""Migrates a database to the schema of this code, and back.
+
+Each migration from 0010 on says in `compatible` whether the code of the schema before it can run on
+the new schema. Its `downgrade` restores the earlier schema. The database stores the oldest schema
+whose code can use it, because older code cannot read the migrations of newer code.
+"""
 
 import fcntl
 import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,22 +19,46 @@ from jobs.errors import StorageError
 from jobs.storage.database import Database
 from jobs.storage.sqlite_files import copy_database, sqlite_path
 
-HEAD = "0009"
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import Script, ScriptDirectory
+
+HEAD = "0011"
+BASE = "0009"  # the oldest schema that a database can be brought back to
 FOLDER = Path(__file__).parent
 
 
 def ensure_schema(database: Database, *, lock_file: Path) -> None:
     """Apply the missing migrations; return quickly if there are none.
 
+    A newer schema stays as it is if this code can run on it.
+
     Raises:
-        StorageError: the database is newer than this code, or cannot be used.
+        StorageError: the database is too new for this code, or cannot be used.
     """
+    # Several processes may start at once: the first one migrates, and the others wait for it.
+    with _alone(lock_file):
+        version = schema_version(database)
+        if version != HEAD and not (version and is_usable(database, version)):
+            migrate_to(database, HEAD)
+
+
+def restore_schema(database: Database, revision: str, *, lock_file: Path) -> None:
+    """Bring a database back to an earlier schema.
+
+    Raises:
+        StorageError: a migration cannot be undone, or the database cannot be used.
+    """
+    with _alone(lock_file):
+        migrate_back_to(database, revision)
+
+
+@contextmanager
+def _alone(lock_file: Path) -> Iterator[None]:
     with _opened(lock_file) as lock:
-        # Several processes may start at once: the first one migrates, and the others wait for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            if schema_version(database) != HEAD:
-                migrate_to(database, HEAD)
+            yield
         except SQLAlchemyError as exc:
             raise StorageError(f"the database cannot be used: {type(exc).__name__}") from exc
 
@@ -54,28 +83,113 @@ def schema_of(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def is_usable(database: Database, version: str) -> bool:
+    """Whether this code can run on a database with a newer schema."""
+    with database.writer_engine.connect() as connection:
+        return allows(connection, version)
+
+
+def allows(connection: Connection, version: str, *, schema: str = HEAD) -> bool:
+    """Whether code with the given schema can run on an open database with a newer schema.
+
+    Args:
+        version: the database's schema.
+    """
+    # Version names are numbers of equal length, so older versions sort first.
+    return version > schema and oldest_usable(connection) <= schema
+
+
+def oldest_usable(connection: Connection) -> str:
+    """Give the oldest schema whose code can use an open database."""
+    if inspect(connection).has_table("schema_use"):
+        found = connection.execute(text("SELECT oldest FROM schema_use")).scalar()
+        if found:
+            return str(found)
+    return schema_of(connection) or ""
+
+
 def migrate_to(database: Database, revision: str) -> None:
-    """Migrate a database to a schema; first copy it if it already has a schema.
+    """Migrate a database up to a schema; first copy it if it already has a schema.
 
     Raises:
         StorageError: the database is newer than this code, or the copy cannot be written.
     """
     # Imported here because importing Alembic takes most of a second and is rarely needed.
     from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    config, scripts = _history()
     version = schema_version(database)
     if version is not None:
-        if version not in known:
+        if version not in {script.revision for script in scripts.walk_revisions()}:
             raise newer(version)
         _keep_copy(database, version)
     with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        _note_oldest(connection, scripts)
+
+
+def migrate_back_to(database: Database, revision: str) -> None:
+    """Bring a database back to an earlier schema; first copy it. No row of that schema is lost.
+
+    Raises:
+        StorageError: a migration cannot be undone, or the database is newer than this code.
+    """
+    from alembic import command  # noqa: PLC0415
+
+    config, scripts = _history()
+    version = schema_version(database)
+    if version is None or version <= revision:
+        return
+    if version not in {script.revision for script in scripts.walk_revisions()}:
+        raise newer(version)
+    if revision < BASE:
+        raise StorageError(
+            f"the database has schema {version}, and {BASE} is the oldest that it can be brought "
+            "back to; restore a backup that an older Keystone made"
+        )
+    _keep_copy(database, version)
+    with database.writer_engine.connect() as connection, _tables_rebuilt(database, connection):
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+        _note_oldest(connection, scripts)
+
+
+def latest_compatible(version: str) -> str:
+    """Give the newest schema that the code of a schema can run on, and so keep running on."""
+    _, scripts = _history()
+    reached = version
+    for script in _newest_last(scripts):
+        if script.revision > version:
+            if not script.module.compatible:
+                break
+            reached = script.revision
+    return reached
+
+
+def _history() -> "tuple[Config, ScriptDirectory]":
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    return config, ScriptDirectory.from_config(config)
+
+
+def _newest_last(scripts: "ScriptDirectory") -> "list[Script]":
+    return list(reversed(list(scripts.walk_revisions())))
+
+
+def _note_oldest(connection: Connection, scripts: "ScriptDirectory") -> None:
+    """Store the oldest schema whose code can use the database in its present schema."""
+    version = schema_of(connection)
+    if version is None or version <= BASE:
+        return  # the table does not exist yet
+    oldest = version
+    for script in _newest_last(scripts):
+        if BASE < script.revision <= version and not script.module.compatible:
+            oldest = script.revision
+    connection.execute(text("UPDATE schema_use SET oldest = :oldest"), {"oldest": oldest})
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from jobs.storage.models.keystone import (
     EngineItem,
     Identity,
     ItemKind,
+    SchemaUse,
     VaultKey,
     Vitals,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "Release",
     "Repository",
     "RepositorySecret",
+    "SchemaUse",
     "SecretKind",
     "Step",
     "TokenUse",

@@ -112,6 +112,10 @@ class App(SQLModel, table=True):
     live_restarts: int = 0  # the engine's restart count at the last check
     fallback_release_id: int | None = None
     fallback_container_id: str | None = Field(default=None, max_length=64)
+    # Until then the fallback's container is kept warm: it runs, and the router asks it for the old
+    # assets (`jobs.records.warm`). None: it is stopped. Its slot is the one that is not live.
+    warm_until: datetime | None = None
+    warm_address: str | None = Field(default=None, max_length=64)  # like `live_address`
 
     # The live container's state, as Docker reported it last.
     container_state: ContainerState | None = Field(

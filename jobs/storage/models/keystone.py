@@ -40,6 +40,15 @@ class Identity(SQLModel, table=True):
     adopts_items: bool = False
 
 
+class SchemaUse(SQLModel, table=True):
+    """One row: the oldest schema whose code can use the database; migrations keep it current."""
+
+    __tablename__ = "schema_use"
+
+    id: int = Field(default=1, primary_key=True)
+    oldest: str = Field(max_length=32)
+
+
 class EngineItem(SQLModel, table=True):
     """An item that Keystone made on the Docker Engine; recorded before it is made.
 

@@ -16,11 +16,13 @@ from pydantic import SecretStr
 
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.adapters.haproxy.own_address import OwnAddress
+from jobs.processes.router_control import reload_router
 from jobs.rules.container_values import Route
 from tests.certificates import Authority
 from tests.contract.router.raw import END_OF_HEAD, Mirror, Way, status
 from tests.contract.router.visits import wait_for
 from tests.haproxy import LOCALHOST, PLACES, RunningRouter, Upstream, free_ports, running_router
+from tests.kept_router import KeptRouter, kept_router
 
 NAME, ADDRESS = "keystone.example.org", "203.0.113.5"
 KEY = SecretStr("r0uter-key_" + "k" * 32)
@@ -164,7 +166,7 @@ class Answer:
 class Web:
     """A router without TLS in front of a web process that starts when the test says so."""
 
-    router: RunningRouter
+    router: RunningRouter | KeptRouter
     port: int  # of the router
     web_port: int
     asking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(20))
@@ -329,6 +331,39 @@ class TestWaiting:
                 assert waiting.result().status == 200
 
 
+class TestReloading:
+    """A reload replaces the worker; requests that wait in the old one must not be lost."""
+
+    def test_waiting_requests_survive_a_reload(self, tmp_path: Path) -> None:
+        router_port, web_port = free_ports(2)
+        own = OwnAddress(NAME, f"{LOCALHOST}:{web_port}", KEY, is_https=False)
+        policy = Policy(PLACES, address=own)
+        with (
+            kept_router(tmp_path, http=router_port, policy=policy) as router,
+            ThreadPoolExecutor(2 * len(REQUESTS)) as asking,
+        ):
+            web = Web(router, router_port, web_port, asking)
+            waiting = [web.later(*request) for request in REQUESTS]
+            wait_for(lambda: web.retries() >= len(REQUESTS))
+            reload_router(router.run_dir)
+            waiting += [web.later(*request) for request in REQUESTS]
+            wait_for(lambda: web.retries() >= len(REQUESTS))
+            with Flaky(web_port, loses=0):
+                assert [each.result().status for each in waiting] == [200] * 2 * len(REQUESTS)
+
+    def test_it_releases_new_requests(self, tmp_path: Path) -> None:
+        router_port, web_port = free_ports(2)
+        own = OwnAddress(NAME, f"{LOCALHOST}:{web_port}", KEY, is_https=False)
+        policy = Policy(PLACES, address=own)
+        with (
+            kept_router(tmp_path, http=router_port, policy=policy) as router,
+            Flaky(web_port, loses=0),
+        ):
+            router.adapter.hold()
+            reload_router(router.run_dir)
+            assert Web(router, router_port, web_port).ask().status == 200
+
+
 class TestHolding:
     def test_requests_wait_until_they_are_released(self, web: Web) -> None:
         router = web.router.adapter
@@ -355,6 +390,7 @@ class TestHolding:
 
     def test_a_router_that_starts_again_holds_nothing(self, web: Web) -> None:
         web.router.adapter.hold()
+        assert isinstance(web.router, RunningRouter)
         web.router.kill()
         web.router.start()
         with Flaky(web.web_port, loses=0):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.systemd_unit import Service
+from jobs.cli.systemd_service import Service
 from tests.jobs.cli.commands import Commands
 
 
@@ -16,12 +16,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_unit_of_this_folder_is_shown_and_nothing_made(
+def test_the_units_of_this_folder_are_shown_and_nothing_made(
     unfounded: Commands, folder: Path
 ) -> None:
     shown = unfounded("systemd", "show")
-    assert f"WorkingDirectory={folder}\n" in shown.stdout
-    assert f"ReadWritePaths={folder}/elsewhere\n" in shown.stdout
+    assert shown.stdout.count(f"WorkingDirectory={folder}\n") == 2
+    assert shown.stdout.count(f"ReadWritePaths={folder}/elsewhere\n") == 2
+    assert [line for line in shown.stdout.splitlines() if line.startswith("# ---")] == [
+        "# --- keystone-router.service",
+        "# --- keystone.service",
+    ]
     # The service has no variables of ours: what they say has to be written down.
     assert "KEYSTONE_DATA_DIR" in shown.stderr
     assert [path.name for path in folder.iterdir()] == [".env"]

@@ -56,7 +56,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     with runtime.database.writing() as session:
         note_domain_ports(session, ports)
     doors = DomainDoors(LOCALHOST, **ports)
-    key = ensure_router_key(settings.router_key_file)
+    key = ensure_router_key(settings.run_dir)
     with Upstream("web") as web:
         own = OwnAddress(NAME, web.address, key, is_https=False)
         policy = Policy(PLACES, address=own)

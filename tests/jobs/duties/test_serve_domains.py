@@ -141,7 +141,7 @@ def test_nothing_but_the_router_can_read_its_files(bench: Bench) -> None:
     give_certificate(bench, "a.example", Authority().issue("a.example").bundle)
     folder = Path(router_command(bench.runtime)[-1]).parent
     files = [file for file in folder.rglob("*") if file.is_file() and file.name != LOCK]
-    assert len(files) == 7
+    assert len(files) == 8
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
     with bench.writing() as session:

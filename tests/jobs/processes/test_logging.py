@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -71,3 +73,27 @@ class TestProcessLogs:
         found = self.record("it failed", failed=True)
         assert f"ValueError: cannot fetch https://{MASK}@host" in str(found["error"])
         assert "s3cr3t" not in json.dumps(found)
+
+
+def test_the_journal_is_told_the_level(tmp_path: Path) -> None:
+    code = (
+        "import logging\n"
+        "from jobs.processes.logging import set_up_logging\n"
+        "from jobs.rules.redaction import Redactor\n"
+        "set_up_logging(Redactor([]))\n"
+        "logging.info('one')\nlogging.warning('two')\nlogging.error('three')\n"
+    )
+    file = tmp_path / "journal"
+    for in_journal in (True, False):
+        with file.open("wb") as errors:
+            found = os.fstat(errors.fileno())
+            stream = f"{found.st_dev}:{found.st_ino if in_journal else 0}"
+            subprocess.run(
+                [sys.executable, "-c", code],
+                stderr=errors,
+                env=os.environ | {"JOURNAL_STREAM": stream},
+                check=True,
+                timeout=60,
+            )
+        begin = ["<6>{", "<4>{", "<3>{"] if in_journal else ["{"] * 3
+        assert [line[: len(begin[0])] for line in file.read_text().splitlines()] == begin

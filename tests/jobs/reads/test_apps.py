@@ -1,5 +1,7 @@
 """What is known, as views: complete, newest first, in pages."""
 
+from datetime import timedelta
+
 import pytest
 
 from jobs.errors import NotFoundError
@@ -21,7 +23,7 @@ from jobs.states import (
     StepName,
     Trigger,
 )
-from jobs.storage.models import App
+from jobs.storage.models import App, now
 from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 
@@ -43,6 +45,19 @@ class TestApps:
         assert view.webhook.url == "http://127.0.0.1:8000/webhooks/github"
         assert view.webhook.secret is None
         assert not view.needs_redeploy
+
+    def test_a_warm_release_is_told_until_when(self, bench: Bench) -> None:
+        app = bench.app(warm_minutes=5)
+        bench.deploy(app)
+        with bench.reading() as session:
+            view = app_view(session, "web", bench.runtime.settings)
+        assert (view.warm_release, view.warm_until) == (None, None)
+        bench.deploy(app)
+        with bench.reading() as session:
+            view = app_view(session, "web", bench.runtime.settings)
+        assert (view.live_release, view.warm_release) == (2, 1)
+        assert view.warm_until is not None
+        assert timedelta(minutes=4) < view.warm_until - now() <= timedelta(minutes=5)
 
     @pytest.mark.usefixtures("app")
     def test_a_new_one_has_nothing_live(self, bench: Bench) -> None:

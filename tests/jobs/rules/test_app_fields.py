@@ -1,12 +1,15 @@
 """What an app may be: each field says what it holds, and no more."""
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.errors import ConfigurationError
 from jobs.rules.app_fields import AppChange, AppInput, ensure_scheme, parse_ref
+from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.mistakes import parse_input
 from tests.builders import fields_of
 
@@ -232,3 +235,38 @@ def test_only_the_allowed_schemes_are_fetched_by() -> None:
     ensure_scheme("https://github.com/octo/web.git", ("https",))
     with pytest.raises(ConfigurationError, match="file is not allowed"):
         ensure_scheme("file:///etc", ("https",))
+
+
+@pytest.mark.parametrize(
+    "path", ["/assets/*", "/app.css", "/*", "/_next/static/*", "/build-*", "/a%20b/~x@1+2.js"]
+)
+def test_asset_paths_that_are_taken(path: str) -> None:
+    assert ContainerSettings(asset_paths=(path,)).asset_paths == (path,)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("assets/*", "must begin with a slash, like /assets/*"),
+        ("", "must begin with a slash"),
+        ("/assets/*.js", "can hold a * only as its last character"),
+        ("/**", "can hold a * only as its last character"),
+        ("/a b", "holds a character other than"),
+        ("/a;disable server x", "holds a character other than"),
+        ("/a\nset server", "holds a character other than"),
+        ("/a\n", "holds a character other than"),
+        ("/a?b", "holds a character other than"),
+        ("/ü", "holds a character other than"),
+        ("/" + "a" * 200, "at most 200 characters"),
+    ],
+)
+def test_asset_paths_that_are_refused(path: str, words: str) -> None:
+    with pytest.raises(ValidationError, match="(?i)" + re.escape(words)):
+        ContainerSettings(asset_paths=(path,))
+
+
+def test_minutes_that_a_container_is_kept_warm_are_bounded() -> None:
+    assert ContainerSettings().warm_minutes == 0
+    for minutes in (-1, 1441):
+        with pytest.raises(ValidationError):
+            ContainerSettings(warm_minutes=minutes)

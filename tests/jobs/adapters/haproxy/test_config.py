@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, map_files, read_file
 from jobs.adapters.haproxy.config import Confinement, command, configuration
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy
 from jobs.errors import ConfigurationError, RouterError
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import Route, Warm
 
 SOCKET = Path("/data/run/router.sock")
 NOWHERE, POLICY = DomainDoors("0.0.0.0"), Policy(1000)
@@ -30,7 +31,7 @@ def lines(
 
 def servers(port: int, text: list[str]) -> list[str]:
     start = text.index(f"backend port_{port} from slots")
-    return text[start + 1 : start + 3]
+    return [line for line in text[start : start + 4] if line.startswith("server ")]
 
 
 def test_a_router_that_root_starts_gives_up_what_root_may() -> None:
@@ -59,7 +60,7 @@ def test_a_router_started_by_another_user_keeps_that_user() -> None:
 
 def test_ports_in_a_row_are_one_range_and_gaps_split_it() -> None:
     text = lines(ports=[20003, 20000, 20001, 20005, 20006, 20000])
-    assert [line for line in text if line.startswith("bind ")] == [
+    assert [line for line in text if line.startswith("bind 1")] == [
         "bind 127.0.0.1:20000-20001",
         "bind 127.0.0.1:20003-20003",
         "bind 127.0.0.1:20005-20006",
@@ -78,6 +79,28 @@ def test_every_port_has_two_slots_that_are_out_of_use() -> None:
 def test_the_live_slot_is_in_use_from_the_start() -> None:
     text = lines(ports=[20000], routes=[Route(20000, "b", "10.201.0.2:8000")])
     assert servers(20000, text) == ["server a 127.0.0.1:1 disabled", "server b 10.201.0.2:8000"]
+
+
+def test_the_maps_of_assets_say_whether_an_entry_is_a_whole_path() -> None:
+    warm = Warm(20000, "a", "[fd00::2]:8000", frozenset({"/assets/*", "/app.css", "/*"}))
+    files = map_files([warm])
+    assert files[PATHS].splitlines() == [
+        "20000/ 20000",
+        "20000/app.css? 20000",
+        "20000/assets/ 20000",
+    ]
+    assert files[WARM] == "20000 20000@a@fd00::2@8000\n"
+    assert found_warm(read_file(files[PATHS]), read_file(files[WARM])) == {20000: warm}
+    assert map_files([]) == {PATHS: "", WARM: ""}
+
+
+def test_two_routers_of_one_machine_have_different_doors() -> None:
+    doors = [
+        {line for line in lines(ports=[20000], socket=Path(path)) if "abns@" in line}
+        for path in ("/one/router.sock", "/two/router.sock")
+    ]
+    assert len(doors[0]) == 4
+    assert doors[0].isdisjoint(doors[1])
 
 
 def test_a_route_of_a_port_that_is_not_ours_is_left_out() -> None:

@@ -52,6 +52,14 @@ def test_the_web_process_is_dialled_from_an_address_of_its_own() -> None:
     assert f"http-request set-header X-Keystone-Router {KEY.get_secret_value()}\n" in found
 
 
+def test_it_has_as_large_a_share_as_an_app() -> None:
+    backend = text(OWN, http=80).partition("\nbackend keystone ")[2].partition("\ndefaults ")[0]
+    limits = [line for line in backend.splitlines() if "be_conn gt" in line]
+    slots = text(OWN, http=80).partition("defaults slots\n")[2].partition("\nbackend ")[0]
+    assert limits == [line for line in slots.splitlines() if "be_conn gt" in line]
+    assert len(limits) == 2
+
+
 def test_ipv6_has_no_such_source() -> None:
     found = text(OwnAddress("[2001:db8::1]", "[::1]:8000", KEY), http=80)
     assert "    server web [::1]:8000\n" in found

@@ -1,0 +1,1 @@
+"""Replaces the running Keystone with another version, and brings the old one back if that fails."""
