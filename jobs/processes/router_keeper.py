@@ -52,6 +52,7 @@ from jobs.system.haproxy_process import (
     wait_for_end,
 )
 from jobs.system.keeper_log import KeeperLog, tell_systemd
+from jobs.system.listening import ports_of, unbindable
 from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
@@ -253,7 +254,9 @@ class Keeper:
             return self._trouble
         with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
             point_link(self._link, self._options.haproxy)
-            if error := complaint(self._link, self._config, clean_environment(os.environ)):
+            own = ports_of([master.pid, *children(master.pid)])
+            error = complaint(self._link, self._config, clean_environment(os.environ))
+            if error := error or unbindable(self._config, own):
                 return error
             binary, before = binary_of(self._link), master.reloads(self._asked())
             master.send(signal.SIGUSR2)
