@@ -14,7 +14,6 @@ Source: HAProxy 2.6 Management Guide, sections 3, 4 and 9.4 (read 2026-11-30).
 """
 
 import argparse
-import json
 import os
 import select
 import shutil
@@ -39,6 +38,7 @@ from jobs.processes.router_options import (
     clean_environment,
     parse_options,
     read_state,
+    write_state,
 )
 from jobs.system.file_lock import NotInTimeError, locked, open_lock, take
 from jobs.system.haproxy_process import (
@@ -52,6 +52,7 @@ from jobs.system.haproxy_process import (
     wait_for_end,
 )
 from jobs.system.keeper_log import KeeperLog, tell_systemd
+from jobs.system.listening import ports_of, unbindable
 from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
@@ -96,12 +97,10 @@ class Keeper:
         self._owner: int | None = None
         self._next_look = 0.0
         self._output, self._input = os.pipe()
-        for end in (self._output, self._input):
-            # HAProxy must never wait for a keeper that does not read.
-            os.set_blocking(end, False)
         self._alarm, self._wake = os.pipe()
-        os.set_blocking(self._alarm, False)
-        os.set_blocking(self._wake, False)
+        # HAProxy must never wait for a keeper that does not read.
+        for end in (self._output, self._input, self._alarm, self._wake):
+            os.set_blocking(end, False)
 
     def run(self, owner: int | None) -> None:
         """Keep HAProxy running until a signal or the owner's end.
@@ -149,8 +148,7 @@ class Keeper:
         if found is None:
             return
         self._master = found
-        known = read_state(self._run)
-        binary = known.get("binary")
+        binary = read_state(self._run).get("binary")
         self._binary = binary if isinstance(binary, list) else []
         self._log.say(f"adopted HAProxy {found.pid}, which was running")
         self._give_sockets()
@@ -195,12 +193,16 @@ class Keeper:
         master, own = f"{self._master_socket},{rights}", f"{self._own_socket},mode,600"
         return [str(self._link), "-W", "-db", "-S", master, "-S", own, "-f", str(self._config)]
 
+    def _asked(self) -> Path:
+        # An HAProxy that an earlier keeper has started has no such socket.
+        return self._own_socket if self._own_socket.exists() else self._master_socket
+
     def _wait_until_ready(self, master: Master, *, reloads: int) -> bool:
         """Wait until HAProxy serves, has failed or has ended."""
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline and self._wanted is None and not master.has_ended():
             self._read_output()
-            found = is_ready(self._own_socket, reloads=reloads)
+            found = is_ready(self._asked(), reloads=reloads)
             if found is not None:
                 return found
             time.sleep(POLL_S)
@@ -252,9 +254,11 @@ class Keeper:
             return self._trouble
         with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
             point_link(self._link, self._options.haproxy)
-            if error := complaint(self._link, self._config, clean_environment(os.environ)):
+            own = ports_of([master.pid, *children(master.pid)])
+            error = complaint(self._link, self._config, clean_environment(os.environ))
+            if error := error or unbindable(self._config, own):
                 return error
-            binary, before = binary_of(self._link), master.reloads(self._own_socket)
+            binary, before = binary_of(self._link), master.reloads(self._asked())
             master.send(signal.SIGUSR2)
             self._told.clear()
             is_serving = self._wait_until_ready(master, reloads=before + 1)
@@ -360,10 +364,7 @@ class Keeper:
             "trouble": "" if self._master else self._trouble,
         }
         tell_systemd(state["haproxy"], self._trouble or self._reload_error)
-        draft = self._run / f"{STATE_FILE}.draft"
-        with suppress(OSError):  # on a full disk, HAProxy is kept running nevertheless
-            draft.write_text(json.dumps(state))
-            draft.replace(self._run / STATE_FILE)
+        write_state(self._run, state)
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

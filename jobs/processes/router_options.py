@@ -6,6 +6,7 @@ The keeper imports this module, so it imports only the standard library.
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 # In the keeper's folder.
@@ -36,6 +37,14 @@ def read_state(run: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def write_state(run: Path, state: Mapping[str, object]) -> None:
+    """Write what runs, for the other processes; a full disk must not end the keeper."""
+    draft = run / f"{STATE_FILE}.draft"
+    with suppress(OSError):
+        draft.write_text(json.dumps(state))
+        draft.replace(run / STATE_FILE)
 
 
 # Otherwise the C library gives each freed buffer back to the kernel and gets it again, which takes

@@ -10,6 +10,7 @@ On SIGUSR1 it hands over to the version in `next.json`: see `jobs.processes.hand
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ from supervisor.supervisord import Supervisor
 from jobs.errors import KeystoneError, RouterError
 from jobs.processes.hand_over import GIVEN, HAND_OVER, REDIS, WEB, Given, Inherited, become
 from jobs.processes.readiness import Readiness
-from jobs.processes.router_control import is_kept, router_pids, start_keeper
+from jobs.processes.router_control import is_kept, router_pids, router_state, start_keeper
+from jobs.processes.supervise import keystone_command
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import Watched
 from jobs.processes.web_first import WebFirst
@@ -35,6 +37,7 @@ from jobs.system.notify import Notifier
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
+MEND_EVERY_S = 30.0
 EARLIER_WEB = "earlier web"
 # The earlier web process serves for that long at most. Longer than an upgrade waits before it goes
 # back to the earlier version.
@@ -112,6 +115,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
         self._run_dir = watched.run_dir
         self._keeper = watched.keeper
+        self._next_mending = 0.0
         self._stopped = LongStopped()
         self._logins = watched.login_copy
         self._readiness = Readiness(Notifier.from_environment(os.environ), *watched.web)
@@ -206,6 +210,21 @@ class Parts(Supervisor):  # type: ignore[misc]
             except KeystoneError as exc:
                 self._tell(str(exc))
 
+    def _mend_router(self) -> None:
+        """Have the configuration written again when HAProxy does not start with it.
+
+        Since it was written, another program may have taken a port.
+        """
+        state = router_state(self._run_dir) if self._run_dir else None
+        is_down = state is not None and not state.haproxy and state.error
+        if not is_down or time.monotonic() < self._next_mending:
+            return
+        self._next_mending = time.monotonic() + MEND_EVERY_S
+        self._tell("the router does not start: its configuration is written again")
+        subprocess.Popen(  # noqa: S603 — our own command line; supervisord reaps its end
+            keystone_command("router", "--reload"), stdin=subprocess.DEVNULL
+        )
+
     def _have_keeper(self) -> None:
         """Start the router's keeper if there is none; it outlives us."""
         if not self._keeper or self._run_dir is None or is_kept(self._run_dir):
@@ -225,6 +244,7 @@ class Parts(Supervisor):  # type: ignore[misc]
         }
 
     def _look(self, _event: object) -> None:
+        self._mend_router()
         for pid in self._shared.look():
             self._tell(f"killed {pid}: it was stopped while it held a lock that others need")
         lonely = self._stopped.among(self._lone_processes())

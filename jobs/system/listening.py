@@ -1,10 +1,13 @@
 """The TCP ports that processes listen on, from the kernel's lists."""
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+import socket
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_BIND = re.compile(r"^    bind (\S+):(\d+)(?:-(\d+))?(?: |$)", re.MULTILINE)
 LISTENING = "0A"  # TCP_LISTEN, in proc_net_tcp(5)
 
 
@@ -14,6 +17,34 @@ def ports_of(pids: Iterable[int]) -> frozenset[int]:
     if not sockets:
         return frozenset()
     return frozenset(port for inode, port in _listening() if inode in sockets)
+
+
+def unbindable(config: Path, own: Collection[int]) -> str:
+    """Say which port of a HAProxy configuration cannot be listened on; empty when all can.
+
+    HAProxy 2.6 must not find this out at a reload: the attempt pauses the serving worker, and can
+    end it.
+
+    Args:
+        config: the configuration.
+        own: the ports that HAProxy has already.
+    """
+    for host, first, last in _BIND.findall(config.read_text()):
+        for port in range(int(first), int(last or first) + 1):
+            if port not in own and (error := _probe(host.strip("[]"), port)):
+                return f"cannot bind {host}:{port}: {error}"
+    return ""
+
+
+def _probe(host: str, port: int) -> str:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return ""
 
 
 def _sockets(pid: int) -> Iterator[str]:

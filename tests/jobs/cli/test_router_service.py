@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,18 @@ def test_changed_settings_are_loaded_by_a_reload(up: Up, red: Upstream) -> None:
     assert (after.haproxy, after.reloads) == (before.haproxy, before.reloads + 1)
     assert get(more)[0] == 503
     assert get(port) == (200, "red")
+
+
+def test_a_port_that_was_taken_while_haproxy_was_down_is_left_out(up: Up, red: Upstream) -> None:
+    port, before = go_live(up, red), state_of(up)
+    last = int(up.environ["KEYSTONE_PORT_RANGE"].rpartition("-")[2])
+    os.kill(before.keeper, signal.SIGSTOP)
+    os.kill(before.haproxy, signal.SIGKILL)
+    until(lambda: not has_answer(port), "it is down")
+    with socket.create_server(("127.0.0.1", last)):
+        os.kill(before.keeper, signal.SIGCONT)
+        until(lambda: has_answer(port), "it serves the others")
+    assert "cannot bind" in (up.settings.run_dir / "router.log").read_text()
 
 
 def test_down_names_the_apps_and_stops_everything(up: Up, red: Upstream) -> None:

@@ -90,7 +90,11 @@ def test_a_killed_keeper_leaves_haproxy_serving_and_the_next_one_adopts_it(
     router.start()
     assert router.state.haproxy == before.haproxy
     assert router.state.keeper != before.keeper
-    # What it did not start is looked after, too.
+    # What it did not start is reloaded and looked after, too.
+    for _ in range(2):
+        reload_router(router.run_dir)
+        assert get(port) == (200, "red")
+    assert router.state.haproxy == before.haproxy
     os.kill(before.haproxy, signal.SIGKILL)
     until(lambda: router.state.haproxy not in (0, before.haproxy), "another one runs")
     router.wait_until_up()
