@@ -169,8 +169,13 @@ def _running(config: Path) -> Iterator[int]:
 
 
 def _is_of(pid: int, config: Path) -> bool:
-    """Whether this is an HAProxy with this configuration, by its command line."""
+    """Whether this is an HAProxy with this configuration, by its command line and user.
+
+    Any user can run a program with that command line, so only our own and root's count.
+    """
     try:
+        if os.stat(f"/proc/{pid}").st_uid not in {os.getuid(), 0}:  # noqa: PTH116 — cheap, in a loop
+            return False
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False

@@ -5,10 +5,12 @@ Keystone's own address, which the router serves too. No visitor and no push is e
 push has the ten seconds that GitHub gives it.
 
 RESTARTS=n sets another percentage of the long form, which stops Keystone 100 times, kills it 20
-times, reloads the router 10 times, and swaps the app 50 times.
+times, upgrades it 10 times (once with a change of the schema), reloads the router 10 times, and
+swaps the app 50 times.
 """
 
 import http.client
+import itertools
 import os
 import threading
 import time
@@ -21,14 +23,23 @@ import httpx2
 
 from tests.acceptance.keystone import OVER, until
 from tests.acceptance.project import Project
+from tests.apart import installed
 from tests.benchmarks.load import SLOW_MS, Crowd, Load, crowded, visited
 from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import ms, percentile, say, show
+from tests.checkout import Checkout
 
 GITHUB_WAITS_S = 10.0
 PUSHES = 1000
 SETTLED_WITHIN_S = 300.0
-COUNTS = {"stopped and started": 100, "killed": 20, "router reloaded": 10, "swapped": 50}
+COUNTS = {
+    "stopped and started": 100,
+    "killed": 20,
+    "upgraded": 10,
+    "router reloaded": 10,
+    "swapped": 50,
+}
+REQUESTS_WAIT_S = 8.5  # at the router, while there is no web process: 9 s at most
 ALL_PERCENT = 100
 ACCEPTED = {httpx2.codes.OK, httpx2.codes.ACCEPTED}
 
@@ -40,7 +51,7 @@ class Pushes:
     """Signed pushes to Keystone's own address at the router, and their answers.
 
     Attributes:
-        refused: what came instead of an acceptance.
+        refused: what came instead of an acceptance, and after how many seconds.
         deployments: the deployments that the accepted pushes were answered with.
         times: seconds until each answer.
     """
@@ -49,7 +60,7 @@ class Pushes:
     every_s: float
     most: int
     sent: int = 0
-    refused: list[str] = field(default_factory=list)
+    refused: list[tuple[str, float]] = field(default_factory=list)
     deployments: set[int] = field(default_factory=set)
     times: list[float] = field(default_factory=list)
     last_version: str = ""
@@ -69,11 +80,12 @@ class Pushes:
         try:
             answer = self.project.keystone.deliver_by_router(delivery, within_s=GITHUB_WAITS_S)
         except (httpx2.TransportError, http.client.HTTPException) as exc:
-            self.refused.append(repr(exc))
+            self.refused.append((repr(exc), time.monotonic() - began))
             return
-        self.times.append(time.monotonic() - began)
+        took = time.monotonic() - began
+        self.times.append(took)
         if answer.status_code not in ACCEPTED:
-            self.refused.append(f"{answer.status_code}: {answer.text.strip()[:100]}")
+            self.refused.append((f"{answer.status_code}: {answer.text.strip()[:100]}", took))
             return
         self.last_version = version
         self.deployments |= {found["id"] for found in answer.json().get("deployments", ())}
@@ -103,13 +115,18 @@ class Seen:
     lost: Sequence[str]
 
     @property
+    def hasty_refusals(self) -> list[str]:
+        """The pushes that were refused although they had not waited for as long as they may."""
+        return [each for each, took in self.pushes.refused if took < REQUESTS_WAIT_S]
+
+    @property
     def failures(self) -> list[str]:
         """Every failed request, refused push and lost push, as sentences."""
         wrk = sum(crowd.failed for crowd in self.crowds)
         return [
             *self.load.failures,
             *([f"wrk: {wrk} requests"] if wrk else []),
-            *(f"push refused: {each}" for each in self.pushes.refused),
+            *(f"push refused: {each} ({took:.1f} s)" for each, took in self.pushes.refused),
             *(f"push lost: {each}" for each in self.lost),
         ]
 
@@ -118,10 +135,29 @@ def run() -> bool:
     """Measure, print, and say whether nothing failed."""
     percent = int(os.environ.get("RESTARTS") or ALL_PERCENT)
     counts = {name: max(1, count * percent // ALL_PERCENT) for name, count in COUNTS.items()}
-    with standing(by_router=True) as stand:
-        seen = measure(stand, counts, pushes=max(10, PUSHES * percent // ALL_PERCENT), crowd=True)
+    pushes = max(10, PUSHES * percent // ALL_PERCENT)
+    with installed() as place:
+        checkout = Checkout(place.make_folder("keystone"))
+        with standing(by_router=True, program=checkout.program) as stand:
+            more = {"upgraded": upgrades(stand, checkout)}
+            seen = measure(stand, counts, pushes=pushes, crowd=True, more=more)
     show_all(seen)
     return not seen.failures
+
+
+def upgrades(stand: Stand, checkout: Checkout) -> Event:
+    """Give the event that changes the code, the first time with the schema, and upgrades."""
+    numbers = itertools.count()
+
+    def upgrade() -> None:
+        number = next(numbers)
+        checkout.touch(f"change {number}")
+        if number == 0:
+            checkout.add_migration(compatible=True)
+        done = stand.keystone.run("upgrade")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return upgrade
 
 
 def show_all(seen: Seen) -> None:

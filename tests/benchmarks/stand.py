@@ -44,19 +44,23 @@ class Stand:
 
 
 @contextmanager
-def standing(*, by_router: bool = False) -> Iterator[Stand]:
+def standing(*, by_router: bool = False, program: Path | None = None) -> Iterator[Stand]:
     """Run a Keystone for the length of the block, and remove all of it afterwards.
 
     Args:
         by_router: whether the router serves Keystone's own address too.
+        program: the program `keystone`; None: that of this environment.
     """
     with tempfile.TemporaryDirectory(prefix="keystone-bench-") as name:
         folder = Path(name)
+        folder.chmod(0o755)
         for part in ("git", "up"):
             (folder / part).mkdir()
         with (
             GitServer(folder / "git") as server,
             GitHubApi(token=TOKEN) as github,
-            Keystone(folder / "up", github_api_url=github.url, by_router=by_router) as keystone,
+            Keystone(
+                folder / "up", github_api_url=github.url, by_router=by_router, program=program
+            ) as keystone,
         ):
             yield Stand(folder, keystone, server, github)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks import push_to_live, receiver, refusals, router_speed, soak, swaps
+from tests.benchmarks import push_to_live, receiver, refusals, restarts, router_speed, soak, swaps
 from tests.benchmarks.stand import Stand, standing
 from tests.benchmarks.tables import median, percentile
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
     """A Keystone that the tests share."""
-    with standing() as stand:
+    with standing(by_router=True) as stand:
         yield stand
 
 
@@ -29,6 +29,18 @@ def test_no_request_fails_during_swaps_nor_when_a_version_is_unhealthy(stand: St
     seen = swaps.measure(stand, swaps=2, crowd=False, quiet_s=1, slow_ms=1500)
     assert [each.failures for each in seen] == [[], []]
     assert all(each.load.times for each in seen)
+
+
+def test_no_request_fails_and_no_push_is_refused_while_keystone_comes_and_goes(
+    stand: Stand,
+) -> None:
+    counts = {"stopped and started": 1, "killed": 1, "router reloaded": 2, "swapped": 1}
+    seen = restarts.measure(stand, counts, pushes=10, crowd=False, slow_ms=1500)
+    assert seen.load.failures == []
+    # On a busy machine Keystone may need longer to come back than requests wait.
+    assert seen.hasty_refusals == []
+    assert seen.lost == []
+    assert seen.events == counts
 
 
 def test_deployments_in_a_row_keep_the_right_releases_and_touch_nothing_else(stand: Stand) -> None:
