@@ -17,7 +17,7 @@ help:
 	@echo 'make test    run every test'
 	@echo 'make coverage  run every test, and report the lines of code that ran'
 	@echo 'make check   check formatting, lint, types and import contracts'
-	@echo 'make faults  inject faults at every step, and count failures (ROUNDS=200 SEED=…)'
+	@echo 'make faults  inject faults at every step, and count failures (ROUNDS=300 SEED=…)'
 	@echo 'make bench   measure deployments, swaps under load, the receiver, pages and more'
 
 # Compile the code here, because the users that Keystone's parts run as may not write here.

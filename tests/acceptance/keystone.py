@@ -362,7 +362,11 @@ class Keystone:
     # --- The command line --------------------------------------------------------------------
 
     def run(
-        self, *arguments: str, stdin: str = "", **environment: str
+        self,
+        *arguments: str,
+        stdin: str = "",
+        within_s: float = COMMAND_WITHIN_S,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of `keystone`, and give its output and exit code."""
         return subprocess.run(
@@ -372,7 +376,7 @@ class Keystone:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=COMMAND_WITHIN_S,
+            timeout=within_s,
             check=False,
         )
 

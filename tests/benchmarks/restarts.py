@@ -154,7 +154,7 @@ def upgrades(stand: Stand, checkout: Checkout) -> Event:
         checkout.touch(f"change {number}")
         if number == 0:
             checkout.add_migration(compatible=True)
-        done = stand.keystone.run("upgrade")
+        done = stand.keystone.run("upgrade", within_s=SETTLED_WITHIN_S)
         assert done.returncode == 0, done.stdout + done.stderr
 
     return upgrade

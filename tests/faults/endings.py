@@ -4,6 +4,7 @@ The router is a service of its own: what ends Keystone must cut no visitor and r
 """
 
 import os
+import secrets
 import shutil
 import signal
 from contextlib import AbstractContextManager, suppress
@@ -13,6 +14,7 @@ from tests.faults.house import House
 from tests.faults.moments import Moment, striking
 
 SERVES_WITHIN_S = 60.0
+UPGRADED_WITHIN_S = 500.0
 ENDS_WITHIN_S = 60.0
 
 Struck = AbstractContextManager[None]
@@ -26,6 +28,17 @@ def keystone_stopped(house: House, moment: Moment) -> Struck:
 def keystone_killed(house: House, moment: Moment) -> Struck:
     """Kill all of Keystone except its router at the moment, and start it again."""
     return striking(house.records, moment, house.keystone.kill_and_start)
+
+
+def keystone_upgraded(house: House, moment: Moment) -> Struck:
+    """Upgrade Keystone to a changed code at the moment."""
+
+    def upgrade() -> None:
+        house.checkout.touch(secrets.token_hex(8))
+        done = house.keystone.run("upgrade", "--ready-within", "300", within_s=UPGRADED_WITHIN_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return striking(house.records, moment, upgrade, within_s=UPGRADED_WITHIN_S)
 
 
 def router_reloaded(house: House, moment: Moment) -> Struck:

@@ -20,6 +20,7 @@ from tests.acceptance.keystone import Keystone, children_of, parent_of, until
 from tests.acceptance.payloads import Delivery
 from tests.acceptance.project import Project, add_project
 from tests.apart import installed
+from tests.checkout import Checkout
 from tests.faults.engine import OwnEngine
 from tests.faults.records import Records
 from tests.faults.visitors import Visitors, visited
@@ -157,6 +158,7 @@ class House:
     """Everything that runs while rounds are played."""
 
     keystone: BreakableKeystone
+    checkout: Checkout  # the code that Keystone is started from
     git: GatedGitServer
     github: GitHubApi
     projects: Sequence[Project]
@@ -258,9 +260,9 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
         github = stack.enter_context(GitHubApi(token=TOKEN))
         where = engine.url if engine else ""
         # For root: the folder from which the parts of Keystone run as separate users.
-        program = stack.enter_context(installed()).keystone
+        checkout = Checkout(stack.enter_context(installed()).make_folder("keystone"))
         keystone = BreakableKeystone(
-            folder, github_api_url=github.url, program=program, engine=where
+            folder, github_api_url=github.url, program=checkout.program, engine=where
         )
         stack.enter_context(keystone)
         holdings = keystone.belongings()
@@ -272,7 +274,9 @@ def a_house(*, engine: OwnEngine | None = None, apps: Sequence[str] = APPS) -> I
         deploy_each(projects)
         visitors = stack.enter_context(visited(projects))
         records = Records(keystone.data_dir / "keystone.db")
-        yield House(keystone, git, github, projects, records, holdings, visitors, folder, engine)
+        yield House(
+            keystone, checkout, git, github, projects, records, holdings, visitors, folder, engine
+        )
         _clear(keystone, holdings, [project.name for project in projects])
 
 

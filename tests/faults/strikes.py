@@ -67,7 +67,7 @@ class Fault:
         refuses_pushes: the fault breaks what every push needs: the router, the database, the disk.
         behaviour: the defect of the pushed apps, as a command of `tests/web.c`.
         weight: how often the fault is drawn, relative to the others; a fault that strikes at a
-            step is drawn often enough to strike at all steps in 200 rounds.
+            step is drawn often enough to strike at all steps in 300 rounds.
     """
 
     strike: Strike
@@ -447,8 +447,9 @@ FAULTS: Mapping[str, Fault] = {
     "worker paused": Fault(worker_paused, WORKER_KILLED, is_slow=True, weight=4),
     **dict([_killed("web"), _killed("watcher"), _killed("redis")]),
     **dict([_killed("router", is_router=True)]),
-    "Keystone stopped": Fault(endings.keystone_stopped, is_slow=True, weight=4),
-    "Keystone killed": Fault(endings.keystone_killed, WORKER_KILLED, is_slow=True, weight=4),
+    "Keystone stopped": Fault(endings.keystone_stopped, weight=3),
+    "Keystone killed": Fault(endings.keystone_killed, WORKER_KILLED, weight=3),
+    "Keystone upgraded": Fault(endings.keystone_upgraded, weight=3),
     "router reloaded": Fault(endings.router_reloaded, weight=3),
     "router's program replaced": Fault(endings.router_replaced),
     "router's keeper killed": Fault(endings.keeper_killed),

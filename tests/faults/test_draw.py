@@ -27,10 +27,10 @@ def test_no_step_of_a_fault_is_drawn_twice_before_all_of_them_were(count: int) -
 
 
 @pytest.mark.parametrize("seed", ["keystone", "another", "a third"])
-def test_two_hundred_rounds_strike_at_every_step(seed: str) -> None:
-    on_own = 200 // ENGINE_ONE_IN
+def test_three_hundred_rounds_strike_at_every_step(seed: str) -> None:
+    on_own = 300 // ENGINE_ONE_IN
     drawn = [
-        *draw({**FAULTS, **LONG_FAULTS}, seed=seed, count=200 - on_own),
+        *draw({**FAULTS, **LONG_FAULTS}, seed=seed, count=300 - on_own),
         *draw(ENGINE_FAULTS, seed=seed, count=on_own),
     ]
     at_a_step = [name for name, fault in FAULTS.items() if fault.weight > 1]

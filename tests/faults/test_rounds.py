@@ -1,6 +1,6 @@
 """Rounds with a fixed seed: with every fault, nothing is lost, doubled, stuck or failed.
 
-`make faults ROUNDS=200` plays more of them.
+`make faults ROUNDS=300` plays more of them.
 """
 
 import os
