@@ -18,6 +18,7 @@ from jobs.dispatch import real_tools
 from jobs.duties.answers import answer_next, do_next_errand
 from jobs.duties.catch_up.duty import CatchingUp
 from jobs.duties.catch_up.look import Means
+from jobs.duties.configure_router import configure_router
 from jobs.duties.containers import follow_containers
 from jobs.duties.housekeeping import keep_house
 from jobs.duties.identify import identify_next
@@ -34,6 +35,7 @@ from jobs.system.watch_times import TAKE_BACK_EVERY_S
 logger = logging.getLogger(__name__)
 
 SERVE_DOMAINS_EVERY_S = 2.0
+CONFIGURE_EVERY_S = 5.0
 SEND_EVERY_S = 0.5
 TIDY_EVERY_S = 3600.0
 REPORT_EVERY_S = 3.0
@@ -96,6 +98,7 @@ def duties(runtime: Runtime[WorkerSettings]) -> list[Duty]:
         Duty("sweep", TAKE_BACK_EVERY_S, lambda: reconcile(runtime, broom, SWEEPS)),
         # Separate from the repairs, which may take long: a new domain should work at once.
         Duty("domains", SERVE_DOMAINS_EVERY_S, lambda: serve_domains(runtime, doors)),
+        Duty("router", CONFIGURE_EVERY_S, lambda: configure_router(runtime)),
         Duty("statuses", SEND_EVERY_S, lambda: send_all(runtime, forge)),
         # The next round of repairs sees the events that are missed between two calls.
         Duty("docker's events", 0, lambda: follow_containers(runtime, ears)),

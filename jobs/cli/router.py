@@ -29,6 +29,7 @@ from jobs.processes.runtime import open_to_change, open_to_read
 from jobs.processes.separation import Apart, Together, judge
 from jobs.rules.redaction import Redactor
 from jobs.settings import Settings, split_keys
+from jobs.system.router_files import RELOAD_WANTED
 
 commands = typer.Typer(rich_markup_mode=None)
 logger = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def _reload(settings: Settings) -> None:
         )
     open_to_change(settings).database.close()
     write_files(settings, separate_users(settings))
+    # After the files are written: whoever asks from now on misses something else.
+    (settings.router_dir / RELOAD_WANTED).unlink(missing_ok=True)
     reload_router(settings.run_dir)
     state = router_state(settings.run_dir)
     say(f"HAProxy {state.haproxy if state else ''} was reloaded.")

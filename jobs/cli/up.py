@@ -13,7 +13,6 @@ from typing import Annotated, TextIO
 import typer
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy.files import LOCK
 from jobs.cli.output import say
 from jobs.errors import (
     ConfigurationError,
@@ -59,6 +58,7 @@ from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system import earlier_web
 from jobs.system.installation import code_folder, has_its_packages
 from jobs.system.out_of_memory import go_last
+from jobs.system.router_files import LOCK
 from jobs.system.router_key import ensure_router_key
 
 commands = typer.Typer(rich_markup_mode=None)

@@ -29,7 +29,6 @@ from typing import NoReturn
 
 from jobs.processes.router_options import (
     EXIT_TAKEN,
-    FILES_LOCK,
     GENERATION,
     LINK,
     LOCK_FILE,
@@ -54,6 +53,7 @@ from jobs.system.haproxy_process import (
 from jobs.system.keeper_log import KeeperLog, tell_systemd
 from jobs.system.listening import ports_of, unbindable
 from jobs.system.privileges import Rights, gain_nothing, take_on
+from jobs.system.router_files import LOCK
 from jobs.system.stopped import LongStopped, kill
 from jobs.system.watch_times import SUPERVISOR_LOOKS_EVERY_S
 
@@ -161,7 +161,7 @@ class Keeper:
             self._note()
             return
         try:
-            with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
+            with locked(self._config.parent / LOCK, patience_s=FILES_WITHIN_S):
                 self._start_locked()
         except (NotInTimeError, OSError) as exc:
             self._fail(f"the files of the router are not accessible: {exc}")
@@ -252,7 +252,7 @@ class Keeper:
             self._failures, self._next_start = 0, 0.0
             self._start()
             return self._trouble
-        with locked(self._config.parent / FILES_LOCK, patience_s=FILES_WITHIN_S):
+        with locked(self._config.parent / LOCK, patience_s=FILES_WITHIN_S):
             point_link(self._link, self._options.haproxy)
             own = ports_of([master.pid, *children(master.pid)])
             error = complaint(self._link, self._config, clean_environment(os.environ))

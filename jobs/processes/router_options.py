@@ -11,7 +11,6 @@ from pathlib import Path
 
 # In the keeper's folder.
 LOCK_FILE, STATE_FILE, LOG_FILE, LINK = "router.lock", "router.json", "router.log", "haproxy"
-FILES_LOCK = "lock"  # in the configuration's folder; `jobs.adapters.haproxy.files` takes it, too
 GENERATION = 1  # incremented when a running keeper has to be replaced by this code
 EXIT_TAKEN = 3  # another keeper is there
 

@@ -34,6 +34,7 @@ from jobs.adapters.haproxy.shares import most_places
 from jobs.errors import ConfigurationError
 from jobs.processes.own_address import own_address
 from jobs.processes.runtime import OwnSettings, Runtime
+from jobs.reads.apps import compressed_ports
 from jobs.reads.domains import domain_targets, find_doors
 from jobs.reads.warm import warm_routes
 from jobs.records.apps import block_ports
@@ -165,7 +166,7 @@ def _configuration(
         doors=DomainDoors(settings.domain_bind, **ports.served),
         policy=_policy(settings, len(offered), key),
         confinement=_confinement(settings, users),
-        compressed={app.host_port for app in apps if app.container.gzip},
+        compressed=compressed_ports(session),
     )
 
 

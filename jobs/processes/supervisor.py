@@ -34,6 +34,7 @@ from jobs.storage.kept_open import kept_open
 from jobs.system.earlier_web import VARIABLE as EARLIER_WEBS
 from jobs.system.earlier_web import earlier_webs
 from jobs.system.notify import Notifier
+from jobs.system.router_files import RELOAD_WANTED
 from jobs.system.stopped import FrozenHolders, LongStopped, kill
 
 LONGEST_PAUSE_S = 30
@@ -115,6 +116,8 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
         self._run_dir = watched.run_dir
         self._keeper = watched.keeper
+        lock = watched.router_lock
+        self._reload_wanted = lock.with_name(RELOAD_WANTED) if lock else None
         self._next_mending = 0.0
         self._stopped = LongStopped()
         self._logins = watched.login_copy
@@ -211,16 +214,18 @@ class Parts(Supervisor):  # type: ignore[misc]
                 self._tell(str(exc))
 
     def _mend_router(self) -> None:
-        """Have the configuration written again when HAProxy does not start with it.
+        """Have the configuration written again when HAProxy does not start with it, or lacks some.
 
-        Since it was written, another program may have taken a port.
+        Since it was written, another program may have taken a port, or an app's settings changed.
         """
         state = router_state(self._run_dir) if self._run_dir else None
         is_down = state is not None and not state.haproxy and state.error
-        if not is_down or time.monotonic() < self._next_mending:
+        is_wanted = self._reload_wanted is not None and self._reload_wanted.exists()
+        if not (is_down or is_wanted) or time.monotonic() < self._next_mending:
             return
         self._next_mending = time.monotonic() + MEND_EVERY_S
-        self._tell("the router does not start: its configuration is written again")
+        if is_down:
+            self._tell("the router does not start: its configuration is written again")
         subprocess.Popen(  # noqa: S603 — our own command line; supervisord reaps its end
             keystone_command("router", "--reload"), stdin=subprocess.DEVNULL
         )

@@ -265,3 +265,8 @@ def webhook_url(settings: Settings) -> str:
 
 
 # --- Deployments -----------------------------------------------------------------------------
+
+
+def compressed_ports(session: Session) -> set[int]:
+    """Give the ports of the apps whose answers the router compresses."""
+    return {app.host_port for app in session.exec(select(App)).all() if app.container.gzip}

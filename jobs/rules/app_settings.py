@@ -310,7 +310,7 @@ class ContainerSettings(Settings):
     gzip: Annotated[bool, Shown(Section.ADDRESSES, "Compress text", is_release=False)] = Field(
         default=False,
         description="Whether the router compresses text (gzip) that the app has not; takes effect "
-        "with `keystone router --reload` or the next `keystone up`",
+        "within a minute",
     )
     labels: Annotated[
         dict[LabelName, Argument],

@@ -5,13 +5,15 @@ file, and its `Cache-Control` does not say `no-transform`. A strong ETag becomes
 streams are not in the list of types. While the router has little time left, it compresses nothing.
 
 HAProxy has no switch for this at run time: it decides before any rule for answers is evaluated, and
-what it reads of the request is what the app reads. So a change needs a reload, which is hitless.
+what it reads of the request is what the app reads. So a change needs a reload, which is hitless:
+the watcher asks for it (`jobs.duties.configure_router`).
 
 Source: HAProxy 2.6 Configuration Manual, "compression algo" (read 2026-11-30).
 """
 
 # The share of its time that the router must have left to compress another answer.
 IDLE_PERCENT = 40
+COMPRESSES = "compression algo"
 
 TYPES = (
     *("text/html", "text/css", "text/plain", "text/javascript", "text/xml", "text/csv"),
@@ -25,6 +27,6 @@ TYPES = (
 def rules() -> str:
     """Give the lines for the backend of an app that wants compression."""
     return f"""\
-    compression algo gzip
+    {COMPRESSES} gzip
     compression type {" ".join(TYPES)}
 """

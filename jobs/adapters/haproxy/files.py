@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, read_file, turned
+from jobs.adapters.haproxy.compression import COMPRESSES
 from jobs.adapters.haproxy.config import NOWHERE
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
@@ -32,9 +33,9 @@ from jobs.adapters.haproxy.domains import (
 from jobs.errors import RouterError
 from jobs.rules.container_values import Route, Warm
 from jobs.system.file_lock import NotInTimeError, locked
+from jobs.system.router_files import LOCK, RELOAD_WANTED
 
 CONFIGURATION = "haproxy.cfg"
-LOCK = "lock"
 PATIENCE_S = 60.0  # longer than any reload, which holds the lock, too
 
 _BACKEND = re.compile(r"^backend port_(\d+) ", re.MULTILINE)
@@ -84,6 +85,19 @@ class RouterFiles:
                 if _DISABLED not in rest:
                     found[port] = Route(port, slot, address)
         return found
+
+    def compressed(self) -> set[int]:
+        """Give the ports whose answers the configuration has compressed."""
+        text = self._read(CONFIGURATION)
+        return {
+            int(match[1])
+            for match in _BACKEND.finditer(text)
+            if COMPRESSES in text[match.end() : _end(text, match.end())]
+        }
+
+    def want_reload(self) -> None:
+        """Ask whoever may reload the router to write its configuration again, and reload it."""
+        (self._folder / RELOAD_WANTED).touch(mode=0o600)
 
     def switch(self, route: Route) -> None:
         """Write that a port leads to this route only, and that its warm address is the former."""

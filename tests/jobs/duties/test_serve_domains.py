@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.adapters.haproxy.files import LOCK
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.deployment.work import Tools
 from jobs.duties.serve_domains import serve_domains
@@ -22,6 +21,7 @@ from jobs.records.certificates import remove_certificate, set_certificate
 from jobs.rules.certificates import Bundle
 from jobs.rules.container_values import Route
 from jobs.settings import PortRange, WorkerSettings
+from jobs.system.router_files import LOCK
 from jobs.watcher import SERVE_DOMAINS_EVERY_S, duties
 from tests.certificates import NOW, Authority
 from tests.haproxy import LOCALHOST, Upstream, free_ports

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobs.adapters.haproxy import files as files_module
-from jobs.adapters.haproxy.files import CONFIGURATION, LOCK, RouterFiles
+from jobs.adapters.haproxy.files import CONFIGURATION, RouterFiles
 from jobs.errors import RouterError
 from jobs.rules.container_values import Route
+from jobs.system.router_files import LOCK
 
 TEXT = """\
 global
