@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jobs.processes.router_options import (
     EXIT_TAKEN,
@@ -37,21 +37,22 @@ from jobs.processes.router_options import (
     clean_environment,
     parse_options,
     read_state,
+    what_is_loaded,
     write_state,
 )
 from jobs.system.file_lock import NotInTimeError, locked, open_lock, take
 from jobs.system.haproxy_process import (
     Master,
-    binary_of,
     children,
     complaint,
     find_master,
     is_ready,
+    master_command,
     point_link,
     wait_for_end,
 )
 from jobs.system.keeper_log import KeeperLog, tell_systemd
-from jobs.system.listening import ports_of, unbindable
+from jobs.system.listening import ports_of, ports_within, unbindable
 from jobs.system.privileges import Rights, gain_nothing, take_on
 from jobs.system.router_files import LOCK
 from jobs.system.stopped import LongStopped, kill
@@ -84,12 +85,14 @@ class Keeper:
         self._master_socket: Path = options.master  # for the user that may use it
         # Root without the right to override permissions cannot connect to another user's socket.
         self._own_socket = self._master_socket.with_name("keeper.sock")
+        sockets = (self._master_socket, self._own_socket)
+        self._command = master_command(self._link, self._config, *sockets, admin=options.admin)
         self._log = log
         self._master: Master | None = None
         self._wanted: str | None = None  # "stop" or "leave": why the keeper ends
         self._reload_asked = False
         self._reloads, self._reload_error, self._trouble = 0, "", ""
-        self._binary: list[int] = []
+        self._loaded: dict[str, list[Any]] = {"binary": [], "ports": []}
         self._since = time.time()
         self._failures, self._next_start = 0, 0.0
         self._told: deque[str] = deque(maxlen=20)
@@ -148,8 +151,8 @@ class Keeper:
         if found is None:
             return
         self._master = found
-        binary = read_state(self._run).get("binary")
-        self._binary = binary if isinstance(binary, list) else []
+        known = {name: read_state(self._run).get(name) for name in self._loaded}
+        self._loaded = {name: each for name, each in known.items() if isinstance(each, list)}
         self._log.say(f"adopted HAProxy {found.pid}, which was running")
         self._give_sockets()
         self._note()
@@ -168,9 +171,9 @@ class Keeper:
 
     def _start_locked(self) -> None:
         point_link(self._link, self._options.haproxy)
-        binary = binary_of(self._link)
+        loaded = what_is_loaded(self._link, self._config)
         child = subprocess.Popen(  # noqa: S603 — our own command line, no shell
-            self._command(),
+            self._command,
             cwd="/",
             env=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
@@ -179,19 +182,13 @@ class Keeper:
             start_new_session=True,  # Ctrl-C at a terminal is for the keeper
         )
         self._master = Master.of_child(child)
-        self._binary = binary
+        self._loaded = loaded
         is_serving = self._wait_until_ready(self._master, reloads=0)
         self._give_sockets()
         if is_serving:
             self._log.say(f"HAProxy {child.pid} runs")
             self._trouble = ""
         self._note()
-
-    def _command(self) -> list[str]:
-        admin = self._options.admin
-        rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
-        master, own = f"{self._master_socket},{rights}", f"{self._own_socket},mode,600"
-        return [str(self._link), "-W", "-db", "-S", master, "-S", own, "-f", str(self._config)]
 
     def _asked(self) -> Path:
         # An HAProxy that an earlier keeper has started has no such socket.
@@ -254,17 +251,20 @@ class Keeper:
             return self._trouble
         with locked(self._config.parent / LOCK, patience_s=FILES_WITHIN_S):
             point_link(self._link, self._options.haproxy)
-            own = ports_of([master.pid, *children(master.pid)])
+            # Root may lack the right to look at other processes: then it knows what it has noted.
+            seen = ports_of([master.pid, *children(master.pid)])
+            own = seen or ports_within(self._loaded.get("ports", []))
             error = complaint(self._link, self._config, clean_environment(os.environ))
             if error := error or unbindable(self._config, own):
                 return error
-            binary, before = binary_of(self._link), master.reloads(self._asked())
+            loaded = what_is_loaded(self._link, self._config)
+            before = master.reloads(self._asked())
             master.send(signal.SIGUSR2)
             self._told.clear()
             is_serving = self._wait_until_ready(master, reloads=before + 1)
             self._give_sockets()
             if is_serving:
-                self._binary = binary
+                self._loaded = loaded
                 return ""
             return self._last_words() or "HAProxy does not answer; the old configuration serves"
 
@@ -358,7 +358,7 @@ class Keeper:
             "since": self._since,
             "haproxy": self._master.pid if self._master else 0,
             "haproxy_since": self._master.started_at if self._master else 0,
-            "binary": self._binary,
+            **self._loaded,
             "reloads": self._reloads,
             "reload_error": self._reload_error,
             "trouble": "" if self._master else self._trouble,

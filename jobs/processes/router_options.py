@@ -1,6 +1,6 @@
 """The router keeper's command line and files: known to the keeper and to those who start it.
 
-The keeper imports this module, so it imports only the standard library.
+The keeper imports this module, so it imports only the standard library and `jobs.system`.
 """
 
 import argparse
@@ -8,6 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from jobs.system.haproxy_process import binary_of
+from jobs.system.listening import port_spans
 
 # In the keeper's folder.
 LOCK_FILE, STATE_FILE, LOG_FILE, LINK = "router.lock", "router.json", "router.log", "haproxy"
@@ -36,6 +40,11 @@ def read_state(run: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def what_is_loaded(program: Path, config: Path) -> dict[str, list[Any]]:
+    """Give what tells the program from another one, and the spans of ports in a configuration."""
+    return {"binary": binary_of(program), "ports": port_spans(config.read_text())}
 
 
 def write_state(run: Path, state: Mapping[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from jobs.settings import Settings
 from jobs.storage.kept_open import kept_open
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 from jobs.system.haproxy_process import children, find_master
-from jobs.system.listening import ports_of
+from jobs.system.listening import port_spans, ports_of, ports_within
 from jobs.system.part_users import ROOT, PartUsers, find_users
 from jobs.system.privileges import CAP_NET_BIND_SERVICE, Rights
 from jobs.system.run_as import run_as
@@ -40,7 +39,6 @@ from jobs.system.run_as import run_as
 logger = logging.getLogger(__name__)
 
 # The supervisor stops its processes one after the other, and waits 30 s for the slowest ones.
-_BIND = re.compile(r"^\s+bind \S*?:(\d+)(?:-(\d+))?(?:\s|$)", re.MULTILINE)
 STOPPED_WITHIN_S = 120.0
 POLL_S = 0.1
 
@@ -160,8 +158,7 @@ def _written_ports(settings: Settings) -> frozenset[int]:
         text = configuration_file(settings).read_text()
     except OSError:
         return frozenset()
-    spans = [(int(first), int(last or first)) for first, last in _BIND.findall(text)]
-    return frozenset(port for first, last in spans for port in range(first, last + 1))
+    return ports_within(port_spans(text))
 
 
 def is_as_written(settings: Settings) -> bool:

@@ -70,6 +70,23 @@ class Master:
         return int(found[1]) if found else 0
 
 
+def master_command(
+    program: Path, config: Path, master: Path, own: Path, *, admin: str
+) -> list[str]:
+    """Give the command line of a master.
+
+    Args:
+        program: HAProxy.
+        config: its configuration.
+        master: the master's socket for the user `admin`; "": the user that starts it.
+        own: the master's socket for the user that starts it.
+    """
+    rights = f"mode,600,user,{admin},group,{admin}" if admin else "mode,600"
+    sockets = (f"{master},{rights}", f"{own},mode,600")
+    told = (word for socket in sockets for word in ("-S", socket))
+    return [str(program), "-W", "-db", *told, "-f", str(config)]
+
+
 def find_master(config: Path) -> Master | None:
     """Find the running master of this configuration."""
     for pid in _running(config):

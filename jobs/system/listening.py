@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,16 @@ def ports_of(pids: Iterable[int]) -> frozenset[int]:
     if not sockets:
         return frozenset()
     return frozenset(port for inode, port in _listening() if inode in sockets)
+
+
+def port_spans(config: str) -> list[list[int]]:
+    """Give the first and last port of each line of a HAProxy configuration that listens."""
+    return [[int(first), int(last or first)] for _, first, last in _BIND.findall(config)]
+
+
+def ports_within(spans: Iterable[Sequence[int]]) -> frozenset[int]:
+    """Give all ports of these spans."""
+    return frozenset(port for first, last in spans for port in range(first, last + 1))
 
 
 def unbindable(config: Path, own: Collection[int]) -> str:
