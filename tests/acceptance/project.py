@@ -129,6 +129,12 @@ class Project:
         with httpx2.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
             return client.get(url).text
 
+    def tell(self, path: str) -> str:
+        """Send a POST request, which the router never repeats, to the app's public port."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with httpx2.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
+            return client.post(url).text
+
     def answers(self, *versions: str) -> bool:
         """Whether one of these versions answers now; False while the router is not up."""
         with suppress(httpx2.TransportError):

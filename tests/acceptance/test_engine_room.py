@@ -312,7 +312,7 @@ class TestContainers:
         assert (limits["Memory"], limits["MemorySwap"]) == (32 * MIB, 32 * MIB)
 
     def test_a_crashed_container_is_restarted_and_counted(self, mortal: Project) -> None:
-        mortal.answer("/exit?code=3")
+        mortal.tell("/exit?code=3")
         until(lambda: mortal.answer() == "one", timeout=SEEN_WITHIN_S, what="it answers again")
         # The app may answer before Docker reports it as running.
         until(lambda: now(mortal)["state"] == "running", timeout=SEEN_WITHIN_S, what="it runs")
@@ -341,7 +341,7 @@ class TestContainers:
     def test_a_container_out_of_memory_ends_with_that_reason(self, mortal: Project) -> None:
         change(mortal, restart="no")
         assert redeploy(mortal)["state"] == "success"
-        mortal.answer("/eat?mb=64")
+        mortal.tell("/eat?mb=64")
         becomes(mortal, "stopped", "out of memory")
         assert now(mortal)["exit_code"] == 137
 

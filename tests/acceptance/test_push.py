@@ -145,7 +145,7 @@ def test_no_request_fails_while_pushes_change_what_answers(
 
 def test_a_container_that_crashes_is_started_again(first: Json, web: Project) -> None:
     assert first["state"] == "success"
-    assert web.answer("/exit?code=3") not in {"three", "done\n"}
+    assert web.tell("/exit?code=3") not in {"three", "done\n"}
     until(lambda: web.answer() == "three", timeout=SOON_S, what="the app answers again")
 
 
