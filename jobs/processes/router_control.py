@@ -185,6 +185,9 @@ def reload_router(run_dir: Path) -> None:
     Raises:
         RouterError: there is no keeper, or the reload failed; the router serves as before.
     """
+    if is_kept(run_dir):
+        # A keeper that has just been started has not noted yet that it runs.
+        _wait_until(lambda: keeper_pid(run_dir), STARTED_WITHIN_S)
     state, pid = router_state(run_dir), keeper_pid(run_dir)
     if state is None or pid is None:
         raise RouterError("no router runs; `keystone up` starts it")

@@ -159,7 +159,7 @@ def on_postgresql(
 def copy_rows(source: Database, target: Database) -> None:
     """Copy every row from one database with the newest schema to another."""
     with source.reader_engine.connect() as read, target.writer_engine.begin() as write:
-        write.execute(text("TRUNCATE identity, vault_keys"))
+        write.execute(text("TRUNCATE identity, schema_use, vault_keys"))
         for table in SQLModel.metadata.sorted_tables:
             if rows := [dict(row) for row in read.execute(table.select()).mappings()]:
                 write.execute(table.insert(), rows)

@@ -131,6 +131,7 @@ class HAProxyRouter(WarmSlots):
             PortNotServedError: the router does not listen on the port.
             RouterError: the address is invalid, or the router does not answer.
         """
+        ensure_slot(route.slot)
         split_address(route.address)
         with self._changing() as files:
             # The former live container is the warm one from this moment on, if one is wanted.

@@ -150,7 +150,7 @@ class TestRefusing:
             f"1\n# be_id be_name srv_name srv_addr srv_port srv_admin_state\n3 port_{port} x - 0 0"
         )
         with (
-            answering(tmp_path, f"No such server.\n\n{table}\n\nadmin\n\n") as file,
+            answering(tmp_path, "\nadmin\n\n", f"No such server.\n\n{table}\n\nadmin\n\n") as file,
             pytest.raises(RouterError, match=r"did not switch port \d+: No such server\."),
         ):
             HAProxyRouter(file, timeout_s=60).switch(Route(port, "a", "127.0.0.1:9"))

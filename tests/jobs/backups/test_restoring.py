@@ -368,6 +368,7 @@ class TestRefusing:
     def test_a_newer_schema(self, bench: Bench, settings: WorkerSettings) -> None:
         with bench.runtime.database.writer_engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+            connection.execute(text("UPDATE schema_use SET oldest = '9999'"))
         with pytest.raises(StorageError, match="schema 9999, which is newer"):
             restore(elsewhere(settings), backup_of(settings))
 

@@ -95,7 +95,7 @@ FOUNDS = (
 )
 # They change the machine: `tests/jobs/cli/test_systemd_unit.py` tries them on a folder that stands
 # for it.
-OF_THE_MACHINE = ("systemd install", "systemd remove", "down")
+OF_THE_MACHINE = ("systemd install", "systemd remove", "down", "upgrade")
 # With an option that makes it another kind.
 OF_TWO_KINDS = {"apply", "router"}
 

@@ -123,10 +123,10 @@ def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
     assert "redis" not in {part.name for part in programs(settings, Together())}
 
 
-def test_the_web_process_stops_first_and_redis_last(tmp_path: Path) -> None:
+def test_the_web_process_stops_when_the_work_has_and_redis_last(tmp_path: Path) -> None:
     listed = programs(Settings(data_dir=tmp_path), Together())
     parts = sorted(listed, key=lambda part: -part.priority)
-    assert [part.name for part in parts] == ["web", "worker", "watcher", "redis"]
+    assert [part.name for part in parts] == ["worker", "watcher", "web", "redis"]
 
 
 def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> None:
