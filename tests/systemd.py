@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 SYSTEMD = Path("/lib/systemd/systemd")
 UP_WITHIN_S = 60.0
 SPACES = ("--pid", "--mount", "--cgroup", "--ipc", "--uts", "--net")
-# Run as the first process of the namespaces. `$1` is an empty folder, and `$2` the unit to reach.
+# Run as the first process of the namespaces. `$1` is an empty folder, `$2` the unit to reach, and
+# `$3` the folder of this repository, which may be below one of those that are replaced.
 BOOT = r"""
 set -eu
 mount --make-rprivate /
@@ -49,6 +51,11 @@ do
   mount -t tmpfs -o mode=755 tmpfs "$root/$folder"
 done
 chmod 1777 "$root/tmp"
+if [ ! -e "$root$3/pyproject.toml" ]; then
+  mkdir -p "$root$3" "$1/upper-code" "$1/work-code"
+  code="lowerdir=$3,upperdir=$1/upper-code,workdir=$1/work-code"
+  mount -t overlay overlay -o "$code" "$root$3"
+fi
 for unit in getty.target systemd-logind.service systemd-udevd.service systemd-modules-load.service \
   systemd-tmpfiles-setup-dev.service systemd-remount-fs.service dev-hugepages.mount \
   sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount
@@ -112,7 +119,7 @@ def machine_with_systemd(target: str = "multi-user.target") -> Iterator[Machine]
     folder = Path(tempfile.mkdtemp(prefix="ks-"))
     group = _cgroups() / f"keystone-systemd-{secrets.token_hex(4)}"
     group.mkdir()
-    command = ["unshare", "--fork", *SPACES, "sh", "-c", BOOT, "sh", str(folder), target]
+    command = ["unshare", "--fork", *SPACES, "sh", "-c", BOOT, "sh", str(folder), target, str(ROOT)]
     try:
         with subprocess.Popen(
             command,

@@ -307,7 +307,7 @@ class ContainerSettings(Settings):
     volumes: Annotated[Many[Volume], Shown(Section.CONTAINER, "Volumes")] = Field(
         (), max_length=20, description="Named volumes, as name:/path; kept across deployments"
     )
-    gzip: Annotated[bool, Shown(Section.ADDRESSES, "Compress text", is_release=False)] = Field(
+    gzip: Annotated[bool, Shown(Section.CONTAINER, "Compress text", is_release=False)] = Field(
         default=False,
         description="Whether the router compresses text (gzip) that the app has not; takes effect "
         "within a minute",
