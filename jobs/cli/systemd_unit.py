@@ -5,6 +5,7 @@ Source: systemd.exec(5), systemd.service(5) (read 2026-11-30).
 
 import os
 import pwd
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from jobs.errors import ConfigurationError
 from jobs.processes.metadata import touches_firewall
 from jobs.settings import Settings
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
-from jobs.system.installation import lasting_program
+from jobs.system.installation import code_folder, lasting_program
 from jobs.system.private_folder import claims_dir
 
 SERVICE, ROUTER_SERVICE = "keystone.service", "keystone-router.service"
+PRIVATE_FOLDERS = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 — those of PrivateTmp
 MARK = "# Made by `keystone systemd install`; the next one replaces it."
 # Copied into the unit from the environment of the command; Keystone's own settings are in `.env`.
 DOCKER = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
@@ -172,10 +174,16 @@ def _hardening(settings: Settings, owner: int, *, is_firewall: bool) -> str:
     return _HARDENING.format(
         writable=" ".join((*map(_word, _writable(settings, owner)), *filters)),
         runtime=_RUNTIME.format(names=" ".join(path.name for path in made)) if made else "",
-        # A private /tmp would hide its sockets from the command line.
-        private_tmp="no" if sockets and owner else "yes",
+        # A private /tmp would hide its sockets from the command line, or the program itself.
+        private_tmp="no" if (sockets and owner) or _needs_tmp(settings) else "yes",
         capabilities=_capabilities(owner, is_firewall=is_firewall),
     )
+
+
+def _needs_tmp(settings: Settings) -> bool:
+    """Whether the program or the data is in a folder that a service may have for itself alone."""
+    needed = (lasting_program(), Path(sys.prefix).resolve(), code_folder(), settings.data_dir)
+    return any(path.is_relative_to(folder) for path in needed for folder in PRIVATE_FOLDERS)
 
 
 def _capabilities(owner: int, *, is_firewall: bool) -> str:
