@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import shutil
-import socket
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from jobs.rules.certificates import default_bundle, is_loadable
 from jobs.rules.container_values import Route, Warm
 from jobs.settings import PortRange, Settings
 from jobs.storage.models import App, BlockedPort, now
+from jobs.system.listening import bind_error
 from jobs.system.part_users import PartUsers
 from jobs.system.private_folder import ensure_private
 from jobs.system.router_key import ensure_router_key
@@ -302,19 +302,14 @@ def obstacle(host: str, port: int) -> str:
     Raises:
         ConfigurationError: the host is not an address of this machine.
     """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # So old connections in TIME_WAIT do not prevent listening.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            return f"another program listens on port {port}"
-        if exc.errno == errno.EACCES:
-            return f"this user may not listen on port {port}"
-        raise ConfigurationError(f"{host!r} is not an address of this machine") from exc
-    return ""
+    error = bind_error(host, port)
+    if error is None:
+        return ""
+    if error.errno == errno.EADDRINUSE:
+        return f"another program listens on port {port}"
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on port {port}"
+    raise ConfigurationError(f"{host!r} is not an address of this machine") from error
 
 
 def live_routes(session: Session) -> list[Route]:

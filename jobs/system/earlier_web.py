@@ -7,12 +7,12 @@ ends the earlier one at the end of its own start, and takes the port over within
 import errno
 import os
 import signal
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.system.listening import bind_error
 from jobs.system.proc import children_of, is_there
 
 VARIABLE = "_EARLIER_WEB_OF_KEYSTONE"
@@ -67,11 +67,5 @@ def take_port_over(host: str, port: int) -> None:
 
 
 def _is_used(host: str, port: int) -> bool:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as exc:
-        return exc.errno == errno.EADDRINUSE
-    return False
+    error = bind_error(host, port)
+    return error is not None and error.errno == errno.EADDRINUSE

@@ -1,4 +1,4 @@
-"""The TCP ports that processes listen on, from the kernel's lists."""
+"""The TCP ports that processes listen on, and those that a process could listen on."""
 
 import os
 import re
@@ -41,20 +41,26 @@ def unbindable(config: Path, own: Collection[int]) -> str:
     """
     for host, first, last in _BIND.findall(config.read_text()):
         for port in range(int(first), int(last or first) + 1):
-            if port not in own and (error := _probe(host.strip("[]"), port)):
-                return f"cannot bind {host}:{port}: {error}"
+            if port not in own and (error := bind_error(host.strip("[]"), port)):
+                return f"cannot bind {host}:{port}: {error.strerror or error}"
     return ""
 
 
-def _probe(host: str, port: int) -> str:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def bind_error(host: str, port: int) -> OSError | None:
+    """Give the error with which a program would fail to listen on a port now; None: it can.
+
+    Args:
+        host: an address of this machine, or a name for one.
+    """
     try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # So old connections in TIME_WAIT do not prevent listening.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+            probe.bind(address)
     except OSError as exc:
-        return exc.strerror or str(exc)
-    return ""
+        return exc
+    return None
 
 
 def _sockets(pid: int) -> Iterator[str]:
