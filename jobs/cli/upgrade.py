@@ -17,7 +17,7 @@ from jobs.errors import ConfigurationError, ConflictError
 from jobs.processes.code_copies import this_version
 from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import find_keystone
-from jobs.processes.supervise import is_up
+from jobs.processes.supervise import is_up, supervisor_pid
 from jobs.processes.versions import Running, forget_failed, forget_next, read_next
 from jobs.records.identity import known_identity
 from jobs.settings import AllSettings
@@ -26,7 +26,7 @@ from jobs.system.private_folder import ensure_private
 from jobs.upgrade.environments import remove_unused
 from jobs.upgrade.preparing import Tell, prepare, seconds_since
 from jobs.upgrade.story import Upgrade
-from jobs.upgrade.watching import POLL_S, READY_WITHIN_S, Eye, is_supervisor, owner_of
+from jobs.upgrade.watching import POLL_S, READY_WITHIN_S, Eye, owner_of
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -115,16 +115,9 @@ def _running(settings: AllSettings, eye: Eye) -> Running:
     """
     deadline = time.monotonic() + STARTS_WITHIN_S
     while (found := eye.running()) is None:
-        if is_supervisor(_supervisor_pid(settings)) or time.monotonic() > deadline:
+        if supervisor_pid(settings.run_dir) or time.monotonic() > deadline:
             raise ConflictError(OLD)
         time.sleep(POLL_S)
     if owner_of(found.pid) != os.getuid():
         raise ConflictError("another user runs this Keystone; run `make upgrade` as that user")
     return found
-
-
-def _supervisor_pid(settings: AllSettings) -> int:
-    try:
-        return int((settings.run_dir / "supervisor.pid").read_text())
-    except (OSError, ValueError):
-        return 0

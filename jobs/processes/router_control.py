@@ -22,9 +22,9 @@ from jobs.processes.router_options import (
 )
 from jobs.settings import PREFIX
 from jobs.system.file_lock import is_held
-from jobs.system.haproxy_process import binary_of, children, find_master
+from jobs.system.haproxy_process import binary_of, find_master
 from jobs.system.installation import python
-from jobs.system.proc import is_there
+from jobs.system.proc import children_of, is_there
 
 STARTED_WITHIN_S = 20.0
 RELOADED_WITHIN_S = 60.0
@@ -230,11 +230,7 @@ def stop_keeper(run_dir: Path, config: Path, arguments: Sequence[str]) -> None:
 
 def runs(config: Path) -> bool:
     """Whether an HAProxy with this configuration runs, with or without a keeper."""
-    master = find_master(config)
-    if master is None:
-        return False
-    os.close(master.pidfd)
-    return True
+    return bool(haproxy_pids(config))
 
 
 def haproxy_pids(config: Path) -> list[int]:
@@ -243,7 +239,7 @@ def haproxy_pids(config: Path) -> list[int]:
     if master is None:
         return []
     os.close(master.pidfd)
-    return [master.pid, *children(master.pid)]
+    return master.family
 
 
 def is_outdated(state: RouterState, program: Path) -> bool:
@@ -259,7 +255,7 @@ def router_pids(run_dir: Path) -> list[int]:
     state = router_state(run_dir)
     if state is None or not _is_keeper(state.keeper):
         return []
-    return [state.keeper, *([state.haproxy, *children(state.haproxy)] if state.haproxy else [])]
+    return [state.keeper, *([state.haproxy, *children_of(state.haproxy)] if state.haproxy else [])]
 
 
 def _send(pid: int, number: signal.Signals) -> None:

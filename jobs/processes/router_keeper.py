@@ -43,7 +43,6 @@ from jobs.processes.router_options import (
 from jobs.system.file_lock import NotInTimeError, locked, open_lock, take
 from jobs.system.haproxy_process import (
     Master,
-    children,
     complaint,
     find_master,
     is_ready,
@@ -252,7 +251,7 @@ class Keeper:
         with locked(self._config.parent / LOCK, patience_s=FILES_WITHIN_S):
             point_link(self._link, self._options.haproxy)
             # Root may lack the right to look at other processes: then it knows what it has noted.
-            seen = ports_of([master.pid, *children(master.pid)])
+            seen = ports_of(master.family)
             own = seen or ports_within(self._loaded.get("ports", []))
             error = complaint(self._link, self._config, clean_environment(os.environ))
             if error := error or unbindable(self._config, own):
@@ -291,7 +290,7 @@ class Keeper:
             if wait_for_end(master, within_s):
                 break
         else:
-            kill([*children(master.pid), master.pid])
+            kill(reversed(master.family))
             wait_for_end(master, TERMINATED_WITHIN_S)
         self._log.say("HAProxy is stopped")
         (self._run / STATE_FILE).unlink(missing_ok=True)
@@ -343,7 +342,7 @@ class Keeper:
         self._log.rotate()
         if self._master is None:
             return
-        frozen = self._stopped.among([self._master.pid, *children(self._master.pid)])
+        frozen = self._stopped.among(self._master.family)
         for pid in frozen:
             self._log.say(f"killed {pid} of HAProxy: it was stopped")
         kill(frozen)

@@ -16,6 +16,7 @@ from jobs.errors import ConflictError, PlatformError, RouterError
 from jobs.processes.router_control import (
     OWNER,
     ensure_keeper,
+    haproxy_pids,
     is_outdated,
     reload_router,
     renew_keeper,
@@ -26,11 +27,10 @@ from jobs.processes.router_control import (
 from jobs.processes.router_server import installed_haproxy, write_configuration
 from jobs.processes.runtime import open_runtime
 from jobs.processes.separation import Apart, Together, noted_users
-from jobs.processes.supervise import is_up
+from jobs.processes.supervise import is_up, supervisor_pid
 from jobs.settings import Settings
 from jobs.storage.kept_open import kept_open
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
-from jobs.system.haproxy_process import children, find_master
 from jobs.system.listening import port_spans, ports_of, ports_within
 from jobs.system.part_users import ROOT, PartUsers, find_users
 from jobs.system.privileges import CAP_NET_BIND_SERVICE, Rights
@@ -145,11 +145,11 @@ def separate_users(settings: Settings) -> PartUsers | None:
 
 def own_ports(settings: Settings) -> frozenset[int]:
     """Give the ports that our running router listens on."""
-    if settings.router_socket or not (master := find_master(configuration_file(settings))):
+    pids = [] if settings.router_socket else haproxy_pids(configuration_file(settings))
+    if not pids:
         return frozenset()
-    os.close(master.pidfd)
     # A service of systemd may not look at other processes, even of root: they have more rights.
-    return ports_of([master.pid, *children(master.pid)]) or _written_ports(settings)
+    return ports_of(pids) or _written_ports(settings)
 
 
 def _written_ports(settings: Settings) -> frozenset[int]:
@@ -201,7 +201,7 @@ def stop_keystone(settings: Settings) -> bool:
     deadline = time.monotonic() + STOPPED_WITHIN_S
     told: int | None = None
     while is_up(settings.data_dir):
-        pid = _supervisor_pid(settings)
+        pid = supervisor_pid(settings.run_dir)
         if pid is not None and pid != told:
             os.kill(pid, signal.SIGTERM)
             told = pid
@@ -209,13 +209,3 @@ def stop_keystone(settings: Settings) -> bool:
             raise ConflictError(f"`keystone up` does not end (process {told or 'unknown'})")
         time.sleep(POLL_S)
     return True
-
-
-def _supervisor_pid(settings: Settings) -> int | None:
-    """Give the process id of the supervisor; None while it has not begun."""
-    try:
-        pid = int((settings.run_dir / "supervisor.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return pid if b"jobs.processes.supervisor" in command else None

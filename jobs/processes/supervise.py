@@ -37,6 +37,7 @@ from jobs.system.watch_times import WORK_STOP_S
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "up.lock"
+SUPERVISOR, SUPERVISOR_PID = "jobs.processes.supervisor", "supervisor.pid"
 # `is_up` also takes the lock for a moment, without being a running Keystone: wait that long for it.
 ASKERS_GONE_WITHIN_S = 0.5
 
@@ -231,6 +232,23 @@ def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
     return None
 
 
+def is_supervisor(pid: int) -> bool:
+    """Whether a process is the supervisor of a Keystone."""
+    try:
+        return SUPERVISOR.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def supervisor_pid(run_dir: Path) -> int | None:
+    """Give the process id of the supervisor; None when none runs, or it has not begun."""
+    try:
+        pid = int((run_dir / SUPERVISOR_PID).read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if is_supervisor(pid) else None
+
+
 def is_up(data_dir: Path) -> bool:
     """Whether a `keystone up` uses this data directory now."""
     try:
@@ -278,5 +296,5 @@ def supervise(
     os.chdir(folder)
     os.execv(  # noqa: S606 — an argument list, no shell
         python(),
-        [python(), "-P", "-m", "jobs.processes.supervisor", str(config), watched.to_text()],
+        [python(), "-P", "-m", SUPERVISOR, str(config), watched.to_text()],
     )

@@ -26,7 +26,7 @@ from jobs.errors import KeystoneError, RouterError
 from jobs.processes.hand_over import GIVEN, HAND_OVER, REDIS, WEB, Given, Inherited, become
 from jobs.processes.readiness import Readiness
 from jobs.processes.router_control import is_kept, router_pids, router_state, start_keeper
-from jobs.processes.supervise import keystone_command
+from jobs.processes.supervise import SUPERVISOR_PID, keystone_command
 from jobs.processes.versions import Next, read_next, write_parts
 from jobs.processes.watched import Watched
 from jobs.processes.web_first import WebFirst
@@ -112,11 +112,10 @@ class Parts(Supervisor):  # type: ignore[misc]
         self._is_told = False
         self._noted: dict[str, object] = {}
         self._web_is_late_at = time.monotonic() + WEB_STARTS_WITHIN_S
-        locks = [watched.router_lock] if watched.router_lock else []
-        self._shared = FrozenHolders(watched.mirrors, watched.database, *locks)
+        lock = watched.router_lock
+        self._shared = FrozenHolders(watched.mirrors, watched.database, *([lock] if lock else []))
         self._run_dir = watched.run_dir
         self._keeper = watched.keeper
-        lock = watched.router_lock
         self._reload_wanted = lock.with_name(RELOAD_WANTED) if lock else None
         self._next_mending = 0.0
         self._stopped = LongStopped()
@@ -280,7 +279,7 @@ def main(config: Path, watched: Watched) -> None:
         [
             *("-c", str(config)),
             *("-l", "/dev/null", "-y", "0"),
-            *("-j", str(folder / "supervisor.pid")),
+            *("-j", str(folder / SUPERVISOR_PID)),
             *("-q", str(folder)),
         ]
     )

@@ -8,11 +8,12 @@ import socket
 import time
 from collections.abc import Callable
 
+from jobs.processes.hand_over import REDIS, WEB
 from jobs.processes.readiness import ANYWHERE
 
 OTHERS_WAIT_S = 10.0
 CONNECTS_WITHIN_S = 0.2
-FIRST = frozenset({"redis", "web"})
+FIRST = frozenset({REDIS, WEB})
 
 
 class WebFirst:

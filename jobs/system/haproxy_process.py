@@ -43,6 +43,11 @@ class Master:
         """Watch a child of ours."""
         return cls(child.pid, os.pidfd_open(child.pid), child)
 
+    @property
+    def family(self) -> list[int]:
+        """The process ids of the master and of its workers, old ones included."""
+        return [self.pid, *children_of(self.pid)]
+
     def has_ended(self) -> bool:
         """Whether it has ended."""
         return bool(select.select([self.pidfd], [], [], 0)[0])
@@ -98,11 +103,6 @@ def find_master(config: Path) -> Master | None:
                     return Master(pid, pidfd, started_at=_started_at(pid))
                 os.close(pidfd)
     return None
-
-
-def children(master: int) -> list[int]:
-    """Give the process ids of the workers, old ones included."""
-    return children_of(master)
 
 
 def wait_for_end(master: Master, within_s: float) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.errors import KeystoneError
 from jobs.processes.hand_over import code_first
-from jobs.processes.supervise import is_up
+from jobs.processes.supervise import is_supervisor, is_up
 from jobs.processes.versions import (
     Next,
     Running,
@@ -35,7 +35,6 @@ from jobs.upgrade.preparing import Plan, Tell
 from jobs.upgrade.watching import (
     BACK_WITHIN_S,
     Eye,
-    is_supervisor,
     tail_of_output,
     tell_to_hand_over,
 )

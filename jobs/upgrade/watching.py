@@ -12,12 +12,11 @@ from jobs.errors import KeystoneError
 from jobs.processes.bus import connect
 from jobs.processes.hand_over import HAND_OVER
 from jobs.processes.queue import WorkQueue
-from jobs.processes.supervise import is_up
+from jobs.processes.supervise import is_supervisor, is_up
 from jobs.processes.versions import Running, Version, read_parts, read_running
 from jobs.settings import Settings
 from jobs.system.watch_times import WORK_STOP_S
 
-SUPERVISOR = b"jobs.processes.supervisor"
 RUNNING = "RUNNING"
 HTTP_OK = 200
 # The workers and the watcher stop at the same time; then the other version starts.
@@ -130,14 +129,6 @@ def ask_readyz(settings: Settings) -> str:
         return f"no answer ({exc})"
     finally:
         connection.close()
-
-
-def is_supervisor(pid: int) -> bool:
-    """Whether a process is the supervisor of a Keystone."""
-    try:
-        return SUPERVISOR in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def owner_of(pid: int) -> int:

@@ -16,17 +16,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy import moved
-from jobs.adapters.haproxy.config import (
-    DESCRIPTION,
-    SLOTS,
-    backend_name,
-    ensure_slot,
-)
-from jobs.adapters.haproxy.domains import (
-    HOSTS,
-    certificate_file,
-    host_entries,
-)
+from jobs.adapters.haproxy.config import DESCRIPTION, SLOTS, backend_name, ensure_slot
+from jobs.adapters.haproxy.domains import HOSTS, certificate_file, host_entries
 from jobs.adapters.haproxy.files import RouterFiles
 from jobs.adapters.haproxy.names_api import change_certificates, fill_map, loaded_certificates
 from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
