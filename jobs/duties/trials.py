@@ -1,5 +1,7 @@
 """Judges releases on trial: a release whose container ends twice in its first minute is withdrawn.
 
+So is one whose container has ended once and is still down when the minute is over.
+
 The health check runs only before the switch. An app may still end right after it: its workers
 cannot start, a connection that it needs is refused, it runs out of memory under real requests. Then
 the previous release, whose container is kept ready, automatically serves again.
@@ -79,7 +81,9 @@ def judge(app: App, container: Container, restart: Restart) -> Verdict:
     """Judge a release on trial, after its container's ends were counted."""
     moment, ends_at = now(), app.trial_ends_at or now()
     has_failed = app.live_ends > FORGIVEN_ENDS or is_over_for_good(container, restart)
-    if has_failed and moment < ends_at + JUDGED_UNTIL:
+    # Each restart comes later than the one before: a container can be down from its one end on.
+    is_down = container.state is ContainerState.RESTARTING and moment >= ends_at
+    if (has_failed or is_down) and moment < ends_at + JUDGED_UNTIL:
         return Verdict.FAILED
     return Verdict.WAITS if moment < ends_at else Verdict.STANDS
 

@@ -4,7 +4,10 @@ A pre-fork server listens before its workers have imported the app. A deployer t
 connection as an answer would replace a good release by one that answers no request.
 """
 
+from contextlib import suppress
+
 import docker
+import httpx2
 import pytest
 
 from tests.acceptance.keystone import OVER_WITHIN_S, Json, Keystone, until
@@ -32,7 +35,17 @@ async def app(scope, receive, send):
 """
 RAISES = 'raise RuntimeError("no such table: users")'
 SLOW = "import time; time.sleep(3)"
-DIES = "import os, threading; threading.Timer(0.7, os._exit, [7]).start()"
+# Ends when it is told to, so it does so after the switch on each machine.
+MORTAL = """\
+import os
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        if scope["method"] == "POST":
+            os._exit(7)
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"dying"})
+"""
 GUNICORN = ("-m", "gunicorn", "--bind", "0.0.0.0:8000", "--workers", "2", "app:app")
 UVICORN = ("-m", "uvicorn", "--host", "0.0.0.0", "--port", "8000", "app:app")
 SEVERAL = (*UVICORN, "--workers", "2")
@@ -113,7 +126,11 @@ def test_keystone_goes_back_from_a_release_that_dies_in_its_first_minute(
     keystone = web.keystone
     good = deploy(web, GUNICORN, WSGI.format(first="", says="steady"))
     assert good["state"] == "success", good["reason"]
-    pushed = web.push(commit(web, UVICORN, ASGI.format(first=DIES, says="dying")))
+    pushed = web.push(commit(web, UVICORN, MORTAL))
+    for _ in range(2):
+        until(lambda: web.answer("/") == "dying", timeout=OVER_WITHIN_S, what="it serves")
+        with suppress(httpx2.TransportError):
+            web.tell("/")
     until(
         lambda: keystone.deployment(pushed["id"])["state"] == "failure",
         timeout=OVER_WITHIN_S,

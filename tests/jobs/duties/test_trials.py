@@ -185,6 +185,17 @@ class TestGoingBack:
         look(bench)
         assert bench.states(app) == ["success", "failure", "queued"]
 
+    def test_a_container_that_is_down_when_the_minute_is_over_does_not_stay(
+        self, bench: Bench, app: App, second: Deployment
+    ) -> None:
+        end(bench, app, restarts=1, state=ContainerState.RESTARTING)
+        look(bench)
+        assert bench.deployment(second.id or 0).state is DeploymentState.SUCCESS
+        bench.pass_trial(app)
+        withdrawn = bench.deployment(second.id or 0)
+        assert withdrawn.state is DeploymentState.FAILURE
+        assert withdrawn.reason.startswith("its container ended within 60 s of going live: it exit")
+
     def test_an_event_is_enough(self, bench: Bench, app: App, second: Deployment) -> None:
         end(bench, app, restarts=2, state=ContainerState.RUNNING)
         bench.world.engine.changed.append(bench.container_of(second.id or 0))
