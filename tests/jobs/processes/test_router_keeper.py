@@ -24,6 +24,7 @@ from jobs.processes.router_control import (
     leave,
     reload_router,
     router_pids,
+    router_state,
     start_keeper,
     stop_keeper,
 )
@@ -136,10 +137,17 @@ def test_a_haproxy_that_cannot_start_is_tried_again_until_it_can(router: KeptRou
     router.config.write_text(good + "rubbish\n")
     start_keeper(router.arguments)
     until(lambda: "unknown keyword 'rubbish'" in router.log, "it says why")
-    assert "rubbish" in router.state.error
+    until(lambda: noted_error(router), "it has noted why")
+    assert "rubbish" in noted_error(router)
     router.config.write_text(good)
     router.wait_until_up()
     assert not router.state.error
+
+
+def noted_error(router: KeptRouter) -> str:
+    """Give the error that the keeper has noted; empty before it has."""
+    state = router_state(router.run_dir)
+    return state.error if state else ""
 
 
 # --- Its end ---------------------------------------------------------------------------------
@@ -289,8 +297,8 @@ def test_a_reload_takes_new_ports_domains_and_certificates(tmp_path: Path, red: 
         assert len(kept) == 2
         assert get(http, host="a.example")[0] == 308
         # From the files alone, as after a crash while Keystone is down.
-        os.kill(router.state.haproxy, signal.SIGKILL)
         before = router.state.haproxy
+        os.kill(before, signal.SIGKILL)
         until(lambda: router.state.haproxy not in (0, before), "another one runs")
         router.wait_until_up()
         assert get(http, host="a.example")[0] == 308
@@ -395,8 +403,8 @@ def test_switches_and_reloads_at_once_lose_no_switch(
         thread.join(60)
     assert wrong == []
     assert router.adapter.routes() == wanted
-    os.kill(router.state.haproxy, signal.SIGKILL)
     before = router.state.haproxy
+    os.kill(before, signal.SIGKILL)
     until(lambda: router.state.haproxy not in (0, before), "another one runs")
     router.wait_until_up()
     assert router.adapter.routes() == wanted
