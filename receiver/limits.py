@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs.rules.naming import WEBHOOK_PATH
 from receiver.connections import NO_ROOM, Bounds
 from receiver.errors import (
     BusyError,
@@ -25,7 +26,7 @@ from receiver.errors import (
     answer_error,
 )
 from receiver.proxies import neighbourhood
-from receiver.webhook_path import WEBHOOK, is_delivery
+from receiver.webhook_path import is_delivery
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -33,7 +34,7 @@ LONGEST_HEADERS = 32 * 1024
 MOST_HEADERS = 100
 LARGEST_BODY = MIB
 # GitHub sends no payload above 25 MB. The login reads the body of strangers, so its limit is small.
-LARGEST_BODIES: Mapping[str, int] = {WEBHOOK: 25 * MIB, "/login": 16 * KIB}
+LARGEST_BODIES: Mapping[str, int] = {WEBHOOK_PATH: 25 * MIB, "/login": 16 * KIB}
 BODY_DEADLINE_S = 8.0
 # The per-address limit applies here, too: behind a trusted proxy the pool of connections does not
 # know the client's address.
@@ -56,7 +57,9 @@ class Slashes:
             return
         if is_delivery(scope):
             # GitHub does not follow redirects, so rewrite the path to the one that routes know.
-            await self.app({**scope, "path": WEBHOOK, "raw_path": WEBHOOK.encode()}, receive, send)
+            await self.app(
+                {**scope, "path": WEBHOOK_PATH, "raw_path": WEBHOOK_PATH.encode()}, receive, send
+            )
             return
         # Exactly one slash at the beginning: after two, the browser would read a host name.
         url = Request(scope).url
@@ -181,7 +184,7 @@ class DeliverySlots:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 503 when there is no room, or pass the delivery on."""
-        if scope["type"] != "http" or scope["path"] != WEBHOOK:
+        if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH:
             await self.app(scope, receive, send)
             return
         place = _Place(neighbourhood(scope["client"][0]) if scope.get("client") else "")

@@ -5,10 +5,8 @@ from typing import Any
 
 from jobs.rules.naming import WEBHOOK_PATH
 
-WEBHOOK = WEBHOOK_PATH
-
 
 def is_delivery(scope: Mapping[str, Any]) -> bool:
     """Whether a request is for the webhook; its address may end with a slash."""
     path: str = scope["path"]
-    return scope["method"] == "POST" and path.rstrip("/") == WEBHOOK
+    return scope["method"] == "POST" and path.rstrip("/") == WEBHOOK_PATH

@@ -31,6 +31,7 @@ from jobs.reads.secrets import claimed_webhook_secrets
 from jobs.records.deliveries import Envelope, Receipt, accept_push, write_down
 from jobs.records.pushes import judge
 from jobs.records.repository_identity import note_claim
+from jobs.rules.naming import WEBHOOK_PATH
 from jobs.rules.triggers import Judgement, Push
 from jobs.settings import WebSettings
 from jobs.states import DeliveryOutcome
@@ -43,7 +44,6 @@ from receiver.payloads import FORM, JSON, Event, Other, Ping, Subject, parse
 from receiver.routing import Call, Endpoints, content_type, json_response, whole_body
 from receiver.schemas import DeliveryAnswer, QueuedView
 from receiver.signature import is_well_formed, signers
-from receiver.webhook_path import WEBHOOK
 
 ENDPOINTS = Endpoints()
 
@@ -83,7 +83,7 @@ class Sealed:
 
 @ENDPOINTS.add(
     "POST",
-    WEBHOOK,
+    WEBHOOK_PATH,
     needs=Door.SIGNATURE,
     gives=DeliveryAnswer,
     status=202,

@@ -4,7 +4,6 @@ It uses no HTTP library. None has a single deadline for the whole exchange, and 
 not follow redirects, read proxy settings from the environment or read an endless answer.
 """
 
-import ipaddress
 import re
 import socket
 import time
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 from jobs.adapters.haproxy.shares import OWN_SOURCE
 from jobs.rules.container_values import ProbeResult
+from jobs.rules.ip_addresses import is_ip
 
 # Bytes; the most that is read of an answer. The final status must be within them.
 LONGEST_READ = 8192
@@ -38,7 +38,7 @@ class HttpProbe:
         Args:
             timeout_s: seconds for the whole check, from connecting to the status; above 0.
         """
-        if not _is_ip(host):
+        if not is_ip(host):  # an ended container has none
             return ProbeResult(healthy=False, seen="no IP address to connect to")
         deadline = time.monotonic() + timeout_s
         try:
@@ -53,15 +53,6 @@ class HttpProbe:
             return ProbeResult(healthy=False, seen=f"no answer within {timeout_s:g} s")
         except OSError as exc:
             return ProbeResult(healthy=False, seen=_in_words(exc))
-
-
-def _is_ip(host: str) -> bool:
-    """Whether the host is an IP address, so needs no DNS lookup. An ended container has none."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _source(host: str) -> tuple[str, int] | None:

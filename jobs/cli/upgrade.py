@@ -1,10 +1,8 @@
 """`keystone upgrade`: replace the running Keystone with the version of this folder."""
 
-import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from typing import Annotated
 
@@ -21,12 +19,14 @@ from jobs.processes.supervise import is_up, supervisor_pid
 from jobs.processes.versions import Running, forget_failed, forget_next, read_next
 from jobs.records.identity import known_identity
 from jobs.settings import AllSettings
+from jobs.system.file_lock import only_one
 from jobs.system.installation import code_folder, has_its_packages
 from jobs.system.private_folder import ensure_private
+from jobs.system.proc import user_of
 from jobs.upgrade.environments import remove_unused
 from jobs.upgrade.preparing import Tell, prepare, seconds_since
 from jobs.upgrade.story import Upgrade
-from jobs.upgrade.watching import POLL_S, READY_WITHIN_S, Eye, owner_of
+from jobs.upgrade.watching import POLL_S, READY_WITHIN_S, Eye
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -61,23 +61,9 @@ def upgrade(
         forget_next(settings.run_dir)
         say(f"No Keystone runs in {settings.data_dir}; `make run` starts this version.")
         return
-    with _alone(settings):
+    lock = ensure_private(settings.run_dir) / LOCK
+    with only_one(lock, "another upgrade of this Keystone is at work"):
         _upgrade(settings, ready_within, lambda line: say(f"{seconds_since(begun)}  {line}"))
-
-
-@contextmanager
-def _alone(settings: AllSettings) -> Iterator[None]:
-    """Make sure that only one upgrade is at work.
-
-    Raises:
-        ConflictError: another one is.
-    """
-    with (ensure_private(settings.run_dir) / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError("another upgrade of this Keystone is at work") from None
-        yield
 
 
 def _upgrade(settings: AllSettings, ready_within_s: float, tell: Tell) -> None:
@@ -118,6 +104,6 @@ def _running(settings: AllSettings, eye: Eye) -> Running:
         if supervisor_pid(settings.run_dir) or time.monotonic() > deadline:
             raise ConflictError(OLD)
         time.sleep(POLL_S)
-    if owner_of(found.pid) != os.getuid():
+    if user_of(found.pid) != os.getuid():
         raise ConflictError("another user runs this Keystone; run `make upgrade` as that user")
     return found

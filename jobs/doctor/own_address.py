@@ -1,7 +1,6 @@
 """Checks for `keystone doctor` whether Keystone's own address leads through the router to it."""
 
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -16,6 +15,7 @@ from jobs.errors import KeystoneError
 from jobs.reads.domains import find_doors
 from jobs.rules.domain_names import host_header, is_covered
 from jobs.rules.findings import Finding, Verdict
+from jobs.rules.ip_addresses import is_ip, reachable
 from jobs.settings import Settings
 
 NAME = "own address"
@@ -56,7 +56,7 @@ def _served(settings: Settings, known: _Known, host: str, url: str) -> Finding:
         told = f"{url}: the router does not serve {scheme}, so a proxy of yours must"
         return Finding(NAME, Verdict.IDLE, told)
     if scheme == "https" and not is_covered(host, known.certified):
-        if "." not in host or _is_address(host):
+        if "." not in host or is_ip(host.strip("[]")):
             told = f"{url}: only a name can have a certificate here, so a proxy of yours must"
             return Finding(NAME, Verdict.IDLE, told)
         told = f"{url} has no certificate here, so the router does not serve it by https"
@@ -72,9 +72,7 @@ def _served(settings: Settings, known: _Known, host: str, url: str) -> Finding:
 
 def _ask(settings: Settings, name: str, scheme: str, port: int) -> str:
     """Send a request to the router; return what is wrong with the answer, or ""."""
-    bind = ipaddress.ip_address(settings.domain_bind)
-    loopback = "127.0.0.1" if bind.version == 4 else "::1"  # noqa: PLR2004
-    host = loopback if bind.is_unspecified else settings.domain_bind
+    host = reachable(settings.domain_bind)
     connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_S)
     try:
         with closing(connection):
@@ -100,7 +98,7 @@ def _secured(plain: socket.socket, name: str) -> ssl.SSLSocket:
 
 def _resolution(host: str) -> str:
     """Return the addresses that DNS has for the name, in brackets; "" for an address."""
-    if _is_address(host):
+    if is_ip(host.strip("[]")):
         return ""
     found: list[str] = []
 
@@ -114,11 +112,3 @@ def _resolution(host: str) -> str:
     resolver.start()
     resolver.join(PATIENCE_S)
     return f" ({', '.join(found)})" if found else " (a name that this machine cannot resolve)"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True

@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import NoReturn
 
 from jobs.processes.versions import Undo, Version
@@ -202,8 +202,3 @@ def undo_schema(undo: Undo, given: Given) -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0
-
-
-def with_claims(given: Given, claims: Sequence[int]) -> Given:
-    """Add the open files that hold the locks."""
-    return replace(given, claims=tuple(claims))

@@ -1,6 +1,5 @@
 """Derives Keystone's own address in the router from the settings."""
 
-import ipaddress
 import logging
 import socket
 
@@ -9,6 +8,7 @@ from pydantic import SecretStr
 from jobs.adapters.haproxy.own_address import OwnAddress
 from jobs.adapters.haproxy.syntax import join_address
 from jobs.rules.domain_names import host_header
+from jobs.rules.ip_addresses import is_ip, reachable
 from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,8 @@ def web_address(settings: Settings) -> str:
     Returns:
         "" when the name in KEYSTONE_HOST has no address, which is logged.
     """
-    try:
-        found = ipaddress.ip_address(settings.host)
-    except ValueError:
-        return _resolved(settings)
-    if found.is_unspecified:
-        return join_address("127.0.0.1" if found.version == 4 else "::1", settings.port)  # noqa: PLR2004
-    return join_address(str(found), settings.port)
+    host = reachable(settings.host)
+    return join_address(host, settings.port) if is_ip(host) else _resolved(settings)
 
 
 def _resolved(settings: Settings) -> str:

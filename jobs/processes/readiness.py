@@ -6,13 +6,14 @@ arrives is accepted, even if Docker or the router is still down.
 
 import http.client
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing
 from http import HTTPStatus
 
+from jobs.rules.ip_addresses import reachable
 from jobs.system.notify import Notifier
 
 ANSWER_WITHIN_S = 1.0
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 — not listened on
+LONGEST_ANSWER = 1000  # bytes
 STARTING = "starting"
 
 
@@ -27,7 +28,7 @@ class Readiness:
 
     def __init__(self, notifier: Notifier, host: str, port: int) -> None:
         self._notifier = notifier
-        self._host, self._port = ANYWHERE.get(host, host), port
+        self._host, self._port = reachable(host), port
         self._is_ready = False
         self._is_stopping = False
 
@@ -66,11 +67,15 @@ def describe(parts: Mapping[str, bool], *, is_ready: bool) -> str:
 
 def can_accept(host: str, port: int) -> bool:
     """Whether a web process listens there and can accept pushes."""
-    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_WITHIN_S)
-    with suppress(OSError, http.client.HTTPException):
+    return ask_readyz(host, port, ANSWER_WITHIN_S)[0] == HTTPStatus.OK
+
+
+def ask_readyz(host: str, port: int, within_s: float) -> tuple[int, str]:
+    """Ask a web process directly; give the status and the body, or 0 and what went wrong."""
+    with closing(http.client.HTTPConnection(host, port, timeout=within_s)) as connection:
         try:
             connection.request("GET", "/readyz")
-            return connection.getresponse().status == HTTPStatus.OK
-        finally:
-            connection.close()
-    return False
+            response = connection.getresponse()
+            return response.status, response.read(LONGEST_ANSWER).decode(errors="replace").strip()
+        except (OSError, http.client.HTTPException) as exc:
+            return 0, f"no answer ({exc})"

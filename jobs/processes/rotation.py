@@ -11,11 +11,10 @@ The rotation is safe at every moment, also when it is killed, because of this or
    running that began before the new key, and removes only keys that no value is sealed with.
 """
 
-import fcntl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from jobs.rules.actors import Actor
 from jobs.settings import Settings
 from jobs.storage.database import Database
 from jobs.storage.vault import KEY_FILE, Vault, fingerprint, make_key, read_keys, write_keys
+from jobs.system.file_lock import only_one
 from jobs.system.private_folder import ensure_private
 
 BATCH = 100
@@ -259,12 +259,9 @@ def _unsettled_s(path: Path) -> float:
     return min(max(path.stat().st_mtime + SETTLED_AFTER_S - time.time(), 0), SETTLED_AFTER_S)
 
 
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _alone(settings: Settings) -> AbstractContextManager[None]:
     """Hold the lock that permits one rotation at a time; it is released if the process dies."""
-    with (ensure_private(settings.run_dir) / LOCK_FILE).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError("another `keystone rotate-key` is under way; let it end") from None
-        yield
+    return only_one(
+        ensure_private(settings.run_dir) / LOCK_FILE,
+        "another `keystone rotate-key` is under way; let it end",
+    )

@@ -24,7 +24,7 @@ from jobs.settings import PREFIX
 from jobs.system.file_lock import is_held
 from jobs.system.haproxy_process import binary_of, find_master
 from jobs.system.installation import python
-from jobs.system.proc import children_of, is_there
+from jobs.system.proc import children_of, is_there, runs_module
 
 STARTED_WITHIN_S = 20.0
 RELOADED_WITHIN_S = 60.0
@@ -134,14 +134,7 @@ def keeper_pid(run_dir: Path) -> int | None:
     state = router_state(run_dir)
     if state is None or not is_kept(run_dir):
         return None
-    return state.keeper if _is_keeper(state.keeper) else None
-
-
-def _is_keeper(pid: int) -> bool:
-    try:
-        return MODULE.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    return state.keeper if runs_module(state.keeper, MODULE) else None
 
 
 def ensure_keeper(run_dir: Path, arguments: Sequence[str]) -> None:
@@ -253,7 +246,7 @@ def is_outdated(state: RouterState, program: Path) -> bool:
 def router_pids(run_dir: Path) -> list[int]:
     """Give the process ids of the keeper, of HAProxy's master and of its workers."""
     state = router_state(run_dir)
-    if state is None or not _is_keeper(state.keeper):
+    if state is None or not runs_module(state.keeper, MODULE):
         return []
     return [state.keeper, *([state.haproxy, *children_of(state.haproxy)] if state.haproxy else [])]
 

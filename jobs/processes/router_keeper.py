@@ -92,7 +92,6 @@ class Keeper:
         self._reload_asked = False
         self._reloads, self._reload_error, self._trouble = 0, "", ""
         self._loaded: dict[str, list[Any]] = {"binary": [], "ports": []}
-        self._since = time.time()
         self._failures, self._next_start = 0, 0.0
         self._told: deque[str] = deque(maxlen=20)
         self._stopped = LongStopped()
@@ -354,7 +353,6 @@ class Keeper:
             "generation": GENERATION,
             "user": os.getuid(),
             "command": sys.argv[1:],
-            "since": self._since,
             "haproxy": self._master.pid if self._master else 0,
             "haproxy_since": self._master.started_at if self._master else 0,
             **self._loaded,

@@ -9,12 +9,10 @@ The router is no part: it is a service of its own (`jobs.processes.router_servic
 outlives them all.
 """
 
-import fcntl
 import logging
 import os
 import shlex
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,15 +21,17 @@ from typing import TextIO
 
 from jobs.errors import ConflictError, StorageError
 from jobs.processes.configuration import unknown_secrets
-from jobs.processes.hand_over import GIVEN, HAND_OVER, Given, with_claims
+from jobs.processes.hand_over import GIVEN, HAND_OVER, Given
 from jobs.processes.separation import Apart, Together
 from jobs.processes.watched import Watched
 from jobs.settings import Settings, WebSettings, WorkerSettings
 from jobs.system.die_with_parent import RIGHTS, WITH, WITHOUT
+from jobs.system.file_lock import is_held, take
 from jobs.system.installation import python
 from jobs.system.notify import SOCKET
 from jobs.system.private_folder import claims_dir, ensure_private
 from jobs.system.privileges import Rights
+from jobs.system.proc import runs_module
 from jobs.system.watch_times import WORK_STOP_S
 
 logger = logging.getLogger(__name__)
@@ -210,17 +210,10 @@ def _locked(path: Path, inherited: Sequence[int]) -> TextIO | None:
         file = _inherited_file(path, inherited) or path.open("a")
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
-    deadline = time.monotonic() + ASKERS_GONE_WITHIN_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                file.close()
-                return None
-            time.sleep(0.01)
-        else:
-            return file
+    if take(file.fileno(), patience_s=ASKERS_GONE_WITHIN_S):
+        return file
+    file.close()
+    return None
 
 
 def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
@@ -234,10 +227,7 @@ def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
 
 def is_supervisor(pid: int) -> bool:
     """Whether a process is the supervisor of a Keystone."""
-    try:
-        return SUPERVISOR.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    return runs_module(pid, SUPERVISOR)
 
 
 def supervisor_pid(run_dir: Path) -> int | None:
@@ -251,16 +241,7 @@ def supervisor_pid(run_dir: Path) -> int | None:
 
 def is_up(data_dir: Path) -> bool:
     """Whether a `keystone up` uses this data directory now."""
-    try:
-        lock = (data_dir / "run" / LOCK_FILE).open()
-    except OSError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return is_held(data_dir / "run" / LOCK_FILE)
 
 
 def supervise(
@@ -287,7 +268,7 @@ def supervise(
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
     if given:
-        held = with_claims(given, [claim.fileno() for claim in claims])
+        held = replace(given, claims=[claim.fileno() for claim in claims])
         os.environ[GIVEN] = held.to_text()
         # Until the supervisor can act on it; by default, the signal would end the process.
         signal.signal(HAND_OVER, signal.SIG_IGN)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from jobs.processes.hand_over import REDIS, WEB
-from jobs.processes.readiness import ANYWHERE
+from jobs.rules.ip_addresses import reachable
 
 OTHERS_WAIT_S = 10.0
 CONNECTS_WITHIN_S = 0.2
@@ -27,7 +27,7 @@ class WebFirst:
     def __init__(
         self, host: str, port: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._address = (ANYWHERE.get(host, host), port)
+        self._address = (reachable(host), port)
         self._clock = clock
         self._until = clock() + OTHERS_WAIT_S
         self._is_over = not port

@@ -20,6 +20,8 @@ from jobs.reads.views import AppView, WebhookView
 from jobs.reads.warm import is_warm
 from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
+from jobs.rules.ip_addresses import is_everywhere
+from jobs.rules.naming import WEBHOOK_PATH
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
 from jobs.settings import Settings
@@ -254,14 +256,14 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
 def app_url(settings: Settings, host_port: int) -> str:
     """Give the URL of an app on its own port."""
     host = settings.app_bind
-    if host in {"0.0.0.0", "::", "*"}:  # noqa: S104 — recognised, not bound
+    if is_everywhere(host):
         host = urlsplit(settings.effective_public_url).hostname or ""
     return f"http://{f'[{host}]' if ':' in host else host}:{host_port}"
 
 
 def webhook_url(settings: Settings) -> str:
     """Give the URL that GitHub must send deliveries to."""
-    return f"{settings.effective_public_url}/webhooks/github"
+    return f"{settings.effective_public_url}{WEBHOOK_PATH}"
 
 
 # --- Deployments -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from jobs.errors import HealthCheckError, LeaseLostError, RouterError
 from jobs.records.deployments import Live, go_live
 from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, Route, Warm
+from jobs.rules.ip_addresses import is_everywhere
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
 
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 STEP = StepName.SWITCH
 ANSWER_WITHIN_S = 5.0
 PAUSE_S = 0.01
-EVERYWHERE = frozenset({"0.0.0.0", "::", "*", ""})  # noqa: S104 — recognised, not bound
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _name_old_assets(work: Work) -> None:
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
     if wanted.health is Health.NONE:
         return
-    host = "127.0.0.1" if work.plan.app_bind in EVERYWHERE else work.plan.app_bind
+    host = "127.0.0.1" if is_everywhere(work.plan.app_bind) else work.plan.app_bind
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while True:
         result = work.tools.probe.look(

@@ -10,10 +10,9 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from jobs.system.listening import bind_error
-from jobs.system.proc import children_of, is_there
+from jobs.system.proc import children_of, is_there, user_of
 
 VARIABLE = "_EARLIER_WEB_OF_KEYSTONE"
 FREE_WITHIN_S, POLL_S = 10.0, 0.005
@@ -39,19 +38,11 @@ def end_of_other_users(pids: Sequence[int], uid: int) -> list[int]:
     """End those of these processes that a process of a user could not end; give the others."""
     if uid == 0:
         return list(pids)
-    others = [pid for pid in pids if _user_of(pid) != uid]
+    others = [pid for pid in pids if user_of(pid) != uid]
     for pid in others:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     return [pid for pid in pids if pid not in others]
-
-
-def _user_of(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return -1
-    return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
 
 
 def take_port_over(host: str, port: int) -> None:

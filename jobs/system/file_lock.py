@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs.errors import ConflictError
+
 POLL_S = 0.002
 
 
@@ -31,6 +33,27 @@ def locked(path: Path, *, patience_s: float, shared: bool = False) -> Iterator[N
     try:
         if not take(opened, patience_s=patience_s, shared=shared):
             raise NotInTimeError(str(path))
+        yield
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def only_one(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold the lock of a file for the length of the block, or do not begin it.
+
+    Args:
+        path: the lock file.
+        otherwise: the error's message.
+
+    Raises:
+        ConflictError: another process holds the lock.
+        OSError: the file cannot be opened.
+    """
+    opened = open_lock(path)
+    try:
+        if not take(opened):
+            raise ConflictError(otherwise)
         yield
     finally:
         os.close(opened)

@@ -38,6 +38,24 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def user_of(pid: int) -> int:
+    """Give the real user id of a process; -1 if it has ended."""
+    # The owner of its folder in /proc is root once a process has changed its user.
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return -1
+    return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
+
+
+def runs_module(pid: int, module: str) -> bool:
+    """Whether a process runs a module of Python as `python -m`."""
+    try:
+        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def _state_and_parent(pid: int) -> tuple[str, int]:
     try:
         # The name is in parentheses and may contain any characters, including parentheses.

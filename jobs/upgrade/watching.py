@@ -5,20 +5,21 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException
+from http import HTTPStatus
 from pathlib import Path
 
 from jobs.errors import KeystoneError
 from jobs.processes.bus import connect
 from jobs.processes.hand_over import HAND_OVER
 from jobs.processes.queue import WorkQueue
+from jobs.processes.readiness import ask_readyz
 from jobs.processes.supervise import is_supervisor, is_up
 from jobs.processes.versions import Running, Version, read_parts, read_running
+from jobs.rules.ip_addresses import reachable
 from jobs.settings import Settings
 from jobs.system.watch_times import WORK_STOP_S
 
 RUNNING = "RUNNING"
-HTTP_OK = 200
 # The workers and the watcher stop at the same time; then the other version starts.
 REPLACED_WITHIN_S = WORK_STOP_S + 90.0
 READY_WITHIN_S = 60.0
@@ -106,9 +107,10 @@ class Eye:
         waiting = [f"{name} ({state})" for name, (_, state) in parts.items() if state != RUNNING]
         if waiting:
             return f"these parts do not run: {', '.join(waiting)}"
-        answer = ask_readyz(self.settings)
-        if not answer.startswith(f"{HTTP_OK} "):
-            return f"/readyz answers: {answer}"
+        host = reachable(self.settings.host)
+        status, answer = ask_readyz(host, self.settings.port, ASK_S)
+        if status != HTTPStatus.OK:
+            return f"/readyz answers: {f'{status} {answer}' if status else answer}"
         wanted = sum(1 for name in parts if name.partition("-")[0] == "worker")
         try:
             queue = WorkQueue(connect(self.settings.effective_redis_url), self.identity)
@@ -116,27 +118,6 @@ class Eye:
         except KeystoneError as exc:
             return str(exc)
         return "" if alive >= wanted else f"{alive} of {wanted} workers have reported themselves"
-
-
-def ask_readyz(settings: Settings) -> str:
-    """Ask the web process directly; return the status and the body, or what went wrong."""
-    connection = HTTPConnection(settings.host, settings.port, timeout=ASK_S)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        return f"{response.status} {response.read(1000).decode(errors='replace').strip()}"
-    except (OSError, HTTPException) as exc:
-        return f"no answer ({exc})"
-    finally:
-        connection.close()
-
-
-def owner_of(pid: int) -> int:
-    """Give the user id of a process; -1 when it has ended."""
-    try:
-        return Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
-        return -1
 
 
 def tail_of_output(pid: int) -> list[str]:

@@ -6,7 +6,6 @@ the next fetch only transfers the changes. The ref, not the object alone, shows 
 complete: git writes the ref last, when all objects of the commit have arrived.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from jobs.adapters.git import commands
 from jobs.adapters.git.commands import SHA
@@ -36,6 +34,7 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.repository_values import Commit, Remote
 from jobs.rules.stopping import StopSignal
 from jobs.rules.text import one_line, shown_name
+from jobs.system.file_lock import take
 
 LOCK_POLL_S = 0.02
 LONGEST_LISTING = 64 * 1024 * 1024
@@ -123,7 +122,7 @@ class GitSource:
     def forget(self, repository_id: int) -> None:
         """Delete a repository's files on disk, unless a fetch of it is running."""
         with _disk_errors(), self._lock_file(repository_id).open("wb") as file:
-            if not _try_lock(file):
+            if not take(file.fileno()):
                 return
             for path, found in self._kept_files():
                 if int(found[1]) == repository_id and path.is_dir():
@@ -192,7 +191,7 @@ class GitSource:
         self._mirrors_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock_file(remote.repository_id).open("wb") as file:
             deadline = time.monotonic() + self._timeout_s
-            while not _try_lock(file):
+            while not take(file.fileno()):
                 if time.monotonic() > deadline:
                     raise GitError("another worker has been fetching this repository for too long")
                 stop.wait(LOCK_POLL_S)
@@ -277,14 +276,6 @@ def _resolve(mirror: Path, sha: str) -> str | None:
     finished = run(commands.resolve_commit(mirror, sha), commands.environment())
     found = finished.output.decode("ascii", "replace").strip()
     return found if finished.status == 0 and SHA.fullmatch(found) else None
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager

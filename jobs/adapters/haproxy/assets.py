@@ -32,7 +32,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.adapters.haproxy.syntax import join_address, split_address
+from jobs.adapters.haproxy.syntax import TO_CONTAINERS, join_address, lines, split_address
 from jobs.rules.container_values import Route, Warm
 
 PATHS, WARM = "assets.map", "warm.map"  # relative to the folder of the configuration
@@ -60,11 +60,7 @@ frontend {doors} from visitors
 
 defaults assets
     mode http
-    timeout connect 5s
-    timeout server 15m
-    timeout tunnel 1h
-    timeout server-fin 30s
-    option abortonclose
+{to_containers}\
     # Each request opens a door anew: after a reload only the newest worker is behind it.
     option http-server-close
     option redispatch 1
@@ -102,6 +98,7 @@ def sections(socket: Path) -> str:
         live=_LIVE_DOOR,
         warm=_WARM_DOOR,
         separator=_SEPARATOR,
+        to_containers=TO_CONTAINERS,
     )
 
 
@@ -180,7 +177,7 @@ def map_files(warm: Iterable[Warm]) -> dict[str, str]:
     for each in warm:
         paths = changed_paths(each.port, paths, each.paths)
         entries = changed_warm(each.port, entries, each)
-    return {PATHS: _lines(paths), WARM: _lines(entries)}
+    return {PATHS: lines(paths), WARM: lines(entries)}
 
 
 def read_file(text: str) -> dict[str, str]:
@@ -223,10 +220,6 @@ def _read_entry(value: str) -> tuple[str, str]:
         return "", ""
     _, slot, host, port = value.split(_SEPARATOR)
     return slot, join_address(host, int(port))
-
-
-def _lines(entries: Mapping[str, str]) -> str:
-    return "".join(f"{key} {value}\n" for key, value in entries.items())
 
 
 def _key(port: int, path: str) -> str:

@@ -36,7 +36,15 @@ from pathlib import Path
 
 from jobs.adapters.haproxy import assets, compression, moved, own_address, requests, shares
 from jobs.adapters.haproxy.frontends import DomainDoors, Policy, frontends
-from jobs.adapters.haproxy.syntax import join_address, quoted, socket_address, split_address
+from jobs.adapters.haproxy.syntax import (
+    NOWHERE,
+    TO_CONTAINERS,
+    error_page,
+    join_address,
+    quoted,
+    socket_address,
+    split_address,
+)
 from jobs.errors import ConfigurationError, Mistake, RouterError
 from jobs.rules.container_values import Route
 
@@ -98,11 +106,7 @@ defaults visitors
 _BACKENDS = """\
 defaults slots
     mode http
-    timeout connect 5s
-    timeout server 15m
-    timeout tunnel 1h
-    timeout server-fin 30s
-    option abortonclose
+{to_containers}\
     http-reuse always
     default-server pool-max-conn 64 pool-purge-delay {idle_ms}ms
 .if version_atleast(3.0)
@@ -138,9 +142,7 @@ _ERRORS = {
     504: "The app took too long to answer.",
 }
 
-# The address of a slot that was never filled: the server is disabled, and nothing listens there.
-# Without an address, HAProxy would connect to the address the client connected to, which is itself.
-NOWHERE = "127.0.0.1:1"
+UNFILLED = join_address(*NOWHERE)  # the address of a slot that was never filled; it is disabled
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         told = "other programs have taken all of its ports"
         raise ConfigurationError(Mistake("KEYSTONE_PORT_RANGE", told))
     live = {route.port: route for route in routes}
-    errors = "\n".join(_error(status, text) for status, text in _ERRORS.items())
+    errors = "\n".join(error_page(status, text) for status, text in _ERRORS.items())
     rules = policy.acls + shares.app_rules(policy.shares, doors.ways)
     sections = (
         # Before every `defaults` section, so that none of them applies to the tables.
@@ -201,7 +203,9 @@ def configuration(  # noqa: PLR0913 - each is a part of the file
         frontends(bind, wanted, doors, policy),
         assets.sections(socket),
         own_address.backend(policy.address, policy.shares, doors.ways, policy.acls),
-        _BACKENDS.format(idle_ms=IDLE_MS, rules=rules, bodies=requests.BODY_ACLS),
+        _BACKENDS.format(
+            idle_ms=IDLE_MS, rules=rules, bodies=requests.BODY_ACLS, to_containers=TO_CONTAINERS
+        ),
         moved.backend(),
     )
     backends = [_backend(0, None, port in compressed) for port in wanted]
@@ -269,12 +273,5 @@ def _backend(port: int, route: Route | None, is_compressed: bool) -> str:  # noq
         if route is not None and slot == route.slot:
             lines.append(f"    server {slot} {join_address(*split_address(route.address))}")
         else:
-            lines.append(f"    server {slot} {NOWHERE} disabled")
+            lines.append(f"    server {slot} {UNFILLED} disabled")
     return "\n".join(lines) + "\n" + (compression.rules() if is_compressed else "")
-
-
-def _error(status: int, text: str) -> str:
-    return (
-        f"    http-error status {status} content-type text/plain hdr Cache-Control no-store "
-        f'string "{text}\\n"'
-    )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy.moved import MOVED
+from jobs.adapters.haproxy.syntax import lines
 from jobs.errors import RouterError
 from jobs.rules.domain_names import is_plain
 
@@ -78,11 +79,6 @@ def _ensured(domain: str) -> str:
     if not is_plain(domain):
         raise RouterError(f"{domain!r} is not a domain the router can serve")
     return domain
-
-
-def lines(entries: Mapping[str, str]) -> str:
-    """Give the text of a map or list."""
-    return "".join(f"{name} {value}\n" for name, value in entries.items())
 
 
 # --- Commands --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ Nothing is flushed to the disk: a machine that loses its power loses its contain
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from jobs.adapters.haproxy.assets import PATHS, WARM, found_warm, read_file, turned
 from jobs.adapters.haproxy.compression import COMPRESSES
-from jobs.adapters.haproxy.config import NOWHERE
+from jobs.adapters.haproxy.config import UNFILLED
 from jobs.adapters.haproxy.domains import (
     CERTIFICATE_LIST,
     CERTIFICATES,
@@ -28,8 +28,8 @@ from jobs.adapters.haproxy.domains import (
     NOBODY,
     certified_entries,
     host_entries,
-    lines,
 )
+from jobs.adapters.haproxy.syntax import lines
 from jobs.errors import RouterError
 from jobs.rules.container_values import Route, Warm
 from jobs.system.file_lock import NotInTimeError, locked
@@ -42,6 +42,8 @@ _BACKEND = re.compile(r"^backend port_(\d+) ", re.MULTILINE)
 _NEXT = re.compile(r"^\S", re.MULTILINE)
 _SERVER = re.compile(r"^    server (\S+) (\S+)(.*)$", re.MULTILINE)
 _DISABLED = " disabled"
+
+Servers = Mapping[str, str]  # the address of each slot
 
 
 class RouterFiles:
@@ -76,24 +78,22 @@ class RouterFiles:
 
     def routes(self) -> dict[int, Route | None]:
         """Give the route of each port in the configuration; None for a port without a release."""
-        text = self._read(CONFIGURATION)
         found: dict[int, Route | None] = {}
-        for match in _BACKEND.finditer(text):
-            port = int(match[1])
+        for port, servers in self._backends():
             found[port] = None
-            for slot, address, rest in _SERVER.findall(text[match.end() : _end(text, match.end())]):
-                if _DISABLED not in rest:
-                    found[port] = Route(port, slot, address)
+            for slot, address in _enabled(servers).items():
+                found[port] = Route(port, slot, address)
         return found
 
     def compressed(self) -> set[int]:
         """Give the ports whose answers the configuration has compressed."""
+        return {port for port, backend in self._backends() if COMPRESSES in backend}
+
+    def _backends(self) -> Iterator[tuple[int, str]]:
+        """Give each port with the lines of its backend."""
         text = self._read(CONFIGURATION)
-        return {
-            int(match[1])
-            for match in _BACKEND.finditer(text)
-            if COMPRESSES in text[match.end() : _end(text, match.end())]
-        }
+        for match in _BACKEND.finditer(text):
+            yield int(match[1]), text[match.end() : _end(text, match.end())]
 
     def want_reload(self) -> None:
         """Ask whoever may reload the router to write its configuration again, and reload it."""
@@ -105,32 +105,28 @@ class RouterFiles:
         if str(route.port) in warm:
             turn = turned(self.routes().get(route.port), route, warm)
             self._change(WARM, lines({**warm, **turn}))
-        self._set_servers(route.port, {route.slot: route.address})
+        self._change_servers(route.port, lambda _: {route.slot: route.address})
 
     def close(self, port: int) -> None:
         """Write that a port has no release."""
-        self._set_servers(port, {})
+        self._change_servers(port, lambda _: {})
 
     def detach(self, port: int, slot: str) -> None:
         """Write that a slot is disabled."""
-        text = self._read(CONFIGURATION)
-        for match in re.finditer(rf"^backend port_{port} ", text, re.MULTILINE):
-            servers = _SERVER.findall(text[match.end() : _end(text, match.end())])
-            kept = {
-                name: address
-                for name, address, rest in servers
-                if name != slot and _DISABLED not in rest
-            }
-            self._set_servers(port, kept)
+        self._change_servers(
+            port, lambda enabled: {name: enabled[name] for name in enabled if name != slot}
+        )
 
-    def _set_servers(self, port: int, enabled: Mapping[str, str]) -> None:
+    def _change_servers(self, port: int, change: Callable[[Servers], Servers]) -> None:
+        """Change which slots of a port are enabled, and their addresses."""
         text = self._read(CONFIGURATION)
         match = re.search(rf"^backend port_{port} ", text, re.MULTILINE)
         if match is None:
             return
         end = _end(text, match.end())
         old = text[match.end() : end]
-        new = _SERVER.sub(lambda found: _server(found, enabled), old)
+        wanted = change(_enabled(old))
+        new = _SERVER.sub(lambda found: _server(found, wanted), old)
         if new != old:
             self.write(CONFIGURATION, text[: match.end()] + new + text[end:])
 
@@ -212,11 +208,17 @@ class RouterFiles:
             raise RouterError(f"the router's file {name} cannot be read: {exc.strerror}") from exc
 
 
-def _server(found: "re.Match[str]", enabled: Mapping[str, str]) -> str:
+def _enabled(backend: str) -> Servers:
+    """Give the addresses of the slots in a backend's lines that are not disabled."""
+    servers = _SERVER.findall(backend)
+    return {slot: address for slot, address, rest in servers if _DISABLED not in rest}
+
+
+def _server(found: "re.Match[str]", enabled: Servers) -> str:
     slot, options = found[1], found[3].replace(_DISABLED, "")
     if slot in enabled:
         return f"    server {slot} {enabled[slot]}{options}"
-    return f"    server {slot} {NOWHERE}{options}{_DISABLED}"
+    return f"    server {slot} {UNFILLED}{options}{_DISABLED}"
 
 
 def _end(text: str, start: int) -> int:

@@ -7,11 +7,10 @@ the old workers. The map's file is always empty: a new worker reads the routes f
 configuration.
 """
 
-from jobs.adapters.haproxy.syntax import split_address
+from jobs.adapters.haproxy.syntax import NOWHERE, split_address
 
 MOVED = "moved.map"
 BACKEND = "moved"
-NOWHERE = "127.0.0.1@1"  # for a port that was closed
 
 
 def lookup(port: str) -> str:
@@ -44,5 +43,5 @@ def commands(port: int, address: str | None) -> list[str]:
     Raises:
         RouterError: the address is invalid.
     """
-    where = NOWHERE if address is None else "@".join(map(str, split_address(address)))
+    where = "@".join(map(str, NOWHERE if address is None else split_address(address)))
     return [f"del map {MOVED} {port}", f"add map {MOVED} {port} {where}"]

@@ -29,14 +29,12 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy.shares import Shares, app_rules
-from jobs.adapters.haproxy.syntax import join_address, split_address
+from jobs.adapters.haproxy.syntax import error_page, join_address, split_address
 from jobs.errors import RouterError
 from jobs.rules.naming import ROUTER_HEADER, ROUTER_SOURCE, WEBHOOK_PATH
 
 BACKEND, WEB, CONFIGURED = "keystone", "web", "configured"
 ACL = "for_keystone"
-# Nothing listens here, so an attempt to connect fails at once.
-NOWHERE = ("127.0.0.1", 1)
 RETRY_AFTER_S = 5
 PAUSE_MS, RETRIES = 250, 36
 
@@ -143,7 +141,4 @@ def backend(own: OwnAddress | None, shares: Shares, ways: list[str], acls: str) 
 
 def _error(status: int, text: str) -> str:
     retry = f"hdr Retry-After {RETRY_AFTER_S} " if status == 503 else ""  # noqa: PLR2004
-    return (
-        f"    http-error status {status} content-type text/plain {retry}"
-        f'hdr Cache-Control no-store string "{text}\\n"'
-    )
+    return error_page(status, text, retry)

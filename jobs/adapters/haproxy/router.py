@@ -20,7 +20,7 @@ from jobs.adapters.haproxy.config import DESCRIPTION, SLOTS, backend_name, ensur
 from jobs.adapters.haproxy.domains import HOSTS, certificate_file, host_entries
 from jobs.adapters.haproxy.files import RouterFiles
 from jobs.adapters.haproxy.names_api import change_certificates, fill_map, loaded_certificates
-from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, NOWHERE, WEB
+from jobs.adapters.haproxy.own_address import BACKEND, CONFIGURED, WEB
 from jobs.adapters.haproxy.patience import patiently
 from jobs.adapters.haproxy.requests import UNBELIEVED
 from jobs.adapters.haproxy.runtime_api import RuntimeApi, older_apis
@@ -33,7 +33,7 @@ from jobs.adapters.haproxy.server_table import (
     server_names,
     settled_routes,
 )
-from jobs.adapters.haproxy.syntax import split_address
+from jobs.adapters.haproxy.syntax import NOWHERE, split_address
 from jobs.adapters.haproxy.warm_slots import WarmSlots
 from jobs.errors import PortNotServedError, RouterError
 from jobs.rules.container_values import Route
@@ -219,12 +219,7 @@ class HAProxyRouter(WarmSlots):
         """
         wanted = host_entries(domains)
         with self._changing() as files:
-            fill_map(self._ask, HOSTS, wanted)
-            for pid, api in self._older().items():
-                try:
-                    fill_map(api.ask, HOSTS, wanted)
-                except RouterError as exc:
-                    _note_older(pid, exc)
+            self._fill_all(HOSTS, wanted)
             if files:
                 files.serve_domains(domains)
 
@@ -312,6 +307,15 @@ class HAProxyRouter(WarmSlots):
             except RouterError as exc:
                 _note_older(pid, exc)
         return answers
+
+    def _fill_all(self, name: str, wanted: Mapping[str, str]) -> None:
+        """Change a map of this worker, and of those from before the last reloads."""
+        fill_map(self._ask, name, wanted)
+        for pid, api in self._older().items():
+            try:
+                fill_map(api.ask, name, wanted)
+            except RouterError as exc:
+                _note_older(pid, exc)
 
     def _disable(self, port: int, slots: Iterable[str]) -> None:
         servers = [server_names(port, slot)[0] for slot in slots]

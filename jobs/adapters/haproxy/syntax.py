@@ -1,11 +1,24 @@
-"""The syntax of addresses, paths and refusals in HAProxy's configuration and commands. Pure."""
+"""The syntax of addresses, paths, maps and answers in HAProxy's files and commands. Pure."""
 
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.errors import ConfigurationError, Mistake, RouterError
 
 HIGHEST_PORT = 65535
+# An address where nothing listens, for a server that has none: without one, HAProxy would connect
+# to the address that the client connected to, which is itself.
+NOWHERE = ("127.0.0.1", 1)
+
+# How long a backend waits for a container; a client that leaves ends its request.
+TO_CONTAINERS = """\
+    timeout connect 5s
+    timeout server 15m
+    timeout tunnel 1h
+    timeout server-fin 30s
+    option abortonclose
+"""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -79,4 +92,21 @@ def refuse(status: int, sentence: str, condition: str, *, retry_after_s: int = 0
     return (
         f"    http-request return status {status} content-type text/plain {retry}"
         f'hdr Cache-Control no-store string "{sentence}\\n" {condition}\n'
+    )
+
+
+def lines(entries: Mapping[str, str]) -> str:
+    """Give the text of a map or list."""
+    return "".join(f"{name} {value}\n" for name, value in entries.items())
+
+
+def error_page(status: int, text: str, headers: str = "") -> str:
+    """Give the line of a section that sets what HAProxy itself answers with a status.
+
+    Args:
+        headers: more headers, as `hdr NAME VALUE ` each.
+    """
+    return (
+        f"    http-error status {status} content-type text/plain {headers}"
+        f'hdr Cache-Control no-store string "{text}\\n"'
     )

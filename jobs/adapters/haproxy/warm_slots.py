@@ -1,14 +1,13 @@
 """The part of the router's adapter that asks warm slots for old assets; see `assets`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from jobs.adapters.haproxy import assets
 from jobs.adapters.haproxy.config import backend_name
-from jobs.adapters.haproxy.domains import map_changes, show_map
+from jobs.adapters.haproxy.domains import show_map
 from jobs.adapters.haproxy.files import RouterFiles
-from jobs.adapters.haproxy.names_api import fill_map
 from jobs.adapters.haproxy.patience import patiently
 from jobs.adapters.haproxy.server_table import live, rows
 from jobs.rules.container_values import Route, Warm
@@ -88,12 +87,6 @@ class WarmSlots(ABC):
     def _entries(self, name: str) -> dict[str, str]:
         return show_map(self._ask, name) or {}
 
-    def _fill_all(self, name: str, wanted: Mapping[str, str]) -> None:
-        """Change a map of this worker, and of those from before the last reloads."""
-        for commands in map_changes(name, self._entries(name), wanted):
-            self._ask_older(commands)
-        fill_map(self._ask, name, wanted)
-
     @abstractmethod
     def _changing(self) -> AbstractContextManager[RouterFiles | None]:
         """Hold the lock of the files, and give those that exist."""
@@ -103,5 +96,5 @@ class WarmSlots(ABC):
         """Wait until no change is under way, and give the files that exist."""
 
     @abstractmethod
-    def _ask_older(self, commands: Iterable[str]) -> list[str]:
-        """Ask all workers from before the last reloads."""
+    def _fill_all(self, name: str, wanted: Mapping[str, str]) -> None:
+        """Change a map of this worker, and of those from before the last reloads."""

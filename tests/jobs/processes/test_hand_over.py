@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.processes.hand_over import (
@@ -17,7 +18,6 @@ from jobs.processes.hand_over import (
     end_redis,
     inherit,
     note_given,
-    with_claims,
 )
 from jobs.processes.supervise import LOCK_FILE, is_up, take_over
 from jobs.processes.versions import Version
@@ -34,7 +34,7 @@ def given() -> Given:
 
 
 def test_how_it_was_started_survives_as_text() -> None:
-    held = with_claims(given(), [5, 6])
+    held = replace(given(), claims=[5, 6])
     assert Given.from_text(held.to_text()).to_text() == held.to_text()
     assert (list(held.claims), list(held.words)) == ([5, 6], ["--no-router"])
 

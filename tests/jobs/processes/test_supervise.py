@@ -32,6 +32,7 @@ from jobs.processes.supervise import (
 )
 from jobs.processes.supervisor import LONGEST_PAUSE_S, Options, Part
 from jobs.settings import Settings
+from jobs.system.installation import python as interpreter
 from jobs.system.notify import SOCKET
 from jobs.system.part_users import PartUser, PartUsers
 from jobs.system.private_folder import claims_dir
@@ -138,7 +139,7 @@ def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> N
     first, second = group.process_configs
     assert [first.name, second.name] == ["a-1", "a-2"]
     guard = ["-P", "-m", "jobs.system.die_with_parent", "77", "--without", SOCKET]
-    expected = [sys.executable, *guard, sys.executable, "-c", f"{WHOLE_LINES}x = 1", AWKWARD]
+    expected = [interpreter(), *guard, sys.executable, "-c", f"{WHOLE_LINES}x = 1", AWKWARD]
     assert Part(first).get_execv_args()[1] == expected
 
 
