@@ -4,11 +4,13 @@ Read-only: this module creates, migrates and starts nothing.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,7 +47,10 @@ from jobs.storage.migrations.apply import HEAD, allows, schema_of
 from jobs.storage.models import AuditEvent
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 
+# The same versions as in .setup/machine.sh.
 OLDEST_PYTHON = (3, 11)
+OLDEST_HAPROXY = (2, 6)
+_VERSION = re.compile(r"version (\d+)\.(\d+)")
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
@@ -112,7 +117,12 @@ def _redis_server(settings: Settings) -> Finding:
 def _haproxy(settings: Settings) -> Finding:
     if settings.router_socket:
         return Finding("haproxy", Verdict.OK, "not needed: KEYSTONE_ROUTER_SOCKET names a router")
-    return _program("haproxy", find_haproxy(), ["-v"])
+    found = _program("haproxy", find_haproxy(), ["-v"])
+    told = _VERSION.search(found.found)
+    if found.verdict is Verdict.OK and told and tuple(map(int, told.groups())) < OLDEST_HAPROXY:
+        wanted = ".".join(map(str, OLDEST_HAPROXY))
+        return replace(found, verdict=Verdict.FAILED, fix=f"install HAProxy {wanted} or newer")
+    return found
 
 
 def _data_dir(data_dir: Path) -> Finding:
