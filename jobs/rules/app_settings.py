@@ -34,12 +34,13 @@ from jobs.rules.field_types import (
     LabelName,
     Many,
     PathInside,
-    Pattern,
+    PathPatterns,
     Phrase,
     Port,
     Said,
     Signal,
     StatusRange,
+    TagPatterns,
     Ulimit,
     VariableName,
     Volume,
@@ -130,13 +131,15 @@ def without_metadata(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an 
 class PushRules(Settings):
     """Which pushes are deployed, and when."""
 
-    watch_paths: Annotated[Many[Pattern], Shown(Section.SOURCE, "Watched paths")] = Field(
+    watch_paths: Annotated[PathPatterns, Shown(Section.SOURCE, "Watched paths")] = Field(
         (),
         max_length=100,
-        description="A push that touches none of them is not deployed, like api/ or docs/*.md",
+        description="A push that touches none of them is not deployed, like api/**, docs/*.md or "
+        "!**/*.test.js; patterns as in GitHub Actions",
     )
-    tag_pattern: Annotated[Pattern | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
-        None, description="Tags that deploy, like v*; null: none"
+    tag_pattern: Annotated[TagPatterns | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
+        None,
+        description="Tags that deploy, like v* or v[0-9]+.*,!*-rc*; null: none",
     )
     on_new_push: Annotated[
         Said[OnNewPush],

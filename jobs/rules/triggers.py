@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from jobs.errors import RulesChangedError
 from jobs.rules.app_settings import PushRules
-from jobs.rules.globs import Texts, matches
+from jobs.rules.globs import Texts
+from jobs.rules.push_patterns import Pattern, at_first, is_tag_wanted, path_patterns
 from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
 from jobs.rules.text import shown_name
 
@@ -18,7 +19,9 @@ MOST_PATH_CHARACTERS = 500_000
 # The budget for matching the paths of one push, for all apps of a repository together: about 0.1 s.
 # The unit is one character of a pattern times one character of the paths (0.13 ns).
 MOST_COST = 500_000_000
+COST_TO_PARSE = 3000  # for each character of a pattern
 TRIES = 5
+MOST_SHOWN = 40  # characters of a pattern, in a sentence
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
     if phrase := _skip_phrase(push.message, rule.wanted.skip_phrases):
         return Ignored(f"the commit message says {phrase}")
     if rule.wanted.watch_paths and not touched.any_of(rule.wanted.watch_paths):
-        return Ignored(f"it touched nothing that {rule.app} watches")
+        return Ignored(untouched(rule.app, rule.wanted.watch_paths))
     return Deploy()
 
 
@@ -157,18 +160,49 @@ class _Touched:
     def __init__(self, paths: Iterable[str] | None, *, budget: int = MOST_COST) -> None:
         self._paths = None if paths is None else bounded_paths(paths)
         self._budget = budget
-        self._known: dict[str, bool] = {}
+        self._parsed: dict[str, tuple[Pattern, ...]] = {}
+        self._known: dict[Pattern, bool] = {}
 
     def any_of(self, patterns: Iterable[str]) -> bool:
-        """Whether the push touched, or may have touched, a path that a pattern matches."""
-        return self._paths is None or any(map(self._may_fit, patterns))
+        """Whether the push touched, or may have touched, a path that the patterns match."""
+        if self._paths is None:
+            return True
+        known = self._taken_apart(patterns)
+        if known is None:
+            return True
+        if any(pattern.is_negated for pattern in known):
+            return self._in_order(known)
+        return any(map(self._may_fit, known))
 
-    def _may_fit(self, pattern: str) -> bool:
+    def _taken_apart(self, texts: Iterable[str]) -> list[Pattern] | None:
+        """Take patterns apart; None if the budget does not suffice."""
+        found: list[Pattern] = []
+        for text in texts:
+            if text not in self._parsed:
+                self._budget -= COST_TO_PARSE * len(text)
+                if self._budget < 0:
+                    return None
+                self._parsed[text] = path_patterns(text)
+            found.extend(self._parsed[text])
+        return found
+
+    def _in_order(self, patterns: Sequence[Pattern]) -> bool:
+        ends = at_first(patterns, self._texts)
+        for pattern in patterns:
+            if not self._affords(pattern):
+                return True
+            ends = pattern.after(ends, self._texts)
+        return ends != 0
+
+    def _may_fit(self, pattern: Pattern) -> bool:
         if pattern not in self._known:
-            if self._budget >= 0:
-                self._budget -= self._texts.cost(pattern)
-            self._known[pattern] = self._budget < 0 or self._texts.any_matches(pattern)
+            self._known[pattern] = not self._affords(pattern) or bool(pattern.fitted(self._texts))
         return self._known[pattern]
+
+    def _affords(self, pattern: Pattern) -> bool:
+        if self._budget >= 0:
+            self._budget -= pattern.cost(self._texts)
+        return self._budget >= 0
 
     @cached_property
     def _texts(self) -> Texts:
@@ -180,7 +214,7 @@ def _other_ref(ref: str, rule: Rule) -> str:
     if ref.startswith(TAG_PREFIX):
         if rule.wanted.tag_pattern is None:
             return f"{rule.app} does not deploy tags"
-        if not matches(rule.wanted.tag_pattern, ref.removeprefix(TAG_PREFIX)):
+        if not is_tag_wanted(rule.wanted.tag_pattern, ref.removeprefix(TAG_PREFIX)):
             return f"{rule.app} deploys tags like {rule.wanted.tag_pattern}, not {short_ref(ref)}"
         return ""
     if ref != f"{BRANCH_PREFIX}{rule.branch}":
@@ -191,6 +225,13 @@ def _other_ref(ref: str, rule: Rule) -> str:
 def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     lowered = message.lower()
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
+
+
+def untouched(app: str, patterns: Sequence[str]) -> str:
+    """Say that a push touched nothing that an app watches, with the first patterns."""
+    first = [f"{each[:MOST_SHOWN]}…" if len(each) > MOST_SHOWN else each for each in patterns[:3]]
+    more = f" and {len(patterns) - 3} more" if len(patterns) > 3 else ""  # noqa: PLR2004
+    return f"it touched nothing that {app} watches ({', '.join(first)}{more})"
 
 
 def short_ref(ref: str) -> str:
