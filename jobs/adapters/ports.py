@@ -90,6 +90,13 @@ class Source(Protocol):
             CheckoutError: the commit has no such folder.
         """
 
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits, submodules included.
+
+        Returns:
+            None when the mirror lacks one of the commits, or when too many paths differ.
+        """
+
     def kept(self) -> set[int]:
         """Give the ids of the repositories that have files on disk."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 from sqlmodel import Session
 
+from jobs.deployment.comparison import Comparison, read_comparison
 from jobs.processes.build_limits import Bounds, build_bounds
 from jobs.processes.runtime import Runtime
 from jobs.reads.releases import live_settings
@@ -131,6 +132,7 @@ class Plan:
     min_free_disk: int  # bytes
     bounds: Bounds  # the limits of builds
     live: LiveContainer | None
+    compared: Comparison | None  # the live commit, if a push that changes nothing need not be built
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
     fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
     warm: WarmContainer | None = None  # the same container, if it is kept warm
@@ -188,6 +190,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
         bounds=build_bounds(settings, runtime.identity),
         live=_live(session, app),
+        compared=read_comparison(session, app, deployment),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
         warm=_warm(session, app),

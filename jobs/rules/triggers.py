@@ -150,6 +150,11 @@ def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
     return Deploy()
 
 
+def touches(paths: Iterable[str] | None, patterns: Sequence[str]) -> bool:
+    """Whether any of the paths matches the patterns; true when the paths are unknown."""
+    return _Touched(paths).any_of(patterns)
+
+
 class _Touched:
     """The paths that a push touched, matched against the patterns of all apps.
 

@@ -82,6 +82,15 @@ class FakeSource(Scripted):
             raise CheckoutError(f"the commit has no folder {folder}")
         yield MemoryTree(inside)
 
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits."""
+        self._called("changed", after)
+        commits = self.repositories[remote.url].commits
+        if before not in commits or after not in commits:
+            return None
+        one, other = (commits[sha][1] for sha in (before, after))
+        return frozenset(path for path in {*one, *other} if one.get(path) != other.get(path))
+
     def kept(self) -> set[int]:
         """Give the ids of the repositories that were fetched."""
         return set(self.mirrored)

@@ -194,6 +194,12 @@ def list_tree(mirror: Path, sha: str, folder: str) -> list[str]:
     return [*_in(mirror), "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree]
 
 
+def list_changes(mirror: Path, before: str, after: str) -> list[str]:
+    """List the paths that differ between two commits."""
+    options = ["-r", "-z", "--name-only", "--no-renames", "--no-ext-diff"]
+    return [*_in(mirror), "diff-tree", *options, "--end-of-options", before, after]
+
+
 def serve_blobs(mirror: Path) -> list[str]:
     """Print the object for each object id on standard input."""
     return [*_in(mirror), "cat-file", "--batch"]

@@ -67,6 +67,11 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
     return sorted((entry for entry in entries if entry), key=lambda entry: entry.path)
 
 
+def parse_changes(output: bytes) -> frozenset[str]:
+    """Parse the output of `git diff-tree -z --name-only`."""
+    return frozenset(output.decode("utf-8", "replace").split("\0")) - {""}
+
+
 def too_many_files() -> CheckoutError:
     """Give the error for a commit with more files than Keystone reads."""
     return CheckoutError(f"the commit has more files than Keystone reads ({MOST_ENTRIES})")

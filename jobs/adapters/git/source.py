@@ -20,6 +20,7 @@ from jobs.adapters.git.failures import SHOWN_COMPLAINT, Attempt, explain
 from jobs.adapters.git.parsing import (
     LONGEST_PATH,
     object_name,
+    parse_changes,
     parse_commit,
     parse_remote_refs,
     parse_tree,
@@ -113,6 +114,19 @@ class GitSource:
         entries = dated(mirror, clean, parse_tree(finished.output))
         with open_tree(mirror, entries) as tree:
             yield tree
+
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits, submodules included."""
+        mirrors = {self._mirror(remote, sha) for sha in (before, after)}
+        kept = [self._kept(remote, sha) for sha in (before, after) if SHA.fullmatch(sha)]
+        if len(mirrors) > 1 or [commit and commit.sha for commit in kept] != [before, after]:
+            return None
+        finished = run(
+            commands.list_changes(mirrors.pop(), before, after),
+            commands.environment(),
+            most_output=LONGEST_LISTING,
+        )
+        return None if finished.cut or finished.status != 0 else parse_changes(finished.output)
 
     def kept(self) -> set[int]:
         """Give the ids of the repositories that have files on disk."""

@@ -112,15 +112,10 @@ def _changed(look: Look, base: str, head: str) -> frozenset[str] | None:
 
     None when one of the commits cannot be fetched any more, or when too many paths differ.
     """
+    source = look.means.source
     try:
-        before, after = (_files(look, sha) for sha in (base, head))
+        source.fetch(look.remote, ref=base, sha=base, stop=StopSignal())
     except CheckoutError:
         return None
-    return bounded_paths(path for path, _, _ in before ^ after)
-
-
-def _files(look: Look, sha: str) -> set[tuple[str, int, str]]:
-    source = look.means.source
-    source.fetch(look.remote, ref=sha, sha=sha, stop=StopSignal())
-    with source.tree(look.remote, sha, folder=".") as tree:
-        return {(entry.path, entry.mode, entry.blob) for entry in tree.entries()}
+    paths = source.changed(look.remote, base, head)
+    return None if paths is None else bounded_paths(paths)
