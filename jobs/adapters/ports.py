@@ -80,6 +80,15 @@ class Source(Protocol):
             GitError: the server cannot be reached.
         """
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Ask the server for all tags, by their short names, with the commits they point to.
+
+        Raises:
+            CheckoutError: there are more than Keystone reads.
+            RepositoryDeniedError: the repository refuses the token, does not exist or is hidden.
+            GitError: the server cannot be reached.
+        """
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a fetched commit. Message and author are truncated to a maximum length."""
 

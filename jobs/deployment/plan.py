@@ -15,7 +15,7 @@ from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.reads.warm import is_warm
 from jobs.records.deployments import HeldLease
-from jobs.rules.app_settings import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import EVERY_TAG, BuildSettings, ContainerSettings
 from jobs.rules.container_values import other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable
@@ -118,6 +118,7 @@ class Plan:
     trigger: Trigger
     ref: str
     commit_sha: str  # empty: whatever the ref points to
+    tags: str  # the patterns of the tags that deploy; those of all tags if none does by itself
     app_id: int
     app: str
     identity: str
@@ -176,6 +177,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         trigger=deployment.trigger,
         ref=deployment.ref,
         commit_sha=deployment.commit_sha,
+        tags=app.push_rules.tags or EVERY_TAG,
         app_id=held.app_id,
         app=app.name,
         identity=runtime.identity,

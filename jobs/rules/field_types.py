@@ -20,7 +20,7 @@ from pydantic import (
 from jobs.rules.domain_names import is_metadata, plain_domain
 from jobs.rules.naming import VARIABLE_NAME
 from jobs.rules.pattern_text import path_list, path_text, tag_text
-from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -255,6 +255,8 @@ def full_ref(text: str) -> str:
     Raises:
         ValueError: the text is neither a ref nor a commit id, or it is ambiguous.
     """
+    if text == NEWEST_TAG:
+        return text
     lowered = text.lower()
     if is_sha(lowered):
         return lowered

@@ -71,11 +71,16 @@ def at_first(patterns: Iterable[Pattern], texts: Texts) -> int:
 
 def is_tag_wanted(patterns: str, tag: str) -> bool:
     """Whether a tag matches stored patterns of tags."""
-    texts, known = Texts([tag]), tag_patterns(patterns)
-    ends = at_first(known, texts)
+    return fitting_tags(patterns, Texts([tag])) != 0
+
+
+def fitting_tags(patterns: str, tags: Texts) -> int:
+    """Give the ends of the tags that match stored patterns of tags, a bit for each."""
+    known = tag_patterns(patterns)
+    ends = at_first(known, tags)
     for pattern in known:
-        ends = pattern.after(ends, texts)
-    return ends != 0
+        ends = pattern.after(ends, tags)
+    return ends
 
 
 @lru_cache(maxsize=4096)

@@ -10,8 +10,9 @@ from jobs.errors import RulesChangedError
 from jobs.rules.app_settings import PushRules
 from jobs.rules.globs import Texts
 from jobs.rules.push_patterns import Pattern, at_first, is_tag_wanted, path_patterns
-from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
+from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX
 from jobs.rules.text import shown_name
+from jobs.states import DeployOn
 
 # The longest path that git can check out (PATH_MAX); GitHub sends no longer ones.
 LONGEST_PATH = 4096
@@ -217,11 +218,13 @@ class _Touched:
 def _other_ref(ref: str, rule: Rule) -> str:
     """Say why the app does not deploy a ref; return "" if it does."""
     if ref.startswith(TAG_PREFIX):
-        if rule.wanted.tag_pattern is None:
+        if rule.wanted.tags is None:
             return f"{rule.app} does not deploy tags"
-        if not is_tag_wanted(rule.wanted.tag_pattern, ref.removeprefix(TAG_PREFIX)):
-            return f"{rule.app} deploys tags like {rule.wanted.tag_pattern}, not {short_ref(ref)}"
+        if not is_tag_wanted(rule.wanted.tags, ref.removeprefix(TAG_PREFIX)):
+            return f"{rule.app} deploys tags like {rule.wanted.tags}, not {short_ref(ref)}"
         return ""
+    if rule.wanted.is_tags_only:
+        return f"{rule.app} deploys only tags like {rule.wanted.tags}, not {short_ref(ref)}"
     if ref != f"{BRANCH_PREFIX}{rule.branch}":
         return f"{rule.app} deploys {rule.branch}, not {short_ref(ref)}"
     return ""
@@ -239,9 +242,21 @@ def untouched(app: str, patterns: Sequence[str]) -> str:
     return f"it touched nothing that {app} watches ({', '.join(first)}{more})"
 
 
+def default_ref(branch: str, deploy_on: DeployOn) -> str:
+    """Give the ref that an app deploys when nobody names another."""
+    return NEWEST_TAG if deploy_on is DeployOn.TAGS else f"{BRANCH_PREFIX}{branch}"
+
+
+def source_words(branch: str, deploy_on: DeployOn, tag_pattern: str | None) -> str:
+    """Name what deploys an app: its branch or its tags."""
+    return f"tags {tag_pattern or ''}".strip() if deploy_on is DeployOn.TAGS else branch
+
+
 def short_ref(ref: str) -> str:
     """Give the short form of a ref: `main`, `tag v1`; replace misleading characters."""
     shown = shown_name(ref)
+    if shown == NEWEST_TAG:
+        return "the newest tag"
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
     return shown.removeprefix(BRANCH_PREFIX)

@@ -233,6 +233,13 @@ class TestSource:
             (entry,) = tree.entries()
             assert (entry.path, b"".join(tree.read(entry))) == ("Dockerfile", b"FROM sub")
 
+    def test_without_a_tag_there_are_none(self, origin: SourceBench) -> None:
+        origin.commit("one", "main")
+        assert origin.source.tags(origin.remote, stop=StopSignal()) == {}
+        origin.go_down()
+        with pytest.raises(GitError):
+            origin.source.tags(origin.remote, stop=StopSignal())
+
     def test_two_commits_differ_in_the_paths_that_were_changed(self, origin: SourceBench) -> None:
         one = origin.change({"sub/a": "1", "b": "1"})
         two = origin.change({"sub/a": "2", "b": "1"})

@@ -371,6 +371,15 @@ def test_the_tree_lists_files_and_links_sorted_by_path(
         assert content(tree, "link") == b"/etc/passwd"
 
 
+def test_tags_are_listed_with_their_commits(source: Source, repo: Repo, remote: Remote) -> None:
+    one, two = repo.commit({"a": "1"}), repo.commit({"a": "2"})
+    repo.point("refs/tags/v1", one)
+    repo.tag("release/ünï-2", two)
+    assert source.tags(remote, stop=StopSignal()) == {"v1": one, "release/ünï-2": two}
+    with pytest.raises(RepositoryDeniedError):
+        source.tags(replace(remote, token=SecretStr("ghp_other")), stop=StopSignal())
+
+
 def test_changes_of_every_kind_are_listed(source: Source, repo: Repo, remote: Remote) -> None:
     one = repo.commit(
         {

@@ -66,6 +66,14 @@ class FakeSource(Scripted):
         stop.check()
         return self._open(remote).refs.get(ref)
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Give the commits of all tags by their short names."""
+        self._called("tags")
+        stop.check()
+        prefix = "refs/tags/"
+        refs = self._open(remote).refs.items()
+        return {ref.removeprefix(prefix): sha for ref, sha in refs if ref.startswith(prefix)}
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a commit."""
         self._called("commit", sha)

@@ -173,6 +173,11 @@ def list_remote(url: str, ref: str) -> list[str]:
     return ["ls-remote", "--quiet", "--end-of-options", url, ref, f"{ref}^{{}}"]
 
 
+def list_tags(url: str) -> list[str]:
+    """Ask a server for all tags and, for each annotated tag, for its commit."""
+    return ["ls-remote", "--quiet", "--tags", "--end-of-options", url]
+
+
 def resolve_commit(mirror: Path, sha: str) -> list[str]:
     """Print the commit that the ref kept for a SHA leads to."""
     return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{kept_ref(sha)}^{{commit}}"]

@@ -23,6 +23,7 @@ from jobs.adapters.git.parsing import (
     parse_changes,
     parse_commit,
     parse_remote_refs,
+    parse_tags,
     parse_tree,
     too_many_files,
 )
@@ -32,6 +33,7 @@ from jobs.adapters.git.tree import open_tree
 from jobs.adapters.ports import Tree
 from jobs.errors import CheckoutError, GitError, StorageError
 from jobs.rules.redaction import Redactor
+from jobs.rules.refs import NEWEST_TAG
 from jobs.rules.repository_values import Commit, Remote
 from jobs.rules.stopping import StopSignal
 from jobs.rules.text import one_line, shown_name
@@ -86,6 +88,24 @@ class GitSource:
         if finished.status != 0:
             raise explain(_complaint(finished, remote), _attempt(remote, ref))
         return parse_remote_refs(finished.output, ref)
+
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Ask the server for all tags, by their short names, with the commits they point to."""
+        commands.check_url(remote.url, self._allowed_schemes)
+        environment = commands.network_environment(remote, self._allowed_schemes)
+        finished = run(
+            commands.list_tags(remote.url),
+            environment,
+            stop=stop,
+            timeout_s=self._timeout_s,
+            most_output=LONGEST_LISTING,
+            has_helpers=True,
+        )
+        if finished.cut:
+            raise CheckoutError("the repository has more tags than Keystone reads")
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, NEWEST_TAG))
+        return parse_tags(finished.output)
 
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a fetched commit."""
