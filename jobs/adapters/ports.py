@@ -117,6 +117,12 @@ class Engine(Protocol):
     def image_id(self, tag: str) -> str | None:
         """Give the id of the image with that tag (or id); None when there is none."""
 
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs, in ascending order; none when it is missing.
+
+        They include those of the image it is based on.
+        """
+
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image, send its events to `log` as they come, and give the image's id.
 

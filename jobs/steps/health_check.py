@@ -92,7 +92,7 @@ def _look(
         return ProbeResult(healthy=False, seen=f"Docker's health check says {container.health}")
     return work.tools.probe.look(
         container.ip,
-        wanted.container_port,
+        wanted.port,
         wanted.asked_path,
         timeout_s=max(SHORTEST_LOOK_S, min(LONGEST_LOOK_S, left_s)),
         healthy=wanted.healthy_statuses,
@@ -128,5 +128,5 @@ def _what(container: Container, wanted: ContainerSettings) -> str:
     if _waits_for_docker(container, wanted):
         return "the image's own health check"
     if wanted.asked_path is None:
-        return f"port {wanted.container_port}"
-    return f"GET {wanted.asked_path} on port {wanted.container_port}"
+        return f"port {wanted.port}"
+    return f"GET {wanted.asked_path} on port {wanted.port}"

@@ -45,7 +45,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     """
     plan, wanted = work.plan, candidate.container
     work.ensure_held()
-    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.container_port}")
+    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.port}")
     try:
         # Before the switch, so that there is no moment at which nobody has the old assets.
         _name_old_assets(work)

@@ -2,6 +2,7 @@
 
 import http.client
 import secrets
+import signal as signals
 import socket
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from tests.builders import with_settings
 from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
-from tests.images import app_files
+from tests.images import DOCKERFILE, app_files
 
 pytestmark = pytest.mark.docker
 
@@ -332,6 +333,22 @@ def test_app_chooses_privileges_stop_signal_and_restart(
     assert seen["Config"]["StopSignal"] == "SIGINT"
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
     assert engine.inspect(started.id).restart == Restart.ON_FAILURE
+
+
+def test_the_images_stop_signal_is_used_unless_the_app_chooses_one(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    files = app_files("quits", dockerfile=f"{DOCKERFILE}STOPSIGNAL SIGQUIT\n")
+    quits = replace(spec, image=build(engine, files, tag=tag_of("quits")))
+    ended = {}
+    for signal in (None, "SIGTERM"):
+        started = engine.start(with_settings(quits, stop_signal=signal))
+        get(started, "/health")
+        engine.halt(started.id, grace_s=60)
+        ended[signal] = engine.inspect(started.id).exit_code
+        engine.stop(started.id, grace_s=0)
+    # On SIGTERM this server ends its requests and exits; SIGQUIT ends it as the kernel does.
+    assert ended == {None: 128 + signals.SIGQUIT, "SIGTERM": 0}
 
 
 def test_shared_memory_and_ulimits_are_what_the_app_asks_for(

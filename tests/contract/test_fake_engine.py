@@ -209,6 +209,21 @@ class TestEngine:
         assert tag in image.tags
         assert image.labels[IDENTITY_LABEL] == IDENTITY
 
+    @pytest.mark.parametrize(
+        ("lines", "ports"),
+        [
+            ("", []),
+            ("EXPOSE 3000", [3000]),
+            ("EXPOSE 443 80/tcp\nEXPOSE 53/udp", [80, 443]),
+        ],
+    )
+    def test_the_exposed_tcp_ports_are_given(
+        self, bench: EngineBench, lines: str, ports: list[int]
+    ) -> None:
+        image = bench.build(dockerfile=f"FROM scratch\nCOPY web /web\n{lines}\n")
+        assert bench.engine.exposed_ports(image) == ports
+        assert bench.engine.exposed_ports(tag_of("none", identity=IDENTITY)) == []
+
     def test_apps_of_the_same_content_have_images_of_their_own(self, bench: EngineBench) -> None:
         assert bench.build() != bench.build(app="api")
 

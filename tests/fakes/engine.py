@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from tests.build_events import named
 from tests.fakes.scripted import Scripted
 
 MOST_LINES = 5000
+EXPOSE = re.compile(r"^EXPOSE (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class FakeEngine(Scripted):
         self.all_containers: dict[str, FakeContainer] = {}
         self.changed: list[str] = []  # container ids, since the last call of `changes`
         self.all_images: dict[str, Image] = {}
+        self.exposed: dict[str, list[int]] = {}  # the ports that images EXPOSE, by their id
         self.all_networks: dict[str, Mapping[str, str]] = {}  # labels by network name
         self.graces: dict[str, int] = {}  # by container id
         self.free_bytes: int | None = None
@@ -92,6 +95,12 @@ class FakeEngine(Scripted):
         self._called("image_id", tag)
         image = self._find_image(tag)
         return image.id if image else None
+
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that the Dockerfile of one of our images EXPOSEs."""
+        self._called("exposed_ports", image_id)
+        image = self._find_image(image_id)
+        return self.exposed.get(image.id, []) if image else []
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Make an image whose id is the hash of its content and labels."""
@@ -110,6 +119,7 @@ class FakeEngine(Scripted):
         self._untag(spec.tag)
         image = self.all_images.get(f"sha256:{digest}", Image(f"sha256:{digest}", (), labels))
         self.all_images[image.id] = replace(image, tags=(*image.tags, spec.tag))
+        self.exposed[image.id] = _exposed(contents[spec.dockerfile].decode())
         return image.id
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
@@ -278,7 +288,7 @@ class FakeEngine(Scripted):
     def at(self, address: str) -> FakeContainer | None:
         """Find the running container that listens at an address."""
         for container in self.all_containers.values():
-            if f"{container.about.ip}:{container.spec.settings.container_port}" == address:
+            if f"{container.about.ip}:{container.spec.settings.port}" == address:
                 return container if container.about.state is ContainerState.RUNNING else None
         return None
 
@@ -344,3 +354,8 @@ class FakeEngine(Scripted):
     def _is_used(self, image: Image) -> bool:
         used = {container.spec.image for container in self.all_containers.values()}
         return not used.isdisjoint({image.id, *image.tags})
+
+
+def _exposed(dockerfile: str) -> list[int]:
+    named = [name for line in EXPOSE.findall(dockerfile) for name in line.split()]
+    return sorted({int(name.removesuffix("/tcp")) for name in named if not name.endswith("/udp")})

@@ -135,6 +135,12 @@ class DockerEngine:
             image = self._find_image(tag)
             return None if image is None else image.id
 
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs."""
+        with translated():
+            image = self._find_image(image_id)
+            return [] if image is None else values.exposed_ports(image.attrs)
+
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image with our label; the output goes to `log`, in this thread."""
         ours = replace(spec, labels=self._labelled(spec.labels))

@@ -25,7 +25,7 @@ def problems(**fields: object) -> tuple[str, ...]:
 def test_two_fields_make_an_app() -> None:
     app = parse_input(AppInput, GOOD)
     assert (app.branch, app.dockerfile, app.context) == ("main", "Dockerfile", ".")
-    assert (app.container_port, app.host_port, app.keep_releases) == (8000, None, 5)
+    assert (app.container_port, app.host_port, app.keep_releases) == (None, None, 5)
 
 
 # Whichever there are: a field that is new is held to the same.
