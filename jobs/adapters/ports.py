@@ -16,6 +16,7 @@ from jobs.rules.container_values import (
     BuildSpec,
     Container,
     ContainerSpec,
+    HealthRequest,
     Image,
     OutputLine,
     ProbeResult,
@@ -154,11 +155,8 @@ class Engine(Protocol):
         Events that happen between two calls are lost.
         """
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of the container's output, oldest first, at most `tail`."""
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines of a container's output with their times, at most `tail`.
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines of a container's output, oldest first, at most `tail`.
 
         Args:
             after: the time of a line already seen; only later lines are returned.
@@ -321,14 +319,13 @@ class Probe(Protocol):
 
     def look(
         self,
-        host: str,
+        address: str,
         port: int,
-        path: str | None,
+        request: HealthRequest,
         *,
         timeout_s: float,
-        healthy: range = range(200, 400),
     ) -> ProbeResult:
-        """Send GET `path` and judge the status; without a path, connect by TCP.
+        """Send the request and judge the status; without a path, connect by TCP.
 
         Redirects are not followed. Whatever the container does, this raises no error.
         """

@@ -30,6 +30,7 @@ from jobs.rules.field_types import (
     MOST_LABELS,
     Argument,
     AssetPath,
+    HealthHost,
     HealthPath,
     LabelName,
     Many,
@@ -207,6 +208,11 @@ class ContainerSettings(Settings):
     health_path: Annotated[HealthPath | None, Shown(Section.HEALTH, "Path")] = Field(
         None, description="Requested by GET; null: /, where any status below 500 is healthy"
     )
+    health_host: Annotated[HealthHost | None, Shown(Section.HEALTH, "Host")] = Field(
+        None,
+        description="The Host that the health check asks for; null: the app's first domain, else "
+        "localhost",
+    )
     health_status: Annotated[StatusRange | None, Shown(Section.HEALTH, "Healthy statuses")] = Field(
         None,
         description="The statuses that are healthy; null: 200-399 with a path of the app's own, "
@@ -223,10 +229,7 @@ class ContainerSettings(Settings):
     health_successes: Annotated[int, Shown(Section.HEALTH, "Healthy checks in a row")] = Field(
         1, ge=1, le=100, description="Healthy checks needed in a row"
     )
-    container_port: Annotated[
-        Port | None,
-        Shown(Section.CONTAINER, "Port inside", hint="Empty: the image's only EXPOSEd, or 8000"),
-    ] = Field(
+    container_port: Annotated[Port | None, Shown(Section.CONTAINER, "Port inside")] = Field(
         None,
         description="Where the app listens inside its container; null: the image's only EXPOSEd "
         "port, else 8000",

@@ -17,7 +17,7 @@ from pydantic import (
     TypeAdapter,
 )
 
-from jobs.rules.domain_names import is_metadata, plain_domain
+from jobs.rules.domain_names import is_metadata, plain_domain, plain_host
 from jobs.rules.naming import VARIABLE_NAME
 from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
@@ -223,6 +223,7 @@ PathInside = Annotated[
 
 
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
+HealthHost = Annotated[str, Field(max_length=300), AfterValidator(plain_host)]
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]

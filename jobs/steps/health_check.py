@@ -10,6 +10,7 @@ from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ProbeResult
 from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output
+from jobs.steps.unhealthy import answer_words, host_hint
 
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005
@@ -57,7 +58,7 @@ def check_health(
         left = deadline - clock()
         if left <= 0:
             told = f"{_what(container, wanted)} was not healthy within {allowed_s} s"
-            raise _gave_up(work, container, told, result)
+            raise _gave_up(work, container, wanted, told, result)
         work.stop.wait(min(wanted.health_interval_s or pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
@@ -67,7 +68,10 @@ def trouble_now(work: Work, container: Container, wanted: ContainerSettings) -> 
     if wanted.health is Health.NONE:
         return ""
     result = _look(work, container, wanted, left_s=SHORTEST_LOOK_S)
-    return "" if result.healthy else f"{_what(container, wanted)} is not healthy: {result.seen}"
+    if result.healthy:
+        return ""
+    seen = answer_words(work, work.plan.health_request(wanted), result)
+    return f"{_what(container, wanted)} is not healthy: {seen}"
 
 
 def _stay_up(work: Work, container: Container, clock: Clock) -> float:
@@ -93,9 +97,8 @@ def _look(
     return work.tools.probe.look(
         container.ip,
         wanted.port,
-        wanted.asked_path,
+        work.plan.health_request(wanted),
         timeout_s=max(SHORTEST_LOOK_S, min(LONGEST_LOOK_S, left_s)),
-        healthy=wanted.healthy_statuses,
     )
 
 
@@ -113,15 +116,19 @@ def _waits_for_docker(container: Container, wanted: ContainerSettings) -> bool:
 def _still_running(work: Work, container: Container) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
-        last = show_output(work, STEP, container.id)
-        told = f"; its last line: {last}" if last else ""
-        raise HealthCheckError(f"the container {now} before it was healthy{told}")
+        output = show_output(work, STEP, container.id)
+        raise HealthCheckError(f"the container {now} before it was healthy{output.told}")
     return now
 
 
-def _gave_up(work: Work, container: Container, told: str, last: ProbeResult) -> HealthCheckError:
-    show_output(work, STEP, container.id)
-    return HealthCheckError(f"{told}; last seen: {last.seen}", last_status=last.status)
+def _gave_up(
+    work: Work, container: Container, wanted: ContainerSettings, told: str, last: ProbeResult
+) -> HealthCheckError:
+    output = show_output(work, STEP, container.id)
+    request = work.plan.health_request(wanted)
+    words = [f"{told}; last seen: {answer_words(work, request, last)}"]
+    words.append(host_hint(work, request, last, output))
+    return HealthCheckError("; ".join(filter(None, words)), last_status=last.status)
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:

@@ -273,7 +273,7 @@ class TestEngine:
         assert (found.exit_code, str(found)) == (3, "exited with code 3")
         assert bench.engine.output(started.id, tail=0) == []
         assert len(bench.engine.output(started.id, tail=1)) == 1
-        assert "3" in bench.engine.output(started.id, tail=1)[0]
+        assert "3" in bench.engine.output(started.id, tail=1)[0].text
 
     def test_an_image_that_cannot_be_run_leaves_nothing_behind(self, bench: EngineBench) -> None:
         bench.prepare(Behaviour(cannot_run=True))

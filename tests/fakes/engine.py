@@ -40,7 +40,11 @@ class Behaviour:
     docker_health: str | None = None  # the result of the image's own health check
     first_health_s: float = 0.0  # seconds until the image's health check first runs
     answers_through_router: bool = True
+    says: str = ""  # the first line of its unhealthy answers
+    allows_host: str = ""  # answers other hosts with 400
+    insists_on_https: bool = False  # sends visitors by HTTP to HTTPS
     output: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()  # the lines of its output that are on standard error
 
 
 @dataclass
@@ -153,21 +157,16 @@ class FakeEngine(Scripted):
         while self.changed:
             yield self.changed.pop(0)
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of a container's output."""
-        self._called("output", container_id)
-        found = self._find(container_id)
-        return list(found.behaviour.output[-tail:]) if found and tail > 0 else []
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
         """Give the last lines of a container's output, with times one second apart."""
-        self._called("written", container_id)
-        lines = self.output(container_id, tail=MOST_LINES)
-        stamped = (
-            OutputLine(f"2026-11-23T15:{n // 60:02}:{n % 60:02}Z", t) for n, t in enumerate(lines)
-        )
-        found = [line for line in stamped if line.at > after]
-        return found[-tail:] if tail > 0 else []
+        self._called("output", container_id)
+        container = self._find(container_id)
+        behaviour = container.behaviour if container else Behaviour()
+        found = [
+            OutputLine(f"2026-11-23T15:{n // 60:02}:{n % 60:02}Z", text, text in behaviour.errors)
+            for n, text in enumerate(behaviour.output[-MOST_LINES:])
+        ]
+        return [line for line in found if line.at > after][-tail:] if tail > 0 else []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set a container's restart policy; with ALWAYS, restart it if it has exited."""

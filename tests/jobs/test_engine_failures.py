@@ -280,7 +280,7 @@ def eat(host: str, megabytes: int) -> None:
         ('USER nosuchuser\nCMD ["/web"]', r"^unable to find user nosuchuser: no matching entries"),
         (
             'CMD ["/nope"]',
-            r"^the container exited with code 127 before it was healthy; its last line: .*/nope",
+            r"^the container exited with code 127 before it was healthy; it wrote: .*/nope",
         ),
     ],
 )

@@ -15,6 +15,7 @@ from tests.jobs.bench import Bench
 CONTAINER: dict[str, Any] = {
     "health": Health.TCP,
     "health_path": "/up",
+    "health_host": "app.example.com",
     "health_status": "200",
     "health_timeout_s": 17,
     "health_interval_s": 0.25,
@@ -59,6 +60,7 @@ PUSHES: dict[str, Any] = {
 OF_THE_STEPS = {
     "health",
     "health_path",
+    "health_host",
     "health_status",
     "health_timeout_s",
     "health_interval_s",

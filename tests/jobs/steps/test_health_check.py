@@ -84,7 +84,7 @@ def test_the_last_words_of_a_container_are_in_the_reason(bench: Bench) -> None:
     done = bench.run(bench.push(bench.app()))
     assert done.reason == (
         "the container exited with code 127 before it was healthy; "
-        "its last line: exec /nope failed: No such file"
+        "it wrote: exec /nope failed: No such file"
     )
 
 
@@ -114,7 +114,58 @@ def test_a_status_outside_the_apps_range_is_not_healthy(bench: Bench) -> None:
     app = bench.app(health_path="/health", health_status="204", health_timeout_s=1)
     done = bench.run(bench.push(app))
     assert done.state is DeploymentState.FAILURE
-    assert done.reason.endswith("last seen: status 200")
+    assert done.reason.endswith("last seen: status 200 for Host localhost")
+
+
+def test_an_app_is_asked_for_its_first_domain(bench: Bench) -> None:
+    bench.deploy(bench.app(domains=["*.example.com", "www.example.com", "example.com"]))
+    assert {request.host for request in bench.world.probe.requests} == {"www.example.com"}
+    assert not any(request.is_https for request in bench.world.probe.requests)
+
+
+def test_an_app_without_a_domain_is_asked_for_localhost(bench: Bench) -> None:
+    bench.deploy(bench.app())
+    # The first one directly, the second one through the router.
+    assert [request.host for request in bench.world.probe.requests] == ["localhost"] * 2
+
+
+def test_an_app_may_choose_the_host_that_it_is_asked_for(bench: Bench) -> None:
+    bench.world.engine.behaviour = Behaviour(allows_host="in.example:8080")
+    app = bench.app(domains=["a.example.com"], health_host="in.example:8080", health_path="/up")
+    bench.deploy(app)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_refused_host_is_named_with_the_answer_and_what_to_do(bench: Bench) -> None:
+    bench.world.engine.behaviour = Behaviour(
+        allows_host="app.example.com", says="Invalid HTTP_HOST header"
+    )
+    done = bench.run(bench.push(bench.app(health_path="/up")))
+    assert done.reason == (
+        "GET /up on port 8000 was not healthy within 30 s; last seen: status 400 for Host "
+        "localhost: Invalid HTTP_HOST header; the app refuses the Host localhost: allow it there "
+        "(ALLOWED_HOSTS, config.hosts …), or `keystone app set web --health-host` one that it "
+        "allows"
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_refusal_that_is_in_the_log_alone_is_found(bench: Bench) -> None:
+    bench.world.engine.behaviour = Behaviour(
+        allows_host="app.example.com", says="Bad Request (400)", output=("Blocked hosts: x", "ok")
+    )
+    done = bench.run(bench.push(bench.app(health_path="/up")))
+    assert "localhost: Bad Request (400); the app refuses the Host localhost" in done.reason
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_answer_is_quoted_without_its_secrets(bench: Bench) -> None:
+    secret = "ghp_secretsecretsecret"
+    bench.world.engine.behaviour = Behaviour(unhealthy=True, says=f"{'x' * 190} {secret} \x1b[2J")
+    app = bench.app(token=secret)
+    bench.repository().token = secret
+    done = bench.run(bench.push(app))
+    assert done.reason.endswith("x [REDACTED")
 
 
 def test_an_image_with_a_health_check_of_its_own_is_reached_from_outside_too(bench: Bench) -> None:
