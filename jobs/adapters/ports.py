@@ -18,6 +18,7 @@ from jobs.rules.container_values import (
     ContainerSpec,
     HealthRequest,
     Image,
+    Insides,
     OutputLine,
     ProbeResult,
     Route,
@@ -161,6 +162,9 @@ class Engine(Protocol):
         Args:
             after: the time of a line already seen; only later lines are returned.
         """
+
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy; what is not known is left out."""
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the container's restart policy, so that the engine restarts it when it ends.

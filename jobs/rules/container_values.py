@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from jobs.rules.app_settings import OK_OR_REDIRECT, ContainerSettings
+from jobs.rules.listeners import Listener
 from jobs.states import ContainerState
 
 AS_IT_COMES = ContainerSettings()
@@ -119,6 +120,29 @@ class OutputLine:
     at: str  # RFC 3339 with nanoseconds, as the engine writes it; compares as text
     text: str
     is_error: bool = False  # on standard error
+
+
+@dataclass(frozen=True)
+class UnwritableVolume:
+    """A volume whose owner and mode keep a container's user from writing to it."""
+
+    path: str  # in the container
+    user: str  # the container's, as its image names it
+    owner: int  # the user id of the volume's folder
+
+
+@dataclass(frozen=True)
+class Insides:
+    """A look into a container, to explain why it is unhealthy.
+
+    Attributes:
+        listeners: the TCP sockets in its network namespace; None: they cannot be seen from here.
+        exposed: the TCP ports that its image EXPOSEs, in ascending order.
+    """
+
+    listeners: tuple[Listener, ...] | None = None
+    exposed: tuple[int, ...] = ()
+    unwritable: tuple[UnwritableVolume, ...] = ()
 
 
 @dataclass(frozen=True)

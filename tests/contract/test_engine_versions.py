@@ -84,6 +84,7 @@ def calls(ours: DockerEngine, image: str, network: str) -> dict[str, Callable[[]
         "changes": lambda: list(ours.changes(within_s=0.1)),
         "containers": ours.containers,
         "output": lambda: ours.output(spec.name, tail=9),
+        "insides": lambda: ours.insides(spec.name),
         "keep_running": lambda: ours.keep_running(spec.name),
         "halt": lambda: ours.halt(spec.name, grace_s=0),
         "start_again": lambda: ours.start_again(spec.name),

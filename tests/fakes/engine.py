@@ -14,6 +14,7 @@ from jobs.rules.container_values import (
     Container,
     ContainerSpec,
     Image,
+    Insides,
     OutputLine,
     Usage,
 )
@@ -25,6 +26,7 @@ from tests.build_events import named
 from tests.fakes.scripted import Scripted
 
 MOST_LINES = 5000
+NO_INSIDES = Insides()
 EXPOSE = re.compile(r"^EXPOSE (.+)$", re.MULTILINE)
 
 
@@ -40,6 +42,7 @@ class Behaviour:
     docker_health: str | None = None  # the result of the image's own health check
     first_health_s: float = 0.0  # seconds until the image's health check first runs
     answers_through_router: bool = True
+    insides: Insides = NO_INSIDES
     says: str = ""  # the first line of its unhealthy answers
     allows_host: str = ""  # answers other hosts with 400
     insists_on_https: bool = False  # sends visitors by HTTP to HTTPS
@@ -167,6 +170,15 @@ class FakeEngine(Scripted):
             for n, text in enumerate(behaviour.output[-MOST_LINES:])
         ]
         return [line for line in found if line.at > after][-tail:] if tail > 0 else []
+
+    def insides(self, container_id: str) -> Insides:
+        """Give what the container's behaviour defines, and the ports that its image EXPOSEs."""
+        self._called("insides", container_id)
+        found = self._find(container_id)
+        if found is None:
+            return Insides()
+        exposed = tuple(self.exposed.get(found.spec.image, []))
+        return replace(found.behaviour.insides, exposed=exposed)
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set a container's restart policy; with ALWAYS, restart it if it has exited."""

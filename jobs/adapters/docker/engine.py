@@ -35,6 +35,7 @@ from jobs.adapters.docker.failures import (
     start_errors,
     translated,
 )
+from jobs.adapters.docker.inside import look_inside
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.negotiation import keep_negotiating
 from jobs.adapters.docker.networks import Networks
@@ -46,6 +47,7 @@ from jobs.rules.container_values import (
     Container,
     ContainerSpec,
     Image,
+    Insides,
     OutputLine,
     Usage,
 )
@@ -275,6 +277,12 @@ class DockerEngine:
                 api, timeout_s = self._client.api, self._timeout_s
                 return last_lines(api, str(found.id), tail=most, after=after, timeout_s=timeout_s)
         return []
+
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy."""
+        with translated():
+            found = self._find_container(container_id)
+            return Insides() if found is None else look_inside(self._client.api, found.attrs)
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the restart policy; start the container now if the policy would have restarted it."""
