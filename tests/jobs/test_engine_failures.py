@@ -306,7 +306,7 @@ def test_image_that_cannot_be_run_is_the_apps_fault(
         ),
         (
             'EXPOSE 5000\nCMD ["/web", "at", "127.0.0.1", "5000"]',
-            "it listens on 127.0.0.1:5000 only, inside its container: let it listen on 0.0.0.0:5000",
+            "listens on 127.0.0.1:5000 only, inside its container: let it listen on 0.0.0.0:5000",
         ),
         (
             'CMD ["/web", "at", "::", "8000"]',
@@ -316,7 +316,7 @@ def test_image_that_cannot_be_run_is_the_apps_fault(
         (
             'USER 1000\nCMD ["/web", "write", "/data/x", "y"]',
             (
-                "it wrote: /data/x: Permission denied; the volume at /data belongs to root, and the "
+                "wrote: /data/x: Permission denied; the volume at /data belongs to root, and the "
                 "image runs as 1000: add `RUN mkdir -p /data && chown 1000 /data`"
             ),
         ),

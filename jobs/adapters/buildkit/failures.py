@@ -6,6 +6,8 @@ text, and masking only recognises complete secrets.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError, KeystoneError
@@ -38,6 +40,17 @@ _WRAPPING = re.compile(
     r"|failed to (?:create LLB definition|compute cache key|read dockerfile): "
     r"|process \".*?\" did not complete successfully: )+"
 )
+
+
+def told_error(message: Mapping[str, Any]) -> str | None:
+    """Give the error in one of the engine's messages of a build; None when it is another message.
+
+    Older engines send `error` beside `errorDetail`, and newer ones only that.
+    """
+    detail = message.get("errorDetail")
+    if isinstance(detail, dict) and detail.get("message"):
+        return str(detail["message"])
+    return str(message.get("error", "")) if {"error", "errorDetail"} & set(message) else None
 
 
 def build_failure(message: str, failed: Vertex | None) -> KeystoneError:

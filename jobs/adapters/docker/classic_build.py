@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from jobs.adapters.buildkit.context import Context, Filters, Node
 from jobs.adapters.buildkit.effort import never
-from jobs.adapters.buildkit.failures import build_failure
+from jobs.adapters.buildkit.failures import build_failure, told_error
 from jobs.adapters.buildkit.progress import Lines
 from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
@@ -180,10 +180,10 @@ class _Output:
         self._step = ""
 
     def take(self, message: Mapping[str, Any]) -> None:
+        if (reason := told_error(message)) is not None:
+            self.end()
+            raise self._failure(reason, message.get("errorDetail"))
         match message:
-            case {"error": str(reason)}:
-                self.end()
-                raise self._failure(reason, message.get("errorDetail"))
             case {"stream": str(text)}:
                 self._read(self._lines.feed(text.encode(errors="replace")))
             case {"status": str(status)} if not message.get("progressDetail"):
