@@ -55,9 +55,17 @@ def _always(app: AppView) -> list[Fact]:
         Fact("Token", "set for this repository" if app.token_set else "none of its own"),
         Fact("Branch", "none: only tags deploy" if app.deploy_on is DeployOn.TAGS else app.branch),
         Fact("Dockerfile", f"{app.dockerfile}{folder}"),
-        Fact("Ports", f"{app.host_port} → {app.container_port}"),
+        Fact("Ports", f"{app.host_port} → {_port_inside(app)}"),
         Fact("Health check", _health(app)),
     ]
+
+
+def _port_inside(app: AppView) -> str:
+    if app.container_port is not None:
+        return str(app.container_port)
+    if app.live_container_port is not None:
+        return f"{app.live_container_port}, the image's"
+    return "the image's"
 
 
 def _chosen(app: AppView) -> list[Fact]:

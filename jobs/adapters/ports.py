@@ -16,7 +16,9 @@ from jobs.rules.container_values import (
     BuildSpec,
     Container,
     ContainerSpec,
+    HealthRequest,
     Image,
+    Insides,
     OutputLine,
     ProbeResult,
     Route,
@@ -133,6 +135,12 @@ class Engine(Protocol):
     def image_id(self, tag: str) -> str | None:
         """Give the id of the image with that tag (or id); None when there is none."""
 
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs, in ascending order; none when it is missing.
+
+        They include those of the image it is based on.
+        """
+
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image, send its events to `log` as they come, and give the image's id.
 
@@ -164,15 +172,15 @@ class Engine(Protocol):
         Events that happen between two calls are lost.
         """
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of the container's output, oldest first, at most `tail`."""
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines of a container's output with their times, at most `tail`.
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines of a container's output, oldest first, at most `tail`.
 
         Args:
             after: the time of a line already seen; only later lines are returned.
         """
+
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy; what is not known is left out."""
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the container's restart policy, so that the engine restarts it when it ends.
@@ -331,14 +339,13 @@ class Probe(Protocol):
 
     def look(
         self,
-        host: str,
+        address: str,
         port: int,
-        path: str | None,
+        request: HealthRequest,
         *,
         timeout_s: float,
-        healthy: range = range(200, 400),
     ) -> ProbeResult:
-        """Send GET `path` and judge the status; without a path, connect by TCP.
+        """Send the request and judge the status; without a path, connect by TCP.
 
         Redirects are not followed. Whatever the container does, this raises no error.
         """

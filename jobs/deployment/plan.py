@@ -10,13 +10,14 @@ from sqlmodel import Session
 from jobs.deployment.comparison import Comparison, read_comparison
 from jobs.processes.build_limits import Bounds, build_bounds
 from jobs.processes.runtime import Runtime
+from jobs.reads.domains import domains_by_app, find_doors
 from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.reads.warm import is_warm
 from jobs.records.deployments import HeldLease
 from jobs.rules.app_settings import EVERY_TAG, BuildSettings, ContainerSettings
-from jobs.rules.container_values import other_slot
+from jobs.rules.container_values import LOCALHOST, HealthRequest, other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable
 from jobs.settings import WorkerSettings
@@ -137,6 +138,8 @@ class Plan:
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
     fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
     warm: WarmContainer | None = None  # the same container, if it is kept warm
+    domain: str = ""  # the app's first one that is no wildcard
+    is_https: bool = False  # whether the router serves that domain by HTTPS
 
     @property
     def recipe(self) -> Recipe:
@@ -150,6 +153,15 @@ class Plan:
         """Every variable that the deployment uses."""
         earlier = self.earlier.candidate.environment if self.earlier else {}
         return [*self.environment.values(), *earlier.values()]
+
+    def health_request(self, wanted: ContainerSettings) -> HealthRequest:
+        """Give a release's health request: as from a visitor of the app's first domain."""
+        return HealthRequest(
+            path=wanted.asked_path,
+            host=wanted.health_host or self.domain or LOCALHOST,
+            is_https=self.is_https,
+            healthy=wanted.healthy_statuses,
+        )
 
     @property
     def free_slot(self) -> str:
@@ -169,6 +181,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         git_url=repository.git_url,
         api_url=settings.github_api_url,
     )
+    domain, scheme = find_doors(session).first(domains_by_app(session, [app.id])[held.app_id])
     return Plan(
         deployment_id=held.deployment_id,
         number=deployment.number,
@@ -196,6 +209,8 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
         warm=_warm(session, app),
+        domain=domain,
+        is_https=scheme == "https",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, and_, col, or_, select
 
 from jobs.errors import NotFoundError
@@ -45,6 +46,7 @@ class _RunningRelease:
     number: int
     commit_sha: str
     configuration: int
+    container_port: int
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,13 @@ def _running_releases(session: Session, apps: Sequence[App]) -> dict[int | None,
     ids = {app.live_release_id for app in apps}
     ids |= {app.fallback_release_id for app in apps if is_warm(app)}
     # Select columns, not rows: a release's row holds its whole sealed environment.
-    statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
-        col(Release.id).in_(ids - {None})
+    columns = (Release.number, Release.commit_sha, Release.configuration, Release.container)
+    found = session.execute(
+        select_columns(col(Release.id), *map(col, columns)).where(col(Release.id).in_(ids - {None}))
     )
     return {
-        release_id: _RunningRelease(number, commit_sha, configuration)
-        for release_id, number, commit_sha, configuration in session.exec(statement).all()
+        release_id: _RunningRelease(number, commit_sha, configuration, container.port)
+        for release_id, number, commit_sha, configuration, container in found
     }
 
 
@@ -246,6 +249,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
+        live_container_port=release.container_port if release else None,
         warm_release=around.warm.number if around.warm else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,

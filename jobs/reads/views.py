@@ -82,6 +82,9 @@ class AppView(ContainerSettings, BuildSettings, PushRules, AppSourceView):
     live_deployment: int | None = Field(description="The id of the deployment that serves")
     live_release: int | None = Field(description="The number of the release that serves")
     live_commit_sha: str | None
+    live_container_port: int | None = Field(
+        default=None, description="The port inside the container that serves"
+    )
     warm_release: int | None = Field(
         default=None,
         description="The number of the replaced release whose container still runs, for old assets "

@@ -52,6 +52,10 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253
 # Wider than a domain: a web server's own name may be a single label, or hold an underscore.
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+HOST_AND_PORT = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@?#\\\[\]]+)(?::([1-9][0-9]{0,4}))?", re.ASCII
+)
+HIGHEST_PORT = 65535
 WILDCARD = "*."
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -76,6 +80,19 @@ def plain_domain(value: str) -> str:
     if len(labels) == 1:
         raise ValueError("needs a dot, as in app.example.com or app.localhost")
     return f"{WILDCARD}{name}" if is_wildcard else name
+
+
+def plain_host(value: str) -> str:
+    """Give a host as the Host header has it: a name or an address, with or without a port.
+
+    Raises:
+        ValueError: the value is not such a host.
+    """
+    found = HOST_AND_PORT.fullmatch(value)
+    name = host_header(f"http://{_ascii(found[1])}") if found else ""
+    if found is None or not name or int(found[2] or 0) > HIGHEST_PORT:
+        raise ValueError("must be a host like app.example.com, with or without a port")
+    return f"{name}:{found[2]}" if found[2] else name
 
 
 def plain_http_url(value: str) -> str:

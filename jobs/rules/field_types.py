@@ -17,7 +17,7 @@ from pydantic import (
     TypeAdapter,
 )
 
-from jobs.rules.domain_names import is_metadata, plain_domain
+from jobs.rules.domain_names import is_metadata, plain_domain, plain_host
 from jobs.rules.naming import VARIABLE_NAME
 from jobs.rules.pattern_text import path_list, path_text, tag_text
 from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX, is_sha
@@ -224,6 +224,7 @@ PathInside = Annotated[
 
 
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
+HealthHost = Annotated[str, Field(max_length=300), AfterValidator(plain_host)]
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]

@@ -2,6 +2,7 @@
 
 import http.client
 import secrets
+import signal as signals
 import socket
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from tests.builders import with_settings
 from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
-from tests.images import app_files
+from tests.images import DOCKERFILE, app_files
 
 pytestmark = pytest.mark.docker
 
@@ -71,6 +72,10 @@ def wait_for(engine: DockerEngine, container: Container, state: ContainerState) 
 
     wait_until(is_there)
     return seen[-1]
+
+
+def texts(engine: DockerEngine, container: Container, tail: int) -> list[str]:
+    return [line.text for line in engine.output(container.id, tail=tail)]
 
 
 # --- Images ----------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ def test_ended_container_tells_its_exit_code_and_last_words(
 
     assert ended.exit_code == 3
     assert not ended.out_of_memory
-    assert engine.output(ended.id, tail=10) == ["exiting with code 3"]
+    assert texts(engine, ended, 10) == ["exiting with code 3"]
 
 
 def test_output_is_bounded_in_lines_and_in_their_length(
@@ -196,9 +201,47 @@ def test_output_is_bounded_in_lines_and_in_their_length(
     for text in ("first", "x" * 1900 + "%ff", "last"):
         get(started, f"/say?{text}")
 
-    wait_until(lambda: engine.output(started.id, tail=1) == ["last"])
+    wait_until(lambda: texts(engine, started, 1) == ["last"])
     assert engine.output(started.id, tail=0) == []
-    assert engine.output(started.id, tail=10**9)[:2] == ["listening on 8100", "first"]
+    assert texts(engine, started, 10**9)[:2] == ["listening on 8100", "first"]
+
+
+def test_lines_that_the_engine_stores_in_pieces_are_counted_and_given_whole(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    # The engine stores 16 KiB in a piece: these three lines are twelve of them.
+    longs = [letter * 60_000 for letter in "abc"]
+    files = dockerfile("COPY long /long")
+    files["long"] = "\n".join(["first", *longs, "last"])
+    image = build(engine, files, tag=tag_of("long lines"))
+    started = engine.start(
+        with_settings(replace(spec, image=image), command=("/web", "cat", "/long"))
+    )
+    wait_for(engine, started, ContainerState.EXITED)
+
+    wait_until(lambda: texts(engine, started, 1) == ["last"])
+    for tail in (1, 2, 3, 4, 5, 50):
+        assert texts(engine, started, tail) == ["first", *longs, "last"][-tail:]
+    lines = engine.output(started.id, tail=50)
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    assert engine.output(started.id, tail=50, after=lines[1].at) == lines[2:]
+
+
+def test_what_is_on_standard_error_is_told_apart(engine: DockerEngine, spec: ContainerSpec) -> None:
+    files = app_files("both", behaviour="exit 3")
+    image = build(engine, files, tag=tag_of("both"))
+    started = engine.start(replace(spec, image=image))
+    wait_for(engine, started, ContainerState.EXITED)
+    wait_until(lambda: bool(engine.output(started.id, tail=9)))
+    assert [(line.text, line.is_error) for line in engine.output(started.id, tail=9)] == [
+        ("told to exit with code 3", True)
+    ]
+    engine.stop(started.id, grace_s=0)
+    started = engine.start(with_settings(spec, command=("/web", "say", "hi")))
+    wait_for(engine, started, ContainerState.EXITED)
+    wait_until(lambda: bool(engine.output(started.id, tail=9)))
+    (line,) = engine.output(started.id, tail=9)
+    assert (line.text, line.is_error) == ("hi", False)
 
 
 def test_command_that_does_not_exist_ends_at_once_and_says_so(
@@ -209,7 +252,7 @@ def test_command_that_does_not_exist_ends_at_once_and_says_so(
     ended = wait_for(engine, started, ContainerState.EXITED)
 
     assert ended.exit_code == 127
-    assert "exec /nope failed: No such file" in engine.output(ended.id, tail=1)[0]
+    assert "exec /nope failed: No such file" in texts(engine, ended, 1)[0]
 
 
 @pytest.mark.parametrize(
@@ -334,6 +377,22 @@ def test_app_chooses_privileges_stop_signal_and_restart(
     assert engine.inspect(started.id).restart == Restart.ON_FAILURE
 
 
+def test_the_images_stop_signal_is_used_unless_the_app_chooses_one(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    files = app_files("quits", dockerfile=f"{DOCKERFILE}STOPSIGNAL SIGQUIT\n")
+    quits = replace(spec, image=build(engine, files, tag=tag_of("quits")))
+    ended = {}
+    for signal in (None, "SIGTERM"):
+        started = engine.start(with_settings(quits, stop_signal=signal))
+        get(started, "/health")
+        engine.halt(started.id, grace_s=60)
+        ended[signal] = engine.inspect(started.id).exit_code
+        engine.stop(started.id, grace_s=0)
+    # On SIGTERM this server ends its requests and exits; SIGQUIT ends it as the kernel does.
+    assert ended == {None: 128 + signals.SIGQUIT, "SIGTERM": 0}
+
+
 def test_shared_memory_and_ulimits_are_what_the_app_asks_for(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
@@ -358,7 +417,7 @@ def test_named_volume_survives_its_container(
     reader = engine.start(with_settings(kept, command=("/web", "cat", "/data/x")))
     wait_for(engine, reader, ContainerState.EXITED)
 
-    assert engine.output(reader.id, tail=1) == ["still here"]
+    assert texts(engine, reader, 1) == ["still here"]
     assert client.volumes.get(volume).attrs["Labels"][IDENTITY_LABEL] == IDENTITY
 
 
@@ -487,24 +546,3 @@ def test_absent_engine_is_a_docker_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(DockerError, match="does not answer; is it running"):
         absent.version()
     absent.close()
-
-
-def test_lines_that_the_engine_stores_in_pieces_are_counted_and_given_whole(
-    engine: DockerEngine, spec: ContainerSpec
-) -> None:
-    # The engine stores 16 KiB in a piece: these three lines are twelve of them.
-    longs = [letter * 60_000 for letter in "abc"]
-    files = dockerfile("COPY long /long")
-    files["long"] = "\n".join(["first", *longs, "last"])
-    image = build(engine, files, tag=tag_of("long lines"))
-    started = engine.start(
-        with_settings(replace(spec, image=image), command=("/web", "cat", "/long"))
-    )
-    wait_for(engine, started, ContainerState.EXITED)
-
-    wait_until(lambda: engine.output(started.id, tail=1) == ["last"])
-    for tail in (1, 2, 3, 4, 5, 50):
-        assert engine.output(started.id, tail=tail) == ["first", *longs, "last"][-tail:]
-    lines = engine.written(started.id, tail=50)
-    assert [line.at for line in lines] == sorted(line.at for line in lines)
-    assert engine.written(started.id, tail=50, after=lines[1].at) == lines[2:]

@@ -21,7 +21,7 @@ from jobs.errors import (
     GitError,
     RouterError,
 )
-from jobs.rules.container_values import ProbeResult, Route
+from jobs.rules.container_values import HealthRequest, ProbeResult, Route
 from jobs.rules.repository_values import Remote
 from jobs.rules.stopping import StopSignal
 from tests.contract.test_fake_engine import EngineBench, FakeHand
@@ -282,7 +282,9 @@ class ProbeBench:
     port: int
 
     def look(self, path: str | None, *, healthy: range = range(200, 400)) -> ProbeResult:
-        return self.probe.look(self.host, self.port, path, timeout_s=60, healthy=healthy)
+        return self.probe.look(
+            self.host, self.port, HealthRequest(path, healthy=healthy), timeout_s=60
+        )
 
 
 @pytest.fixture(params=["fake", "real"])

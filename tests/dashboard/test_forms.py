@@ -65,6 +65,7 @@ CHANGES = st.builds(
     dockerfile=INSIDE,
     volumes=st.lists(st.sampled_from(["data:/var/lib/a b ", 'a:/"', "a:/b\u3000"]), max_size=2),
     cpus=st.none() | st.floats(0, 1024, exclude_min=True),
+    health_host=st.none() | st.sampled_from(["app.example.com", "[::1]:80", "localhost:3000"]),
     health_interval_s=st.none() | st.floats(0.01, 600),
     auto_deploy=st.booleans(),
     domains=st.lists(st.sampled_from(["a.example.com", "b.example.com"]), unique=True),

@@ -73,7 +73,8 @@ DEPLOYMENT = {
     "statuses",
 }
 DEFAULTS = {
-    "container_port": 8000,
+    "container_port": None,
+    "stop_signal": None,
     "health_path": None,
     "health_timeout_s": 30,
     "keep_releases": 5,

@@ -35,6 +35,7 @@ from jobs.adapters.docker.failures import (
     start_errors,
     translated,
 )
+from jobs.adapters.docker.inside import look_inside
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.negotiation import is_podman, keep_negotiating
 from jobs.adapters.docker.networks import Networks
@@ -46,6 +47,7 @@ from jobs.rules.container_values import (
     Container,
     ContainerSpec,
     Image,
+    Insides,
     OutputLine,
     Usage,
 )
@@ -133,6 +135,12 @@ class DockerEngine:
         with translated():
             image = self._find_image(tag)
             return None if image is None else image.id
+
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs."""
+        with translated():
+            image = self._find_image(image_id)
+            return [] if image is None else values.exposed_ports(image.attrs)
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image with our label; the output goes to `log`, in this thread."""
@@ -250,18 +258,20 @@ class DockerEngine:
             found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
         return [values.read_container(each.attrs) for each in found if self._owns(each)]
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of the container's output, oldest first, at most 5000."""
-        return [line.text for line in self.written(container_id, tail=tail)]
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines of a container's output with their times, at most 5000."""
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines of a container's output, oldest first, at most 5000."""
         most = min(tail, MOST_OUTPUT_LINES)
         with translated(), Tolerated(NOT_FOUND):
             if most > 0 and (found := self._find_container(container_id)):
                 api, timeout_s = self._client.api, self._timeout_s
                 return last_lines(api, str(found.id), tail=most, after=after, timeout_s=timeout_s)
         return []
+
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy."""
+        with translated():
+            found = self._find_container(container_id)
+            return Insides() if found is None else look_inside(self._client.api, found.attrs)
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the restart policy; start the container now if the policy would have restarted it."""

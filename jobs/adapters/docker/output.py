@@ -1,4 +1,4 @@
-"""A container's last output, read from the engine as whole lines.
+"""A container's last output, read from the engine as whole lines with their streams.
 
 The engine stores a line of more than 16 KiB as several pieces, counts these pieces when it is asked
 for the last N lines, and puts a timestamp before each piece. This module joins the pieces.
@@ -20,6 +20,7 @@ from docker.errors import create_api_error_from_http_exception
 from jobs.rules.container_values import OutputLine
 from jobs.rules.reasons import LONGEST_QUOTED
 
+STDERR = 2
 HEADER = 8  # bytes before each piece: its stream, three zeros, its size
 LONGEST_HELD = 4 * LONGEST_QUOTED  # bytes of one line; at least LONGEST_QUOTED characters
 # Characters of all lines together. The engine's log of a container holds at most 30 MB, so a few
@@ -119,7 +120,10 @@ class Joined:
 
     def last(self, most: int) -> list[OutputLine]:
         """Give the last lines, with those that are not finished at the end."""
-        unfinished = sorted(map(_finished, self._unfinished.values()), key=lambda line: line.at)
+        unfinished = sorted(
+            (_finished(line, stream) for stream, line in self._unfinished.items()),
+            key=lambda line: line.at,
+        )
         return [*self._lines, *unfinished][-most:]
 
     def _add_part(self, stream: int, part: bytes) -> None:
@@ -129,7 +133,7 @@ class Joined:
         text = part[stamp.end() :] if stamp else part
         line.text += text[: LONGEST_HELD - len(line.text)]
         if text.endswith(b"\n"):
-            self._keep(_finished(self._unfinished.pop(stream)))
+            self._keep(_finished(self._unfinished.pop(stream), stream))
 
     def _keep(self, line: OutputLine) -> None:
         self._lines.append(line)
@@ -139,9 +143,9 @@ class Joined:
             self.is_full = True
 
 
-def _finished(line: _Line) -> OutputLine:
-    text = bytes(line.text).removesuffix(b"\n").removesuffix(b"\r")
-    return OutputLine(line.at, text.decode(errors="replace")[:LONGEST_QUOTED])
+def _finished(line: _Line, stream: int) -> OutputLine:
+    text = bytes(line.text).removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
+    return OutputLine(line.at, text[:LONGEST_QUOTED], is_error=stream == STDERR)
 
 
 def whole_seconds(moment: str) -> int | None:

@@ -25,6 +25,8 @@ MOST_SUBNET_TRIES = 256
 PODMANS = "localhost/"  # prefix of the tags of all images that Podman has built
 HEALTHCHECK_INTERVAL_S = 30.0  # Docker's default when the image specifies none
 
+# A builder may leave out the protocol, which is TCP then.
+_TCP_PORT = re.compile(r"([1-9][0-9]{0,4})(?:/tcp)?")
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
 
 
@@ -59,6 +61,12 @@ def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
     if tags and not ours:
         return None
     return Image(attributes["Id"], ours, attributes["Labels"] or {})
+
+
+def exposed_ports(attributes: Mapping[str, Any]) -> list[int]:
+    """Give the TCP ports that an image EXPOSEs, in ascending order."""
+    exposed = (attributes.get("Config") or {}).get("ExposedPorts") or {}
+    return sorted({int(found[1]) for name in exposed if (found := _TCP_PORT.fullmatch(name))})
 
 
 def is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
@@ -99,6 +107,7 @@ def create_options(spec: ContainerSpec) -> dict[str, Any]:
         **_limits(wanted),
         "command": None if wanted.command is None else list(wanted.command),
         "environment": environment(spec),
+        # None is the image's own word, here and for the command.
         "stop_signal": wanted.stop_signal,
         # The kernel kills apps before Keystone and the engine, without which no app could restart.
         "oom_score_adj": FIRST,
@@ -145,7 +154,7 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
         if not name or "=" in name:
             raise StartError(f"{name!r} cannot be the name of an environment variable")
     given = {name: value.get_secret_value() for name, value in spec.environment.items()}
-    return {**given, "PORT": str(spec.settings.container_port)}
+    return {**given, "PORT": str(spec.settings.port)}
 
 
 def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:

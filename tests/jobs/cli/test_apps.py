@@ -34,7 +34,7 @@ def test_an_app_is_added_with_the_fields_that_were_given(keystone: Commands) -> 
     assert added["skip_phrases"] == ["not now", "later"]
     assert added["auto_deploy"] is False
     assert added["labels"] == {"team": "blue", "note": "a=b"}
-    assert added["container_port"] == 8000
+    assert added["container_port"] is None
 
 
 def test_the_webhook_secret_is_shown_once(keystone: Commands) -> None:

@@ -97,13 +97,13 @@ class TestGoingBack:
         assert (withdrawn.state, withdrawn.ended_at) == (DeploymentState.FAILURE, second.ended_at)
         assert withdrawn.reason == (
             "its container ended 2 times within 60 s of going live: it exited with code 3; "
-            "going back to v1 with #3; its last line: no such table: users"
+            "going back to v1 with #3; it wrote: no such table: users"
         )
         state, words = told(bench, second)[-1]
         assert state is GitHubState.FAILURE
         assert words == (
             "Deployment #2: failure: its container ended 2 times within 60 s of going live: it "
-            "exited with code 3; going back to v1 with #3; its last li…"
+            "exited with code 3; going back to v1 with #3; it wrote: n…"
         )
         assert "no such table: users" in bench.log(second.id or 0)
 
@@ -173,7 +173,7 @@ class TestGoingBack:
         done = bench.deploy(app)
         end_twice(bench, app)
         withdrawn = bench.deployment(done.id or 0)
-        assert withdrawn.reason.endswith("its last line: the key [REDACTED] is wrong")
+        assert withdrawn.reason.endswith("it wrote: the key [REDACTED] is wrong")
         assert "hunter2" not in bench.log(done.id or 0)
 
     def test_a_deployment_is_withdrawn_only_once(

@@ -40,7 +40,10 @@ def test_pieces_of_a_line_become_one_line_without_the_stamps_between() -> None:
 def test_two_streams_do_not_mix_in_a_line() -> None:
     lines = joined((OUT, piece(1, "aaa")), (ERR, piece(2, "error\n")), (OUT, piece(3, "bbb\n")))
 
-    assert texts(lines) == ["error", "aaabbb"]
+    assert [(line.text, line.is_error) for line in lines.last(9)] == [
+        ("error", True),
+        ("aaabbb", False),
+    ]
 
 
 def test_unfinished_line_is_the_last() -> None:
