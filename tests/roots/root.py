@@ -161,7 +161,8 @@ def running_root(lower: Sequence[Path], *, upper: Path | None = None) -> Iterato
         upper: a folder on disk for what is written; None: it is in memory, and gone afterwards.
     """
     folder = Path(tempfile.mkdtemp(prefix="ks-"))
-    caches = [_folder("archives"), _folder("pip")]
+    # apt lets one process at a time use a cache.
+    caches = [_folder(f"archives-{lower[-1].name}"), _folder("pip")]
     layers = ":".join(map(str, lower))
     given = (str(folder), layers, str(upper or ""), *map(str, caches))
     try:
@@ -186,7 +187,7 @@ def clean_root(distribution: Distribution) -> Path:
         NotToBeHadError: it cannot be had on this machine.
     """
     made = CACHE / f"base-{distribution.suite}"
-    with _alone():
+    with alone():
         if not made.exists():
             _make(distribution, made)
     return made
@@ -204,7 +205,12 @@ def _make(distribution: Distribution, wanted: Path) -> None:
     command = [
         *("debootstrap", "--variant=minbase", f"--include={INCLUDED}", f"--keyring={keys}"),
         *(f"--components={','.join(distribution.components)}",),
-        *(f"--cache-dir={_folder('archives')}", distribution.suite, str(unfinished), mirror),
+        *(
+            f"--cache-dir={_folder(f'archives-{wanted.name}')}",
+            distribution.suite,
+            str(unfinished),
+            mirror,
+        ),
         f"/usr/share/debootstrap/scripts/{distribution.script}",
     ]
     log = CACHE / f"{wanted.name}.log"
@@ -245,7 +251,7 @@ def _folder(name: str) -> Path:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Let one process at a time make a root."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("a") as lock:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.roots.distributions import Distribution
-from tests.roots.root import CACHE, CODE, ROOT, Root, clean_root, running_root
+from tests.roots.root import CACHE, CODE, ROOT, Root, alone, clean_root, running_root
 
 STORY = (
     "tests/acceptance/core_story.py",
@@ -94,8 +94,9 @@ def prepared_root(distribution: Distribution, log: Path) -> Iterator[Root]:
     """
     base = clean_root(distribution)
     ready = CACHE / f"ready-{distribution.suite}-{_digest()}"
-    if not ready.exists():
-        _prepare(base, ready, log)
+    with alone():
+        if not ready.exists():
+            _prepare(base, ready, log)
     with running_root([ready / "upper", base]) as root:
         root.take_code()
         if root.run(".setup/machine.sh", "run", log=log, folder=CODE):
