@@ -174,6 +174,27 @@ def test_an_engine_that_is_down_is_told_once(
     assert found["engine space"].verdict is Verdict.IDLE
 
 
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [("2.4.22", Verdict.FAILED), ("2.6.12", Verdict.OK), ("3.2.9", Verdict.OK)],
+)
+def test_a_haproxy_that_is_too_old_is_told(
+    settings: AllSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    verdict: Verdict,
+) -> None:
+    program = tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\necho 'HAProxy version {version}-1ubuntu1 2025/01/01'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("jobs.doctor.checks.find_haproxy", lambda: str(program))
+    found = finding(settings, "haproxy")
+    assert found.verdict is verdict
+    assert version in found.found
+    assert ("2.6 or newer" in found.fix) == (verdict is Verdict.FAILED)
+
+
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_podman_without_an_init_is_told(
     settings: AllSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
