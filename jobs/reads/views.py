@@ -204,6 +204,18 @@ class VariableView(View):
     changed_at: datetime
 
 
+class SetVariableView(VariableView):
+    """An environment variable that was just set."""
+
+    notes: list[str] = Field(description="Says so if logs cannot mask the value")
+
+
+class ImportedVariablesView(Page[VariableView]):
+    """The environment variables that were just set, by name."""
+
+    notes: list[str] = Field(description="The secrets that logs cannot mask")
+
+
 class ContainerView(View):
     """The state of an app's live container, as Docker reports it."""
 

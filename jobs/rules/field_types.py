@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from jobs.rules.domain_names import is_metadata, plain_domain
-from jobs.rules.naming import VARIABLE_NAME
+from jobs.rules.naming import VARIABLE_NAME, VARIABLE_NAME_WORDS
 from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
 
@@ -125,7 +125,7 @@ def _status_range(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not VARIABLE_NAME.fullmatch(value):
-        raise ValueError("is not the name of an environment variable")
+        raise ValueError(f"is not the name of an environment variable: {VARIABLE_NAME_WORDS}")
     return value
 
 
