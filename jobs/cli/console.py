@@ -91,6 +91,12 @@ def show_notes(notes: Iterable[str]) -> None:
         say(f"{note[:1].upper()}{note[1:]}.")
 
 
+def warn_of_webhook(problem: str) -> None:
+    """Warn that GitHub cannot reach the webhook's URL, if it cannot."""
+    if problem:
+        say(f"Warning: {problem}.", err=True)
+
+
 def show_removed(view: RemovedView, *, as_json: bool) -> None:
     """Report what was removed, what was removed with it, and what is left to do."""
     show_done(f"{view.removed} is removed.", view, as_json=as_json)

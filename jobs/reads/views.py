@@ -53,6 +53,7 @@ class WebhookView(View):
     secret: str | None = Field(
         default=None, description="Only in the response that created the repository"
     )
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class AppSourceView(View):
@@ -299,6 +300,7 @@ class HookView(View):
     repository: str
     url: str = Field(description="Where it sends deliveries")
     is_new: bool = Field(description="False: it existed already, and was corrected")
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class CatchUpView(View):

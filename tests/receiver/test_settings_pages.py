@@ -285,6 +285,15 @@ def test_a_file_of_variables_is_imported_or_refused_whole(
     assert kept["API_KEY"].value.get_secret_value() == SECRET
 
 
+def test_a_payload_url_that_github_cannot_reach_has_a_warning_where_it_is_shown(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    for address in ("/apps/web", f"{SETTINGS}/repository", "/deliveries"):
+        assert "GitHub cannot reach http://testserver/webhooks/github" in ada.page(address)
+    ada.send(f"{SETTINGS}/remove", "remove-app", confirm="web")
+    assert "GitHub cannot reach http://testserver/webhooks/github" in ada.page("/")
+
+
 def test_what_may_be_secret_is_typed_behind_a_mask(ada: Browser, runtime: WebRuntime) -> None:
     make_app(runtime, domains=["web.example.com"])
     masked = r'<textarea class=masked id="[^"]+" name="{}"'
