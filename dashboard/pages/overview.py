@@ -20,7 +20,7 @@ from starlette.responses import Response
 from dashboard import attention, charts, labels, overview_reads, page_reads, rendering
 from dashboard.attention import Concern, Trouble
 from dashboard.overview_reads import Standing
-from jobs.reads.apps import app_views, webhook_url
+from jobs.reads.apps import app_views, webhook_problem, webhook_url
 from jobs.reads.dashboard_name import name_advice
 from jobs.reads.views import AppView
 from jobs.rules.token_trouble import WARN_BEFORE
@@ -95,6 +95,7 @@ def show(request: Request) -> Response:
         running=running,
         **values,
         webhook_url=webhook_url(settings),
+        webhook_problem=webhook_problem(settings),
     )
 
 

@@ -53,6 +53,7 @@ class WebhookView(View):
     secret: str | None = Field(
         default=None, description="Only in the response that created the repository"
     )
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class AppSourceView(View):
@@ -207,6 +208,18 @@ class VariableView(View):
     changed_at: datetime
 
 
+class SetVariableView(VariableView):
+    """An environment variable that was just set."""
+
+    notes: list[str] = Field(description="Says so if logs cannot mask the value")
+
+
+class ImportedVariablesView(Page[VariableView]):
+    """The environment variables that were just set, by name."""
+
+    notes: list[str] = Field(description="The secrets that logs cannot mask")
+
+
 class ContainerView(View):
     """The state of an app's live container, as Docker reports it."""
 
@@ -290,6 +303,7 @@ class HookView(View):
     repository: str
     url: str = Field(description="Where it sends deliveries")
     is_new: bool = Field(description="False: it existed already, and was corrected")
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class CatchUpView(View):

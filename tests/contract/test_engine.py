@@ -25,7 +25,7 @@ from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from tests.builders import with_settings
-from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
+from tests.enginebench import IDENTITY, ODD_NAMES, build, dockerfile, tag_of, wait_until
 from tests.images import DOCKERFILE, app_files
 
 pytestmark = pytest.mark.docker
@@ -110,7 +110,8 @@ def test_image_in_use_stays(engine: DockerEngine, spec: ContainerSpec) -> None:
 def test_started_container_answers_at_its_own_address(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1")}
+    odd = {name: SecretStr(f"{name}=x") for name in ODD_NAMES}
+    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1"), **odd}
     started = engine.start(replace(spec, environment=environment))
 
     assert started.state is ContainerState.RUNNING
@@ -118,6 +119,7 @@ def test_started_container_answers_at_its_own_address(
     assert get(started, "/version") == (200, "one")
     assert get(started, "/env?GREETING") == (200, "hello")
     assert get(started, "/env?PORT") == (200, "8100")
+    assert [get(started, f"/env?{name}") for name in odd] == [(200, f"{name}=x") for name in odd]
     assert engine.inspect(started.id) == started
     assert started.labels[IDENTITY_LABEL] == IDENTITY
 
