@@ -402,7 +402,7 @@ class TestWhatItRefuses:
     ) -> None:
         marker = file.with_name("broken-in")
         good = bench.ask(bench.app())
-        queue = Queue(bench.runtime.queue.name, connection=redis, serializer="json")
+        queue = Queue(bench.runtime.queue.name(), connection=redis, serializer="json")
         job = queue.enqueue(TASK, 1, job_id="evil")
         written = json.dumps(data).replace("{marker}", str(marker))
         for name, value in {"data": written, **fields}.items():

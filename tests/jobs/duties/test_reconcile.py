@@ -275,8 +275,8 @@ class TestForgottenOnes:
     def test_a_redis_that_holds_nonsense_stops_no_part(self, bench: Bench, app: App) -> None:
         bench.deploy(app)
         bench.world.router.current.clear()
-        redis = bench.runtime.queue._queue.connection
-        redis.rpush(f"rq:queue:{bench.runtime.queue.name}", "evil")
+        redis = bench.runtime.bus._redis
+        redis.rpush(f"rq:queue:{bench.runtime.queue.name()}", "evil")
         bench.reconcile()
         assert bench.serving(app)
 
