@@ -115,7 +115,7 @@ def _queue(session: Session) -> Iterator[Metric]:
         .where(waiting)
         .group_by(Deployment.trigger)
     )
-    rows = session.exec(statement).all()
+    rows, moment = session.exec(statement).all(), now()
     depth = GaugeMetricFamily("keystone_queue_depth", "Deployments that wait", labels=["lane"])
     age = GaugeMetricFamily(
         "keystone_queue_age_seconds", "How long the oldest of them has waited", labels=["lane"]
@@ -125,8 +125,8 @@ def _queue(session: Session) -> Iterator[Metric]:
             (count, oldest) for trigger, count, oldest in rows if Trigger(trigger).lane is lane
         ]
         depth.add_metric([lane], sum(count for count, _ in of_lane))
-        since = min((oldest for _, oldest in of_lane), default=now())
-        age.add_metric([lane], max((now() - since).total_seconds(), 0))
+        since = min((oldest for _, oldest in of_lane), default=moment)
+        age.add_metric([lane], max((moment - since).total_seconds(), 0))
     yield from (depth, age)
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN, settle
-from jobs.states import DeploymentState, StepName, StepState
+from jobs.states import DeploymentState, StepName, StepState, Trigger
 from jobs.storage.models import Step, now
 from receiver.app import create_app
 from tests.builders import WebRuntime, make_app, make_deployment, signed_push, webhook_secret
