@@ -184,8 +184,13 @@ def test_a_rollback_does_not_wait_for_builds_of_other_apps(
     over = keystone.wait_for(asked["id"], timeout=BACK_WITHIN_S)
     assert over["state"] == "success", over["reason"]
     assert sum(bool(nap.sleepers()) for nap in naps) == 2
+
+    def wake_all() -> None:
+        for nap in naps:
+            nap.wake()
+
     for each in builds:
-        ended = keystone.wait_for(each["id"], meanwhile=lambda: [nap.wake() for nap in naps])
+        ended = keystone.wait_for(each["id"], meanwhile=wake_all)
         assert ended["state"] == "success", ended["reason"]
 
 

@@ -45,8 +45,8 @@ def test_each_lane_has_a_queue(queue: WorkQueue) -> None:
 
 def test_a_worker_of_both_lanes_counts_once(queue: WorkQueue, redis: Redis) -> None:
     queues = [Queue(queue.name(lane), connection=redis) for lane in Lane]
-    Worker(queues, connection=redis).register_birth()
-    Worker(queues[1:], connection=redis).register_birth()
+    for its_queues in (queues, queues[1:]):
+        Worker(its_queues, connection=redis).register_birth()  # type: ignore[no-untyped-call]
     assert [queue.workers_alive([lane]) for lane in Lane] == [1, 2]
     assert queue.workers_alive(EVERY_LANE) == 2
 
