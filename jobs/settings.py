@@ -119,7 +119,12 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="The address the web process listens on")
     port: int = Field(8000, ge=1, le=65535, description="The port the web process listens on")
     public_url: str = Field("", description="How GitHub and browsers reach the web process")
-    workers: int = Field(2, ge=1, le=64, description="How many deployments may run at once")
+    workers: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="How many deployments may run at once; a rollback may run beside them",
+    )
     port_range: Annotated[PortRange, BeforeValidator(_parse_port_range)] = Field(
         PortRange(first=20000, last=20999), description="The ports apps are given"
     )

@@ -95,6 +95,9 @@ CONTENTS = {
     "migrate": Entry("system", "Migrate the database to the schema of this version."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
+    "quick-worker": Entry(
+        "workers", "Run one worker alone that takes only deployments without a build.", hidden=True
+    ),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
     "firewall": Entry(
         "workers", "Run the firewall alone: it blocks the cloud's metadata service.", hidden=True

@@ -166,6 +166,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
         "firewall": Rights(ROOT, ROOT, (), FIREWALL_CAPABILITIES),
         "watcher": workers,
         "worker": workers,
+        "quick-worker": workers,
         "web": Rights(web.uid, web.gid, (work.gid,), listens),
     }
     docker = told_to_workers(environ, settings.docker_dir)
@@ -175,6 +176,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
         "firewall": _person(work),
         "watcher": _person(work) | docker,
         "worker": _person(work) | docker,
+        "quick-worker": _person(work) | docker,
         "web": _person(web),
     }
     return Apart(users, rights, told)

@@ -100,11 +100,14 @@ def _programs(settings: Settings) -> list[Program]:
     blocks = settings.block_metadata and os.geteuid() == 0
     watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
     worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
+    # For rollbacks and recoveries: a site that is down does not wait until a build has ended.
+    quick = Program("quick-worker", keystone_command("quick-worker"), 40, untold=knows_work)
     return [
         *([] if settings.redis_url else [redis]),
         *([firewall] if blocks else []),
         replace(watcher, stop_within_s=WORK_STOP_S),
         replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
+        replace(quick, stop_within_s=WORK_STOP_S),
         Program("web", keystone_command("web"), 15, untold=knows_web),
     ]
 

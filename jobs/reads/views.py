@@ -152,6 +152,14 @@ class DeploymentView(View):
     duration_s: float | None = Field(description="From its start to its end, or to now")
     attempts: int = Field(description="How often a worker has started it")
     cancelled_by: str | None = Field(description="Who asked for it to be cancelled")
+    waiting_for: str | None = Field(
+        default=None, description="While it is queued: what it waits for, in words"
+    )
+    place: int | None = Field(
+        default=None,
+        description="While it is queued: its place in the queue, from 1; null while another "
+        "deployment of its app is before it. Rollbacks and recoveries have a queue of their own",
+    )
     steps: list[StepView]
     statuses: list[StatusView]
 
