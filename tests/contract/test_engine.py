@@ -487,24 +487,3 @@ def test_absent_engine_is_a_docker_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(DockerError, match="does not answer; is it running"):
         absent.version()
     absent.close()
-
-
-def test_lines_that_the_engine_stores_in_pieces_are_counted_and_given_whole(
-    engine: DockerEngine, spec: ContainerSpec
-) -> None:
-    # The engine stores 16 KiB in a piece: these three lines are twelve of them.
-    longs = [letter * 60_000 for letter in "abc"]
-    files = dockerfile("COPY long /long")
-    files["long"] = "\n".join(["first", *longs, "last"])
-    image = build(engine, files, tag=tag_of("long lines"))
-    started = engine.start(
-        with_settings(replace(spec, image=image), command=("/web", "cat", "/long"))
-    )
-    wait_for(engine, started, ContainerState.EXITED)
-
-    wait_until(lambda: engine.output(started.id, tail=1) == ["last"])
-    for tail in (1, 2, 3, 4, 5, 50):
-        assert engine.output(started.id, tail=tail) == ["first", *longs, "last"][-tail:]
-    lines = engine.written(started.id, tail=50)
-    assert [line.at for line in lines] == sorted(line.at for line in lines)
-    assert engine.written(started.id, tail=50, after=lines[1].at) == lines[2:]

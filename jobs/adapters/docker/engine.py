@@ -38,7 +38,6 @@ from jobs.adapters.docker.failures import (
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.negotiation import keep_negotiating
 from jobs.adapters.docker.networks import Networks
-from jobs.adapters.docker.output import last_lines
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import DockerError
 from jobs.rules.container_values import (
@@ -263,15 +262,21 @@ class DockerEngine:
 
     def output(self, container_id: str, *, tail: int) -> list[str]:
         """Give the last lines of the container's output, oldest first, at most 5000."""
-        return [line.text for line in self.written(container_id, tail=tail)]
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
+        with translated(), Tolerated(NOT_FOUND):
+            if most and (found := self._find_container(container_id)):
+                return values.read_lines(found.logs(tail=most), most=most)
+        return []
 
     def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
         """Give the last lines of a container's output with their times, at most 5000."""
-        most = min(tail, MOST_OUTPUT_LINES)
+        most = max(0, min(tail, MOST_OUTPUT_LINES))
         with translated(), Tolerated(NOT_FOUND):
-            if most > 0 and (found := self._find_container(container_id)):
-                api, timeout_s = self._client.api, self._timeout_s
-                return last_lines(api, str(found.id), tail=most, after=after, timeout_s=timeout_s)
+            if most and (found := self._find_container(container_id)):
+                since = values.whole_seconds(after)
+                output = found.logs(tail=most, timestamps=True, since=since)
+                lines = values.read_timed_lines(output, most=most)
+                return [line for line in lines if line.at > after]
         return []
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:

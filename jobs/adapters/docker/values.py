@@ -4,14 +4,15 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.errors import StartError
 from jobs.rules.app_settings import ContainerSettings
-from jobs.rules.container_values import Container, ContainerSpec, Image, Usage
+from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine, Usage
 from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
-from jobs.rules.reasons import quoted
+from jobs.rules.reasons import LONGEST_QUOTED, quoted
 from jobs.states import Capabilities, ContainerState, Restart
 from jobs.system.out_of_memory import FIRST
 
@@ -171,6 +172,27 @@ def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Ite
     """Give the unused addresses of a subnet, without the first one, which is the gateway's."""
     _gateway, *hosts = subnet.hosts()
     return (str(host) for host in hosts if str(host) not in taken)
+
+
+def read_lines(output: bytes, *, most: int) -> list[str]:
+    """Give the last lines of a container's output, each truncated to a maximum length."""
+    lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line[:LONGEST_QUOTED] for line in lines[-most:]]
+
+
+def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:
+    """Give the last lines of an output whose lines each begin with a timestamp."""
+    pairs = (line.partition(" ") for line in read_lines(output, most=most))
+    return [OutputLine(at, text) for at, _, text in pairs]
+
+
+def whole_seconds(moment: str) -> int | None:
+    """Give an engine timestamp as whole seconds since 1970; None when it is empty."""
+    if not moment:
+        return None
+    return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
 
 
 def is_apps_fault(explanation: str) -> bool:
