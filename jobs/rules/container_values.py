@@ -32,6 +32,7 @@ class BuildSpec:
     tag: str
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "."  # the tree's path in the repository, for messages
     cache_key: str = ""  # equal for builds that should share context and caches
     target: str | None = None  # the stage to build; None: the last one
     args: Mapping[str, SecretStr] = field(default_factory=dict)

@@ -107,6 +107,7 @@ def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
     return BuildSpec(
         tag=image_tag(repository, commit.sha, recipe.digest, plan.image_key),
         dockerfile=recipe.build.dockerfile,
+        folder=recipe.build.context,
         labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
         # By the app's id, not its name: another app may get that name when this one is removed.
         cache_key=f"keystone-{plan.identity}-{plan.app_id}",

@@ -182,7 +182,10 @@ def test_failing_step_is_named_with_its_exit_code(engine: DockerEngine) -> None:
     with pytest.raises(BuildError) as failure:
         build(engine, dockerfile('RUN ["/web", "exit", "7"]'), log=lines.append)
 
-    assert str(failure.value) == 'the build failed at "RUN ["/web", "exit", "7"]": exit code 7'
+    assert str(failure.value) == (
+        'the build failed: exiting with code 7, at "RUN ["/web", "exit", "7"]" '
+        "(line 4 of Dockerfile): exit code 7"
+    )
     assert any(line.endswith("| exiting with code 7") for line in lines)
     assert any(" ERROR: " in line for line in lines)
 
@@ -193,7 +196,10 @@ def test_wrong_dockerfile_is_explained(engine: DockerEngine) -> None:
 
 
 def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r'^the build failed at "COPY absent /x": .*absent'):
+    with pytest.raises(
+        BuildError,
+        match=r"absent is not in the repository .*\"COPY absent /x\" \(line 4",
+    ):
         build(engine, dockerfile("COPY absent /x"))
 
 
@@ -290,7 +296,7 @@ def test_build_argument_in_a_steps_name_is_not_shortened(engine: DockerEngine) -
         )
 
     # The adapter does not mask values yet, and half a value could not be masked later.
-    assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
+    assert f'COPY {"x" * 90}{secret} /x"' in str(failure.value)
     assert "hunter2" not in Redactor([SecretStr(secret)])(str(failure.value))
     assert any(secret in line for line in lines)
 

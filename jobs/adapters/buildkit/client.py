@@ -5,7 +5,9 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +15,9 @@ from pydantic import SecretStr
 
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.control import Control, SolveError, solve_request
-from jobs.adapters.buildkit.failures import build_failure
+from jobs.adapters.buildkit.failures import Known, build_failure
 from jobs.adapters.buildkit.http2 import GrpcConnection
+from jobs.adapters.buildkit.missing import why_missing
 from jobs.adapters.buildkit.progress import Progress
 from jobs.adapters.buildkit.running import run_until_stopped
 from jobs.adapters.buildkit.services import FindLogin, Method, Services
@@ -32,6 +35,7 @@ from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, DockerError, KeystoneError
 from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import COMMIT_LABEL
 from jobs.rules.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
@@ -76,10 +80,11 @@ class BuildKit:
         """
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
-        build = self._build(spec, context, log)
+        outcome = _Outcome(Progress(log), spec, context)
+        build = self._build(spec, context, outcome)
         return run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
-    async def _build(self, spec: BuildSpec, context: Context, log: BuildLog) -> str:
+    async def _build(self, spec: BuildSpec, context: Context, outcome: "_Outcome") -> str:
         services = Services(context, secrets=self.secrets, find_login=self.find_login)
         session_id = uuid.uuid4().hex
         async with connected(self.address) as connection:
@@ -87,7 +92,7 @@ class BuildKit:
             session = GrpcConnection(connection.reader, connection.writer, services.answer)
             serving = asyncio.create_task(session.serve())
             try:
-                return await self._request_image(spec, session_id, log)
+                return await self._request_image(spec, session_id, outcome)
             except (BuildError, DockerError):
                 # An error on our side is the cause of the error that the engine then reports.
                 if session.failure is not None:
@@ -117,9 +122,9 @@ class BuildKit:
         if status != SWITCHING_PROTOCOLS:
             raise await refusal_of("a build session", connection, status)
 
-    async def _request_image(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
+    async def _request_image(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
         if self.in_cgroup and spec.cgroup:
-            return await self._solve(spec, session_id, log)
+            return await self._solve(spec, session_id, outcome)
         query = {
             "version": BUILDKIT,
             "remote": "client-session",
@@ -133,15 +138,13 @@ class BuildKit:
         target = f"/v{self.api_version}/build?{urlencode(query)}"
         async with connected(self.address) as connection:
             status = await connection.request(target, {"Content-Length": "0"})
-            outcome = _Outcome(Progress(log))
             async for message in json_lines(connection, status):
                 outcome.take(message)
         return outcome.image_id()
 
-    async def _solve(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
+    async def _solve(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
         """Build with the control service, which runs the build's commands in a control group."""
         ref = uuid.uuid4().hex
-        outcome = _Outcome(Progress(log))
         request = solve_request(ref, session_id, spec.tag, _attributes(spec))
         async with connected(self.address) as connection:
             upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
@@ -178,11 +181,28 @@ def build_args(spec: BuildSpec) -> dict[str, str]:
     return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
 
 
+def known_of(spec: BuildSpec, context: Context, cause: str) -> Known:
+    """Gather what explains a failed build besides the engine's words."""
+    missing = partial(
+        why_missing,
+        context,
+        dockerfile=spec.dockerfile,
+        commit=spec.labels.get(COMMIT_LABEL, ""),
+        folder=spec.folder,
+    )
+    text = ""
+    with suppress(KeystoneError):  # too large, or unreadable: then its lines are not told
+        text = context.text(spec.dockerfile)
+    return Known(cause, text, spec.dockerfile, missing)
+
+
 class _Outcome:
     """The state of a build, collected from the engine's messages."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, spec: BuildSpec, context: Context) -> None:
         self._progress = progress
+        self._spec = spec
+        self._context = context
         self._image_id = ""
 
     def take(self, message: dict[str, Any]) -> None:
@@ -199,7 +219,8 @@ class _Outcome:
         self._progress.end()
 
     def failure(self, message: str) -> KeystoneError:
-        return build_failure(message, self._progress.failed)
+        known = known_of(self._spec, self._context, self._progress.cause)
+        return build_failure(message, self._progress.failed, known)
 
     def image_id(self) -> str:
         self.end()

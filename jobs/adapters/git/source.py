@@ -22,6 +22,7 @@ from jobs.adapters.git.parsing import (
     object_name,
     parse_commit,
     parse_remote_refs,
+    parse_submodules,
     parse_tree,
     too_many_files,
 )
@@ -111,7 +112,7 @@ class GitSource:
         if finished.status != 0:
             raise GitError(f"the mirror could not list the commit {sha}")
         entries = dated(mirror, clean, parse_tree(finished.output))
-        with open_tree(mirror, entries) as tree:
+        with open_tree(mirror, entries, parse_submodules(finished.output)) as tree:
             yield tree
 
     def kept(self) -> set[int]:
