@@ -1,18 +1,24 @@
 """A proxy of the real Docker Engine that takes other versions of its API, and can be replaced.
 
 It refuses a version as the engine does, in the engine's words, and passes on everything else with
-the version that the real engine speaks.
+the version that the real engine speaks. It writes the one answer that newer engines write in
+another form, the disk use, in the form of the version that was asked for.
 """
 
+import json
 import re
 import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REAL = "/var/run/docker.sock"
+# The first versions with the disk use in its new form beside the old one, and with that form alone.
+BOTH_FORMS, NEW_FORM = (1, 52), (1, 53)
+LISTS = {"Images": "Image", "Containers": "Container", "BuildCache": "BuildCache"}
 _PATH = re.compile(rb"^([A-Z]+) (?:/v([0-9]+)\.([0-9]+))?(/[^ ]*) HTTP/1.1\r\n")
-_TOLD = re.compile(rb"(?i)\r\nApi-Version: ([0-9.]+)")
+_TOLD = re.compile(rb"(?i)\r\nApi-Version: [0-9.]+")
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,12 @@ class EngineFront:
                 self.release, self._replacing = self._replacing[1], None
             line = b"%s %s HTTP/1.1\r\n" % (method, path)
             engine.sendall(line + _once(head[found.end() :]) + rest)
+            if path == b"/version":
+                connection.sendall(_version(engine, release))
+                return
+            if path.startswith(b"/system/df") and version >= BOTH_FORMS:
+                connection.sendall(_disk_use(engine, version, in_detail=b"verbose=1" in path))
+                return
             back = threading.Thread(target=_back, args=(engine, connection, release), daemon=True)
             back.start()
             _copy(connection, engine)
@@ -131,17 +143,44 @@ def _once(headers: bytes) -> bytes:
 def _refusal(release: Release, version: tuple[int, int]) -> bytes:
     body = release.refusal(version)
     told = f"Api-Version: {release.name}\r\n" if release.is_frank else ""
-    head = f"HTTP/1.1 400 Bad Request\r\n{told}Content-Length: {len(body)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + body
+    return _answer_of("400 Bad Request", told, body)
+
+
+def _object(engine: socket.socket) -> dict[str, Any]:
+    """Read a whole answer, and give the JSON object in it."""
+    head, body = _head(engine)
+    while data := engine.recv(65536):
+        body += data
+    if b"chunked" in head:
+        body = b"".join(body.split(b"\r\n")[1::2])
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def _version(engine: socket.socket, release: Release) -> bytes:
+    oldest = ".".join(map(str, release.oldest))
+    told = {**_object(engine), "ApiVersion": release.name, "MinAPIVersion": oldest}
+    named = f"Api-Version: {release.name}\r\n" if release.is_frank else ""
+    return _answer_of("200 OK", named, json.dumps(told).encode())
+
+
+def _disk_use(engine: socket.socket, version: tuple[int, int], *, in_detail: bool) -> bytes:
+    found = _object(engine)
+    told = {} if version >= NEW_FORM or in_detail else dict(found)
+    for name, kind in LISTS.items():
+        items = found[name] or []
+        told[f"{kind}Usage"] = {"TotalCount": len(items), **({"Items": items} if in_detail else {})}
+    return _answer_of("200 OK", "", json.dumps(told).encode())
+
+
+def _answer_of(status: str, headers: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
 
 
 def _back(engine: socket.socket, client: socket.socket, release: Release) -> None:
     head, rest = _head(engine)
     told = b"\r\nApi-Version: " + release.name.encode() if release.is_frank else b""
-    shown = _TOLD.search(head)
-    real = shown[1] if shown else b""
-    # As long as before: the answer to /version says how long it is.
-    rest = rest.replace(b'"ApiVersion":"%s"' % real, b'"ApiVersion":"%s"' % release.name.encode())
     try:
         client.sendall(_TOLD.sub(told, head) + rest)
     except OSError:  # the client has gone

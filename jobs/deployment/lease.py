@@ -5,24 +5,22 @@ So a worker that was paused and wakes up too late is refused. `jobs.system.watch
 processes monitor the holders, and when they act. `jobs.records.leases` writes the leases.
 """
 
-import os
-import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sqlmodel import Session, select
 
 from jobs.records.leases import GIVEN_UP
 from jobs.storage.models import Lease, now
+from jobs.system.pid_space import pid_space
 from jobs.system.proc import is_there
 from jobs.system.watch_times import RENEW_EVERY_S, SECOND_LOOK_AFTER_S
 
 
 def holder_name(pid: int) -> str:
     """Name a process of this machine as the holder of a lease."""
-    return f"{_neighbourhood()}:{pid}"
+    return f"{pid_space()}:{pid}"
 
 
 def is_dead(holder: str) -> bool:
@@ -31,16 +29,7 @@ def is_dead(holder: str) -> bool:
     The processes of other machines and of other containers cannot be seen, so they are never dead.
     """
     where, _, pid = holder.rpartition(":")
-    return where == _neighbourhood() and pid.isdecimal() and not is_there(int(pid))
-
-
-def _neighbourhood() -> str:
-    """Name the PID namespace of this process, on this machine."""
-    try:
-        namespace = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:  # not Linux, or no /proc: then no other process counts as dead
-        namespace = os.getpid()
-    return f"{socket.gethostname()}:{namespace}"
+    return where == pid_space() and pid.isdecimal() and not is_there(int(pid))
 
 
 def is_free(session: Session, app_id: int) -> bool:

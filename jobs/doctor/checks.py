@@ -4,11 +4,13 @@ Read-only: this module creates, migrates and starts nothing.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +21,8 @@ from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.doctor.build_check import limits_of_builds
 from jobs.doctor.disk_use import MB, describe_data, describe_engine
 from jobs.doctor.domains import check_domains
+from jobs.doctor.engine_check import check_engine
+from jobs.doctor.guarded import Check, run_checks
 from jobs.doctor.own_address import check_own_address
 from jobs.doctor.reading import identity_of, reading
 from jobs.doctor.router_check import check_router
@@ -43,41 +47,45 @@ from jobs.storage.migrations.apply import HEAD, allows, schema_of
 from jobs.storage.models import AuditEvent
 from jobs.storage.sqlite_files import is_sqlite, sqlite_path
 
+# The same versions as in .setup/machine.sh.
 OLDEST_PYTHON = (3, 11)
+OLDEST_HAPROXY = (2, 6)
+_VERSION = re.compile(r"version (\d+)\.(\d+)")
 
 
 def examine(settings: WorkerSettings) -> list[Finding]:
     """Run all checks; this takes a few seconds at most, whatever is down."""
     up = is_up(settings.data_dir)
-    return [
-        _python(),
-        version_that_runs(settings, up=up),
-        _program("git", shutil.which("git"), ["--version"]),
-        _redis_server(settings),
-        _haproxy(settings),
-        _docker(),
-        known_escapes(),
-        users(settings, up=up),
-        _data_dir(settings.data_dir),
-        _disk(settings),
-        _engine_space(settings),
-        limits_of_builds(settings, identity_of(settings)),
-        reach_of_metadata(settings, identity_of(settings)),
-        Finding("data space", Verdict.OK, describe_data(settings)),
-        _database(settings),
-        _backup(settings),
-        *_secrets(settings),
-        _redis(settings, up=up),
-        _workers(settings, up=up),
-        *_router(settings, up=up),
-        _web_port(settings, up=up),
-        _app_ports(settings, up=up),
-        *check_domains(settings, up=up),
-        warm_containers(settings),
-        check_own_address(settings, up=up),
-        _dashboard_name(settings),
-        _missed_pushes(settings),
+    checks: list[Check] = [
+        ("python", _python),
+        ("version", lambda: version_that_runs(settings, up=up)),
+        ("git", lambda: _program("git", shutil.which("git"), ["--version"])),
+        ("redis-server", lambda: _redis_server(settings)),
+        ("haproxy", lambda: _haproxy(settings)),
+        ("docker", check_engine),
+        ("known escapes", known_escapes),
+        ("users", lambda: users(settings, up=up)),
+        ("data directory", lambda: _data_dir(settings.data_dir)),
+        ("disk", lambda: _disk(settings)),
+        ("engine space", lambda: _engine_space(settings)),
+        ("build limits", lambda: limits_of_builds(settings, identity_of(settings))),
+        ("metadata service", lambda: reach_of_metadata(settings, identity_of(settings))),
+        ("data space", lambda: Finding("data space", Verdict.OK, describe_data(settings))),
+        ("database", lambda: _database(settings)),
+        ("backup", lambda: _backup(settings)),
+        ("keys", lambda: _secrets(settings)),
+        ("redis", lambda: _redis(settings, up=up)),
+        ("workers", lambda: _workers(settings, up=up)),
+        ("router", lambda: _router(settings, up=up)),
+        ("web", lambda: _web_port(settings, up=up)),
+        ("app ports", lambda: _app_ports(settings, up=up)),
+        ("domains", lambda: check_domains(settings, up=up)),
+        ("warm containers", lambda: warm_containers(settings)),
+        ("own address", lambda: check_own_address(settings, up=up)),
+        ("dashboard name", lambda: _dashboard_name(settings)),
+        ("missed pushes", lambda: _missed_pushes(settings)),
     ]
+    return run_checks(checks)
 
 
 def _python() -> Finding:
@@ -109,27 +117,12 @@ def _redis_server(settings: Settings) -> Finding:
 def _haproxy(settings: Settings) -> Finding:
     if settings.router_socket:
         return Finding("haproxy", Verdict.OK, "not needed: KEYSTONE_ROUTER_SOCKET names a router")
-    return _program("haproxy", find_haproxy(), ["-v"])
-
-
-def _docker() -> Finding:
-    try:
-        # A placeholder identity will do: this only asks for the version.
-        engine = DockerEngine.from_environment("doctor", timeout_s=PATIENCE_S)
-        try:
-            return Finding("docker", Verdict.OK, f"Docker Engine {engine.version()}")
-        finally:
-            engine.close()
-    except KeystoneError as exc:
-        return Finding("docker", Verdict.FAILED, str(exc), _docker_fix())
-
-
-def _docker_fix() -> str:
-    if os.environ.get("DOCKER_HOST"):
-        return "DOCKER_HOST names the engine; start it, or unset that"
-    if shutil.which("dockerd") is None and not Path("/usr/sbin/dockerd").exists():
-        return "apt-get install docker.io"
-    return "start it (systemctl start docker), and be root or in the group docker"
+    found = _program("haproxy", find_haproxy(), ["-v"])
+    told = _VERSION.search(found.found)
+    if found.verdict is Verdict.OK and told and tuple(map(int, told.groups())) < OLDEST_HAPROXY:
+        wanted = ".".join(map(str, OLDEST_HAPROXY))
+        return replace(found, verdict=Verdict.FAILED, fix=f"install HAProxy {wanted} or newer")
+    return found
 
 
 def _data_dir(data_dir: Path) -> Finding:

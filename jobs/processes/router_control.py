@@ -246,7 +246,7 @@ def is_outdated(state: RouterState, program: Path) -> bool:
 def router_pids(run_dir: Path) -> list[int]:
     """Give the process ids of the keeper, of HAProxy's master and of its workers."""
     state = router_state(run_dir)
-    if state is None or not runs_module(state.keeper, MODULE):
+    if state is None or keeper_pid(run_dir) is None:
         return []
     return [state.keeper, *([state.haproxy, *children_of(state.haproxy)] if state.haproxy else [])]
 

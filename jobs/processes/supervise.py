@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = "up.lock"
 SUPERVISOR, SUPERVISOR_PID = "jobs.processes.supervisor", "supervisor.pid"
+CONFIGURATION = "supervisor.conf"
 # `is_up` also takes the lock for a moment, without being a running Keystone: wait that long for it.
 ASKERS_GONE_WITHIN_S = 0.5
 
@@ -225,9 +226,12 @@ def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
     return None
 
 
-def is_supervisor(pid: int) -> bool:
-    """Whether a process is the supervisor of a Keystone."""
-    return runs_module(pid, SUPERVISOR)
+def is_supervisor(pid: int, run_dir: Path) -> bool:
+    """Whether a process is the supervisor of the Keystone with this run folder.
+
+    The process id may come from a copied or restored folder, and belong to another Keystone.
+    """
+    return runs_module(pid, SUPERVISOR, run_dir / CONFIGURATION)
 
 
 def supervisor_pid(run_dir: Path) -> int | None:
@@ -236,7 +240,7 @@ def supervisor_pid(run_dir: Path) -> int | None:
         pid = int((run_dir / SUPERVISOR_PID).read_text())
     except (OSError, ValueError):
         return None
-    return pid if is_supervisor(pid) else None
+    return pid if is_supervisor(pid, run_dir) else None
 
 
 def is_up(data_dir: Path) -> bool:
@@ -261,7 +265,7 @@ def supervise(
         given: how this Keystone was started; without it the supervisor cannot hand over.
     """
     folder = ensure_private(data_dir / "run")
-    config = folder / "supervisor.conf"
+    config = folder / CONFIGURATION
     config.unlink(missing_ok=True)
     config.touch(mode=0o600)
     config.write_text(configuration(parts, supervisor_pid=os.getpid()))

@@ -1,5 +1,6 @@
 """Process information from Linux's /proc; on other systems the functions find no processes."""
 
+import os
 from pathlib import Path
 
 STOPPED = "T"
@@ -8,7 +9,22 @@ BURIED = frozenset({"", "Z", "X"})  # missing, or a zombie that its parent has n
 
 def is_there(pid: int) -> bool:
     """Whether a process exists and has not ended."""
-    return _state_and_parent(pid)[0] not in BURIED
+    state, _ = _state_and_parent(pid)
+    return state not in BURIED if state else _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    """Ask the kernel about a process that /proc does not show.
+
+    It may hide the processes of other users, and we may have no file descriptor left to read it.
+    """
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0  # 0 and negative numbers stand for groups of processes
 
 
 def is_stopped(pid: int) -> bool:
@@ -48,10 +64,22 @@ def user_of(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
 
 
-def runs_module(pid: int, module: str) -> bool:
-    """Whether a process runs a module of Python as `python -m`."""
+def runs_module(pid: int, module: str, file: Path | None = None) -> bool:
+    """Whether a process runs a module of Python as `python -m`.
+
+    Args:
+        file: a file that must be among the arguments, under whatever path.
+    """
     try:
-        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+    except OSError:
+        return False
+    return module in words and (file is None or any(_is_same(word, file) for word in words))
+
+
+def _is_same(path: str, file: Path) -> bool:
+    try:
+        return Path(path).name == file.name and Path(path).samefile(file)
     except OSError:
         return False
 

@@ -169,7 +169,7 @@ class Upgrade:
                 self.eye.wait_until_replaced(wanted.version, since)
             elif running.version.is_same(wanted.version):
                 return
-            elif self._hand_over(wanted, running) and is_supervisor(running.pid):
+            elif self._hand_over(wanted, running) and is_supervisor(running.pid, self._run_dir):
                 still = self.eye.running()
                 if still and still.started_at == running.started_at:
                     # It does not do what it is told.

@@ -53,7 +53,7 @@ class Eye:
     def running(self) -> Running | None:
         """Give the version whose supervisor runs now."""
         found = read_running(self._run_dir)
-        return found if found and is_supervisor(found.pid) else None
+        return found if found and is_supervisor(found.pid, self._run_dir) else None
 
     def wait_until_replaced(self, version: Version, since: str) -> str:
         """Wait until the supervisor of a version runs; return the problem, empty if it does.
@@ -65,12 +65,16 @@ class Eye:
         tell_again_at = time.monotonic() + TELL_AGAIN_S
         while time.monotonic() < deadline:
             found = read_running(self._run_dir)
-            if found and found.started_at > since and is_supervisor(found.pid):
+            if found and found.started_at > since and is_supervisor(found.pid, self._run_dir):
                 is_it = found.version.code == version.code
                 return (
                     "" if is_it else f"its `keystone up` failed, and {found.version.name} went on"
                 )
-            if found and time.monotonic() > tell_again_at and is_supervisor(found.pid):
+            if (
+                found
+                and time.monotonic() > tell_again_at
+                and is_supervisor(found.pid, self._run_dir)
+            ):
                 # It had only just started, and could not hear the first time.
                 tell_again_at = time.monotonic() + TELL_AGAIN_S
                 tell_to_hand_over(found.pid)

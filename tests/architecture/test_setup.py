@@ -1,10 +1,14 @@
 """The set-up scripts, as far as a test can run them without changing the machine."""
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from jobs.doctor.checks import OLDEST_HAPROXY, OLDEST_PYTHON
 
 ROOT = Path(__file__).parents[2]
 MACHINE = ROOT / ".setup" / "machine.sh"
@@ -33,6 +37,27 @@ def bare(tmp_path: Path) -> Path:
     script(tmp_path / "apt-get", "echo apt-get must not be run; exit 1")
     script(tmp_path / "python3", "exit 1")
     return tmp_path
+
+
+def isolated(folder: Path) -> Path:
+    """Give the script as it is, except that it looks nowhere but in PATH."""
+    text = MACHINE.read_text()
+    alone = text.replace("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n", "")
+    assert alone != text
+    (folder / "machine.sh").write_text(alone)
+    return folder / "machine.sh"
+
+
+def set_up_alone(folder: Path, *before: str) -> "subprocess.CompletedProcess[str]":
+    """Run the script with the programs of a folder and no others, perhaps by other commands."""
+    return subprocess.run(
+        [*before, "/bin/sh", isolated(folder), "run"],
+        env={"PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def script(path: Path, body: str) -> None:
@@ -64,6 +89,157 @@ def test_only_the_benchmarks_need_wrk(bare: Path) -> None:
     told = set_up("bench", str(bare)).stderr
     assert "wrk" in told
     assert "chromium" in told
+
+
+# --- What is checked before anything is changed ----------------------------------------------
+
+# Answers to what the script asks of Python; `-` is the question whether an engine answers.
+FAKE_PYTHON = """case "$1" in -) exit {engine} ;; esac
+case "$2" in *version_info*) echo {python} ;; *venv*) exit {venv} ;; esac"""
+REMOVAL = "Inst docker.io (20.10 Debian:12)\\nRemv containerd.io [1.7.2-1]\\nConf docker.io"
+
+
+class Apt:
+    """A Debian machine on which root runs the script, with an apt-get that installs nothing.
+
+    Attributes:
+        path: the PATH with its programs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        self._asked = folder / "asked"
+        script(folder / "id", "echo 0")
+        self.has_python("3.11")
+        self.has_package("haproxy", "2.6.12-1+deb12u4")
+        self.answers("")
+        for tool in ("git", "redis-server", "gcc", "iptables", "dockerd", "useradd", "getent"):
+            script(folder / tool, "exit 0")
+
+    def has_python(self, version: str, *, engine: int = 0, venv: int = 0) -> None:
+        body = FAKE_PYTHON.format(python=version, engine=engine, venv=venv)
+        script(self.path / "python3", body)
+
+    def has_package(self, name: str, version: str) -> None:
+        told = f"{name}:\\n  Installed: (none)\\n  Candidate: {version}\\n"
+        script(self.path / "apt-cache", f'[ "$2" = {name} ] && printf "{told}"; exit 0')
+
+    def answers(self, simulated: str, code: int = 0) -> None:
+        answer = f'case "$*" in *-s*) printf "{simulated}\\n"; exit {code} ;; esac'
+        script(self.path / "apt-get", f'echo "$*" >>{self._asked}\n{answer}')
+
+    def set_up(self) -> "subprocess.CompletedProcess[str]":
+        return set_up_alone(self.path)
+
+    def installed(self) -> list[str]:
+        """Give the options and packages of what was really installed."""
+        asked = self._asked.read_text().splitlines() if self._asked.exists() else []
+        real = [line for line in asked if line.startswith("install") and " -s " not in line]
+        return [word for line in real for word in line.split()]
+
+
+@pytest.fixture
+def apt(bare: Path) -> Apt:
+    return Apt(bare)
+
+
+def test_root_gets_what_is_missing_and_loses_nothing(apt: Apt) -> None:
+    done = apt.set_up()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"--no-remove", "haproxy"} <= set(apt.installed())
+    assert "installing with apt, as this machine lacks it: haproxy" in done.stdout
+
+
+def test_all_obstacles_are_told_before_anything_is_installed(apt: Apt) -> None:
+    apt.has_python("3.10", venv=1)
+    apt.has_package("haproxy", "2.4.22-0ubuntu0.22.04.3")
+    apt.answers(REMOVAL)
+    done = apt.set_up()
+    assert done.returncode == 1
+    assert apt.installed() == []
+    assert "Python 3.11 or newer, and python3 is 3.10 here" in done.stderr
+    assert "HAProxy 2.6 or newer, and it is 2.4.22-0ubuntu0.22.04.3 here" in done.stderr
+    assert "apt would have to remove containerd.io to install haproxy python3-venv" in done.stderr
+    assert done.stderr.splitlines()[-1] == "setup: nothing was changed"
+
+
+@pytest.mark.parametrize(("told", "is_enough"), [("2.4.22", False), ("2.6.0", True), ("3.0", True)])
+def test_an_installed_haproxy_is_new_enough_or_refused(
+    apt: Apt, told: str, *, is_enough: bool
+) -> None:
+    script(apt.path / "haproxy", f'echo "HAProxy version {told}-1ubuntu1 2025/01/01"; echo more')
+    done = apt.set_up()
+    assert (done.returncode == 0) == is_enough
+    assert (f"it is {told} here" in done.stderr) != is_enough
+
+
+def test_python_that_apt_would_install_is_new_enough_or_refused(apt: Apt) -> None:
+    (apt.path / "python3").unlink()
+    apt.has_package("python3", "3.10.6-1~22.04.1")
+    done = apt.set_up()
+    assert "python3 is 3.10.6-1~22.04.1 here" in done.stderr
+    assert apt.installed() == []
+
+
+def test_a_package_that_apt_does_not_have_is_told_in_apts_words(apt: Apt) -> None:
+    apt.answers("Reading...\\nE: Unable to locate package haproxy", code=100)
+    done = apt.set_up()
+    assert "apt cannot install haproxy: Unable to locate package haproxy" in done.stderr
+    assert apt.installed() == []
+
+
+def test_package_lists_that_cannot_be_read_again_are_used_as_they_are(apt: Apt) -> None:
+    script(apt.path / "apt-get", f'echo "$*" >>{apt.path}/asked; [ "$1" != update ]')
+    done = apt.set_up()
+    assert done.returncode == 0
+    assert "going on with the package lists that are here" in done.stdout
+    assert "haproxy" in apt.installed()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take rights away")
+def test_a_container_without_rights_is_told_that_no_engine_runs_in_it(apt: Apt) -> None:
+    apt.has_python("3.11", engine=1)
+    setpriv = shutil.which("setpriv")
+    assert setpriv, "setpriv is not installed: apt-get install util-linux"
+    done = set_up_alone(apt.path, setpriv, "--bounding-set=-sys_admin")
+    assert done.returncode == 1
+    assert "this is a container without the rights that it needs" in done.stderr
+    assert apt.installed() == []
+
+
+@pytest.mark.parametrize(
+    ("manager", "command"),
+    [
+        ("dnf", "dnf install git valkey haproxy gcc glibc-devel python3 moby-engine iptables-nft"),
+        ("apk", "apk add git redis haproxy gcc musl-dev python3 docker iptables"),
+        ("pacman", "pacman -S --needed git valkey haproxy gcc python docker iptables"),
+        ("zypper", "zypper install git redis haproxy gcc glibc-devel python3 docker iptables"),
+    ],
+)
+def test_other_distributions_packages_have_their_own_names(
+    bare: Path, manager: str, command: str
+) -> None:
+    (bare / "apt-get").unlink()
+    script(bare / manager, "echo it must not be run; exit 1")
+    done = set_up_alone(bare)
+    assert f"setup: run this, then try again: sudo {command}\n" in done.stderr
+    assert "sudo systemctl enable --now docker" in done.stderr
+
+
+def test_without_a_known_package_manager_the_things_are_named(bare: Path) -> None:
+    (bare / "apt-get").unlink()
+    done = set_up_alone(bare)
+    assert "this machine lacks: git redis haproxy gcc python3 docker iptables" in done.stderr
+    assert "your package manager" in done.stderr
+
+
+def test_the_oldest_versions_are_those_of_the_doctor() -> None:
+    told = dict(re.findall(r"^oldest_(\w+)=(.+)$", MACHINE.read_text(), re.MULTILINE))
+    wanted = {"python": OLDEST_PYTHON, "haproxy": OLDEST_HAPROXY}
+    assert told == {name: ".".join(map(str, version)) for name, version in wanted.items()}
+
+
+# --- Users -----------------------------------------------------------------------------------
 
 
 def with_users(folder: Path, known: str) -> str:

@@ -188,9 +188,14 @@ def test_stopped_build_ends_at_once(bench: Bench) -> None:
 
 
 class SessionlessEngine:
-    """A proxy of the real engine without build sessions: it refuses `POST /session`."""
+    """A proxy of the real engine without build sessions: it refuses `POST /session`.
 
-    def __init__(self, folder: Path, refusal: int) -> None:
+    Attributes:
+        is_podman: whether it says of itself, as Podman does, that it is Podman.
+    """
+
+    def __init__(self, folder: Path, refusal: int, *, is_podman: bool = True) -> None:
+        self.is_podman = is_podman
         self.path = folder / "engine.sock"
         self._refusal = refusal
         self._listener = socket.socket(socket.AF_UNIX)
@@ -216,6 +221,12 @@ class SessionlessEngine:
                     b"HTTP/1.1 %d Nothing here\r\nContent-Length: 0\r\n\r\n" % self._refusal
                 )
                 return
+            if self.is_podman and b"/_ping HTTP" in first:
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\n"
+                    b"Content-Length: 2\r\n\r\nOK"
+                )
+                return
             engine.sendall(first)
             back = threading.Thread(target=_copy, args=(engine, connection), daemon=True)
             back.start()
@@ -238,7 +249,21 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("refusal", [404, 501])
-def test_engine_without_sessions_builds_all_the_same(tmp_path: Path, refusal: int) -> None:
+def test_docker_without_sessions_builds_nothing_wrong(tmp_path: Path, refusal: int) -> None:
+    front = SessionlessEngine(tmp_path, refusal, is_podman=False)
+    client = docker.DockerClient(base_url=f"unix://{front.path}", timeout=60)
+    engine = DockerEngine(client, IDENTITY)
+    try:
+        with pytest.raises(DockerError, match="update Keystone, or use an older engine"):
+            build(engine, dockerfile("RUN <<EOF", "/web say hello", "EOF"), tag=tag_of("refused"))
+        assert engine.image_id(tag_of("refused")) is None
+    finally:
+        client.close()
+        front.close()
+
+
+@pytest.mark.parametrize("refusal", [404, 501])
+def test_podman_without_sessions_builds_all_the_same(tmp_path: Path, refusal: int) -> None:
     front = SessionlessEngine(tmp_path, refusal)
     client = docker.DockerClient(base_url=f"unix://{front.path}", timeout=60)
     lines: list[str] = []

@@ -4,7 +4,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import docker
 import pytest
@@ -12,11 +14,14 @@ import pytest
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.docker.ping import api_version
 from jobs.deployment.ready_child import Standby
+from jobs.doctor.checks import examine
 from jobs.errors import DockerError
 from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import BuildSpec, ContainerSpec
+from jobs.rules.findings import Verdict
 from jobs.rules.naming import container_name, labels
 from jobs.rules.stopping import StopSignal
+from jobs.settings import AllSettings
 from tests.build_events import shown_to
 from tests.enginebench import IDENTITY, build, dockerfile, ignore, tag_of
 from tests.enginefront import EngineFront, Release
@@ -27,11 +32,17 @@ pytestmark = pytest.mark.docker
 
 OLD = Release((1, 12), (1, 41))
 NEW = Release((1, 44), (1, 51))
+# Its newest version was not tested with Keystone, and one that was tested is taken too.
+UNTESTED = Release((1, 44), (1, 53))
+# It takes no version that was tested with Keystone.
+FAR_AHEAD = Release((1, 60), (1, 61))
 # Versions that both releases before and after it take.
 BETWEEN = Release((1, 24), (1, 51))
 
 both_ways = pytest.mark.parametrize(
-    ("before", "after"), [(OLD, NEW), (NEW, OLD)], ids=["upgraded", "downgraded"]
+    ("before", "after"),
+    [(OLD, NEW), (NEW, OLD), (OLD, FAR_AHEAD), (FAR_AHEAD, OLD)],
+    ids=["upgraded", "downgraded", "upgraded far", "downgraded far"],
 )
 
 
@@ -118,9 +129,10 @@ def test_an_engine_that_does_not_name_its_version_is_asked_for_it(
 ) -> None:
     front.becomes(Release(before.oldest, before.newest, is_frank=False))
     ours.containers()
+    refused = front.refused
     front.becomes(Release(after.oldest, after.newest, is_frank=False))
     ours.containers()
-    assert (front.refused, front.asked[-2]) == (1, f"GET v{after.name} /version")
+    assert (front.refused, front.asked[-2]) == (refused + 1, f"GET v{after.name} /version")
 
 
 def test_a_newer_version_is_used_as_soon_as_an_answer_names_it(
@@ -132,6 +144,60 @@ def test_a_newer_version_is_used_as_soon_as_an_answer_names_it(
     ours.networks()
     assert [asked.split()[1] for asked in front.asked[-2:]] == ["v1.41", "v1.51"]
     assert front.refused == 0
+
+
+def asked_with(front: EngineFront) -> str:
+    return front.asked[-1].split()[1]
+
+
+def test_a_version_that_keystone_was_not_tested_with_is_not_used(
+    front: EngineFront, ours: DockerEngine
+) -> None:
+    front.becomes(UNTESTED)
+    for call in (ours.networks, ours.containers):
+        call()
+        assert asked_with(front) == "v1.52"
+    assert front.refused == 0
+
+
+def test_of_versions_that_are_all_too_new_the_oldest_is_used(
+    front: EngineFront, ours: DockerEngine
+) -> None:
+    front.becomes(FAR_AHEAD)
+    for _ in range(3):
+        ours.networks()
+        assert asked_with(front) == "v1.60"
+    assert front.refused == 1
+    front.becomes(UNTESTED)
+    ours.networks()
+    ours.networks()
+    assert asked_with(front) == "v1.52"
+
+
+@pytest.mark.parametrize("release", [UNTESTED, FAR_AHEAD], ids=["both forms", "new form"])
+def test_the_disk_use_is_the_same_in_each_form(
+    front: EngineFront, ours: DockerEngine, image: str, network: str, release: Release
+) -> None:
+    started = ours.start(web(image, network))
+    try:
+        before = ours.usage()
+        front.becomes(release)
+        after = ours.usage()
+    finally:
+        ours.stop(started.id, grace_s=0)
+    # Builds of other tests may change the size of the cache meanwhile.
+    assert replace(after, cache_bytes=before.cache_bytes) == before
+    assert (before.images >= 1, before.containers) == (True, 1)
+    assert after.cache_bytes > 0
+
+
+def test_what_the_build_cache_keeps_has_the_names_that_engines_read(
+    front: EngineFront, ours: DockerEngine
+) -> None:
+    ours.trim_build_cache(2**50)
+    (asked,) = (each for each in front.asked if "/build/prune" in each)
+    told = dict(parse_qsl(asked.partition("?")[2]))
+    assert told == {"all": "1", "keep-storage": f"{2**50}", "reserved-space": f"{2**50}"}
 
 
 def test_another_error_is_not_repeated(front: EngineFront, ours: DockerEngine) -> None:
@@ -161,12 +227,13 @@ def test_an_engine_replaced_while_a_build_begins_builds(
 ) -> None:
     front.becomes(before)
     ours.version()
+    refused = front.refused
     front.becomes(after, after=moment)
     lines: list[str] = []
     tag = tag_of(moment + before.name)
     assert build(ours, app_files("one"), tag=tag, log=lines.append) == ours.image_id(tag)
     # The build itself, and the question for the version that comes before the second try.
-    assert front.refused == 2
+    assert front.refused == refused + 2
     assert sum("load build definition" in line for line in lines) == 1
 
 
@@ -207,12 +274,13 @@ def test_a_ready_child_connected_before_the_engine_was_replaced(
 
     child = Standby.fork((connect,), work)
     _wait_for(connected)
+    refused = front.refused
     front.becomes(after)
     assert child.hand_over("go")
     _wait_for(found)
     os.waitpid(child.pid, 0)
     assert found.read_text() == "go True"
-    assert front.refused == 1
+    assert front.refused == refused + 1
 
 
 def test_events_are_followed_through_the_replacement(
@@ -243,6 +311,17 @@ def test_events_are_followed_through_the_replacement(
         over.set()
         thread.join(60)
         other.close()
+
+
+@pytest.mark.parametrize("release", [OLD, UNTESTED, FAR_AHEAD], ids=["old", "untested", "far"])
+def test_the_doctor_measures_every_engine(
+    front: EngineFront, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: Release
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", front.url)
+    front.becomes(release)
+    found = {each.name: each for each in examine(AllSettings(data_dir=tmp_path / "data"))}
+    assert found["docker"].verdict is Verdict.OK
+    assert found["engine space"].found.startswith("0 images, ")
 
 
 def test_the_doctor_asks_each_time(front: EngineFront) -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.control import Control, SolveError, solve_request
-from jobs.adapters.buildkit.failures import Known, build_failure
+from jobs.adapters.buildkit.failures import Known, build_failure, told_error
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.missing import why_missing
 from jobs.adapters.buildkit.progress import Progress
@@ -206,9 +206,9 @@ class _Outcome:
         self._image_id = ""
 
     def take(self, message: dict[str, Any]) -> None:
-        if "error" in message:
+        if (reason := told_error(message)) is not None:
             self.end()
-            raise self.failure(str(message["error"]))
+            raise self.failure(reason)
         match message.get("id"), message.get("aux"):
             case "moby.image.id", {"ID": str(image_id)}:
                 self._image_id = image_id

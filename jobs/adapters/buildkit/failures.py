@@ -9,8 +9,9 @@ instruction and its line follow.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.adapters.buildkit.dockerfile import directives, has_heredocs, line_of
 from jobs.adapters.buildkit.missing import missing_path
@@ -89,6 +90,17 @@ _OUTAGES = (
     ),
     (NO_NAMES, "the host name of its registry could not be resolved"),
 )
+
+
+def told_error(message: Mapping[str, Any]) -> str | None:
+    """Give the error in one of the engine's messages of a build; None when it is another message.
+
+    Older engines send `error` beside `errorDetail`, and newer ones only that.
+    """
+    detail = message.get("errorDetail")
+    if isinstance(detail, dict) and detail.get("message"):
+        return str(detail["message"])
+    return str(message.get("error", "")) if {"error", "errorDetail"} & set(message) else None
 
 
 def _cannot_tell(_path: str) -> str:

@@ -28,6 +28,10 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
 
 OLDEST_WITH_SESSIONS = (1, 39)  # of the Engine API
+TOO_NEW = (
+    "this Docker Engine has no BuildKit sessions any more, and its older builder would skip parts "
+    "of a Dockerfile without a word; update Keystone, or use an older engine until you can"
+)
 LAST_LINES = 40  # of a failed build's log; tools print more lines after the reason
 
 
@@ -38,11 +42,13 @@ class Builder:
     Attributes:
         api_version: the negotiated version of the Engine API.
         config: the docker CLI's configuration file, which holds the logins; None: there is none.
+        is_podman: whether the engine is Podman, whose own builder builds everything it is sent.
     """
 
     address: Address
     api_version: str
     config: Path | None = None
+    is_podman: bool = False
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str | None:
         """Build an image and give its id; None when the engine does not report the id.
@@ -83,9 +89,19 @@ class Builder:
                         in_cgroup=self._is_from(OLDEST_WITH_BUILD_GROUPS),
                     )
                     return kit.build(spec, tree, log=tell, stop=stop)
+                self._refuse_older_builder()
             older = ClassicBuilder(self.address, self.api_version, logins.by_key())
             older.build(spec, tree, log=tell, stop=stop)
         return None
+
+    def _refuse_older_builder(self) -> None:
+        """Refuse to build wrong images.
+
+        Docker's older builder takes `COPY --link` and heredocs, but ignores the first and runs an
+        empty command instead of the second.
+        """
+        if not self.is_podman:
+            raise DockerError(TOO_NEW)
 
     @contextmanager
     def _limits_told(self, spec: BuildSpec, last: Iterable[str]) -> Iterator[None]:

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from jobs.adapters.buildkit.client import known_of
 from jobs.adapters.buildkit.context import IGNORE_FILE, Context, Filters, Node
 from jobs.adapters.buildkit.effort import never
-from jobs.adapters.buildkit.failures import build_failure
+from jobs.adapters.buildkit.failures import build_failure, told_error
 from jobs.adapters.buildkit.progress import Lines
 from jobs.adapters.buildkit.running import aside, run_until_stopped
 from jobs.adapters.buildkit.trace import Vertex
@@ -185,10 +185,10 @@ class _Output:
         self._step = ""
 
     def take(self, message: Mapping[str, Any]) -> None:
+        if (reason := told_error(message)) is not None:
+            self.end()
+            raise self.failure(reason, message.get("errorDetail"))
         match message:
-            case {"error": str(reason)}:
-                self.end()
-                raise self.failure(reason, message.get("errorDetail"))
             case {"stream": str(text)}:
                 self._read(self._lines.feed(text.encode(errors="replace")))
             case {"status": str(status)} if not message.get("progressDetail"):

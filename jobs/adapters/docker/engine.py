@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError
 from docker.models.containers import Container as DockerContainer
 from docker.models.images import Image as DockerImage
 from docker.transport import UnixHTTPAdapter
@@ -27,6 +26,7 @@ from jobs.adapters.buildkit.transport import VersionRefusedError
 from jobs.adapters.docker import values
 from jobs.adapters.docker.address import engine_address
 from jobs.adapters.docker.builds import Builder
+from jobs.adapters.docker.disk import measure_usage, trim_build_cache
 from jobs.adapters.docker.failures import (
     CONFLICT,
     FORBIDDEN,
@@ -36,7 +36,7 @@ from jobs.adapters.docker.failures import (
     translated,
 )
 from jobs.adapters.docker.logins import config_path
-from jobs.adapters.docker.negotiation import keep_negotiating
+from jobs.adapters.docker.negotiation import is_podman, keep_negotiating
 from jobs.adapters.docker.networks import Networks
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import DockerError
@@ -60,8 +60,6 @@ CHANGES = ["start", "die", "oom", "pause", "unpause", "health_status", "destroy"
 LATE_S = 3.0
 REMOVAL_DEADLINE_S = 20
 REMOVAL_POLL_S = 0.1
-ALREADY_COUNTING = "a disk usage operation is already running"
-ASK_AGAIN_S = 0.2
 DISK_ROOT_KEPT_S = 600.0
 
 
@@ -177,22 +175,13 @@ class DockerEngine:
 
     def usage(self) -> Usage:
         """Measure the engine's disk use."""
-        deadline = time.monotonic() + self._timeout_s
         with translated():
-            while True:
-                try:
-                    return values.read_usage(self._client.df(), self._identity)
-                except APIError as exc:
-                    # The engine runs one such count at a time, and refuses concurrent requests.
-                    if ALREADY_COUNTING not in str(exc) or time.monotonic() > deadline:
-                        raise
-                time.sleep(ASK_AGAIN_S)
+            return measure_usage(self._client.api, self._identity, within_s=self._timeout_s)
 
     def trim_build_cache(self, keep_bytes: int) -> int:
         """Delete unused build cache, oldest first, down to that size; give the bytes freed."""
         with translated():
-            freed = self._client.api.prune_builds(keep_storage=keep_bytes, all=True)
-        return int(freed["SpaceReclaimed"])
+            return trim_build_cache(self._client.api, keep_bytes)
 
     # --- Networks ----------------------------------------------------------------------------
 
@@ -248,9 +237,9 @@ class DockerEngine:
         with translated(), api.get(url, params=wanted, stream=True, timeout=patience) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines(chunk_size=None):
-                actor = json.loads(line)["Actor"]
+                actor = json.loads(line).get("Actor") or {}
                 # An event's attributes hold the labels and the name side by side.
-                told = actor["Attributes"]
+                told = actor.get("Attributes") or {}
                 if owns_container(self._identity, told.get("name", ""), told):
                     yield str(actor["ID"])
 
@@ -340,8 +329,8 @@ class DockerEngine:
         api = self._client.api
         with translated():
             # The answer names the version; a build does not use the SDK, which would notice.
-            api.ping()
-        return Builder(engine_address(api), api.api_version, self._config)
+            podman = is_podman(api)
+        return Builder(engine_address(api), api.api_version, self._config, is_podman=podman)
 
     def _make_volumes(self, spec: ContainerSpec) -> None:
         # Creating a volume that exists returns that volume with its contents.

@@ -1,10 +1,11 @@
 """Expected errors of the Docker Engine, and their translation into Keystone's errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, create_api_error_from_http_exception
 
 from jobs.adapters.docker import values
 from jobs.errors import DockerError, StartError
@@ -45,3 +46,18 @@ def translated() -> Iterator[None]:
         raise DockerError(values.refusal(exc.explanation or str(exc))) from exc
     except (DockerException, requests.RequestException) as exc:
         raise DockerError("the Docker Engine does not answer; is it running?") from exc
+
+
+def json_of(answer: requests.Response) -> Mapping[str, Any]:
+    """Give the JSON object of an answer to a request that the SDK has no method for.
+
+    Raises:
+        APIError: the engine refused the request.
+        RequestException: the answer is not JSON.
+    """
+    try:
+        answer.raise_for_status()
+    except requests.HTTPError as exc:
+        raise create_api_error_from_http_exception(exc) from exc
+    found: Mapping[str, Any] = answer.json()
+    return found

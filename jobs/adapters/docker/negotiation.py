@@ -4,8 +4,11 @@ Each answer of an engine names the newest version that it speaks, so each answer
 without a request of its own. An engine that no longer takes our version does nothing but say so:
 then the same request is sent once more, with a version that it takes.
 
+A version that Keystone was not tested with may answer in another form, so the newest tested one is
+used, unless the engine no longer takes it: then the oldest that the engine takes.
+
 Source: https://docs.docker.com/reference/api/engine/version-history/ and observation of Docker
-Engine 20.10 (read 2026-11-30).
+Engine 20.10 and 29.1 (read 2026-12-01).
 """
 
 import re
@@ -18,43 +21,83 @@ from docker.constants import MINIMUM_DOCKER_API_VERSION
 
 from jobs.adapters.buildkit.transport import refuses_version
 
+NEWEST_TESTED = (1, 52)  # by the tests in tests/roots, on Docker Engine 29.1
 HEADER = "Api-Version"
+PODMAN = "Libpod-Api-Version"  # a header that only Podman sends
 _VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 _IN_PATH = re.compile(r"(?<=/)v[0-9]+\.[0-9]+(?=/)")
+
+Version = tuple[int, ...]
 
 
 def keep_negotiating(api: APIClient) -> None:
     """Have each answer to this client bring its API version up to date."""
+    negotiation = _Negotiation(api)
+    negotiation.use(api.api_version)
+    # `requests` calls this with each answer, and takes what it returns in the answer's place.
+    api.hooks["response"] = [negotiation.look]
 
-    def look(answer: requests.Response, **options: Any) -> requests.Response:  # noqa: ANN401
-        is_named = _use(api, answer.headers.get(HEADER, ""))
+
+def is_podman(api: APIClient) -> bool:
+    """Ask the engine for its newest version, which each answer brings, and whether it is Podman."""
+    answer = api.get(f"{api.base_url}/v{api.api_version}/_ping", timeout=api.timeout)
+    return PODMAN in answer.headers
+
+
+class _Negotiation:
+    """The choice of a version for one client.
+
+    Attributes:
+        newest: the engine's newest version, as it was last told.
+        oldest: the engine's oldest version; known once it has refused an older one.
+    """
+
+    def __init__(self, api: APIClient) -> None:
+        self._api = api
+        self.newest = ""
+        self.oldest = ""
+
+    def look(self, answer: requests.Response, **options: Any) -> requests.Response:  # noqa: ANN401
+        is_named = self.use(answer.headers.get(HEADER, ""))
         if not _is_refused(answer):
             return answer
-        if not is_named:
-            _use(api, str(api.version(api_version=False)["ApiVersion"]))
+        if not is_named or _number(self.newest) > NEWEST_TESTED:
+            # The header names the newest version only.
+            told = self._api.version(api_version=False)
+            self.use(str(told["ApiVersion"]), oldest=str(told.get("MinAPIVersion", "")))
         again = answer.request.copy()
-        again.url = _IN_PATH.sub(f"v{api.api_version}", str(again.url), count=1)
+        again.url = _IN_PATH.sub(f"v{self._api.api_version}", str(again.url), count=1)
         if again.url == answer.request.url:
             return answer
         again.hooks = {}
         answer.close()
-        return api.send(again, **options)
+        return self._api.send(again, **options)
 
-    # `requests` calls this with each answer, and takes what it returns in the answer's place.
-    api.hooks["response"] = [look]
+    def use(self, newest: str, *, oldest: str = "") -> bool:
+        """Choose a version from now on; false when the SDK does not support the engine's."""
+        if not _is_supported(newest):
+            return False
+        # An engine that has been replaced may take what the one before refused.
+        self.oldest = oldest or (self.oldest if newest == self.newest else "")
+        self.newest = newest
+        chosen = _written(min(_number(newest), max(NEWEST_TESTED, _number(self.oldest))))
+        # The SDK has no public way to change it.
+        vars(self._api)["_version"] = chosen
+        return True
 
 
-def _use(api: APIClient, version: str) -> bool:
-    """Use a version from now on, if the SDK supports it."""
-    if not _VERSION.fullmatch(version) or _number(version) < _number(MINIMUM_DOCKER_API_VERSION):
+def _is_supported(version: str) -> bool:
+    if not _VERSION.fullmatch(version):
         return False
-    # The SDK has no public way to change it.
-    vars(api)["_version"] = version
-    return True
+    return _number(version) >= _number(MINIMUM_DOCKER_API_VERSION)
 
 
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
+def _number(version: str) -> Version:
+    return tuple(map(int, version.split("."))) if version else ()
+
+
+def _written(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 def _is_refused(answer: requests.Response) -> bool:

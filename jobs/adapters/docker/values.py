@@ -10,7 +10,7 @@ from typing import Any
 from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.errors import StartError
 from jobs.rules.app_settings import ContainerSettings
-from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine, Usage
+from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine
 from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
 from jobs.rules.reasons import LONGEST_QUOTED, quoted
 from jobs.states import Capabilities, ContainerState, Restart
@@ -62,18 +62,17 @@ def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
     return Image(attributes["Id"], ours, attributes["Labels"] or {})
 
 
-def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
-    """Turn the engine's report of its disk use into ours."""
-    images = [each for each in found["Images"] or [] if _is_our_image(each, identity)]
-    containers = [each for each in found["Containers"] or [] if _is_our_container(each, identity)]
-    # Cache that is shared with an image is already counted as part of the image.
-    cache = [each for each in found["BuildCache"] or [] if not each["Shared"]]
-    return Usage(
-        images=len(images),
-        image_bytes=sum(each["Size"] for each in images),
-        containers=len(containers),
-        cache_bytes=sum(each["Size"] for each in cache),
-    )
+def is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
+    """Whether an entry of the engine's image list is an image of this Keystone with a tag."""
+    image = read_image(attributes, identity)
+    return image is not None and image.labels.get(IDENTITY_LABEL) == identity and bool(image.tags)
+
+
+def is_our_container(attributes: Mapping[str, Any], identity: str) -> bool:
+    """Whether an entry of the engine's container list is a container of this Keystone."""
+    labels = attributes["Labels"] or {}
+    names = (name.lstrip("/") for name in attributes["Names"])
+    return any(owns_container(identity, name, labels) for name in names)
 
 
 def owned_by(identity: str) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def owned_by(identity: str) -> dict[str, Any]:
 
 def address_on(attributes: Mapping[str, Any], network: str) -> str:
     """Give a container's current or reserved address on a network; "" when there is none."""
-    endpoint = attributes["NetworkSettings"]["Networks"].get(network)
+    endpoint = _networks(attributes).get(network)
     return _address(endpoint) if endpoint else ""
 
 
@@ -219,17 +218,6 @@ def start_reason(explanation: str) -> str:
     return quoted(reason)
 
 
-def _is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
-    image = read_image(attributes, identity)
-    return image is not None and image.labels.get(IDENTITY_LABEL) == identity and bool(image.tags)
-
-
-def _is_our_container(attributes: Mapping[str, Any], identity: str) -> bool:
-    labels = attributes["Labels"] or {}
-    names = (name.lstrip("/") for name in attributes["Names"])
-    return any(owns_container(identity, name, labels) for name in names)
-
-
 def _state(state: Mapping[str, Any]) -> ContainerState:
     # The engine reports a container that waits for its next restart as running and restarting.
     if state["Restarting"]:
@@ -243,7 +231,13 @@ def _first_health(config: Mapping[str, Any]) -> float:
 
 
 def _addresses(attributes: Mapping[str, Any]) -> Iterator[str]:
-    return filter(None, map(_address, attributes["NetworkSettings"]["Networks"].values()))
+    return filter(None, map(_address, _networks(attributes).values()))
+
+
+def _networks(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a container's networks by name; a list leaves out what a removed container has."""
+    networks: Mapping[str, Any] = (attributes.get("NetworkSettings") or {}).get("Networks") or {}
+    return networks
 
 
 def _address(endpoint: Mapping[str, Any]) -> str:

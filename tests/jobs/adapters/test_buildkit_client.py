@@ -205,7 +205,7 @@ def test_absent_engine_is_a_docker_error(tmp_path: Path) -> None:
 
 
 def test_failed_build_is_a_build_error(tmp_path: Path) -> None:
-    message = {"errorDetail": {"message": "x"}, "error": "failed to solve: nothing to do"}
+    message = {"errorDetail": {"message": "failed to solve: nothing to do"}, "error": "x"}
     with (
         engine(tmp_path, STREAM + chunk(message)) as (_, kit),
         pytest.raises(BuildError, match="the build failed: nothing to do"),

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.adapters.buildkit.failures import NO_DNS, OLD_FRONTEND, Known, build_failure
+from jobs.adapters.buildkit.failures import (
+    NO_DNS,
+    OLD_FRONTEND,
+    Known,
+    build_failure,
+    told_error,
+)
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError
 from jobs.rules.reasons import LONGEST_QUOTED
@@ -305,3 +311,20 @@ def test_wrapping_without_an_end_is_unwrapped_at_once() -> None:
 
 def test_silent_engine_still_gives_a_sentence() -> None:
     assert str(build_failure("", None)) == "the build failed: the engine gave no reason"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"errorDetail": {"code": 1, "message": "no"}, "error": "no"}, "no"),
+        ({"errorDetail": {"message": "no"}}, "no"),
+        ({"error": "no"}, "no"),
+        ({"errorDetail": {}, "error": ""}, ""),
+        ({"stream": "error: no"}, None),
+        ({}, None),
+    ],
+)
+def test_an_error_is_known_by_its_details_and_by_its_older_name(
+    message: dict[str, object], told: str | None
+) -> None:
+    assert told_error(message) == told

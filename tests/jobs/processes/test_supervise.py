@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -22,12 +23,16 @@ from jobs.errors import ConflictError
 from jobs.processes.separation import Apart, Together
 from jobs.processes.supervise import (
     ASKERS_GONE_WITHIN_S,
+    CONFIGURATION,
     LOCK_FILE,
+    SUPERVISOR,
+    SUPERVISOR_PID,
     Program,
     claim_identity,
     configuration,
     is_up,
     programs,
+    supervisor_pid,
     take_over,
 )
 from jobs.processes.supervisor import LONGEST_PAUSE_S, Options, Part
@@ -198,6 +203,21 @@ def test_asking_whether_a_keystone_is_up_makes_nothing(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o700)
     assert not is_up(tmp_path)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_the_supervisor_of_a_copied_folder_is_not_that_of_the_original(tmp_path: Path) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    (original / CONFIGURATION).touch()
+    command = [sys.executable, "-c", "input()", SUPERVISOR, str(original / CONFIGURATION)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        (original / SUPERVISOR_PID).write_text(str(process.pid))
+        shutil.copytree(original, copy)
+        (tmp_path / "link").symlink_to(original)
+        found = [supervisor_pid(folder) for folder in (original, tmp_path / "link", copy)]
+        process.kill()
+    assert found == [process.pid, process.pid, None]
+    assert supervisor_pid(original) is None
 
 
 def test_a_check_does_not_block_a_start(tmp_path: Path) -> None:

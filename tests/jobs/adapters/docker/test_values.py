@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from jobs.adapters.docker import values
 from jobs.errors import StartError
 from jobs.rules.app_settings import ContainerSettings
-from jobs.rules.container_values import ContainerSpec, Usage
+from jobs.rules.container_values import ContainerSpec
 from jobs.rules.reasons import LONGEST_QUOTED
 from jobs.states import ContainerState
 
@@ -157,20 +157,3 @@ def test_reason_is_bounded_and_leaves_secrets_whole() -> None:
     assert secret in values.start_reason(f'exec: "{"x" * 285}{secret}": no such file: unknown')
     assert secret in values.start_reason(f"{'x' * 285}{secret}\n")
     assert len(values.start_reason("x" * 10**6)) <= LONGEST_QUOTED
-
-
-def test_engine_that_keeps_nothing_says_so_with_nothing() -> None:
-    found: dict[str, object] = {"Images": None, "Containers": [], "BuildCache": None}
-
-    assert values.read_usage(found, "ident") == Usage(0, 0, 0, 0)
-
-
-def test_shared_cache_is_counted_once() -> None:
-    cache = [{"Size": 5, "Shared": False}, {"Size": 7, "Shared": True}]
-    found = {
-        "Images": [{"Id": "i", "Labels": None, "RepoTags": None, "Size": 3}],
-        "Containers": None,
-        "BuildCache": cache,
-    }
-
-    assert values.read_usage(found, "ident") == Usage(0, 0, 0, 5)
