@@ -14,6 +14,7 @@ from jobs.rules.log_events import BuildEvent
 from jobs.rules.naming import COMMIT_LABEL, image_repository, image_tag, labels
 from jobs.rules.repository_values import Commit
 from jobs.states import StepName
+from jobs.steps.left_out import left_out, left_out_is_told
 
 STEP = StepName.BUILD
 MIB = 1024 * 1024
@@ -56,8 +57,11 @@ def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
         last.append(event.shown)
         work.say(STEP, event)
 
+    for note in left_out(tree):
+        work.say(STEP, f"warning: {note}")
     try:
-        return engine.build(spec, tree, log=log, stop=work.stop)
+        with left_out_is_told(tree):
+            return engine.build(spec, tree, log=log, stop=work.stop)
     except BuildError as failure:
         ensure_room(failure, last, engine.free_disk(), work.plan.min_free_disk)
         raise

@@ -14,6 +14,7 @@ from itertools import chain
 
 from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.effort import Effort, matches_for, never
+from jobs.adapters.buildkit.no_dockerfile import no_dockerfile
 from jobs.adapters.buildkit.patterns import Patterns, exactly_fitting
 from jobs.adapters.ports import Tree
 from jobs.errors import BuildError
@@ -196,7 +197,7 @@ class Context:
         """
         entry = self._entries.get(_clean(path))
         if entry is None:
-            raise BuildError(f"there is no Dockerfile at {path} in the commit")
+            raise BuildError(no_dockerfile(path, self._entries))
         if entry.mode == SYMLINK:
             raise BuildError(f"the Dockerfile at {path} is a symbolic link; commit the file itself")
 
