@@ -134,6 +134,7 @@ class Plan:
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
     fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
     warm: WarmContainer | None = None  # the same container, if it is kept warm
+    frontend: str = ""  # the image that reads Dockerfiles without `# syntax=`
 
     @property
     def recipe(self) -> Recipe:
@@ -191,6 +192,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
         warm=_warm(session, app),
+        frontend=settings.dockerfile_frontend,
     )
 
 

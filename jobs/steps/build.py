@@ -117,6 +117,13 @@ def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
         cache_key=f"keystone-{plan.identity}-{plan.app_id}",
         target=recipe.build.build_target,
         args=recipe.args,
+        offered={
+            "KEYSTONE_APP": plan.app,
+            "KEYSTONE_COMMIT": commit.sha,
+            # The name that Docker Hub and other platforms use.
+            "SOURCE_COMMIT": commit.sha,
+        },
+        frontend=plan.frontend,
         secrets=recipe.secrets,
         deadline_s=recipe.build.build_timeout_s,
         limits=plan.bounds.limits,

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.docker.engine import DockerEngine
-from jobs.errors import BuildError, CancelledError, GitError
+from jobs.errors import BuildError, CancelledError, DockerError, GitError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import labels
 from jobs.rules.redaction import Redactor
@@ -31,6 +31,7 @@ from tests.enginebench import (
     wait_until,
 )
 from tests.images import AppFiles, app_files
+from tests.registry import running_registry
 from tests.trees import BrokenTree, MemoryTree
 
 pytestmark = pytest.mark.docker
@@ -92,7 +93,8 @@ def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
 
     build(engine, second)
 
-    assert second.reads == ["version.txt"]
+    # Keystone itself looks into the Dockerfile.
+    assert second.reads == ["Dockerfile", "version.txt"]
 
 
 def test_content_of_the_same_size_is_still_seen_as_changed(engine: DockerEngine) -> None:
@@ -358,3 +360,60 @@ def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngi
 
     assert results["left"] != results["right"]
     assert engine.image_id(tag_of("left")) == results["left"]
+
+
+def test_commit_reaches_a_dockerfile_that_declares_it_and_no_other(engine: DockerEngine) -> None:
+    def step_line(dockerfile_text: str, commit: str) -> list[str]:
+        spec = replace(SPEC, offered={"KEYSTONE_COMMIT": commit}, cache_key=IDENTITY)
+        tree = MemoryTree(app_files("one", dockerfile=dockerfile_text))
+        lines: list[str] = []
+        engine.build(spec, tree, log=shown_to(lines.append), stop=StopSignal())
+        return lines
+
+    said = secrets.token_hex(8)
+    plain = f'FROM scratch\nCOPY web /web\nRUN ["/web", "say", "{said}"]\n'
+    telling = plain.replace("COPY", "ARG KEYSTONE_COMMIT\nLABEL commit=$KEYSTONE_COMMIT\nCOPY")
+    step_line(plain, "one")
+
+    # An argument that the Dockerfile does not declare must not cost it its cache.
+    assert not any(line.endswith(f"| {said}") for line in step_line(plain, "two"))
+    step_line(telling, "three")
+    client = docker.from_env(timeout=60)
+    assert client.images.get(TAG).labels["commit"] == "three"
+    client.close()
+
+
+@pytest.mark.parametrize("has_own", [False, True])
+def test_frontend_of_the_setting_is_asked_for_unless_the_dockerfile_has_one(
+    engine: DockerEngine, *, has_own: bool
+) -> None:
+    syntax = "# syntax=127.0.0.1:1/own:1\n" if has_own else ""
+    spec = replace(SPEC, frontend="127.0.0.1:1/set:1")
+    tree = MemoryTree(app_files("one", dockerfile=f"{syntax}FROM scratch\nCOPY web /web\n"))
+    wanted = "127.0.0.1:1/own:1" if has_own else "127.0.0.1:1/set:1"
+
+    with pytest.raises(DockerError, match=f"^the Dockerfile frontend {wanted} could not be pulled"):
+        engine.build(spec, tree, log=ignore, stop=StopSignal())
+
+
+def test_image_that_its_registry_does_not_have_or_let_out_is_explained(
+    engine: DockerEngine,
+) -> None:
+    with running_registry() as registry:
+        text = f"FROM {registry.image}\n"
+        with pytest.raises(BuildError, match="could not be pulled: it does not exist, or its reg"):
+            build(engine, app_files("one", dockerfile=text))
+
+
+def test_output_that_the_engine_clips_is_marked_and_the_step_still_ends(
+    engine: DockerEngine,
+) -> None:
+    files = dockerfile("COPY big /", 'RUN ["/web", "cat", "/big"]')
+    files["big"] = b"before\n" + b"x" * 10_000_000 + b"\nafter\n"
+    lines: list[str] = []
+    build(engine, files, log=lines.append)
+
+    told = [line.partition(" | ")[2] for line in lines if " | " in line]
+    assert told[0] == "before"
+    # BuildKit itself leaves out what is past its limit for a step; a newer one may keep the end.
+    assert "after" in told or any(line.startswith("[output clipped") for line in told)

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.control import Control, SolveError, solve_request
+from jobs.adapters.buildkit.dockerfile import declared_arguments, directives
 from jobs.adapters.buildkit.failures import Known, build_failure, told_error
 from jobs.adapters.buildkit.http2 import GrpcConnection
 from jobs.adapters.buildkit.missing import why_missing
@@ -80,6 +81,8 @@ class BuildKit:
         """
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
+        text = dockerfile_text(context, spec.dockerfile)
+        spec = replace(spec, args=build_args(spec, text), frontend=used_frontend(spec, text))
         outcome = _Outcome(Progress(log), spec, context)
         build = self._build(spec, context, outcome)
         return run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
@@ -123,7 +126,9 @@ class BuildKit:
             raise await refusal_of("a build session", connection, status)
 
     async def _request_image(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
-        if self.in_cgroup and spec.cgroup:
+        if not self.in_cgroup:
+            spec = replace(spec, cgroup="")
+        if spec.cgroup or spec.frontend:
             return await self._solve(spec, session_id, outcome)
         query = {
             "version": BUILDKIT,
@@ -132,7 +137,7 @@ class BuildKit:
             "t": spec.tag,
             "dockerfile": spec.dockerfile,
             "labels": json.dumps(dict(spec.labels)),
-            "buildargs": json.dumps(build_args(spec)),
+            "buildargs": json.dumps(plain_args(spec)),
             "target": spec.target or "",
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
@@ -143,9 +148,9 @@ class BuildKit:
         return outcome.image_id()
 
     async def _solve(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
-        """Build with the control service, which runs the build's commands in a control group."""
+        """Build with the control service, which takes a control group and another frontend."""
         ref = uuid.uuid4().hex
-        request = solve_request(ref, session_id, spec.tag, _attributes(spec))
+        request = solve_request(ref, session_id, spec.tag, _attributes(spec), spec.frontend)
         async with connected(self.address) as connection:
             upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
             status = await connection.request(f"/v{self.api_version}/grpc", upgrade)
@@ -163,15 +168,22 @@ def _attributes(spec: BuildSpec) -> dict[str, str]:
     """Give the Dockerfile frontend's options; the engine derives the same from `POST /build`."""
     return {
         **{f"label:{name}": value for name, value in spec.labels.items()},
-        **{f"build-arg:{name}": value for name, value in build_args(spec).items()},
+        **{f"build-arg:{name}": value for name, value in plain_args(spec).items()},
         **({"target": spec.target} if spec.target else {}),
         "filename": spec.dockerfile,
         "image-resolve-mode": "default",
-        "cgroup-parent": f"/{spec.cgroup}",
+        **({"cgroup-parent": f"/{spec.cgroup}"} if spec.cgroup else {}),
     }
 
 
-def build_args(spec: BuildSpec) -> dict[str, str]:
+def build_args(spec: BuildSpec, dockerfile: str) -> dict[str, SecretStr]:
+    """Give the build arguments: the app's, and those offered that the Dockerfile declares."""
+    declared = declared_arguments(dockerfile)
+    offered = {name: SecretStr(value) for name, value in spec.offered.items() if name in declared}
+    return {**offered, **spec.args}
+
+
+def plain_args(spec: BuildSpec) -> dict[str, str]:
     """Give the build arguments in plain text, with the namespace of the build's cache mounts.
 
     All builds of an engine share one pool of cache mounts (`RUN --mount=type=cache,id=…`). The
@@ -179,6 +191,18 @@ def build_args(spec: BuildSpec) -> dict[str, str]:
     """
     given = {name: value.get_secret_value() for name, value in spec.args.items()}
     return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
+
+
+def used_frontend(spec: BuildSpec, dockerfile: str) -> str:
+    """Give the image of the frontend to use; "" when the Dockerfile or the engine decides."""
+    return "" if "syntax" in directives(dockerfile) else spec.frontend
+
+
+def dockerfile_text(context: Context, path: str) -> str:
+    """Give the Dockerfile's text; "" if it is too large to look into it, or unreadable."""
+    with suppress(KeystoneError):
+        return context.text(path)
+    return ""
 
 
 def known_of(spec: BuildSpec, context: Context, cause: str) -> Known:
@@ -190,9 +214,7 @@ def known_of(spec: BuildSpec, context: Context, cause: str) -> Known:
         commit=spec.labels.get(COMMIT_LABEL, ""),
         folder=spec.folder,
     )
-    text = ""
-    with suppress(KeystoneError):  # too large, or unreadable: then its lines are not told
-        text = context.text(spec.dockerfile)
+    text = dockerfile_text(context, spec.dockerfile)
     return Known(cause, text, spec.dockerfile, missing)
 
 

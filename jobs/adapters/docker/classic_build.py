@@ -12,11 +12,11 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from jobs.adapters.buildkit.client import known_of
+from jobs.adapters.buildkit.client import build_args, dockerfile_text, known_of
 from jobs.adapters.buildkit.context import IGNORE_FILE, Context, Filters, Node
 from jobs.adapters.buildkit.effort import never
 from jobs.adapters.buildkit.failures import build_failure, told_error
@@ -74,6 +74,8 @@ class ClassicBuilder:
             raise BuildError(NO_SECRETS)
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
+        text = dockerfile_text(context, spec.dockerfile)
+        spec = replace(spec, args=build_args(spec, text))
         build = self._build(spec, context, log)
         run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
