@@ -14,6 +14,7 @@ from enum import IntEnum
 from jobs.rules.text import one_line
 
 LONGEST_READ = 1000  # characters of a line that are compared with the patterns
+CLIPPED = "[output clipped, log limit "  # how BuildKit says so, in a line of its own
 LONGEST_HELD = 64 * 1024  # characters of a line that are given; far longer than any secret
 
 
@@ -80,7 +81,7 @@ RULES: Sequence[Rule] = (
             r"^ERROR: pip's dependency resolver",
             r"^\[ERROR\]\s*(?:$|-> |\[Help|To see|Re-run|For more|After correcting)",
             r"^\* (?:Try|Get more help)|^> Run with |^> Get more help|^BUILD FAILED|^\[INFO\]",
-            r"^For more information|^Some errors have detailed|^\[output clipped",
+            r"^For more information|^Some errors have detailed",
             r"^mv: .*\.tmp|^debconf: |^go: (?:downloading|finding|extracting|added|upgraded)",
             r"^\w+ aborted!$|^\s*(?:compilation terminated\.|Traceback \(most recent call last\):)",
         ),
@@ -186,9 +187,14 @@ _PYTHONS_OWN = re.compile(r"^\s*[A-Za-z_][\w.]*(?:: \S|$)")
 
 
 class Cause:
-    """Reads a command's output line by line, and gives the line that says what went wrong."""
+    """Reads a command's output line by line, and gives the line that says what went wrong.
+
+    Attributes:
+        is_clipped: whether the engine left out a part of the output, and said so.
+    """
 
     def __init__(self) -> None:
+        self.is_clipped = False
         self._found: dict[Rank, str] = {}
         self._then: tuple[Rank, re.Pattern[str]] | None = None
         self._indent: str | None = None  # of the traceback that is being read
@@ -201,6 +207,9 @@ class Cause:
         """
         text = _clean(line[:LONGEST_READ])
         if not text.strip():
+            return
+        if text.startswith(CLIPPED):
+            self.is_clipped = True
             return
         if self._goes_on(text, line):
             return

@@ -1,6 +1,5 @@
 """build: build the image of the commit, unless it exists already."""
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from jobs.deployment.work import StepRecord, Work
 from jobs.errors import BuildError, DockerError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.log_events import BuildEvent
+from jobs.rules.log_lines import LastLines
 from jobs.rules.naming import COMMIT_LABEL, image_repository, image_tag, labels
 from jobs.rules.repository_values import Commit
 from jobs.states import StepName
@@ -51,10 +51,10 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
 
 def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
     engine = work.tools.engine
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    last = LastLines(LAST_LINES)
 
     def log(event: BuildEvent) -> None:
-        last.append(event.shown)
+        last.add(event.shown)
         work.say(STEP, event)
 
     for note in left_out(tree):

@@ -35,6 +35,7 @@ from jobs.adapters.buildkit.transport import (
 from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, DockerError, KeystoneError
+from jobs.rules.build_causes import Cause
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import COMMIT_LABEL
 from jobs.rules.stopping import StopSignal
@@ -205,7 +206,7 @@ def dockerfile_text(context: Context, path: str) -> str:
     return ""
 
 
-def known_of(spec: BuildSpec, context: Context, cause: str) -> Known:
+def known_of(spec: BuildSpec, context: Context, cause: Cause) -> Known:
     """Gather what explains a failed build besides the engine's words."""
     missing = partial(
         why_missing,
@@ -215,7 +216,7 @@ def known_of(spec: BuildSpec, context: Context, cause: str) -> Known:
         folder=spec.folder,
     )
     text = dockerfile_text(context, spec.dockerfile)
-    return Known(cause, text, spec.dockerfile, missing)
+    return Known(cause.line, text, spec.dockerfile, missing, is_clipped=cause.is_clipped)
 
 
 class _Outcome:

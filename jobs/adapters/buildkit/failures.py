@@ -30,6 +30,10 @@ NO_DNS = (
     "a host name could not be resolved in the build: if the name is right, check the DNS servers "
     "of this machine (/etc/resolv.conf) and of its Docker Engine (`dns` in daemon.json)"
 )
+CLIPPED = (
+    "the engine left out a part of the step's output, so the cause may be missing "
+    "(BUILDKIT_STEP_LOG_MAX_SIZE and …_SPEED in the environment of dockerd)"
+)
 OLD_FRONTEND = (
     "the engine's own Dockerfile frontend is too old for this: begin the Dockerfile with "
     "`# syntax=docker/dockerfile:1`, or set KEYSTONE_DOCKERFILE_FRONTEND"
@@ -116,12 +120,14 @@ class Known:
         cause: the line of the failed step's output that says what went wrong.
         dockerfile: the text of the Dockerfile, and its path.
         why_missing: says why a path is not in the build context.
+        is_clipped: whether the engine left out a part of the failed step's output.
     """
 
     cause: str = ""
     dockerfile: str = ""
     path: str = "Dockerfile"
     why_missing: Callable[[str], str] = _cannot_tell
+    is_clipped: bool = False
 
 
 def build_failure(message: str, failed: Vertex | None, known: Known | None = None) -> KeystoneError:
@@ -153,7 +159,8 @@ def _step_failure(failed: Vertex, known: Known) -> KeystoneError:
     path = missing_path(step, failed.error)
     if path is not None and (why := known.why_missing(path)):
         return BuildError(f"the build failed: {why}, at {at}")
-    return BuildError(_command_failure(failed, at, quoted(known.cause)))
+    clipped = f"; {CLIPPED}" if known.is_clipped else ""
+    return BuildError(_command_failure(failed, at, quoted(known.cause)) + clipped)
 
 
 def _command_failure(failed: Vertex, at: str, cause: str) -> str:

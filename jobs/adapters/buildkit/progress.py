@@ -39,12 +39,12 @@ class Progress:
 
     Attributes:
         failed: the first step that failed; None until then.
-        cause: the line of its output that says what went wrong; empty if there is none.
+        cause: what its output says about the failure.
     """
 
     def __init__(self, log: BuildLog) -> None:
         self.failed: Vertex | None = None
-        self.cause = ""
+        self.cause = Cause()
         self._log = log
         self._steps: dict[str, _Step] = {}
 
@@ -72,7 +72,7 @@ class Progress:
 
     def _finish(self, step: "_Step", vertex: Vertex) -> None:
         self._end_output(step)
-        cause, step.cause = step.cause.line, Cause()
+        cause, step.cause = step.cause, Cause()
         if vertex.error:
             self._log(BuildEvent(EventKind.ERROR, quoted(vertex.error), step.number))
             if self.failed is None:

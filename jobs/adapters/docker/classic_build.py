@@ -213,7 +213,7 @@ class _Output:
 
     def failure(self, reason: str, detail: object = None) -> KeystoneError:
         """Give the error for the engine's final message."""
-        known = known_of(self._spec, self._context, self._cause.line)
+        known = known_of(self._spec, self._context, self._cause)
         if not self._step:
             return build_failure(reason, None, known)
         code = detail.get("code") if isinstance(detail, dict) else None

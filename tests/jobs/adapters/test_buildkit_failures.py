@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.adapters.buildkit.failures import (
+    CLIPPED,
     NO_DNS,
     OLD_FRONTEND,
     Known,
@@ -182,6 +183,12 @@ def test_cause_comes_first_then_the_instruction_and_its_line() -> None:
         'the build failed: npm error Missing script: "build", at "RUN npm run build" '
         "(line 3 of web/D): exit code 1"
     )
+
+
+def test_output_that_the_engine_clipped_is_told_of() -> None:
+    failed = step("[2/2] RUN make", "exit code: 2")
+
+    assert str(build_failure("x", failed, Known("cc -o a", is_clipped=True))).endswith(CLIPPED)
 
 
 def test_build_without_dns_says_so() -> None:

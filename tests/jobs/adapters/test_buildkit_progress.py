@@ -74,7 +74,7 @@ def test_cause_is_that_of_the_failed_step() -> None:
     progress.feed(Vertex("a", "RUN a", started_s=1.0, completed_s=2.0))
     progress.feed(Vertex("b", "RUN b", started_s=1.0, completed_s=2.0, error="exit code: 2"))
 
-    assert progress.cause == "error: of this one"
+    assert progress.cause.line == "error: of this one"
 
 
 def test_failed_step_is_told_and_remembered() -> None:

@@ -573,3 +573,12 @@ def test_hostile_lines_cost_little(piece: str) -> None:
     for _ in range(200):
         cause.feed(line)
     assert time.process_time() - started < 8
+
+
+def test_output_that_was_clipped_is_known_and_no_cause() -> None:
+    cause = Cause()
+    for line in ("compiling", "[output clipped, log limit 200KiB/s reached]"):
+        cause.feed(line)
+
+    assert cause.is_clipped
+    assert cause.line == "compiling"
