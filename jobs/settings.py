@@ -39,6 +39,7 @@ LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot parse a client address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 # No part of the path may be `..`.
+IMAGE = r"^(?:[a-z0-9][A-Za-z0-9._/:@-]{0,254})?$"
 CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
@@ -358,6 +359,12 @@ class WorkerSettings(Settings):
         description="The control group that the limits of builds are set on, such as "
         "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
         "Keystone's builds alone, which needs Docker Engine 23",
+    )
+    dockerfile_frontend: str = Field(
+        "",
+        pattern=IMAGE,
+        description="The image that reads Dockerfiles without a `# syntax=` line, such as "
+        "docker/dockerfile:1; unset: the engine's own frontend",
     )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"

@@ -18,7 +18,7 @@ from sqlmodel import col, select
 
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.haproxy.router import HAProxyRouter
-from jobs.doctor.build_check import limits_of_builds
+from jobs.doctor.build_check import frontend_of_builds, limits_of_builds
 from jobs.doctor.disk_use import MB, describe_data, describe_engine
 from jobs.doctor.domains import check_domains
 from jobs.doctor.engine_check import check_engine
@@ -68,6 +68,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         ("data directory", lambda: _data_dir(settings.data_dir)),
         ("disk", lambda: _disk(settings)),
         ("engine space", lambda: _engine_space(settings)),
+        ("Dockerfile frontend", lambda: frontend_of_builds(settings)),
         ("build limits", lambda: limits_of_builds(settings, identity_of(settings))),
         ("metadata service", lambda: reach_of_metadata(settings, identity_of(settings))),
         ("data space", lambda: Finding("data space", Verdict.OK, describe_data(settings))),
