@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -129,19 +129,20 @@ def _download(folder: Path) -> list[Path]:
     lists = {"Dir::State::lists": folder / "lists"}
     (folder / "apt/archives/partial").mkdir(parents=True)
     (folder / "lists/partial").mkdir(parents=True)
-    if not _apt(options, "install", "--download-only", *PACKAGES):
+    install = ("install", "--download-only", *PACKAGES)
+    if _apt(options, *install):
         # This machine's own lists are old or missing; only root could renew them.
-        assert _apt(options | lists, "update"), "apt-get update failed"
-        assert _apt(options | lists, "install", "--download-only", *PACKAGES), "no packages"
+        for command in (("update",), install):
+            assert not (told := _apt(options | lists, *command)), told
     return sorted((folder / "apt/archives").glob("*.deb"))
 
 
-def _apt(options: dict[str, object], *arguments: str) -> bool:
+def _apt(options: Mapping[str, object], *arguments: str) -> str:
+    """Run apt-get, and give what it complains about; empty if it succeeds."""
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     command = ["apt-get", "--yes", *words, *arguments]
-    return (
-        subprocess.run(command, capture_output=True, timeout=_WITHIN_S, check=False).returncode == 0
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_WITHIN_S, check=False)
+    return (done.stderr or f"apt-get failed: {done.returncode}") if done.returncode else ""
 
 
 def _unpack(packages: list[Path], root: Path) -> None:
@@ -162,7 +163,7 @@ def _configure(root: Path) -> None:
     """Do what the packages' own scripts would do, as far as the repositories need it."""
     (php,) = (root / "usr/bin").glob("php[0-9]*")
     links = {"usr/bin/sh": "bash", "usr/bin/php": php.name, "usr/bin/python": "python3"}
-    logs = {f"var/log/nginx/{name}.log": f"/dev/std{way}" for name, way in _LOGS.items()}
+    logs = {"var/log/nginx/access.log": "/dev/stdout", "var/log/nginx/error.log": "/dev/stderr"}
     for path, target in (links | logs).items():
         (root / path).unlink(missing_ok=True)
         (root / path).symlink_to(target)
@@ -172,9 +173,6 @@ def _configure(root: Path) -> None:
     for kind in ("account", "auth", "password", "session", "session-noninteractive"):
         rule = f"{kind.partition('-')[0]} required pam_permit.so\n"
         (root / f"etc/pam.d/common-{kind}").write_text(rule)
-
-
-_LOGS = {"access": "out", "error": "err"}
 
 
 def _run(*command: str) -> None:
