@@ -112,6 +112,13 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
 
 
+class DeployOn(StrEnum):
+    """Which pushes deploy an app."""
+
+    BRANCH = "branch"  # those of its branch, and of tags that match its pattern
+    TAGS = "tags"
+
+
 class OnNewPush(StrEnum):
     """What happens to a running deployment when a newer push arrives."""
 

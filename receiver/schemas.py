@@ -64,7 +64,9 @@ class DeployInput(Input):
     """What to deploy."""
 
     ref: Ref | None = Field(
-        None, description="A branch, a full ref or a whole commit id; null: the app's branch"
+        None,
+        description="A branch, a full ref or a whole commit id; null: the app's branch, or its "
+        "newest tag if only tags deploy it",
     )
     after: After | None = Field(None, description=AFTER)
 

@@ -82,6 +82,15 @@ class Source(Protocol):
             GitError: the server cannot be reached.
         """
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Ask the server for all tags, by their short names, with the commits they point to.
+
+        Raises:
+            CheckoutError: there are more than Keystone reads.
+            RepositoryDeniedError: the repository refuses the token, does not exist or is hidden.
+            GitError: the server cannot be reached.
+        """
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a fetched commit. Message and author are truncated to a maximum length."""
 
@@ -90,6 +99,13 @@ class Source(Protocol):
 
         Raises:
             CheckoutError: the commit has no such folder.
+        """
+
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits, submodules included.
+
+        Returns:
+            None when the mirror lacks one of the commits, or when too many paths differ.
         """
 
     def kept(self) -> set[int]:

@@ -26,6 +26,7 @@ from jobs.reads.views import AppView, Page, RemovedView, RepositoryView, Webhook
 from jobs.records.apps import add_app, change_app, remove_app
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.mistakes import parse_input
+from jobs.rules.triggers import source_words
 
 commands = typer.Typer(rich_markup_mode=None)
 app = typer.Typer(no_args_is_help=True)
@@ -104,7 +105,7 @@ def show_apps(views: list[AppView]) -> None:
             f"v{view.live_release}" if view.live_release else None,
             (view.live_commit_sha or "")[:8] or None,
             view.url,
-            f"{view.repository} ({view.branch})",
+            f"{view.repository} ({source_words(view.branch, view.deploy_on, view.tag_pattern)})",
             _news(view),
         )
         for view in views

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 from sqlmodel import Session
 
+from jobs.deployment.comparison import Comparison, read_comparison
 from jobs.processes.build_limits import Bounds, build_bounds
 from jobs.processes.runtime import Runtime
 from jobs.reads.domains import domains_by_app, find_doors
@@ -15,7 +16,7 @@ from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.reads.warm import is_warm
 from jobs.records.deployments import HeldLease
-from jobs.rules.app_settings import BuildSettings, ContainerSettings
+from jobs.rules.app_settings import EVERY_TAG, BuildSettings, ContainerSettings
 from jobs.rules.container_values import LOCALHOST, HealthRequest, other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable
@@ -118,6 +119,7 @@ class Plan:
     trigger: Trigger
     ref: str
     commit_sha: str  # empty: whatever the ref points to
+    tags: str  # the patterns of the tags that deploy; those of all tags if none does by itself
     app_id: int
     app: str
     identity: str
@@ -132,6 +134,7 @@ class Plan:
     min_free_disk: int  # bytes
     bounds: Bounds  # the limits of builds
     live: LiveContainer | None
+    compared: Comparison | None  # the live commit, if a push that changes nothing need not be built
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
     fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
     warm: WarmContainer | None = None  # the same container, if it is kept warm
@@ -187,6 +190,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         trigger=deployment.trigger,
         ref=deployment.ref,
         commit_sha=deployment.commit_sha,
+        tags=app.push_rules.tags or EVERY_TAG,
         app_id=held.app_id,
         app=app.name,
         identity=runtime.identity,
@@ -201,6 +205,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
         bounds=build_bounds(settings, runtime.identity),
         live=_live(session, app),
+        compared=read_comparison(session, app, deployment),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
         warm=_warm(session, app),

@@ -21,7 +21,7 @@ from jobs.reads.views import AppView, WebhookView
 from jobs.reads.warm import is_warm
 from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
-from jobs.rules.ip_addresses import is_everywhere
+from jobs.rules.ip_addresses import is_everywhere, join_address
 from jobs.rules.naming import WEBHOOK_PATH
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
@@ -262,7 +262,7 @@ def app_url(settings: Settings, host_port: int) -> str:
     host = settings.app_bind
     if is_everywhere(host):
         host = urlsplit(settings.effective_public_url).hostname or ""
-    return f"http://{f'[{host}]' if ':' in host else host}:{host_port}"
+    return f"http://{join_address(host, host_port)}"
 
 
 def webhook_url(settings: Settings) -> str:

@@ -35,12 +35,13 @@ from jobs.rules.field_types import (
     LabelName,
     Many,
     PathInside,
-    Pattern,
+    PathPatterns,
     Phrase,
     Port,
     Said,
     Signal,
     StatusRange,
+    TagPatterns,
     Ulimit,
     VariableName,
     Volume,
@@ -48,9 +49,11 @@ from jobs.rules.field_types import (
     each_limit_once,
     few,
 )
-from jobs.states import Capabilities, Health, OnNewPush, Restart
+from jobs.states import Capabilities, DeployOn, Health, OnNewPush, Restart
 
 OK_OR_REDIRECT = range(200, 400)
+EVERY_TAG = "**"
+
 # The port of an app that sets none, and whose image EXPOSEs none.
 DEFAULT_PORT = 8000
 
@@ -132,13 +135,30 @@ def without_metadata(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an 
 class PushRules(Settings):
     """Which pushes are deployed, and when."""
 
-    watch_paths: Annotated[Many[Pattern], Shown(Section.SOURCE, "Watched paths")] = Field(
+    watch_paths: Annotated[PathPatterns, Shown(Section.SOURCE, "Watched paths")] = Field(
         (),
         max_length=100,
-        description="A push that touches none of them is not deployed, like api/ or docs/*.md",
+        description="A push that touches none of them is not deployed, like api/**, docs/*.md or "
+        "!**/*.test.js; patterns as in GitHub Actions",
     )
-    tag_pattern: Annotated[Pattern | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
-        None, description="Tags that deploy, like v*; null: none"
+    tag_pattern: Annotated[TagPatterns | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
+        None,
+        description="Tags that deploy, like v* or v[0-9]+.*,!*-rc*; null: none",
+    )
+    deploy_on: Annotated[
+        Said[DeployOn],
+        Shown(
+            Section.SOURCE,
+            "Deploys",
+            words={
+                DeployOn.BRANCH: "pushes to the branch, and tags if there is a pattern for them",
+                DeployOn.TAGS: "tags only",
+            },
+        ),
+    ] = Field(
+        DeployOn.BRANCH,
+        description="branch: pushes to the branch deploy, and tags that match tag_pattern; tags: "
+        "only tags do, those that match tag_pattern or, without one, all",
     )
     on_new_push: Annotated[
         Said[OnNewPush],
@@ -161,6 +181,16 @@ class PushRules(Settings):
     keep_releases: Annotated[int, Shown(Section.DEPLOYING, "Releases kept")] = Field(
         5, ge=1, le=100, description="Releases kept for a rollback"
     )
+
+    @property
+    def tags(self) -> str | None:
+        """The patterns of the tags that deploy; None: no tag does."""
+        return self.tag_pattern or (EVERY_TAG if self.is_tags_only else None)
+
+    @property
+    def is_tags_only(self) -> bool:
+        """Whether pushes of branches do not deploy."""
+        return self.deploy_on is DeployOn.TAGS
 
 
 class BuildSettings(Settings):

@@ -137,7 +137,10 @@ def github_host(api_url: str) -> str | None:
 def github_address(api_url: str) -> str:
     """Give the host of the repositories that an API URL serves, with the port if it has one."""
     parts = urlsplit(api_url)
-    return "github.com" if parts.hostname == "api.github.com" else parts.netloc
+    # GitHub Enterprise Cloud with data residency: api.octo.ghe.com is the API of octo.ghe.com.
+    if (parts.hostname or "").endswith((".github.com", ".ghe.com")):
+        return parts.netloc.removeprefix("api.")
+    return parts.netloc
 
 
 def is_on_github(git_url: str, api_url: str) -> bool:

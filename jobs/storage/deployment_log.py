@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +33,10 @@ logger = logging.getLogger(__name__)
 
 FILE_MODE = 0o640  # the web process shows the log, and may be another user in the folder's group
 LARGEST_LOG_BYTES = 50 * 1024 * 1024
+# Kept for everything that is not a build command's output, like the reason of the failure.
+RESERVED_BYTES = 4 * 1024 * 1024
 CUT_MARK = "the log is cut here: it reached 50 MiB"
+OUTPUT_CUT_MARK = "the rest of the builder's output is left out: the log reached 46 MiB"
 
 
 def log_path(logs_dir: Path, deployment_id: int) -> Path:
@@ -47,7 +51,14 @@ class DeploymentLog:
         StorageError: the log cannot be opened.
     """
 
-    def __init__(self, path: Path, redact: Redactor, *, limit: int = LARGEST_LOG_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        redact: Redactor,
+        *,
+        limit: int = LARGEST_LOG_BYTES,
+        reserved: int = RESERVED_BYTES,
+    ) -> None:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
@@ -58,6 +69,8 @@ class DeploymentLog:
             raise StorageError(f"the log {name} cannot be written: {exc.strerror}") from exc
         self._file.seek(0, 2)
         self._room = limit - self._file.tell()
+        self._reserved = reserved
+        self._takes_output = True
         self.redact = redact
         self._lock = threading.Lock()
 
@@ -70,12 +83,17 @@ class DeploymentLog:
             for each in self._pieces(told)
         )
         data = "".join(f"{encode(line)}\n" for line in lines).encode(errors="replace")
+        # The older builder sends all it has as text, the commands' output too.
+        is_output = said is told and told.kind in {EventKind.OUTPUT, EventKind.TEXT}
         with self._lock:
-            if self._room <= 0:
+            if self._room <= 0 or (is_output and not self._takes_output):
                 return
+            if is_output and self._room - len(data) <= self._reserved:
+                self._takes_output = False
+                data = _mark(at, step, OUTPUT_CUT_MARK)
             self._room -= len(data)
             if self._room <= 0:
-                data = f"{encode(LogEvent(at, step, EventKind.TEXT, CUT_MARK))}\n".encode()
+                data = _mark(at, step, CUT_MARK)
             self._append(data)
 
     def _pieces(self, told: BuildEvent) -> Iterator[BuildEvent]:
@@ -102,6 +120,10 @@ class DeploymentLog:
     def close(self) -> None:
         """Close the file; do not write to the log after that."""
         self._file.close()
+
+
+def _mark(at: datetime, step: str, text: str) -> bytes:
+    return f"{encode(LogEvent(at, step, EventKind.TEXT, text))}\n".encode()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from docker.errors import APIError, NotFound
 from pydantic import SecretStr
 
 from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.docker.values import mac_of
 from jobs.duties.trials import ends_counted
 from jobs.errors import DockerError, StartError
 from jobs.rules.app_settings import ContainerSettings
@@ -159,6 +160,25 @@ def test_address_of_a_stopped_container_is_not_given(
     engine.stop(other.id, grace_s=0)
 
 
+def test_the_next_deployment_gets_another_address_which_decides_the_hardware_address(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    seen = []
+    for deployment in (8001, 8002, 8003):
+        name, ours = (
+            container_name(IDENTITY, "web", deployment),
+            labels(IDENTITY, "web", deployment),
+        )
+        started = engine.start(replace(spec, name=name, labels=ours))
+        seen.append(started.ip)
+        (endpoint,) = (
+            client.containers.get(started.id).attrs["NetworkSettings"]["Networks"].values()
+        )
+        assert endpoint["MacAddress"] == mac_of(started.ip)
+        engine.stop(started.id, grace_s=0)
+    assert len(set(seen)) == 3
+
+
 def test_full_network_is_a_docker_error(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
@@ -271,7 +291,7 @@ def test_unknown_user_is_a_start_error_and_leaves_nothing_behind(
 def test_image_without_a_command_is_a_start_error(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    with pytest.raises(StartError, match="No command specified"):
+    with pytest.raises(StartError, match=r"[Nn]o command specified"):
         engine.start(replace(spec, image=build(engine, dockerfile())))
 
 

@@ -92,7 +92,8 @@ def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
 
     build(engine, second)
 
-    assert second.reads == ["version.txt"]
+    # Newer engines read the Dockerfile in each build.
+    assert [path for path in second.reads if path != "Dockerfile"] == ["version.txt"]
 
 
 def test_content_of_the_same_size_is_still_seen_as_changed(engine: DockerEngine) -> None:
@@ -321,7 +322,7 @@ def test_secret_reaches_the_step_that_mounts_it_and_no_layer(
 def test_secret_that_nobody_gave_fails_the_step_that_needs_it(engine: DockerEngine) -> None:
     mount = "RUN --mount=type=secret,id=token,required"
 
-    with pytest.raises(BuildError, match="secret token not found"):
+    with pytest.raises(BuildError, match=r"secret token:? not found"):
         build(engine, dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]'))
 
 

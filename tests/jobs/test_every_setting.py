@@ -7,7 +7,7 @@ import pytest
 from jobs.adapters.docker import values
 from jobs.records.pushes import rule_of
 from jobs.rules.app_settings import DEFAULT_PORT, BuildSettings, ContainerSettings, PushRules
-from jobs.states import Capabilities, Health, OnNewPush, Restart
+from jobs.states import Capabilities, DeployOn, Health, OnNewPush, Restart
 from jobs.storage.models import Release
 from tests.jobs.bench import Bench
 
@@ -51,6 +51,7 @@ BUILD: dict[str, Any] = {
 PUSHES: dict[str, Any] = {
     "watch_paths": ("api/**",),
     "tag_pattern": "v*",
+    "deploy_on": DeployOn.TAGS,
     "on_new_push": OnNewPush.REPLACE,
     "skip_phrases": ("not now",),
     "keep_releases": 2,

@@ -51,7 +51,7 @@ from jobs.rules.container_values import (
     OutputLine,
     Usage,
 )
-from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.rules.naming import DEPLOYMENT_LABEL, IDENTITY_LABEL, owns_container, tagged_app
 from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState, Restart
 
@@ -215,7 +215,9 @@ class DockerEngine:
         """Create and start a container, without a restart policy."""
         with translated():
             self._make_volumes(spec)
-            for address in islice(self._networks.free_addresses(spec.network), MOST_ADDRESS_TRIES):
+            turn = int(spec.labels.get(DEPLOYMENT_LABEL, 0))
+            free = self._networks.free_addresses(spec.network, turn=turn)
+            for address in islice(free, MOST_ADDRESS_TRIES):
                 # Forbidden: another container has taken the address in the meantime.
                 with Tolerated(FORBIDDEN):
                     return self._start_at(spec, address)
@@ -353,7 +355,9 @@ class DockerEngine:
         return values.read_container(container.attrs)
 
     def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
-        endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
+        endpoint = self._client.api.create_endpoint_config(
+            ipv4_address=address, mac_address=values.mac_of(address)
+        )
         return self._client.containers.create(
             spec.image,
             name=spec.name,

@@ -175,10 +175,26 @@ def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
         yield ipaddress.IPv4Network((start, NETWORK_PREFIX))
 
 
-def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Iterator[str]:
-    """Give the unused addresses of a subnet, without the first one, which is the gateway's."""
+def mac_of(address: str) -> str:
+    """Give the hardware address of the container with an IPv4 address, as Docker made it up to 27.
+
+    Were it random, the machine would send to the one of an ended container for a while.
+    """
+    return ":".join(f"{byte:02x}" for byte in (2, 0x42, *ipaddress.IPv4Address(address).packed))
+
+
+def free_addresses(
+    subnet: ipaddress.IPv4Network, taken: Collection[str], *, turn: int = 0
+) -> Iterator[str]:
+    """Give the unused addresses of a subnet, without the first one, which is the gateway's.
+
+    Args:
+        turn: a number that grows from container to container; each begins at another address, so
+            that the address of an ended container is used again as late as possible.
+    """
     _gateway, *hosts = subnet.hosts()
-    return (str(host) for host in hosts if str(host) not in taken)
+    begin = turn % len(hosts)
+    return (str(host) for host in (*hosts[begin:], *hosts[:begin]) if str(host) not in taken)
 
 
 def is_apps_fault(explanation: str) -> bool:

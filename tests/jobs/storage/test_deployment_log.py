@@ -15,6 +15,7 @@ from jobs.rules.log_lines import LEFT_OUT, LONGEST_LINE, MOST_PIECES
 from jobs.rules.redaction import Redactor
 from jobs.storage.deployment_log import (
     CUT_MARK,
+    OUTPUT_CUT_MARK,
     DeploymentLog,
     LogPart,
     log_path,
@@ -71,6 +72,21 @@ class TestDeploymentLog:
         assert lines[-1].endswith(CUT_MARK)
         assert (tmp_path / "1.log").stat().st_size <= 2000 + 200
         assert sum(CUT_MARK in line for line in lines) == 1
+
+    def test_what_a_build_prints_leaves_room_for_how_the_deployment_ends(
+        self, tmp_path: Path
+    ) -> None:
+        log = DeploymentLog(tmp_path / "1.log", Redactor(), limit=4000, reserved=1500)
+        for _ in range(100):
+            log.write("build", output(3, "x" * 100))
+        log.write("build", failed(3, "exit code: 1"))
+        log.write("failure", "the reason")
+        log.close()
+        *before, mark, error, reason = (tmp_path / "1.log").read_text().splitlines()
+        assert all("#3 > | xxx" in line for line in before)
+        assert mark.endswith(f"build | {OUTPUT_CUT_MARK}")
+        assert error.endswith("build #3 ERROR: | exit code: 1")
+        assert reason.endswith("failure | the reason")
 
     @pytest.mark.parametrize(
         "text",
