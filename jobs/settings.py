@@ -28,6 +28,7 @@ from jobs.rules import setting_urls
 from jobs.rules.domain_names import named_host
 from jobs.rules.ip_addresses import join_address
 from jobs.rules.passwords import SHORTEST
+from jobs.rules.port_range import PortRange, parse_port_range
 from jobs.rules.setting_urls import SQLITE
 from jobs.system.machine import build_cpus, build_memory_mb, build_pids
 from jobs.system.private_folder import owner_of, runtime_dir
@@ -41,35 +42,6 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 # No part of the path may be `..`.
 IMAGE = r"^(?:[a-z0-9][A-Za-z0-9._/:@-]{0,254})?$"
 CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
-
-
-class PortRange(BaseModel):
-    """The range of ports for apps, both ends included."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: int = Field(ge=1, le=65535)
-    last: int = Field(ge=1, le=65535)
-
-    def __contains__(self, port: object) -> bool:
-        return isinstance(port, int) and self.first <= port <= self.last
-
-    def __str__(self) -> str:
-        return f"{self.first}-{self.last}"
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
-
-
-def _parse_port_range(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    first, dash, last = value.partition("-")
-    if not dash or not first.strip().isdecimal() or not last.strip().isdecimal():
-        raise ValueError("must be two ports with a dash between them, like 20000-20999")
-    if int(first) > int(last):
-        raise ValueError("must begin with the smaller port")
-    return {"first": int(first), "last": int(last)}
 
 
 def split_keys(given: SecretStr) -> list[SecretStr]:
@@ -126,7 +98,7 @@ class Settings(BaseModel):
         le=64,
         description="How many deployments may run at once; a rollback may run beside them",
     )
-    port_range: Annotated[PortRange, BeforeValidator(_parse_port_range)] = Field(
+    port_range: Annotated[PortRange, BeforeValidator(parse_port_range)] = Field(
         PortRange(first=20000, last=20999), description="The ports apps are given"
     )
     app_bind: str = Field("127.0.0.1", description="The address apps listen on")

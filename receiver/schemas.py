@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
-from jobs.reads.views import TokenView, View
+from jobs.reads.account_views import TokenView
+from jobs.reads.views import View
 from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS
 from jobs.rules.field_types import AppName, Ref, Said, Token
 from jobs.rules.passwords import SHORTEST

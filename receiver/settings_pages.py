@@ -11,6 +11,7 @@ from dashboard.pages import app_settings, new_app, people
 from dashboard.pages import certificates as certificates_page
 from dashboard.pages import repositories as repositories_page
 from jobs.errors import ConfigurationError, Mistake
+from jobs.reads.account_views import UserView
 from jobs.reads.apps import app_view
 from jobs.reads.people import user_view
 from jobs.reads.views import (
@@ -19,7 +20,6 @@ from jobs.reads.views import (
     NewWebhookSecretView,
     RemovedView,
     SetVariableView,
-    UserView,
 )
 from jobs.records.users import find_user
 from jobs.rules.app_fields import AppChange, AppInput

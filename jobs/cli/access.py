@@ -19,8 +19,9 @@ from jobs.cli.console import (
 )
 from jobs.cli.output import say
 from jobs.errors import ConfigurationError, Mistake
+from jobs.reads.account_views import SessionView, TokenView, UserView
 from jobs.reads.people import api_token_view, sessions_of, tokens, user_view, users
-from jobs.reads.views import Page, SessionView, TokenView, UserView
+from jobs.reads.views import Page
 from jobs.records.logins import end_sessions, session_view
 from jobs.records.tokens import DEFAULT_DAYS, LONGEST_DAYS, create_api_token, revoke_api_token
 from jobs.records.users import add_user, change_user, find_user, remove_user, set_password

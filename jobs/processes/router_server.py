@@ -41,7 +41,8 @@ from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.rules.certificates import default_bundle, is_loadable
 from jobs.rules.container_values import Route, Warm
-from jobs.settings import PortRange, Settings
+from jobs.rules.port_range import PortRange
+from jobs.settings import Settings
 from jobs.storage.models import App, BlockedPort, now
 from jobs.system.listening import bind_error
 from jobs.system.part_users import PartUsers

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
-from jobs.reads.views import TokenView, UserView
+from jobs.reads.account_views import TokenView, UserView
 from jobs.states import TokenState
 from jobs.storage.models import ApiToken, LoginSession, User, now
 

@@ -20,10 +20,8 @@ from jobs.states import (
     IdentitySource,
     Kind,
     Refusal,
-    Role,
     StepName,
     StepState,
-    TokenState,
     Trigger,
 )
 
@@ -364,46 +362,3 @@ class NewWebhookSecretView(View):
     previous_until: datetime | None = Field(
         description="Until when an older one is valid too; null: there is none"
     )
-
-
-class UserView(View):
-    """A user who may log in."""
-
-    id: int
-    name: str
-    role: Role
-    disabled: bool
-    created_at: datetime
-
-
-class TokenView(View):
-    """A program's API token, without its value."""
-
-    id: int
-    name: str
-    role: Role
-    state: TokenState
-    created_by: str
-    created_at: datetime
-    expires_at: datetime | None = Field(description="Null: never, made by an older version")
-    last_used_at: datetime | None = Field(description="To the minute")
-    revoked_at: datetime | None
-
-
-class SessionView(View):
-    """A session: a browser with which a user is logged in."""
-
-    id: int
-    address: str = Field(description="Where the login came from")
-    created_at: datetime
-    last_seen_at: datetime = Field(description="To the minute")
-    is_current: bool = Field(description="Whether it is the session of this request")
-
-
-class AccountView(View):
-    """The user or token that sends the request."""
-
-    kind: str = Field(description="`user` or `token`")
-    name: str
-    role: Role
-    sessions: list[SessionView] = Field(description="For a user: the open sessions")

@@ -32,7 +32,8 @@ from jobs.rules.app_fields import (
     is_kept_by_release,
 )
 from jobs.rules.app_settings import BuildSettings, ContainerSettings, PushRules
-from jobs.settings import PortRange, Settings
+from jobs.rules.port_range import PortRange
+from jobs.settings import Settings
 from jobs.states import DeploymentState
 from jobs.storage.models import App, BlockedPort, Deployment, Repository
 from jobs.storage.vault import Vault

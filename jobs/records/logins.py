@@ -7,8 +7,8 @@ from datetime import timedelta
 from pydantic import SecretStr
 from sqlmodel import Session, col, delete, select
 
+from jobs.reads.account_views import SessionView
 from jobs.reads.people import SESSION_LONGEST, is_open
-from jobs.reads.views import SessionView
 from jobs.records.audit import Tag, note
 from jobs.records.tokens import digest
 from jobs.rules.actors import Actor

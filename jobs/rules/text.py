@@ -117,7 +117,7 @@ def several_lines(text: str) -> str:
 
 def plain_file(text: str) -> str:
     """Remove what Windows programs write: a byte order mark, and CR before each LF."""
-    return LINE_END.sub("\n", text.removeprefix(BYTE_ORDER_MARK))
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n")
 
 
 def is_utf8(text: str) -> bool:

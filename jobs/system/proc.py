@@ -76,7 +76,7 @@ def runs_module(pid: int, module: str, file: Path | None = None) -> bool:
         file: a file that must be among the arguments, under whatever path.
     """
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").split("\0")
+        words = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
     except OSError:
         return False
     return module in words and (file is None or any(_is_same(word, file) for word in words))

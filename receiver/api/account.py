@@ -5,8 +5,8 @@ from starlette.responses import RedirectResponse, Response
 
 from dashboard.pages.login import safe_next
 from jobs.errors import AccessError, Mistake
+from jobs.reads.account_views import AccountView
 from jobs.reads.people import sessions_of
-from jobs.reads.views import AccountView
 from jobs.records.logins import note_failed_login, session_view
 from jobs.records.users import check_password, find_user, hash_password, is_as_it_was, set_password
 from jobs.states import ActorKind, Role

@@ -2,8 +2,9 @@
 
 from sqlmodel import select
 
+from jobs.reads.account_views import TokenView
 from jobs.reads.people import api_token_view, tokens
-from jobs.reads.views import Page, TokenView
+from jobs.reads.views import Page
 from jobs.records.tokens import create_api_token, revoke_api_token
 from jobs.states import Role
 from jobs.storage.models import ApiToken

@@ -2,8 +2,9 @@
 
 from sqlmodel import Session
 
+from jobs.reads.account_views import SessionView, UserView
 from jobs.reads.people import sessions_of, user_view, users
-from jobs.reads.views import Page, SessionView, UserView
+from jobs.reads.views import Page
 from jobs.records.logins import end_sessions, session_view
 from jobs.records.users import (
     add_user,

@@ -29,7 +29,8 @@ from jobs.errors import RouterError
 from jobs.processes.router_server import router_command
 from jobs.processes.runtime import Runtime
 from jobs.rules.container_values import ProbeResult
-from jobs.settings import PortRange, WorkerSettings
+from jobs.rules.port_range import PortRange
+from jobs.settings import WorkerSettings
 from jobs.states import ContainerState, DeploymentState, StepName, StepState
 from jobs.storage.models import App, Deployment
 from tests.dockerd import PrivateEngine, private_engine

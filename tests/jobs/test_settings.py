@@ -17,7 +17,8 @@ from jobs.processes.configuration import (
     to_environment,
     unknown_secrets,
 )
-from jobs.settings import AllSettings, PortRange, Settings, WebSettings, WorkerSettings
+from jobs.rules.port_range import PortRange
+from jobs.settings import AllSettings, Settings, WebSettings, WorkerSettings
 
 NO_FILE = Path("/nonexistent/.env")
 

@@ -18,7 +18,7 @@ from jobs.processes.runtime import open_runtime
 from jobs.records.apps import add_app
 from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
-from jobs.settings import PortRange
+from jobs.rules.port_range import PortRange
 from jobs.system.listening import bind_error
 from jobs.system.router_files import RELOAD_WANTED
 from tests.haproxy import Upstream, free_ports

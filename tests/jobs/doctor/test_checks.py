@@ -27,7 +27,8 @@ from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
 from jobs.rules.certificates import Bundle
 from jobs.rules.findings import Finding, Verdict
-from jobs.settings import AllSettings, PortRange
+from jobs.rules.port_range import PortRange
+from jobs.settings import AllSettings
 from jobs.storage.models import CatchUp, now
 from tests.haproxy import free_ports, running_router
 from tests.jobs.duties.test_note_health import add_worker

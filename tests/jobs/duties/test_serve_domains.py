@@ -20,7 +20,8 @@ from jobs.records.apps import remove_app
 from jobs.records.certificates import remove_certificate, set_certificate
 from jobs.rules.certificates import Bundle
 from jobs.rules.container_values import Route
-from jobs.settings import PortRange, WorkerSettings
+from jobs.rules.port_range import PortRange
+from jobs.settings import WorkerSettings
 from jobs.system.router_files import LOCK
 from jobs.watcher import SERVE_DOMAINS_EVERY_S, duties
 from tests.certificates import NOW, Authority

@@ -28,7 +28,8 @@ from jobs.records.apps import add_app
 from jobs.rules.actors import KEYSTONE
 from jobs.rules.app_fields import AppInput
 from jobs.rules.mistakes import parse_input
-from jobs.settings import PortRange, Settings
+from jobs.rules.port_range import PortRange
+from jobs.settings import Settings
 from jobs.storage.models import App, BlockedPort
 from tests.haproxy import free_ports
 

@@ -15,7 +15,7 @@ from jobs.records.apps import (
 from jobs.records.audit import Tag
 from jobs.records.repositories import remove_repository
 from jobs.rules.app_fields import AppChange
-from jobs.settings import PortRange
+from jobs.rules.port_range import PortRange
 from jobs.storage.models import (
     App,
     AuditEvent,
