@@ -5,7 +5,7 @@
 venv := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run upgrade ready ready-to-test test coverage check bench faults pictures machine machine-to-test machine-to-bench
+.PHONY: help setup demo run upgrade ready ready-to-test test coverage check bench faults roots pictures machine machine-to-test machine-to-bench
 # Two simultaneous installations would break .venv.
 .NOTPARALLEL:
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make coverage  run every test, and report the lines of code that ran'
 	@echo 'make check   check formatting, lint, types and import contracts'
 	@echo 'make faults  inject faults at every step, and count failures (ROUNDS=300 SEED=…)'
+	@echo 'make roots   set up Keystone on clean roots of other distributions (ROOTS=bookworm …)'
 	@echo 'make bench   measure deployments, swaps under load, the receiver, pages and more'
 
 # Compile the code here, because the users that Keystone's parts run as may not write here.
@@ -66,6 +67,10 @@ bench: machine-to-bench ready-to-test
 # ROUNDS is the number of rounds; the same SEED plays the same rounds again.
 faults: ready-to-test
 	ROUNDS=$(ROUNDS) SEED=$(SEED) $(venv)/bin/python -m tests.faults
+
+# As root: `make setup` and the core story on clean roots of Debian 12 and 13, Ubuntu 24.04 and 26.04.
+roots: ready-to-test
+	$(venv)/bin/python -m tests.roots $(ROOTS)
 
 # The README's screenshots: take them again after a change of the pages' look.
 pictures: ready-to-test

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.reads.views import AppView
 from jobs.rules.app_fields import AppInput, default_of, field_names, shown
-from jobs.states import Health
+from jobs.states import DeployOn, Health
 
 COMMAND = "command"
 # Settings that are always listed, that the page shows elsewhere, or that it never shows.
@@ -53,11 +53,19 @@ def _always(app: AppView) -> list[Fact]:
         Fact("Repository", app.repository),
         Fact("Git URL", app.git_url),
         Fact("Token", "set for this repository" if app.token_set else "none of its own"),
-        Fact("Branch", app.branch),
+        Fact("Branch", "none: only tags deploy" if app.deploy_on is DeployOn.TAGS else app.branch),
         Fact("Dockerfile", f"{app.dockerfile}{folder}"),
-        Fact("Ports", f"{app.host_port} → {app.container_port}"),
+        Fact("Ports", f"{app.host_port} → {_port_inside(app)}"),
         Fact("Health check", _health(app)),
     ]
+
+
+def _port_inside(app: AppView) -> str:
+    if app.container_port is not None:
+        return str(app.container_port)
+    if app.live_container_port is not None:
+        return f"{app.live_container_port}, the image's"
+    return "the image's"
 
 
 def _chosen(app: AppView) -> list[Fact]:

@@ -58,6 +58,7 @@ def commit_before(session: Session, app_id: int, deployment: DeploymentView) -> 
             Deployment.app_id == app_id,
             col(Deployment.id) < deployment.id,
             Deployment.state == DeploymentState.SUCCESS,
+            col(Deployment.release_id).is_not(None),
         )
         .order_by(col(Deployment.id).desc())
         .limit(1)

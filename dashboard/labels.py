@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from jobs.reads.views import AppView
+from jobs.rules import triggers
 from jobs.rules.refs import is_sha
 from jobs.rules.triggers import short_ref
 from jobs.states import (
@@ -14,6 +16,7 @@ from jobs.states import (
     ContainerState,
     DeliveryOutcome,
     DeploymentState,
+    DeployOn,
     GitHubState,
     Kind,
     Role,
@@ -138,6 +141,23 @@ KIND_WORDS = {
     Kind.UPDATE: "update",
     Kind.ROLLBACK: "rollback",
 }
+
+
+def source_words(app: AppView) -> str:
+    """Name what deploys an app: its branch, or its tags."""
+    return triggers.source_words(app.branch, app.deploy_on, app.tag_pattern)
+
+
+def push_words(app: AppView) -> str:
+    """Say what to push to deploy an app."""
+    if app.deploy_on is not DeployOn.TAGS:
+        return f"Push to {app.branch}"
+    return f"Push a tag like {app.tag_pattern}" if app.tag_pattern else "Push a tag"
+
+
+def default_words(app: AppView) -> str:
+    """Name what is deployed by hand when no ref is given."""
+    return short_ref(triggers.default_ref(app.branch, app.deploy_on))
 
 
 def kind_words(kind: Kind, trigger: Trigger) -> str:

@@ -22,6 +22,7 @@ from jobs.errors import (
     PlatformError,
     StorageError,
     SupersededError,
+    UnchangedError,
 )
 from jobs.records.deployments import finish, hand_back
 from jobs.records.engine_items import on_record
@@ -31,6 +32,7 @@ from jobs.rules.repository_values import Commit
 from jobs.states import DeploymentState, StepName, StepState
 from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
+from jobs.steps.compare import ensure_changed
 from jobs.steps.health_check import check_health
 from jobs.steps.left_out import left_out_of_commit_is_told
 from jobs.steps.release import make_release
@@ -101,6 +103,7 @@ def built(work: Work) -> tuple[Commit, BuiltImage]:
     """Check out the deployment's commit and build its image on the engine."""
     with work.step(StepName.CHECKOUT):
         commit = checkout(work)
+        ensure_changed(work, commit)
     with work.step(StepName.BUILD) as record:
         return commit, build(work, commit, record)
 
@@ -155,6 +158,8 @@ def verdict(cause: Exception) -> tuple[DeploymentState, str]:
     match cause:
         case CancelledError():
             return DeploymentState.CANCELLED, str(cause)
+        case UnchangedError():
+            return DeploymentState.SUCCESS, str(cause)
         case SupersededError():
             return DeploymentState.SUPERSEDED, str(cause)
         case DeploymentError():

@@ -22,6 +22,7 @@ KeystoneError
 │        └─ GitHubNotFoundError
 ├─ CancelledError            a person asked for the deployment to stop
 ├─ SupersededError           a newer push replaces this one
+├─ UnchangedError           a push changes nothing that the app watches: it ends `success`
 ├─ HandedOverError           the deployment goes back into the queue, to be begun again
 ├─ RulesChangedError         the apps' push rules have changed: judge the push again
 └─ LeaseLostError            another worker holds the app's lease now: stop touching anything
@@ -228,6 +229,10 @@ class CancelledError(KeystoneError):
 
 class SupersededError(KeystoneError):
     """A newer push replaces this deployment."""
+
+
+class UnchangedError(KeystoneError):
+    """A push changes nothing that the app watches: it ends as a success, and nothing is built."""
 
 
 class HandedOverError(KeystoneError):

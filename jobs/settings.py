@@ -24,13 +24,15 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.rules.domain_names import named_host, plain_http_url
+from jobs.rules import setting_urls
+from jobs.rules.domain_names import named_host
+from jobs.rules.ip_addresses import join_address
 from jobs.rules.passwords import SHORTEST
+from jobs.rules.setting_urls import SQLITE
 from jobs.system.machine import build_cpus, build_memory_mb, build_pids
 from jobs.system.private_folder import owner_of, runtime_dir
 
 PREFIX = "KEYSTONE_"
-SQLITE = "sqlite:///"
 SHORTEST_KEY = 16  # characters
 # A Unix socket's path is limited to 107 characters; ours are up to 30 longer than their folder's.
 LONGEST_SOCKET_DIR = 70
@@ -118,7 +120,12 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="The address the web process listens on")
     port: int = Field(8000, ge=1, le=65535, description="The port the web process listens on")
     public_url: str = Field("", description="How GitHub and browsers reach the web process")
-    workers: int = Field(2, ge=1, le=64, description="How many deployments may run at once")
+    workers: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="How many deployments may run at once; a rollback may run beside them",
+    )
     port_range: Annotated[PortRange, BeforeValidator(_parse_port_range)] = Field(
         PortRange(first=20000, last=20999), description="The ports apps are given"
     )
@@ -170,18 +177,21 @@ class Settings(BaseModel):
         default=True, description="Whether the dashboard has pages on which admins change settings"
     )
 
-    @field_validator("public_url", "github_api_url")
+    @field_validator("public_url")
     @classmethod
-    def _http_url(cls, value: str) -> str:
-        return plain_http_url(value) if value else value
+    def _own_url(cls, value: str) -> str:
+        return setting_urls.own_url(value) if value else value
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _api_url(cls, value: str) -> str:
+        return setting_urls.github_api(value)
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and not value.startswith((SQLITE, "postgresql+psycopg://")):
-            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
-        path = value.removeprefix(SQLITE)
-        if value.startswith(SQLITE) and path[:1] not in {"", "/", ":"}:
+        path = setting_urls.database(value).removeprefix(SQLITE) if value else ""
+        if value.startswith(SQLITE) and not path.startswith("/"):
             # Keystone's processes run in another working directory than the user who sets this.
             return f"{SQLITE}{quote(str(Path.cwd()))}/{path}"
         return value
@@ -194,9 +204,7 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
-        return value
+        return setting_urls.redis(value) if value else value
 
     @field_validator("allowed_git_schemes")
     @classmethod
@@ -255,7 +263,7 @@ class Settings(BaseModel):
     @property
     def effective_public_url(self) -> str:
         """The public URL of the web process, without a trailing slash."""
-        return self.public_url or f"http://{self.host}:{self.port}"
+        return self.public_url or f"http://{join_address(self.host, self.port)}"
 
     @property
     def dashboard_name(self) -> str:

@@ -35,7 +35,16 @@ MOST_PROCESSES = 8
 LONGEST_ID = 60  # bytes
 GARBAGE = 10_000  # objects more than before when the collector looks at the newest; Python's: 700
 # Folders and files with much to wait for: they begin first, so that none is left over at the end.
-LONGEST = ("faults", "acceptance", "benchmarks", "jobs/cli", "dashboard", "contract", "jobs/test_")
+LONGEST = (
+    "roots",
+    "faults",
+    "acceptance",
+    "benchmarks",
+    "jobs/cli",
+    "dashboard",
+    "contract",
+    "jobs/test_",
+)
 SECRET_KEY = SecretStr("a key that only the tests use")
 GLOBAL_SECRET = SecretStr("the secret of the whole installation")
 REAL_HASHER, REAL_NOBODY = users._hasher, users._NOBODY

@@ -107,6 +107,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    # An engine that tries TLS first goes on with HTTP only if the refusal has a status line.
+    default_request_version = "HTTP/1.0"
     protocol_version = "HTTP/1.1"
     server: _Server
 

@@ -5,21 +5,18 @@ the kernel's settings and devices are out of its reach. Making such a machine ne
 """
 
 import os
-import secrets
-import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.namespaces import SPACES, first_process, said, until
+
 ROOT = Path(__file__).parents[1]
 SYSTEMD = Path("/lib/systemd/systemd")
-UP_WITHIN_S = 60.0
-SPACES = ("--pid", "--mount", "--cgroup", "--ipc", "--uts", "--net")
 # Run as the first process of the namespaces. `$1` is an empty folder, `$2` the unit to reach, and
 # `$3` the folder of this repository, which may be below one of those that are replaced.
 BOOT = r"""
@@ -117,46 +114,12 @@ def machine_with_systemd(target: str = "multi-user.target") -> Iterator[Machine]
     if not SYSTEMD.exists():
         pytest.skip("systemd is not installed")
     folder = Path(tempfile.mkdtemp(prefix="ks-"))
-    group = _cgroups() / f"keystone-systemd-{secrets.token_hex(4)}"
-    group.mkdir()
-    command = ["unshare", "--fork", *SPACES, "sh", "-c", BOOT, "sh", str(folder), target, str(ROOT)]
+    spaces = (*SPACES, "--cgroup")
     try:
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None,  # noqa: PLW1509
-        ) as outside:
-            first = 0
-            try:
-                first = _first(outside)
-                yield _booted(first, outside)
-            finally:
-                # Its end is the end of everything in its namespace.
-                with suppress(ProcessLookupError):
-                    os.kill(first or outside.pid, signal.SIGKILL)
+        with first_process(BOOT, str(folder), target, str(ROOT), spaces=spaces) as (first, outside):
+            yield _booted(first, outside)
     finally:
-        _remove(group)
         folder.rmdir()
-
-
-def _cgroups() -> Path:
-    """Give the folder of the control groups of version 2."""
-    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
-    found = [Path(words[1]) for words in mounts if words[2] == "cgroup2"]
-    if not found:
-        pytest.skip("there are no control groups of version 2")
-    return found[0]
-
-
-def _first(outside: "subprocess.Popen[bytes]") -> int:
-    """Give the process that is the first one inside."""
-    children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
-    _until(lambda: bool(children.read_text()) or outside.poll() is not None)
-    if not (found := children.read_text().split()):
-        raise RuntimeError(f"no namespaces: {_said(outside)}")
-    return int(found[0])
 
 
 def _booted(first: int, outside: "subprocess.Popen[bytes]") -> Machine:
@@ -164,38 +127,11 @@ def _booted(first: int, outside: "subprocess.Popen[bytes]") -> Machine:
 
     def is_up() -> bool:
         if outside.poll() is not None:
-            raise RuntimeError(f"systemd did not start: {_said(outside)}")
+            raise RuntimeError(f"systemd did not start: {said(outside)}")
         if Path(f"/proc/{first}/comm").read_text().strip() != "systemd":
             return False
         told = machine.run("systemctl", "is-system-running", code=None).stdout.strip()
         return told in {"running", "degraded"}
 
-    _until(is_up)
+    until(is_up, what="systemd is up")
     return machine
-
-
-def _said(process: "subprocess.Popen[bytes]") -> str:
-    assert process.stdout is not None
-    return process.stdout.read().decode(errors="replace")[-2000:]
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + UP_WITHIN_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"systemd did not start within {UP_WITHIN_S} s")
-        time.sleep(0.05)
-
-
-def _remove(group: Path) -> None:
-    """Remove a control group and those below it, once their processes have ended."""
-    deadline = time.monotonic() + UP_WITHIN_S
-    while group.exists():
-        for below in sorted(group.rglob("*"), reverse=True):
-            if below.is_dir():
-                with suppress(OSError):
-                    below.rmdir()
-        with suppress(OSError):
-            group.rmdir()
-        assert time.monotonic() < deadline, f"{group} is still in use"
-        time.sleep(0.05)

@@ -9,6 +9,8 @@
  *   web eat MB           use that much memory, then say so and wait
  *   web fork N           have N children at once, which live for FORK_SECONDS; say so, and wait for
  *                        them; when one cannot be had, say so, end the others and exit 1
+ *   web at ADDRESS PORT  listen there, by IPv6 alone if it is such an address, and never answer;
+ *                        more pairs may follow
  *   web list FOLDER      print every path below a folder, with its kind and permissions
  *
  * IDLE_MS in the environment: close a connection on which no further request comes for that long.
@@ -235,6 +237,28 @@ static int listen_on(int port) {
     return listener;
 }
 
+static int listen_at(int count, char **pairs) {
+    for (int n = 0; n + 1 < count; n += 2) {
+        int port = htons(atoi(pairs[n + 1])), yes = 1;
+        struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = port};
+        struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = port};
+        int is_four = inet_pton(AF_INET, pairs[n], &four.sin_addr);
+        int listener = socket(is_four ? AF_INET : AF_INET6, SOCK_STREAM, 0);
+        if (!is_four) {
+            inet_pton(AF_INET6, pairs[n], &six.sin6_addr);
+            setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+        }
+        struct sockaddr *address = is_four ? (struct sockaddr *)&four : (struct sockaddr *)&six;
+        if (bind(listener, address, is_four ? sizeof four : sizeof six) || listen(listener, 9)) {
+            perror("cannot listen");
+            return 1;
+        }
+    }
+    printf("listening\n");
+    while (!stopping) pause();
+    return 0;
+}
+
 static void accept_all(int listener) {
     int client;
     while ((client = accept(listener, NULL, NULL)) >= 0) start_client(client);
@@ -289,6 +313,7 @@ static int command(int count, char **words) {
     if (!strcmp(words[1], "exit")) { printf("exiting with code %s\n", first); return atoi(first); }
     if (!strcmp(words[1], "eat")) { eat(atol(first)); printf("eaten %s MB\n", first); pause(); return 0; }
     if (!strcmp(words[1], "fork")) return fork_many(atol(first));
+    if (!strcmp(words[1], "at")) return listen_at(count - 2, words + 2);
     if (!strcmp(words[1], "say")) { printf("%s\n", first); return 0; }
     if (!strcmp(words[1], "list")) return nftw(first, list_entry, 16, FTW_PHYS) ? 1 : 0;
     if (!strcmp(words[1], "cat")) {

@@ -7,16 +7,21 @@ not follow redirects, read proxy settings from the environment or read an endles
 import re
 import socket
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from jobs.adapters.haproxy.shares import OWN_SOURCE
-from jobs.rules.container_values import ProbeResult
+from jobs.rules import http_body
+from jobs.rules.container_values import HealthRequest, ProbeResult
 from jobs.rules.ip_addresses import is_ip
 
 # Bytes; the most that is read of an answer. The final status must be within them.
 LONGEST_READ = 8192
 # A running container accepts or refuses a connection at once; an ended one does not answer.
 LONGEST_CONNECT_S = 1.0
+# The rest of an unhealthy answer, whose first line helps to understand it.
+BODY_WITHIN_S = 0.5
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n")
 END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
@@ -25,64 +30,73 @@ class HttpProbe:
     """Checks containers over the network. Thread-safe."""
 
     def look(
-        self,
-        host: str,
-        port: int,
-        path: str | None,
-        *,
-        timeout_s: float,
-        healthy: range = range(200, 400),
+        self, address: str, port: int, request: HealthRequest, *, timeout_s: float
     ) -> ProbeResult:
-        """Send GET `path` and judge the status; without a path, connect by TCP.
+        """Send the request and judge the status; without a path, connect by TCP.
 
         Args:
-            timeout_s: seconds for the whole check, from connecting to the status; above 0.
+            timeout_s: seconds for the whole check, from connecting to the status; above 0. The body
+                of an unhealthy answer may take `BODY_WITHIN_S` more.
         """
-        if not is_ip(host):  # an ended container has none
+        if not is_ip(address):  # an ended container has none
             return ProbeResult(healthy=False, seen="no IP address to connect to")
         deadline = time.monotonic() + timeout_s
         try:
             connect_s = min(timeout_s, LONGEST_CONNECT_S)
-            with socket.create_connection((host, port), connect_s, _source(host)) as connection:
-                if path is None:
+            source = _source(address)
+            with socket.create_connection((address, port), connect_s, source) as connection:
+                if request.path is None:
                     return ProbeResult(healthy=True, seen="accepts connections")
                 connection.settimeout(_left(deadline))
-                connection.sendall(_request(host, port, path))
-                return _judged(_status(connection, deadline), healthy)
+                connection.sendall(_written(request, request.path))
+                return _judged(connection, _answer(connection, deadline), request.healthy)
         except TimeoutError:
             return ProbeResult(healthy=False, seen=f"no answer within {timeout_s:g} s")
         except OSError as exc:
             return ProbeResult(healthy=False, seen=_in_words(exc))
 
 
-def _source(host: str) -> tuple[str, int] | None:
+def _source(address: str) -> tuple[str, int] | None:
     """Give the source address to connect from: this machine's router always accepts `OWN_SOURCE`.
 
-    None (any source address) when the host is on another machine, or this machine lacks that
-    address.
+    None (any source address) when the address is on another machine, or this machine lacks
+    `OWN_SOURCE`.
     """
-    if ":" in host:
+    if ":" in address:
         return None
     try:
-        for address in (host, OWN_SOURCE):
+        for own in (address, OWN_SOURCE):
             with socket.socket() as candidate:
-                candidate.bind((address, 0))
+                candidate.bind((own, 0))
     except OSError:
         return None
     return OWN_SOURCE, 0
 
 
-def _request(host: str, port: int, path: str) -> bytes:
+def _written(request: HealthRequest, path: str) -> bytes:
+    """Write the request as the router passes on one of a visitor to that host.
+
+    But without X-Forwarded-For: there is no visitor, and an app may answer an address of this
+    machine otherwise than a visitor's.
+    """
     # Escape all characters that a request line must not contain, above all line ends.
     target = quote("/" + path.removeprefix("/"), safe="/%:?#[]@!$&'()*+,;=~-._").partition("#")[0]
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return (
-        f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: Keystone-Health-Check\r\n"
-        "Accept: */*\r\nConnection: close\r\n\r\n"
+        f"GET {target} HTTP/1.1\r\nHost: {request.host}\r\nUser-Agent: Keystone-Health-Check\r\n"
+        f"Accept: */*\r\nX-Forwarded-Proto: {'https' if request.is_https else 'http'}\r\n"
+        "Connection: close\r\n\r\n"
     ).encode("ascii")
 
 
-def _status(connection: socket.socket, deadline: float) -> int | None:
+@dataclass(frozen=True)
+class _Answer:
+    """The beginning of an answer: its final status, and what was read from there on."""
+
+    status: int
+    read: bytes
+
+
+def _answer(connection: socket.socket, deadline: float) -> _Answer | None:
     """Read up to the final status; None when the answer is not HTTP.
 
     Raises:
@@ -95,9 +109,9 @@ def _status(connection: socket.socket, deadline: float) -> int | None:
         if not piece and not seen:
             raise ConnectionResetError
         seen += piece
-        status = _final_status(seen)
-        if status is not None or not piece or not _looks_like_http(seen):
-            return status
+        answer = _final_answer(seen)
+        if answer is not None or not piece or not _looks_like_http(seen):
+            return answer
     return None
 
 
@@ -105,12 +119,12 @@ def _looks_like_http(seen: bytes) -> bool:
     return seen[: len(b"HTTP/1.")] == b"HTTP/1."[: len(seen)]
 
 
-def _final_status(seen: bytes) -> int | None:
-    """Find the final status in the bytes read so far, skipping informational answers (1xx)."""
+def _final_answer(seen: bytes) -> _Answer | None:
+    """Find the final answer in the bytes read so far, skipping informational answers (1xx)."""
     while line := STATUS_LINE.match(seen):
         status = int(line[1])
         if status >= 200:  # noqa: PLR2004
-            return status
+            return _Answer(status, seen)
         head = END_OF_HEAD.search(seen)
         if head is None:
             return None
@@ -125,10 +139,32 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _judged(status: int | None, healthy: range) -> ProbeResult:
-    if status is None:
+def _judged(connection: socket.socket, answer: _Answer | None, healthy: range) -> ProbeResult:
+    if answer is None:
         return ProbeResult(healthy=False, seen="an answer that is not HTTP")
-    return ProbeResult(healthy=status in healthy, status=status, seen=f"status {status}")
+    status = answer.status
+    is_healthy = status in healthy
+    said = "" if is_healthy else _said(connection, answer.read)
+    return ProbeResult(healthy=is_healthy, status=status, seen=f"status {status}", said=said)
+
+
+def _said(connection: socket.socket, read: bytes) -> str:
+    """Read on for a moment, and give the line of the body that says what is wrong."""
+    deadline = time.monotonic() + BODY_WITHIN_S
+    with suppress(OSError):  # a timeout as well: what has arrived is enough
+        while len(read) < LONGEST_READ and not http_body.is_whole(*_parts(read)):
+            connection.settimeout(_left(deadline))
+            piece = connection.recv(LONGEST_READ - len(read))
+            if not piece:
+                break
+            read += piece
+    return http_body.said(*_parts(read))
+
+
+def _parts(read: bytes) -> tuple[bytes, bytes]:
+    """Split what was read of an answer into its head and its body."""
+    head = END_OF_HEAD.search(read)
+    return (read, b"") if head is None else (read[: head.start()], read[head.end() :])
 
 
 def _in_words(exc: OSError) -> str:

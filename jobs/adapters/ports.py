@@ -16,7 +16,9 @@ from jobs.rules.container_values import (
     BuildSpec,
     Container,
     ContainerSpec,
+    HealthRequest,
     Image,
+    Insides,
     OutputLine,
     ProbeResult,
     Route,
@@ -83,6 +85,15 @@ class Source(Protocol):
             GitError: the server cannot be reached.
         """
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Ask the server for all tags, by their short names, with the commits they point to.
+
+        Raises:
+            CheckoutError: there are more than Keystone reads.
+            RepositoryDeniedError: the repository refuses the token, does not exist or is hidden.
+            GitError: the server cannot be reached.
+        """
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a fetched commit. Message and author are truncated to a maximum length."""
 
@@ -91,6 +102,13 @@ class Source(Protocol):
 
         Raises:
             CheckoutError: the commit has no such folder.
+        """
+
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits, submodules included.
+
+        Returns:
+            None when the mirror lacks one of the commits, or when too many paths differ.
         """
 
     def kept(self) -> set[int]:
@@ -119,6 +137,12 @@ class Engine(Protocol):
 
     def image_id(self, tag: str) -> str | None:
         """Give the id of the image with that tag (or id); None when there is none."""
+
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs, in ascending order; none when it is missing.
+
+        They include those of the image it is based on.
+        """
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image, send its events to `log` as they come, and give the image's id.
@@ -151,15 +175,15 @@ class Engine(Protocol):
         Events that happen between two calls are lost.
         """
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of the container's output, oldest first, at most `tail`."""
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines of a container's output with their times, at most `tail`.
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines of a container's output, oldest first, at most `tail`.
 
         Args:
             after: the time of a line already seen; only later lines are returned.
         """
+
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy; what is not known is left out."""
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the container's restart policy, so that the engine restarts it when it ends.
@@ -318,14 +342,13 @@ class Probe(Protocol):
 
     def look(
         self,
-        host: str,
+        address: str,
         port: int,
-        path: str | None,
+        request: HealthRequest,
         *,
         timeout_s: float,
-        healthy: range = range(200, 400),
     ) -> ProbeResult:
-        """Send GET `path` and judge the status; without a path, connect by TCP.
+        """Send the request and judge the status; without a path, connect by TCP.
 
         Redirects are not followed. Whatever the container does, this raises no error.
         """

@@ -29,6 +29,7 @@ from jobs.records.deployments import cancel
 from jobs.records.requests import Request, request
 from jobs.rules.app_fields import parse_ref
 from jobs.rules.refs import is_sha
+from jobs.rules.triggers import default_ref
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState, Trigger
 
@@ -43,7 +44,11 @@ def deploy(
     app: AppName,
     *,
     ref: Annotated[
-        str | None, typer.Option(help="A branch or a whole commit id; default: the app's branch.")
+        str | None,
+        typer.Option(
+            help="A branch, a full ref or a whole commit id; default: the app's branch, or its "
+            "newest tag if only tags deploy it."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the log; exit 0 if live.")] = False,
     as_json: AsJson = False,
@@ -56,7 +61,7 @@ def deploy(
     keystone = open_to_change()
     with keystone.database.writing() as session:
         found = find_app(session, app)
-        wanted = manual_request(ref or found.branch)
+        wanted = manual_request(ref or default_ref(found.branch, found.push_rules.deploy_on))
         made = request(session, found, wanted, actor())
         view = deployment_view(session, made.id or 0)
     told = f"Deployment #{view.number} of {app} is queued; `keystone logs {view.id} -f`"
@@ -138,7 +143,7 @@ def _row(view: DeploymentView) -> tuple[object, ...]:
         view.actor,
         view.queued_at,
         took,
-        view.reason.partition("\n")[0],
+        f"waits: {view.waiting_for}" if view.waiting_for else view.reason.partition("\n")[0],
     )
 
 

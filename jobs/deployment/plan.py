@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 from sqlmodel import Session
 
+from jobs.deployment.comparison import Comparison, read_comparison
 from jobs.processes.build_limits import Bounds, build_bounds
 from jobs.processes.runtime import Runtime
+from jobs.reads.domains import domains_by_app, find_doors
 from jobs.reads.releases import live_settings
 from jobs.reads.secrets import git_token, repository_token
 from jobs.reads.variables import open_variables
 from jobs.reads.warm import is_warm
 from jobs.records.deployments import HeldLease
-from jobs.rules.app_settings import BuildSettings, ContainerSettings
-from jobs.rules.container_values import other_slot
+from jobs.rules.app_settings import EVERY_TAG, BuildSettings, ContainerSettings
+from jobs.rules.container_values import LOCALHOST, HealthRequest, other_slot
 from jobs.rules.repository_values import Remote
 from jobs.rules.variables import Environment, Variable
 from jobs.settings import WorkerSettings
@@ -117,6 +119,7 @@ class Plan:
     trigger: Trigger
     ref: str
     commit_sha: str  # empty: whatever the ref points to
+    tags: str  # the patterns of the tags that deploy; those of all tags if none does by itself
     app_id: int
     app: str
     identity: str
@@ -131,9 +134,12 @@ class Plan:
     min_free_disk: int  # bytes
     bounds: Bounds  # the limits of builds
     live: LiveContainer | None
+    compared: Comparison | None  # the live commit, if a push that changes nothing need not be built
     earlier: EarlierRelease | None  # the release to start again; None: build the commit
     fallback: str | None = None  # the container that was kept for a recovery: stopped, or warm
     warm: WarmContainer | None = None  # the same container, if it is kept warm
+    domain: str = ""  # the app's first one that is no wildcard
+    is_https: bool = False  # whether the router serves that domain by HTTPS
     frontend: str = ""  # the image that reads Dockerfiles without `# syntax=`
 
     @property
@@ -148,6 +154,15 @@ class Plan:
         """Every variable that the deployment uses."""
         earlier = self.earlier.candidate.environment if self.earlier else {}
         return [*self.environment.values(), *earlier.values()]
+
+    def health_request(self, wanted: ContainerSettings) -> HealthRequest:
+        """Give a release's health request: as from a visitor of the app's first domain."""
+        return HealthRequest(
+            path=wanted.asked_path,
+            host=wanted.health_host or self.domain or LOCALHOST,
+            is_https=self.is_https,
+            healthy=wanted.healthy_statuses,
+        )
 
     @property
     def free_slot(self) -> str:
@@ -167,6 +182,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         git_url=repository.git_url,
         api_url=settings.github_api_url,
     )
+    domain, scheme = find_doors(session).first(domains_by_app(session, [app.id])[held.app_id])
     return Plan(
         deployment_id=held.deployment_id,
         number=deployment.number,
@@ -175,6 +191,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         trigger=deployment.trigger,
         ref=deployment.ref,
         commit_sha=deployment.commit_sha,
+        tags=app.push_rules.tags or EVERY_TAG,
         app_id=held.app_id,
         app=app.name,
         identity=runtime.identity,
@@ -189,9 +206,12 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         min_free_disk=settings.min_free_disk_mb * 1024 * 1024,
         bounds=build_bounds(settings, runtime.identity),
         live=_live(session, app),
+        compared=read_comparison(session, app, deployment),
         earlier=_earlier_release(session, runtime, deployment),
         fallback=app.fallback_container_id,
         warm=_warm(session, app),
+        domain=domain,
+        is_https=scheme == "https",
         frontend=settings.dockerfile_frontend,
     )
 

@@ -102,7 +102,13 @@ def _program(name: str, path: str | None, arguments: list[str], package: str = "
         return Finding(name, Verdict.FAILED, "is not installed", fix)
     try:
         done = subprocess.run(  # noqa: S603 — a program of the machine's own PATH
-            [path, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            [path, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError) as exc:
         return Finding(name, Verdict.FAILED, f"{path} does not run ({type(exc).__name__})", fix)

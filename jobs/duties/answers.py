@@ -80,7 +80,7 @@ def container_output(
     app = _app(runtime, question)
     if app.live_container_id is None:
         raise NotFoundError(f"{app.name} has no live container; deploy it first")
-    lines = tools.engine.written(
+    lines = tools.engine.output(
         app.live_container_id,
         tail=min(int(question.about["tail"]), MOST_LINES),
         after=str(question.about.get("after", "")),

@@ -25,12 +25,11 @@ from jobs.records.trials import (
     end_trial,
     forget_fallback,
 )
-from jobs.rules.container_values import Container
-from jobs.rules.reasons import shown_reason
+from jobs.rules.container_values import Container, OutputLine
 from jobs.rules.redaction import Redactor
 from jobs.rules.variables import secrets_of
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState, Restart, StepName
+from jobs.states import ContainerState, Lane, Restart, StepName
 from jobs.steps.output import LINES_SHOWN, write_output
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.environments import open_environment
@@ -151,12 +150,12 @@ def _withdraw(
 ) -> None:
     """Withdraw the release, and write its container's last output to its deployment's log."""
     lines = tools.engine.output(container.id, tail=LINES_SHOWN)
-    last = _write_output(runtime, seen, lines)
+    told = _write_output(runtime, seen, lines)
     with runtime.database.writing() as session:
         app = _on_trial(session, seen, container)
         if app is None:
             return
-        recovery = go_back(session, app, in_words(container, app.live_ends), last)
+        recovery = go_back(session, app, in_words(container, app.live_ends), told)
         woken = [] if recovery is None else [recovery.id or 0]
     logger.warning(
         "deployment %s of %s is withdrawn: it did not stay up",
@@ -164,11 +163,11 @@ def _withdraw(
         seen.name,
         extra={"action": "deployment_withdrawn", "deployment": seen.live_deployment_id},
     )
-    runtime.queue.wake(woken)
+    runtime.queue.wake(woken, Lane.QUICK)
 
 
-def _write_output(runtime: Runtime[WorkerSettings], seen: App, lines: Sequence[str]) -> str:
-    """Write a container's last output to its deployment's log; return the last line, masked.
+def _write_output(runtime: Runtime[WorkerSettings], seen: App, lines: Sequence[OutputLine]) -> str:
+    """Write a container's last output to its deployment's log; return how to quote its cause.
 
     A log that cannot be written, or a key that does not fit, does not prevent the recovery.
     """
@@ -183,6 +182,6 @@ def _write_output(runtime: Runtime[WorkerSettings], seen: App, lines: Sequence[s
         logger.warning("%s", exc, extra={"action": "output_not_kept"})
         return ""
     try:
-        return shown_reason(write_output(log, StepName.SWITCH, lines), redact)
+        return write_output(log, StepName.SWITCH, lines).told
     finally:
         log.close()

@@ -6,9 +6,8 @@ import socket
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy.own_address import OwnAddress
-from jobs.adapters.haproxy.syntax import join_address
 from jobs.rules.domain_names import host_header
-from jobs.rules.ip_addresses import is_ip, reachable
+from jobs.rules.ip_addresses import is_ip, join_address, reachable
 from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, and_, col, or_, select
 
 from jobs.errors import NotFoundError
@@ -20,8 +21,9 @@ from jobs.reads.views import AppView, WebhookView
 from jobs.reads.warm import is_warm
 from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
-from jobs.rules.ip_addresses import is_everywhere
+from jobs.rules.ip_addresses import is_everywhere, join_address
 from jobs.rules.naming import WEBHOOK_PATH
+from jobs.rules.payload_url import payload_url_problem
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
 from jobs.settings import Settings
@@ -45,6 +47,7 @@ class _RunningRelease:
     number: int
     commit_sha: str
     configuration: int
+    container_port: int
 
 
 @dataclass(frozen=True)
@@ -171,12 +174,13 @@ def _running_releases(session: Session, apps: Sequence[App]) -> dict[int | None,
     ids = {app.live_release_id for app in apps}
     ids |= {app.fallback_release_id for app in apps if is_warm(app)}
     # Select columns, not rows: a release's row holds its whole sealed environment.
-    statement = select(Release.id, Release.number, Release.commit_sha, Release.configuration).where(
-        col(Release.id).in_(ids - {None})
+    columns = (Release.number, Release.commit_sha, Release.configuration, Release.container)
+    found = session.execute(
+        select_columns(col(Release.id), *map(col, columns)).where(col(Release.id).in_(ids - {None}))
     )
     return {
-        release_id: _RunningRelease(number, commit_sha, configuration)
-        for release_id, number, commit_sha, configuration in session.exec(statement).all()
+        release_id: _RunningRelease(number, commit_sha, configuration, container.port)
+        for release_id, number, commit_sha, configuration, container in found
     }
 
 
@@ -246,10 +250,11 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         live_deployment=app.live_deployment_id,
         live_release=release.number if release else None,
         live_commit_sha=release.commit_sha if release else None,
+        live_container_port=release.container_port if release else None,
         warm_release=around.warm.number if around.warm else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
-        webhook=WebhookView(url=webhook_url(settings)),
+        webhook=WebhookView(url=webhook_url(settings), problem=webhook_problem(settings)),
     )
 
 
@@ -258,12 +263,17 @@ def app_url(settings: Settings, host_port: int) -> str:
     host = settings.app_bind
     if is_everywhere(host):
         host = urlsplit(settings.effective_public_url).hostname or ""
-    return f"http://{f'[{host}]' if ':' in host else host}:{host_port}"
+    return f"http://{join_address(host, host_port)}"
 
 
 def webhook_url(settings: Settings) -> str:
     """Give the URL that GitHub must send deliveries to."""
     return f"{settings.effective_public_url}{WEBHOOK_PATH}"
+
+
+def webhook_problem(settings: Settings) -> str:
+    """Say why GitHub cannot reach that URL, or not safely; "" if nothing is wrong."""
+    return payload_url_problem(webhook_url(settings), settings.github_api_url)
 
 
 # --- Deployments -----------------------------------------------------------------------------

@@ -23,15 +23,19 @@ class Doors:
 
     def url(self, domains: Sequence[str]) -> str:
         """Give the URL of the first domain that is no wildcard; "" if none is served."""
-        name = next((name for name in domains if not name.startswith(WILDCARD)), None)
-        scheme = "https" if name and is_covered(name, self.certified) else "http"
-        scheme = scheme if scheme in self.ports else "http"
-        if name is None or scheme not in self.ports:
+        name, scheme = self.first(domains)
+        if not name or scheme not in self.ports:
             return ""
         port = self.ports[scheme]
         return (
             f"{scheme}://{name}" if port == STANDARD_PORTS[scheme] else f"{scheme}://{name}:{port}"
         )
+
+    def first(self, domains: Sequence[str]) -> tuple[str, str]:
+        """Give the first domain that is no wildcard, or "", and the scheme of its visitors."""
+        name = next((name for name in domains if not name.startswith(WILDCARD)), "")
+        has_https = name and is_covered(name, self.certified) and "https" in self.ports
+        return name, "https" if has_https else "http"
 
 
 def find_doors(session: Session) -> Doors:

@@ -13,8 +13,9 @@ from jobs.records.deployments import replace_running
 from jobs.records.pushes import asked_for_since, rule_of
 from jobs.records.requests import Request, request
 from jobs.rules.missed_pushes import Finding, Sight, judge_head
-from jobs.rules.refs import BRANCH_PREFIX
-from jobs.rules.triggers import Deploy, Judgement
+from jobs.rules.newest_tag import is_newer
+from jobs.rules.refs import TAG_PREFIX
+from jobs.rules.triggers import Deploy, Judgement, default_ref
 from jobs.states import DeploymentState, OnNewPush, Trigger
 from jobs.storage.models import App, BranchHead, CatchUp, Delivery, Deployment, Repository, now
 
@@ -107,16 +108,15 @@ def end_turn(session: Session, turn: Turn, finding: Finding) -> None:
 # --- Branches --------------------------------------------------------------------------------
 
 
-def branch_ref(app: App) -> str:
-    """Give the full name of the branch that an app deploys."""
-    return f"{BRANCH_PREFIX}{app.branch}"
+def followed_ref(app: App) -> str:
+    """Give the full name of the branch that an app deploys, or `NEWEST_TAG`."""
+    return default_ref(app.branch, app.push_rules.deploy_on)
 
 
-def sight_of(session: Session, app: App, head: str | None) -> Sight:
-    """Collect what is known about an app's branch with this head."""
-    ref = branch_ref(app)
+def sight_of(session: Session, app: App, ref: str, head: str | None) -> Sight:
+    """Collect what is known about an app's branch, or newest tag, with this head."""
     seen = session.get(BranchHead, app.id)
-    seen = seen if seen is not None and seen.ref == ref else None
+    seen = seen if seen is not None and _is_followed(seen.ref, ref) else None
     last = _last_of(session, app, ref)
     moments = [seen.seen_at] if seen else []
     moments += [last.queued_at] if last else []
@@ -126,34 +126,47 @@ def sight_of(session: Session, app: App, head: str | None) -> Sight:
         head=head,
         base=(last.commit_sha if last else None) or (seen.commit_sha if seen else None),
         seen=seen.commit_sha if seen else None,
-        is_known=head is not None and _is_known(session, app, head),
+        is_known=head is not None and _is_known(session, app, ref, head),
+        is_older=any(_is_older(ref, row.ref) for row in (seen, last) if row),
         asked_for=asked.number if asked and asked.ref != ref else None,
     )
 
 
+def _is_followed(seen: str, ref: str) -> bool:
+    """Whether a ref is the branch that is followed, or one of the tags that are."""
+    return seen == ref or (seen.startswith(TAG_PREFIX) and ref.startswith(TAG_PREFIX))
+
+
+def _is_older(ref: str, known: str) -> bool:
+    """Whether a tag is older than one that was known: that was deleted, which deploys nothing."""
+    return known.startswith(TAG_PREFIX) and is_newer(known, ref)
+
+
 def _last_of(session: Session, app: App, ref: str) -> Deployment | None:
+    is_tag = ref.startswith(TAG_PREFIX)
+    of_ref = col(Deployment.ref).startswith(TAG_PREFIX) if is_tag else col(Deployment.ref) == ref
     statement = (
         select(Deployment)
-        .where(Deployment.app_id == app.id, Deployment.ref == ref, Deployment.commit_sha != "")
+        .where(Deployment.app_id == app.id, of_ref, Deployment.commit_sha != "")
         .order_by(col(Deployment.id).desc())
         .limit(1)
     )
     return session.exec(statement).first()
 
 
-def _is_known(session: Session, app: App, head: str) -> bool:
+def _is_known(session: Session, app: App, ref: str, head: str) -> bool:
     deployed = select(Deployment.id).where(
         Deployment.app_id == app.id, Deployment.commit_sha == head
     )
     delivered = select(Delivery.id).where(
         Delivery.repository_id == app.repository_id,
-        Delivery.ref == branch_ref(app),
+        Delivery.ref == ref,
         Delivery.commit_sha == head,
     )
     # A requested deployment whose branch is not resolved yet will use the head at that time.
     on_its_way = select(Deployment.id).where(
         Deployment.app_id == app.id,
-        Deployment.ref == branch_ref(app),
+        col(Deployment.ref).in_({ref, followed_ref(app)}),
         Deployment.commit_sha == "",
         col(Deployment.state).in_([DeploymentState.QUEUED, DeploymentState.RUNNING]),
     )
@@ -182,7 +195,7 @@ def queue_head(session: Session, app_id: int, judgement: Judgement) -> Deploymen
     app = session.get(App, app_id)
     if app is None:
         return None
-    is_missed = judge_head(sight_of(session, app, push.commit_sha)) == Deploy()
+    is_missed = judge_head(sight_of(session, app, push.ref, push.commit_sha)) == Deploy()
     if not is_missed or judgement.on([rule_of(app)]) != [Deploy()]:
         return None
     wanted = Request(

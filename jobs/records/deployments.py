@@ -295,8 +295,11 @@ def _end(session: Session, deployment: Deployment, state: DeploymentState, reaso
 
 
 def _words(deployment: Deployment) -> str:
-    if deployment.state is DeploymentState.SUCCESS:
+    # A push that changes nothing which the app watches is a success without a release.
+    if deployment.state is DeploymentState.SUCCESS and deployment.release_id is not None:
         return "live"
+    if deployment.state is DeploymentState.SUCCESS:
+        return deployment.reason
     return f"{deployment.state}: {deployment.reason}"
 
 

@@ -22,7 +22,7 @@ from jobs.storage.models import App, Deployment, Release
 RECOVERY = Actor(ActorKind.KEYSTONE, "recovery")
 
 
-def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment | None:
+def go_back(session: Session, app: App, why: str, told: str) -> Deployment | None:
     """Withdraw the app's live deployment, and queue the release that served before it.
 
     Auto-deploy is not changed. The search for missed pushes will not deploy the failed commit
@@ -30,7 +30,7 @@ def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment 
 
     Args:
         why: what happened to the container, in words.
-        last_line: the container's last line of output, masked; may be empty.
+        told: the end of that sentence, which quotes the container's output, masked; may be empty.
 
     Returns:
         The recovery; None if no release was live before: then only the status is corrected.
@@ -38,7 +38,6 @@ def go_back(session: Session, app: App, why: str, last_line: str) -> Deployment 
     failed = session.get_one(Deployment, app.live_deployment_id)
     release = _way_back(session, app)
     app.trial_ends_at = None
-    told = f"; its last line: {last_line}" if last_line else ""
     if release is None:
         recovery, outcome = None, "there is no earlier release to go back to"
     else:

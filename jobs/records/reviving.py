@@ -127,7 +127,7 @@ def _point_at(session: Session, app: App, container: Container | None) -> None:
         app.container_restarts = None
         return
     app.live_container_id = container.id
-    app.live_address = f"{container.ip}:{release.container.container_port}"
+    app.live_address = f"{container.ip}:{release.container.port}"
     app.live_slot = app.live_slot or SLOT
     app.container_state, app.container_reason = ContainerState.RUNNING, ""
     app.container_restarts = None

@@ -30,16 +30,18 @@ from jobs.rules.field_types import (
     MOST_LABELS,
     Argument,
     AssetPath,
+    HealthHost,
     HealthPath,
     LabelName,
     Many,
     PathInside,
-    Pattern,
+    PathPatterns,
     Phrase,
     Port,
     Said,
     Signal,
     StatusRange,
+    TagPatterns,
     Ulimit,
     VariableName,
     Volume,
@@ -47,10 +49,13 @@ from jobs.rules.field_types import (
     each_limit_once,
     few,
 )
-from jobs.states import Capabilities, Health, OnNewPush, Restart
+from jobs.states import Capabilities, DeployOn, Health, OnNewPush, Restart
 
 OK_OR_REDIRECT = range(200, 400)
+EVERY_TAG = "**"
 
+# The port of an app that sets none, and whose image EXPOSEs none.
+DEFAULT_PORT = 8000
 
 # Without a configured path any answer proves that the app is running, including 401 and 404.
 BELOW_500 = range(200, 500)
@@ -130,13 +135,30 @@ def without_metadata(annotation: Any) -> Any:  # noqa: ANN401 — a type, or an 
 class PushRules(Settings):
     """Which pushes are deployed, and when."""
 
-    watch_paths: Annotated[Many[Pattern], Shown(Section.SOURCE, "Watched paths")] = Field(
+    watch_paths: Annotated[PathPatterns, Shown(Section.SOURCE, "Watched paths")] = Field(
         (),
         max_length=100,
-        description="A push that touches none of them is not deployed, like api/ or docs/*.md",
+        description="A push that touches none of them is not deployed, like api/**, docs/*.md or "
+        "!**/*.test.js; patterns as in GitHub Actions",
     )
-    tag_pattern: Annotated[Pattern | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
-        None, description="Tags that deploy, like v*; null: none"
+    tag_pattern: Annotated[TagPatterns | None, Shown(Section.SOURCE, "Tags that deploy")] = Field(
+        None,
+        description="Tags that deploy, like v* or v[0-9]+.*,!*-rc*; null: none",
+    )
+    deploy_on: Annotated[
+        Said[DeployOn],
+        Shown(
+            Section.SOURCE,
+            "Deploys",
+            words={
+                DeployOn.BRANCH: "pushes to the branch, and tags if there is a pattern for them",
+                DeployOn.TAGS: "tags only",
+            },
+        ),
+    ] = Field(
+        DeployOn.BRANCH,
+        description="branch: pushes to the branch deploy, and tags that match tag_pattern; tags: "
+        "only tags do, those that match tag_pattern or, without one, all",
     )
     on_new_push: Annotated[
         Said[OnNewPush],
@@ -159,6 +181,16 @@ class PushRules(Settings):
     keep_releases: Annotated[int, Shown(Section.DEPLOYING, "Releases kept")] = Field(
         5, ge=1, le=100, description="Releases kept for a rollback"
     )
+
+    @property
+    def tags(self) -> str | None:
+        """The patterns of the tags that deploy; None: no tag does."""
+        return self.tag_pattern or (EVERY_TAG if self.is_tags_only else None)
+
+    @property
+    def is_tags_only(self) -> bool:
+        """Whether pushes of branches do not deploy."""
+        return self.deploy_on is DeployOn.TAGS
 
 
 class BuildSettings(Settings):
@@ -206,6 +238,11 @@ class ContainerSettings(Settings):
     health_path: Annotated[HealthPath | None, Shown(Section.HEALTH, "Path")] = Field(
         None, description="Requested by GET; null: /, where any status below 500 is healthy"
     )
+    health_host: Annotated[HealthHost | None, Shown(Section.HEALTH, "Host")] = Field(
+        None,
+        description="The Host that the health check asks for; null: the app's first domain, else "
+        "localhost",
+    )
     health_status: Annotated[StatusRange | None, Shown(Section.HEALTH, "Healthy statuses")] = Field(
         None,
         description="The statuses that are healthy; null: 200-399 with a path of the app's own, "
@@ -222,8 +259,10 @@ class ContainerSettings(Settings):
     health_successes: Annotated[int, Shown(Section.HEALTH, "Healthy checks in a row")] = Field(
         1, ge=1, le=100, description="Healthy checks needed in a row"
     )
-    container_port: Annotated[Port, Shown(Section.CONTAINER, "Port inside")] = Field(
-        8000, description="Where the app listens inside its container"
+    container_port: Annotated[Port | None, Shown(Section.CONTAINER, "Port inside")] = Field(
+        None,
+        description="Where the app listens inside its container; null: the image's only EXPOSEd "
+        "port, else 8000",
     )
     memory_mb: Annotated[int, Shown(Section.CONTAINER, "Memory", unit="MB")] = Field(
         512, ge=6, le=1_048_576, description="The container's memory limit"
@@ -287,8 +326,10 @@ class ContainerSettings(Settings):
     drain_timeout_s: Annotated[int, Shown(Section.CONTAINER, "Time to drain", unit="s")] = Field(
         30, ge=0, le=3600, description="Time for requests to finish before the old one is stopped"
     )
-    stop_signal: Annotated[Signal, Shown(Section.CONTAINER, "Stop signal")] = Field(
-        "SIGTERM", description="The signal that asks the container to stop"
+    stop_signal: Annotated[Signal | None, Shown(Section.CONTAINER, "Stop signal")] = Field(
+        None,
+        description="The signal that asks the container to stop; null: the image's STOPSIGNAL, "
+        "else SIGTERM",
     )
     stop_grace_s: Annotated[int, Shown(Section.CONTAINER, "Time to stop", unit="s")] = Field(
         10, ge=0, le=600, description="From the stop signal to SIGKILL"
@@ -335,6 +376,11 @@ class ContainerSettings(Settings):
         description="How long the replaced container keeps running for its old assets and for an "
         "instant rollback; 0: it is stopped once its requests have ended",
     )
+
+    @property
+    def port(self) -> int:
+        """The port inside the container; a release always has one of its own."""
+        return self.container_port or DEFAULT_PORT
 
     @property
     def asked_path(self) -> str | None:

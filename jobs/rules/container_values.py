@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from jobs.rules.app_settings import ContainerSettings
+from jobs.rules.app_settings import OK_OR_REDIRECT, ContainerSettings
+from jobs.rules.listeners import Listener
 from jobs.states import ContainerState
 
 AS_IT_COMES = ContainerSettings()
@@ -122,6 +123,30 @@ class OutputLine:
 
     at: str  # RFC 3339 with nanoseconds, as the engine writes it; compares as text
     text: str
+    is_error: bool = False  # on standard error
+
+
+@dataclass(frozen=True)
+class UnwritableVolume:
+    """A volume whose owner and mode keep a container's user from writing to it."""
+
+    path: str  # in the container
+    user: str  # the container's, as its image names it
+    owner: int  # the user id of the volume's folder
+
+
+@dataclass(frozen=True)
+class Insides:
+    """A look into a container, to explain why it is unhealthy.
+
+    Attributes:
+        listeners: the TCP sockets in its network namespace; None: they cannot be seen from here.
+        exposed: the TCP ports that its image EXPOSEs, in ascending order.
+    """
+
+    listeners: tuple[Listener, ...] | None = None
+    exposed: tuple[int, ...] = ()
+    unwritable: tuple[UnwritableVolume, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +197,25 @@ def other_slot(slot: str | None) -> str:
     return "b" if slot == "a" else "a"
 
 
+LOCALHOST = "localhost"
+
+
+@dataclass(frozen=True)
+class HealthRequest:
+    """What a health check asks for, and the answers that are healthy.
+
+    Attributes:
+        path: requested by GET; None only connects.
+        host: the Host header.
+        is_https: whether to say, as the router does, that the visitor uses HTTPS.
+    """
+
+    path: str | None
+    host: str = LOCALHOST
+    is_https: bool = False
+    healthy: range = OK_OR_REDIRECT
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """The result of one health probe of a container."""
@@ -179,3 +223,4 @@ class ProbeResult:
     healthy: bool
     status: int | None = None  # the HTTP status, if there was a response
     seen: str = ""  # "status 503", "connection refused", "no answer within 2 s"
+    said: str = ""  # of an unhealthy answer: the first line of its body, or its title; not masked

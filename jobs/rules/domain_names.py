@@ -52,7 +52,12 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253
 # Wider than a domain: a web server's own name may be a single label, or hold an underscore.
 HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+HOST_AND_PORT = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@?#\\\[\]]+)(?::([1-9][0-9]{0,4}))?", re.ASCII
+)
+HIGHEST_PORT = 65535
 WILDCARD = "*."
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def plain_domain(value: str) -> str:
@@ -77,26 +82,53 @@ def plain_domain(value: str) -> str:
     return f"{WILDCARD}{name}" if is_wildcard else name
 
 
+def plain_host(value: str) -> str:
+    """Give a host as the Host header has it: a name or an address, with or without a port.
+
+    Raises:
+        ValueError: the value is not such a host.
+    """
+    found = HOST_AND_PORT.fullmatch(value)
+    name = host_header(f"http://{_ascii(found[1])}") if found else ""
+    if found is None or not name or int(found[2] or 0) > HIGHEST_PORT:
+        raise ValueError("must be a host like app.example.com, with or without a port")
+    return f"{name}:{found[2]}" if found[2] else name
+
+
 def plain_http_url(value: str) -> str:
-    """Give the URL of a web server without a slash at its end.
+    """Give the URL of a web server as browsers write it, without a slash at its end.
+
+    The host is in lower case and in IDNA's ASCII form; the scheme's own port is left out.
 
     Raises:
         ValueError: the value is not such a URL, or it holds parts that must not be public.
     """
     try:
-        parts = urlsplit(value)
-        _ = parts.port  # raises ValueError if the port is invalid
+        parts = urlsplit(value.strip())
+        port = parts.port  # raises ValueError if the port is invalid
     except ValueError:
         raise ValueError("is not a URL like https://keystone.example.com") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
         raise ValueError("must be a URL that begins with http:// or https://")
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or a password, since it is shown")
     if "?" in value or "#" in value:
         raise ValueError("must not hold a query or a fragment (? or #)")
-    if not value.isascii() or not value.isprintable() or " " in value:
+    if not value.isprintable() or not parts.path.isascii() or " " in value.strip():
         raise ValueError("holds characters that no URL has")
-    return value.rstrip("/")
+    own_port = "" if port in {None, DEFAULT_PORTS[parts.scheme]} else f":{port}"
+    return f"{parts.scheme}://{_url_host(parts.hostname)}{own_port}{parts.path}".rstrip("/")
+
+
+def _url_host(host: str) -> str:
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return str(address) if address.version == 4 else f"[{address}]"  # noqa: PLR2004
+    name = _ascii(host.removesuffix("."))
+    is_number = name.rpartition(".")[2].isdecimal()
+    if is_number or not HOST.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError("names no host; write it like https://keystone.example.com")
+    return name
 
 
 def is_metadata(host: str) -> bool:
@@ -149,14 +181,9 @@ def named_host(url: str) -> str:
 
 def host_header(url: str) -> str:
     """Give the host in a URL as the Host header has it, without the port; "" if it is unusable."""
-    try:
-        host = (urlsplit(url).hostname or "").removesuffix(".")
-    except ValueError:
-        return ""
     with suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        return str(address) if address.version == 4 else f"[{address}]"  # noqa: PLR2004
-    return host if HOST.fullmatch(host) and len(host) <= LONGEST_NAME else ""
+        return _url_host(urlsplit(url).hostname or "")
+    return ""
 
 
 def is_plain(value: str) -> bool:

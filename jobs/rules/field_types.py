@@ -17,9 +17,10 @@ from pydantic import (
     TypeAdapter,
 )
 
-from jobs.rules.domain_names import is_metadata, plain_domain
-from jobs.rules.naming import VARIABLE_NAME
-from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX, is_sha
+from jobs.rules.domain_names import is_metadata, plain_domain, plain_host
+from jobs.rules.naming import VARIABLE_NAME, VARIABLE_NAME_WORDS
+from jobs.rules.pattern_text import path_list, path_text, tag_text
+from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -125,7 +126,7 @@ def _status_range(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not VARIABLE_NAME.fullmatch(value):
-        raise ValueError("is not the name of an environment variable")
+        raise ValueError(f"is not the name of an environment variable: {VARIABLE_NAME_WORDS}")
     return value
 
 
@@ -223,10 +224,15 @@ PathInside = Annotated[
 
 
 HealthPath = Annotated[str, Field(max_length=500), AfterValidator(_health_path)]
+HealthHost = Annotated[str, Field(max_length=300), AfterValidator(plain_host)]
 GitUrl = Annotated[str, Field(max_length=500), AfterValidator(_git_url), AfterValidator(_readable)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 VariableName = Annotated[str, AfterValidator(_variable)]
-Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
+_Pattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_readable)]
+PathPatterns = Annotated[
+    Many[Annotated[_Pattern, AfterValidator(path_text)]], AfterValidator(path_list)
+]
+TagPatterns = Annotated[_Pattern, AfterValidator(tag_text)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 Signal = Annotated[str, Field(pattern=r"^SIG[A-Z0-9+]{2,12}$")]
 StatusRange = Annotated[str, AfterValidator(_status_range)]
@@ -250,6 +256,8 @@ def full_ref(text: str) -> str:
     Raises:
         ValueError: the text is neither a ref nor a commit id, or it is ambiguous.
     """
+    if text == NEWEST_TAG:
+        return text
     lowered = text.lower()
     if is_sha(lowered):
         return lowered

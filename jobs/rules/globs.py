@@ -12,6 +12,7 @@ integer. So matching takes at most as many steps as the pattern has parts.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 
 # The cost model. Each character of a pattern has a fixed cost equal to that of BASE_COST characters
@@ -23,9 +24,23 @@ COST_TO_FIND = 10
 COST_OF_CLASS = 50
 LARGEST_BYTE = 2  # index of the highest byte of a character's code, which has three bytes
 _MEMBER = r"(?:\\.|[^\\\]-])"
-_CLASS = rf"\[\^?+(?:{_MEMBER}(?:-{_MEMBER})?)++\]"
-_PART = re.compile(rf"\*\*/|\*\*|\\.|{_CLASS}|.", re.DOTALL)
+CLASS = rf"\[\^?+(?:{_MEMBER}(?:-{_MEMBER})?)++\]"
+_PART = re.compile(rf"\*\*/|\*\*|\\.|{CLASS}|.", re.DOTALL)
 _RANGE = re.compile(rf"({_MEMBER})(?:-({_MEMBER}))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A part that matches one character, when a text may have it several times or not at all.
+
+    Patterns of files like .dockerignore have none.
+    """
+
+    part: str
+    is_needed: bool  # True: once or more; False: at most once
+
+
+Part = str | Repeated
 
 
 def parts_of(pattern: str) -> Iterator[str]:
@@ -34,11 +49,6 @@ def parts_of(pattern: str) -> Iterator[str]:
     An unclosed bracket and a backslash at the end are literal, as parts of one character each.
     """
     return (found[0] for found in _PART.finditer(pattern))
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether a pattern matches the whole text; one with a slash at its end matches all below."""
-    return Texts([text]).any_matches(pattern)
 
 
 class Texts:
@@ -67,23 +77,24 @@ class Texts:
         self._priced: set[str] = set()
         self._inside_folders = self._characters & ~self._places_of("/")
 
-    def cost(self, pattern: str) -> int:
-        """Give the cost of matching a pattern next, in units of about 0.1 ns."""
-        to_find = set(parts_of(pattern) if "[" in pattern else pattern) - self._priced
+    @property
+    def ends(self) -> int:
+        """The ends of all texts, a bit for each."""
+        return self._ends
+
+    def cost(self, parts: Iterable[Part]) -> int:
+        """Give the cost of matching the parts of a pattern next, in units of about 0.1 ns."""
+        told = [part.part if isinstance(part, Repeated) else part for part in parts]
+        to_find = set(told) - self._priced
         self._priced |= to_find
-        finding = sum(COST_OF_CLASS * len(p) if _is_class(p) else COST_TO_FIND for p in to_find)
-        return (len(pattern) + finding) * (self.size + BASE_COST)
+        finding = sum(COST_OF_CLASS * len(p) if is_class(p) else COST_TO_FIND for p in to_find)
+        return (sum(map(len, told)) + finding) * (self.size + BASE_COST)
 
-    def any_matches(self, pattern: str) -> bool:
-        """Whether the pattern matches any whole text."""
-        whole = f"{pattern}**" if pattern.endswith("/") else pattern
-        return self.fitted_by(parts_of(whole)) != 0
-
-    def fitted_by(self, parts: Iterable[str], *, with_content: bool = False) -> int:
+    def fitted_by(self, parts: Iterable[Part], *, with_content: bool = False) -> int:
         """Give the ends of the texts that the parts of a pattern match as a whole, a bit for each.
 
         Args:
-            parts: the result of `parts_of`.
+            parts: the result of `parts_of`, or such parts `Repeated`.
             with_content: whether a pattern that matches a folder also matches every path below it.
         """
         reached = self._starts
@@ -104,9 +115,11 @@ class Texts:
         next(places)
         return [text for text, end in zip(self._listed, places, strict=True) if digits[-end] == "1"]
 
-    def _after(self, part: str, reached: int) -> int:
+    def _after(self, part: Part, reached: int) -> int:
         """Give the places that the part reaches from any of these places."""
         match part:
+            case Repeated():
+                return self._after_repeated(part, reached)
             case "**":
                 return _flooded(reached, self._characters)
             case "**/":
@@ -119,13 +132,18 @@ class Texts:
             case _:
                 return (reached & self._places_of(part)) << 1
 
+    def _after_repeated(self, repeated: Repeated, reached: int) -> int:
+        places = self._places_of(repeated.part)
+        once = (reached & places) << 1
+        return _flooded(once, places) if repeated.is_needed else reached | once
+
     def _places_of(self, part: str) -> int:
         """Give the places before this character, or before any of this class; cached."""
         found = self._found.get(part)
         if found is None:
             found = (
                 self._places_of_class(part)
-                if _is_class(part)
+                if is_class(part)
                 else self._codes_between(ord(part[-1]), ord(part[-1]))
             )
             found = self._found[part] = found & self._characters
@@ -161,7 +179,8 @@ class Texts:
         return int(self._bytes[byte].translate(digits), 2)
 
 
-def _is_class(part: str) -> bool:
+def is_class(part: str) -> bool:
+    """Whether a part is a class of characters, like `[a-c]`."""
     return len(part) > 1 and part.startswith("[")
 
 

@@ -24,3 +24,8 @@ def reachable(host: str) -> str:
     if not is_everywhere(host):
         return host
     return _LOOPBACK_6 if ":" in host else _LOOPBACK
+
+
+def join_address(host: str, port: int) -> str:
+    """Put an IP address or a name and a port together."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobs.errors import KeystoneError
+from jobs.rules.refs import NEWEST_TAG
 from jobs.rules.repository_values import HookDelivery
-from jobs.rules.triggers import Deploy, Ignored
+from jobs.rules.triggers import Deploy, Ignored, short_ref
 from jobs.states import CatchUpWay
 
 PUSH = "push"
@@ -121,14 +122,17 @@ class Sight:
     seen: str | None  # the commit that was its head at the last comparison
     is_known: bool  # a deployment of the app or a delivery was for the head commit
     asked_for: int | None  # the number of a later deployment of something else
+    is_older: bool = False  # a tag that is older than one which was seen or deployed
 
 
 def judge_head(sight: Sight) -> Deploy | Ignored:
     """Decide whether a branch's head is a push that was missed."""
-    branch = sight.ref.removeprefix("refs/heads/")
+    branch = short_ref(sight.ref)
+    if sight.ref == NEWEST_TAG:
+        return Ignored("no tag that deploys exists")
     if sight.head is None:
         return Ignored(f"the branch {branch} does not exist")
-    if sight.is_known or sight.head == sight.seen:
+    if sight.is_known or sight.is_older or sight.head == sight.seen:
         return NOTHING_MISSED
     if sight.base is None:
         return Ignored(f"{branch} is compared from now on; the first deployment is yours to begin")

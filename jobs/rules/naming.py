@@ -14,8 +14,15 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-# A valid name of an environment variable.
-VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+# A valid name of an environment variable. The engine takes any name without a zero byte and `=`;
+# these are the characters that programs use: discovery.type, xpack.security-mode,
+# ConnectionStrings:Db, my.list[0]. A space, a quote or a slash would need an escape in a file, a
+# shell or a URL.
+VARIABLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,199}")
+VARIABLE_NAME_WORDS = (
+    "a variable's name has letters, digits and the signs _ . - : [ ], begins with a letter, a "
+    "digit or an underscore, and has at most 200 characters"
+)
 
 IDENTITY_LABEL = "keystone.identity"
 APP_LABEL = "keystone.app"
@@ -137,7 +144,10 @@ def github_host(api_url: str) -> str | None:
 def github_address(api_url: str) -> str:
     """Give the host of the repositories that an API URL serves, with the port if it has one."""
     parts = urlsplit(api_url)
-    return "github.com" if parts.hostname == "api.github.com" else parts.netloc
+    # GitHub Enterprise Cloud with data residency: api.octo.ghe.com is the API of octo.ghe.com.
+    if (parts.hostname or "").endswith((".github.com", ".ghe.com")):
+        return parts.netloc.removeprefix("api.")
+    return parts.netloc
 
 
 def is_on_github(git_url: str, api_url: str) -> bool:

@@ -4,6 +4,8 @@ import re
 
 BRANCH_PREFIX = "refs/heads/"
 TAG_PREFIX = "refs/tags/"
+# Stands for the newest tag that an app deploys; no ref of git can hold a star.
+NEWEST_TAG = "refs/tags/*"
 SHA_PATTERN = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from jobs.errors import RulesChangedError
 from jobs.rules.app_settings import PushRules
-from jobs.rules.globs import Texts, matches
-from jobs.rules.refs import BRANCH_PREFIX, TAG_PREFIX
+from jobs.rules.globs import Texts
+from jobs.rules.push_patterns import Pattern, at_first, is_tag_wanted, path_patterns
+from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX
 from jobs.rules.text import shown_name
+from jobs.states import DeployOn
 
 # The longest path that git can check out (PATH_MAX); GitHub sends no longer ones.
 LONGEST_PATH = 4096
@@ -18,7 +20,9 @@ MOST_PATH_CHARACTERS = 500_000
 # The budget for matching the paths of one push, for all apps of a repository together: about 0.1 s.
 # The unit is one character of a pattern times one character of the paths (0.13 ns).
 MOST_COST = 500_000_000
+COST_TO_PARSE = 3000  # for each character of a pattern
 TRIES = 5
+MOST_SHOWN = 40  # characters of a pattern, in a sentence
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,13 @@ def _decide(push: Push, rule: Rule, touched: "_Touched") -> Verdict:
     if phrase := _skip_phrase(push.message, rule.wanted.skip_phrases):
         return Ignored(f"the commit message says {phrase}")
     if rule.wanted.watch_paths and not touched.any_of(rule.wanted.watch_paths):
-        return Ignored(f"it touched nothing that {rule.app} watches")
+        return Ignored(untouched(rule.app, rule.wanted.watch_paths))
     return Deploy()
+
+
+def touches(paths: Iterable[str] | None, patterns: Sequence[str]) -> bool:
+    """Whether any of the paths matches the patterns; true when the paths are unknown."""
+    return _Touched(paths).any_of(patterns)
 
 
 class _Touched:
@@ -157,18 +166,49 @@ class _Touched:
     def __init__(self, paths: Iterable[str] | None, *, budget: int = MOST_COST) -> None:
         self._paths = None if paths is None else bounded_paths(paths)
         self._budget = budget
-        self._known: dict[str, bool] = {}
+        self._parsed: dict[str, tuple[Pattern, ...]] = {}
+        self._known: dict[Pattern, bool] = {}
 
     def any_of(self, patterns: Iterable[str]) -> bool:
-        """Whether the push touched, or may have touched, a path that a pattern matches."""
-        return self._paths is None or any(map(self._may_fit, patterns))
+        """Whether the push touched, or may have touched, a path that the patterns match."""
+        if self._paths is None:
+            return True
+        known = self._taken_apart(patterns)
+        if known is None:
+            return True
+        if any(pattern.is_negated for pattern in known):
+            return self._in_order(known)
+        return any(map(self._may_fit, known))
 
-    def _may_fit(self, pattern: str) -> bool:
+    def _taken_apart(self, texts: Iterable[str]) -> list[Pattern] | None:
+        """Take patterns apart; None if the budget does not suffice."""
+        found: list[Pattern] = []
+        for text in texts:
+            if text not in self._parsed:
+                self._budget -= COST_TO_PARSE * len(text)
+                if self._budget < 0:
+                    return None
+                self._parsed[text] = path_patterns(text)
+            found.extend(self._parsed[text])
+        return found
+
+    def _in_order(self, patterns: Sequence[Pattern]) -> bool:
+        ends = at_first(patterns, self._texts)
+        for pattern in patterns:
+            if not self._affords(pattern):
+                return True
+            ends = pattern.after(ends, self._texts)
+        return ends != 0
+
+    def _may_fit(self, pattern: Pattern) -> bool:
         if pattern not in self._known:
-            if self._budget >= 0:
-                self._budget -= self._texts.cost(pattern)
-            self._known[pattern] = self._budget < 0 or self._texts.any_matches(pattern)
+            self._known[pattern] = not self._affords(pattern) or bool(pattern.fitted(self._texts))
         return self._known[pattern]
+
+    def _affords(self, pattern: Pattern) -> bool:
+        if self._budget >= 0:
+            self._budget -= pattern.cost(self._texts)
+        return self._budget >= 0
 
     @cached_property
     def _texts(self) -> Texts:
@@ -178,11 +218,13 @@ class _Touched:
 def _other_ref(ref: str, rule: Rule) -> str:
     """Say why the app does not deploy a ref; return "" if it does."""
     if ref.startswith(TAG_PREFIX):
-        if rule.wanted.tag_pattern is None:
+        if rule.wanted.tags is None:
             return f"{rule.app} does not deploy tags"
-        if not matches(rule.wanted.tag_pattern, ref.removeprefix(TAG_PREFIX)):
-            return f"{rule.app} deploys tags like {rule.wanted.tag_pattern}, not {short_ref(ref)}"
+        if not is_tag_wanted(rule.wanted.tags, ref.removeprefix(TAG_PREFIX)):
+            return f"{rule.app} deploys tags like {rule.wanted.tags}, not {short_ref(ref)}"
         return ""
+    if rule.wanted.is_tags_only:
+        return f"{rule.app} deploys only tags like {rule.wanted.tags}, not {short_ref(ref)}"
     if ref != f"{BRANCH_PREFIX}{rule.branch}":
         return f"{rule.app} deploys {rule.branch}, not {short_ref(ref)}"
     return ""
@@ -193,9 +235,28 @@ def _skip_phrase(message: str, phrases: Sequence[str]) -> str | None:
     return next((phrase for phrase in phrases if phrase.lower() in lowered), None)
 
 
+def untouched(app: str, patterns: Sequence[str]) -> str:
+    """Say that a push touched nothing that an app watches, with the first patterns."""
+    first = [f"{each[:MOST_SHOWN]}…" if len(each) > MOST_SHOWN else each for each in patterns[:3]]
+    more = f" and {len(patterns) - 3} more" if len(patterns) > 3 else ""  # noqa: PLR2004
+    return f"it touched nothing that {app} watches ({', '.join(first)}{more})"
+
+
+def default_ref(branch: str, deploy_on: DeployOn) -> str:
+    """Give the ref that an app deploys when nobody names another."""
+    return NEWEST_TAG if deploy_on is DeployOn.TAGS else f"{BRANCH_PREFIX}{branch}"
+
+
+def source_words(branch: str, deploy_on: DeployOn, tag_pattern: str | None) -> str:
+    """Name what deploys an app: its branch or its tags."""
+    return f"tags {tag_pattern or ''}".strip() if deploy_on is DeployOn.TAGS else branch
+
+
 def short_ref(ref: str) -> str:
     """Give the short form of a ref: `main`, `tag v1`; replace misleading characters."""
     shown = shown_name(ref)
+    if shown == NEWEST_TAG:
+        return "the newest tag"
     if shown.startswith(TAG_PREFIX):
         return f"tag {shown.removeprefix(TAG_PREFIX)}"
     return shown.removeprefix(BRANCH_PREFIX)

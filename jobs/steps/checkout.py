@@ -13,6 +13,7 @@ from jobs.records.repositories import note_token_refused, note_token_works
 from jobs.rules.repository_values import Commit
 from jobs.rules.triggers import short_ref
 from jobs.states import DeploymentState, StepName
+from jobs.steps.newest_tag import resolved_ref
 from jobs.storage.models import Deployment, TokenUse
 
 STEP = StepName.CHECKOUT
@@ -30,13 +31,14 @@ def checkout(work: Work) -> Commit:
     with _token_watched(work):
         if work.claim.rivals:
             _ask_the_branch(work)
+        ref = resolved_ref(work)
         sha = work.tools.source.fetch(
-            plan.remote, ref=plan.ref, sha=plan.commit_sha or None, stop=work.stop
+            plan.remote, ref=ref, sha=plan.commit_sha or None, stop=work.stop
         )
     commit = work.tools.source.commit(plan.remote, sha)
     work.record(_record, commit, plan.remote.repository_id)
     subject = commit.message.partition("\n")[0]
-    work.say(STEP, f"commit {sha} of {short_ref(plan.ref)}: {subject}")
+    work.say(STEP, f"commit {sha} of {short_ref(ref)}: {subject}")
     return commit
 
 

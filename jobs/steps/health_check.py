@@ -10,6 +10,7 @@ from jobs.rules.app_settings import ContainerSettings
 from jobs.rules.container_values import Container, ProbeResult
 from jobs.states import ContainerState, Health, StepName
 from jobs.steps.output import show_output
+from jobs.steps.unhealthy import answer_words, hints
 
 STEP = StepName.HEALTH_CHECK
 FIRST_PAUSE_S = 0.005
@@ -38,7 +39,7 @@ def check_health(
         HealthCheckError: the container ended, or the deadline passed.
     """
     if wanted.health is Health.NONE:
-        return _stay_up(work, container, clock)
+        return _stay_up(work, container, wanted, clock)
     begun = clock()
     allowed_s = wanted.health_timeout_s
     if _asks_docker(container, wanted):
@@ -47,7 +48,7 @@ def check_health(
     pause, in_a_row = FIRST_PAUSE_S, 0
     while True:
         result = _look(work, container, wanted, left_s=deadline - clock())
-        container = _still_running(work, container)
+        container = _still_running(work, container, wanted)
         in_a_row = in_a_row + 1 if result.healthy else 0
         if in_a_row >= wanted.health_successes:
             took = clock() - begun
@@ -57,7 +58,7 @@ def check_health(
         left = deadline - clock()
         if left <= 0:
             told = f"{_what(container, wanted)} was not healthy within {allowed_s} s"
-            raise _gave_up(work, container, told, result)
+            raise _gave_up(work, container, wanted, told, result)
         work.stop.wait(min(wanted.health_interval_s or pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
@@ -67,20 +68,23 @@ def trouble_now(work: Work, container: Container, wanted: ContainerSettings) -> 
     if wanted.health is Health.NONE:
         return ""
     result = _look(work, container, wanted, left_s=SHORTEST_LOOK_S)
-    return "" if result.healthy else f"{_what(container, wanted)} is not healthy: {result.seen}"
+    if result.healthy:
+        return ""
+    seen = answer_words(work, work.plan.health_request(wanted), result)
+    return f"{_what(container, wanted)} is not healthy: {seen}"
 
 
-def _stay_up(work: Work, container: Container, clock: Clock) -> float:
+def _stay_up(work: Work, container: Container, wanted: ContainerSettings, clock: Clock) -> float:
     """Watch that the container keeps running for `STAYS_UP_S`, without probing it."""
     warm = work.plan.warm
     if warm is not None and warm.container_id == container.id:
-        _still_running(work, container)
+        _still_running(work, container, wanted)
         work.say(STEP, "it has kept running; nothing else is asked of it (health: none)")
         return 0.0
     begun = clock()
     while (up := clock() - begun) < STAYS_UP_S:
         work.stop.wait(LONGEST_PAUSE_S)
-        _still_running(work, container)
+        _still_running(work, container, wanted)
     work.say(STEP, f"still running after {up:.0f} s; nothing else is asked of it (health: none)")
     return up
 
@@ -92,10 +96,9 @@ def _look(
         return ProbeResult(healthy=False, seen=f"Docker's health check says {container.health}")
     return work.tools.probe.look(
         container.ip,
-        wanted.container_port,
-        wanted.asked_path,
+        wanted.port,
+        work.plan.health_request(wanted),
         timeout_s=max(SHORTEST_LOOK_S, min(LONGEST_LOOK_S, left_s)),
-        healthy=wanted.healthy_statuses,
     )
 
 
@@ -110,23 +113,30 @@ def _waits_for_docker(container: Container, wanted: ContainerSettings) -> bool:
     return _asks_docker(container, wanted) and container.health != "healthy"
 
 
-def _still_running(work: Work, container: Container) -> Container:
+def _still_running(work: Work, container: Container, wanted: ContainerSettings) -> Container:
     now = work.tools.engine.inspect(container.id)
     if now.state is not ContainerState.RUNNING:
-        last = show_output(work, STEP, container.id)
-        told = f"; its last line: {last}" if last else ""
-        raise HealthCheckError(f"the container {now} before it was healthy{told}")
+        output = show_output(work, STEP, container.id)
+        told = f"the container {now} before it was healthy{output.told}"
+        raise HealthCheckError("; ".join([told, *hints(work, now, wanted, None, output)]))
     return now
 
 
-def _gave_up(work: Work, container: Container, told: str, last: ProbeResult) -> HealthCheckError:
-    show_output(work, STEP, container.id)
-    return HealthCheckError(f"{told}; last seen: {last.seen}", last_status=last.status)
+def _gave_up(
+    work: Work, container: Container, wanted: ContainerSettings, told: str, last: ProbeResult
+) -> HealthCheckError:
+    output = show_output(work, STEP, container.id)
+    request = work.plan.health_request(wanted)
+    told = f"{told}; last seen: {answer_words(work, request, last)}"
+    found = (
+        [] if _waits_for_docker(container, wanted) else hints(work, container, wanted, last, output)
+    )
+    return HealthCheckError("; ".join([told, *found]), last_status=last.status)
 
 
 def _what(container: Container, wanted: ContainerSettings) -> str:
     if _waits_for_docker(container, wanted):
         return "the image's own health check"
     if wanted.asked_path is None:
-        return f"port {wanted.container_port}"
-    return f"GET {wanted.asked_path} on port {wanted.container_port}"
+        return f"port {wanted.port}"
+    return f"GET {wanted.asked_path} on port {wanted.port}"

@@ -29,7 +29,7 @@ def start(work: Work, candidate: Candidate) -> Container:
     if (warm := _warm(work, candidate)) is not None:
         return warm
     container = _start_kept(work) or _start_new(work, candidate)
-    where = f"{container.ip}:{candidate.container.container_port}"
+    where = f"{container.ip}:{candidate.container.port}"
     work.say(STEP, f"container {container.id[:12]} started at {where}")
     return container
 

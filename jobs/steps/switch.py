@@ -14,12 +14,15 @@ from jobs.rules.container_values import Container, Route, Warm
 from jobs.rules.ip_addresses import is_everywhere
 from jobs.states import Health, Restart, StepName
 from jobs.steps.output import show_output
+from jobs.steps.unhealthy import answer_words
 
 logger = logging.getLogger(__name__)
 
 STEP = StepName.SWITCH
 ANSWER_WITHIN_S = 5.0
 PAUSE_S = 0.01
+# The statuses with which an app sends a visitor from HTTP to HTTPS.
+TO_HTTPS = frozenset({301, 302, 307, 308})
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def switch(work: Work, candidate: Candidate, container: Container) -> Serving:
     """
     plan, wanted = work.plan, candidate.container
     work.ensure_held()
-    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.container_port}")
+    route = Route(plan.host_port, plan.free_slot, f"{container.ip}:{wanted.port}")
     try:
         # Before the switch, so that there is no moment at which nobody has the old assets.
         _name_old_assets(work)
@@ -88,21 +91,18 @@ def _name_old_assets(work: Work) -> None:
 def _ensure_answer(work: Work, wanted: ContainerSettings) -> None:
     if wanted.health is Health.NONE:
         return
-    host = "127.0.0.1" if is_everywhere(work.plan.app_bind) else work.plan.app_bind
+    plan, request = work.plan, work.plan.health_request(wanted)
+    address = "127.0.0.1" if is_everywhere(plan.app_bind) else plan.app_bind
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while True:
-        result = work.tools.probe.look(
-            host,
-            work.plan.host_port,
-            wanted.asked_path,
-            timeout_s=ANSWER_WITHIN_S,
-            healthy=wanted.healthy_statuses,
-        )
-        if result.healthy:
+        result = work.tools.probe.look(address, plan.host_port, request, timeout_s=ANSWER_WITHIN_S)
+        # The app's own port is served by HTTP, and the router tells the app so.
+        if result.healthy or (request.is_https and result.status in TO_HTTPS):
             return
         if time.monotonic() > deadline:
+            told = answer_words(work, request, result)
             raise HealthCheckError(
-                f"it was healthy, but did not answer through the router: {result.seen}",
+                f"it was healthy, but did not answer through the router: {told}",
                 last_status=result.status,
             )
         work.stop.wait(PAUSE_S)

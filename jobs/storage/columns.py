@@ -106,8 +106,12 @@ class ValueColumn(TypeDecorator[Value]):
         super().__init__()
 
     def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
-        """Convert the model to a JSON object."""
-        return None if value is None else value.model_dump(mode="json")
+        """Convert the model to a JSON object.
+
+        Fields that are None are left out; a missing field is read as None. So an earlier version,
+        in which a field cannot be None, still reads the object, with that field's default.
+        """
+        return None if value is None else value.model_dump(mode="json", exclude_none=True)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:  # noqa: ANN401, ARG002
         """Convert the JSON object back; missing fields get their defaults."""

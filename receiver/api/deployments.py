@@ -13,7 +13,8 @@ from jobs.reads.views import DeploymentView, Page
 from jobs.records.deployments import cancel
 from jobs.records.once import key_of, request_once
 from jobs.records.requests import Request
-from jobs.rules.refs import BRANCH_PREFIX, is_sha
+from jobs.rules.refs import is_sha
+from jobs.rules.triggers import default_ref
 from jobs.states import Role, Trigger
 from receiver.routing import Call, Endpoints, Nothing, json_response
 from receiver.schemas import DeployInput, DeploymentQuery
@@ -25,14 +26,14 @@ ENDPOINTS = Endpoints()
     "POST", "/api/apps/{app}/deployments", needs=Role.DEPLOYER, gives=DeploymentView, status=202
 )
 def request_deployment(call: Call[DeployInput]) -> Response:
-    """Queue a deployment of the app's branch, or of another ref or commit.
+    """Queue a deployment of the app's branch or newest tag, or of another ref or commit.
 
     A commit that is live already is deployed again. With `after`, a repeated request makes only one
     deployment.
     """
     with call.writing() as session:
         app = find_app(session, call.name())
-        ref = call.given.ref or f"{BRANCH_PREFIX}{app.branch}"
+        ref = call.given.ref or default_ref(app.branch, app.push_rules.deploy_on)
         key = key_of(ref, call.given.after)
         wanted = Request(
             Trigger.MANUAL, ref, commit_sha=ref if is_sha(ref) else "", request_key=key
@@ -42,7 +43,7 @@ def request_deployment(call: Call[DeployInput]) -> Response:
     return json_response(
         view,
         202,
-        after=call.waking(view.id),
+        after=call.waking(view),
         headers={"location": f"/api/deployments/{view.id}"},
     )
 

@@ -214,7 +214,7 @@ def test_pushes_deploy_what_they_touch_and_tags_what_they_name(
     documents = web.payload(web.commit("documents"), touched=("README.md", "docs/app/x"))
     answer = web.send(documents)
     assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
-    assert answer.json()["reason"] == "it touched nothing that picky watches"
+    assert answer.json()["reason"] == "it touched nothing that picky watches (app/**, Dockerfile)"
     assert web.answer() == "new branch"
     code = web.send(web.payload(web.commit("code"), touched=("README.md", "app/a/b.c")))
     assert code.status_code == 202

@@ -98,7 +98,7 @@ def test_a_container_that_exits(keystone: Keystone, web: Project) -> None:
     deployed = web.deploy("dies", behaviour="exit 3")
     reason = ended(deployed, "failure")
     told = "the container exited with code 3 before it was healthy"
-    assert reason == f"{told}; its last line: told to exit with code 3"
+    assert reason == f"{told}; it wrote: told to exit with code 3"
     assert "told to exit with code 3" in keystone.transcript(deployed["id"])
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import secrets
+import signal as signals
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from docker.errors import APIError, NotFound
 from pydantic import SecretStr
 
 from jobs.adapters.docker.engine import DockerEngine
+from jobs.adapters.docker.values import mac_of
 from jobs.duties.trials import ends_counted
 from jobs.errors import DockerError, StartError
 from jobs.rules.app_settings import ContainerSettings
@@ -23,8 +25,8 @@ from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from tests.builders import with_settings
-from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
-from tests.images import app_files
+from tests.enginebench import IDENTITY, ODD_NAMES, build, dockerfile, tag_of, wait_until
+from tests.images import DOCKERFILE, app_files
 
 pytestmark = pytest.mark.docker
 
@@ -73,6 +75,10 @@ def wait_for(engine: DockerEngine, container: Container, state: ContainerState) 
     return seen[-1]
 
 
+def texts(engine: DockerEngine, container: Container, tail: int) -> list[str]:
+    return [line.text for line in engine.output(container.id, tail=tail)]
+
+
 # --- Images ----------------------------------------------------------------------------------
 
 
@@ -104,7 +110,8 @@ def test_image_in_use_stays(engine: DockerEngine, spec: ContainerSpec) -> None:
 def test_started_container_answers_at_its_own_address(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1")}
+    odd = {name: SecretStr(f"{name}=x") for name in ODD_NAMES}
+    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1"), **odd}
     started = engine.start(replace(spec, environment=environment))
 
     assert started.state is ContainerState.RUNNING
@@ -112,6 +119,7 @@ def test_started_container_answers_at_its_own_address(
     assert get(started, "/version") == (200, "one")
     assert get(started, "/env?GREETING") == (200, "hello")
     assert get(started, "/env?PORT") == (200, "8100")
+    assert [get(started, f"/env?{name}") for name in odd] == [(200, f"{name}=x") for name in odd]
     assert engine.inspect(started.id) == started
     assert started.labels[IDENTITY_LABEL] == IDENTITY
 
@@ -154,6 +162,25 @@ def test_address_of_a_stopped_container_is_not_given(
     engine.stop(other.id, grace_s=0)
 
 
+def test_the_next_deployment_gets_another_address_which_decides_the_hardware_address(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    seen = []
+    for deployment in (8001, 8002, 8003):
+        name, ours = (
+            container_name(IDENTITY, "web", deployment),
+            labels(IDENTITY, "web", deployment),
+        )
+        started = engine.start(replace(spec, name=name, labels=ours))
+        seen.append(started.ip)
+        (endpoint,) = (
+            client.containers.get(started.id).attrs["NetworkSettings"]["Networks"].values()
+        )
+        assert endpoint["MacAddress"] == mac_of(started.ip)
+        engine.stop(started.id, grace_s=0)
+    assert len(set(seen)) == 3
+
+
 def test_full_network_is_a_docker_error(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
@@ -185,7 +212,7 @@ def test_ended_container_tells_its_exit_code_and_last_words(
 
     assert ended.exit_code == 3
     assert not ended.out_of_memory
-    assert engine.output(ended.id, tail=10) == ["exiting with code 3"]
+    assert texts(engine, ended, 10) == ["exiting with code 3"]
 
 
 def test_output_is_bounded_in_lines_and_in_their_length(
@@ -196,9 +223,47 @@ def test_output_is_bounded_in_lines_and_in_their_length(
     for text in ("first", "x" * 1900 + "%ff", "last"):
         get(started, f"/say?{text}")
 
-    wait_until(lambda: engine.output(started.id, tail=1) == ["last"])
+    wait_until(lambda: texts(engine, started, 1) == ["last"])
     assert engine.output(started.id, tail=0) == []
-    assert engine.output(started.id, tail=10**9)[:2] == ["listening on 8100", "first"]
+    assert texts(engine, started, 10**9)[:2] == ["listening on 8100", "first"]
+
+
+def test_lines_that_the_engine_stores_in_pieces_are_counted_and_given_whole(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    # The engine stores 16 KiB in a piece: these three lines are twelve of them.
+    longs = [letter * 60_000 for letter in "abc"]
+    files = dockerfile("COPY long /long")
+    files["long"] = "\n".join(["first", *longs, "last"])
+    image = build(engine, files, tag=tag_of("long lines"))
+    started = engine.start(
+        with_settings(replace(spec, image=image), command=("/web", "cat", "/long"))
+    )
+    wait_for(engine, started, ContainerState.EXITED)
+
+    wait_until(lambda: texts(engine, started, 1) == ["last"])
+    for tail in (1, 2, 3, 4, 5, 50):
+        assert texts(engine, started, tail) == ["first", *longs, "last"][-tail:]
+    lines = engine.output(started.id, tail=50)
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    assert engine.output(started.id, tail=50, after=lines[1].at) == lines[2:]
+
+
+def test_what_is_on_standard_error_is_told_apart(engine: DockerEngine, spec: ContainerSpec) -> None:
+    files = app_files("both", behaviour="exit 3")
+    image = build(engine, files, tag=tag_of("both"))
+    started = engine.start(replace(spec, image=image))
+    wait_for(engine, started, ContainerState.EXITED)
+    wait_until(lambda: bool(engine.output(started.id, tail=9)))
+    assert [(line.text, line.is_error) for line in engine.output(started.id, tail=9)] == [
+        ("told to exit with code 3", True)
+    ]
+    engine.stop(started.id, grace_s=0)
+    started = engine.start(with_settings(spec, command=("/web", "say", "hi")))
+    wait_for(engine, started, ContainerState.EXITED)
+    wait_until(lambda: bool(engine.output(started.id, tail=9)))
+    (line,) = engine.output(started.id, tail=9)
+    assert (line.text, line.is_error) == ("hi", False)
 
 
 def test_command_that_does_not_exist_ends_at_once_and_says_so(
@@ -209,7 +274,7 @@ def test_command_that_does_not_exist_ends_at_once_and_says_so(
     ended = wait_for(engine, started, ContainerState.EXITED)
 
     assert ended.exit_code == 127
-    assert "exec /nope failed: No such file" in engine.output(ended.id, tail=1)[0]
+    assert "exec /nope failed: No such file" in texts(engine, ended, 1)[0]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +293,7 @@ def test_unknown_user_is_a_start_error_and_leaves_nothing_behind(
 def test_image_without_a_command_is_a_start_error(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    with pytest.raises(StartError, match="No command specified"):
+    with pytest.raises(StartError, match=r"[Nn]o command specified"):
         engine.start(replace(spec, image=build(engine, dockerfile())))
 
 
@@ -334,6 +399,22 @@ def test_app_chooses_privileges_stop_signal_and_restart(
     assert engine.inspect(started.id).restart == Restart.ON_FAILURE
 
 
+def test_the_images_stop_signal_is_used_unless_the_app_chooses_one(
+    engine: DockerEngine, spec: ContainerSpec
+) -> None:
+    files = app_files("quits", dockerfile=f"{DOCKERFILE}STOPSIGNAL SIGQUIT\n")
+    quits = replace(spec, image=build(engine, files, tag=tag_of("quits")))
+    ended = {}
+    for signal in (None, "SIGTERM"):
+        started = engine.start(with_settings(quits, stop_signal=signal))
+        get(started, "/health")
+        engine.halt(started.id, grace_s=60)
+        ended[signal] = engine.inspect(started.id).exit_code
+        engine.stop(started.id, grace_s=0)
+    # On SIGTERM this server ends its requests and exits; SIGQUIT ends it as the kernel does.
+    assert ended == {None: 128 + signals.SIGQUIT, "SIGTERM": 0}
+
+
 def test_shared_memory_and_ulimits_are_what_the_app_asks_for(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:
@@ -358,7 +439,7 @@ def test_named_volume_survives_its_container(
     reader = engine.start(with_settings(kept, command=("/web", "cat", "/data/x")))
     wait_for(engine, reader, ContainerState.EXITED)
 
-    assert engine.output(reader.id, tail=1) == ["still here"]
+    assert texts(engine, reader, 1) == ["still here"]
     assert client.volumes.get(volume).attrs["Labels"][IDENTITY_LABEL] == IDENTITY
 
 

@@ -21,6 +21,7 @@ from jobs.rules.stopping import StopSignal
 from tests.build_events import shown_to
 from tests.enginebench import (
     IDENTITY,
+    ODD_NAMES,
     TAG,
     build,
     dockerfile,
@@ -93,8 +94,8 @@ def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
 
     build(engine, second)
 
-    # Keystone itself looks into the Dockerfile.
-    assert second.reads == ["Dockerfile", "version.txt"]
+    # Newer engines, and Keystone itself, read the Dockerfile in each build.
+    assert [path for path in second.reads if path != "Dockerfile"] == ["version.txt"]
 
 
 def test_content_of_the_same_size_is_still_seen_as_changed(engine: DockerEngine) -> None:
@@ -329,7 +330,7 @@ def test_secret_reaches_the_step_that_mounts_it_and_no_layer(
 def test_secret_that_nobody_gave_fails_the_step_that_needs_it(engine: DockerEngine) -> None:
     mount = "RUN --mount=type=secret,id=token,required"
 
-    with pytest.raises(BuildError, match="secret token not found"):
+    with pytest.raises(BuildError, match=r"secret token:? not found"):
         build(engine, dockerfile(f'{mount} ["/web", "cat", "/run/secrets/token"]'))
 
 
@@ -342,6 +343,20 @@ def test_build_arguments_and_target_are_passed_on(
     engine.build(spec, tree, log=ignore, stop=StopSignal())
 
     assert client.images.get(TAG).labels["said"] == "yes please"
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_build_arguments_and_secrets_have_any_name_that_a_variable_can_have(
+    engine: DockerEngine, name: str
+) -> None:
+    run = f'RUN --mount=type=secret,id={name} ["/web", "cat", "/run/secrets/{name}"]'
+    text = f"FROM scratch\nCOPY web /web\nARG {name}\n{run}"
+    secret = SecretStr("hunter2hunter2")
+    spec = replace(SPEC, args={name: SecretStr("x")}, secrets={name: secret})
+    lines: list[str] = []
+    tree = MemoryTree({**app_files("one"), "Dockerfile": text})
+    engine.build(spec, tree, log=shown_to(lines.append), stop=StopSignal())
+    assert any(secret.get_secret_value() in line for line in lines)
 
 
 def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngine) -> None:

@@ -209,6 +209,21 @@ class TestEngine:
         assert tag in image.tags
         assert image.labels[IDENTITY_LABEL] == IDENTITY
 
+    @pytest.mark.parametrize(
+        ("lines", "ports"),
+        [
+            ("", []),
+            ("EXPOSE 3000", [3000]),
+            ("EXPOSE 443 80/tcp\nEXPOSE 53/udp", [80, 443]),
+        ],
+    )
+    def test_the_exposed_tcp_ports_are_given(
+        self, bench: EngineBench, lines: str, ports: list[int]
+    ) -> None:
+        image = bench.build(dockerfile=f"FROM scratch\nCOPY web /web\n{lines}\n")
+        assert bench.engine.exposed_ports(image) == ports
+        assert bench.engine.exposed_ports(tag_of("none", identity=IDENTITY)) == []
+
     def test_apps_of_the_same_content_have_images_of_their_own(self, bench: EngineBench) -> None:
         assert bench.build() != bench.build(app="api")
 
@@ -258,7 +273,7 @@ class TestEngine:
         assert (found.exit_code, str(found)) == (3, "exited with code 3")
         assert bench.engine.output(started.id, tail=0) == []
         assert len(bench.engine.output(started.id, tail=1)) == 1
-        assert "3" in bench.engine.output(started.id, tail=1)[0]
+        assert "3" in bench.engine.output(started.id, tail=1)[0].text
 
     def test_an_image_that_cannot_be_run_leaves_nothing_behind(self, bench: EngineBench) -> None:
         bench.prepare(Behaviour(cannot_run=True))

@@ -21,7 +21,7 @@ from jobs.errors import (
     GitError,
     RouterError,
 )
-from jobs.rules.container_values import ProbeResult, Route
+from jobs.rules.container_values import HealthRequest, ProbeResult, Route
 from jobs.rules.repository_values import Remote
 from jobs.rules.stopping import StopSignal
 from tests.contract.test_fake_engine import EngineBench, FakeHand
@@ -137,6 +137,7 @@ class SourceBench:
     source: Source
     remote: Remote
     commit: Callable[[str, str], str]  # message, branch
+    change: Callable[[dict[str, str]], str]  # files on main
     go_down: Callable[[], None]
 
     def fetch(self, *, ref: str = MAIN, sha: str | None = None) -> str:
@@ -156,6 +157,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceBen
             fake,
             Remote(1, "https://git.example/octo/web.git", token),
             lambda message, branch: repository.commit(FILES, message=message, branch=branch),
+            lambda files: repository.commit({**FILES, **files}, message=str(files)),
             lambda: setattr(fake, "down", True),
         )
         return
@@ -168,6 +170,7 @@ def origin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceBen
             lambda message, branch: repo.commit(
                 {**FILES, "run": Executable(message.encode())}, message=message, branch=branch
             ),
+            lambda files: repo.commit({**FILES, **files}),
             server.stop,
         )
 
@@ -230,6 +233,26 @@ class TestSource:
             (entry,) = tree.entries()
             assert (entry.path, b"".join(tree.read(entry))) == ("Dockerfile", b"FROM sub")
 
+    def test_without_a_tag_there_are_none(self, origin: SourceBench) -> None:
+        origin.commit("one", "main")
+        assert origin.source.tags(origin.remote, stop=StopSignal()) == {}
+        origin.go_down()
+        with pytest.raises(GitError):
+            origin.source.tags(origin.remote, stop=StopSignal())
+
+    def test_two_commits_differ_in_the_paths_that_were_changed(self, origin: SourceBench) -> None:
+        one = origin.change({"sub/a": "1", "b": "1"})
+        two = origin.change({"sub/a": "2", "b": "1"})
+        again = origin.change({"sub/a": "1", "b": "1"})
+        for sha in (one, two, again):
+            origin.fetch(sha=sha)
+        changed = origin.source.changed
+        assert changed(origin.remote, one, two) == frozenset({"sub/a"})
+        assert changed(origin.remote, two, one) == frozenset({"sub/a"})
+        assert changed(origin.remote, one, again) == frozenset()
+        assert changed(origin.remote, one, "e" * 40) is None
+        assert changed(origin.remote, "", one) is None
+
     def test_a_missing_folder_is_a_checkout_error(self, origin: SourceBench) -> None:
         sha = origin.commit("one", "main")
         origin.fetch()
@@ -259,7 +282,9 @@ class ProbeBench:
     port: int
 
     def look(self, path: str | None, *, healthy: range = range(200, 400)) -> ProbeResult:
-        return self.probe.look(self.host, self.port, path, timeout_s=60, healthy=healthy)
+        return self.probe.look(
+            self.host, self.port, HealthRequest(path, healthy=healthy), timeout_s=60
+        )
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
 from jobs.adapters.http_probe import HttpProbe
-from jobs.rules.container_values import ProbeResult
+from jobs.rules.container_values import HealthRequest, ProbeResult
 
 LOCALHOST = "127.0.0.1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -57,7 +58,7 @@ def status(code: int) -> bytes:
 
 def look(behave: Behaviour, path: str | None = "/", *, timeout_s: float = 30.0) -> ProbeResult:
     with server(behave) as port:
-        return HttpProbe().look(LOCALHOST, port, path, timeout_s=timeout_s)
+        return HttpProbe().look(LOCALHOST, port, HealthRequest(path), timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("code", [200, 204, 301, 399])
@@ -103,7 +104,9 @@ def test_nobody_listening_is_connection_refused() -> None:
     with socket.socket() as taken:  # so that no other program can listen there
         taken.bind((LOCALHOST, 0))
         for path in ("/", None):
-            result = HttpProbe().look(LOCALHOST, taken.getsockname()[1], path, timeout_s=30)
+            result = HttpProbe().look(
+                LOCALHOST, taken.getsockname()[1], HealthRequest(path), timeout_s=30
+            )
             assert result == ProbeResult(healthy=False, seen="connection refused")
 
 
@@ -130,7 +133,7 @@ def test_the_deadline_is_for_the_whole_answer_not_for_each_piece(pieces: list[by
 def test_a_connection_that_is_never_accepted_is_no_answer() -> None:
     with socket.create_server((LOCALHOST, 0)) as listener:
         port = listener.getsockname()[1]
-        result = HttpProbe().look(LOCALHOST, port, "/", timeout_s=0.2)
+        result = HttpProbe().look(LOCALHOST, port, HealthRequest("/"), timeout_s=0.2)
     assert result.seen == "no answer within 0.2 s"
 
 
@@ -182,8 +185,78 @@ def test_without_a_path_a_connection_is_enough() -> None:
 def test_the_request_is_one_plain_get() -> None:
     seen = request_for("/health?deep=1")
     assert seen[0] == "GET /health?deep=1 HTTP/1.1"
-    assert any(line.startswith("Host: 127.0.0.1:") for line in seen)
-    assert "Connection: close" in seen
+    assert {"Host: localhost", "X-Forwarded-Proto: http", "Connection: close"} <= set(seen)
+    assert not any(line.lower().startswith("x-forwarded-for") for line in seen)
+
+
+def test_the_request_is_as_from_a_visitor_of_the_apps_domain() -> None:
+    seen = request_for("/", host="app.example.com", is_https=True)
+    assert {"Host: app.example.com", "X-Forwarded-Proto: https"} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            b"HTTP/1.1 400 Bad\r\nContent-Length: 19\r\n\r\nInvalid host header",
+            "Invalid host header",
+        ),
+        (b"HTTP/1.0 403\n\n\n  Blocked hosts: x\nmore", "Blocked hosts: x"),
+        (
+            (
+                b"HTTP/1.1 500 Bad\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"6;x=1\r\nno suc\r\n8\r\nh table\n\r\n0\r\n\r\n"
+            ),
+            "no such table",
+        ),
+        (b"HTTP/1.1 500 Bad\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\ncut", "cut"),
+        (
+            (
+                b"HTTP/1.1 400 Bad\r\nContent-Type: text/html\r\n\r\n<html><head><style>p{}</style>"
+                b"<title>\n Bad Request\n (400) &amp; more</title></head><body><p>x</p></body>"
+            ),
+            "Bad Request (400) & more",
+        ),
+        (
+            b"HTTP/1.1 400 Bad\r\n\r\n<!doctype html><body><script>1</script><h1>Not Found</h1>",
+            "Not Found",
+        ),
+        (b"HTTP/1.1 400 Bad\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8bxyz", ""),
+        (b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", ""),
+        (b"HTTP/1.1 400 Bad\r\n\r\n\xff\xfe", "\N{REPLACEMENT CHARACTER}" * 2),
+    ],
+)
+def test_an_unhealthy_answer_is_quoted_by_its_first_line(answer: bytes, said: str) -> None:
+    for pieces in ([answer], [answer[:40], answer[40:]]):
+        assert look(answers(*pieces, pause_s=0.02)).said == said
+
+
+def test_a_healthy_answer_is_not_read_on() -> None:
+    assert look(answers(OK)).said == ""
+
+
+def test_an_unhealthy_body_that_never_ends_is_given_up_soon() -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 503 Busy\r\n\r\nbusy\n")
+        with suppress(OSError):
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.01)
+
+    started = time.monotonic()
+    result = look(behave)
+    assert (result.status, result.said) == (503, "busy")
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("body", [b"<script" * 1200, b"<" * 8000, b"1\r\n" * 2000, b"<!--" * 2000])
+def test_a_hostile_body_costs_little(body: bytes) -> None:
+    head = b"HTTP/1.1 500 Bad\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for sent in (head + body, head.replace(b"chunked", b"x") + body):
+        started = time.monotonic()
+        assert look(answers(sent)).status == 500
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(
@@ -216,7 +289,7 @@ def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("host", ["", "localhost", "app.example", "a" * 300])
 def test_only_addresses_are_probed_never_names(host: str) -> None:
-    result = HttpProbe().look(host, 80, "/", timeout_s=1)
+    result = HttpProbe().look(host, 80, HealthRequest("/"), timeout_s=1)
     assert result == ProbeResult(healthy=False, seen="no IP address to connect to")
 
 
@@ -225,11 +298,11 @@ def test_ipv6_is_probed_too() -> None:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=_serve_one, args=(listener, answers(OK)))
         thread.start()
-        assert HttpProbe().look("::1", port, "/", timeout_s=30).healthy
+        assert HttpProbe().look("::1", port, HealthRequest("/"), timeout_s=30).healthy
         thread.join(timeout=60)
 
 
-def request_for(path: str) -> list[str]:
+def request_for(path: str, **about: Any) -> list[str]:  # noqa: ANN401 - of a `HealthRequest`
     seen = b""
 
     def behave(connection: socket.socket) -> None:
@@ -237,5 +310,6 @@ def request_for(path: str) -> list[str]:
         seen = connection.recv(4096)
         connection.sendall(OK)
 
-    look(behave, path)
+    with server(behave) as port:
+        HttpProbe().look(LOCALHOST, port, HealthRequest(path, **about), timeout_s=30)
     return seen.decode().split("\r\n")

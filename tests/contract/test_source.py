@@ -374,6 +374,58 @@ def test_the_tree_lists_files_and_links_sorted_by_path(
         assert tree.submodules() == []
 
 
+def test_tags_are_listed_with_their_commits(source: Source, repo: Repo, remote: Remote) -> None:
+    one, two = repo.commit({"a": "1"}), repo.commit({"a": "2"})
+    repo.point("refs/tags/v1", one)
+    repo.tag("release/ünï-2", two)
+    assert source.tags(remote, stop=StopSignal()) == {"v1": one, "release/ünï-2": two}
+    with pytest.raises(RepositoryDeniedError):
+        source.tags(replace(remote, token=SecretStr("ghp_other")), stop=StopSignal())
+
+
+def test_changes_of_every_kind_are_listed(source: Source, repo: Repo, remote: Remote) -> None:
+    one = repo.commit(
+        {
+            "gone": "1",
+            "run": "1",
+            "link": "a",
+            "vendor/lib": Submodule("1" * 40),
+            "kept": "1",
+            'odd "name"\t🚀': "1",
+            "folder/x": "1",
+        }
+    )
+    fetch(source, remote)
+    two = repo.commit(
+        {
+            "gone": Removed(),
+            "run": Executable(b"1"),
+            "link": Link("a"),
+            "vendor/lib": Submodule("2" * 40),
+            'odd "name"\t🚀': "2",
+            "folder/x": Removed(),
+            "folder": "now a file",
+            "new": "1",
+        }
+    )
+    fetch(source, remote)
+    told = source.changed(remote, one, two)
+    kinds = ["gone", "run", "link", "vendor/lib", 'odd "name"\t🚀', "folder/x", "folder", "new"]
+    assert told == frozenset(kinds)
+
+
+def test_nothing_is_said_of_commits_that_the_mirror_lacks(
+    source: Source, repo: Repo, remote: Remote
+) -> None:
+    one, two = repo.commit({"a": "1"}), repo.commit({"a": "2"})
+    assert source.changed(remote, one, two) is None
+    fetch(source, remote)
+    # The server's history holds the first one, but the mirror has only what was asked for.
+    assert source.changed(remote, one, two) is None
+    assert source.changed(remote, "--output=pwned", two) is None
+    assert source.changed(remote, two, "e" * 64) is None
+
+
 def test_the_tree_of_a_folder_has_paths_relative_to_it(
     source: Source, repo: Repo, remote: Remote
 ) -> None:

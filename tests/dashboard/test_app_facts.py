@@ -4,8 +4,10 @@ import pytest
 from sqlmodel import Session
 
 from dashboard import app_facts
+from dashboard.app_facts import Fact
 from jobs.reads.apps import app_view
 from jobs.rules.app_fields import field_names
+from jobs.rules.app_settings import ContainerSettings
 from jobs.settings import Settings
 from jobs.states import Capabilities, OnNewPush, Restart
 from jobs.storage.database import Database
@@ -34,7 +36,7 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         "Ports",
         "Health check",
     ]
-    assert facts["Ports"] == "20123 → 8000"
+    assert facts["Ports"] == "20123 → the image's"
     assert facts["Health check"] == "GET /, within 30 s"
 
 
@@ -58,6 +60,7 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         ("volumes", ["data:/srv"], "Volumes", "data:/srv"),
         ("labels", {"team": "web"}, "Labels", "team=web"),
         ("keep_releases", 9, "Releases kept", "9"),
+        ("stop_signal", "SIGQUIT", "Stop signal", "SIGQUIT"),
     ],
 )
 def test_what_an_app_has_chosen_is_told(
@@ -65,3 +68,14 @@ def test_what_an_app_has_chosen_is_told(
 ) -> None:
     with database.writing() as session:
         assert told(session, settings, **{field: value})[name] == words
+
+
+def test_the_port_that_the_image_has_chosen_is_told(database: Database, settings: Settings) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session, "web", host_port=20123)
+        release = rows.make_live(session, app, rows.add_deployment(session, app))
+        release.container = ContainerSettings(container_port=3000)
+        session.flush()
+        view = app_view(session, "web", settings)
+    assert (view.container_port, view.live_container_port) == (None, 3000)
+    assert Fact("Ports", "20123 → 3000, the image's") in app_facts.facts(view)

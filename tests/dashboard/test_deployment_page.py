@@ -130,12 +130,27 @@ def test_what_was_live_before_is_what_a_commit_is_compared_with(
     with database.writing() as session:
         app = rows.add_app(session)
         live = rows.add_deployment(session, app)
+        rows.make_live(session, app, live)
         rows.add_deployment(session, app, state=DeploymentState.FAILURE)
+        rows.add_deployment(session, app, reason="nothing to do: v1 is live")
         shown = rows.add_deployment(session, app)
         rows.add_deployment(session, app)
     html = page(client, f"/deployments/{shown.id}")
     address = f"https://github.com/octo/web/compare/{live.commit_sha}...{shown.commit_sha}"
     assert f'href="{address}"' in html
+
+
+def test_a_push_that_changes_nothing_says_so_and_is_not_told_to_have_been_live(
+    client: TestClient, database: Database
+) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session)
+        rows.make_live(session, app, rows.add_deployment(session, app))
+        shown = rows.add_deployment(session, app, reason="nothing to do: v1 is live")
+    html = page(client, f"/deployments/{shown.id}")
+    assert "Nothing to do: v1 is live" in html
+    assert "Nothing was built. What is live goes on serving." in html
+    assert "replaced since" not in html
 
 
 @pytest.mark.parametrize("ref", ["refs/tags/v1", "refs/heads/main"])

@@ -50,17 +50,22 @@ LABEL_NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/@-]{0,20}", fullmatch=True
 INSIDE = st.text(st.sampled_from(' "=ab.,é\u3000'), min_size=1, max_size=8).filter(
     lambda path: ".." not in path
 )
+# In the form in which they are stored.
+PATTERNS = st.sampled_from(
+    ["api/**", "!docs", 'a "b"', "x=y:z", "[ab]{c}", r"\*", "é\u3000é/*", r"a\,b", "x\ty"]
+)
 CHANGES = st.builds(
     AppChange,
     command=st.none() | st.lists(text(0, 12), min_size=1, max_size=5),
     labels=st.dictionaries(LABEL_NAMES, text(0, 12), max_size=4),
     skip_phrases=st.lists(text(3, 12), max_size=4),
-    watch_paths=st.lists(text(1, 12), max_size=4),
-    tag_pattern=st.none() | text(1, 12),
+    watch_paths=st.lists(PATTERNS, max_size=4),
+    tag_pattern=st.none() | st.sampled_from(["v*", "v*,!*-rc*", 'r"=a"[0-9]+']),
     context=INSIDE,
     dockerfile=INSIDE,
     volumes=st.lists(st.sampled_from(["data:/var/lib/a b ", 'a:/"', "a:/b\u3000"]), max_size=2),
     cpus=st.none() | st.floats(0, 1024, exclude_min=True),
+    health_host=st.none() | st.sampled_from(["app.example.com", "[::1]:80", "localhost:3000"]),
     health_interval_s=st.none() | st.floats(0.01, 600),
     auto_deploy=st.booleans(),
     domains=st.lists(st.sampled_from(["a.example.com", "b.example.com"]), unique=True),

@@ -3,16 +3,19 @@
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import charts, labels
+from jobs.reads.views import AppView
 from jobs.states import (
     AppState,
     DeliveryOutcome,
     DeploymentState,
+    DeployOn,
     GitHubState,
     Kind,
     Role,
@@ -144,3 +147,31 @@ def test_an_update_that_a_person_asked_for_is_a_redeploy(
     kind: Kind, trigger: Trigger, words: str
 ) -> None:
     assert labels.kind_words(kind, trigger) == words
+
+
+@pytest.mark.parametrize(
+    ("fields", "source", "push", "by_hand"),
+    [
+        ({}, "main", "Push to main", "main"),
+        ({"tag_pattern": "v*"}, "main", "Push to main", "main"),
+        (
+            {"deploy_on": DeployOn.TAGS, "tag_pattern": "v*"},
+            "tags v*",
+            "Push a tag like v*",
+            "the newest tag",
+        ),
+        ({"deploy_on": DeployOn.TAGS}, "tags", "Push a tag", "the newest tag"),
+    ],
+)
+def test_what_deploys_an_app_has_words_of_its_own(
+    fields: dict[str, object], source: str, push: str, by_hand: str
+) -> None:
+    known: dict[str, Any] = {
+        "branch": "main",
+        "tag_pattern": None,
+        "deploy_on": DeployOn.BRANCH,
+        **fields,
+    }
+    app = AppView.model_construct(None, **known)
+    told = labels.source_words(app), labels.push_words(app), labels.default_words(app)
+    assert told == (source, push, by_hand)

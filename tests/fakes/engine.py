@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from jobs.rules.container_values import (
     Container,
     ContainerSpec,
     Image,
+    Insides,
     OutputLine,
     Usage,
 )
@@ -24,6 +26,8 @@ from tests.build_events import named
 from tests.fakes.scripted import Scripted
 
 MOST_LINES = 5000
+NO_INSIDES = Insides()
+EXPOSE = re.compile(r"^EXPOSE (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,12 @@ class Behaviour:
     docker_health: str | None = None  # the result of the image's own health check
     first_health_s: float = 0.0  # seconds until the image's health check first runs
     answers_through_router: bool = True
+    insides: Insides = NO_INSIDES
+    says: str = ""  # the first line of its unhealthy answers
+    allows_host: str = ""  # answers other hosts with 400
+    insists_on_https: bool = False  # sends visitors by HTTP to HTTPS
     output: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()  # the lines of its output that are on standard error
 
 
 @dataclass
@@ -76,6 +85,7 @@ class FakeEngine(Scripted):
         self.all_containers: dict[str, FakeContainer] = {}
         self.changed: list[str] = []  # container ids, since the last call of `changes`
         self.all_images: dict[str, Image] = {}
+        self.exposed: dict[str, list[int]] = {}  # the ports that images EXPOSE, by their id
         self.all_networks: dict[str, Mapping[str, str]] = {}  # labels by network name
         self.graces: dict[str, int] = {}  # by container id
         self.free_bytes: int | None = None
@@ -92,6 +102,12 @@ class FakeEngine(Scripted):
         self._called("image_id", tag)
         image = self._find_image(tag)
         return image.id if image else None
+
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that the Dockerfile of one of our images EXPOSEs."""
+        self._called("exposed_ports", image_id)
+        image = self._find_image(image_id)
+        return self.exposed.get(image.id, []) if image else []
 
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Make an image whose id is the hash of its content and labels."""
@@ -110,6 +126,7 @@ class FakeEngine(Scripted):
         self._untag(spec.tag)
         image = self.all_images.get(f"sha256:{digest}", Image(f"sha256:{digest}", (), labels))
         self.all_images[image.id] = replace(image, tags=(*image.tags, spec.tag))
+        self.exposed[image.id] = _exposed(contents[spec.dockerfile].decode())
         return image.id
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
@@ -143,21 +160,25 @@ class FakeEngine(Scripted):
         while self.changed:
             yield self.changed.pop(0)
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of a container's output."""
-        self._called("output", container_id)
-        found = self._find(container_id)
-        return list(found.behaviour.output[-tail:]) if found and tail > 0 else []
-
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
         """Give the last lines of a container's output, with times one second apart."""
-        self._called("written", container_id)
-        lines = self.output(container_id, tail=MOST_LINES)
-        stamped = (
-            OutputLine(f"2026-11-23T15:{n // 60:02}:{n % 60:02}Z", t) for n, t in enumerate(lines)
-        )
-        found = [line for line in stamped if line.at > after]
-        return found[-tail:] if tail > 0 else []
+        self._called("output", container_id)
+        container = self._find(container_id)
+        behaviour = container.behaviour if container else Behaviour()
+        found = [
+            OutputLine(f"2026-11-23T15:{n // 60:02}:{n % 60:02}Z", text, text in behaviour.errors)
+            for n, text in enumerate(behaviour.output[-MOST_LINES:])
+        ]
+        return [line for line in found if line.at > after][-tail:] if tail > 0 else []
+
+    def insides(self, container_id: str) -> Insides:
+        """Give what the container's behaviour defines, and the ports that its image EXPOSEs."""
+        self._called("insides", container_id)
+        found = self._find(container_id)
+        if found is None:
+            return Insides()
+        exposed = tuple(self.exposed.get(found.spec.image, []))
+        return replace(found.behaviour.insides, exposed=exposed)
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set a container's restart policy; with ALWAYS, restart it if it has exited."""
@@ -278,7 +299,7 @@ class FakeEngine(Scripted):
     def at(self, address: str) -> FakeContainer | None:
         """Find the running container that listens at an address."""
         for container in self.all_containers.values():
-            if f"{container.about.ip}:{container.spec.settings.container_port}" == address:
+            if f"{container.about.ip}:{container.spec.settings.port}" == address:
                 return container if container.about.state is ContainerState.RUNNING else None
         return None
 
@@ -344,3 +365,8 @@ class FakeEngine(Scripted):
     def _is_used(self, image: Image) -> bool:
         used = {container.spec.image for container in self.all_containers.values()}
         return not used.isdisjoint({image.id, *image.tags})
+
+
+def _exposed(dockerfile: str) -> list[int]:
+    named = [name for line in EXPOSE.findall(dockerfile) for name in line.split()]
+    return sorted({int(name.removesuffix("/tcp")) for name in named if not name.endswith("/udp")})

@@ -1,7 +1,7 @@
 """A probe that reads the containers of a fake engine."""
 
-from jobs.rules.container_values import ProbeResult
-from tests.fakes.engine import FakeEngine
+from jobs.rules.container_values import HealthRequest, ProbeResult
+from tests.fakes.engine import Behaviour, FakeEngine
 from tests.fakes.router import FakeRouter
 from tests.fakes.scripted import Scripted
 
@@ -15,22 +15,23 @@ class FakeProbe(Scripted):
         super().__init__(journal)
         self._engine = engine
         self._router = router
+        self.requests: list[HealthRequest] = []
 
     def look(
         self,
-        host: str,
+        address: str,
         port: int,
-        path: str | None,
+        request: HealthRequest,
         *,
         timeout_s: float,
-        healthy: range = range(200, 400),
     ) -> ProbeResult:
         """Give the result that the container's behaviour defines."""
-        self._called("look", f"{host}:{port}")
+        self._called("look", f"{address}:{port}")
+        self.requests.append(request)
         route = self._router.current.get(port)
-        is_direct = host.startswith("10.201.")
+        is_direct = address.startswith("10.201.")
         container = self._engine.at(
-            f"{host}:{port}" if is_direct else route.address if route else ""
+            f"{address}:{port}" if is_direct else route.address if route else ""
         )
         if container is None:
             return ProbeResult(healthy=False, seen="connection refused")
@@ -39,8 +40,20 @@ class FakeProbe(Scripted):
         if not is_direct and not behaviour.answers_through_router:
             return ProbeResult(healthy=False, seen=f"no answer within {timeout_s:g} s")
         is_down = container.looks <= behaviour.healthy_after or behaviour.unhealthy
-        if path is None:
+        if request.path is None:
             seen = "connection refused" if is_down else "connected"
             return ProbeResult(healthy=not is_down, seen=seen)
-        status = 503 if is_down else 200
-        return ProbeResult(healthy=status in healthy, status=status, seen=f"status {status}")
+        status = _status(behaviour, request, is_down=is_down, is_direct=is_direct)
+        is_healthy = status in request.healthy
+        said = "" if is_healthy else behaviour.says
+        return ProbeResult(healthy=is_healthy, status=status, seen=f"status {status}", said=said)
+
+
+def _status(behaviour: Behaviour, request: HealthRequest, *, is_down: bool, is_direct: bool) -> int:
+    if is_down:
+        return 503
+    if behaviour.allows_host not in {"", request.host}:
+        return 400
+    # The router says for itself how a visitor came, and an app's own port is served by HTTP.
+    is_https = request.is_https and is_direct
+    return 301 if behaviour.insists_on_https and not is_https else 200

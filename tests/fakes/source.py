@@ -66,6 +66,14 @@ class FakeSource(Scripted):
         stop.check()
         return self._open(remote).refs.get(ref)
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Give the commits of all tags by their short names."""
+        self._called("tags")
+        stop.check()
+        prefix = "refs/tags/"
+        refs = self._open(remote).refs.items()
+        return {ref.removeprefix(prefix): sha for ref, sha in refs if ref.startswith(prefix)}
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a commit."""
         self._called("commit", sha)
@@ -81,6 +89,15 @@ class FakeSource(Scripted):
         if not inside:
             raise CheckoutError(f"the commit has no folder {folder}")
         yield MemoryTree(inside)
+
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits."""
+        self._called("changed", after)
+        commits = self.repositories[remote.url].commits
+        if before not in commits or after not in commits:
+            return None
+        one, other = (commits[sha][1] for sha in (before, after))
+        return frozenset(path for path in {*one, *other} if one.get(path) != other.get(path))
 
     def kept(self) -> set[int]:
         """Give the ids of the repositories that were fetched."""

@@ -281,7 +281,7 @@ def eat(host: str, megabytes: int) -> None:
         ('USER nosuchuser\nCMD ["/web"]', r"^unable to find user nosuchuser: no matching entries"),
         (
             'CMD ["/nope"]',
-            r"^the container exited with code 127 before it was healthy; its last line: .*/nope",
+            r"^the container exited with code 127 before it was healthy; it wrote: .*/nope",
         ),
     ],
 )
@@ -295,6 +295,45 @@ def test_image_that_cannot_be_run_is_the_apps_fault(
     assert done.state is DeploymentState.FAILURE
     assert re.search(reason, done.reason), done.reason
     assert engine.containers() == []
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        (
+            'CMD ["/web", "at", "0.0.0.0", "3000"]',
+            "refused; it listens on port 3000: `keystone app set web --container-port 3000`",
+        ),
+        (
+            'EXPOSE 5000\nCMD ["/web", "at", "127.0.0.1", "5000"]',
+            "listens on 127.0.0.1:5000 only, inside its container: let it listen on 0.0.0.0:5000",
+        ),
+        (
+            'CMD ["/web", "at", "::", "8000"]',
+            "it listens by IPv6 only ([::]:8000): let it listen on 0.0.0.0:8000 as well",
+        ),
+        ('CMD ["/web", "sleep", "600"]', "refused; nothing listens in the container"),
+        (
+            'USER 1000\nCMD ["/web", "write", "/data/x", "y"]',
+            (
+                "wrote: /data/x: Permission denied; the volume at /data belongs to root, and the "
+                "image runs as 1000: add `RUN mkdir -p /data && chown 1000 /data`"
+            ),
+        ),
+    ],
+    ids=["wrong port", "loopback", "IPv6", "silent", "volume"],
+)
+def test_app_that_is_not_reached_or_cannot_write_is_told_what_mends_it(
+    bench: Bench, engine: DockerEngine, steps: str, told: str
+) -> None:
+    real = tools(bench.world, engine=engine, probe=HttpProbe())
+    text = f"FROM scratch\nCOPY web /web\n{steps}\n"
+    app = bench.app(health_timeout_s=1, volumes=["data:/data"])
+    done = run(bench, app, app_files("one", dockerfile=text), real)
+
+    assert done.state is DeploymentState.FAILURE
+    assert told in done.reason, done.reason
 
 
 # --- A port that a stranger took -------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 
 from jobs.adapters.docker import values
 from jobs.records.pushes import rule_of
-from jobs.rules.app_settings import BuildSettings, ContainerSettings, PushRules
-from jobs.states import Capabilities, Health, OnNewPush, Restart
+from jobs.rules.app_settings import DEFAULT_PORT, BuildSettings, ContainerSettings, PushRules
+from jobs.states import Capabilities, DeployOn, Health, OnNewPush, Restart
 from jobs.storage.models import Release
 from tests.jobs.bench import Bench
 
@@ -15,6 +15,7 @@ from tests.jobs.bench import Bench
 CONTAINER: dict[str, Any] = {
     "health": Health.TCP,
     "health_path": "/up",
+    "health_host": "app.example.com",
     "health_status": "200",
     "health_timeout_s": 17,
     "health_interval_s": 0.25,
@@ -50,6 +51,7 @@ BUILD: dict[str, Any] = {
 PUSHES: dict[str, Any] = {
     "watch_paths": ("api/**",),
     "tag_pattern": "v*",
+    "deploy_on": DeployOn.TAGS,
     "on_new_push": OnNewPush.REPLACE,
     "skip_phrases": ("not now",),
     "keep_releases": 2,
@@ -59,6 +61,7 @@ PUSHES: dict[str, Any] = {
 OF_THE_STEPS = {
     "health",
     "health_path",
+    "health_host",
     "health_status",
     "health_timeout_s",
     "health_interval_s",
@@ -96,7 +99,10 @@ def test_each_setting_reaches_the_started_container(bench: Bench, name: str) -> 
     assert getattr(release.container, name) == CONTAINER[name]
     spec = bench.world.engine.all_containers[bench.container_of(done.id or 0)].spec
     assert getattr(spec.settings, name) == CONTAINER[name]
-    usual = ContainerSettings().model_copy(update={name: CONTAINER[name]})
+    # A release always says its port, which the image chooses or leaves to us.
+    usual = ContainerSettings(container_port=DEFAULT_PORT).model_copy(
+        update={name: CONTAINER[name]}
+    )
     assert spec.settings == usual
     match name:
         case "volumes":

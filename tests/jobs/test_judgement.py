@@ -13,6 +13,7 @@ from jobs.records.pushes import judge, rule_of
 from jobs.rules.app_settings import PushRules
 from jobs.rules.globs import BASE_COST
 from jobs.rules.triggers import (
+    COST_TO_PARSE,
     LONGEST_PATH,
     MOST_COST,
     MOST_PATH_CHARACTERS,
@@ -31,7 +32,6 @@ from tests.builders import change_settings
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 
-NOTHING_WATCHED = Ignored("it touched nothing that web watches")
 # One-sided, and many times what it takes: this holds on a machine that is busy, too.
 LONGEST_S = 5.0
 GUID = Envelope("guid", "push", "f" * 64, 1)
@@ -47,7 +47,8 @@ class TestBudget:
     def test_apps_that_watch_the_same_paths_cost_as_much_as_one(self) -> None:
         push = replace(PUSH, paths=frozenset({"docs/" + "x" * 4000}))
         patterns = [
-            "?" * 240 + f"{n:03}" for n in range(MOST_COST // (4006 + BASE_COST) // 243 - 1)
+            "?" * 240 + f"{n:03}"
+            for n in range(MOST_COST // (4006 + BASE_COST + COST_TO_PARSE) // 243 - 1)
         ]
         judgement = Judgement(push, many := rules(200, *patterns))
         verdicts = judgement.on(many)
@@ -155,7 +156,7 @@ class TestOutsideOfTheTransaction:
         judgement = OthersMayWrite(push, other)
         receipt = self.accept(bench, judgement)
         assert receipt.outcome is DeliveryOutcome.IGNORED
-        assert receipt.reason == "it touched nothing that web watches"
+        assert receipt.reason == "it touched nothing that web watches (docs/)"
         assert judgement.judged == [rule_of(app)]
 
     def test_a_rule_that_changed_in_between_counts(

@@ -238,9 +238,82 @@ class TestAddresses:
         assert problem.startswith(f"{name}: {reason}")
         assert "hunter2" not in problem
 
-    def test_others_are_kept_without_a_slash_at_the_end(self) -> None:
-        for value in ("https://ks.example.com", "http://[::1]:8000", "https://ks.example.com/ks"):
-            assert read(KEYSTONE_PUBLIC_URL=f"{value}/").effective_public_url == value
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            ("https://ks.example.com", "https://ks.example.com"),
+            ("https://ks.example.com//", "https://ks.example.com"),
+            ("  https://ks.example.com/ ", "https://ks.example.com"),
+            ("HTTPS://KS.Example.COM", "https://ks.example.com"),
+            ("https://ks.example.com.", "https://ks.example.com"),
+            ("https://ks.example.com:443/", "https://ks.example.com"),
+            ("http://ks.example.com:80", "http://ks.example.com"),
+            ("https://ks.example.com:80", "https://ks.example.com:80"),
+            ("https://Bücher.example", "https://xn--bcher-kva.example"),
+            ("http://[::1]:8000/", "http://[::1]:8000"),
+            ("http://[0:0::1]", "http://[::1]"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("http://ks_1", "http://ks_1"),
+        ],
+    )
+    def test_the_own_url_is_kept_as_browsers_write_it(self, value: str, kept: str) -> None:
+        assert read(KEYSTONE_PUBLIC_URL=value).effective_public_url == kept
+
+    @pytest.mark.parametrize("value", ["https://ks.example.com/ks", "https://ks.example.com/ks/"])
+    def test_the_own_url_has_no_path_and_the_apis_may_have_one(self, value: str) -> None:
+        (problem,) = problems(KEYSTONE_PUBLIC_URL=value)
+        assert problem.startswith("KEYSTONE_PUBLIC_URL: must not have a path")
+        assert read(KEYSTONE_GITHUB_API_URL=value).github_api_url == "https://ks.example.com/ks"
+
+    @pytest.mark.parametrize(
+        "value", ["https://1.2.3", "https://a..b", "https://-a b", "http://x:0"]
+    )
+    def test_the_own_url_names_a_host(self, value: str) -> None:
+        (problem,) = problems(KEYSTONE_PUBLIC_URL=value)
+        assert problem.startswith("KEYSTONE_PUBLIC_URL: ")
+
+    def test_without_one_it_is_where_the_web_process_listens(self) -> None:
+        assert read(KEYSTONE_HOST="::1").effective_public_url == "http://[::1]:8000"
+
+    @pytest.mark.parametrize("value", ["https://github.com", "https://www.github.com/"])
+    def test_githubs_pages_are_not_its_api(self, value: str) -> None:
+        (problem,) = problems(KEYSTONE_GITHUB_API_URL=value)
+        assert "https://api.github.com" in problem
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "redis://host",
+            "redis://user:a%2Fb@host:6379/1?health_check_interval=3",
+            "rediss://[::1]:6380/0",
+            "unix:///run/redis.sock?db=2",
+            "unix://:hunter2@/run/redis.sock",
+        ],
+    )
+    def test_a_redis_is_kept_as_it_is_given(self, value: str) -> None:
+        assert read(KEYSTONE_REDIS_URL=value).effective_redis_url == value
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "redis://",
+            "redis:///0",
+            "redis://host/cache",
+            "redis://host/0/1",
+            "redis://host/0#hunter2",
+            "unix://run/redis.sock",
+            "unix:///",
+        ],
+    )
+    def test_what_redis_py_would_ignore_in_a_url_is_refused(self, value: str) -> None:
+        (problem,) = problems(KEYSTONE_REDIS_URL=value)
+        assert problem.startswith("KEYSTONE_REDIS_URL: must be like")
+        assert "hunter2" not in problem
+
+    @pytest.mark.parametrize("value", ["sqlite:///", "sqlite:///:memory:"])
+    def test_a_database_of_each_process_is_refused(self, value: str) -> None:
+        (problem,) = problems(KEYSTONE_DATABASE_URL=value)
+        assert problem.startswith("KEYSTONE_DATABASE_URL: must name a file")
 
 
 class TestShowing:

@@ -43,7 +43,7 @@ def ask_back(bench: Bench, app: App, number: int | None = None) -> int:
 
 def warm(bench: Bench, app: App, deployment: int, live_slot: str) -> Warm:
     container = bench.world.engine.all_containers[bench.container_of(deployment)]
-    address = f"{container.about.ip}:{container.spec.settings.container_port}"
+    address = f"{container.about.ip}:{container.spec.settings.port}"
     return Warm(app.host_port, live_slot, address, PATHS)
 
 

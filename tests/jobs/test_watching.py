@@ -20,7 +20,9 @@ from jobs.storage.models import App
 from tests.jobs.bench import Bench, push_of
 from tests.jobs.pushes import PUSH, RULE
 
-NOTHING_WATCHED = Ignored("it touched nothing that web watches")
+
+def nothing_watched(*patterns: str) -> Ignored:
+    return Ignored(f"it touched nothing that web watches ({', '.join(patterns)})")
 
 
 def touching(*paths: str, push: Push = PUSH) -> Push:
@@ -53,14 +55,14 @@ class TestPaths:
     def test_touching_nothing_that_is_watched_does_not(
         self, paths: Sequence[str], patterns: Sequence[str]
     ) -> None:
-        assert decide(touching(*paths), watching(*patterns)) == NOTHING_WATCHED
+        assert decide(touching(*paths), watching(*patterns)) == nothing_watched(*patterns)
 
     def test_a_push_that_cannot_tell_may_have_touched_anything(self) -> None:
         assert decide(replace(PUSH, paths=None), watching("src/")) == Deploy()
 
     def test_a_push_of_many_paths_is_matched(self) -> None:
         most = [f"docs/{number}" for number in range(20_000)]
-        assert decide(touching(*most), watching("src/", "lib/")) == NOTHING_WATCHED
+        assert decide(touching(*most), watching("src/", "lib/")) == nothing_watched("src/", "lib/")
         assert decide(touching(*most, "lib/x"), watching("src/", "lib/")) == Deploy()
 
     def test_a_path_that_git_cannot_hold_may_stand_for_anything(self) -> None:
@@ -69,8 +71,16 @@ class TestPaths:
 
     def test_a_push_of_more_than_can_be_matched_in_time_is_deployed(self) -> None:
         most = [f"docs/{number:0195}" for number in range(MOST_PATH_CHARACTERS // 200)]
-        assert decide(touching(*most), watching("src/")) == NOTHING_WATCHED
+        assert decide(touching(*most), watching("src/")) == nothing_watched("src/")
         assert decide(touching(*most, "x"), watching("src/")) == Deploy()
+
+    def test_the_reason_names_the_first_patterns(self) -> None:
+        long = "docs/" + "x" * 200
+        match decide(touching("README.md"), watching("a/", long, "b", "c", "d")):
+            case Ignored(reason):
+                assert reason == (
+                    f"it touched nothing that web watches (a/, {long[:40]}…, b and 2 more)"
+                )
 
     def test_what_else_speaks_against_it_is_said_first(self) -> None:
         paused = replace(watching("src/"), auto_deploy=False)
@@ -133,7 +143,8 @@ class TestAccepting:
         receipt = bench.deliver(push)
         assert receipt.outcome is DeliveryOutcome.IGNORED
         assert receipt.reason == (
-            "it touched nothing that api watches; it touched nothing that site watches"
+            "it touched nothing that api watches (api/, go.mod); "
+            "it touched nothing that site watches (site/)"
         )
 
     def test_a_tag_deploys_the_commit_it_is_on(self, bench: Bench, api: App) -> None:

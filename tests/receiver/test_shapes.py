@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 from jobs.errors import ConfigurationError
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.mistakes import parse_input
-from jobs.states import StepName, StepState
+from jobs.states import DeployOn, StepName, StepState
 from receiver.endpoints import ENDPOINTS
-from tests.builders import WebRuntime, fields_of, make_app, make_live
+from tests.builders import WebRuntime, change_app_row, fields_of, make_app, make_live
 
 CONFIGURED = {
     "branch",
@@ -24,6 +24,7 @@ CONFIGURED = {
     "health_path",
     "health_timeout_s",
     "auto_deploy",
+    "deploy_on",
     "on_new_push",
     "skip_phrases",
     "watch_paths",
@@ -72,7 +73,8 @@ DEPLOYMENT = {
     "statuses",
 }
 DEFAULTS = {
-    "container_port": 8000,
+    "container_port": None,
+    "stop_signal": None,
     "health_path": None,
     "health_timeout_s": 30,
     "keep_releases": 5,
@@ -119,6 +121,18 @@ def test_a_deployment_has_its_fields_wherever_it_is_shown(
     assert page.keys() >= {"items", "next"}
     assert datetime.fromisoformat(shown["queued_at"]).utcoffset() is not None
     assert shown["queued_at"].endswith("Z")
+
+
+def test_an_app_of_tags_is_deployed_by_hand_at_its_newest_tag(
+    deployer: TestClient, runtime: WebRuntime
+) -> None:
+    make_app(runtime)
+    first = deployer.post("/api/apps/web/deployments", json={}).json()
+    assert first["ref"] == "refs/heads/main"
+    change_app_row(runtime, "web", deploy_on=DeployOn.TAGS)
+    assert deployer.post("/api/apps/web/deployments", json={}).json()["ref"] == "refs/tags/*"
+    named = deployer.post("/api/apps/web/deployments", json={"ref": "refs/tags/*"})
+    assert named.status_code == 202
 
 
 def test_steps_and_statuses_have_their_fields(viewer: TestClient) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from docker.api import APIClient
 from docker.errors import APIError
 
-from jobs.adapters.docker.failures import json_of
+from jobs.adapters.docker.failures import NOT_FOUND, Tolerated, json_of
 from jobs.adapters.docker.values import is_our_container, is_our_image
 from jobs.rules.container_values import Usage
 
@@ -65,5 +65,8 @@ def trim_build_cache(api: APIClient, keep_bytes: int) -> int:
     # Not `api.prune_builds`, which only knows the older name.
     url = f"{api.base_url}/v{api.api_version}/build/prune"
     wanted = {"all": "1", **dict.fromkeys(KEPT, str(keep_bytes))}
-    freed = json_of(api.post(url, params=wanted, timeout=api.timeout))
-    return int(freed.get("SpaceReclaimed") or 0)
+    # Not found: Podman has no such cache.
+    with Tolerated(NOT_FOUND):
+        freed = json_of(api.post(url, params=wanted, timeout=api.timeout))
+        return int(freed.get("SpaceReclaimed") or 0)
+    return 0

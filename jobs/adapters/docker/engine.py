@@ -35,6 +35,7 @@ from jobs.adapters.docker.failures import (
     start_errors,
     translated,
 )
+from jobs.adapters.docker.inside import look_inside
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.negotiation import is_podman, keep_negotiating
 from jobs.adapters.docker.networks import Networks
@@ -45,10 +46,11 @@ from jobs.rules.container_values import (
     Container,
     ContainerSpec,
     Image,
+    Insides,
     OutputLine,
     Usage,
 )
-from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
+from jobs.rules.naming import DEPLOYMENT_LABEL, IDENTITY_LABEL, owns_container, tagged_app
 from jobs.rules.stopping import StopSignal
 from jobs.states import ContainerState, Restart
 
@@ -133,6 +135,12 @@ class DockerEngine:
             image = self._find_image(tag)
             return None if image is None else image.id
 
+    def exposed_ports(self, image_id: str) -> list[int]:
+        """Give the TCP ports that our image EXPOSEs."""
+        with translated():
+            image = self._find_image(image_id)
+            return [] if image is None else values.exposed_ports(image.attrs)
+
     def build(self, spec: BuildSpec, tree: Tree, *, log: BuildLog, stop: StopSignal) -> str:
         """Build an image with our label; the output goes to `log`, in this thread."""
         ours = replace(spec, labels=self._labelled(spec.labels))
@@ -206,7 +214,9 @@ class DockerEngine:
         """Create and start a container, without a restart policy."""
         with translated():
             self._make_volumes(spec)
-            for address in islice(self._networks.free_addresses(spec.network), MOST_ADDRESS_TRIES):
+            turn = int(spec.labels.get(DEPLOYMENT_LABEL, 0))
+            free = self._networks.free_addresses(spec.network, turn=turn)
+            for address in islice(free, MOST_ADDRESS_TRIES):
                 # Forbidden: another container has taken the address in the meantime.
                 with Tolerated(FORBIDDEN):
                     return self._start_at(spec, address)
@@ -249,24 +259,20 @@ class DockerEngine:
             found = self._client.containers.list(all=True, filters=self._ours, ignore_removed=True)
         return [values.read_container(each.attrs) for each in found if self._owns(each)]
 
-    def output(self, container_id: str, *, tail: int) -> list[str]:
-        """Give the last lines of the container's output, oldest first, at most 5000."""
-        most = max(0, min(tail, MOST_OUTPUT_LINES))
+    def output(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
+        """Give the last lines of a container's output, oldest first, at most 5000."""
+        most = min(tail, MOST_OUTPUT_LINES)
         with translated(), Tolerated(NOT_FOUND):
-            if most and (found := self._find_container(container_id)):
-                return values.read_lines(found.logs(tail=most), most=most)
+            if most > 0 and (found := self._find_container(container_id)):
+                api, timeout_s = self._client.api, self._timeout_s
+                return last_lines(api, str(found.id), tail=most, after=after, timeout_s=timeout_s)
         return []
 
-    def written(self, container_id: str, *, tail: int, after: str = "") -> list[OutputLine]:
-        """Give the last lines of a container's output with their times, at most 5000."""
-        most = max(0, min(tail, MOST_OUTPUT_LINES))
-        with translated(), Tolerated(NOT_FOUND):
-            if most and (found := self._find_container(container_id)):
-                since = values.whole_seconds(after)
-                output = found.logs(tail=most, timestamps=True, since=since)
-                lines = values.read_timed_lines(output, most=most)
-                return [line for line in lines if line.at > after]
-        return []
+    def insides(self, container_id: str) -> Insides:
+        """Look into a container, to explain why it is unhealthy."""
+        with translated():
+            found = self._find_container(container_id)
+            return Insides() if found is None else look_inside(self._client.api, found.attrs)
 
     def keep_running(self, container_id: str, restart: Restart = Restart.ALWAYS) -> None:
         """Set the restart policy; start the container now if the policy would have restarted it."""
@@ -348,7 +354,9 @@ class DockerEngine:
         return values.read_container(container.attrs)
 
     def _create(self, spec: ContainerSpec, address: str) -> DockerContainer:
-        endpoint = self._client.api.create_endpoint_config(ipv4_address=address)
+        endpoint = self._client.api.create_endpoint_config(
+            ipv4_address=address, mac_address=values.mac_of(address)
+        )
         return self._client.containers.create(
             spec.image,
             name=spec.name,

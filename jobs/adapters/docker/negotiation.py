@@ -64,7 +64,8 @@ class _Negotiation:
         if not is_named or _number(self.newest) > NEWEST_TESTED:
             # The header names the newest version only.
             told = self._api.version(api_version=False)
-            self.use(str(told["ApiVersion"]), oldest=str(told.get("MinAPIVersion", "")))
+            oldest = str(told.get("MinAPIVersion", ""))
+            self.use(str(told.get("ApiVersion", "")), oldest=oldest)
         again = answer.request.copy()
         again.url = _IN_PATH.sub(f"v{self._api.api_version}", str(again.url), count=1)
         if again.url == answer.request.url:

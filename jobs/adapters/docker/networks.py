@@ -86,8 +86,8 @@ class Networks:
             if exc.status_code != CONFLICT or not self._find(name):
                 raise
 
-    def free_addresses(self, network: str) -> Iterator[str]:
-        """Give the unused addresses of a network, one after the other."""
+    def free_addresses(self, network: str, *, turn: int) -> Iterator[str]:
+        """Give the unused addresses of a network, beginning with another one at each turn."""
         found = self._find(network)
         if not found:
             raise DockerError(f"there is no network {network} of this Keystone")
@@ -95,4 +95,4 @@ class Networks:
         # Stopped containers count too: the engine gives them their old address again.
         others = self._client.containers.list(all=True, sparse=True, filters={"network": network})
         taken = {values.address_on(other.attrs, network) for other in others}
-        return values.free_addresses(subnet, taken)
+        return values.free_addresses(subnet, taken, turn=turn)

@@ -4,15 +4,14 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from jobs.adapters.buildkit.failures import DISK_FULL, NO_SPACE
 from jobs.errors import StartError
 from jobs.rules.app_settings import ContainerSettings
-from jobs.rules.container_values import Container, ContainerSpec, Image, OutputLine
+from jobs.rules.container_values import Container, ContainerSpec, Image
 from jobs.rules.naming import IDENTITY_LABEL, owns_container, tagged_app
-from jobs.rules.reasons import LONGEST_QUOTED, quoted
+from jobs.rules.reasons import quoted
 from jobs.states import Capabilities, ContainerState, Restart
 from jobs.system.out_of_memory import FIRST
 
@@ -26,6 +25,8 @@ MOST_SUBNET_TRIES = 256
 PODMANS = "localhost/"  # prefix of the tags of all images that Podman has built
 HEALTHCHECK_INTERVAL_S = 30.0  # Docker's default when the image specifies none
 
+# A builder may leave out the protocol, which is TCP then.
+_TCP_PORT = re.compile(r"([1-9][0-9]{0,4})(?:/tcp)?")
 _EXEC = re.compile(r"exec: (.+?)(?:: unknown)?$", re.DOTALL)
 
 
@@ -60,6 +61,12 @@ def read_image(attributes: Mapping[str, Any], identity: str) -> Image | None:
     if tags and not ours:
         return None
     return Image(attributes["Id"], ours, attributes["Labels"] or {})
+
+
+def exposed_ports(attributes: Mapping[str, Any]) -> list[int]:
+    """Give the TCP ports that an image EXPOSEs, in ascending order."""
+    exposed = (attributes.get("Config") or {}).get("ExposedPorts") or {}
+    return sorted({int(found[1]) for name in exposed if (found := _TCP_PORT.fullmatch(name))})
 
 
 def is_our_image(attributes: Mapping[str, Any], identity: str) -> bool:
@@ -100,6 +107,7 @@ def create_options(spec: ContainerSpec) -> dict[str, Any]:
         **_limits(wanted),
         "command": None if wanted.command is None else list(wanted.command),
         "environment": environment(spec),
+        # None is the image's own word, here and for the command.
         "stop_signal": wanted.stop_signal,
         # The kernel kills apps before Keystone and the engine, without which no app could restart.
         "oom_score_adj": FIRST,
@@ -146,7 +154,7 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
         if not name or "=" in name:
             raise StartError(f"{name!r} cannot be the name of an environment variable")
     given = {name: value.get_secret_value() for name, value in spec.environment.items()}
-    return {**given, "PORT": str(spec.settings.container_port)}
+    return {**given, "PORT": str(spec.settings.port)}
 
 
 def is_to_run(attributes: Mapping[str, Any], restart: Restart) -> bool:
@@ -167,31 +175,26 @@ def subnets(name: str) -> Iterator[ipaddress.IPv4Network]:
         yield ipaddress.IPv4Network((start, NETWORK_PREFIX))
 
 
-def free_addresses(subnet: ipaddress.IPv4Network, taken: Collection[str]) -> Iterator[str]:
-    """Give the unused addresses of a subnet, without the first one, which is the gateway's."""
+def mac_of(address: str) -> str:
+    """Give the hardware address of the container with an IPv4 address, as Docker made it up to 27.
+
+    Were it random, the machine would send to the one of an ended container for a while.
+    """
+    return ":".join(f"{byte:02x}" for byte in (2, 0x42, *ipaddress.IPv4Address(address).packed))
+
+
+def free_addresses(
+    subnet: ipaddress.IPv4Network, taken: Collection[str], *, turn: int = 0
+) -> Iterator[str]:
+    """Give the unused addresses of a subnet, without the first one, which is the gateway's.
+
+    Args:
+        turn: a number that grows from container to container; each begins at another address, so
+            that the address of an ended container is used again as late as possible.
+    """
     _gateway, *hosts = subnet.hosts()
-    return (str(host) for host in hosts if str(host) not in taken)
-
-
-def read_lines(output: bytes, *, most: int) -> list[str]:
-    """Give the last lines of a container's output, each truncated to a maximum length."""
-    lines = output.decode(errors="replace").replace("\r\n", "\n").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [line[:LONGEST_QUOTED] for line in lines[-most:]]
-
-
-def read_timed_lines(output: bytes, *, most: int) -> list[OutputLine]:
-    """Give the last lines of an output whose lines each begin with a timestamp."""
-    pairs = (line.partition(" ") for line in read_lines(output, most=most))
-    return [OutputLine(at, text) for at, _, text in pairs]
-
-
-def whole_seconds(moment: str) -> int | None:
-    """Give an engine timestamp as whole seconds since 1970; None when it is empty."""
-    if not moment:
-        return None
-    return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp())
+    begin = turn % len(hosts)
+    return (str(host) for host in (*hosts[begin:], *hosts[:begin]) if str(host) not in taken)
 
 
 def is_apps_fault(explanation: str) -> bool:

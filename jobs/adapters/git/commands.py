@@ -173,6 +173,11 @@ def list_remote(url: str, ref: str) -> list[str]:
     return ["ls-remote", "--quiet", "--end-of-options", url, ref, f"{ref}^{{}}"]
 
 
+def list_tags(url: str) -> list[str]:
+    """Ask a server for all tags and, for each annotated tag, for its commit."""
+    return ["ls-remote", "--quiet", "--tags", "--end-of-options", url]
+
+
 def resolve_commit(mirror: Path, sha: str) -> list[str]:
     """Print the commit that the ref kept for a SHA leads to."""
     return [*_in(mirror), "rev-parse", "--quiet", "--verify", f"{kept_ref(sha)}^{{commit}}"]
@@ -192,6 +197,12 @@ def list_tree(mirror: Path, sha: str, folder: str) -> list[str]:
     """List every file below a folder with mode, id and size."""
     tree = f"{sha}:{folder}" if folder else sha
     return [*_in(mirror), "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree]
+
+
+def list_changes(mirror: Path, before: str, after: str) -> list[str]:
+    """List the paths that differ between two commits."""
+    options = ["-r", "-z", "--name-only", "--no-renames", "--no-ext-diff"]
+    return [*_in(mirror), "diff-tree", *options, "--end-of-options", before, after]
 
 
 def serve_blobs(mirror: Path) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import islice
 
 from jobs.adapters.git.commands import SHA
 from jobs.errors import CheckoutError, GitError
+from jobs.rules.refs import TAG_PREFIX
 from jobs.rules.repository_values import Commit, TreeEntry
 from jobs.rules.text import several_lines, shown_name
 
@@ -24,17 +25,35 @@ _ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", 
 
 
 def parse_remote_refs(output: bytes, ref: str) -> str | None:
-    """Find the commit of exactly this ref in the output of `git ls-remote`.
+    """Find the commit of exactly this ref in the output of `git ls-remote`."""
+    return _remote_refs(output).get(ref.encode())
 
-    For an annotated tag the output has two lines; the one that ends in `^{}` names the commit.
+
+def parse_tags(output: bytes) -> dict[str, str]:
+    """Give the commit of each tag in the output of `git ls-remote`, by the tag's short name."""
+    found = ((_as_text(name), sha) for name, sha in _remote_refs(output).items())
+    return {n.removeprefix(TAG_PREFIX): sha for n, sha in found if n and n.startswith(TAG_PREFIX)}
+
+
+def _remote_refs(output: bytes) -> dict[bytes, str]:
+    """Give the commit of each ref.
+
+    An annotated tag has two lines; the one that ends in `^{}` comes last, and names the commit.
     """
     found: dict[bytes, str] = {}
     for line in output.splitlines():
         sha, tab, name = line.partition(b"\t")
         if tab and SHA.fullmatch(sha.decode("ascii", "replace")):
-            found[name] = sha.decode("ascii")
-    wanted = ref.encode()
-    return found.get(wanted + b"^{}") or found.get(wanted)
+            found[name.removesuffix(b"^{}")] = sha.decode("ascii")
+    return found
+
+
+def _as_text(name: bytes) -> str:
+    """Give a ref's name; empty if it is not UTF-8, in which GitHub names refs."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def object_name(content: bytes, object_format: str) -> str:
@@ -68,6 +87,11 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
         raise too_many_files()
     entries = (_parse_entry(line) for line in lines)
     return sorted((entry for entry in entries if entry), key=lambda entry: entry.path)
+
+
+def parse_changes(output: bytes) -> frozenset[str]:
+    """Parse the output of `git diff-tree -z --name-only`."""
+    return frozenset(output.decode("utf-8", "replace").split("\0")) - {""}
 
 
 def parse_submodules(output: bytes) -> list[str]:

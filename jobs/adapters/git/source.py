@@ -20,9 +20,11 @@ from jobs.adapters.git.failures import SHOWN_COMPLAINT, Attempt, explain
 from jobs.adapters.git.parsing import (
     LONGEST_PATH,
     object_name,
+    parse_changes,
     parse_commit,
     parse_remote_refs,
     parse_submodules,
+    parse_tags,
     parse_tree,
     too_many_files,
 )
@@ -32,6 +34,7 @@ from jobs.adapters.git.tree import open_tree
 from jobs.adapters.ports import Tree
 from jobs.errors import CheckoutError, GitError, StorageError
 from jobs.rules.redaction import Redactor
+from jobs.rules.refs import NEWEST_TAG
 from jobs.rules.repository_values import Commit, Remote
 from jobs.rules.stopping import StopSignal
 from jobs.rules.text import one_line, shown_name
@@ -87,6 +90,24 @@ class GitSource:
             raise explain(_complaint(finished, remote), _attempt(remote, ref))
         return parse_remote_refs(finished.output, ref)
 
+    def tags(self, remote: Remote, *, stop: StopSignal) -> dict[str, str]:
+        """Ask the server for all tags, by their short names, with the commits they point to."""
+        commands.check_url(remote.url, self._allowed_schemes)
+        environment = commands.network_environment(remote, self._allowed_schemes)
+        finished = run(
+            commands.list_tags(remote.url),
+            environment,
+            stop=stop,
+            timeout_s=self._timeout_s,
+            most_output=LONGEST_LISTING,
+            has_helpers=True,
+        )
+        if finished.cut:
+            raise CheckoutError("the repository has more tags than Keystone reads")
+        if finished.status != 0:
+            raise explain(_complaint(finished, remote), _attempt(remote, NEWEST_TAG))
+        return parse_tags(finished.output)
+
     def commit(self, remote: Remote, sha: str) -> Commit:
         """Describe a fetched commit."""
         kept = self._kept(remote, sha) if SHA.fullmatch(sha) else None
@@ -114,6 +135,19 @@ class GitSource:
         entries = dated(mirror, clean, parse_tree(finished.output))
         with open_tree(mirror, entries, parse_submodules(finished.output)) as tree:
             yield tree
+
+    def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:
+        """Give the paths that differ between two commits, submodules included."""
+        mirrors = {self._mirror(remote, sha) for sha in (before, after)}
+        kept = [self._kept(remote, sha) for sha in (before, after) if SHA.fullmatch(sha)]
+        if len(mirrors) > 1 or [commit and commit.sha for commit in kept] != [before, after]:
+            return None
+        finished = run(
+            commands.list_changes(mirrors.pop(), before, after),
+            commands.environment(),
+            most_output=LONGEST_LISTING,
+        )
+        return None if finished.cut or finished.status != 0 else parse_changes(finished.output)
 
     def kept(self) -> set[int]:
         """Give the ids of the repositories that have files on disk."""

@@ -32,8 +32,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.adapters.haproxy.syntax import TO_CONTAINERS, join_address, lines, split_address
+from jobs.adapters.haproxy.syntax import TO_CONTAINERS, lines, split_address
 from jobs.rules.container_values import Route, Warm
+from jobs.rules.ip_addresses import join_address
 
 PATHS, WARM = "assets.map", "warm.map"  # relative to the folder of the configuration
 DOORS = "doors"

@@ -40,13 +40,13 @@ from jobs.adapters.haproxy.syntax import (
     NOWHERE,
     TO_CONTAINERS,
     error_page,
-    join_address,
     quoted,
     socket_address,
     split_address,
 )
 from jobs.errors import ConfigurationError, Mistake, RouterError
 from jobs.rules.container_values import Route
+from jobs.rules.ip_addresses import join_address
 
 SLOTS = ("a", "b")
 PORT_BACKENDS = "port_"

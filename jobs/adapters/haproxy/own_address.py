@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from jobs.adapters.haproxy.shares import Shares, app_rules
-from jobs.adapters.haproxy.syntax import error_page, join_address, split_address
+from jobs.adapters.haproxy.syntax import error_page, split_address
 from jobs.errors import RouterError
+from jobs.rules.ip_addresses import join_address
 from jobs.rules.naming import ROUTER_HEADER, ROUTER_SOURCE, WEBHOOK_PATH
 
 BACKEND, WEB, CONFIGURED = "keystone", "web", "configured"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from jobs.adapters.haproxy.config import PORT_BACKENDS, backend_name, ensure_slot
-from jobs.adapters.haproxy.syntax import join_address
 from jobs.rules.container_values import Route, other_slot
+from jobs.rules.ip_addresses import join_address
 
 # The bits of `srv_admin_state`. DECLARED_DISABLED only says how the server was declared at start.
 FORCED_MAINTENANCE = 0x01

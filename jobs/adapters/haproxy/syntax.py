@@ -48,11 +48,6 @@ def bind_address(bind: str, *, setting: str) -> str:
     return host
 
 
-def join_address(host: str, port: int) -> str:
-    """Put an IP address and a port together."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _ip(host: str) -> str | None:
     """Give an IP address in its canonical form; None when it is not an IP address."""
     # The text after a "%" is the name of an interface, and may be any text.

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from jobs.duties.catch_up.by_heads import by_heads
 from jobs.duties.catch_up.look import Look
-from jobs.records.catch_up import branch_ref
+from jobs.records.catch_up import followed_ref
 from jobs.records.deliveries import Envelope, Receipt, accept_push, on_record, write_down
 from jobs.records.pushes import Missed, rule_of
 from jobs.records.repositories import find_repository
@@ -90,7 +90,7 @@ class Taking:
         self.settled |= {row.app_id for row, _ in receipt.deployments}
         if isinstance(push, Push) and push.deleted:
             # Earlier pushes of a deleted branch do not count any more.
-            self.settled |= {a.id or 0 for a in self.look.turn.apps if branch_ref(a) == push.ref}
+            self.settled |= {a.id or 0 for a in self.look.turn.apps if followed_ref(a) == push.ref}
 
     def _read(self, payload: object) -> Push | str:
         """Read a push, as deleted if its branch is gone by now; a reason when it is unusable."""

@@ -4,11 +4,16 @@ A head does not tell when it was pushed or what was pushed in between. So a comm
 any way is left alone, however its deployment ended.
 """
 
+from functools import cached_property
+
 from jobs.duties.catch_up.look import Look
 from jobs.errors import CheckoutError, KeystoneError
-from jobs.records.catch_up import branch_ref, note_head, queue_head, sight_of
+from jobs.records.catch_up import followed_ref, note_head, queue_head, sight_of
 from jobs.records.pushes import rule_of
+from jobs.rules.app_settings import EVERY_TAG
 from jobs.rules.missed_pushes import NOTHING_MISSED, Finding, Sight, failed, joined, judge_head
+from jobs.rules.newest_tag import newest_tag
+from jobs.rules.refs import NEWEST_TAG, TAG_PREFIX
 from jobs.rules.stopping import StopSignal
 from jobs.rules.triggers import Deploy, Ignored, Judgement, Push, bounded_paths
 from jobs.states import CatchUpWay
@@ -29,13 +34,10 @@ def by_heads(look: Look, why: str) -> Finding:
     """
     queued: list[int] = []
     words: list[str] = []
-    heads: dict[str, str | None] = {}
+    heads = _Heads(look)
     try:
         for app in look.turn.apps:
-            ref = branch_ref(app)
-            if ref not in heads:
-                heads[ref] = look.head(ref)
-            match _compare(look, app, heads[ref]):
+            match _compare(look, app, *heads.of(app)):
                 case Deployment() as row:
                     queued.append(row.id or 0)
                     words.append(f"#{row.number} of {app.name} is queued")
@@ -46,7 +48,29 @@ def by_heads(look: Look, why: str) -> Finding:
     return Finding(WAY, len(queued), joined(words), problem=why, queued=tuple(queued))
 
 
-def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
+class _Heads:
+    """Asks the git server for each branch once, and for all tags once."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._heads: dict[str, str | None] = {}
+
+    def of(self, app: App) -> tuple[str, str | None]:
+        """Give the branch or newest tag that the app deploys, and its commit."""
+        ref = followed_ref(app)
+        if ref == NEWEST_TAG:
+            name = newest_tag(self._tags, app.push_rules.tags or EVERY_TAG)
+            return (ref, None) if name is None else (f"{TAG_PREFIX}{name}", self._tags[name])
+        if ref not in self._heads:
+            self._heads[ref] = self._look.head(ref)
+        return ref, self._heads[ref]
+
+    @cached_property
+    def _tags(self) -> dict[str, str]:
+        return self._look.means.source.tags(self._look.remote, stop=StopSignal())
+
+
+def _compare(look: Look, app: App, ref: str, head: str | None) -> Deployment | str:
     """Queue a branch's head if its push was missed; else return why not, and store the head.
 
     Returns:
@@ -54,7 +78,7 @@ def _compare(look: Look, app: App, head: str | None) -> Deployment | str:
     """
     database = look.means.runtime.database
     with database.reading() as session:
-        sight = sight_of(session, app, head)
+        sight = sight_of(session, app, ref, head)
     outcome: Deployment | str
     match judge_head(sight):
         case verdict if verdict == NOTHING_MISSED:
@@ -112,15 +136,10 @@ def _changed(look: Look, base: str, head: str) -> frozenset[str] | None:
 
     None when one of the commits cannot be fetched any more, or when too many paths differ.
     """
+    source = look.means.source
     try:
-        before, after = (_files(look, sha) for sha in (base, head))
+        source.fetch(look.remote, ref=base, sha=base, stop=StopSignal())
     except CheckoutError:
         return None
-    return bounded_paths(path for path, _, _ in before ^ after)
-
-
-def _files(look: Look, sha: str) -> set[tuple[str, int, str]]:
-    source = look.means.source
-    source.fetch(look.remote, ref=sha, sha=sha, stop=StopSignal())
-    with source.tree(look.remote, sha, folder=".") as tree:
-        return {(entry.path, entry.mode, entry.blob) for entry in tree.entries()}
+    paths = source.changed(look.remote, base, head)
+    return None if paths is None else bounded_paths(paths)

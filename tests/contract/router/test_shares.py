@@ -17,7 +17,7 @@ import pytest
 from jobs.adapters.haproxy.frontends import Policy
 from jobs.adapters.haproxy.shares import FEWEST_PLACES, OWN_SOURCE, SOURCES, Shares
 from jobs.adapters.http_probe import HttpProbe
-from jobs.rules.container_values import Route
+from jobs.rules.container_values import HealthRequest, Route
 from tests.contract.router.conftest import House, house
 from tests.contract.router.raw import Http2, Mirror, Way, status
 from tests.contract.router.visits import wait_for
@@ -288,7 +288,7 @@ def test_a_full_router_still_has_a_place_for_keystones_own_check(
     crowd.idle(port, sources(200, net=3), BOUND.source_when_busy)
     crowd.settle(small, BOUND.visitors)
     assert all(is_turned_away(way) for way in small.ways.values())
-    looked = HttpProbe().look(LOCALHOST, port.port, "/", timeout_s=60)
+    looked = HttpProbe().look(LOCALHOST, port.port, HealthRequest("/"), timeout_s=60)
     assert looked.status == 200
     assert answers(port, OWN_SOURCE)
     crowd.leave()

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
+from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.cli.up import ensure_able
 from jobs.doctor.checks import examine
@@ -173,6 +174,43 @@ def test_an_engine_that_is_down_is_told_once(
     assert found["engine space"].verdict is Verdict.IDLE
 
 
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [("2.4.22", Verdict.FAILED), ("2.6.12", Verdict.OK), ("3.2.9", Verdict.OK)],
+)
+def test_a_haproxy_that_is_too_old_is_told(
+    settings: AllSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    verdict: Verdict,
+) -> None:
+    program = tmp_path / "haproxy"
+    program.write_text(f"#!/bin/sh\necho 'HAProxy version {version}-1ubuntu1 2025/01/01'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("jobs.doctor.checks.find_haproxy", lambda: str(program))
+    found = finding(settings, "haproxy")
+    assert found.verdict is verdict
+    assert version in found.found
+    assert ("2.6 or newer" in found.fix) == (verdict is Verdict.FAILED)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_podman_without_an_init_is_told(
+    settings: AllSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_installed: bool
+) -> None:
+    monkeypatch.setattr(DockerEngine, "version", lambda _: "5.4.2")
+    monkeypatch.setattr(DockerEngine, "components", lambda _: {"Podman Engine": "5.4.2"})
+    monkeypatch.setattr("jobs.doctor.engine_check.INIT_FOLDERS", str(tmp_path))
+    monkeypatch.setattr("jobs.doctor.engine_check.INIT", "an-init-that-no-machine-has")
+    if is_installed:
+        (tmp_path / "an-init-that-no-machine-has").touch(mode=0o755)
+    found = finding(settings, "docker")
+    assert (found.verdict is Verdict.OK) == is_installed
+    assert found.found.startswith("Podman 5.4.2")
+    assert ("an-init-that-no-machine-has" in found.fix) != is_installed
+
+
 def test_a_data_directory_that_cannot_be_made_is_told(
     settings: AllSettings, tmp_path: Path
 ) -> None:
@@ -219,7 +257,7 @@ def test_without_a_worker_nothing_is_deployed_and_that_is_told(
             Verdict.FAILED,
             "none was heard of within a minute",
         )
-        add_worker(redis, runtime.queue.name)
+        add_worker(redis, runtime.queue.name())
         found = finding(settings, "workers")
         assert (found.verdict, found.found) == (Verdict.OK, "1 heard of within a minute")
 

@@ -24,6 +24,7 @@ from jobs.states import (
     DeploymentState,
     GitHubState,
     Kind,
+    Lane,
     Restart,
     StepName,
     Trigger,
@@ -97,13 +98,13 @@ class TestGoingBack:
         assert (withdrawn.state, withdrawn.ended_at) == (DeploymentState.FAILURE, second.ended_at)
         assert withdrawn.reason == (
             "its container ended 2 times within 60 s of going live: it exited with code 3; "
-            "going back to v1 with #3; its last line: no such table: users"
+            "going back to v1 with #3; it wrote: no such table: users"
         )
         state, words = told(bench, second)[-1]
         assert state is GitHubState.FAILURE
         assert words == (
             "Deployment #2: failure: its container ended 2 times within 60 s of going live: it "
-            "exited with code 3; going back to v1 with #3; its last li…"
+            "exited with code 3; going back to v1 with #3; it wrote: n…"
         )
         assert "no such table: users" in bench.log(second.id or 0)
 
@@ -115,7 +116,7 @@ class TestGoingBack:
         assert (recovery.kind, recovery.trigger) == (Kind.ROLLBACK, Trigger.RECOVERY)
         assert (recovery.release_id, recovery.commit_sha) == (first.release_id, first.commit_sha)
         assert (recovery.actor, recovery.recovers_id) == ("keystone:recovery", second.id)
-        assert bench.runtime.queue.waiting() == {recovery.id}
+        assert bench.runtime.queue.waiting([Lane.QUICK]) == {recovery.id}
         assert bench.fresh(app).auto_deploy
 
     def test_the_previous_release_serves_again_from_its_kept_container(
@@ -173,7 +174,7 @@ class TestGoingBack:
         done = bench.deploy(app)
         end_twice(bench, app)
         withdrawn = bench.deployment(done.id or 0)
-        assert withdrawn.reason.endswith("its last line: the key [REDACTED] is wrong")
+        assert withdrawn.reason.endswith("it wrote: the key [REDACTED] is wrong")
         assert "hunter2" not in bench.log(done.id or 0)
 
     def test_a_deployment_is_withdrawn_only_once(

@@ -135,7 +135,7 @@ def test_how_an_app_stands(
     [
         ("127.0.0.1", "", "http://127.0.0.1:20000"),
         ("0.0.0.0", "https://deploy.example.org", "http://deploy.example.org:20000"),
-        ("0.0.0.0", "https://deploy.example.org:8443/x", "http://deploy.example.org:20000"),
+        ("0.0.0.0", "https://deploy.example.org:8443", "http://deploy.example.org:20000"),
         ("::", "http://[2001:db8::1]:8000", "http://[2001:db8::1]:20000"),
         ("::1", "", "http://[::1]:20000"),
     ],

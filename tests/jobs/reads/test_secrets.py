@@ -66,6 +66,8 @@ def test_without_any_there_is_none() -> None:
 def test_the_host_of_an_api() -> None:
     assert github_host(GITHUB_API) == "github.com"
     assert github_host("https://ghe.example/api/v3") == "ghe.example"
+    assert github_host("https://api.octo.ghe.com") == "octo.ghe.com"
+    assert github_host("https://api.github.com.evil.example") == "api.github.com.evil.example"
 
 
 def test_tokens_and_webhook_secrets_come_back_apart(bench: Bench) -> None:

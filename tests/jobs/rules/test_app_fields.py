@@ -25,7 +25,7 @@ def problems(**fields: object) -> tuple[str, ...]:
 def test_two_fields_make_an_app() -> None:
     app = parse_input(AppInput, GOOD)
     assert (app.branch, app.dockerfile, app.context) == ("main", "Dockerfile", ".")
-    assert (app.container_port, app.host_port, app.keep_releases) == (8000, None, 5)
+    assert (app.container_port, app.host_port, app.keep_releases) == (None, None, 5)
 
 
 # Whichever there are: a field that is new is held to the same.
@@ -85,6 +85,18 @@ BAD_VALUES = [
     ("health_path", "//evil.example"),
     ("health_path", "/a b"),
     ("health_path", "/a\r\nHost: evil"),
+    ("health_host", ""),
+    ("health_host", "a b"),
+    ("health_host", "a.example\r\nX-Evil: 1"),
+    ("health_host", "https://a.example"),
+    ("health_host", "a.example/path"),
+    ("health_host", "user@a.example"),
+    ("health_host", "a.example:0"),
+    ("health_host", "a.example:65536"),
+    ("health_host", "::1"),
+    ("health_host", "[nonsense]"),
+    ("health_host", "*.example.com"),
+    ("health_host", "x" * 254),
     ("health_timeout_s", 0),
     ("health_timeout_s", 3601),
     ("git_url", "ssh://git@github.com/octo/web"),
@@ -270,3 +282,18 @@ def test_minutes_that_a_container_is_kept_warm_are_bounded() -> None:
     for minutes in (-1, 1441):
         with pytest.raises(ValidationError):
             ContainerSettings(warm_minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("App.Example.com", "app.example.com"),
+        ("b\u00fccher.example:8443", "xn--bcher-kva.example:8443"),
+        ("localhost", "localhost"),
+        ("my_service:80", "my_service:80"),
+        ("10.0.0.7", "10.0.0.7"),
+        ("[::1]:3000", "[::1]:3000"),
+    ],
+)
+def test_the_host_of_a_health_check_is_kept_as_it_is_sent(given: str, kept: str) -> None:
+    assert parse_input(AppChange, {"health_host": given}).health_host == kept

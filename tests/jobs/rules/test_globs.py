@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rules.globs import Texts, matches
+from jobs.rules.globs import Part, Repeated, Texts, parts_of
 
 LONGEST_S = 1.0  # of the processor: the machine may have other things to do
 # Few letters, so that patterns and texts have something to do with each other.
@@ -110,7 +110,7 @@ def test_nothing_that_can_be_written_raises(pattern: str, text: str) -> None:
 @given(pattern=patterns, some=st.lists(texts, max_size=5))
 def test_of_several_texts_each_is_matched_by_itself(pattern: str, some: list[str]) -> None:
     regex = as_regex(pattern)
-    assert Texts(some).any_matches(pattern) is any(regex.fullmatch(text) for text in some)
+    assert any_matches(Texts(some), pattern) is any(regex.fullmatch(text) for text in some)
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,48 @@ def test_a_hostile_pattern_takes_no_time(pattern: str, text: str) -> None:
 
 def test_a_pattern_takes_as_many_steps_as_it_has_parts_however_many_texts_there_are() -> None:
     texts = Counting(["a/" * 2000] * 100)
-    assert not texts.any_matches("**/*a/b")
+    assert not any_matches(texts, "**/*a/b")
     assert texts.steps == 5
     assert texts.size == 400_100
 
 
+@given(
+    repeated=st.lists(
+        st.tuples(st.sampled_from(["a", "[ab]", "[^a]", r"\+", "*", "**"]), st.sampled_from("+? ")),
+        max_size=6,
+    ),
+    some=st.lists(st.text("ab+c", max_size=8), max_size=5),
+)
+def test_a_repeated_part_matches_like_the_equal_regular_expression(
+    repeated: list[tuple[str, str]], some: list[str]
+) -> None:
+    words = {"*": "[^/]*", "**": ".*"}
+    parts: list[Part] = []
+    said = ""
+    for part, times in repeated:
+        is_repeated = part not in words and times != " "
+        parts.append(Repeated(part, is_needed=times == "+") if is_repeated else part)
+        said += words.get(part, part) + (times if is_repeated else "")
+    texts = Texts(some)
+    found = texts.ending_at(texts.fitted_by(parts))
+    assert found == [text for text in some if re.fullmatch(said, text)]
+
+
 def test_one_matching_text_of_many_is_enough() -> None:
     texts = Texts(iter(["README.md", "src/a"]))
-    assert texts.any_matches("src/*")
-    assert not texts.any_matches("docs/")
-    assert not Texts(["README.md", "src/a/b"]).any_matches("src/*")
-    assert not Texts([]).any_matches("**")
+    assert any_matches(texts, "src/*")
+    assert not any_matches(texts, "docs/")
+    assert not any_matches(Texts(["README.md", "src/a/b"]), "src/*")
+    assert not any_matches(Texts([]), "**")
+
+
+def matches(pattern: str, text: str) -> bool:
+    return any_matches(Texts([text]), pattern)
+
+
+def any_matches(texts: Texts, pattern: str) -> bool:
+    """Whether a pattern matches any whole text; one with a slash at its end matches all below."""
+    return texts.fitted_by(parts_of(f"{pattern}**" if pattern.endswith("/") else pattern)) != 0
 
 
 class Counting(Texts):
@@ -157,7 +188,7 @@ class Counting(Texts):
 
     steps = 0
 
-    def _after(self, part: str, reached: int) -> int:
+    def _after(self, part: Part, reached: int) -> int:
         self.steps += 1
         return super()._after(part, reached)
 

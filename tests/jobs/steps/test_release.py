@@ -1,11 +1,15 @@
 """release: a number of its own, and a copy of the configuration of that moment."""
 
+import pytest
 from sqlmodel import col, select
 
-from jobs.storage.models import App, Release
+from jobs.records.rollbacks import roll_back
+from jobs.states import DeploymentState, Health
+from jobs.steps.release import chosen_port
+from jobs.storage.models import App, Deployment, Release
 from tests.builders import change_settings
 from tests.fakes import Behaviour
-from tests.jobs.bench import Bench
+from tests.jobs.bench import FILES, TESTER, Bench
 
 
 def releases(bench: Bench) -> list[Release]:
@@ -53,3 +57,62 @@ def test_a_release_that_never_became_healthy_keeps_its_number(bench: Bench) -> N
 def test_the_environment_is_kept_sealed(bench: Bench) -> None:
     bench.deploy(bench.app())
     assert b"KEYSTONE" not in releases(bench)[0].environment
+
+
+def deploy_exposing(bench: Bench, app: App, *ports: str) -> Deployment:
+    exposed = "".join(f"EXPOSE {port}\n" for port in ports)
+    sha = bench.repository().commit({**FILES, "Dockerfile": f"FROM scratch\n{exposed}"})
+    return bench.run(bench.ask(app, sha=sha))
+
+
+@pytest.mark.parametrize(
+    ("exposed", "port"),
+    [([], 8000), ([3000], 3000), ([80, 8000, 9000], 8000), ([80, 443], None)],
+)
+def test_the_port_is_the_only_one_that_the_image_exposes(
+    exposed: list[int], port: int | None
+) -> None:
+    assert chosen_port(exposed) == port
+
+
+def test_an_app_without_a_port_gets_the_one_that_its_image_exposes(bench: Bench) -> None:
+    app = bench.app()
+    done = deploy_exposing(bench, app, "3000", "53/udp")
+    assert done.state is DeploymentState.SUCCESS
+    assert "the container's port is 3000: the image EXPOSEs it" in bench.log(done.id or 0)
+    (release,) = releases(bench)
+    assert release.container.container_port == 3000
+    assert (bench.fresh(app).live_address or "").endswith(":3000")
+    assert bench.fresh(app).container.container_port is None
+
+
+def test_the_apps_own_port_counts_more_than_the_images(bench: Bench) -> None:
+    deploy_exposing(bench, bench.app(container_port=9000), "80", "443")
+    assert releases(bench)[0].container.container_port == 9000
+
+
+def test_several_exposed_ports_are_a_question_for_the_owner(bench: Bench) -> None:
+    done = deploy_exposing(bench, bench.app(), "9090 443", *"12345")
+    assert done.state is DeploymentState.FAILURE
+    assert done.reason == (
+        "the image EXPOSEs the ports 1, 2, 3, 4, 5, …; choose the one that serves: "
+        "`keystone app set web --container-port 1`"
+    )
+    assert releases(bench) == []
+
+
+def test_an_app_without_a_health_check_needs_no_port(bench: Bench) -> None:
+    done = deploy_exposing(bench, bench.app(health=Health.NONE), "80", "443")
+    assert done.state is DeploymentState.SUCCESS
+    assert releases(bench)[0].container.container_port == 8000
+
+
+def test_a_rollback_keeps_the_port_of_its_release(bench: Bench) -> None:
+    app = bench.app()
+    deploy_exposing(bench, app, "3000")
+    deploy_exposing(bench, app, "4000")
+    bench.prove_releases()
+    with bench.writing() as session:
+        back = roll_back(session, session.get_one(App, app.id), None, TESTER).id or 0
+    assert bench.run(back).state is DeploymentState.SUCCESS
+    assert (bench.fresh(app).live_address or "").endswith(":3000")

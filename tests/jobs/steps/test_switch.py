@@ -9,7 +9,8 @@ from sqlmodel import Session
 
 from jobs.errors import RouterError, StorageError
 from jobs.states import DeploymentState, StepName, StepState
-from jobs.storage.models import App
+from jobs.storage.models import App, Certificate, DomainPort, now
+from tests.fakes import Behaviour
 from tests.jobs.bench import Bench
 
 
@@ -150,3 +151,15 @@ def test_an_app_on_every_address_is_looked_at_on_this_machine(bench: Bench, app:
     bench.runtime = replace(bench.runtime, settings=settings)
     bench.deploy(app)
     assert bench.world.calls("look")[-1] == f"look 127.0.0.1:{app.host_port}"
+
+
+def test_an_app_that_sends_visitors_to_https_is_asked_as_by_https(bench: Bench) -> None:
+    app = bench.app(domains=["app.example.com"], health_status="200", health_timeout_s=1)
+    bench.world.engine.behaviour = Behaviour(insists_on_https=True)
+    with bench.writing() as session:
+        session.add(DomainPort(scheme="https", port=443))
+    assert bench.run(bench.push(app)).state is DeploymentState.FAILURE
+    with bench.writing() as session:
+        session.add(Certificate(domain="*.example.com", sealed=b"", not_after=now()))
+    # On its own port the router says that a visitor came by HTTP: there it answers too.
+    assert bench.run(bench.push(app)).state is DeploymentState.SUCCESS

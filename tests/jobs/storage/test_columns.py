@@ -1,10 +1,17 @@
 """What people read is clean in the database, and out of it, whichever version stored it."""
 
+import json
+from types import NoneType
+from typing import get_args
+
 import pytest
+from pydantic.fields import FieldInfo
 from sqlalchemy import text
 from sqlmodel import AutoString, SQLModel, col, select
 
 from jobs.reads.deployments import DeploymentFilter, deployment_page
+from jobs.rules.app_fields import PARTS
+from jobs.rules.app_settings import Settings
 from jobs.states import ActorKind
 from jobs.storage.columns import OneLine, SeveralLines, ShownName
 from jobs.storage.models import App, AuditEvent, Deployment
@@ -137,3 +144,24 @@ def test_what_is_looked_for_is_cleaned_as_what_is_stored(bench: Bench) -> None:
         stored = session.connection().execute(text("SELECT actor_name FROM audit_events")).scalars()
         assert actor in [*stored]
     assert actor == "ada user:root x\ufffd \ufffd y"
+
+
+def test_a_setting_that_is_not_set_is_not_stored(bench: Bench) -> None:
+    # An earlier version, in which it could not be empty, reads its own default then.
+    app = bench.app(stop_signal="SIGQUIT")
+    with bench.reading() as session:
+        stored = json.loads(session.execute(text("SELECT container FROM apps")).scalar_one())
+        assert session.get_one(App, app.id).container.container_port is None
+    assert "container_port" not in stored
+    assert stored["stop_signal"] == "SIGQUIT"
+
+
+@pytest.mark.parametrize("kind", PARTS.values())
+def test_a_setting_that_may_be_none_is_none_unless_set(kind: type[Settings]) -> None:
+    told = kind.kept({}).model_dump()
+    may_be_none = {name for name, field in kind.model_fields.items() if allows_none(field)}
+    assert {name for name, value in told.items() if value is None} == may_be_none
+
+
+def allows_none(field: FieldInfo) -> bool:
+    return NoneType in get_args(field.annotation)

@@ -22,10 +22,12 @@ def test_a_new_app_has_its_defaults_and_its_webhook(admin: TestClient) -> None:
     answer = admin.post("/api/apps", json=NEW)
     app = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (201, "/api/apps/web")
-    assert (app["branch"], app["container_port"], app["host_port"]) == ("main", 8000, 20000)
+    assert (app["branch"], app["container_port"], app["host_port"]) == ("main", None, 20000)
     assert (app["state"], app["git_url"]) == ("new", "https://github.com/octo/web.git")
     assert app["webhook"]["url"] == "http://testserver/webhooks/github"
     assert len(app["webhook"]["secret"]) == 64
+    assert app["webhook"]["problem"].startswith("GitHub cannot reach http://testserver/webhooks/")
+    assert admin.get(f"/api/apps/{app['name']}").json()["webhook"]["problem"]
 
 
 def test_the_webhooks_secret_is_shown_once(admin: TestClient) -> None:

@@ -94,6 +94,22 @@ def test_addresses_leave_out_the_gateway_and_what_is_taken() -> None:
     assert list(free)[-1] == "10.201.0.14"
 
 
+def test_an_address_is_used_again_after_all_others() -> None:
+    subnet, live = IPv4Network("10.201.0.0/28"), ""
+    used = []
+    for turn in range(100, 126):
+        live = next(values.free_addresses(subnet, {live}, turn=turn))
+        used.append(live)
+    assert len(set(used[:13])) == 13
+    assert used[13:] == used[:13]
+    everything = values.free_addresses(subnet, {"10.201.0.7"}, turn=10**12 + 5)
+    assert len(set(everything)) == 12
+
+
+def test_an_address_always_has_the_same_hardware_address() -> None:
+    assert values.mac_of("10.201.0.2") == "02:42:0a:c9:00:02"
+
+
 def test_port_is_ours_whatever_the_app_sets() -> None:
     given = {"PORT": SecretStr("1"), "A": SecretStr("b")}
 

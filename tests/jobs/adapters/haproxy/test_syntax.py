@@ -6,12 +6,12 @@ import pytest
 
 from jobs.adapters.haproxy.syntax import (
     bind_address,
-    join_address,
     refuse,
     socket_address,
     split_address,
 )
 from jobs.errors import ConfigurationError, RouterError
+from jobs.rules.ip_addresses import join_address
 
 
 @pytest.mark.parametrize(

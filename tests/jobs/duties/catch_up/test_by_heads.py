@@ -350,3 +350,78 @@ def set_fields(bench: Bench, app: App, **values: object) -> None:
     """Set columns of an app."""
     with bench.writing() as session:
         change_settings(session.get_one(App, app.id), **values)
+
+
+# --- Tags ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tagged(bench: Bench) -> App:
+    """An app that only tags deploy, live at v1.9."""
+    app = bench.app(token="ghp_own", deploy_on="tags", tag_pattern="v*,!*-rc*")
+    point(bench, "v1.9", bench.commit("one"))
+    done = bench.run(bench.ask(app, ref="refs/tags/*"))
+    assert done.ref == "refs/tags/v1.9"
+    return app
+
+
+def point(bench: Bench, tag: str, sha: str) -> str:
+    bench.repository().refs[f"refs/tags/{tag}"] = sha
+    return sha
+
+
+def test_a_newer_tag_that_nobody_knows_is_deployed_once(
+    bench: Bench, scene: Scene, tagged: App
+) -> None:
+    scene.look()
+    point(bench, "v2-rc1", bench.commit("not yet"))
+    sha = point(bench, "v1.10", bench.commit("two"))
+    for _ in range(2):
+        scene.look()
+    made = only(scene.caught_up(tagged))
+    assert (made.ref, made.commit_sha) == ("refs/tags/v1.10", sha)
+    assert bench.run(made.id or 0).state is DeploymentState.SUCCESS
+    assert said(scene.look()) == "nothing was missed"
+
+
+def test_the_branch_of_an_app_of_tags_is_not_followed(
+    bench: Bench, scene: Scene, tagged: App
+) -> None:
+    bench.commit("on main")
+    assert said(scene.look()) == "nothing was missed"
+    assert scene.caught_up(tagged) == []
+
+
+def test_a_newest_tag_that_was_delivered_or_is_asked_for_is_known(
+    bench: Bench, scene: Scene, tagged: App
+) -> None:
+    sha = point(bench, "v2", bench.commit("two"))
+    bench.deliver(push_of(bench, sha, ref="refs/tags/v2", message="Words [skip ci]"))
+    assert said(scene.look()) == "nothing was missed"
+    point(bench, "v3", bench.commit("three"))
+    bench.ask(tagged, ref="refs/tags/*")
+    assert said(scene.look()) == "nothing was missed"
+    assert scene.caught_up(tagged) == []
+
+
+def test_a_tag_that_is_deleted_does_not_deploy_an_older_one(
+    bench: Bench, scene: Scene, tagged: App
+) -> None:
+    point(bench, "v1.8", bench.commit("older"))
+    scene.look()
+    del bench.repository().refs["refs/tags/v1.9"]
+    scene.look()
+    assert scene.caught_up(tagged) == []
+
+
+def test_a_tag_that_is_moved_is_deployed(bench: Bench, scene: Scene, tagged: App) -> None:
+    scene.look()
+    sha = point(bench, "v1.9", bench.commit("again"))
+    scene.look()
+    assert only(scene.caught_up(tagged)).commit_sha == sha
+
+
+def test_an_app_of_tags_without_any_is_told_so(bench: Bench, scene: Scene) -> None:
+    bench.app(token="ghp_own", deploy_on="tags")
+    bench.commit()
+    assert said(scene.look()) == "no tag that deploys exists"
