@@ -15,8 +15,8 @@ from jobs.rules.text import one_line
 
 LONGEST_READ = 1000  # characters of a line that are compared with the patterns
 CLIPPED = "[output clipped, log limit "  # how BuildKit says so, in a line of its own
-# Characters. A longer line is data, and is never the cause: it must not be cut before its secrets are
-# masked, because half a secret would not be recognised.
+# Characters. A longer line is data, and is never the cause: it must not be cut before its secrets
+# are masked, because half a secret would not be recognised.
 LONGEST_HELD = 64 * 1024
 
 
