@@ -415,6 +415,31 @@ def test_the_images_stop_signal_is_used_unless_the_app_chooses_one(
     assert ended == {None: 128 + signals.SIGQUIT, "SIGTERM": 0}
 
 
+def test_what_an_image_says_of_its_container_is_kept(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    said = """USER 1000:1000
+WORKDIR /srv
+VOLUME /srv/data
+EXPOSE 8100 53/udp
+ENV GREETING=hello
+LABEL team=blue
+STOPSIGNAL SIGQUIT
+HEALTHCHECK --interval=7s --retries=2 CMD ["/web", "say", "hi"]
+ENTRYPOINT ["/web"]
+CMD ["sleep", "60"]
+"""
+    image = build(engine, app_files("x", dockerfile=f"{DOCKERFILE}{said}"), tag=tag_of("says"))
+    made = client.containers.get(engine.start(replace(spec, image=image)).id).attrs["Config"]
+    words = client.images.get(image).attrs["Config"]
+    kept = ("User", "WorkingDir", "Volumes", "ExposedPorts", "StopSignal", "Healthcheck")
+    for name in (*kept, "Entrypoint", "Cmd"):
+        assert words[name], name
+        assert made[name] == words[name], name
+    assert "GREETING=hello" in made["Env"]
+    assert made["Labels"]["team"] == "blue"
+
+
 def test_shared_memory_and_ulimits_are_what_the_app_asks_for(
     engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
 ) -> None:

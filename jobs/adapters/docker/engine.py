@@ -39,6 +39,7 @@ from jobs.adapters.docker.inside import look_inside
 from jobs.adapters.docker.logins import config_path
 from jobs.adapters.docker.negotiation import is_podman, keep_negotiating
 from jobs.adapters.docker.networks import Networks
+from jobs.adapters.docker.output import last_lines
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import DockerError
 from jobs.rules.container_values import (

@@ -145,14 +145,6 @@ def test_processor_limit_is_set_only_when_asked_for() -> None:
     assert "nano_cpus" not in values.create_options(SPEC)
 
 
-def test_output_is_cut_into_bounded_lines() -> None:
-    raw = b"one\r\ntwo\n\n" + b"x" * (LONGEST_QUOTED + 1000) + b"\xff\n"
-
-    assert values.read_lines(raw, most=3) == ["two", "", "x" * LONGEST_QUOTED]
-    assert values.read_lines(b"no end", most=3) == ["no end"]
-    assert values.read_lines(b"", most=3) == []
-
-
 @pytest.mark.parametrize(
     ("explanation", "reason"),
     [
