@@ -15,7 +15,9 @@ from jobs.rules.text import one_line
 
 LONGEST_READ = 1000  # characters of a line that are compared with the patterns
 CLIPPED = "[output clipped, log limit "  # how BuildKit says so, in a line of its own
-LONGEST_HELD = 64 * 1024  # characters of a line that are given; far longer than any secret
+# Characters. A longer line is data, and is never the cause: it must not be cut before its secrets
+# are masked, because half a secret would not be recognised.
+LONGEST_HELD = 64 * 1024
 
 
 class Rank(IntEnum):
@@ -205,7 +207,7 @@ class Cause:
         Args:
             is_error: whether the command wrote it to its standard error.
         """
-        text = _clean(line[:LONGEST_READ])
+        text = _clean(line[:LONGEST_READ]) if len(line) <= LONGEST_HELD else ""
         if not text.strip():
             return
         if text.startswith(CLIPPED):
@@ -219,7 +221,7 @@ class Cause:
         if rank is Rank.OUTPUT and is_error:
             rank = Rank.ERRORS
         if rank in LAST_COUNTS or rank not in self._found:
-            self._found[rank] = line[:LONGEST_HELD]
+            self._found[rank] = line
             self._then = (rank, then) if then else None
 
     @property
@@ -234,7 +236,7 @@ class Cause:
         if goes_on is None or not goes_on[1].search(text):
             return False
         rank = goes_on[0]
-        self._found[rank] = f"{self._found[rank]}\n{line[:LONGEST_HELD]}"
+        self._found[rank] = f"{self._found[rank]}\n{line}"
         return True
 
     def _judged(self, text: str) -> tuple[Rank | None, re.Pattern[str] | None]:

@@ -556,7 +556,8 @@ def test_first_mistake_of_many_is_found_however_much_follows() -> None:
 def test_cause_is_given_whole_for_its_secrets_to_be_masked() -> None:
     secret = "hunter2-" * 100
     assert secret in cause_of(f"Error: {'x' * 900} {secret}")
-    assert len(cause_of("Error: " + "x" * 10**6)) <= LONGEST_HELD
+    # A line that had to be cut could end in half a secret.
+    assert cause_of(f"first\nError: {'x' * LONGEST_HELD}{secret}") == "first"
 
 
 @given(st.lists(st.text(max_size=80) | st.sampled_from([t for t, _ in OUTPUTS.values()])))
@@ -568,7 +569,7 @@ def test_any_output_gives_one_line(outputs: list[str]) -> None:
     "piece", ["a.", "a:", " ", "(", "A::", "sh: ", "x: ", "npm ERR! ", "1:1 ", "Error", "\x1b["]
 )
 def test_hostile_lines_cost_little(piece: str) -> None:
-    cause, line = Cause(), piece * 100_000
+    cause, line = Cause(), piece * 6000
     started = time.process_time()
     for _ in range(200):
         cause.feed(line)
