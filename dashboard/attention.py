@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import quote
 
 from dashboard.labels import Shape, Tone
@@ -15,12 +15,11 @@ from dashboard.overview_reads import (
     TokenTrouble,
     Unused,
 )
+from jobs.reads.waiting import is_silent
 from jobs.rules.token_trouble import token_problem
 from jobs.states import AppState
 from jobs.storage.models import Vitals
 
-# The watcher writes every 10 s; if it has missed three writes or more, it counts as silent.
-SILENT_AFTER = timedelta(seconds=45)
 WORST_FIRST = (Tone.BAD, Tone.WARN, Tone.IDLE)
 PARTS = {"docker": "Docker", "router": "The router", "redis": "Redis", "disk": "The disk"}
 
@@ -54,11 +53,6 @@ def concerns(
         *_of_certificates(machine),
     ]
     return sorted(found, key=lambda concern: WORST_FIRST.index(concern.tone))
-
-
-def is_silent(vitals: Vitals, at: datetime) -> bool:
-    """Whether the watcher's notes are too old to be trusted."""
-    return at - vitals.at > SILENT_AFTER
 
 
 def _of_machine(vitals: Vitals | None, at: datetime) -> Iterator[Concern]:

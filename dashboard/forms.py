@@ -22,7 +22,7 @@ from jobs.errors import Mistake
 from jobs.rules.mistakes import KEY
 
 Texts = Mapping[str, str]
-ON = "true"
+ON, OFF = "true", "false"
 QUOTE = '"'
 # The hidden field with the texts of the other fields when the form was drawn, as JSON. It is one
 # field for all of them, because it must distinguish an empty field from one that was not drawn, and
@@ -67,7 +67,7 @@ class Field:
         may_be_none: whether an empty field means None instead of an empty text.
         choices: for a choice, each value with its label.
         start: the initial text of the field in a new form.
-        secret_if: the name of the switch that makes the field a secret.
+        secret_unless: the name of the field whose value `false` says that this one is no secret.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Field:
     choices: Sequence[tuple[str, str]] = ()
     start: str = ""
     autocomplete: str = "off"
-    secret_if: str = ""
+    secret_unless: str = ""
 
     @property
     def is_masked_text(self) -> bool:
@@ -87,7 +87,8 @@ class Field:
 
     def is_secret(self, texts: Texts) -> bool:
         """Whether the typed text must not be drawn again."""
-        return self.kind in SECRETS or texts.get(self.secret_if) == ON
+        may_be = bool(self.secret_unless) and texts.get(self.secret_unless) != OFF
+        return self.kind in SECRETS or may_be
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,17 @@ DONE = {
     "remove-repository": "The repository is gone: remove its webhook on GitHub, too.",
     "set-github-id": "The id is saved; Keystone asks GitHub for the name that belongs to it.",
     "forget-github-id": "The id is forgotten; Keystone asks GitHub for it.",
-    "set-variable": "The variable is set; the container has it from the next deployment on.",
+    "set-variable-plain": "The variable is set, and is not a secret; the container has it from the "
+    "next deployment on.",
+    "set-variable-secret": "The variable is set as a secret; the container has it from the next "
+    "deployment on.",
+    "set-variable-unmasked": "The variable is set as a secret, but logs show its value: it is a "
+    "common word, a short number, or shorter than 4 characters, and masking it would hide ordinary "
+    "text. Choose a longer, random value if it protects something.",
+    "import-variables": "The variables are set; the container has them from the next deployment "
+    "on. Those below that are marked as secret are never shown again.",
+    "import-variables-unmasked": "The variables are set, but logs show the values of some secrets: "
+    "they are common words, short numbers, or shorter than 4 characters.",
     "unset-variable": "The variable is gone; the container has it until the next deployment.",
     "set-certificate": "The certificate is saved; the router has it in a moment.",
     "remove-certificate": "The certificate is gone; its domain is served by HTTP only.",

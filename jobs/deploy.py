@@ -34,6 +34,7 @@ from jobs.steps.build import BuiltImage, build
 from jobs.steps.checkout import checkout
 from jobs.steps.compare import ensure_changed
 from jobs.steps.health_check import check_health
+from jobs.steps.left_out import left_out_of_commit_is_told
 from jobs.steps.release import make_release
 from jobs.steps.retire import retire
 from jobs.steps.start import start
@@ -73,10 +74,11 @@ def bring_live(work: Work) -> Serving:
     """Start a release beside the serving one, and move the traffic to it."""
     earlier = work.plan.earlier
     candidate = from_commit(work) if earlier is None else from_release(work, earlier.candidate)
-    with work.step(StepName.START):
-        container = start(work, candidate)
-    with work.step(StepName.HEALTH_CHECK):
-        check_health(work, container, candidate.container)
+    with left_out_of_commit_is_told(work, candidate.commit_sha):
+        with work.step(StepName.START):
+            container = start(work, candidate)
+        with work.step(StepName.HEALTH_CHECK):
+            check_health(work, container, candidate.container)
     with work.step(StepName.SWITCH):
         return switch(work, candidate, container)
 

@@ -2,11 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from pydantic import SecretStr
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.git.source import GitSource
@@ -15,7 +15,7 @@ from jobs.adapters.haproxy.router import HAProxyRouter
 from jobs.adapters.haproxy.runtime_api import MASTER_SOCKET
 from jobs.adapters.http_probe import HttpProbe
 from jobs.deploy import deploy
-from jobs.deployment.claims import Claim, claim_next
+from jobs.deployment.claims import Claim, claim_next, next_in_line
 from jobs.deployment.plan import Plan, read_plan
 from jobs.deployment.work import Tools, Work
 from jobs.errors import (
@@ -34,7 +34,7 @@ from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
 from jobs.rules.variables import secrets_of
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState, StepName
+from jobs.states import EVERY_LANE, DeploymentState, Lane, StepName
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.models import Deployment
 from jobs.system.watch_times import RENEW_EVERY_S
@@ -71,11 +71,15 @@ def dispatch(
     deployment_id: int,
     *,
     holder: str,
+    lanes: Collection[Lane] = EVERY_LANE,
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the next deployment of a deployment's app, unless a lease on the app is held.
 
+    A deployment that is not for this worker's lanes is passed on to the workers of its own.
+
     Args:
+        lanes: the lanes whose deployments this worker runs.
         is_leaving: whether this worker must stop and put its deployment back into the queue;
             called from another thread.
     """
@@ -83,12 +87,14 @@ def dispatch(
     try:
         with database.writing() as session:
             app_id = find_deployment(session, deployment_id).app_id
-            claim = claim_next(session, app_id, holder)
+            claim = claim_next(session, app_id, holder, lanes)
             plan = None if claim is None else _begin(session, runtime, claim.held)
     except NotFoundError:
         logger.info("deployment %d is gone, with its app", deployment_id)
         return
     if claim is None:
+        if EVERY_LANE.difference(lanes):
+            _wake_next(runtime, app_id)
         return
     try:
         if plan is not None:
@@ -97,8 +103,15 @@ def dispatch(
         with database.writing() as session:
             let_go(session, claim.held)
     # Read after the lease is released: a deployment queued before that found the lease taken.
-    with database.reading() as session:
-        runtime.queue.wake(_next_in_line(session, app_id))
+    _wake_next(runtime, app_id)
+
+
+def _wake_next(runtime: Runtime[WorkerSettings], app_id: int) -> None:
+    """Wake a worker for the app's next deployment, unless its lease is held."""
+    with runtime.database.reading() as session:
+        waiting = next_in_line(session, app_id)
+    if waiting is not None:
+        runtime.queue.wake([waiting.id or 0], waiting.trigger.lane)
 
 
 def _run(
@@ -145,15 +158,6 @@ def _begin(session: Session, runtime: Runtime[WorkerSettings], held: HeldLease) 
 def _secrets(plan: Plan) -> list[SecretStr]:
     token = [plan.remote.token] if plan.remote.token is not None else []
     return [*token, *secrets_of(plan.variables)]
-
-
-def _next_in_line(session: Session, app_id: int) -> list[int]:
-    statement = (
-        select(Deployment.id)
-        .where(Deployment.app_id == app_id, Deployment.state == DeploymentState.QUEUED)
-        .limit(1)
-    )
-    return [found for found in session.exec(statement).all() if found is not None]
 
 
 @contextmanager

@@ -39,6 +39,7 @@ LONGEST_SOCKET_DIR = 70
 # The path becomes part of a URL, and redis-py cannot parse a client address with a space in it.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 # No part of the path may be `..`.
+IMAGE = r"^(?:[a-z0-9][A-Za-z0-9._/:@-]{0,254})?$"
 CONTROL_GROUP = re.compile(r"(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*")
 
 
@@ -119,7 +120,12 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="The address the web process listens on")
     port: int = Field(8000, ge=1, le=65535, description="The port the web process listens on")
     public_url: str = Field("", description="How GitHub and browsers reach the web process")
-    workers: int = Field(2, ge=1, le=64, description="How many deployments may run at once")
+    workers: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="How many deployments may run at once; a rollback may run beside them",
+    )
     port_range: Annotated[PortRange, BeforeValidator(_parse_port_range)] = Field(
         PortRange(first=20000, last=20999), description="The ports apps are given"
     )
@@ -353,6 +359,12 @@ class WorkerSettings(Settings):
         description="The control group that the limits of builds are set on, such as "
         "`docker/buildkit`, where an older engine runs everybody's builds; unset: one for "
         "Keystone's builds alone, which needs Docker Engine 23",
+    )
+    dockerfile_frontend: str = Field(
+        "",
+        pattern=IMAGE,
+        description="The image that reads Dockerfiles without a `# syntax=` line, such as "
+        "docker/dockerfile:1; unset: the engine's own frontend",
     )
     keep_logs_days: int = Field(
         90, ge=1, le=3650, description="How long the logs of deployments are kept"

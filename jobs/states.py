@@ -99,6 +99,21 @@ class Trigger(StrEnum):
     CATCH_UP = "catch_up"
     RECOVERY = "recovery"  # the previous release serves again: the new one did not stay up
 
+    @property
+    def lane(self) -> "Lane":
+        """Which workers may run a deployment that was started so."""
+        return Lane.QUICK if self in {Trigger.ROLLBACK, Trigger.RECOVERY} else Lane.BUILD
+
+
+class Lane(StrEnum):
+    """The two queues of deployments: short ones do not wait behind builds."""
+
+    BUILD = "build"  # for most workers
+    QUICK = "quick"  # starts a release that exists: for every worker, and one takes nothing else
+
+
+EVERY_LANE = frozenset(Lane)
+
 
 # The triggers that stand for a push to GitHub, whether its delivery arrived or was missed.
 PUSHES = frozenset({Trigger.PUSH, Trigger.CATCH_UP})

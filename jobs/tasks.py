@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Collection
 from functools import cache
 
 from jobs.deployment.lease import holder_name
@@ -10,12 +11,19 @@ from jobs.dispatch import dispatch, real_tools
 from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import Runtime, open_runtime
 from jobs.settings import WorkerSettings
+from jobs.states import EVERY_LANE, Lane
 
 # Long enough for `keystone up` to restart a router that died, so the deployment does not fail.
 ROUTER_BACK_WITHIN_S = 20.0
 
 # Set in a child process whose worker must stop: its deployment goes back into the queue.
 leaving = threading.Event()
+
+
+class Taken:
+    """The lanes whose deployments this process's worker runs."""
+
+    lanes: Collection[Lane] = EVERY_LANE
 
 
 @cache
@@ -42,5 +50,6 @@ def deploy(deployment_id: int) -> None:
         tools(),
         deployment_id,
         holder=holder_name(os.getpid()),
+        lanes=Taken.lanes,
         is_leaving=leaving.is_set,
     )

@@ -31,10 +31,11 @@ from jobs.deployment.ready_child import Standby
 from jobs.deployment.warm_up import rehearse
 from jobs.errors import PlatformError, StorageError
 from jobs.processes.bus import FOLLOW_PRIMARY
-from jobs.processes.queue import TASK
+from jobs.processes.queue import TASK, queue_name
 from jobs.processes.runtime import Runtime
 from jobs.records.leases import expire
 from jobs.settings import WorkerSettings
+from jobs.states import Lane
 from jobs.system.die_with_parent import die_with, give_own_group
 from jobs.system.stopped import LongStopped
 from jobs.system.watch_times import HAND_OVER_AFTER_S, HEARTBEAT_EVERY_S, LOCKED_AT_MOST_S
@@ -126,7 +127,8 @@ class DeploymentWorker(Worker):
         job = self.job_class.fetch(job_id, self.connection, self.serializer)
         execution = Execution.fetch(execution_id, job_id, self.connection)
         self.executions = {execution.id: execution}
-        self.main_work_horse(job, self.queues[0])
+        queue = next((each for each in self.queues if each.name == job.origin), self.queues[0])
+        self.main_work_horse(job, queue)
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Run one job in the child process; never returns."""
@@ -242,8 +244,12 @@ def tell_watcher(runtime: Runtime[WorkerSettings], pid: int) -> None:
         runtime.database.close()
 
 
-def run_worker(runtime: Runtime[WorkerSettings]) -> None:
+def run_worker(runtime: Runtime[WorkerSettings], *, is_quick: bool = False) -> None:
     """Process jobs until SIGTERM; then finish the running one and return.
+
+    Args:
+        is_quick: whether to run only deployments that need no build. Other workers run these, too,
+            and before all others.
 
     Raises:
         RedisError: Redis does not answer at the start; the supervisor restarts us.
@@ -258,8 +264,12 @@ def run_worker(runtime: Runtime[WorkerSettings]) -> None:
     gc.collect()
     gc.freeze()
     connection = Redis.from_url(runtime.settings.effective_redis_url, retry=FOLLOW_PRIMARY)
+    tasks.Taken.lanes = (Lane.QUICK,) if is_quick else (Lane.QUICK, Lane.BUILD)
     worker = DeploymentWorker(
-        [Queue(runtime.queue.name, connection=connection, serializer="json")],
+        [
+            Queue(queue_name(runtime.identity, lane), connection=connection, serializer="json")
+            for lane in tasks.Taken.lanes
+        ],
         connection=connection,
         serializer="json",
         job_class=DeploymentJob,

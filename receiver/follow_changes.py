@@ -9,9 +9,9 @@ import sqlalchemy
 from sqlalchemy import func, or_
 from sqlmodel import Session, col
 
-from dashboard.attention import is_silent
 from dashboard.labels import space
 from dashboard.page_reads import AnySelect
+from jobs.reads.waiting import is_silent
 from jobs.rules.token_trouble import WARN_BEFORE
 from jobs.states import OPEN_STATES
 from jobs.storage.database import Database

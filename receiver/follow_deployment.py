@@ -22,6 +22,7 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import deployment_view
 from jobs.reads.log_outline import Outline, Outlines
 from jobs.reads.views import BuildStepView, DeploymentView
+from jobs.reads.waiting import Waiting, waits
 from jobs.rules.log_events import LogEvent
 from jobs.settings import WebSettings
 from jobs.storage.deployment_log import as_text, log_path, read_events
@@ -33,6 +34,8 @@ LOOK_S = 0.2
 # A deployment that has ended may still log more: the step that retires the old container, say. So
 # it counts as quiet only after this many polls without news.
 QUIET_LOOKS = 5
+# How many polls there are to one for what a queued deployment waits for.
+LOOKS_A_QUEUE_LOOK = 5
 LARGEST_EVENT_BYTES = 256 * 1024
 MOST_KEPT = 4
 RETRY_MS = 1000
@@ -70,6 +73,7 @@ class Tail(Lookout):
         self._path = log_path(runtime.settings.logs_dir, deployment_id)
         self._outlines, self._outline = outlines, Outline(self._path)
         self._fingerprint: Fingerprint = ()
+        self._looks, self._waiting = 0, dict[int, Waiting]()
         self._quiet_looks = 0
         self._built: list[BuildStepView] = []
         self._reading, self._kept = asyncio.Lock(), dict[tuple[int, LineFormat], Part]()
@@ -107,13 +111,21 @@ class Tail(Lookout):
 
     def _look_at_state(self) -> bool:
         with self._database.reading() as session:
-            fingerprint = _fingerprint(session, self._id)
+            fingerprint = (*_fingerprint(session, self._id), self._look_at_queue(session))
             if fingerprint == self._fingerprint:
                 return False
             view = deployment_view(session, self._id)
         self._fingerprint, self.is_over = fingerprint, _is_over(view)
         self.state = _event("state", view.model_dump_json(), retry=RETRY_MS)
         return True
+
+    def _look_at_queue(self, session: Session) -> dict[int, Waiting]:
+        """Give what the deployment waits for; ask for it only now and then, since it costs more."""
+        if self._looks % LOOKS_A_QUEUE_LOOK == 0:
+            row = session.get(Deployment, self._id)
+            self._waiting = waits(session, [row] if row else [])
+        self._looks += 1
+        return self._waiting
 
     def _look_at_log(self) -> bool:
         if not self._path.is_file() or self._path.stat().st_size == self.end:

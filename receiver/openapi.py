@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from jobs.rules.naming import SESSION_COOKIE
+from jobs.rules.naming import SESSION_COOKIE, VARIABLE_NAME
 from jobs.states import Role
 from receiver.access import SAFE_METHODS, Door
 from receiver.errors import FORM
@@ -80,7 +80,7 @@ PARAMETERS: Mapping[str, Document] = {
     "app": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
     "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
     "domain": {"type": "string", "maxLength": 253},
-    "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,199}$"},
+    "variable": {"type": "string", "pattern": f"^{VARIABLE_NAME.pattern}$"},
 }
 
 

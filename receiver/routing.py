@@ -25,6 +25,7 @@ from dashboard.forms import texts_of
 from dashboard.pages.login import page_behind
 from jobs.errors import NotFoundError
 from jobs.processes.runtime import Runtime
+from jobs.reads.views import DeploymentView
 from jobs.rules.actors import Actor, stranger
 from jobs.rules.field_types import NAME
 from jobs.rules.mistakes import parse_input
@@ -128,10 +129,10 @@ class Call(Generic[Given_co]):
             raise NotFoundError(f"nothing is named {text[:40]!r}")
         return text
 
-    def waking(self, deployment_id: int) -> BackgroundTask:
+    def waking(self, asked: DeploymentView) -> BackgroundTask:
         """Give the task that wakes up a worker after the answer was sent."""
         waker: Waker = self.request.app.state.waker
-        return BackgroundTask(waker.wake, [deployment_id])
+        return BackgroundTask(waker.wake, [asked.id], asked.trigger.lane)
 
 
 def visitor_of(call: Call[Any]) -> Visitor:

@@ -23,6 +23,10 @@ LARGEST_PEM = 256 * 1024
 YEARS = range(1970, 3000)
 PASSWORD = f"{SHORTEST} characters or more, and not made of common words, names or rows of keys"
 DEPLOYMENT_TEXT = "Some part of the message or the ref, or the beginning of the commit id"
+KIND = (
+    "Whether the value is never shown again; null: an existing variable keeps its kind, and a new "
+    "one is a secret if its name or a password in its value says so"
+)
 DELIVERY_TEXT = "Some part of ref, sender or reason, or the beginning of GUID or commit id"
 
 
@@ -154,7 +158,17 @@ class VariableInput(Input):
     """The value of an environment variable."""
 
     value: SecretStr
-    secret: bool = Field(default=False, description="Whether it is never shown again")
+    secret: bool | None = Field(None, description=KIND)
+
+
+class VariablesInput(Input):
+    """The text of a `.env` file."""
+
+    text: SecretStr = Field(
+        description="Lines of NAME=value; quotes, comments, `export` and values of several lines "
+        "mean what they mean to Docker Compose, and nothing is expanded"
+    )
+    secret: bool | None = Field(None, description=KIND)
 
 
 class RollbackInput(Input):

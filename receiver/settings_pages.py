@@ -13,7 +13,14 @@ from dashboard.pages import repositories as repositories_page
 from jobs.errors import ConfigurationError, Mistake
 from jobs.reads.apps import app_view
 from jobs.reads.people import user_view
-from jobs.reads.views import AppView, NewWebhookSecretView, RemovedView, UserView
+from jobs.reads.views import (
+    AppView,
+    ImportedVariablesView,
+    NewWebhookSecretView,
+    RemovedView,
+    SetVariableView,
+    UserView,
+)
 from jobs.records.users import find_user
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.states import Role
@@ -40,6 +47,7 @@ from receiver.schemas import (
     UserChange,
     UserInput,
     VariableInput,
+    VariablesInput,
 )
 
 OF_APP = "/apps/{app}/settings"
@@ -110,6 +118,16 @@ def _saved(call: Call[Any], app: AppView) -> Response:
     return RedirectResponse(f"{call.request.url.path}?done={done}", 303)
 
 
+def _variable_set(call: Call[Any], made: SetVariableView) -> Response:
+    kind = "unmasked" if made.notes else "secret" if made.secret else "plain"
+    return RedirectResponse(f"{call.request.url.path}?done=set-variable-{kind}", 303)
+
+
+def _variables_imported(call: Call[Any], made: ImportedVariablesView) -> Response:
+    done = f"import-variables{'-unmasked' if made.notes else ''}"
+    return RedirectResponse(f"{call.request.url.path}?done={done}", 303)
+
+
 def _back(call: Call[Any], _answer: Response) -> Response:
     return RedirectResponse(f"{call.request.url.path}?done=password", 303)
 
@@ -152,6 +170,13 @@ APP = (
                 VariableInput,
                 app_settings.SET_VARIABLE,
                 places=[VARIABLE],
+                then=_variable_set,
+            ),
+            "import-variables": Sheet(
+                environment.import_variables,
+                VariablesInput,
+                app_settings.IMPORT_VARIABLES,
+                then=_variables_imported,
             ),
             "unset-variable": Sheet(environment.unset_variable_of_app, places=[VARIABLE]),
         },

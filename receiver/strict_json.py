@@ -21,7 +21,7 @@ def strict_json(raw: bytes) -> Any:  # noqa: ANN401 — any JSON value
         raise ValueError(f"it has more than {MOST_VALUES:,} values")
     try:
         return json.loads(
-            raw.decode(),
+            raw.decode("utf-8-sig"),
             object_pairs_hook=_without_doubles,
             parse_constant=_refuse_constant,
             parse_int=_whole_number,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from anyio import CapacityLimiter, to_thread
 
 from jobs.processes.queue import WorkQueue
+from jobs.states import Lane
 
 
 class Waker:
@@ -16,15 +17,17 @@ class Waker:
 
     def __init__(self, queue: WorkQueue) -> None:
         self._queue = queue
-        self._pending: set[int] = set()
+        self._pending: dict[Lane, set[int]] = {}
         self._turn = asyncio.Lock()
 
-    async def wake(self, deployment_ids: Iterable[int]) -> None:
+    async def wake(self, deployment_ids: Iterable[int], lane: Lane = Lane.BUILD) -> None:
         """Wake workers up for these deployments; return when Redis was told, or the try failed."""
-        self._pending.update(deployment_ids)
+        self._pending.setdefault(lane, set()).update(deployment_ids)
         async with self._turn:
-            batch, self._pending = sorted(self._pending), set()
-            if batch:
+            batches, self._pending = self._pending, {}
+            for of_lane, batch in batches.items():
+                if not batch:
+                    continue
                 # Not the shared thread pool: a Redis that hangs must not use up its threads.
                 limiter = CapacityLimiter(1)
-                await to_thread.run_sync(self._queue.wake, batch, limiter=limiter)
+                await to_thread.run_sync(self._queue.wake, sorted(batch), of_lane, limiter=limiter)

@@ -24,6 +24,8 @@ def tag_of(name: str, *, app: str = "web", identity: str = IDENTITY) -> str:
     return f"keystone-{identity}/{app}:{digest[:12]}-{digest[12:24]}"
 
 
+# Names of variables that no shell can use, and that programs do.
+ODD_NAMES = ("discovery.type", "a-b", "ConnectionStrings:Db", "my.list[0].name", "1ST")
 TAG = tag_of("1")
 
 

@@ -23,7 +23,9 @@ class MemoryTree:
         *,
         executables: Collection[str] = ("web",),
         links: Mapping[str, str] | None = None,
+        submodules: Collection[str] = (),
     ) -> None:
+        self._submodules = sorted(submodules)
         self.reads: list[str] = []
         contents = {path: _bytes(content) for path, content in files.items()}
         targets = {path: target.encode() for path, target in (links or {}).items()}
@@ -36,6 +38,10 @@ class MemoryTree:
     def entries(self) -> list[TreeEntry]:
         """List every file and link, sorted by path."""
         return sorted(self._entries, key=lambda entry: entry.path)
+
+    def submodules(self) -> list[str]:
+        """List the submodules' paths."""
+        return self._submodules
 
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
         """Give the content in pieces of at most 64 KiB."""

@@ -27,18 +27,38 @@ PARTS = (
     ("/remove", "Remove"),
 )
 
-VARIABLE = Field("variable", "Name", hint="Letters, digits and underscores")
+VARIABLE = Field("variable", "Name", hint="Letters, digits and _ . - : [ ]")
 VALUE = Field(
     "value",
     "Value",
     Kind.MASKED_TEXT,
     hint="Write-only here; may have several lines",
-    secret_if="secret",  # noqa: S106 — the name of a field
+    secret_unless="secret",  # noqa: S106 — the name of a field
 )
 IS_SECRET = Field(
-    "secret", "Secret", Kind.SWITCH, hint="Masked in logs, and never shown by the API either"
+    "secret",
+    "Kind",
+    Kind.CHOICE,
+    hint="A secret is masked in logs, and never shown by the API either",
+    may_be_none=True,
+    choices=(
+        (
+            "",
+            "Automatic: secret if named so (KEY, TOKEN, PASSWORD …) or with a password in a URL",
+        ),
+        ("false", "Plain"),
+        ("true", "Secret"),
+    ),
 )
 SET_VARIABLE = (VARIABLE, VALUE, IS_SECRET)
+ENV_FILE = Field(
+    "text",
+    "Content of a .env file",
+    Kind.MASKED_TEXT,
+    hint="NAME=value on each line; all of it is set, or nothing",
+    secret_unless="secret",  # noqa: S106 — the name of a field
+)
+IMPORT_VARIABLES = (ENV_FILE, IS_SECRET)
 
 DOMAIN = Field("domain", "Domain")
 CERTIFICATE = Field(
@@ -76,7 +96,8 @@ def variables(request: Request, filled: Filled = UNTOUCHED) -> Response:
     with rendering.database_of(request).reading() as session:
         app = _app(session, request)
         names = page_reads.variable_names(session, app.id)
-    return _draw(request, filled, "variables", app, {"variables": names, "fields": SET_VARIABLE})
+    values = {"variables": names, "fields": SET_VARIABLE, "import_fields": IMPORT_VARIABLES}
+    return _draw(request, filled, "variables", app, values)
 
 
 def domains(request: Request, filled: Filled = UNTOUCHED) -> Response:

@@ -44,6 +44,7 @@ def show(request: Request) -> Response:
         search_depth=SEARCH_DEPTH,
         repository_url=repository_address(git_url, settings.github_api_url),
         webhook_url=apps.webhook_url(settings),
+        webhook_problem=apps.webhook_problem(settings),
         search=search,
         refused=refused,
     )

@@ -21,6 +21,7 @@ FIELDS: dict[str, Field] = {
     for one in (
         *NEW_APP,
         *app_settings.SET_VARIABLE,
+        *app_settings.IMPORT_VARIABLES,
         *app_settings.SET_CERTIFICATE,
         app_settings.OVERLAP,
         app_settings.GITHUB_ID,
@@ -84,4 +85,5 @@ def _is_secret(name: str, texts: Texts) -> bool:
 
 
 def _said(name: str, text: str) -> str:
-    return "yes" if FIELDS[name].kind is Kind.SWITCH else text
+    one = FIELDS[name]
+    return "yes" if one.kind is Kind.SWITCH else dict(one.choices).get(text, text)

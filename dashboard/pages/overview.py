@@ -20,9 +20,10 @@ from starlette.responses import Response
 from dashboard import attention, charts, labels, overview_reads, page_reads, rendering
 from dashboard.attention import Concern, Trouble
 from dashboard.overview_reads import Standing
-from jobs.reads.apps import app_views, webhook_url
+from jobs.reads.apps import app_views, webhook_problem, webhook_url
 from jobs.reads.dashboard_name import name_advice
 from jobs.reads.views import AppView
+from jobs.reads.waiting import is_silent, next_up
 from jobs.rules.token_trouble import WARN_BEFORE
 from jobs.settings import Settings
 from jobs.states import AppState
@@ -31,6 +32,7 @@ from jobs.storage.models import now
 PAGE = 20
 MOST_CONCERNS = 6
 MOST_RUNNING = 6
+MOST_WAITING = 6
 CHART_HEIGHT = 34
 LONGEST_FILTER = 100
 # Refused deliveries older than this are no longer a current problem.
@@ -76,6 +78,7 @@ def show(request: Request) -> Response:
         shown = [app for app in matching if app.name > wanted.after][:PAGE]
         cards = _cards(session, shown, settings)
         running = page_reads.running_now(session, limit=MOST_RUNNING)
+        waiting = next_up(session, limit=MOST_WAITING)
     # Show all concerns with the filter ATTENTION: its cards leave out concerns without an app.
     most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)
@@ -93,8 +96,10 @@ def show(request: Request) -> Response:
         concerns=concerns,
         most_concerns=most,
         running=running,
+        waiting=waiting,
         **values,
         webhook_url=webhook_url(settings),
+        webhook_problem=webhook_problem(settings),
     )
 
 
@@ -138,7 +143,7 @@ def _machine(machine: overview_reads.Machine) -> dict[str, object]:
     return {
         "queue": machine.queue,
         "busy": machine.busy,
-        "vitals": None if vitals is None or attention.is_silent(vitals, at) else vitals,
+        "vitals": None if vitals is None or is_silent(vitals, at) else vitals,
         "disk_free": attention.least_free(vitals) if vitals else 0,
     }
 

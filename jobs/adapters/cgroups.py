@@ -116,7 +116,7 @@ class ControlGroup:
 
     def _read(self, resource: str, name: str) -> str:
         with suppress(OSError):
-            return (self._folder(resource) / name).read_text()
+            return (self._folder(resource) / name).read_text(encoding="utf-8")
         return ""
 
     def _number(self, resource: str, in_one_tree: str, in_many_trees: str) -> int | None:

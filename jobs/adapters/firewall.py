@@ -105,6 +105,8 @@ class Firewall:
                 text=True,
                 timeout=PATIENCE_S,
                 check=False,
+                encoding="utf-8",
+                errors="replace",
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise PlatformError(f"{name} does not run ({type(exc).__name__})") from exc
@@ -126,8 +128,10 @@ def engine_group(pid_file: Path = ENGINE_PID) -> str:
     it: its requests cannot be distinguished from those of other processes then.
     """
     try:
-        pid = int(pid_file.read_text())
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        pid = int(pid_file.read_text(encoding="utf-8", errors="replace"))
+        lines = (
+            Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except (OSError, ValueError):
         return ""
     # The single tree of cgroup version 2 has the number 0 and no name.

@@ -54,6 +54,9 @@ class Tree(Protocol):
     def entries(self) -> list[TreeEntry]:
         """List every file and link, sorted by path. Submodules are left out."""
 
+    def submodules(self) -> list[str]:
+        """List the paths of the submodules, which are not fetched; only some if there are many."""
+
     def read(self, entry: TreeEntry) -> Iterator[bytes]:
         """Give a file's content in chunks of at most 64 KiB. Any thread may call it."""
 

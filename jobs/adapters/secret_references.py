@@ -16,8 +16,10 @@ from pydantic import SecretStr
 
 from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.apps_file import HOW_TO_REFER
+from jobs.rules.text import is_utf8
 from jobs.rules.variables import LARGEST_VALUE
 from jobs.settings import PREFIX
+from jobs.system.small_files import as_text
 
 LINE_END = 2  # bytes; a line end at the end of a file is not part of the value
 
@@ -68,6 +70,8 @@ def _variable(name: str, around: Surroundings) -> str:
         raise ConfigurationError(Mistake(name[:200], told))
     if not (value := around.environ.get(name, "")):
         raise ConfigurationError(f"the environment variable {name[:200]} is not set")
+    if not is_utf8(value):
+        raise ConfigurationError(f"the environment variable {name[:200]} is not text in UTF-8")
     return value
 
 
@@ -76,9 +80,13 @@ def _content(path: Path, around: Surroundings) -> str:
         with _looked_at(path) as descriptor:
             _ensure_allowed(path, descriptor, around)
             with Path(_link(descriptor)).open("rb") as file:
-                text = file.read(LARGEST_VALUE + LINE_END + 1).rstrip(b"\r\n").decode()
+                content = file.read(LARGEST_VALUE + LINE_END + 1)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"{path} cannot be read ({type(exc).__name__})") from exc
+    try:
+        text = as_text(content).rstrip("\r\n")
+    except ValueError as exc:
+        raise ConfigurationError(f"{path} {exc}") from None
     if not text:
         raise ConfigurationError(f"{path} is empty")
     return text

@@ -27,8 +27,7 @@ from jobs.cli.output import say, say_json
 from jobs.errors import ConfigurationError, ConflictError
 from jobs.processes.configuration import files_of_settings
 from jobs.processes.runtime import Runtime
-from jobs.reads.apps import app_view, webhook_url
-from jobs.reads.views import WebhookView
+from jobs.reads.apps import app_view, webhook_problem, webhook_url
 from jobs.records.apps_file import (
     Action,
     Applied,
@@ -177,6 +176,7 @@ def _show_json(
                 "app": each.app,
                 "url": webhook_url(keystone.settings),
                 "secret": secrets[each.app].get_secret_value(),
+                "problem": webhook_problem(keystone.settings),
             }
             for each in found
             if each.app in secrets
@@ -200,7 +200,7 @@ def _show_done(
             say(f"  `keystone deploy {view.name}` puts it into effect.")
         if view.name in secrets:
             secret = secrets[view.name].get_secret_value()
-            told = WebhookView(url=view.webhook.url, secret=secret)
+            told = view.webhook.model_copy(update={"secret": secret})
             show_webhook(view.model_copy(update={"webhook": told}))
     if secrets:
         say("The secrets are not shown again.")

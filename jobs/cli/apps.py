@@ -16,13 +16,14 @@ from jobs.cli.console import (
     show_notes,
     show_removed,
     show_table,
+    warn_of_webhook,
 )
 from jobs.cli.fields import given_fields, with_app_fields
 from jobs.cli.output import say
 from jobs.errors import ConfigurationError
 from jobs.reads.apps import app_view, app_views, find_app
 from jobs.reads.repositories import repository_view
-from jobs.reads.views import AppView, Page, RemovedView, RepositoryView, WebhookView
+from jobs.reads.views import AppView, Page, RemovedView, RepositoryView
 from jobs.records.apps import add_app, change_app, remove_app
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.mistakes import parse_input
@@ -54,7 +55,8 @@ def add(
         )
         view = app_view(session, wanted.name, keystone.settings)
     if created.webhook_secret is not None:
-        told = WebhookView(url=view.webhook.url, secret=created.webhook_secret.get_secret_value())
+        secret = created.webhook_secret.get_secret_value()
+        told = view.webhook.model_copy(update={"secret": secret})
         view = view.model_copy(update={"webhook": told})
     if as_json:
         show_json(view)
@@ -82,6 +84,7 @@ def show_webhook(view: AppView) -> None:
             ("  Events", "just the push event"),
         ]
     )
+    warn_of_webhook(view.webhook.problem)
 
 
 @app.command("list")
@@ -140,6 +143,7 @@ def show_app(view: AppView) -> None:
     facts["webhook"] = view.webhook.url
     facts["command"] = shlex.join(view.command or ())
     show_facts((name.replace("_", " "), _fact(value)) for name, value in facts.items())
+    warn_of_webhook(view.webhook.problem)
 
 
 def _fact(value: object) -> object:

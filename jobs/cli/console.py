@@ -21,7 +21,7 @@ from jobs.processes.configuration import read_settings
 from jobs.processes.runtime import Runtime
 from jobs.reads.views import RemovedView
 from jobs.rules.actors import Actor
-from jobs.rules.text import is_printable, shown_name
+from jobs.rules.text import is_printable, is_utf8, shown_name
 from jobs.settings import AllSettings
 from jobs.states import ActorKind
 from jobs.system.small_files import as_text, read_small
@@ -29,6 +29,7 @@ from jobs.system.small_files import as_text, read_small
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PIPE = "-"
+NOT_UTF8 = "what was given is not text in UTF-8"
 LARGEST_TEXT = 1024 * 1024  # bytes of a file named on the command line, or of standard input
 FACT_WIDTH = 17
 WIDEST_ROW = 4000  # characters; several times the widest possible row of a table
@@ -91,6 +92,12 @@ def show_notes(notes: Iterable[str]) -> None:
         say(f"{note[:1].upper()}{note[1:]}.")
 
 
+def warn_of_webhook(problem: str) -> None:
+    """Warn that GitHub cannot reach the webhook's URL, if it cannot."""
+    if problem:
+        say(f"Warning: {problem}.", err=True)
+
+
 def show_removed(view: RemovedView, *, as_json: bool) -> None:
     """Report what was removed, what was removed with it, and what is left to do."""
     show_done(f"{view.removed} is removed.", view, as_json=as_json)
@@ -143,17 +150,34 @@ def ask_secret(what: str, *, confirm: bool = False, whole: bool = False) -> Secr
     Raises:
         ConfigurationError: the input is empty or too long.
     """
-    if sys.stdin.isatty():
-        # Prompt on standard error: standard output may go to a program that expects only JSON.
-        value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
-    else:
-        read = sys.stdin.read if whole else sys.stdin.readline
-        value = read(LARGEST_TEXT + 1).rstrip("\r\n")
+    value = _typed(what, confirm=confirm) if sys.stdin.isatty() else _piped(what, whole=whole)
     if len(value) > LARGEST_TEXT:
         raise ConfigurationError(Mistake(what, "is too long"))
     if not value:
         raise ConfigurationError(Mistake(what, "nothing was given on standard input"))
     return SecretStr(value)
+
+
+def _typed(what: str, *, confirm: bool) -> str:
+    try:
+        # Prompt on standard error: standard output may go to a program that expects only JSON.
+        value: str = typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
+    except UnicodeDecodeError:
+        raise ConfigurationError(Mistake(what, NOT_UTF8)) from None
+    if not is_utf8(value):
+        raise ConfigurationError(Mistake(what, NOT_UTF8))
+    return value
+
+
+def _piped(what: str, *, whole: bool) -> str:
+    content = (sys.stdin.buffer.read if whole else sys.stdin.buffer.readline)(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise ConfigurationError(Mistake(what, "is too long"))
+    try:
+        return as_text(content).rstrip("\r\n")
+    except ValueError:
+        # Do not say where: that would tell something about the secret.
+        raise ConfigurationError(Mistake(what, NOT_UTF8)) from None
 
 
 def read_text(file: str) -> str:
@@ -171,7 +195,7 @@ def read_text(file: str) -> str:
 def _content(file: str) -> bytes:
     if file != PIPE:
         return read_small(Path(file), LARGEST_TEXT)
-    content = sys.stdin.read(LARGEST_TEXT + 1).encode(errors="surrogateescape")
+    content = sys.stdin.buffer.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
         raise ValueError(f"is too long: at most {LARGEST_TEXT} bytes")
     return content

@@ -143,7 +143,7 @@ def _row(view: DeploymentView) -> tuple[object, ...]:
         view.actor,
         view.queued_at,
         took,
-        view.reason.partition("\n")[0],
+        f"waits: {view.waiting_for}" if view.waiting_for else view.reason.partition("\n")[0],
     )
 
 

@@ -15,6 +15,7 @@ from jobs.cli.console import (
     read_text,
     show_done,
     show_json,
+    show_notes,
     show_table,
 )
 from jobs.cli.output import say
@@ -22,17 +23,30 @@ from jobs.errors import ConfigurationError, Mistake
 from jobs.processes.runtime import Runtime
 from jobs.reads.apps import find_app
 from jobs.reads.variables import variable_views
-from jobs.reads.views import Page, VariableView
-from jobs.records.variables import set_variables, unset_variable
-from jobs.rules.variables import Variable, parse_env_file
+from jobs.reads.views import ImportedVariablesView, Page, SetVariableView, VariableView
+from jobs.records.variables import SetVariables, set_variables, unset_variable
+from jobs.rules.variables import NewValue, parse_env_file
 from jobs.settings import AllSettings
+
+ON_COMMAND_LINE = (
+    "the value stood on the command line, so other users of this machine and the shell's history "
+    "may have it; without =VALUE the command asks for it"
+)
 
 commands = typer.Typer(rich_markup_mode=None)
 env = typer.Typer(no_args_is_help=True)
 commands.add_typer(env, name="env", help="Set, list and remove an app's environment variables.")
 
 AppName = Annotated[str, typer.Argument(metavar="APP", help="The app's name.")]
-Secret = Annotated[bool, typer.Option("--secret", help="Never show the value again.")]
+Secret = Annotated[
+    bool | None,
+    typer.Option(
+        "--secret/--plain",
+        help="Never show the value again, or show it. Without either, an existing variable stays "
+        "what it is, and a new one is a secret if its name or a password in its value says so.",
+        show_default=False,
+    ),
+]
 
 
 @env.command("set")
@@ -42,24 +56,25 @@ def set_variable(
         str, typer.Argument(metavar="NAME[=VALUE]", help="Without =VALUE, the value is asked for.")
     ],
     *,
-    secret: Secret = False,
+    secret: Secret = None,
     as_json: AsJson = False,
 ) -> None:
     """Set a variable; the value of a secret comes from standard input or a prompt."""
     name, given, value = variable.partition("=")
     if given and secret:
-        told = (
-            "a secret must not stand on the command line, where every user of this "
-            "machine sees it; give its value on standard input"
-        )
+        told = "a secret must not stand on the command line; give its value on standard input"
         raise ConfigurationError(Mistake(name, told))
     keystone = open_to_change()
     wanted = {name: SecretStr(value) if given else ask_secret(name, whole=True)}
-    views = _set(keystone, app, wanted, secret=secret, as_json=as_json)
+    done, views = _set(keystone, app, wanted, secret=secret, as_json=as_json)
     if as_json:
-        show_json(views[0])
+        show_json(SetVariableView(**dict(views[0]), notes=list(done.notes)))
         return
-    say(f"{name} is set; `keystone deploy {app}` gives it to the container.")
+    kind = " as a secret" if done.secrets else ""
+    say(f"{name} is set{kind}; `keystone deploy {app}` gives it to the container.")
+    if given and done.secrets:
+        say(f"{name}: {ON_COMMAND_LINE}.", err=True)
+    show_notes(done.notes)
 
 
 @env.command("import")
@@ -67,15 +82,20 @@ def import_file(
     app: AppName,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .env file; - for standard input.")],
     *,
-    secret: Secret = False,
+    secret: Secret = None,
     as_json: AsJson = False,
 ) -> None:
     """Set every variable of a `.env` file."""
     keystone = open_to_change()
     found = parse_env_file(read_text(file))
-    views = _set(keystone, app, found, secret=secret, as_json=as_json)
+    done, views = _set(keystone, app, found, secret=secret, as_json=as_json)
+    if as_json:
+        show_json(ImportedVariablesView(items=views, notes=list(done.notes)))
+        return
     told = f"{len(found)} variables are set; `keystone deploy {app}` gives them to it."
-    show_done(told, Page[VariableView](items=views), as_json=as_json)
+    names = ", ".join(sorted(done.secrets))
+    say(f"{told} Secrets: {names}." if names else told)
+    show_notes(done.notes)
 
 
 def _set(
@@ -83,21 +103,21 @@ def _set(
     app: str,
     values: dict[str, SecretStr],
     *,
-    secret: bool,
+    secret: bool | None,
     as_json: bool,
-) -> list[VariableView]:
+) -> tuple[SetVariables, list[VariableView]]:
     """Set variables; return their views for JSON output, or an empty list without it."""
-    wanted = {name: Variable(value, secret) for name, value in values.items()}
+    wanted = {name: NewValue(value, secret) for name, value in values.items()}
     with keystone.database.writing() as session:
         found = find_app(session, app)
-        set_variables(session, found, wanted, actor(), vault=keystone.vault)
+        done = set_variables(session, found, wanted, actor(), vault=keystone.vault)
         if not as_json:
             # Do not open the app's variables: some may be sealed with a lost key, and it must still
             # be possible to set them again.
-            return []
+            return done, []
         session.flush()
         views = variable_views(session, found, keystone.vault)
-    return [view for view in views if view.name in values]
+    return done, [view for view in views if view.name in values]
 
 
 @env.command("unset")

@@ -36,7 +36,7 @@ def set_going(
     Raises:
         Exit: `wait` is set, and the deployment did not succeed.
     """
-    keystone.queue.wake([asked.id])
+    keystone.queue.wake([asked.id], asked.trigger.lane)
     view = follow(keystone, asked.id, quiet=as_json) if wait else asked
     if as_json:
         show_json(view)
@@ -54,7 +54,8 @@ def print_log(keystone: Runtime[AllSettings], deployment: int) -> None:
     """
     view = _view(keystone, deployment)
     if read_log(log_path(keystone.settings.logs_dir, deployment), limit=1) is None:
-        raise NotFoundError(f"deployment {deployment} has no log: it is {view.state}")
+        waits = f" and waits: {view.waiting_for}" if view.waiting_for else ""
+        raise NotFoundError(f"deployment {deployment} has no log: it is {view.state}{waits}")
     _print_from(keystone, deployment, 0)
 
 
@@ -78,11 +79,14 @@ def follow(
         PlatformError: the deployment was not over within the time limit.
     """
     deadline = time.monotonic() + within_s
-    offset = 0
+    offset, told = 0, None
     while time.monotonic() < deadline:
         # Read the state before the log, so that the last lines before the end are not missed.
         view = _view(keystone, deployment)
         if not quiet:
+            if view.waiting_for not in {None, told}:
+                say(f"Waits: {view.waiting_for}")
+            told = view.waiting_for
             offset = _print_from(keystone, deployment, offset)
         if view.state.is_over:
             if not quiet:

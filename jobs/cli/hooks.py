@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.adapters.github.forge import GitHubForge
-from jobs.cli.console import AsJson, actor, open_to_change, show_json
+from jobs.cli.console import AsJson, actor, open_to_change, show_json, warn_of_webhook
 from jobs.cli.output import say
 from jobs.duties.install_hook import install_hook
 from jobs.reads.apps import find_app
@@ -40,3 +40,4 @@ def install(
         return
     done = "made" if view.is_new else "there already, and put right"
     say(f"The webhook of {view.repository} is {done}: it sends pushes to {view.url}.")
+    warn_of_webhook(view.problem)

@@ -23,10 +23,12 @@ from jobs.errors import (
     NotFoundError,
     PlatformError,
 )
-from jobs.rules.text import shown_name
+from jobs.rules.text import is_utf8, shown_name
+from jobs.system.utf8 import ensure_utf8
 
 EXIT_CODES = {ConfigurationError: 2, NotFoundError: 3, ConflictError: 4, PlatformError: 5}
 EXIT_OTHERWISE = 1
+SHOWN_ARGUMENT = 50  # characters of a wrong argument in the error message
 NOT_ALLOWED = "keystone: run this as the user that runs `keystone up` (`sudo`, if that is root)"
 EXIT_HELP = (
     "Exit codes: 0 done · 1 refused, or the deployment did not succeed · 2 wrong usage or settings "
@@ -93,6 +95,9 @@ CONTENTS = {
     "migrate": Entry("system", "Migrate the database to the schema of this version."),
     "web": Entry("servers", "Run the web process alone.", hidden=True),
     "worker": Entry("workers", "Run one worker alone.", hidden=True),
+    "quick-worker": Entry(
+        "workers", "Run one worker alone that takes only deployments without a build.", hidden=True
+    ),
     "watcher": Entry("workers", "Run the watcher alone.", hidden=True),
     "firewall": Entry(
         "workers", "Run the firewall alone: it blocks the cloud's metadata service.", hidden=True
@@ -167,7 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit with one of the documented codes."""
     # Files that are written may hold sources, output or secrets, so only the owner may read them.
     os.umask(0o077)
+    if arguments is None:
+        ensure_utf8()
+        arguments = sys.argv[1:]
     try:
+        _ensure_text(arguments)
         cli(arguments)
     except KeystoneError as exc:
         for sentence in str(exc).splitlines():
@@ -183,6 +192,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output has exited, like `head` does, so nothing can be reported.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OTHERWISE)
+
+
+def _ensure_text(arguments: Sequence[str]) -> None:
+    for number, argument in enumerate(arguments, 1):
+        if not is_utf8(argument):
+            shown = shown_name(argument[:SHOWN_ARGUMENT])
+            raise ConfigurationError(f"argument {number} is not text in UTF-8: {shown}")
 
 
 def exit_code(error: KeystoneError) -> int:

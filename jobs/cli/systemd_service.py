@@ -116,7 +116,7 @@ def install(
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in texts.items():
         draft = service.unit(f".{name}.new")
-        draft.write_text(text)
+        draft.write_text(text, encoding="utf-8")
         draft.chmod(0o644)
         draft.replace(service.unit(name))
     service.tell("daemon-reload")
@@ -182,7 +182,9 @@ def active_units(service: Service, settings: Settings) -> list[str]:
         name
         for name in (SERVICE, ROUTER_SERVICE)
         if _is_ours(service.unit(name))
-        and runs_data_dir(service.unit(name).read_text(), settings.data_dir)
+        and runs_data_dir(
+            service.unit(name).read_text(encoding="utf-8", errors="replace"), settings.data_dir
+        )
         and service.is_active(name)
     ]
 
@@ -214,13 +216,19 @@ def _ensure_ours(unit: Path) -> None:
 
 
 def _is_ours(unit: Path) -> bool:
-    return unit.exists() and unit.read_text(errors="replace").startswith(MARK)
+    return unit.exists() and unit.read_text(errors="replace", encoding="utf-8").startswith(MARK)
 
 
 def _run(*words: str) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(  # noqa: S603 — our own words, no shell
-            words, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            words,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError) as exc:
         told = f"{' '.join(words[:2])} failed ({type(exc).__name__})"

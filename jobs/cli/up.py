@@ -47,7 +47,7 @@ from jobs.processes.versions import (
     write_running,
 )
 from jobs.processes.watched import Watched
-from jobs.reads.apps import webhook_url
+from jobs.reads.apps import webhook_problem, webhook_url
 from jobs.reads.people import users
 from jobs.records.users import add_user
 from jobs.rules.actors import KEYSTONE
@@ -247,6 +247,8 @@ def ensure_admin(runtime: Runtime[AllSettings]) -> SecretStr | None:
 def _welcome(settings: AllSettings, password: SecretStr | None) -> None:
     say(f"Dashboard and API   {settings.effective_public_url}")
     say(f"Webhook for GitHub  {webhook_url(settings)}")
+    if problem := webhook_problem(settings):
+        say(f"                    {problem}.")
     say(f"Apps                {settings.app_bind}, ports {settings.port_range}")
     say(f"Data                {settings.data_dir}")
     if password is not None:

@@ -18,10 +18,11 @@ from jobs.cli.console import (
     show_done,
     show_facts,
     show_json,
+    warn_of_webhook,
 )
 from jobs.cli.output import say
 from jobs.processes.runtime import Runtime
-from jobs.reads.apps import find_app, webhook_url
+from jobs.reads.apps import find_app, webhook_problem, webhook_url
 from jobs.reads.repositories import find_repository_id, repository_view
 from jobs.reads.views import NewWebhookSecretView, RepositoryView, WebhookSecretView
 from jobs.records.repositories import (
@@ -71,6 +72,7 @@ def rotate(whose: Whose, *, overlap_hours: OverlapHours = 24, as_json: AsJson = 
         return
     say(f"Put it into the webhook at https://github.com/{view.full_name}/settings/hooks:")
     show_facts([("  Payload URL", made.url), ("  Secret", made.secret)])
+    warn_of_webhook(webhook_problem(keystone.settings))
     say(f"The secret is not shown again. {_about_older(view.webhook_secret)}")
 
 

@@ -25,6 +25,12 @@ def worker() -> None:
 
 
 @commands.command(hidden=True)
+def quick_worker() -> None:
+    """Run one worker alone that takes only deployments without a build."""
+    run_worker(_open(), is_quick=True)
+
+
+@commands.command(hidden=True)
 def watcher() -> None:
     """Run the watcher alone."""
     run_watcher(_open())

@@ -76,8 +76,8 @@ def _kept_password(folder: Path) -> SecretStr:
     file = ensure_private(folder) / "admin-password"
     if not file.exists():
         file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(12))
-    return SecretStr(file.read_text().strip())
+        file.write_text(secrets.token_urlsafe(12), encoding="utf-8")
+    return SecretStr(file.read_text(encoding="utf-8").strip())
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, output: Path) 
             if json.loads(seen)["status"] == "ok":
                 return
         time.sleep(0.1)
-    tail = output.read_text(errors="replace")[-LOG_TAIL:]
+    tail = output.read_text(errors="replace", encoding="utf-8")[-LOG_TAIL:]
     raise PlatformError(f"Keystone did not get ready: {seen}; it said:\n{tail}")
 
 

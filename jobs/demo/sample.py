@@ -66,14 +66,14 @@ class Sample:
             self._git("init", "--quiet", f"--initial-branch={BRANCH}")
         if not (self._folder / "hello").exists():
             self._compile()
-        (self._folder / "Dockerfile").write_text(DOCKERFILE)
+        (self._folder / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
 
     def commit(self) -> Change:
         """Commit the next version of the app."""
         before = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
         number = int(self._git("rev-list", "--count", "HEAD")) + 1 if before else 1
         message = f"Say that this is version {number}"
-        (self._folder / "version.txt").write_text(f"version {number}\n")
+        (self._folder / "version.txt").write_text(f"version {number}\n", encoding="utf-8")
         self._git("add", "--all")
         self._git("commit", "--quiet", f"--message={message}")
         self._share()
@@ -113,6 +113,8 @@ class Sample:
             text=True,
             timeout=PATIENCE_S,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
         if check and done.returncode != 0:
             raise PlatformError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")

@@ -4,9 +4,10 @@ GitHub delivers in any order. When its timestamps tell two pushes apart, the old
 When they do not, both stay queued, and the checkout asks the branch itself (`Claim.rivals`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import case
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -15,7 +16,7 @@ from jobs.records.deployments import HeldLease, supersede
 from jobs.records.leases import take
 from jobs.records.recoveries import end_needless
 from jobs.rules.triggers import Order, compare
-from jobs.states import PUSHES, DeploymentState, Trigger
+from jobs.states import EVERY_LANE, PUSHES, DeploymentState, Lane, Trigger
 from jobs.storage.models import App, Deployment, Lease
 
 
@@ -36,11 +37,17 @@ class Claim:
     rivals: tuple[Rival, ...] = ()
 
 
-def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
+def claim_next(
+    session: Session, app_id: int, holder: str, lanes: Collection[Lane] = EVERY_LANE
+) -> Claim | None:
     """Take the app's lease for its next deployment.
 
+    Args:
+        lanes: the lanes whose deployments the holder may run.
+
     Returns:
-        None when nothing is queued, or the app's lease is held.
+        None when nothing is queued, the app's lease is held, or the next deployment is for the
+        workers of another lane (`next_in_line` tells).
     """
     if not is_free(session, app_id):
         return None
@@ -58,6 +65,8 @@ def claim_next(session: Session, app_id: int, holder: str) -> Claim | None:
     if not queued:
         return None
     chosen = choose(queued)
+    if chosen.trigger.lane not in lanes:
+        return None
     known = [*queued, *_latest_pushes(session, [chosen])]
     rivals = [row for row in known if _order(chosen, row) is Order.UNKNOWN]
     return Claim(
@@ -110,16 +119,30 @@ def _newest_pushes(known: Sequence[Deployment]) -> dict[str, list[Deployment]]:
 
 
 def choose(queued: Sequence[Deployment]) -> Deployment:
-    """Choose the first request; if it is a push, the last to arrive of the pushes of its branch.
-
-    A recovery precedes everything else, because the site may be down.
-    """
-    if (recovery := next((r for r in queued if r.trigger is Trigger.RECOVERY), None)) is not None:
-        return recovery
-    first = queued[0]
+    """Choose the first request; if it is a push, the last to arrive of the pushes of its branch."""
+    first = first_in_line(queued)
     if first.trigger not in PUSHES:
         return first
     return [row for row in queued if row.trigger in PUSHES and row.ref == first.ref][-1]
+
+
+def first_in_line(queued: Sequence[Deployment]) -> Deployment:
+    """Give the first request; a recovery precedes all others, because the site may be down."""
+    return next((row for row in queued if row.trigger is Trigger.RECOVERY), queued[0])
+
+
+def next_in_line(session: Session, app_id: int) -> Deployment | None:
+    """Give the `first_in_line` of an app; None if nothing is queued, or its lease is held."""
+    if not is_free(session, app_id):
+        return None
+    is_recovery = col(Deployment.trigger) == Trigger.RECOVERY
+    statement = (
+        select(Deployment)
+        .where(Deployment.app_id == app_id, Deployment.state == DeploymentState.QUEUED)
+        .order_by(case((is_recovery, 0), else_=1), col(Deployment.id))
+        .limit(1)
+    )
+    return session.exec(statement).first()
 
 
 def _order(one: Deployment, other: Deployment) -> Order | None:

@@ -140,6 +140,7 @@ class Plan:
     warm: WarmContainer | None = None  # the same container, if it is kept warm
     domain: str = ""  # the app's first one that is no wildcard
     is_https: bool = False  # whether the router serves that domain by HTTPS
+    frontend: str = ""  # the image that reads Dockerfiles without `# syntax=`
 
     @property
     def recipe(self) -> Recipe:
@@ -211,6 +212,7 @@ def read_plan(session: Session, runtime: Runtime[WorkerSettings], held: HeldLeas
         warm=_warm(session, app),
         domain=domain,
         is_https=scheme == "https",
+        frontend=settings.dockerfile_frontend,
     )
 
 

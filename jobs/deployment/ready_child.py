@@ -85,4 +85,4 @@ def _act(pipe: int, preparations: Sequence[Preparation], act: Callable[[str], ob
 
 def _call_it(name: str) -> None:
     with suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+        Path("/proc/self/comm").write_text(name, encoding="utf-8")

@@ -9,11 +9,27 @@ from jobs.rules.findings import Finding, Verdict
 from jobs.settings import WorkerSettings
 
 NAME = "build limits"
+OLDEST_WITH_NEW_FRONTEND = (1, 42)  # of the Engine API: Docker Engine 23
 NEWER = "use Docker Engine 23 or newer"
 SHARED = (
     f"{NEWER}; or set KEYSTONE_BUILD_CGROUP=docker/buildkit, where this one runs builds unless it "
     "is told otherwise (cgroupfs driver only): that limits other people's builds, too"
 )
+
+
+def frontend_of_builds(settings: WorkerSettings) -> Finding:
+    """Report what reads a Dockerfile that does not name a frontend itself."""
+    name, image = "Dockerfile frontend", settings.dockerfile_frontend
+    if image:
+        return Finding(name, Verdict.OK, f"{image}, unless the Dockerfile has a `# syntax=` line")
+    version = api_version(os.environ) if is_local(os.environ) else None
+    if version is None or version >= OLDEST_WITH_NEW_FRONTEND:
+        return Finding(name, Verdict.OK, "the engine's own")
+    found = (
+        "the engine's own, which is old: no heredocs, no COPY --link (for these, set "
+        "KEYSTONE_DOCKERFILE_FRONTEND=docker/dockerfile:1)"
+    )
+    return Finding(name, Verdict.OK, found)
 
 
 def limits_of_builds(settings: WorkerSettings, identity: str) -> Finding:

@@ -18,7 +18,7 @@ from sqlmodel import col, select
 
 from jobs.adapters.docker.engine import DockerEngine
 from jobs.adapters.haproxy.router import HAProxyRouter
-from jobs.doctor.build_check import limits_of_builds
+from jobs.doctor.build_check import frontend_of_builds, limits_of_builds
 from jobs.doctor.disk_use import MB, describe_data, describe_engine
 from jobs.doctor.domains import check_domains
 from jobs.doctor.engine_check import check_engine
@@ -68,6 +68,7 @@ def examine(settings: WorkerSettings) -> list[Finding]:
         ("data directory", lambda: _data_dir(settings.data_dir)),
         ("disk", lambda: _disk(settings)),
         ("engine space", lambda: _engine_space(settings)),
+        ("Dockerfile frontend", lambda: frontend_of_builds(settings)),
         ("build limits", lambda: limits_of_builds(settings, identity_of(settings))),
         ("metadata service", lambda: reach_of_metadata(settings, identity_of(settings))),
         ("data space", lambda: Finding("data space", Verdict.OK, describe_data(settings))),
@@ -101,7 +102,13 @@ def _program(name: str, path: str | None, arguments: list[str], package: str = "
         return Finding(name, Verdict.FAILED, "is not installed", fix)
     try:
         done = subprocess.run(  # noqa: S603 — a program of the machine's own PATH
-            [path, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+            [path, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError) as exc:
         return Finding(name, Verdict.FAILED, f"{path} does not run ({type(exc).__name__})", fix)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.doctor.reading import reading
 from jobs.errors import KeystoneError
+from jobs.reads.apps import webhook_problem
 from jobs.reads.domains import find_doors
 from jobs.rules.domain_names import host_header, is_covered
 from jobs.rules.findings import Finding, Verdict
@@ -47,7 +48,15 @@ def check_own_address(settings: Settings, *, up: bool) -> Finding:
     url = f"{settings.public_url}{_resolution(host)}"
     if not up:
         return Finding(NAME, Verdict.IDLE, f"{url}, not served while Keystone is down")
-    return _served(settings, known, host, url)
+    return _with_warning(_served(settings, known, host, url), webhook_problem(settings))
+
+
+def _with_warning(finding: Finding, problem: str) -> Finding:
+    """Warn that GitHub cannot reach the address, if nothing worse was found."""
+    if not problem or finding.verdict not in {Verdict.OK, Verdict.IDLE}:
+        return finding
+    cause, _, fix = problem.rpartition("; ")
+    return Finding(NAME, Verdict.WARNING, cause, fix)
 
 
 def _served(settings: Settings, known: _Known, host: str, url: str) -> Finding:

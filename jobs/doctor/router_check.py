@@ -86,7 +86,7 @@ def _former(settings: Settings) -> str:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from jobs.adapters.ports import Forge
 from jobs.errors import ConflictError, NotFoundError
 from jobs.processes.runtime import Runtime
-from jobs.reads.apps import webhook_url
+from jobs.reads.apps import webhook_problem, webhook_url
 from jobs.reads.secrets import api_token, repository_token, webhook_secrets
 from jobs.reads.views import HookView
 from jobs.records.audit import Tag, note
@@ -49,7 +49,11 @@ def install_hook(runtime: Runtime[Reaching], forge: Forge, *, app_id: int, by: A
         told = {"url": wanted.wish.url, "hook": made.id, "is_new": made.is_new}
         note(session, Tag.HOOK_INSTALLED, by, f"repository:{repository.id}", **told)
     return HookView(
-        id=made.id, repository=repository.full_name, url=wanted.wish.url, is_new=made.is_new
+        id=made.id,
+        repository=repository.full_name,
+        url=wanted.wish.url,
+        is_new=made.is_new,
+        problem=webhook_problem(runtime.settings),
     )
 
 

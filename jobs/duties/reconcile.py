@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from jobs.adapters.ports import Engine, Router
 from jobs.deploy import remove_containers
+from jobs.deployment.claims import first_in_line
 from jobs.deployment.draining import drain
 from jobs.deployment.lease import SecondLook, expired, holder_name, is_free
 from jobs.deployment.work import Tools
@@ -35,7 +36,7 @@ from jobs.records.deployments import (
 from jobs.records.leases import give_back, let_go, take_over
 from jobs.rules.container_values import Route, other_slot
 from jobs.settings import WorkerSettings
-from jobs.states import DeploymentState, StepName
+from jobs.states import DeploymentState, Lane, StepName
 from jobs.storage.database import Database
 from jobs.storage.models import App, Deployment, Lease, Step, now
 
@@ -57,7 +58,8 @@ DRAINED_WITHIN_S = 10.0
 
 def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
     """Enqueue the deployments that are queued in the database but not in Redis."""
-    waiting = runtime.queue.waiting()
+    in_quick_lane = runtime.queue.waiting([Lane.QUICK])
+    in_any_lane = in_quick_lane | runtime.queue.waiting([Lane.BUILD])
     with runtime.database.reading() as session:
         busy = set(session.exec(select(Lease.app_id)).all())
         rows = session.exec(
@@ -68,13 +70,18 @@ def wake_forgotten(runtime: Runtime[WorkerSettings], _tools: Tools) -> None:
             )
             .order_by(col(Deployment.id))
         ).all()
-    # One wake-up per app is enough: the worker chooses among all queued deployments.
-    woken = busy | {row.app_id for row in rows if row.id in waiting}
-    forgotten: dict[int, int] = {}
+    of_apps: dict[int, list[Deployment]] = {}
     for row in rows:
-        if row.app_id not in woken:
-            forgotten.setdefault(row.app_id, row.id or 0)
-    runtime.queue.wake(forgotten.values())
+        of_apps.setdefault(row.app_id, []).append(row)
+    for app_id in of_apps.keys() - busy:
+        queued = of_apps[app_id]
+        first = first_in_line(queued)
+        # One wake-up per app is enough: the worker chooses among all queued deployments. But one in
+        # the lane of builds may come late for a deployment that needs none.
+        lane = first.trigger.lane
+        woken = in_quick_lane if lane is Lane.QUICK else in_any_lane
+        if woken.isdisjoint({row.id for row in queued}):
+            runtime.queue.wake([first.id or 0], lane)
 
 
 def take_back_leases(

@@ -29,7 +29,7 @@ from jobs.rules.container_values import Container, OutputLine
 from jobs.rules.redaction import Redactor
 from jobs.rules.variables import secrets_of
 from jobs.settings import WorkerSettings
-from jobs.states import ContainerState, Restart, StepName
+from jobs.states import ContainerState, Lane, Restart, StepName
 from jobs.steps.output import LINES_SHOWN, write_output
 from jobs.storage.deployment_log import DeploymentLog, log_path
 from jobs.storage.environments import open_environment
@@ -163,7 +163,7 @@ def _withdraw(
         seen.name,
         extra={"action": "deployment_withdrawn", "deployment": seen.live_deployment_id},
     )
-    runtime.queue.wake(woken)
+    runtime.queue.wake(woken, Lane.QUICK)
 
 
 def _write_output(runtime: Runtime[WorkerSettings], seen: App, lines: Sequence[OutputLine]) -> str:

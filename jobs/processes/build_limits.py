@@ -67,11 +67,11 @@ def bound_builds(settings: WorkerSettings, identity: str) -> None:
 def _free_earlier_group(settings: Settings, shared: str) -> None:
     """Remove the limits from a shared group that an earlier start has limited."""
     mark = ensure_private(settings.data_dir / "run") / "limited-group"
-    earlier = mark.read_text() if mark.exists() else ""
+    earlier = mark.read_text(encoding="utf-8") if mark.exists() else ""
     if earlier not in {"", shared} and ControlGroup(earlier).limits() is not None:
         ControlGroup(earlier).limit(Limits())
     # Record the new group before it is limited, so that it is known even if we are killed then.
-    mark.write_text(shared)
+    mark.write_text(shared, encoding="utf-8")
 
 
 def describe_limits(limits: Limits) -> str:

@@ -36,7 +36,7 @@ def this_version(data_dir: Path) -> Version:
     source = code_folder()
     try:
         folder = source if is_copy(source, data_dir) else _copied(source, data_dir / FOLDER)
-        about = json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError, shutil.Error) as exc:
         raise StorageError(f"the code cannot be copied to {data_dir / FOLDER}: {exc}") from exc
     return Version(python(), str(folder), about["name"], about["commit"], about["schema"])
@@ -108,7 +108,7 @@ def _copy(source: Path, draft: Path) -> None:
         shutil.copytree(source / package, draft / package, ignore=shutil.ignore_patterns("*.pyc.*"))
         compileall.compile_dir(draft / package, quiet=2)
     about = {"name": version("keystone"), "commit": commit_of(source), "schema": HEAD}
-    (draft / ABOUT).write_text(json.dumps(about))
+    (draft / ABOUT).write_text(json.dumps(about), encoding="utf-8")
     for folder, folders, names in os.walk(draft):
         for name in folders:
             (Path(folder) / name).chmod(FOLDER_MODE)

@@ -9,9 +9,11 @@ from pydantic import SecretStr, ValidationError
 
 from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.mistakes import mistakes_of
+from jobs.rules.text import is_utf8
 from jobs.settings import PREFIX, SECRETS, AllSettings, AnySettings, Settings
 from jobs.system.small_files import read_env_file, read_secret_file
 
+NOT_UTF8 = "is not text in UTF-8"
 # Settings with URLs that may contain a password.
 SECRET_URLS = frozenset({"database_url", "redis_url"})
 
@@ -36,7 +38,12 @@ def read_settings(
         raise ConfigurationError(*mistakes, *_mistakes(exc)) from None
     if mistakes:
         raise ConfigurationError(*mistakes)
-    return wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
+    found = wanted.model_validate({name: getattr(everything, name) for name in wanted.model_fields})
+    if not is_utf8(str(found.data_dir)):
+        # The name of the working directory may be the cause.
+        told = f"its path {NOT_UTF8}: use another folder"
+        raise ConfigurationError(Mistake(_variable("data_dir"), told))
+    return found
 
 
 def to_environment(settings: AllSettings) -> dict[str, str]:
@@ -116,7 +123,9 @@ def _gather(given: Mapping[str, str]) -> tuple[dict[str, Any], list[Mistake]]:
     mistakes: list[Mistake] = []
     for name in sorted(given):
         field = name.removeprefix(PREFIX).lower()
-        if field in AllSettings.model_fields:
+        if not is_utf8(given[name]):
+            mistakes.append(Mistake(name, NOT_UTF8))
+        elif field in AllSettings.model_fields:
             # An empty value means "not set", as in most tools that read `.env` files.
             if given[name]:
                 values[field] = given[name]

@@ -158,7 +158,7 @@ def _drop(runtime: Runtime[OwnSettings], actor: Actor, older: list[str]) -> list
 def remember_ring(runtime: Runtime[OwnSettings]) -> None:
     """Record the keys that a `keystone up` was started with."""
     folder = ensure_private(runtime.settings.run_dir)
-    (folder / RING_FILE).write_text("\n".join(runtime.vault.fingerprints))
+    (folder / RING_FILE).write_text("\n".join(runtime.vault.fingerprints), encoding="utf-8")
 
 
 def _add_key(runtime: Runtime[OwnSettings], actor: Actor) -> None:
@@ -184,7 +184,7 @@ def _ensure_known_to_all(runtime: Runtime[OwnSettings]) -> None:
     if runtime.vault.is_kept or not is_up(settings.data_dir):
         return
     ring = settings.run_dir / RING_FILE
-    if not ring.exists() or newest not in ring.read_text().split():
+    if not ring.exists() or newest not in ring.read_text(encoding="utf-8").split():
         raise ConflictError(
             f"the running `keystone up` was started without the key {newest}: "
             "start it again, then run this again"

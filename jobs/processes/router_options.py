@@ -36,7 +36,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
 def read_state(run: Path) -> dict[str, object]:
     """Read what the last keeper wrote; empty when there was none."""
     try:
-        found = json.loads((run / STATE_FILE).read_text())
+        found = json.loads((run / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -44,14 +44,14 @@ def read_state(run: Path) -> dict[str, object]:
 
 def what_is_loaded(program: Path, config: Path) -> dict[str, list[Any]]:
     """Give what tells the program from another one, and the spans of ports in a configuration."""
-    return {"binary": binary_of(program), "ports": port_spans(config.read_text())}
+    return {"binary": binary_of(program), "ports": port_spans(config.read_text(encoding="utf-8"))}
 
 
 def write_state(run: Path, state: Mapping[str, object]) -> None:
     """Write what runs, for the other processes; a full disk must not end the keeper."""
     draft = run / f"{STATE_FILE}.draft"
     with suppress(OSError):
-        draft.write_text(json.dumps(state))
+        draft.write_text(json.dumps(state), encoding="utf-8")
         draft.replace(run / STATE_FILE)
 
 

@@ -155,7 +155,7 @@ def own_ports(settings: Settings) -> frozenset[int]:
 def _written_ports(settings: Settings) -> frozenset[int]:
     """Give the ports that the written configuration names."""
     try:
-        text = configuration_file(settings).read_text()
+        text = configuration_file(settings).read_text(encoding="utf-8")
     except OSError:
         return frozenset()
     return ports_within(port_spans(text))
@@ -167,7 +167,7 @@ def is_as_written(settings: Settings) -> bool:
     if state is None or is_outdated(state, Path(installed_haproxy())):
         return False
     try:
-        written = configuration_file(settings).read_text()
+        written = configuration_file(settings).read_text(encoding="utf-8")
         running = HAProxyRouter(settings.effective_router_socket, patience_s=5.0).description()
     except (OSError, RouterError):
         return False

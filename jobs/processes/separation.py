@@ -139,7 +139,7 @@ def first_problem(apart: Apart, checks: Mapping[str, Sequence[Check]]) -> tuple[
 def note_users(settings: Settings, found: Apart | Together) -> None:
     """Store the decision for the Keystone that is about to start, for `noted_users`."""
     told = [] if isinstance(found, Apart) else [found.reason, found.fix]
-    (settings.run_dir / NOTE).write_text(json.dumps(told))
+    (settings.run_dir / NOTE).write_text(json.dumps(told), encoding="utf-8")
 
 
 def noted_users(settings: Settings) -> Together | None:
@@ -149,7 +149,7 @@ def noted_users(settings: Settings) -> Together | None:
         StorageError: the decision was not stored.
     """
     try:
-        told = json.loads((settings.run_dir / NOTE).read_text())
+        told = json.loads((settings.run_dir / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise StorageError("it is not known which users the parts run as") from exc
     return Together(*told) if told else None
@@ -166,6 +166,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
         "firewall": Rights(ROOT, ROOT, (), FIREWALL_CAPABILITIES),
         "watcher": workers,
         "worker": workers,
+        "quick-worker": workers,
         "web": Rights(web.uid, web.gid, (work.gid,), listens),
     }
     docker = told_to_workers(environ, settings.docker_dir)
@@ -175,6 +176,7 @@ def _apart(settings: Settings, users: PartUsers, environ: Mapping[str, str]) -> 
         "firewall": _person(work),
         "watcher": _person(work) | docker,
         "worker": _person(work) | docker,
+        "quick-worker": _person(work) | docker,
         "web": _person(web),
     }
     return Apart(users, rights, told)
@@ -186,7 +188,7 @@ def _person(user: PartUser) -> dict[str, str]:
 
 def _needs_right(port: int) -> bool:
     try:
-        return port < int(FIRST_FREE_PORT.read_text())
+        return port < int(FIRST_FREE_PORT.read_text(encoding="utf-8"))
     except OSError:
         return True
 

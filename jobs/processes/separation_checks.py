@@ -115,7 +115,7 @@ def _file_of(module: object) -> str:
 
 def _mapped_files() -> Iterator[Path]:
     """Give the files of the interpreter and of its shared libraries."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         # Mappings that are not files have a name in brackets, or no name.
         match line.split(maxsplit=5):
             case [_, rights, _, _, _, name] if "x" in rights and name.startswith("/"):

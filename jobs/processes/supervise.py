@@ -100,11 +100,14 @@ def _programs(settings: Settings) -> list[Program]:
     blocks = settings.block_metadata and os.geteuid() == 0
     watcher = Program("watcher", keystone_command("watcher"), 30, untold=knows_work)
     worker = Program("worker", keystone_command("worker"), 40, untold=knows_work)
+    # For rollbacks and recoveries: a site that is down does not wait until a build has ended.
+    quick = Program("quick-worker", keystone_command("quick-worker"), 40, untold=knows_work)
     return [
         *([] if settings.redis_url else [redis]),
         *([firewall] if blocks else []),
         replace(watcher, stop_within_s=WORK_STOP_S),
         replace(worker, stop_within_s=WORK_STOP_S, count=settings.workers),
+        replace(quick, stop_within_s=WORK_STOP_S),
         Program("web", keystone_command("web"), 15, untold=knows_web),
     ]
 
@@ -208,7 +211,7 @@ def _claims(data_dir: Path) -> Path:
 def _locked(path: Path, inherited: Sequence[int]) -> TextIO | None:
     """Open a file and lock it; None when another process holds the lock."""
     try:
-        file = _inherited_file(path, inherited) or path.open("a")
+        file = _inherited_file(path, inherited) or path.open("a", encoding="utf-8")
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror}") from exc
     if take(file.fileno(), patience_s=ASKERS_GONE_WITHIN_S):
@@ -222,7 +225,7 @@ def _inherited_file(path: Path, inherited: Sequence[int]) -> TextIO | None:
     for descriptor in inherited:
         with suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return os.fdopen(descriptor, "a")
+                return os.fdopen(descriptor, "a", encoding="utf-8")
     return None
 
 
@@ -237,7 +240,7 @@ def is_supervisor(pid: int, run_dir: Path) -> bool:
 def supervisor_pid(run_dir: Path) -> int | None:
     """Give the process id of the supervisor; None when none runs, or it has not begun."""
     try:
-        pid = int((run_dir / SUPERVISOR_PID).read_text())
+        pid = int((run_dir / SUPERVISOR_PID).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return pid if is_supervisor(pid, run_dir) else None
@@ -268,7 +271,7 @@ def supervise(
     config = folder / CONFIGURATION
     config.unlink(missing_ok=True)
     config.touch(mode=0o600)
-    config.write_text(configuration(parts, supervisor_pid=os.getpid()))
+    config.write_text(configuration(parts, supervisor_pid=os.getpid()), encoding="utf-8")
     for claim in claims:
         os.set_inheritable(claim.fileno(), True)  # noqa: FBT003 — the name says it
     if given:

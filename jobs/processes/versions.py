@@ -188,7 +188,7 @@ def forget_parts(run_dir: Path) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a file that only root or we can have written; None when there is none."""
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             about = os.fstat(file.fileno())
             if about.st_uid not in {0, os.getuid()} or about.st_mode & CLOSED_TO_OTHERS:
                 return None
@@ -210,7 +210,7 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     try:
         ensure_private(path.parent)
         draft.touch(mode=0o600)
-        with draft.open("w") as file:
+        with draft.open("w", encoding="utf-8") as file:
             json.dump(values, file, indent=1)
             file.flush()
             os.fsync(file.fileno())

@@ -23,6 +23,7 @@ from jobs.rules.app_fields import PARTS
 from jobs.rules.container_values import container_words
 from jobs.rules.ip_addresses import is_everywhere, join_address
 from jobs.rules.naming import WEBHOOK_PATH
+from jobs.rules.payload_url import payload_url_problem
 from jobs.rules.reasons import failure_words
 from jobs.rules.token_trouble import token_problem
 from jobs.settings import Settings
@@ -253,7 +254,7 @@ def _app_view(app: App, settings: Settings, around: _Surroundings) -> AppView:
         warm_release=around.warm.number if around.warm else None,
         url=around.doors.url(around.domains) or app_url(settings, app.host_port),
         needs_redeploy=release is not None and release.configuration != app.configuration,
-        webhook=WebhookView(url=webhook_url(settings)),
+        webhook=WebhookView(url=webhook_url(settings), problem=webhook_problem(settings)),
     )
 
 
@@ -268,6 +269,11 @@ def app_url(settings: Settings, host_port: int) -> str:
 def webhook_url(settings: Settings) -> str:
     """Give the URL that GitHub must send deliveries to."""
     return f"{settings.effective_public_url}{WEBHOOK_PATH}"
+
+
+def webhook_problem(settings: Settings) -> str:
+    """Say why GitHub cannot reach that URL, or not safely; "" if nothing is wrong."""
+    return payload_url_problem(webhook_url(settings), settings.github_api_url)
 
 
 # --- Deployments -----------------------------------------------------------------------------

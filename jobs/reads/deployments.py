@@ -12,6 +12,7 @@ from jobs.errors import NotFoundError
 from jobs.reads.apps import find_app
 from jobs.reads.paging import Walk, unindexed, walk_back
 from jobs.reads.views import DeploymentView, Page, StatusView, StepView
+from jobs.reads.waiting import waits
 from jobs.states import DeploymentState, StepName, Trigger
 from jobs.storage.models import App, CommitStatus, Deployment, Release, Step, now
 
@@ -124,6 +125,7 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
         .order_by(col(CommitStatus.id))
     ).all():
         statuses[status.deployment_id].append(StatusView.model_validate(status.model_dump()))
+    waiting = waits(session, rows)
     order = list(StepName)
     return [
         DeploymentView(
@@ -132,6 +134,8 @@ def _deployment_views(session: Session, rows: Sequence[Deployment]) -> list[Depl
             ),
             app=apps[row.app_id],
             actor=row.actor,
+            waiting_for=told.words if (told := waiting.get(row.id or 0)) else None,
+            place=told.place if told else None,
             release=releases.get(row.release_id),
             duration_s=duration_s(row.started_at, row.ended_at),
             steps=sorted(steps[row.id or 0], key=lambda step: order.index(step.name)),

@@ -53,6 +53,7 @@ class WebhookView(View):
     secret: str | None = Field(
         default=None, description="Only in the response that created the repository"
     )
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class AppSourceView(View):
@@ -151,6 +152,14 @@ class DeploymentView(View):
     duration_s: float | None = Field(description="From its start to its end, or to now")
     attempts: int = Field(description="How often a worker has started it")
     cancelled_by: str | None = Field(description="Who asked for it to be cancelled")
+    waiting_for: str | None = Field(
+        default=None, description="While it is queued: what it waits for, in words"
+    )
+    place: int | None = Field(
+        default=None,
+        description="While it is queued: its place in the queue, from 1; null while another "
+        "deployment of its app is before it. Rollbacks and recoveries have a queue of their own",
+    )
     steps: list[StepView]
     statuses: list[StatusView]
 
@@ -205,6 +214,18 @@ class VariableView(View):
     secret: bool
     value: str | None = Field(description="Null for a secret")
     changed_at: datetime
+
+
+class SetVariableView(VariableView):
+    """An environment variable that was just set."""
+
+    notes: list[str] = Field(description="Says so if logs cannot mask the value")
+
+
+class ImportedVariablesView(Page[VariableView]):
+    """The environment variables that were just set, by name."""
+
+    notes: list[str] = Field(description="The secrets that logs cannot mask")
 
 
 class ContainerView(View):
@@ -290,6 +311,7 @@ class HookView(View):
     repository: str
     url: str = Field(description="Where it sends deliveries")
     is_new: bool = Field(description="False: it existed already, and was corrected")
+    problem: str = Field("", description="Why GitHub cannot reach the URL, or not safely")
 
 
 class CatchUpView(View):

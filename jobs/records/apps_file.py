@@ -21,13 +21,14 @@ from jobs.rules.actors import Actor
 from jobs.rules.app_fields import AppChange, AppInput
 from jobs.rules.apps_file import APPS, TOKEN, Wanted
 from jobs.rules.mistakes import parse_input
-from jobs.rules.variables import Variable
+from jobs.rules.variables import NewValue, Variable
 from jobs.settings import Settings
 from jobs.storage.models import App, Repository
 from jobs.storage.vault import Vault
 
 SECRET, OTHER_SECRET = "(secret)", "(another secret)"
 # Fields that always have a value: None in the file leaves the choice to Keystone, and so keeps it.
+NONE: Mapping[str, Variable] = {}
 KEPT_WHEN_NONE = frozenset({"host_port", "git_url"})
 
 
@@ -126,7 +127,7 @@ def _difference(session: Session, wanted: Wanted, app: App | None, vault: Vault)
     before = open_variables(session, app, vault)
     variables = {
         name: (_variable(before.get(name)), _variable(variable, before.get(name)))
-        for name, variable in wanted.variables.items()
+        for name, variable in _resolved(wanted.variables, before).items()
         if variable != before.get(name)
     }
     return Difference(wanted.name, Action.CHANGE, fields, variables)
@@ -140,8 +141,15 @@ def _added(wanted: Wanted) -> Difference:
         wanted.name,
         Action.ADD,
         {name: (None, _shown(value)) for name, value in fields.items()},
-        {name: (None, _variable(variable)) for name, variable in wanted.variables.items()},
+        {name: (None, _variable(each)) for name, each in _resolved(wanted.variables).items()},
     )
+
+
+def _resolved(
+    wanted: Mapping[str, NewValue], before: Mapping[str, Variable] = NONE
+) -> dict[str, Variable]:
+    kinds = {name: variable.is_secret for name, variable in before.items()}
+    return {name: value.resolved(name, before=kinds.get(name)) for name, value in wanted.items()}
 
 
 def _ensure_same(wanted: Wanted, repository: Repository) -> None:
@@ -194,7 +202,8 @@ def _apply_one(
         applied.notes += changed.notes
     if difference.variables:
         variables = {name: wanted.variables[name] for name in difference.variables}
-        set_variables(session, app, variables, keeper.actor, vault=keeper.vault)
+        done = set_variables(session, app, variables, keeper.actor, vault=keeper.vault)
+        applied.notes += done.notes
     session.flush()
 
 

@@ -10,7 +10,8 @@
     API_KEY = { file = "secrets/api-key" }
 
 The file never holds a secret. It names an environment variable or another file that holds it
-(`jobs.adapters.secret_references`). Whatever the file does not name stays unchanged.
+(`jobs.adapters.secret_references`). `secret = true` or `false` beside it, or beside `value = "…"`,
+says what kind of variable it is. Whatever the file does not name stays unchanged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,13 +27,14 @@ from jobs.errors import ConfigurationError, Mistake
 from jobs.rules.app_fields import AppInput
 from jobs.rules.mistakes import mistakes_of
 from jobs.rules.strict_toml import strict_toml
-from jobs.rules.variables import Variable, ensure_variable
+from jobs.rules.variables import SHOWN_NAME, NewValue, ensure_variable
 
 # Reads the secret that `{ env = … }` or `{ file = … }` refers to.
 FindSecret = Callable[[Mapping[str, object]], SecretStr]
 HOW_TO_REFER = '{ env = "NAME" } or { file = "PATH" }'
 
 APPS, ENV, TOKEN = "apps", "env", "token"
+SECRET = "secret"  # noqa: S105 — the name of a key
 FIELDS = [*(name for name in AppInput.model_fields if name != "name"), ENV]
 PLAIN_FIELDS = frozenset(FIELDS) - {ENV, TOKEN}
 # Placeholder for validation when an app names no repository. Whether it must name one depends on
@@ -53,7 +55,7 @@ class Wanted:
     name: str
     fields: Mapping[str, Any]
     repository: str | None
-    variables: Mapping[str, Variable]
+    variables: Mapping[str, NewValue]
 
 
 def read_apps(text: str, find: FindSecret) -> list[Wanted]:
@@ -105,7 +107,7 @@ def _read_app(name: str, table: object, find: FindSecret) -> Wanted:
         raise ConfigurationError(f"write it as [{APPS}.{name[:70]}], with its fields below")
     mistakes = _unknown(table, FIELDS)
     given = {key: _or_none(key, table[key]) for key in table if key in PLAIN_FIELDS}
-    variables: dict[str, Variable] = {}
+    variables: dict[str, NewValue] = {}
     with _collected(mistakes):
         variables = _read_variables(table.get(ENV, {}), find)
     if TOKEN in table:
@@ -142,7 +144,7 @@ def _or_none(key: str, value: object) -> object:
 # --- Variables and secrets -------------------------------------------------------------------
 
 
-def _read_variables(table: object, find: FindSecret) -> dict[str, Variable]:
+def _read_variables(table: object, find: FindSecret) -> dict[str, NewValue]:
     if not isinstance(table, dict):
         told = f"write the variables below [{APPS}.NAME.{ENV}]"
         raise ConfigurationError(Mistake(ENV, told))
@@ -156,17 +158,37 @@ def _read_variables(table: object, find: FindSecret) -> dict[str, Variable]:
     return found
 
 
-def _read_variable(name: str, value: object, find: FindSecret) -> Variable:
+def _read_variable(name: str, value: object, find: FindSecret) -> NewValue:
     if isinstance(value, str):
-        variable = Variable(SecretStr(value), is_secret=False)
+        variable = NewValue(SecretStr(value))
     elif isinstance(value, dict):
-        with _about(name[:50]):
-            variable = Variable(find(value), is_secret=True)
+        with _about(name[:SHOWN_NAME]):
+            variable = _read_table(name, value, find)
     else:
         told = f"write the value in quotes, or {HOW_TO_REFER}"
-        raise ConfigurationError(Mistake(name[:50], told))
+        raise ConfigurationError(Mistake(name[:SHOWN_NAME], told))
     ensure_variable(name, variable.value)
     return variable
+
+
+def _read_table(name: str, table: Mapping[str, object], find: FindSecret) -> NewValue:
+    """Read a value with its kind; a referenced one is a secret if nothing else is said."""
+    kind = table.get(SECRET)
+    if not isinstance(kind, bool | None):
+        raise ConfigurationError(f"{SECRET} is true or false")
+    rest = {key: value for key, value in table.items() if key != SECRET}
+    match rest:
+        case {"value": str(value), **others} if not others:
+            return NewValue(SecretStr(value), kind)
+        case {"env": _} | {"file": _}:
+            return NewValue(find(rest), True if kind is None else kind)
+    if any(isinstance(value, str | Mapping) for value in rest.values()):
+        # TOML takes `discovery.type = "x"` for a table `discovery` with a key `type`.
+        inner = next(iter(rest))
+        raise ConfigurationError(
+            f'write {HOW_TO_REFER}; if the dot belongs to the name, quote it: "{name}.{inner}" = …'
+        )
+    raise ConfigurationError(f"write {HOW_TO_REFER}, and nothing else")
 
 
 def _read_token(value: object, find: FindSecret) -> SecretStr:

@@ -33,9 +33,13 @@ class BuildSpec:
     tag: str
     dockerfile: str  # relative to the tree's root
     labels: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "."  # the tree's path in the repository, for messages
     cache_key: str = ""  # equal for builds that should share context and caches
     target: str | None = None  # the stage to build; None: the last one
     args: Mapping[str, SecretStr] = field(default_factory=dict)
+    # More build arguments, but only for a Dockerfile that declares them: others keep their cache.
+    offered: Mapping[str, str] = field(default_factory=dict)
+    frontend: str = ""  # an image that reads a Dockerfile without `# syntax=`; "": the engine's own
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)  # by the id in `RUN --mount`
     deadline_s: float = 1800
     limits: Limits = Limits()  # of all builds together

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from jobs.rules.domain_names import is_metadata, plain_domain, plain_host
-from jobs.rules.naming import VARIABLE_NAME
+from jobs.rules.naming import VARIABLE_NAME, VARIABLE_NAME_WORDS
 from jobs.rules.pattern_text import path_list, path_text, tag_text
 from jobs.rules.refs import BRANCH_PREFIX, NEWEST_TAG, TAG_PREFIX, is_sha
 from jobs.rules.text import TRICKS
@@ -126,7 +126,7 @@ def _status_range(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not VARIABLE_NAME.fullmatch(value):
-        raise ValueError("is not the name of an environment variable")
+        raise ValueError(f"is not the name of an environment variable: {VARIABLE_NAME_WORDS}")
     return value
 
 

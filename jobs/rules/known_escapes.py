@@ -142,6 +142,8 @@ def _installed(name: str) -> str:
             text=True,
             timeout=PATIENCE_S,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -151,7 +153,7 @@ def _installed(name: str) -> str:
 def _changes(folder: Path) -> Iterator[str]:
     for file in sorted(folder.glob("changelog*.gz")):
         try:
-            with gzip.open(file, "rt", errors="replace") as opened:
+            with gzip.open(file, "rt", errors="replace", encoding="utf-8") as opened:
                 yield opened.read(LARGEST_CHANGELOG)
         except (OSError, EOFError):
             continue

@@ -1,5 +1,8 @@
 """Prepares lines of a deployment's log: masks secrets, removes unseen characters, cuts. Pure."""
 
+from collections import deque
+from collections.abc import Iterator
+
 from jobs.rules.ansi import clean, cut
 from jobs.rules.redaction import Redactor
 from jobs.rules.text import LINE_END
@@ -35,3 +38,19 @@ def pieces_of(line: str) -> list[str]:
     first, *others = cut(line, LONGEST_LINE)
     kept = [first, *(f"{GOES_ON}{piece}" for piece in others)]
     return [*kept[:MOST_PIECES], LEFT_OUT] if len(kept) > MOST_PIECES else kept
+
+
+class LastLines:
+    """Holds the last lines of an output to search them; of a long line, only both ends."""
+
+    def __init__(self, most: int) -> None:
+        self._lines: deque[str] = deque(maxlen=most)
+
+    def add(self, line: str) -> None:
+        """Add the next line."""
+        half = LONGEST_LINE // 2
+        self._lines.append(line if len(line) <= LONGEST_LINE else f"{line[:half]}\n{line[-half:]}")
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the lines, oldest first."""
+        return iter(self._lines)

@@ -14,8 +14,15 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-# A valid name of an environment variable.
-VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+# A valid name of an environment variable. The engine takes any name without a zero byte and `=`;
+# these are the characters that programs use: discovery.type, xpack.security-mode,
+# ConnectionStrings:Db, my.list[0]. A space, a quote or a slash would need an escape in a file, a
+# shell or a URL.
+VARIABLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,199}")
+VARIABLE_NAME_WORDS = (
+    "a variable's name has letters, digits and the signs _ . - : [ ], begins with a letter, a "
+    "digit or an underscore, and has at most 200 characters"
+)
 
 IDENTITY_LABEL = "keystone.identity"
 APP_LABEL = "keystone.app"

@@ -14,7 +14,7 @@ from jobs.states import DeploymentState
 LONGEST_QUOTED = 64 * 1024
 LEFT_OUT = " … "
 LONGEST_REASON = 640  # characters
-BEGINNING = 240  # characters kept of the beginning; the rest are of the end, which holds the cause
+BEGINNING = 240  # characters kept of the beginning; the rest are of the end
 
 
 def quoted(text: str) -> str:

@@ -3,7 +3,8 @@
 The visible text counts: a secret with zero-width characters or escape sequences inside is found
 too. A secret is masked in plain form, escaped for URLs, JSON, HTML, programming languages and
 shells (see `jobs.rules.escapes`; also with nested escapes), in hexadecimal, and in base64, also if
-the base64 encodes a longer text or is wrapped.
+the base64 encodes a longer text or is wrapped. Values that occur in every log are not masked (see
+`jobs.rules.secret_values.is_masked`).
 """
 
 import base64
@@ -18,11 +19,10 @@ from itertools import chain, takewhile
 from pydantic import SecretStr
 
 from jobs.rules.escapes import AS_SEEN, CODES, SIGNS, Span
+from jobs.rules.secret_values import is_masked
 from jobs.rules.text import LINE_END, STYLE, bare
 
 MASK = "[REDACTED]"
-# Shorter values occur by chance in ordinary text; masking them would hide the log, not the secret.
-SHORTEST_SECRET = 4
 # The shortest piece of wrapped base64 that is masked: 6 bytes, which do not match by chance.
 SHORTEST_PIECE = 8
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]+")
@@ -45,7 +45,7 @@ class Redactor:
             secret = value.get_secret_value()
             words |= _written(secret)
             encoded |= _base64_of(secret)
-        found = {word for word in words | encoded if len(word) >= SHORTEST_SECRET}
+        found = {word for word in words | encoded if is_masked(word)}
         self._pattern = re.compile(_any_of(found)) if found else None
         self._encoded = "\n".join(encoded)
 
@@ -144,7 +144,7 @@ def _written(secret: str) -> set[str]:
     texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
     # As a shell writes a quote inside quotes.
     quoted = {text.replace("'", quote) for text in texts for quote in ("'\\''", "'\"'\"'")}
-    digits = {part.encode().hex() for part in raw if len(part) >= SHORTEST_SECRET}
+    digits = {part.encode().hex() for part in raw if is_masked(part)}
     return texts | quoted | digits | {text.upper() for text in digits}
 
 
@@ -152,7 +152,7 @@ def _base64_of(secret: str) -> set[str]:
     """Give a secret's base64 forms, also as the password that git sends for `x-access-token`."""
     forms: set[str] = set()
     for part in _parts(secret):
-        if len(part) >= SHORTEST_SECRET:
+        if is_masked(part):
             forms |= _base64_forms(part.encode())
             forms |= _base64_forms(f"x-access-token:{part}".encode())
     return forms

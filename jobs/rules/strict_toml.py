@@ -7,6 +7,8 @@ import re
 import tomllib
 from typing import Any
 
+from jobs.rules.text import plain_file
+
 DEEPEST = 16  # levels of nested tables and arrays, and dots in a key
 # Signs that nest, signs that begin the next key or value, and text in which these signs have no
 # meaning: strings and comments.
@@ -23,9 +25,10 @@ def strict_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: the text is not TOML, or nested too deeply; the message says what is wrong.
     """
-    _ensure_shallow(text)
+    plain = plain_file(text)
+    _ensure_shallow(plain)
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(plain)
     except tomllib.TOMLDecodeError as exc:
         raise ValueError(f"it is not TOML: {exc}") from None
     except ValueError:

@@ -12,6 +12,8 @@ import re
 from datetime import datetime
 
 MARK = "\ufffd"  # replaces removed characters where two texts must not look alike
+# Windows programs write it before a text in UTF-8.
+BYTE_ORDER_MARK = "\ufeff"
 FIRST_PAIR = 0x10000  # from here on, JSON escapes a character as a surrogate pair
 
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -111,6 +113,20 @@ def first_words(text: str, most: int) -> str:
 def several_lines(text: str) -> str:
     """Remove styles and `TRICKS` from a text, and convert all line ends to LF."""
     return plain(LINE_END.sub("\n", text))
+
+
+def plain_file(text: str) -> str:
+    """Remove what Windows programs write: a byte order mark, and CR before each LF."""
+    return LINE_END.sub("\n", text.removeprefix(BYTE_ORDER_MARK))
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written in UTF-8: it holds no byte that Python could not decode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def bare(text: str) -> str:

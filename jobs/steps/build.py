@@ -1,6 +1,5 @@
 """build: build the image of the commit, unless it exists already."""
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,9 +10,11 @@ from jobs.deployment.work import StepRecord, Work
 from jobs.errors import BuildError, DockerError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.log_events import BuildEvent
+from jobs.rules.log_lines import LastLines
 from jobs.rules.naming import COMMIT_LABEL, image_repository, image_tag, labels
 from jobs.rules.repository_values import Commit
 from jobs.states import StepName
+from jobs.steps.left_out import left_out, left_out_is_told
 
 STEP = StepName.BUILD
 MIB = 1024 * 1024
@@ -50,14 +51,17 @@ def build(work: Work, commit: Commit, record: StepRecord) -> BuiltImage:
 
 def _built(work: Work, spec: BuildSpec, tree: Tree) -> str:
     engine = work.tools.engine
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    last = LastLines(LAST_LINES)
 
     def log(event: BuildEvent) -> None:
-        last.append(event.shown)
+        last.add(event.shown)
         work.say(STEP, event)
 
+    for note in left_out(tree):
+        work.say(STEP, f"warning: {note}")
     try:
-        return engine.build(spec, tree, log=log, stop=work.stop)
+        with left_out_is_told(tree):
+            return engine.build(spec, tree, log=log, stop=work.stop)
     except BuildError as failure:
         ensure_room(failure, last, engine.free_disk(), work.plan.min_free_disk)
         raise
@@ -107,11 +111,19 @@ def build_spec(plan: Plan, commit: Commit) -> BuildSpec:
     return BuildSpec(
         tag=image_tag(repository, commit.sha, recipe.digest, plan.image_key),
         dockerfile=recipe.build.dockerfile,
+        folder=recipe.build.context,
         labels={**labels(plan.identity, plan.app), COMMIT_LABEL: commit.sha},
         # By the app's id, not its name: another app may get that name when this one is removed.
         cache_key=f"keystone-{plan.identity}-{plan.app_id}",
         target=recipe.build.build_target,
         args=recipe.args,
+        offered={
+            "KEYSTONE_APP": plan.app,
+            "KEYSTONE_COMMIT": commit.sha,
+            # The name that Docker Hub and other platforms use.
+            "SOURCE_COMMIT": commit.sha,
+        },
+        frontend=plan.frontend,
         secrets=recipe.secrets,
         deadline_s=recipe.build.build_timeout_s,
         limits=plan.bounds.limits,

@@ -166,7 +166,7 @@ def ensure_key(data_dir: Path) -> SecretStr:
                 pass
             finally:
                 draft.unlink()
-        return SecretStr(path.read_text().strip())
+        return SecretStr(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as exc:
         raise StorageError(f"{path} cannot be used ({type(exc).__name__})") from exc
 
@@ -188,7 +188,7 @@ def read_keys(path: Path) -> list[SecretStr]:
         StorageError: the file cannot be read.
     """
     try:
-        return split_keys(SecretStr(path.read_text()))
+        return split_keys(SecretStr(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as exc:
         raise StorageError(f"{path} cannot be read ({type(exc).__name__})") from exc
 
@@ -219,7 +219,7 @@ def _draft(path: Path, text: str) -> Path:
     if users and path.exists() and path.stat().st_gid in users.gids:
         os.chown(draft, -1, path.stat().st_gid)
         draft.chmod(KEY_MODE)
-    with draft.open("w") as file:
+    with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         # After a power cut, no row may be sealed with a key that did not reach the disk.

@@ -203,8 +203,13 @@ def _is_of(pid: int, config: Path) -> bool:
 def _started_at(pid: int) -> float:
     """Give the time of a process's start; the present if it has ended."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        up_s = float(Path("/proc/uptime").read_text().split()[0])
+        ticks = int(
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[19]
+        )
+        up_s = float(Path("/proc/uptime").read_text(encoding="utf-8", errors="replace").split()[0])
     except (OSError, ValueError, IndexError):
         return time.time()
     return time.time() - up_s + ticks / os.sysconf("SC_CLK_TCK")

@@ -44,7 +44,9 @@ def has_its_packages(code: Path) -> bool:
     is not a checkout.
     """
     try:
-        installed = (Path(sys.prefix) / LOCK_DIGEST).read_text().strip()
+        installed = (
+            (Path(sys.prefix) / LOCK_DIGEST).read_text(encoding="utf-8", errors="replace").strip()
+        )
         wanted = hashlib.sha256((code / LOCK).read_bytes()).hexdigest()
     except OSError:
         return True
@@ -56,16 +58,23 @@ def commit_of(code: Path) -> str:
     try:
         git = code / ".git"
         if git.is_file():  # a worktree
-            git = code / git.read_text().removeprefix("gitdir:").strip()
+            git = (
+                code
+                / git.read_text(encoding="utf-8", errors="replace").removeprefix("gitdir:").strip()
+            )
         common = git / "commondir"
-        shared = (git / common.read_text().strip()) if common.exists() else git
-        head = (git / "HEAD").read_text().strip()
+        shared = (
+            (git / common.read_text(encoding="utf-8", errors="replace").strip())
+            if common.exists()
+            else git
+        )
+        head = (git / "HEAD").read_text(encoding="utf-8", errors="replace").strip()
         if not head.startswith("ref: "):
             return head[:40]
         name = head.removeprefix("ref: ")
         if (shared / name).exists():
-            return (shared / name).read_text().strip()[:40]
-        packed = (shared / "packed-refs").read_text().splitlines()
+            return (shared / name).read_text(encoding="utf-8", errors="replace").strip()[:40]
+        packed = (shared / "packed-refs").read_text(encoding="utf-8", errors="replace").splitlines()
     except (OSError, ValueError):
         return ""
     return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")[:40]

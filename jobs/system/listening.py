@@ -39,7 +39,7 @@ def unbindable(config: Path, own: Collection[int]) -> str:
         config: the configuration.
         own: the ports that HAProxy has already.
     """
-    for host, first, last in _BIND.findall(config.read_text()):
+    for host, first, last in _BIND.findall(config.read_text(encoding="utf-8", errors="replace")):
         for port in range(int(first), int(last or first) + 1):
             if port not in own and (error := bind_error(host.strip("[]"), port)):
                 return f"cannot bind {host}:{port}: {error.strerror or error}"
@@ -75,7 +75,11 @@ def _sockets(pid: int) -> Iterator[str]:
 def _listening() -> Iterator[tuple[str, int]]:
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            for line in (
+                Path(f"/proc/net/{name}")
+                .read_text(encoding="utf-8", errors="replace")
+                .splitlines()[1:]
+            ):
                 _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
                 if state == LISTENING:
                     yield inode, int(local.rpartition(":")[2], 16)

@@ -23,5 +23,5 @@ def go_last(file: Path = OWN) -> None:
     """
     with suppress(OSError):
         # Keep a lower value: the operator has set it.
-        if int(file.read_text()) > LAST:
-            file.write_text(str(LAST))
+        if int(file.read_text(encoding="utf-8")) > LAST:
+            file.write_text(str(LAST), encoding="utf-8")

@@ -85,7 +85,7 @@ def gain_nothing() -> None:
 
 
 def _limit_bounding_set(kept: Collection[int]) -> None:
-    with open(LAST_CAPABILITY) as file:  # noqa: PTH123 — avoids importing pathlib
+    with open(LAST_CAPABILITY, encoding="utf-8") as file:  # noqa: PTH123 — avoids importing pathlib
         last = int(file.read())
     for capability in range(last + 1):
         if capability not in kept and _prctl(PR_CAPBSET_READ, capability):

@@ -48,7 +48,10 @@ def children_of(pid: int) -> list[int]:
     """Give the process ids of a process's children that have not ended."""
     try:
         return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            int(child)
+            for child in Path(f"/proc/{pid}/task/{pid}/children")
+            .read_text(encoding="utf-8", errors="replace")
+            .split()
         ]
     except OSError:
         return []
@@ -58,7 +61,9 @@ def user_of(pid: int) -> int:
     """Give the real user id of a process; -1 if it has ended."""
     # The owner of its folder in /proc is root once a process has changed its user.
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = (
+            Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except OSError:
         return -1
     return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))
@@ -87,7 +92,12 @@ def _is_same(path: str, file: Path) -> bool:
 def _state_and_parent(pid: int) -> tuple[str, int]:
     try:
         # The name is in parentheses and may contain any characters, including parentheses.
-        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, parent, *_ = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
     except OSError:
         return "", 0
     return state, int(parent)

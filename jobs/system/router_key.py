@@ -21,7 +21,7 @@ def known_router_key(folder: Path) -> SecretStr | None:
     """Give the key in a folder; None if there is none yet, or this user may not read it."""
     path = folder / ROUTER_KEY
     with suppress(OSError, UnicodeDecodeError):
-        found = path.read_text().strip()
+        found = path.read_text(encoding="utf-8").strip()
         return SecretStr(found) if _KEY.fullmatch(found) else None
     return None
 
@@ -51,7 +51,7 @@ def _make(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     draft.touch(mode=0o600)
     try:
-        draft.write_text(secrets.token_urlsafe(32))
+        draft.write_text(secrets.token_urlsafe(32), encoding="utf-8")
         with suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:

@@ -1,5 +1,6 @@
 """Reads small user-given files with a size limit; errors are phrases for the user."""
 
+import codecs
 import io
 from pathlib import Path
 
@@ -26,15 +27,18 @@ def read_small(path: Path, most: int) -> bytes:
 
 
 def as_text(content: bytes) -> str:
-    """Decode bytes as UTF-8 text.
+    """Decode bytes as UTF-8 text, without the byte order mark that Windows programs write.
 
     Raises:
         ValueError: they are not UTF-8; the message continues after the file's name.
     """
     try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise ValueError("holds no text in UTF-8") from None
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as exc:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("holds no text in UTF-8, but in UTF-16: save it as UTF-8") from None
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise ValueError(f"holds no text in UTF-8: see line {line}, byte {exc.start + 1}") from None
 
 
 def read_env_file(path: Path) -> dict[str, str]:

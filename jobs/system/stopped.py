@@ -40,7 +40,7 @@ class FrozenHolders:
 
     def _frozen(self) -> set[int]:
         try:
-            held = list(locks_held(Path("/proc/locks").read_text()))
+            held = list(locks_held(Path("/proc/locks").read_text(encoding="utf-8")))
         except OSError:  # not Linux: the holders of locks are unknown
             return set()
         us = os.getpid()

@@ -167,6 +167,8 @@ def _try_start(after: Version) -> None:
             text=True,
             timeout=STARTS_WITHIN_S,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError) as exc:
         raise _untouched(f"the new version does not start ({type(exc).__name__})") from exc

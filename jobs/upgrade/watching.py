@@ -17,6 +17,7 @@ from jobs.processes.supervise import is_supervisor, is_up
 from jobs.processes.versions import Running, Version, read_parts, read_running
 from jobs.rules.ip_addresses import reachable
 from jobs.settings import Settings
+from jobs.states import EVERY_LANE
 from jobs.system.watch_times import WORK_STOP_S
 
 RUNNING = "RUNNING"
@@ -115,10 +116,10 @@ class Eye:
         status, answer = ask_readyz(host, self.settings.port, ASK_S)
         if status != HTTPStatus.OK:
             return f"/readyz answers: {f'{status} {answer}' if status else answer}"
-        wanted = sum(1 for name in parts if name.partition("-")[0] == "worker")
+        wanted = sum(1 for name in parts if "worker" in name.split("-"))
         try:
             queue = WorkQueue(connect(self.settings.effective_redis_url), self.identity)
-            alive = queue.workers_alive(born_since=self._started_at())
+            alive = queue.workers_alive(EVERY_LANE, born_since=self._started_at())
         except KeystoneError as exc:
             return str(exc)
         return "" if alive >= wanted else f"{alive} of {wanted} workers have reported themselves"

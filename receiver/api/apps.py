@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from jobs.reads.apps import app_view, app_views, find_app, webhook_url
-from jobs.reads.views import AppView, Page, RemovedView, WebhookView
+from jobs.reads.apps import app_view, app_views, find_app
+from jobs.reads.views import AppView, Page, RemovedView
 from jobs.records.apps import add_app, change_app, remove_app
 from jobs.rules.app_fields import AppChange, AppInput, AppPatch
 from jobs.states import Role
@@ -32,7 +32,7 @@ def create_app(call: Call[AppInput]) -> Response:
         view = app_view(session, created.app.name, call.settings)
     if created.webhook_secret is not None:
         secret = created.webhook_secret.get_secret_value()
-        webhook = WebhookView(url=webhook_url(call.settings), secret=secret)
+        webhook = view.webhook.model_copy(update={"secret": secret})
         view = view.model_copy(update={"webhook": webhook})
     return json_response(view, 201, headers={"location": f"/api/apps/{view.name}"})
 

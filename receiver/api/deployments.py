@@ -43,7 +43,7 @@ def request_deployment(call: Call[DeployInput]) -> Response:
     return json_response(
         view,
         202,
-        after=call.waking(view.id),
+        after=call.waking(view),
         headers={"location": f"/api/deployments/{view.id}"},
     )
 

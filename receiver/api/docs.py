@@ -36,4 +36,4 @@ def show_docs(call: Call[Nothing]) -> Response:
 @ENDPOINTS.add("GET", "/api/docs.css", needs=Door.ANYONE, gives=CSS)
 def show_docs_style(_call: Call[Nothing]) -> Response:
     """Give the style sheet of that page."""
-    return Response((HERE / "docs.css").read_text(), media_type="text/css")
+    return Response((HERE / "docs.css").read_text(encoding="utf-8"), media_type="text/css")

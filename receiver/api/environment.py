@@ -5,12 +5,12 @@ from typing import Any
 from jobs.errors import NotFoundError
 from jobs.reads.apps import find_app
 from jobs.reads.variables import variable_views
-from jobs.reads.views import Page, VariableView
+from jobs.reads.views import ImportedVariablesView, Page, SetVariableView, VariableView
 from jobs.records.variables import set_variables, unset_variable
-from jobs.rules.variables import Variable
+from jobs.rules.variables import NewValue, parse_env_file
 from jobs.states import Role
 from receiver.routing import Call, Endpoints, Nothing
-from receiver.schemas import VariableInput
+from receiver.schemas import VariableInput, VariablesInput
 
 ENDPOINTS = Endpoints()
 
@@ -21,6 +21,18 @@ def list_variables(call: Call[Nothing]) -> Page[VariableView]:
     return Page[VariableView](items=_variables(call))
 
 
+@ENDPOINTS.add("POST", "/api/apps/{app}/env", needs=Role.ADMIN)
+def import_variables(call: Call[VariablesInput]) -> ImportedVariablesView:
+    """Set every variable of a `.env` file; a mistake in any line, and none is set."""
+    values = parse_env_file(call.given.text.get_secret_value())
+    wanted = {name: NewValue(value, call.given.secret) for name, value in values.items()}
+    with call.writing() as session:
+        app = find_app(session, call.name())
+        done = set_variables(session, app, wanted, call.actor, vault=call.runtime.vault)
+    items = [view for view in _variables(call) if view.name in wanted]
+    return ImportedVariablesView(items=items, notes=list(done.notes))
+
+
 @ENDPOINTS.add("GET", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
 def show_variable(call: Call[Nothing]) -> VariableView:
     """Show one variable; the value of a secret one is not shown."""
@@ -28,13 +40,13 @@ def show_variable(call: Call[Nothing]) -> VariableView:
 
 
 @ENDPOINTS.add("PUT", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)
-def set_variable(call: Call[VariableInput]) -> VariableView:
+def set_variable(call: Call[VariableInput]) -> SetVariableView:
     """Set a variable; it takes effect at the app's next deployment."""
-    wanted = {_name(call): Variable(call.given.value, call.given.secret)}
+    wanted = {_name(call): NewValue(call.given.value, call.given.secret)}
     with call.writing() as session:
         app = find_app(session, call.name())
-        set_variables(session, app, wanted, call.actor, vault=call.runtime.vault)
-    return _variable(call)
+        done = set_variables(session, app, wanted, call.actor, vault=call.runtime.vault)
+    return SetVariableView(**dict(_variable(call)), notes=list(done.notes))
 
 
 @ENDPOINTS.add("DELETE", "/api/apps/{app}/env/{variable}", needs=Role.ADMIN)

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from starlette.responses import Response
 
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN
-from jobs.states import DeliveryOutcome, DeploymentState, Refusal, Trigger
+from jobs.states import DeliveryOutcome, DeploymentState, Lane, Refusal, Trigger
 from jobs.storage.database import Database
 from jobs.storage.models import CommitStatus, Delivery, Deployment, RefusalCount, Step, now
 from receiver.access import Door
@@ -110,13 +110,24 @@ def _seconds_between_server() -> ColumnElement[Any]:
 
 def _queue(session: Session) -> Iterator[Metric]:
     waiting = Deployment.state == DeploymentState.QUEUED
-    statement = select(func.count(), func.min(Deployment.queued_at)).where(waiting)
-    depth, oldest = session.exec(statement).one()
-    yield GaugeMetricFamily("keystone_queue_depth", "Deployments that wait", value=depth)
-    age = (now() - oldest).total_seconds() if oldest else 0
-    yield GaugeMetricFamily(
-        "keystone_queue_age_seconds", "How long the oldest of them has waited", value=max(age, 0)
+    statement = (
+        select(Deployment.trigger, func.count(), func.min(Deployment.queued_at))
+        .where(waiting)
+        .group_by(Deployment.trigger)
     )
+    rows, moment = session.exec(statement).all(), now()
+    depth = GaugeMetricFamily("keystone_queue_depth", "Deployments that wait", labels=["lane"])
+    age = GaugeMetricFamily(
+        "keystone_queue_age_seconds", "How long the oldest of them has waited", labels=["lane"]
+    )
+    for lane in Lane:
+        of_lane = [
+            (count, oldest) for trigger, count, oldest in rows if Trigger(trigger).lane is lane
+        ]
+        depth.add_metric([lane], sum(count for count, _ in of_lane))
+        since = min((oldest for _, oldest in of_lane), default=moment)
+        age.add_metric([lane], max((moment - since).total_seconds(), 0))
+    yield from (depth, age)
 
 
 def _statuses(session: Session) -> Iterator[Metric]:

@@ -43,6 +43,6 @@ def request_rollback(call: Call[RollbackInput]) -> Response:
     return json_response(
         view,
         202,
-        after=call.waking(view.id),
+        after=call.waking(view),
         headers={"location": f"/api/deployments/{view.id}"},
     )

@@ -398,7 +398,7 @@ class Keystone:
         ]
 
     def parts(self, name: str) -> list[int]:
-        """Give the process ids of one part: redis, router, watcher, worker or web."""
+        """Give the process ids of one part: redis, router, watcher, (quick-)worker or web."""
         if name == "router":
             return self._router_masters()
         wanted = _PARTS[name]
@@ -448,6 +448,7 @@ _PARTS: Mapping[str, str] = {
     "redis": "redis-server",
     "watcher": "jobs.cli watcher",
     "worker": "jobs.cli worker",
+    "quick-worker": "jobs.cli quick-worker",
     "web": "uvicorn",
 }
 

@@ -74,14 +74,18 @@ def test_a_commit_without_a_dockerfile(keystone: Keystone, web: Project) -> None
     deployed = web.deploy("lost")
     keystone.api("PATCH", "/api/apps/faulty", {"dockerfile": "Dockerfile"})
     reason = ended(deployed, "failure")
-    assert reason == "there is no Dockerfile at deploy/Dockerfile in the commit"
+    told = "there is no Dockerfile at deploy/Dockerfile in the commit, but there is Dockerfile: "
+    assert reason == f"{told}set `--dockerfile Dockerfile`"
 
 
 def test_a_command_of_the_dockerfile_that_fails(keystone: Keystone, web: Project) -> None:
     dockerfile = building(("exit", "37"))
     deployed = web.deploy("broken", dockerfile=dockerfile)
     reason = ended(deployed, "failure")
-    assert reason == 'the build failed at "RUN ["/web", "exit", "37"]": exit code 37'
+    assert reason.startswith(
+        'the build failed: exiting with code 37, at "RUN ["/web", "exit", "37"]" '
+    )
+    assert reason.endswith("of Dockerfile): exit code 37")
     assert "exiting with code 37" in keystone.transcript(deployed["id"])
 
 

@@ -8,7 +8,7 @@ import pytest
 from jobs.rules.naming import shown_tag
 from tests.acceptance.keystone import Json, Keystone, until
 from tests.acceptance.machine import Machine
-from tests.acceptance.project import Project, add_project
+from tests.acceptance.project import Nap, Project, add_project
 from tests.acceptance.traffic import Traffic, steady_traffic
 from tests.gitserver import GitServer
 
@@ -16,6 +16,9 @@ pytestmark = pytest.mark.docker
 
 MIB = 1024 * 1024
 REMOVED_WITHIN_S = 60.0
+ASLEEP_WITHIN_S = 180.0
+# A rollback takes about 4 s. Builds that sleep until they are woken would keep it waiting for ever.
+BACK_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -145,4 +148,52 @@ def test_an_impossible_rollback_is_409_with_the_reason(keystone: Keystone, web: 
 
 def releases(keystone: Keystone) -> list[Json]:
     found: list[Json] = keystone.api("GET", "/api/apps/returning/releases")["items"]
+    return found
+
+
+@pytest.mark.parametrize("kill_its_worker", [False, True], ids=["", "its worker is killed"])
+def test_a_rollback_does_not_wait_for_builds_of_other_apps(
+    keystone: Keystone, git_server: GitServer, web: Project, *, kill_its_worker: bool
+) -> None:
+    live = web.view()["live_release"]
+    names = [f"slow-{kill_its_worker}-{number}".lower() for number in range(3)]
+    builders = [add_project(keystone, git_server, name) for name in names]
+    naps = [Nap() for _ in builders]
+    builds = [
+        each.push(each.commit("built", dockerfile=nap.dockerfile))
+        for each, nap in zip(builders, naps, strict=True)
+    ]
+    # Two workers build; the third build waits, and says for what.
+    until(
+        lambda: sum(bool(nap.sleepers()) for nap in naps) == 2,
+        timeout=ASLEEP_WITHIN_S,
+        what="two builds are asleep",
+    )
+    (waiting,) = (
+        shown for each in builds if (shown := _shown(keystone, each))["state"] == "queued"
+    )
+    until(
+        lambda: "both workers are busy with" in (_shown(keystone, waiting)["waiting_for"] or ""),
+        timeout=REMOVED_WITHIN_S,
+        what="the watcher has counted the workers",
+    )
+    assert _shown(keystone, waiting)["place"] == 1
+    if kill_its_worker:
+        keystone.kill_part("quick-worker")
+    asked = keystone.api("POST", "/api/apps/returning/rollback", {"release": 3 - live})
+    over = keystone.wait_for(asked["id"], timeout=BACK_WITHIN_S)
+    assert over["state"] == "success", over["reason"]
+    assert sum(bool(nap.sleepers()) for nap in naps) == 2
+
+    def wake_all() -> None:
+        for nap in naps:
+            nap.wake()
+
+    for each in builds:
+        ended = keystone.wait_for(each["id"], meanwhile=wake_all)
+        assert ended["state"] == "success", ended["reason"]
+
+
+def _shown(keystone: Keystone, deployment: Json) -> Json:
+    found: Json = keystone.api("GET", f"/api/deployments/{deployment['id']}")
     return found

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 UPGRADED_WITHIN_S = 500.0
 WAITS_S = 9.0  # as the router lets a request to Keystone wait, while nobody listens
-PARTS = ("redis", "watcher", "worker", "web")
+PARTS = ("redis", "watcher", "worker", "quick-worker", "web")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ PARTS = {
     "redis": "keystone-redis",
     "watcher": "keystone",
     "worker": "keystone",
+    "quick-worker": "keystone",
     "web": "keystone-web",
 }
 BACK_WITHIN_S = 120.0
@@ -188,6 +189,7 @@ def test_each_part_is_in_no_more_groups_than_it_needs(keystone: Keystone) -> Non
         "redis": {"keystone-redis", "keystone"},
         "web": {"keystone-web", "keystone"},
         "worker": worker,
+        "quick-worker": worker,
         "watcher": worker,
     }
     for part, groups in wanted.items():

@@ -3,6 +3,7 @@
 import sys
 
 from tests.benchmarks import (
+    busy_rollback,
     hostile,
     pages,
     push_to_live,
@@ -18,6 +19,7 @@ from tests.benchmarks import (
 )
 
 BENCHMARKS = {
+    "busy_rollback": busy_rollback.run,
     "hostile": hostile.run,
     "pages": pages.run,
     "push_to_live": push_to_live.run,

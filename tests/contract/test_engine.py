@@ -25,7 +25,7 @@ from jobs.rules.container_values import Container, ContainerSpec
 from jobs.rules.naming import IDENTITY_LABEL, container_name, labels
 from jobs.states import Capabilities, ContainerState, Restart
 from tests.builders import with_settings
-from tests.enginebench import IDENTITY, build, dockerfile, tag_of, wait_until
+from tests.enginebench import IDENTITY, ODD_NAMES, build, dockerfile, tag_of, wait_until
 from tests.images import DOCKERFILE, app_files
 
 pytestmark = pytest.mark.docker
@@ -110,7 +110,8 @@ def test_image_in_use_stays(engine: DockerEngine, spec: ContainerSpec) -> None:
 def test_started_container_answers_at_its_own_address(
     engine: DockerEngine, spec: ContainerSpec
 ) -> None:
-    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1")}
+    odd = {name: SecretStr(f"{name}=x") for name in ODD_NAMES}
+    environment = {"GREETING": SecretStr("hello"), "PORT": SecretStr("1"), **odd}
     started = engine.start(replace(spec, environment=environment))
 
     assert started.state is ContainerState.RUNNING
@@ -118,6 +119,7 @@ def test_started_container_answers_at_its_own_address(
     assert get(started, "/version") == (200, "one")
     assert get(started, "/env?GREETING") == (200, "hello")
     assert get(started, "/env?PORT") == (200, "8100")
+    assert [get(started, f"/env?{name}") for name in odd] == [(200, f"{name}=x") for name in odd]
     assert engine.inspect(started.id) == started
     assert started.labels[IDENTITY_LABEL] == IDENTITY
 
@@ -411,6 +413,31 @@ def test_the_images_stop_signal_is_used_unless_the_app_chooses_one(
         engine.stop(started.id, grace_s=0)
     # On SIGTERM this server ends its requests and exits; SIGQUIT ends it as the kernel does.
     assert ended == {None: 128 + signals.SIGQUIT, "SIGTERM": 0}
+
+
+def test_what_an_image_says_of_its_container_is_kept(
+    engine: DockerEngine, spec: ContainerSpec, client: docker.DockerClient
+) -> None:
+    said = """USER 1000:1000
+WORKDIR /srv
+VOLUME /srv/data
+EXPOSE 8100 53/udp
+ENV GREETING=hello
+LABEL team=blue
+STOPSIGNAL SIGQUIT
+HEALTHCHECK --interval=7s --retries=2 CMD ["/web", "say", "hi"]
+ENTRYPOINT ["/web"]
+CMD ["sleep", "60"]
+"""
+    image = build(engine, app_files("x", dockerfile=f"{DOCKERFILE}{said}"), tag=tag_of("says"))
+    made = client.containers.get(engine.start(replace(spec, image=image)).id).attrs["Config"]
+    words = client.images.get(image).attrs["Config"]
+    kept = ("User", "WorkingDir", "Volumes", "ExposedPorts", "StopSignal", "Healthcheck")
+    for name in (*kept, "Entrypoint", "Cmd"):
+        assert words[name], name
+        assert made[name] == words[name], name
+    assert "GREETING=hello" in made["Env"]
+    assert made["Labels"]["team"] == "blue"
 
 
 def test_shared_memory_and_ulimits_are_what_the_app_asks_for(

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from jobs.adapters.docker.engine import DockerEngine
-from jobs.errors import BuildError, CancelledError, GitError
+from jobs.errors import BuildError, CancelledError, DockerError, GitError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.naming import labels
 from jobs.rules.redaction import Redactor
@@ -21,6 +21,7 @@ from jobs.rules.stopping import StopSignal
 from tests.build_events import shown_to
 from tests.enginebench import (
     IDENTITY,
+    ODD_NAMES,
     TAG,
     build,
     dockerfile,
@@ -31,6 +32,7 @@ from tests.enginebench import (
     wait_until,
 )
 from tests.images import AppFiles, app_files
+from tests.registry import running_registry
 from tests.trees import BrokenTree, MemoryTree
 
 pytestmark = pytest.mark.docker
@@ -92,7 +94,7 @@ def test_second_build_reads_only_the_changed_file(engine: DockerEngine) -> None:
 
     build(engine, second)
 
-    # Newer engines read the Dockerfile in each build.
+    # Newer engines, and Keystone itself, read the Dockerfile in each build.
     assert [path for path in second.reads if path != "Dockerfile"] == ["version.txt"]
 
 
@@ -183,7 +185,10 @@ def test_failing_step_is_named_with_its_exit_code(engine: DockerEngine) -> None:
     with pytest.raises(BuildError) as failure:
         build(engine, dockerfile('RUN ["/web", "exit", "7"]'), log=lines.append)
 
-    assert str(failure.value) == 'the build failed at "RUN ["/web", "exit", "7"]": exit code 7'
+    assert str(failure.value) == (
+        'the build failed: exiting with code 7, at "RUN ["/web", "exit", "7"]" '
+        "(line 4 of Dockerfile): exit code 7"
+    )
     assert any(line.endswith("| exiting with code 7") for line in lines)
     assert any(" ERROR: " in line for line in lines)
 
@@ -194,7 +199,10 @@ def test_wrong_dockerfile_is_explained(engine: DockerEngine) -> None:
 
 
 def test_file_missing_in_the_context_is_named(engine: DockerEngine) -> None:
-    with pytest.raises(BuildError, match=r'^the build failed at "COPY absent /x": .*absent'):
+    with pytest.raises(
+        BuildError,
+        match=r"absent is not in the repository .*\"COPY absent /x\" \(line 4",
+    ):
         build(engine, dockerfile("COPY absent /x"))
 
 
@@ -291,7 +299,7 @@ def test_build_argument_in_a_steps_name_is_not_shortened(engine: DockerEngine) -
         )
 
     # The adapter does not mask values yet, and half a value could not be masked later.
-    assert f'COPY {"x" * 90}{secret} /x": ' in str(failure.value)
+    assert f'COPY {"x" * 90}{secret} /x"' in str(failure.value)
     assert "hunter2" not in Redactor([SecretStr(secret)])(str(failure.value))
     assert any(secret in line for line in lines)
 
@@ -337,6 +345,20 @@ def test_build_arguments_and_target_are_passed_on(
     assert client.images.get(TAG).labels["said"] == "yes please"
 
 
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_build_arguments_and_secrets_have_any_name_that_a_variable_can_have(
+    engine: DockerEngine, name: str
+) -> None:
+    run = f'RUN --mount=type=secret,id={name} ["/web", "cat", "/run/secrets/{name}"]'
+    text = f"FROM scratch\nCOPY web /web\nARG {name}\n{run}"
+    secret = SecretStr("hunter2hunter2")
+    spec = replace(SPEC, args={name: SecretStr("x")}, secrets={name: secret})
+    lines: list[str] = []
+    tree = MemoryTree({**app_files("one"), "Dockerfile": text})
+    engine.build(spec, tree, log=shown_to(lines.append), stop=StopSignal())
+    assert any(secret.get_secret_value() in line for line in lines)
+
+
 def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngine) -> None:
     results: dict[str, str] = {}
 
@@ -353,3 +375,60 @@ def test_builds_of_two_apps_at_once_do_not_disturb_each_other(engine: DockerEngi
 
     assert results["left"] != results["right"]
     assert engine.image_id(tag_of("left")) == results["left"]
+
+
+def test_commit_reaches_a_dockerfile_that_declares_it_and_no_other(engine: DockerEngine) -> None:
+    def step_line(dockerfile_text: str, commit: str) -> list[str]:
+        spec = replace(SPEC, offered={"KEYSTONE_COMMIT": commit}, cache_key=IDENTITY)
+        tree = MemoryTree(app_files("one", dockerfile=dockerfile_text))
+        lines: list[str] = []
+        engine.build(spec, tree, log=shown_to(lines.append), stop=StopSignal())
+        return lines
+
+    said = secrets.token_hex(8)
+    plain = f'FROM scratch\nCOPY web /web\nRUN ["/web", "say", "{said}"]\n'
+    telling = plain.replace("COPY", "ARG KEYSTONE_COMMIT\nLABEL commit=$KEYSTONE_COMMIT\nCOPY")
+    step_line(plain, "one")
+
+    # An argument that the Dockerfile does not declare must not cost it its cache.
+    assert not any(line.endswith(f"| {said}") for line in step_line(plain, "two"))
+    step_line(telling, "three")
+    client = docker.from_env(timeout=60)
+    assert client.images.get(TAG).labels["commit"] == "three"
+    client.close()
+
+
+@pytest.mark.parametrize("has_own", [False, True])
+def test_frontend_of_the_setting_is_asked_for_unless_the_dockerfile_has_one(
+    engine: DockerEngine, *, has_own: bool
+) -> None:
+    syntax = "# syntax=127.0.0.1:1/own:1\n" if has_own else ""
+    spec = replace(SPEC, frontend="127.0.0.1:1/set:1")
+    tree = MemoryTree(app_files("one", dockerfile=f"{syntax}FROM scratch\nCOPY web /web\n"))
+    wanted = "127.0.0.1:1/own:1" if has_own else "127.0.0.1:1/set:1"
+
+    with pytest.raises(DockerError, match=f"^the Dockerfile frontend {wanted} could not be pulled"):
+        engine.build(spec, tree, log=ignore, stop=StopSignal())
+
+
+def test_image_that_its_registry_does_not_have_or_let_out_is_explained(
+    engine: DockerEngine,
+) -> None:
+    with running_registry() as registry:
+        text = f"FROM {registry.image}\n"
+        with pytest.raises(BuildError, match="could not be pulled: it does not exist, or its reg"):
+            build(engine, app_files("one", dockerfile=text))
+
+
+def test_output_that_the_engine_clips_is_marked_and_the_step_still_ends(
+    engine: DockerEngine,
+) -> None:
+    files = dockerfile("COPY big /", 'RUN ["/web", "cat", "/big"]')
+    files["big"] = b"before\n" + b"x" * 10_000_000 + b"\nafter\n"
+    lines: list[str] = []
+    build(engine, files, log=lines.append)
+
+    told = [line.partition(" | ")[2] for line in lines if " | " in line]
+    assert told[0] == "before"
+    # BuildKit itself leaves out what is past its limit for a step; a newer one may keep the end.
+    assert "after" in told or any(line.startswith("[output clipped") for line in told)

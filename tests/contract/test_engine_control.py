@@ -94,7 +94,10 @@ RUN ["/web", "exit", "3"]
 
 
 def test_failed_step_has_the_same_error_as_by_post_build(bench: ControlBench) -> None:
-    with pytest.raises(BuildError, match=r'^the build failed at "RUN .*": exit code 3$'):
+    with pytest.raises(
+        BuildError,
+        match=r'^the build failed: exiting with code 3, at "RUN .*" \(line 4 of .*exit code 3$',
+    ):
         bench.build(MemoryTree(dockerfile('RUN ["/web", "exit", "3"]')))
     assert any("exiting with code 3" in line for line in bench.lines)
 

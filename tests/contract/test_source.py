@@ -369,6 +369,9 @@ def test_the_tree_lists_files_and_links_sorted_by_path(
             ("run", 0o100755, 10),
         ]
         assert content(tree, "link") == b"/etc/passwd"
+        assert tree.submodules() == ["vendor/lib"]
+    with source.tree(remote, sha, folder="a") as tree:
+        assert tree.submodules() == []
 
 
 def test_tags_are_listed_with_their_commits(source: Source, repo: Repo, remote: Remote) -> None:

@@ -144,7 +144,7 @@ def worker_paused(house: House, moment: Moment, *, at_least_s: float = 0) -> Ite
 
 def _striking_deployer(house: House, moment: Moment, strike: Callable[[int, int], None]) -> Struck:
     """Call `strike` with the process ids of the child that deploys the app and of its worker."""
-    workers = house.keystone.parts("worker")
+    workers = [*house.keystone.parts("worker"), *house.keystone.parts("quick-worker")]
 
     def find_and_strike() -> None:
         child = _holder(house, moment.app)

@@ -1,7 +1,7 @@
 """A Keystone on a workbench: a real database and Redis, and the fake world around it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,16 @@ from jobs.rules.app_fields import AppInput
 from jobs.rules.naming import container_name, labels
 from jobs.rules.triggers import Push
 from jobs.settings import WorkerSettings
-from jobs.states import ActorKind, ContainerState, DeploymentState, StepName, StepState, Trigger
+from jobs.states import (
+    EVERY_LANE,
+    ActorKind,
+    ContainerState,
+    DeploymentState,
+    Lane,
+    StepName,
+    StepState,
+    Trigger,
+)
 from jobs.storage.deployment_log import log_path, read_log
 from jobs.storage.models import App, CommitStatus, Deployment, Identity, Lease, Step, now
 from tests.fakes import FakeRepository, FakeWorld
@@ -108,11 +117,17 @@ class Bench:
         deployment_id: int,
         *,
         holder: str = "worker:1",
+        lanes: Collection[Lane] = EVERY_LANE,
         is_leaving: Callable[[], bool] = lambda: False,
     ) -> Deployment:
         """Have a worker take the wake-up of a deployment."""
         dispatch(
-            self.runtime, self.world.tools, deployment_id, holder=holder, is_leaving=is_leaving
+            self.runtime,
+            self.world.tools,
+            deployment_id,
+            holder=holder,
+            lanes=lanes,
+            is_leaving=is_leaving,
         )
         return self.deployment(deployment_id)
 

@@ -9,13 +9,15 @@ from pydantic import SecretStr
 
 from jobs import dispatch
 from jobs.processes.logging import RedactingFilter
+from jobs.records.requests import Request, request
+from jobs.records.rollbacks import roll_back
 from jobs.rules.redaction import Redactor
-from jobs.states import DeploymentState
-from jobs.storage.models import App
+from jobs.states import DeploymentState, Lane, Trigger
+from jobs.storage.models import App, Deployment
 from jobs.storage.vault import Vault
 from tests.build_events import output
 from tests.fakes import Behaviour
-from tests.jobs.bench import Bench, KilledError, kill, wait_for
+from tests.jobs.bench import TESTER, Bench, KilledError, kill, wait_for
 
 
 @pytest.fixture
@@ -47,6 +49,86 @@ def test_while_somebody_is_at_it_a_second_worker_leaves_it_alone(bench: Bench, a
     bench.run(first)
     assert others == [DeploymentState.QUEUED]
     assert bench.runtime.queue.waiting() == {second}
+
+
+QUICK = [Lane.QUICK]
+
+
+def ask_back(bench: Bench, app: App, release: int = 1) -> int:
+    with bench.writing() as session:
+        return roll_back(session, session.get_one(App, app.id), release, TESTER).id or 0
+
+
+def test_the_worker_of_the_quick_lane_runs_a_rollback(bench: Bench, app: App) -> None:
+    bench.deploy(app)
+    bench.deploy(app)
+    back = bench.run(ask_back(bench, app), lanes=QUICK)
+    assert back.state is DeploymentState.SUCCESS
+    assert bench.leases() == []
+
+
+def test_the_worker_of_the_quick_lane_passes_a_build_on(bench: Bench, app: App) -> None:
+    build = bench.ask(app)
+    assert bench.run(build, lanes=QUICK).state is DeploymentState.QUEUED
+    assert bench.leases() == []
+    assert bench.runtime.queue.waiting([Lane.BUILD]) == {build}
+    assert bench.runtime.queue.waiting(QUICK) == set()
+
+
+def test_a_build_before_a_rollback_is_run_first_and_wakes_the_quick_lane(
+    bench: Bench, app: App
+) -> None:
+    bench.deploy(app)
+    bench.deploy(app)
+    bench.commit()
+    # The wake-up of a rollback may find another deployment first: the lane is only a hint.
+    build = bench.ask(app)
+    with bench.writing() as session:
+        release = session.get_one(Deployment, build - 1).release_id
+        request(session, session.get_one(App, app.id), _back_to(release), TESTER)
+    back = build + 1
+    assert bench.run(back, lanes=QUICK).state is DeploymentState.QUEUED
+    assert bench.runtime.queue.waiting([Lane.BUILD]) == {build}
+    assert bench.run(build).state is DeploymentState.SUCCESS
+    assert bench.runtime.queue.waiting(QUICK) == {back}
+
+
+def _back_to(release: int | None) -> Request:
+    return Request(Trigger.ROLLBACK, "a" * 40, commit_sha="a" * 40, release_id=release)
+
+
+def test_the_worker_of_the_quick_lane_leaves_a_held_app_alone(bench: Bench, app: App) -> None:
+    bench.deploy(app)
+    bench.deploy(app)
+    build, waiting = bench.ask(app), list[set[int]]()
+    bench.commit()
+
+    def look(_about: str) -> None:
+        back = ask_back(bench, app)
+        assert bench.run(back, lanes=QUICK).state is DeploymentState.QUEUED
+        waiting.append(bench.runtime.queue.waiting())
+
+    bench.world.engine.on("build", look)
+    bench.run(build)
+    assert waiting == [set()]
+    assert bench.runtime.queue.waiting(QUICK) == {build + 1}
+
+
+def test_a_worker_of_the_quick_lane_that_dies_leaves_a_rollback_to_the_others(
+    bench: Bench, app: App
+) -> None:
+    bench.deploy(app)
+    bench.deploy(app)
+    back = ask_back(bench, app)
+    bench.world.engine.on("start", kill)
+    with pytest.raises(KilledError):
+        bench.run(back, lanes=QUICK)
+    bench.world.engine.heal()
+    bench.expire_leases()
+    bench.reconcile()
+    assert bench.leases() == []
+    assert bench.deployment(back).reason.startswith("the worker was killed in start")
+    assert bench.run(ask_back(bench, app)).state is DeploymentState.SUCCESS
 
 
 def test_the_token_fetches_and_is_in_no_log(bench: Bench, app: App) -> None:

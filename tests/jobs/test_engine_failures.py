@@ -187,7 +187,8 @@ def test_disk_that_a_command_of_the_build_fills(bench: Bench, tmp_path: Path) ->
 
     assert done.state is DeploymentState.ERROR
     assert done.reason == (
-        'the build failed at "RUN ["/web"]": exit code 1, as the Docker Engine\'s disk is full; '
+        'the build failed: fill: /big: No space left on device, at "RUN ["/web"]" '
+        "(line 3 of Dockerfile): exit code 1, as the Docker Engine's disk is full; "
         f"{MAKE_ROOM}"
     )
 

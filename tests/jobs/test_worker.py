@@ -27,6 +27,7 @@ from jobs.processes.queue import TASK, WorkQueue
 from jobs.processes.runtime import Runtime
 from jobs.records.leases import give_back
 from jobs.settings import WorkerSettings
+from jobs.states import Lane
 from jobs.storage.models import Lease, now
 from jobs.system.proc import is_stopped
 from jobs.system.watch_times import SECOND_LOOK_AFTER_S
@@ -65,7 +66,8 @@ def deploy(deployment_id):
 tasks.deploy = deploy
 jobs.records.leases.LEASE = timedelta(minutes=2)  # nobody renews it
 jobs.worker.HEARTBEAT_EVERY_S = 1
-run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
+is_quick = sys.argv[3:] == ["quick"]
+run_worker(open_runtime(read_settings(WorkerSettings, os.environ)), is_quick=is_quick)
 """
 
 
@@ -152,7 +154,11 @@ run_worker(open_runtime(read_settings(WorkerSettings, os.environ)))
 
 @contextmanager
 def worker(
-    runtime: Runtime[WorkerSettings], file: Path, *, seconds: float = 60, program: str = WORKER
+    runtime: Runtime[WorkerSettings],
+    file: Path,
+    *words: str,
+    seconds: float = 60,
+    program: str = WORKER,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker whose deployments take that long, or until they are told to end."""
     environment = {
@@ -161,7 +167,7 @@ def worker(
         "KEYSTONE_REDIS_URL": runtime.settings.redis_url,
         "KEYSTONE_SECRET_KEY": runtime.settings.secret_key.get_secret_value(),
     }
-    command = [sys.executable, "-c", program, str(file), str(seconds)]
+    command = [sys.executable, "-c", program, str(file), str(seconds), *words]
     with subprocess.Popen(command, env=environment) as process:
         try:
             yield process
@@ -322,6 +328,44 @@ def test_one_that_works_is_found_again_in_a_redis_that_was_emptied(
         wait_for(lambda: queue.workers_alive() == 1)
 
 
+class TestLanes:
+    """`quick` begins while every other worker builds, and builds are not for its own worker."""
+
+    def test_what_needs_no_build_does_not_wait_for_builds(
+        self, bench: Bench, file: Path, tmp_path: Path
+    ) -> None:
+        build, other, back = (bench.ask(bench.app(name)) for name in ("one", "two", "three"))
+        queue, quick = bench.runtime.queue, tmp_path / "quick"
+        queue.wake([build, other])
+        with worker(bench.runtime, file), worker(bench.runtime, quick, "quick"):
+            building = begun(file)
+            queue.wake([back], Lane.QUICK)
+            begun(quick)
+            assert is_alive(building)
+            assert queue.waiting() == {other}
+
+    def test_every_worker_takes_it_and_before_builds(self, bench: Bench, file: Path) -> None:
+        build, back = (bench.ask(bench.app(name)) for name in ("one", "two"))
+        queue = bench.runtime.queue
+        queue.wake([build])
+        queue.wake([back], Lane.QUICK)
+        with worker(bench.runtime, file):
+            begun(file)
+            assert queue.waiting() == {build}
+
+    def test_a_wake_up_that_dies_with_its_worker_is_repeated(
+        self, bench: Bench, file: Path
+    ) -> None:
+        back = bench.ask(bench.app())
+        bench.runtime.queue.wake([back], Lane.QUICK)
+        with worker(bench.runtime, file, "quick") as process:
+            child = begun(file)
+            process.kill()
+            wait_for(lambda: not is_alive(child))
+        with bench.reading() as session:
+            assert [lease.deployment_id for lease in expired(session, SecondLook())] == [back]
+
+
 class TestNeedlessWakeUps:
     def job(self, redis: Redis, *arguments: object) -> Job:
         return DeploymentJob.create(TASK, args=arguments, connection=redis, serializer="json")
@@ -402,7 +446,7 @@ class TestWhatItRefuses:
     ) -> None:
         marker = file.with_name("broken-in")
         good = bench.ask(bench.app())
-        queue = Queue(bench.runtime.queue.name, connection=redis, serializer="json")
+        queue = Queue(bench.runtime.queue.name(), connection=redis, serializer="json")
         job = queue.enqueue(TASK, 1, job_id="evil")
         written = json.dumps(data).replace("{marker}", str(marker))
         for name, value in {"data": written, **fields}.items():

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import select
 
-from dashboard.attention import SILENT_AFTER
+from jobs.reads.waiting import SILENT_AFTER
 from jobs.records.refusals import MOST_OF_REPOSITORY, Refused, keep_refusals
 from jobs.records.statuses import postpone, settle
 from jobs.rules.token_trouble import WARN_BEFORE

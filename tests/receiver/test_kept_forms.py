@@ -111,6 +111,8 @@ def test_what_another_site_sends_is_shown_to_nobody(
     [
         ("/account", {"do": "password", "present_password": SECRET, "password": SECRET}),
         (f"{SETTINGS}/variables", {"variable": "KEY", "value": SECRET, "secret": "true"}),
+        (f"{SETTINGS}/variables", {"variable": "KEY", "value": SECRET, "secret": ""}),
+        (f"{SETTINGS}/variables", {"text": f"KEY={SECRET}", "secret": ""}),
         (f"{SETTINGS}/repository", {"do": "set-token", "id": "1", "token": SECRET}),
         (f"{SETTINGS}/domains", {"domain": "a.example.com", "key": SECRET}),
     ],

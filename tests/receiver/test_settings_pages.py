@@ -227,13 +227,71 @@ def test_variables_come_in_and_never_out(ada: Browser, web: None, runtime: WebRu
     assert "<code>KEY</code>" not in ada.done(address, "unset-variable", variable="KEY")
 
 
+def chosen_kind(html: str) -> str:
+    """Give the kind that the form for one variable shows."""
+    found = re.search(r'id="variable-secret".*?value="([^"]*)" selected', html, re.DOTALL)
+    return found[1] if found else "none"
+
+
 def test_a_refused_variable_keeps_its_value_unless_it_is_secret(ada: Browser, web: None) -> None:
-    address, sent = f"{SETTINGS}/variables", {"variable": "1ST", "value": SECRET}
-    assert SECRET in ada.refused(address, "set-variable", **sent)
-    html = ada.refused(address, "set-variable", **sent, secret="true")
+    address, sent = f"{SETTINGS}/variables", {"variable": "A/B", "value": SECRET}
+    assert SECRET in ada.refused(address, "set-variable", **sent, secret="false")
+    for kind in ("true", ""):
+        html = ada.refused(address, "set-variable", **sent, secret=kind)
+        assert SECRET not in html
+        assert shown(html)["variable"] == "A/B"
+        assert chosen_kind(html) == kind
+        assert "has letters, digits and the signs" in html
+
+
+def test_a_variable_is_no_secret_unless_it_looks_like_one(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    address = f"{SETTINGS}/variables"
+    assert chosen_kind(ada.page(address)) == ""
+    html = ada.done(address, "set-variable", variable="MODE", value="production", secret="")
+    assert "is set, and is not a secret" in html
+    html = ada.done(address, "set-variable", variable="API_KEY", value=SECRET, secret="")
+    assert "is set as a secret; the container" in html
+    html = ada.done(address, "set-variable", variable="PASSWORD", value="production", secret="")
+    assert "logs show its value" in html
+    with runtime.database.reading() as session:
+        kept = open_variables(session, find_app(session, "web"), runtime.vault)
+    assert {name: each.is_secret for name, each in kept.items()} == {
+        "API_KEY": True,
+        "MODE": False,
+        "PASSWORD": True,
+    }
+
+
+def test_a_file_of_variables_is_imported_or_refused_whole(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    address = f"{SETTINGS}/variables"
+    text = f"\ufeffMODE=fast\r\nAPI_KEY='{SECRET}'\r\n"
+    bad = f"{text}no such line\r\nPORT=1\r\n"
+    html = ada.refused(address, "import-variables", text=bad, secret="")
+    assert "Line 3: is not NAME=value." in html
+    assert "Line 4: PORT: Keystone sets this one itself." in html
     assert SECRET not in html
-    assert shown(html)["variable"] == "1ST"
-    assert "does not begin with a digit" in html
+    assert SECRET in ada.refused(address, "import-variables", text=bad, secret="false")
+    assert "<code>MODE</code>" not in ada.page(address)
+    html = ada.done(address, "import-variables", text=text, secret="")
+    assert "The variables are set" in html
+    assert SECRET not in html
+    with runtime.database.reading() as session:
+        kept = open_variables(session, find_app(session, "web"), runtime.vault)
+    assert {name: each.is_secret for name, each in kept.items()} == {"API_KEY": True, "MODE": False}
+    assert kept["API_KEY"].value.get_secret_value() == SECRET
+
+
+def test_a_payload_url_that_github_cannot_reach_has_a_warning_where_it_is_shown(
+    ada: Browser, web: None, runtime: WebRuntime
+) -> None:
+    for address in ("/apps/web", f"{SETTINGS}/repository", "/deliveries"):
+        assert "GitHub cannot reach http://testserver/webhooks/github" in ada.page(address)
+    ada.send(f"{SETTINGS}/remove", "remove-app", confirm="web")
+    assert "GitHub cannot reach http://testserver/webhooks/github" in ada.page("/")
 
 
 def test_what_may_be_secret_is_typed_behind_a_mask(ada: Browser, runtime: WebRuntime) -> None:

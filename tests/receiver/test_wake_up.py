@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from anyio.to_thread import current_default_thread_limiter
 
 from jobs.processes.queue import WorkQueue
+from jobs.states import Lane
 from receiver.wake_up import Waker
 
 
@@ -18,8 +19,9 @@ class SlowQueue(WorkQueue):
         self.has_begun = threading.Event()
         self.may_go_on = threading.Event()
 
-    def wake(self, deployment_ids: Iterable[int]) -> bool:
+    def wake(self, deployment_ids: Iterable[int], lane: Lane = Lane.BUILD) -> bool:
         """Remember the batch; the first one waits."""
+        assert lane is Lane.BUILD
         self.batches.append(list(deployment_ids))
         self.has_begun.set()
         if len(self.batches) == 1:

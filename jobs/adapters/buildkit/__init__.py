@@ -15,6 +15,9 @@ session and streams the progress back.
     trace       progress as the engine encodes it; pure
     progress    progress as people read it; pure
     failures    the error message of a failed build; pure
+    missing     why COPY did not find a file; pure
+    no_dockerfile  the error for a commit without a Dockerfile; pure
+    dockerfile  what error messages need of a Dockerfile; pure
     limits      the limit that a failed build has reached; pure
     wire        the subset of protobuf that these modules need; pure
 

@@ -5,7 +5,9 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +15,10 @@ from pydantic import SecretStr
 
 from jobs.adapters.buildkit.context import Context
 from jobs.adapters.buildkit.control import Control, SolveError, solve_request
-from jobs.adapters.buildkit.failures import build_failure, told_error
+from jobs.adapters.buildkit.dockerfile import declared_arguments, directives
+from jobs.adapters.buildkit.failures import Known, build_failure, told_error
 from jobs.adapters.buildkit.http2 import GrpcConnection
+from jobs.adapters.buildkit.missing import why_missing
 from jobs.adapters.buildkit.progress import Progress
 from jobs.adapters.buildkit.running import run_until_stopped
 from jobs.adapters.buildkit.services import FindLogin, Method, Services
@@ -31,7 +35,9 @@ from jobs.adapters.buildkit.transport import (
 from jobs.adapters.buildkit.wire import WireError
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, DockerError, KeystoneError
+from jobs.rules.build_causes import Cause
 from jobs.rules.container_values import BuildSpec
+from jobs.rules.naming import COMMIT_LABEL
 from jobs.rules.stopping import StopSignal
 
 BUILDKIT = "2"  # the engine's number for this builder
@@ -76,10 +82,13 @@ class BuildKit:
         """
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
-        build = self._build(spec, context, log)
+        text = dockerfile_text(context, spec.dockerfile)
+        spec = replace(spec, args=build_args(spec, text), frontend=used_frontend(spec, text))
+        outcome = _Outcome(Progress(log), spec, context)
+        build = self._build(spec, context, outcome)
         return run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
-    async def _build(self, spec: BuildSpec, context: Context, log: BuildLog) -> str:
+    async def _build(self, spec: BuildSpec, context: Context, outcome: "_Outcome") -> str:
         services = Services(context, secrets=self.secrets, find_login=self.find_login)
         session_id = uuid.uuid4().hex
         async with connected(self.address) as connection:
@@ -87,7 +96,7 @@ class BuildKit:
             session = GrpcConnection(connection.reader, connection.writer, services.answer)
             serving = asyncio.create_task(session.serve())
             try:
-                return await self._request_image(spec, session_id, log)
+                return await self._request_image(spec, session_id, outcome)
             except (BuildError, DockerError):
                 # An error on our side is the cause of the error that the engine then reports.
                 if session.failure is not None:
@@ -117,9 +126,11 @@ class BuildKit:
         if status != SWITCHING_PROTOCOLS:
             raise await refusal_of("a build session", connection, status)
 
-    async def _request_image(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
-        if self.in_cgroup and spec.cgroup:
-            return await self._solve(spec, session_id, log)
+    async def _request_image(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
+        if not self.in_cgroup:
+            spec = replace(spec, cgroup="")
+        if spec.cgroup or spec.frontend:
+            return await self._solve(spec, session_id, outcome)
         query = {
             "version": BUILDKIT,
             "remote": "client-session",
@@ -127,22 +138,20 @@ class BuildKit:
             "t": spec.tag,
             "dockerfile": spec.dockerfile,
             "labels": json.dumps(dict(spec.labels)),
-            "buildargs": json.dumps(build_args(spec)),
+            "buildargs": json.dumps(plain_args(spec)),
             "target": spec.target or "",
         }
         target = f"/v{self.api_version}/build?{urlencode(query)}"
         async with connected(self.address) as connection:
             status = await connection.request(target, {"Content-Length": "0"})
-            outcome = _Outcome(Progress(log))
             async for message in json_lines(connection, status):
                 outcome.take(message)
         return outcome.image_id()
 
-    async def _solve(self, spec: BuildSpec, session_id: str, log: BuildLog) -> str:
-        """Build with the control service, which runs the build's commands in a control group."""
+    async def _solve(self, spec: BuildSpec, session_id: str, outcome: "_Outcome") -> str:
+        """Build with the control service, which takes a control group and another frontend."""
         ref = uuid.uuid4().hex
-        outcome = _Outcome(Progress(log))
-        request = solve_request(ref, session_id, spec.tag, _attributes(spec))
+        request = solve_request(ref, session_id, spec.tag, _attributes(spec), spec.frontend)
         async with connected(self.address) as connection:
             upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
             status = await connection.request(f"/v{self.api_version}/grpc", upgrade)
@@ -160,15 +169,22 @@ def _attributes(spec: BuildSpec) -> dict[str, str]:
     """Give the Dockerfile frontend's options; the engine derives the same from `POST /build`."""
     return {
         **{f"label:{name}": value for name, value in spec.labels.items()},
-        **{f"build-arg:{name}": value for name, value in build_args(spec).items()},
+        **{f"build-arg:{name}": value for name, value in plain_args(spec).items()},
         **({"target": spec.target} if spec.target else {}),
         "filename": spec.dockerfile,
         "image-resolve-mode": "default",
-        "cgroup-parent": f"/{spec.cgroup}",
+        **({"cgroup-parent": f"/{spec.cgroup}"} if spec.cgroup else {}),
     }
 
 
-def build_args(spec: BuildSpec) -> dict[str, str]:
+def build_args(spec: BuildSpec, dockerfile: str) -> dict[str, SecretStr]:
+    """Give the build arguments: the app's, and those offered that the Dockerfile declares."""
+    declared = declared_arguments(dockerfile)
+    offered = {name: SecretStr(value) for name, value in spec.offered.items() if name in declared}
+    return {**offered, **spec.args}
+
+
+def plain_args(spec: BuildSpec) -> dict[str, str]:
     """Give the build arguments in plain text, with the namespace of the build's cache mounts.
 
     All builds of an engine share one pool of cache mounts (`RUN --mount=type=cache,id=…`). The
@@ -178,11 +194,38 @@ def build_args(spec: BuildSpec) -> dict[str, str]:
     return {**given, CACHE_NAMESPACE: spec.cache_key} if spec.cache_key else given
 
 
+def used_frontend(spec: BuildSpec, dockerfile: str) -> str:
+    """Give the image of the frontend to use; "" when the Dockerfile or the engine decides."""
+    return "" if "syntax" in directives(dockerfile) else spec.frontend
+
+
+def dockerfile_text(context: Context, path: str) -> str:
+    """Give the Dockerfile's text; "" if it is too large to look into it, or unreadable."""
+    with suppress(KeystoneError):
+        return context.text(path)
+    return ""
+
+
+def known_of(spec: BuildSpec, context: Context, cause: Cause) -> Known:
+    """Gather what explains a failed build besides the engine's words."""
+    missing = partial(
+        why_missing,
+        context,
+        dockerfile=spec.dockerfile,
+        commit=spec.labels.get(COMMIT_LABEL, ""),
+        folder=spec.folder,
+    )
+    text = dockerfile_text(context, spec.dockerfile)
+    return Known(cause.line, text, spec.dockerfile, missing, is_clipped=cause.is_clipped)
+
+
 class _Outcome:
     """The state of a build, collected from the engine's messages."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, spec: BuildSpec, context: Context) -> None:
         self._progress = progress
+        self._spec = spec
+        self._context = context
         self._image_id = ""
 
     def take(self, message: dict[str, Any]) -> None:
@@ -199,7 +242,8 @@ class _Outcome:
         self._progress.end()
 
     def failure(self, message: str) -> KeystoneError:
-        return build_failure(message, self._progress.failed)
+        known = known_of(self._spec, self._context, self._progress.cause)
+        return build_failure(message, self._progress.failed, known)
 
     def image_id(self) -> str:
         self.end()

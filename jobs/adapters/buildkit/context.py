@@ -10,9 +10,11 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from jobs.adapters.buildkit import wire
 from jobs.adapters.buildkit.effort import Effort, matches_for, never
+from jobs.adapters.buildkit.no_dockerfile import no_dockerfile
 from jobs.adapters.buildkit.patterns import Patterns, exactly_fitting
 from jobs.adapters.ports import Tree
 from jobs.errors import BuildError
@@ -24,6 +26,7 @@ GO_FOLDER, GO_SYMLINK = 1 << 31, 1 << 27
 FOLDER_MODE, FILE_MODE, EXECUTABLE_MODE, SYMLINK_MODE = 0o755, 0o644, 0o755, 0o777
 LONGEST_LINK = 4096  # bytes; Linux's own limit
 LONGEST_PATH = 4096  # characters; Linux allows no more bytes
+IGNORE_FILE = ".dockerignore"
 LARGEST_TEXT = 1024 * 1024  # bytes
 MOST_TURNS = 40  # symbolic links in one path resolution; Linux's own limit
 MOST_PATHS_FOLLOWED = 2000
@@ -165,6 +168,27 @@ class Context:
             raise BuildError(f"{path} is larger than {LARGEST_TEXT // 1024} KiB")
         return b"".join(self._tree.read(entry)).decode(errors="surrogateescape")
 
+    def has(self, path: str) -> bool:
+        """Whether the tree has a file or a folder of that path."""
+        return _clean(path) in self._entries or _clean(path) in self._folders
+
+    def other_spelling(self, path: str) -> str:
+        """Give a file or folder whose path differs in upper and lower case only; "": none."""
+        wanted = _clean(path).casefold()
+        every = chain(self._entries, self._folders)
+        return next((found for found in every if found.casefold() == wanted), "")
+
+    def submodule_of(self, path: str) -> str:
+        """Give the submodule that a path is in; "" when it is in none."""
+        wanted = f"{_clean(path)}/"
+        found = (each for each in self._tree.submodules() if wanted.startswith(f"{each}/"))
+        return next(found, "")
+
+    def ignore_file(self, dockerfile: str) -> str:
+        """Give the path of the .dockerignore that counts for a Dockerfile."""
+        own = f"{dockerfile}{IGNORE_FILE}"
+        return own if self.has(own) else IGNORE_FILE
+
     def ensure_dockerfile(self, path: str) -> None:
         """Check that the Dockerfile is a file of the tree.
 
@@ -173,7 +197,7 @@ class Context:
         """
         entry = self._entries.get(_clean(path))
         if entry is None:
-            raise BuildError(f"there is no Dockerfile at {path} in the commit")
+            raise BuildError(no_dockerfile(path, self._entries))
         if entry.mode == SYMLINK:
             raise BuildError(f"the Dockerfile at {path} is a symbolic link; commit the file itself")
 

@@ -34,6 +34,7 @@ SOLVE = "/moby.buildkit.v1.Control/Solve"
 STATUS = "/moby.buildkit.v1.Control/Status"
 EXPORTER = "moby"  # stores the result among the engine's images
 FRONTEND = "dockerfile.v0"
+GATEWAY = "gateway.v0"  # runs the frontend that an image contains
 IMAGE_ID = "containerimage.digest"
 LAST_WORDS_S = 10.0
 LONGEST_MESSAGE = 16 * 1024 * 1024  # bytes
@@ -44,13 +45,18 @@ class SolveError(Exception):
     """The build failed, with BuildKit's message."""
 
 
-def solve_request(ref: str, session_id: str, tag: str, attributes: Mapping[str, str]) -> bytes:
+def solve_request(
+    ref: str, session_id: str, tag: str, attributes: Mapping[str, str], frontend: str = ""
+) -> bytes:
     """Encode the request for a build.
 
     Args:
         ref: the build's id, by which its progress can be requested.
         attributes: the Dockerfile frontend's options.
+        frontend: the image of the frontend; "": the engine's own.
     """
+    if frontend:
+        attributes = {**attributes, "source": frontend, "cmdline": frontend}
     told = [wire.data(7, _entry(name, value)) for name, value in attributes.items()]
     return b"".join(
         [
@@ -58,7 +64,7 @@ def solve_request(ref: str, session_id: str, tag: str, attributes: Mapping[str, 
             wire.text(3, EXPORTER),
             wire.data(4, _entry("name", f"docker.io/{tag}")),
             wire.text(5, session_id),
-            wire.text(6, FRONTEND),
+            wire.text(6, GATEWAY if frontend else FRONTEND),
             *told,
         ]
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from jobs.adapters.buildkit.trace import Output, Vertex
 from jobs.adapters.ports import BuildLog
+from jobs.rules.build_causes import Cause
 from jobs.rules.log_events import MOST_SECONDS, BuildEvent, EventKind
 from jobs.rules.reasons import quoted
 
@@ -38,10 +39,12 @@ class Progress:
 
     Attributes:
         failed: the first step that failed; None until then.
+        cause: what its output says about the failure.
     """
 
     def __init__(self, log: BuildLog) -> None:
         self.failed: Vertex | None = None
+        self.cause = Cause()
         self._log = log
         self._steps: dict[str, _Step] = {}
 
@@ -49,7 +52,8 @@ class Progress:
         """Log the events that follow from one message of the builder."""
         step = self._steps.setdefault(event.digest, _Step(len(self._steps) + 1))
         if isinstance(event, Output):
-            self._tell_output(step, step.output.feed(event.data))
+            lines = step.output[event.is_error].feed(event.data)
+            self._tell_output(step, lines, is_error=event.is_error)
             return
         self._begin(step, event)
         if event.completed_s is not None and not step.is_over:
@@ -59,7 +63,7 @@ class Progress:
     def end(self) -> None:
         """Log the unfinished lines of steps that did not end."""
         for step in self._steps.values():
-            self._tell_output(step, step.output.end())
+            self._end_output(step)
 
     def _begin(self, step: "_Step", vertex: Vertex) -> None:
         if vertex.started_s is not None and not step.is_named:
@@ -67,25 +71,34 @@ class Progress:
             self._log(BuildEvent(EventKind.NAME, quoted(vertex.name), step.number))
 
     def _finish(self, step: "_Step", vertex: Vertex) -> None:
-        self._tell_output(step, step.output.end())
+        self._end_output(step)
+        cause, step.cause = step.cause, Cause()
         if vertex.error:
             self._log(BuildEvent(EventKind.ERROR, quoted(vertex.error), step.number))
-            self.failed = self.failed or vertex
+            if self.failed is None:
+                self.failed, self.cause = vertex, cause
         elif vertex.cached:
             self._log(BuildEvent(EventKind.CACHED, vertex=step.number))
         else:
             seconds = _duration_s(vertex)
             self._log(BuildEvent(EventKind.DONE, vertex=step.number, seconds=seconds))
 
-    def _tell_output(self, step: "_Step", lines: Iterable[str]) -> None:
+    def _end_output(self, step: "_Step") -> None:
+        for is_error, lines in step.output.items():
+            self._tell_output(step, lines.end(), is_error=is_error)
+
+    def _tell_output(self, step: "_Step", lines: Iterable[str], *, is_error: bool) -> None:
         for line in lines:
+            step.cause.feed(line, is_error=is_error)
             self._log(BuildEvent(EventKind.OUTPUT, line, step.number))
 
 
 class _Step:
     def __init__(self, number: int) -> None:
         self.number = number
-        self.output = Lines()
+        # One for each stream: a line of one must not end up inside a line of the other.
+        self.output = {False: Lines(), True: Lines()}
+        self.cause = Cause()
         self.is_named = False
         self.is_over = False
 

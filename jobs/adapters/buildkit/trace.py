@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from jobs.adapters.buildkit.wire import Message
 
+STDERR = 2
+
 
 @dataclass(frozen=True)
 class Vertex:
@@ -27,6 +29,7 @@ class Output:
 
     digest: str
     data: bytes
+    is_error: bool = False  # of the standard error
 
 
 def decode_trace(encoded: bytes) -> Iterator[Vertex | Output]:
@@ -38,7 +41,7 @@ def decode_trace(encoded: bytes) -> Iterator[Vertex | Output]:
     status = Message(encoded)
     yield from map(_vertex, status.messages(1))
     for log in status.messages(3):
-        yield Output(digest=log.text(1), data=log.data(4))
+        yield Output(log.text(1), log.data(4), is_error=log.number(3) == STDERR)
 
 
 def _vertex(message: Message) -> Vertex:

@@ -4,7 +4,6 @@ Each build reads the logins again, so that a `docker login` takes effect at once
 masked in log lines and error messages.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, ConfigurationError, DockerError
 from jobs.rules.container_values import BuildSpec
 from jobs.rules.log_events import BuildEvent, EventKind
+from jobs.rules.log_lines import LastLines
 from jobs.rules.naming import seal_of
 from jobs.rules.redaction import Redactor
 from jobs.rules.stopping import StopSignal
@@ -66,10 +66,10 @@ class Builder:
         # The builder prints the image's tag: only the image's own app may know the whole tag.
         redact = Redactor([*passwords, SecretStr(seal_of(spec.tag))])
 
-        last: deque[str] = deque(maxlen=LAST_LINES)
+        last = LastLines(LAST_LINES)
 
         def tell(event: BuildEvent) -> None:
-            last.append(event.shown)
+            last.add(event.shown)
             log(replace(event, text=redact(event.text)))
 
         def find_login(host: str) -> Login | None:

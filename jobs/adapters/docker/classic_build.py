@@ -12,11 +12,12 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from jobs.adapters.buildkit.context import Context, Filters, Node
+from jobs.adapters.buildkit.client import build_args, dockerfile_text, known_of
+from jobs.adapters.buildkit.context import IGNORE_FILE, Context, Filters, Node
 from jobs.adapters.buildkit.effort import never
 from jobs.adapters.buildkit.failures import build_failure, told_error
 from jobs.adapters.buildkit.progress import Lines
@@ -26,6 +27,7 @@ from jobs.adapters.buildkit.transport import Address, connected, json_lines, rea
 from jobs.adapters.docker.logins import Login
 from jobs.adapters.ports import BuildLog, Tree
 from jobs.errors import BuildError, KeystoneError
+from jobs.rules.build_causes import Cause
 from jobs.rules.container_values import BuildSpec, Limits
 from jobs.rules.log_events import BuildEvent, EventKind
 from jobs.rules.stopping import StopSignal
@@ -41,8 +43,9 @@ NO_SECRETS = (
     "the app has build secrets, and this engine has no BuildKit to give them to the build; "
     "use a Docker Engine from 18.09 on, or take the secrets away"
 )
-IGNORE_FILE = ".dockerignore"
 _SPECIAL = re.compile(r"([*?\[\\])")
+# What this builder writes between the lines of the step.
+_BUILDERS_OWN = re.compile(r" ---> |Removing intermediate container |The command '")
 _STEP = re.compile(r"step \d+/\d+ ?: (.*)", re.IGNORECASE)
 
 
@@ -71,6 +74,8 @@ class ClassicBuilder:
             raise BuildError(NO_SECRETS)
         context = Context(tree)
         context.ensure_dockerfile(spec.dockerfile)
+        text = dockerfile_text(context, spec.dockerfile)
+        spec = replace(spec, args=build_args(spec, text))
         build = self._build(spec, context, log)
         run_until_stopped(build, deadline_s=spec.deadline_s, stop=stop)
 
@@ -85,10 +90,9 @@ class ClassicBuilder:
         body = tar_of(files, context)
         async with connected(self.address) as connection:
             status = await connection.request(target, headers, body)
+            output = _Output(log, spec, context)
             if status == BAD_REQUEST:
-                reason = await read_refusal(connection)
-                raise build_failure(reason, None)
-            output = _Output(log)
+                raise output.failure(await read_refusal(connection))
             async for message in json_lines(connection, status):
                 output.take(message)
         output.end()
@@ -174,15 +178,18 @@ class _Output:
     stream, so a step could imitate the engine.
     """
 
-    def __init__(self, log: BuildLog) -> None:
+    def __init__(self, log: BuildLog, spec: BuildSpec, context: Context) -> None:
         self._log = log
+        self._spec = spec
+        self._context = context
+        self._cause = Cause()
         self._lines = Lines()
         self._step = ""
 
     def take(self, message: Mapping[str, Any]) -> None:
         if (reason := told_error(message)) is not None:
             self.end()
-            raise self._failure(reason, message.get("errorDetail"))
+            raise self.failure(reason, message.get("errorDetail"))
         match message:
             case {"stream": str(text)}:
                 self._read(self._lines.feed(text.encode(errors="replace")))
@@ -195,16 +202,20 @@ class _Output:
     def _read(self, lines: Iterable[str]) -> None:
         for line in lines:
             if found := _STEP.match(line):
-                self._step = found[1].strip()
+                self._step, self._cause = found[1].strip(), Cause()
+            elif not _BUILDERS_OWN.match(line):
+                self._cause.feed(line)
             # Mark lines that begin with `#`: in the plain text of a log, BuildKit's events do.
             self._say(f"| {line}" if plain(line).startswith("#") else line)
 
     def _say(self, text: str) -> None:
         self._log(BuildEvent(EventKind.TEXT, text))
 
-    def _failure(self, reason: str, detail: object) -> KeystoneError:
+    def failure(self, reason: str, detail: object = None) -> KeystoneError:
+        """Give the error for the engine's final message."""
+        known = known_of(self._spec, self._context, self._cause)
         if not self._step:
-            return build_failure(reason, None)
+            return build_failure(reason, None, known)
         code = detail.get("code") if isinstance(detail, dict) else None
         told = f"exit code: {code}" if code else reason
-        return build_failure(reason, Vertex("", self._step, error=told))
+        return build_failure(reason, Vertex("", self._step, error=told), known)

@@ -19,11 +19,12 @@ from docker.transport import UnixHTTPAdapter
 
 from jobs.adapters.docker import values
 from jobs.rules.container_values import Insides, UnwritableVolume
-from jobs.rules.listeners import Listener, parse_listeners
+from jobs.rules.listeners import LISTENING, Listener, parse_listeners
 
 # Bytes; a container may hold thousands of sockets, and root in it may have many addresses.
 LONGEST_TABLE = 128 * 1024
 LONGEST_PASSWD = 64 * 1024
+MOST_VOLUMES = 30  # an image may name thousands
 BLOCK = 512  # of a tar archive
 TIMEOUT_S = 10.0
 ROOT = frozenset({"", "0", "root"})
@@ -58,9 +59,20 @@ def _listeners(view: Path, address: str) -> list[Listener] | None:
 
 
 def _table(path: Path) -> bytes:
-    with suppress(FileNotFoundError), path.open("rb") as file:  # without IPv6 there is no tcp6
-        return file.read(LONGEST_TABLE).rpartition(b"\n")[0]
-    return b""
+    """Read a table of sockets.
+
+    Raises:
+        ValueError: it holds more listening sockets than are read, so one that is missing may exist.
+    """
+    try:
+        with path.open("rb") as file:
+            read = file.read(LONGEST_TABLE)
+    except FileNotFoundError:  # without IPv6 there is no tcp6
+        return b""
+    whole = read.rpartition(b"\n")[0]
+    if len(read) == LONGEST_TABLE and LISTENING in whole[whole.rfind(b"\n") :].split():
+        raise ValueError("too many sockets listen")
+    return whole
 
 
 def _has(view: Path, address: str) -> bool:
@@ -73,7 +85,8 @@ def _has(view: Path, address: str) -> bool:
 def _unwritable(api: APIClient, attributes: Mapping[str, Any]) -> Iterator[UnwritableVolume]:
     """Give the volumes whose owner and mode keep the container's user from writing."""
     user = str(attributes["Config"].get("User") or "")
-    volumes = [each for each in attributes.get("Mounts") or [] if each.get("Type") == "volume"]
+    mounts = attributes.get("Mounts") or []
+    volumes = [each for each in mounts if each.get("Type") == "volume"][:MOST_VOLUMES]
     if not volumes or user.partition(":")[0] in ROOT:
         return
     uid, gid = _ids(api, attributes["Id"], user)

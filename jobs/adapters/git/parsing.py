@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from itertools import islice
 
 from jobs.adapters.git.commands import SHA
 from jobs.errors import CheckoutError, GitError
@@ -10,12 +11,14 @@ from jobs.rules.repository_values import Commit, TreeEntry
 from jobs.rules.text import several_lines, shown_name
 
 MOST_ENTRIES = 200_000
+MOST_SUBMODULES = 100
 LONGEST_MESSAGE = 2000
 LONGEST_AUTHOR = 200
 LONGEST_PATH = 200  # characters of a path that an error quotes
 LINK = 0o120000
 EXECUTABLE = 0o100755
 PLAIN = 0o100644
+GITLINK = b"160000 commit "
 
 _AUTHOR = re.compile(rb"^author (.*?) ?<[^<>\n]*>", re.MULTILINE)
 _ENTRY = re.compile(rb"(\d{6}) (blob|commit) ([0-9a-f]{40,64}) +(\d+|-)\t(.+)", re.DOTALL)
@@ -89,6 +92,13 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
 def parse_changes(output: bytes) -> frozenset[str]:
     """Parse the output of `git diff-tree -z --name-only`."""
     return frozenset(output.decode("utf-8", "replace").split("\0")) - {""}
+
+
+def parse_submodules(output: bytes) -> list[str]:
+    """Give the paths of the submodules in the output of `git ls-tree`, at most 100."""
+    found = (line.partition(b"\t") for line in output.split(b"\0") if line.startswith(GITLINK))
+    paths = (path.decode("utf-8", "replace") for _, _, path in islice(found, MOST_SUBMODULES))
+    return sorted(paths)
 
 
 def too_many_files() -> CheckoutError:

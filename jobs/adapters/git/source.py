@@ -23,6 +23,7 @@ from jobs.adapters.git.parsing import (
     parse_changes,
     parse_commit,
     parse_remote_refs,
+    parse_submodules,
     parse_tags,
     parse_tree,
     too_many_files,
@@ -132,7 +133,7 @@ class GitSource:
         if finished.status != 0:
             raise GitError(f"the mirror could not list the commit {sha}")
         entries = dated(mirror, clean, parse_tree(finished.output))
-        with open_tree(mirror, entries) as tree:
+        with open_tree(mirror, entries, parse_submodules(finished.output)) as tree:
             yield tree
 
     def changed(self, remote: Remote, before: str, after: str) -> frozenset[str] | None:

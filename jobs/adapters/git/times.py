@@ -48,4 +48,4 @@ def _write(file: Path, times: Times) -> None:
     # list. On a full disk, there is no list either.
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        file.write_text(json.dumps(times))
+        file.write_text(json.dumps(times), encoding="utf-8")

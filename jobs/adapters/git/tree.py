@@ -3,7 +3,7 @@
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,13 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 @contextmanager
-def open_tree(mirror: Path, entries: list[TreeEntry]) -> Iterator["GitTree"]:
+def open_tree(
+    mirror: Path, entries: list[TreeEntry], submodules: Sequence[str] = ()
+) -> Iterator["GitTree"]:
     """Open the tree with one `git cat-file --batch` process, which ends with the block."""
     arguments = commands.serve_blobs(mirror)
     with running(arguments, commands.environment(), stdin=subprocess.PIPE) as batch:
-        yield GitTree(mirror, entries, batch)
+        yield GitTree(mirror, entries, batch, submodules)
 
 
 class GitTree:
@@ -34,12 +36,21 @@ class GitTree:
     """
 
     def __init__(
-        self, mirror: Path, entries: list[TreeEntry], batch: subprocess.Popen[bytes]
+        self,
+        mirror: Path,
+        entries: list[TreeEntry],
+        batch: subprocess.Popen[bytes],
+        submodules: Sequence[str] = (),
     ) -> None:
+        self._submodules = list(submodules)
         self._mirror = mirror
         self._entries = entries
         self._batch = batch
         self._lock = threading.Lock()
+
+    def submodules(self) -> list[str]:
+        """List the paths of the submodules, sorted; only some if there are many."""
+        return self._submodules
 
     def entries(self) -> list[TreeEntry]:
         """List every file and link, sorted by path."""

@@ -201,7 +201,7 @@ class RouterFiles:
 
     def _read(self, name: str) -> str:
         try:
-            return (self._folder / name).read_text()
+            return (self._folder / name).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
         except OSError as exc:

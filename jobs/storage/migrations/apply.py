@@ -65,7 +65,7 @@ def _alone(lock_file: Path) -> Iterator[None]:
 
 def _opened(lock_file: Path) -> TextIO:
     try:
-        return lock_file.open("w")
+        return lock_file.open("w", encoding="utf-8")
     except OSError as exc:
         raise StorageError(f"{lock_file} cannot be written: {exc.strerror}") from exc
 

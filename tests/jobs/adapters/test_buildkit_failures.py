@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.adapters.buildkit.failures import build_failure, told_error
+from jobs.adapters.buildkit.failures import (
+    CLIPPED,
+    NO_DNS,
+    OLD_FRONTEND,
+    Known,
+    build_failure,
+    told_error,
+)
 from jobs.adapters.buildkit.trace import Vertex
 from jobs.errors import BuildError, DockerError
 from jobs.rules.reasons import LONGEST_QUOTED
@@ -34,7 +41,8 @@ def test_missing_base_image_is_named() -> None:
     failed = step("[internal] load metadata for registry.test/no:1", "pull access denied")
 
     assert str(build_failure("failed to solve", failed)) == (
-        "the base image registry.test/no:1 could not be pulled: pull access denied"
+        "the base image registry.test/no:1 could not be pulled: it does not exist, or its registry "
+        "wants a login (`docker login` on this machine, as Keystone's user) (pull access denied)"
     )
 
 
@@ -94,8 +102,7 @@ def test_registry_that_is_down_is_the_platforms_fault(error: str) -> None:
     failure = build_failure("failed to solve", failed)
 
     assert isinstance(failure, DockerError)
-    told = "the base image docker.io/library/node:lts could not be pulled, "
-    told += "as its registry or the network"
+    told = "the base image docker.io/library/node:lts could not be pulled, as "
     assert str(failure).startswith(told)
 
 
@@ -122,8 +129,6 @@ def test_image_that_is_not_there_or_not_for_us_is_the_apps_fault(error: str) -> 
     "name",
     [
         "[internal] load metadata for registry.test/x:1",
-        "resolve image config for docker-image://registry.test/x:1",
-        "resolve image config for registry.test/x:1",
         "[build 1/4] FROM registry.test/x:1",
         "FROM registry.test/x:1",
         "from --platform=linux/amd64 registry.test/x:1 AS build",
@@ -134,6 +139,125 @@ def test_every_step_that_asks_a_registry_is_known(name: str) -> None:
 
     assert isinstance(failure, DockerError)
     assert str(failure).startswith("the base image registry.test/x:1 could not be pulled, as its")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resolve image config for docker-image://registry.test/x:1",
+        "resolve image config for registry.test/x:1",
+        "docker-image://registry.test/x:1",
+    ],
+)
+def test_frontend_is_not_called_a_base_image(name: str) -> None:
+    failure = build_failure("failed to solve", step(name, OUTAGES[0]))
+
+    assert isinstance(failure, DockerError)
+    assert str(failure).startswith(
+        "the Dockerfile frontend registry.test/x:1 could not be pulled, as its registry limits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("docker.io/library/node:none: not found", "there is no image of that name and tag"),
+        ("no match for platform in manifest sha256:5: not found", "this machine's processor"),
+        ("unexpected status: 401 Unauthorized", "`docker login`"),
+        ("toomanyrequests: You have reached your pull rate limit.", "limits the pulls"),
+        (OUTAGES[5], "the host name of its registry could not be resolved"),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", "the network failed"),
+    ],
+)
+def test_registrys_refusal_is_explained(error: str, told: str) -> None:
+    failed = step("[internal] load metadata for docker.io/library/node:none", error)
+
+    assert told in str(build_failure("failed to solve", failed))
+
+
+def test_cause_comes_first_then_the_instruction_and_its_line() -> None:
+    known = Known('npm error Missing script: "build"', "FROM node\n\nRUN npm run build\n", "web/D")
+    failed = step("[2/2] RUN npm run build", "executor failed running [x]: exit code: 1")
+
+    assert str(build_failure("failed to solve", failed, known)) == (
+        'the build failed: npm error Missing script: "build", at "RUN npm run build" '
+        "(line 3 of web/D): exit code 1"
+    )
+
+
+def test_output_that_the_engine_clipped_is_told_of() -> None:
+    failed = step("[2/2] RUN make", "exit code: 2")
+
+    assert str(build_failure("x", failed, Known("cc -o a", is_clipped=True))).endswith(CLIPPED)
+
+
+def test_build_without_dns_says_so() -> None:
+    known = Known("W: Temporary failure resolving 'deb.debian.org'")
+    failed = step("[2/2] RUN apt-get update", "exit code: 100")
+
+    assert str(build_failure("x", failed, known)).endswith(f"exit code 100; {NO_DNS}")
+
+
+@pytest.mark.parametrize(
+    ("step_name", "error"),
+    [
+        ("[1/1] COPY package-lock.json ./", '"/package-lock.json" not found: not found'),
+        (
+            "[1/1] COPY package-lock.json ./",
+            'failed to calculate checksum of ref ab::cd: "/package-lock.json": not found',
+        ),
+        (
+            "[1/1] ADD package-lock.json ./",
+            (
+                "failed to walk /var/lib/docker/tmp/buildkit-mount12/: lstat "
+                "/var/lib/docker/tmp/buildkit-mount12/package-lock.json: no such file or directory"
+            ),
+        ),
+        (
+            "COPY package-lock.json ./",
+            (
+                "COPY failed: file not found in build context or excluded by .dockerignore: "
+                "stat package-lock.json: file does not exist"
+            ),
+        ),
+        (
+            "COPY package-lock.json ./",
+            (
+                "COPY failed: stat /var/lib/docker/tmp/docker-builder12/package-lock.json: no such "
+                "file or directory"
+            ),
+        ),
+    ],
+)
+def test_missing_file_is_explained_without_the_builders_folder(step_name: str, error: str) -> None:
+    known = Known(why_missing=lambda path: f"{path} is not there")
+    bare = step_name.removeprefix("[1/1] ")
+
+    assert str(build_failure("x", step(step_name, error), known)) == (
+        f'the build failed: package-lock.json is not there, at "{bare}"'
+    )
+
+
+def test_builders_own_folder_is_not_told() -> None:
+    error = "lstat /var/lib/docker/tmp/buildkit-mount12/a/b: permission denied"
+
+    assert "/var/lib" not in str(build_failure("x", step("[1/1] COPY a /b", error)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "is_hinted"),
+    [
+        ("FROM a\nRUN <<EOF\necho x\nEOF\n", "line 3: unknown instruction: ECHO", True),
+        ("FROM a\nHEALTHCHECK --start-interval=1s", "Unknown flag: start-interval", True),
+        ("FROM a\nRUN --mount=type=nope x", 'unsupported mount type "nope"', True),
+        ("FROM a\nFETCH x\n", "line 2: unknown instruction: FETCH", False),
+        ("# syntax=docker/dockerfile:1\nFROM a\nCOPY --x a b", "Unknown flag: x", False),
+    ],
+)
+def test_old_frontend_is_hinted_at(text: str, message: str, is_hinted: bool) -> None:  # noqa: FBT001
+    told = str(build_failure(f"dockerfile parse error {message}", None, Known(dockerfile=text)))
+
+    assert told.endswith(f"; {OLD_FRONTEND}") is is_hinted
 
 
 @pytest.mark.parametrize(

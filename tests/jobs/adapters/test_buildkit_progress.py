@@ -30,7 +30,7 @@ def test_message_is_decoded() -> None:
 
     assert list(decode_trace(wire.data(1, vertex + times) + wire.data(3, log))) == [
         Vertex("sha256:a", "[1/2] COPY a /a", cached=True, started_s=10, completed_s=12.5),
-        Output("sha256:a", b"text"),
+        Output("sha256:a", b"text", is_error=True),
     ]
 
 
@@ -56,6 +56,25 @@ def test_output_belongs_to_its_step() -> None:
         Output("a", b"o\nrest"),
         Vertex("a", "RUN a", started_s=1.0, completed_s=2.0),
     ) == ["#1 RUN a", "#2 RUN b", "#1 | one", "#2 | other", "#1 | two", "#1 | rest", "#1 DONE 1.0s"]
+
+
+def test_lines_of_the_two_streams_do_not_mix() -> None:
+    assert told(
+        Vertex("a", "RUN a", started_s=1.0),
+        Output("a", b"hal"),
+        Output("a", b"error\n", is_error=True),
+        Output("a", b"f\n"),
+    ) == ["#1 RUN a", "#1 | error", "#1 | half"]
+
+
+def test_cause_is_that_of_the_failed_step() -> None:
+    progress = Progress(lambda _event: None)
+    progress.feed(Output("a", b"error: of another step\n", is_error=True))
+    progress.feed(Output("b", b"error: of this one\nmake: *** [all] Error 1\n"))
+    progress.feed(Vertex("a", "RUN a", started_s=1.0, completed_s=2.0))
+    progress.feed(Vertex("b", "RUN b", started_s=1.0, completed_s=2.0, error="exit code: 2"))
+
+    assert progress.cause.line == "error: of this one"
 
 
 def test_failed_step_is_told_and_remembered() -> None:

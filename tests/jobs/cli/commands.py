@@ -43,9 +43,10 @@ class Commands:
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
 
-    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> Finished:
+    def __call__(self, *arguments: str, stdin: str | bytes = "", code: int = 0) -> Finished:
         """Run a command, and make sure of its exit code."""
-        self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        given = io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin)
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given, encoding="utf-8"))
         self._capture.readouterr()
         finished = Finished(_exit_code(lambda: main(arguments)), *self._capture.readouterr())
         assert finished.code == code, finished

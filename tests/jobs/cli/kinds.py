@@ -88,6 +88,7 @@ FOUNDS = (
     "restore",
     "web",
     "worker",
+    "quick-worker",
     "watcher",
     "firewall",
     "router",

@@ -22,6 +22,7 @@ PARTS = {
     "redis-server": "redis",
     "jobs.cli watcher": "watcher",
     "jobs.cli worker": "worker",
+    "jobs.cli quick-worker": "quick-worker",
     "uvicorn": "web",
 }
 

@@ -121,6 +121,58 @@ def test_a_second_time_there_is_nothing_to_do(
     assert tags(inside) == before
 
 
+def kinds(inside: Inside) -> dict[str, bool]:
+    """Give the app's variables, and whether each is a secret."""
+    with inside.database.reading() as session:
+        found = open_variables(session, find_app(session, "web"), inside.vault)
+    return {name: variable.is_secret for name, variable in found.items()}
+
+
+def test_the_kind_of_a_variable_is_as_the_file_says_or_as_it_looks(
+    keystone: Commands, inside: Inside, file: File
+) -> None:
+    file.change(
+        'LOG_LEVEL = "info"',
+        'LOG_LEVEL = "info"\nSALT = "as it looks"\n'
+        'SORT_KEY = { value = "by-name", secret = false }\n'
+        'MODE = { env = "WEB_TOKEN", secret = false }\n'
+        '"discovery.type" = "single-node"',
+    )
+    keystone("apply", str(file), "--yes")
+    before = {"LOG_LEVEL": False, "SALT": True, "SORT_KEY": False, "MODE": False}
+    assert kinds(inside) == {**before, "API_KEY": True, "discovery.type": False}
+    assert keystone("apply", str(file)).stdout.startswith("Nothing to do")
+    keystone("env", "set", "web", "SALT=as it looks", "--plain")
+    keystone("env", "set", "web", "LOG_LEVEL=info", "--secret", code=2)
+    keystone("env", "set", "web", "LOG_LEVEL", "--secret", stdin="info")
+    assert keystone("apply", str(file)).stdout.startswith("Nothing to do")
+
+
+def test_a_secret_that_logs_show_is_told(keystone: Commands, file: File) -> None:
+    file.keep_secret("production")
+    told = keystone("apply", str(file), "--yes").stdout
+    assert "Logs show the value of API_KEY: it is a common word" in told
+    assert "production" not in told
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('discovery.type = "x"', 'if the dot belongs to the name, quote it: "discovery.type" = …'),
+        ('A = { env = "X", secret = "yes" }', "secret is true or false"),
+        ("A = { secret = true }", "write { env ="),
+        ('A = { value = "x", file = "y" }', "write { env ="),
+    ],
+)
+def test_a_table_that_is_no_variable_is_refused_with_what_to_write(
+    keystone: Commands, file: File, line: str, sentence: str
+) -> None:
+    file.change('LOG_LEVEL = "info"', line)
+    refused = keystone("apply", str(file), "--yes", code=2).stderr
+    assert "apps.web.env." in refused
+    assert sentence in refused
+
+
 def test_the_difference_is_shown_without_secrets(applied: File, keystone: Commands) -> None:
     applied.change("memory_mb = 256", "memory_mb = 128")
     applied.change('LOG_LEVEL = "info"', 'LOG_LEVEL = "debug"')

@@ -41,6 +41,9 @@ def test_the_webhook_secret_is_shown_once(keystone: Commands) -> None:
     told = keystone("app", "add", "web", "--repository", "octo/web").stdout
     assert "https://github.com/octo/web/settings/hooks/new" in told
     assert "/webhooks/github" in told
+    added = keystone("app", "add", "two", "--repository", "octo/two")
+    assert added.stderr.startswith("Warning: GitHub cannot reach http://127.0.0.1:8000/webhooks")
+    assert "set KEYSTONE_PUBLIC_URL" in keystone("app", "show", "two").stderr
     secret = told.partition("Secret")[2].split()[0]
     assert len(secret) >= 32
     again = keystone("app", "add", "web2", "--repository", "octo/web").stdout

@@ -72,7 +72,7 @@ class TestSetting:
     @pytest.mark.parametrize(
         ("variable", "sentence"),
         [
-            ("1A=x", "'1A': a variable's name has letters"),
+            ("A/B=x", "'A/B': a variable's name has letters"),
             ("PORT=1", "PORT: Keystone sets this one itself"),
             (f"A={'x' * 65537}", "A: a value may have at most 65536 bytes"),
         ],
@@ -87,6 +87,28 @@ class TestSetting:
         assert "no app named 'api'" in keystone("env", "set", "api", "A=1", code=3).stderr
 
 
+class TestKinds:
+    def test_a_secret_on_the_command_line_is_kept_as_one_with_a_warning(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
+        done = keystone("env", "set", "web", f"API_KEY={PLAIN}")
+        assert done.stdout.startswith("API_KEY is set as a secret; ")
+        assert done.stderr.startswith("API_KEY: the value stood on the command line")
+        assert PLAIN not in done.stdout + done.stderr
+        assert kept(inside) == {"API_KEY": (PLAIN, True)}
+
+    def test_plain_can_be_said_and_stays_said(self, keystone: Commands, inside: Inside) -> None:
+        assert keystone("env", "set", "web", "MAIN_KEY=a", "--plain").stderr == ""
+        keystone("env", "set", "web", "MAIN_KEY=b")
+        assert kept(inside) == {"MAIN_KEY": ("b", False)}
+
+    def test_a_secret_that_logs_show_is_told(self, keystone: Commands, inside: Inside) -> None:
+        done = keystone("env", "set", "web", "PASSWORD", stdin="production\n")
+        assert "Logs show the value of PASSWORD: it is a common word" in done.stdout
+        assert "production" not in done.stdout
+        assert kept(inside) == {"PASSWORD": ("production", True)}
+
+
 class TestImporting:
     TEXT = f"# mine\nexport MODE=fast\nTOKEN='{PLAIN}' # a comment\n"
 
@@ -96,8 +118,10 @@ class TestImporting:
         file = tmp_path / "my.env"
         file.write_text(self.TEXT)
         done = keystone("env", "import", "web", str(file))
-        assert done.stdout.startswith("2 variables are set; ")
-        assert kept(inside) == {"MODE": ("fast", False), "TOKEN": (PLAIN, False)}
+        assert done.stdout == (
+            "2 variables are set; `keystone deploy web` gives them to it. Secrets: TOKEN.\n"
+        )
+        assert kept(inside) == {"MODE": ("fast", False), "TOKEN": (PLAIN, True)}
 
     def test_secrets_can_be_imported_from_standard_input(
         self, keystone: Commands, inside: Inside
@@ -106,9 +130,16 @@ class TestImporting:
         assert PLAIN not in done.stdout + done.stderr
         assert kept(inside) == {"MODE": ("fast", True), "TOKEN": (PLAIN, True)}
 
-    def test_one_bad_line_and_none_is_set(self, keystone: Commands, inside: Inside) -> None:
-        refused = keystone("env", "import", "web", "-", stdin=f"A=1\nB C={PLAIN}\n", code=2)
-        assert "line 2: is not NAME=value" in refused.stderr
+    def test_bad_lines_are_all_told_and_nothing_is_set(
+        self, keystone: Commands, inside: Inside
+    ) -> None:
+        text = f"A=1\nB C={PLAIN}\n\nPORT={PLAIN}\nD\n"
+        refused = keystone("env", "import", "web", "-", stdin=text, code=2)
+        assert refused.stderr.splitlines() == [
+            "keystone: line 2: is not NAME=value",
+            "keystone: line 4: PORT: Keystone sets this one itself",
+            "keystone: line 5: D has no value; write D= if it is to be empty",
+        ]
         assert PLAIN not in refused.stderr
         assert kept(inside) == {}
 
@@ -175,6 +206,7 @@ class TestTellingPrograms:
     def test_the_variable_that_was_set(self, keystone: Commands) -> None:
         told = keystone("env", "set", "web", "MODE=fast", "--json").json
         assert (told["name"], told["secret"], told["value"]) == ("MODE", False, "fast")
+        assert told.pop("notes") == []
         assert self.listed(keystone) == [told]
 
     def test_a_secret_without_its_value(self, keystone: Commands) -> None:
@@ -185,7 +217,7 @@ class TestTellingPrograms:
     @pytest.mark.parametrize("text", [TestImporting.TEXT, ""])
     def test_those_that_were_imported(self, keystone: Commands, text: str) -> None:
         told = keystone("env", "import", "web", "-", "--json", stdin=text).json
-        assert told == {"items": self.listed(keystone), "next": None}
+        assert told == {"items": self.listed(keystone), "next": None, "notes": []}
         assert [item["name"] for item in told["items"]] == (["MODE", "TOKEN"] if text else [])
 
     def test_the_one_that_is_gone(self, keystone: Commands) -> None:

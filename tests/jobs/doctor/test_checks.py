@@ -257,7 +257,7 @@ def test_without_a_worker_nothing_is_deployed_and_that_is_told(
             Verdict.FAILED,
             "none was heard of within a minute",
         )
-        add_worker(redis, runtime.queue.name)
+        add_worker(redis, runtime.queue.name())
         found = finding(settings, "workers")
         assert (found.verdict, found.found) == (Verdict.OK, "1 heard of within a minute")
 

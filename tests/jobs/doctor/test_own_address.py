@@ -40,8 +40,11 @@ class Place:
             set_certificate(session, name, bundle, KEYSTONE, vault=self.runtime.vault)
         self.router.adapter.serve_certificates({name: bundle.pem})
 
-    def check(self, url: str, *, up: bool = True) -> Finding:
-        settings = self.runtime.settings.model_copy(update={"public_url": url})
+    def check(
+        self, url: str, *, up: bool = True, github: str = "https://github.internal"
+    ) -> Finding:
+        changed = {"public_url": url, "github_api_url": github}
+        settings = self.runtime.settings.model_copy(update=changed)
         return check_own_address(settings, up=up)
 
 
@@ -124,3 +127,10 @@ def test_without_domain_ports_a_proxy_must_serve_it(place: Place) -> None:
 
 def test_while_keystone_is_down_nothing_is_asked(place: Place) -> None:
     assert place.check(f"http://{NAME}", up=False).verdict is Verdict.IDLE
+
+
+def test_an_address_that_github_cannot_reach_is_a_warning(place: Place) -> None:
+    found = place.check(f"http://{NAME}", github="https://api.github.com")
+    assert found.verdict is Verdict.WARNING
+    assert f"GitHub cannot reach http://{NAME}/webhooks/github" in found.found
+    assert found.fix.startswith("set KEYSTONE_PUBLIC_URL to an https:// URL")

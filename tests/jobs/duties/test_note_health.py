@@ -41,8 +41,8 @@ def test_what_the_watcher_found_wrong_is_kept_and_what_is_well_is_not(bench: Ben
 
 def test_workers_count_while_their_heartbeat_is_fresh(bench: Bench, redis: Redis) -> None:
     queue = bench.runtime.queue
-    add_worker(redis, queue.name)
-    add_worker(redis, queue.name, heard_ago=timedelta(seconds=90))
+    add_worker(redis, queue.name())
+    add_worker(redis, queue.name(), heard_ago=timedelta(seconds=90))
     add_worker(redis, "somebody-elses")
     assert queue.workers_alive() == 1
 

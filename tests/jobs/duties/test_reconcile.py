@@ -10,9 +10,10 @@ from jobs.errors import DockerError, RouterError
 from jobs.reads.apps import app_view
 from jobs.records.apps import remove_app
 from jobs.records.engine_items import note_making
+from jobs.records.rollbacks import roll_back
 from jobs.rules.container_values import Route
 from jobs.rules.naming import labels, network_name
-from jobs.states import AppState, ContainerState, DeploymentState, StepName, StepState
+from jobs.states import AppState, ContainerState, DeploymentState, Lane, StepName, StepState
 from jobs.storage.models import App, Deployment, now
 from tests.fakes import Behaviour
 from tests.jobs.bench import TESTER, Bench, kill
@@ -248,6 +249,24 @@ class TestForgottenOnes:
         bench.reconcile()
         assert bench.runtime.queue.waiting() == {ids[1]}
 
+    def test_a_rollback_is_woken_in_its_lane_whatever_waits_in_the_other(
+        self, bench: Bench, app: App
+    ) -> None:
+        first, _ = bench.deploy(app), bench.deploy(app)
+        with bench.writing() as session:
+            back = roll_back(session, session.get_one(App, app.id), 1, TESTER).id or 0
+        later = bench.ask(app)
+        # Its own wake-up was lost, and the one of the build may wait there for long.
+        bench.runtime.queue.wake([back, later])
+        with bench.writing() as session:
+            for deployment in (back, later):
+                age(session, deployment)
+        for _ in range(2):
+            bench.reconcile()
+            assert bench.runtime.queue.waiting([Lane.QUICK]) == {back}
+        assert bench.runtime.queue.waiting([Lane.BUILD]) == {back, later}
+        assert bench.run(back).release_id == first.release_id
+
     def test_new_deployments_are_not_woken_again(
         self, bench: Bench, app: App, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -275,8 +294,8 @@ class TestForgottenOnes:
     def test_a_redis_that_holds_nonsense_stops_no_part(self, bench: Bench, app: App) -> None:
         bench.deploy(app)
         bench.world.router.current.clear()
-        redis = bench.runtime.queue._queue.connection
-        redis.rpush(f"rq:queue:{bench.runtime.queue.name}", "evil")
+        redis = bench.runtime.bus._redis
+        redis.rpush(f"rq:queue:{bench.runtime.queue.name()}", "evil")
         bench.reconcile()
         assert bench.serving(app)
 

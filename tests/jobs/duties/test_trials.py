@@ -24,6 +24,7 @@ from jobs.states import (
     DeploymentState,
     GitHubState,
     Kind,
+    Lane,
     Restart,
     StepName,
     Trigger,
@@ -115,7 +116,7 @@ class TestGoingBack:
         assert (recovery.kind, recovery.trigger) == (Kind.ROLLBACK, Trigger.RECOVERY)
         assert (recovery.release_id, recovery.commit_sha) == (first.release_id, first.commit_sha)
         assert (recovery.actor, recovery.recovers_id) == ("keystone:recovery", second.id)
-        assert bench.runtime.queue.waiting() == {recovery.id}
+        assert bench.runtime.queue.waiting([Lane.QUICK]) == {recovery.id}
         assert bench.fresh(app).auto_deploy
 
     def test_the_previous_release_serves_again_from_its_kept_container(

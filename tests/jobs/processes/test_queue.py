@@ -5,11 +5,12 @@ import time
 
 import pytest
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 
 from jobs.errors import QueueError
 from jobs.processes.bus import connect
 from jobs.processes.queue import TASK, WorkQueue
+from jobs.states import EVERY_LANE, Lane
 
 
 @pytest.fixture
@@ -32,6 +33,22 @@ def test_a_wake_up_carries_an_id_and_nothing_else(queue: WorkQueue, redis: Redis
 def test_two_keystones_share_a_redis(queue: WorkQueue, redis: Redis) -> None:
     WorkQueue(redis, "ghijkl").wake([7])
     assert queue.waiting() == set()
+
+
+def test_each_lane_has_a_queue(queue: WorkQueue) -> None:
+    queue.wake([3])
+    queue.wake([5], Lane.QUICK)
+    assert queue.waiting([Lane.BUILD]) == {3}
+    assert queue.waiting([Lane.QUICK]) == {5}
+    assert queue.waiting() == {3, 5}
+
+
+def test_a_worker_of_both_lanes_counts_once(queue: WorkQueue, redis: Redis) -> None:
+    queues = [Queue(queue.name(lane), connection=redis) for lane in Lane]
+    for its_queues in (queues, queues[1:]):
+        Worker(its_queues, connection=redis).register_birth()  # type: ignore[no-untyped-call]
+    assert [queue.workers_alive([lane]) for lane in Lane] == [1, 2]
+    assert queue.workers_alive(EVERY_LANE) == 2
 
 
 def test_waking_twice_is_one_deployment(queue: WorkQueue) -> None:

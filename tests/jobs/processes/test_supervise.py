@@ -119,7 +119,7 @@ def test_everything_of_one_keystone_is_run(tmp_path: Path) -> None:
     parts = {
         part.name: part for part in programs(Settings(data_dir=tmp_path, workers=3), Together())
     }
-    assert list(parts) == ["redis", "watcher", "worker", "web"]
+    assert list(parts) == ["redis", "watcher", "worker", "quick-worker", "web"]
     assert parts["worker"].count == 3
     assert parts["worker"].stop_within_s >= 30
 
@@ -132,7 +132,7 @@ def test_a_redis_that_was_given_is_not_run(tmp_path: Path) -> None:
 def test_the_web_process_stops_when_the_work_has_and_redis_last(tmp_path: Path) -> None:
     listed = programs(Settings(data_dir=tmp_path), Together())
     parts = sorted(listed, key=lambda part: -part.priority)
-    assert [part.name for part in parts] == ["worker", "watcher", "web", "redis"]
+    assert [part.name for part in parts] == ["worker", "quick-worker", "watcher", "web", "redis"]
 
 
 def test_supervisord_reads_every_argument_as_it_was_written(tmp_path: Path) -> None:
@@ -173,14 +173,14 @@ def test_each_part_is_told_no_secret_that_it_may_not_know(tmp_path: Path) -> Non
 
 def test_parts_that_are_apart_are_started_with_their_rights(tmp_path: Path) -> None:
     users = PartUsers(*(PartUser(f"user {n}", n, n) for n in (1, 2, 3, 4)))
-    names = ("redis", "watcher", "worker", "web")
+    names = ("redis", "watcher", "worker", "quick-worker", "web")
     apart = Apart(
         users,
         {name: Rights(number, number) for number, name in enumerate(names)},
         {name: {"HOME": f"/home of {name}"} for name in names},
     )
     parts = {part.name: part for part in programs(Settings(data_dir=tmp_path), apart)}
-    assert parts["web"].options[:2] == ["--rights", "3:3::"]
+    assert parts["web"].options[:2] == ["--rights", "4:4::"]
     assert parts["web"].options[-2:] == ["--with", "HOME=/home of web"]
 
 

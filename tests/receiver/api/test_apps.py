@@ -26,6 +26,8 @@ def test_a_new_app_has_its_defaults_and_its_webhook(admin: TestClient) -> None:
     assert (app["state"], app["git_url"]) == ("new", "https://github.com/octo/web.git")
     assert app["webhook"]["url"] == "http://testserver/webhooks/github"
     assert len(app["webhook"]["secret"]) == 64
+    assert app["webhook"]["problem"].startswith("GitHub cannot reach http://testserver/webhooks/")
+    assert admin.get(f"/api/apps/{app['name']}").json()["webhook"]["problem"]
 
 
 def test_the_webhooks_secret_is_shown_once(admin: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from httpx2 import Response
@@ -45,6 +46,7 @@ def test_a_plain_variable_is_shown(admin: TestClient, put: Put) -> None:
     told = answer.json()
     assert (answer.status_code, told["name"]) == (200, "MODE")
     assert (told["secret"], told["value"]) == (False, "a=b \u2713\nc")
+    assert told.pop("notes") == []
     assert admin.get(f"{ENV}/MODE").json() == told
     assert admin.get(ENV).json() == {"items": [told], "next": None}
 
@@ -52,6 +54,7 @@ def test_a_plain_variable_is_shown(admin: TestClient, put: Put) -> None:
 def test_of_a_secret_only_its_presence_is_shown(admin: TestClient, put: Put) -> None:
     told = put("TOKEN", PLAIN, secret=True).json()
     assert (told["name"], told["secret"], told["value"]) == ("TOKEN", True, None)
+    assert told.pop("notes") == []
     assert admin.get(f"{ENV}/TOKEN").json() == told
 
 
@@ -75,6 +78,82 @@ def test_a_variable_can_be_removed(admin: TestClient, put: Put) -> None:
     assert admin.delete(f"{ENV}/MODE").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "name", ["discovery.type", "a-b", "ConnectionStrings:Default", "my.list[0]", "1ST"]
+)
+def test_names_that_programs_use_can_be_set_shown_and_removed(
+    admin: TestClient, put: Put, name: str
+) -> None:
+    assert put(quote(name), "x").json()["name"] == name
+    assert admin.get(f"{ENV}/{quote(name, safe='')}").json()["value"] == "x"
+    assert admin.delete(f"{ENV}/{quote(name)}").status_code == 204
+
+
+# --- Kinds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("MODE", "production", False),
+        ("SMTP_PASSWORD", "hunter2hunter2", True),
+        ("DATABASE_URL", "postgres://db/shop", False),
+        ("DATABASE_URL", f"postgres://me:{PLAIN}@db/shop", True),
+    ],
+)
+def test_a_variable_whose_kind_nobody_says_is_judged_by_name_and_value(
+    put: Put, name: str, value: str, *, is_secret: bool
+) -> None:
+    assert put(name, value).json()["secret"] is is_secret
+    assert put(f"B_{name}", value, secret=None).json()["secret"] is is_secret
+    assert put(name, value, secret=not is_secret).json()["secret"] is not is_secret
+    assert put(name, value).json()["secret"] is not is_secret
+
+
+def test_a_secret_that_logs_show_is_told(put: Put) -> None:
+    told = put("ADMIN_PASSWORD", "postgres").json()
+    assert told["secret"]
+    (note,) = told["notes"]
+    assert note.startswith("logs show the value of ADMIN_PASSWORD: it is a common word")
+    assert "postgres" not in note
+    assert put("MODE", "production").json()["notes"] == []
+
+
+# --- Importing -------------------------------------------------------------------------------
+
+
+def test_a_whole_file_is_set(admin: TestClient) -> None:
+    text = f"\ufeffMODE=fast\r\nexport API_KEY='{PLAIN}' # mine\r\nPASSWORD=1234\r\n"
+    answer = admin.post(ENV, json={"text": text})
+    told = answer.json()
+    assert [(item["name"], item["secret"], item["value"]) for item in told["items"]] == [
+        ("API_KEY", True, None),
+        ("MODE", False, "fast"),
+        ("PASSWORD", True, None),
+    ]
+    assert [note.split(":")[0] for note in told["notes"]] == ["logs show the value of PASSWORD"]
+    assert admin.get(ENV).json() == {"items": told["items"], "next": None}
+    assert PLAIN not in answer.text
+
+
+def test_the_kind_of_all_can_be_said(admin: TestClient) -> None:
+    for kind in (True, False):
+        answer = admin.post(ENV, json={"text": "MODE=fast\nKEY=abc", "secret": kind})
+        assert [item["secret"] for item in answer.json()["items"]] == [kind, kind]
+
+
+def test_a_mistake_in_some_lines_and_nothing_is_set(admin: TestClient) -> None:
+    answer = admin.post(ENV, json={"text": f"A=1\nB C={PLAIN}\nPORT=1\nD"})
+    assert answer.status_code == 400
+    assert message(answer).splitlines() == [
+        "line 2: is not NAME=value",
+        "line 3: PORT: Keystone sets this one itself",
+        "line 4: D has no value; write D= if it is to be empty",
+    ]
+    assert PLAIN not in answer.text
+    assert admin.get(ENV).json()["items"] == []
+
+
 # --- Secrets ---------------------------------------------------------------------------------
 
 
@@ -89,7 +168,7 @@ def test_no_answer_ever_gives_a_secret_back(admin: TestClient, put: Put) -> None
 @pytest.mark.parametrize(
     ("name", "body"),
     [
-        ("1A", {"value": PLAIN}),
+        ("-A", {"value": PLAIN}),
         ("PORT", {"value": PLAIN}),
         ("TOKEN", {"value": f"{PLAIN}\0"}),
         ("TOKEN", {"value": PLAIN * 5000}),
@@ -133,8 +212,8 @@ def test_the_audit_trail_has_the_name_and_who_it_was(admin: TestClient, put: Put
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("1A", "x", "a variable's name has letters, digits and underscores"),
-        ("A-B", "x", "a variable's name has letters"),
+        ("-A", "x", "a variable's name has letters, digits and the signs _ . - : [ ]"),
+        (".A", "x", "a variable's name has letters"),
         ("A%3DB", "x", "a variable's name has letters"),
         ("A%0A", "x", "a variable's name has letters"),
         ("%C3%84", "x", "a variable's name has letters"),

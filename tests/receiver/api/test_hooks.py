@@ -11,7 +11,13 @@ from jobs.processes.bus import ERRANDS, Question
 from tests.builders import WebRuntime, make_app
 
 HOOK = "/api/apps/web/hook"
-MADE = {"id": 41, "repository": "octo/web", "url": "https://x/webhooks/github", "is_new": True}
+MADE = {
+    "id": 41,
+    "repository": "octo/web",
+    "url": "https://x/webhooks/github",
+    "is_new": True,
+    "problem": "GitHub cannot reach it",
+}
 Watcher = Callable[[dict[str, Any]], list[Question]]
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from jobs.records.statuses import NO_TOKEN, OVERTAKEN, settle
-from jobs.states import DeploymentState, StepName, StepState
+from jobs.states import DeploymentState, StepName, StepState, Trigger
 from jobs.storage.models import Step, now
 from receiver.app import create_app
 from tests.builders import WebRuntime, make_app, make_deployment, signed_push, webhook_secret
@@ -41,16 +41,21 @@ def test_deliveries_and_deployments_are_counted(
 
 def test_the_queue_has_a_depth_and_an_age(viewer: TestClient, runtime: WebRuntime) -> None:
     empty = samples(viewer.get("/metrics").text)
-    assert (empty["keystone_queue_depth"], empty["keystone_queue_age_seconds"]) == (0, 0)
+    for lane in ("build", "quick"):
+        assert empty[f"keystone_queue_depth{{{lane}}}"] == 0
+        assert empty[f"keystone_queue_age_seconds{{{lane}}}"] == 0
     make_app(runtime)
     old = make_deployment(runtime)
     make_deployment(runtime)
+    make_deployment(runtime, trigger=Trigger.ROLLBACK)
     with runtime.database.writing() as session:
         old.queued_at = now() - timedelta(seconds=90)
         session.add(old)
     found = samples(viewer.get("/metrics").text)
-    assert found["keystone_queue_depth"] == 2
-    assert 90 <= found["keystone_queue_age_seconds"] < 120
+    assert found["keystone_queue_depth{build}"] == 2
+    assert found["keystone_queue_depth{quick}"] == 1
+    assert 90 <= found["keystone_queue_age_seconds{build}"] < 120
+    assert found["keystone_queue_age_seconds{quick}"] < 90
 
 
 def test_steps_are_timed(viewer: TestClient, runtime: WebRuntime) -> None:

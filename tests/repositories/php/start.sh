@@ -1,0 +1,4 @@
+#!/bin/sh
+set -e
+cron
+exec php -S 0.0.0.0:80 -t public
