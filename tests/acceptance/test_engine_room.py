@@ -208,18 +208,25 @@ def test_pushes_deploy_what_they_touch_and_tags_what_they_name(
     keystone: Keystone, git_server: GitServer
 ) -> None:
     web = add_project(
-        keystone, git_server, "picky", watch_paths=["app/**", "Dockerfile"], tag_pattern="v*"
+        keystone, git_server, "picky", watch_paths=["/version.*,Dockerfile"], tag_pattern="v*"
     )
     assert keystone.wait_for(web.push(web.commit("new branch"))["id"])["state"] == "success"
-    documents = web.payload(web.commit("documents"), touched=("README.md", "docs/app/x"))
+    documents = web.payload(web.commit("documents"), touched=("README.md", "docs/version.txt"))
     answer = web.send(documents)
     assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
-    assert answer.json()["reason"] == "it touched nothing that picky watches (app/**, Dockerfile)"
+    assert (
+        answer.json()["reason"] == "it touched nothing that picky watches (version.*, Dockerfile)"
+    )
     assert web.answer() == "new branch"
-    code = web.send(web.payload(web.commit("code"), touched=("README.md", "app/a/b.c")))
+    code = web.send(web.payload(web.commit("code"), touched=("README.md", "version.txt")))
     assert code.status_code == 202
     assert keystone.wait_for(code.json()["deployments"][0]["id"])["state"] == "success"
     assert web.answer() == "code"
+    # The payload says what its commits touched; the trees say that nothing of it is left.
+    reverted = web.send(web.payload(web.commit("code", behaviour=" "), touched=("version.txt",)))
+    unchanged = keystone.wait_for(reverted.json()["deployments"][0]["id"])
+    assert (unchanged["state"], unchanged["release"]) == ("success", None)
+    assert unchanged["reason"].startswith("nothing to do: v2 is live")
     sha = web.commit("tagged")
     for name in ("nightly", "v1.0"):
         web.repo.point(f"refs/tags/{name}", sha)
