@@ -7,7 +7,7 @@ import re
 import tomllib
 from typing import Any
 
-from jobs.rules.text import plain_file
+from jobs.rules.text import BYTE_ORDER_MARK
 
 DEEPEST = 16  # levels of nested tables and arrays, and dots in a key
 # Signs that nest, signs that begin the next key or value, and text in which these signs have no
@@ -25,7 +25,7 @@ def strict_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: the text is not TOML, or nested too deeply; the message says what is wrong.
     """
-    plain = plain_file(text)
+    plain = text.removeprefix(BYTE_ORDER_MARK)
     _ensure_shallow(plain)
     try:
         return tomllib.loads(plain)

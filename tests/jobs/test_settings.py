@@ -168,7 +168,7 @@ class TestFiles:
         ("content", "reason"),
         [
             (None, "its file cannot be read (No such file or directory)"),
-            (b"\xff\xfe\x00", "its file holds no text in UTF-8"),
+            (b"\xff\xfe\x00", "its file holds no text in UTF-8, but in UTF-16: save it as UTF-8"),
             (b"x" * (64 * 1024 + 1), "its file is too long: at most 65536 bytes"),
         ],
         ids=["none", "bytes", "long"],

@@ -137,7 +137,7 @@ class TestFiles:
             ("x" * 5000, "cannot be read"),
             ("loop", "cannot be read"),
             ("empty", "is empty"),
-            ("bytes", "holds no text in UTF-8"),
+            ("bytes", "holds no text in UTF-8, but in UTF-16"),
         ],
         ids=lambda text: text[:12],
     )

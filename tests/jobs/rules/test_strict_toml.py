@@ -14,6 +14,10 @@ MIB = 1024 * 1024
 SOUP = st.text(st.sampled_from(list("[]{}.,=#\n\"'\\ a1-\t\r\u2028é")), max_size=60)
 
 
+def test_a_file_of_a_windows_program_is_read() -> None:
+    assert strict_toml("\ufeffa = 'ü'\r\n[b]\r\n") == {"a": "ü", "b": {}}
+
+
 def verdict(text: str) -> object:
     """Give what the strict reader gives, or that it refused."""
     try:
