@@ -78,7 +78,7 @@ def show(request: Request) -> Response:
         shown = [app for app in matching if app.name > wanted.after][:PAGE]
         cards = _cards(session, shown, settings)
         running = page_reads.running_now(session, limit=MOST_RUNNING)
-        waiting = next_up(session, limit=MOST_WAITING)
+        waiting = next_up(session, limit=MOST_WAITING) if machine.queue.length else []
     # Show all concerns with the filter ATTENTION: its cards leave out concerns without an app.
     most = len(concerns) if wanted.state == ATTENTION else MOST_CONCERNS
     values: dict[str, Any] = _machine(machine)

@@ -12,7 +12,7 @@ from dashboard.timeline import timeline
 from jobs.reads.deployments import deployment_view
 from jobs.reads.views import BuildStepView, SectionView
 from jobs.settings import Settings
-from jobs.states import BuildStepState, DeploymentState, StepState
+from jobs.states import BuildStepState, DeploymentState, StepState, Trigger
 from jobs.storage.database import Database
 from jobs.storage.deployment_log import log_path
 from jobs.storage.models import now
@@ -30,6 +30,21 @@ def long_log(settings: Settings, deployment: int, lines: int = 1000) -> Path:
     stamp = "2026-11-23T15:45:58.123Z"
     path.write_text("".join(f"{stamp} build | line {n}\n" for n in range(1, lines + 1)))
     return path
+
+
+def test_a_queued_deployment_says_what_it_waits_for(client: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        app = rows.add_app(session, name="waiting")
+        first, second = (
+            rows.add_deployment(session, app, state=DeploymentState.QUEUED, trigger=Trigger.MANUAL)
+            for _ in range(2)
+        )
+        ids = (first.id, second.id)
+    words = f"deployment #{first.number} of this app, which comes first"
+    assert f"<p>Waits: {words}.</p>" in page(client, f"/deployments/{ids[1]}")
+    html = page(client, f"/deployments/{ids[0]}")
+    assert '<dt>Place</dt><dd class="num">' in html
+    assert f"waits: {words}" in page(client, "/")
 
 
 # --- Its parts -------------------------------------------------------------------------------

@@ -16,10 +16,13 @@ from jobs.processes.runtime import Runtime
 from jobs.reads.deployments import find_deployment
 from jobs.records.deployments import begin, finish
 from jobs.records.leases import give_back, take
+from jobs.records.watched import keep_vitals
 from jobs.rules.redaction import Redactor
+from jobs.rules.waiting import NO_WORKER
 from jobs.settings import AllSettings
 from jobs.states import DeploymentState
 from jobs.storage.deployment_log import DeploymentLog, log_path
+from jobs.storage.models import Vitals
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
@@ -79,6 +82,21 @@ def test_a_deployment_is_queued_and_a_worker_woken(keystone: Commands, inside: I
     assert queued["actor"].startswith("cli:")
     assert inside.queue.waiting() == {queued["id"]}
     assert "keystone logs 2 -f" in keystone("deploy", "web").stdout
+
+
+def test_what_a_queued_deployment_waits_for_is_told(keystone: Commands, inside: Inside) -> None:
+    note_workers(inside, 0)
+    queued = keystone("deploy", "web", "--json").json
+    assert queued["waiting_for"] == NO_WORKER
+    assert f"waits: {NO_WORKER}" in keystone("status", "web").stdout
+    refused = keystone("logs", str(queued["id"]), code=3)
+    assert f"it is queued and waits: {NO_WORKER}" in refused.stderr
+
+
+def note_workers(inside: Inside, count: int) -> None:
+    with inside.database.writing() as session:
+        seen = Vitals(workers=count, disk_free=1, disk_total=1, problems={})
+        keep_vitals(session, seen)
 
 
 def test_a_redis_that_is_down_only_warns(

@@ -4,6 +4,7 @@ import pytest
 from sqlmodel import select
 from starlette.testclient import TestClient
 
+from jobs.rules.waiting import UNKNOWN
 from jobs.states import DeploymentState, Trigger
 from jobs.storage.models import Deployment
 from tests.builders import SHA_A, WebRuntime, make_app, make_deployment, set_state
@@ -42,6 +43,20 @@ def test_a_deployment_can_be_asked_for(
 def test_no_body_means_the_apps_branch(deployer: TestClient) -> None:
     answer = deployer.post("/api/apps/web/deployments")
     assert (answer.status_code, answer.json()["ref"]) == (202, "refs/heads/main")
+
+
+def test_a_queued_deployment_says_what_it_waits_for(
+    deployer: TestClient, runtime: WebRuntime
+) -> None:
+    asked = deployer.post("/api/apps/web/deployments").json()
+    behind = deployer.post("/api/apps/web/deployments").json()
+    assert (asked["waiting_for"], asked["place"]) == (UNKNOWN, 1)
+    shown = deployer.get(f"/api/deployments/{behind['id']}").json()
+    words = "deployment #1 of this app, which comes first"
+    assert (shown["waiting_for"], shown["place"]) == (words, None)
+    set_state(runtime, asked["id"], DeploymentState.SUCCESS)
+    shown = deployer.get(f"/api/deployments/{asked['id']}").json()
+    assert (shown["waiting_for"], shown["place"]) == (None, None)
 
 
 def test_a_worker_is_woken_up(deployer: TestClient, runtime: WebRuntime) -> None:

@@ -18,12 +18,13 @@ from jobs.reads.apps import find_app
 from jobs.reads.log_outline import Outlines
 from jobs.records.apps import remove_app
 from jobs.records.tokens import revoke_api_token
+from jobs.records.watched import keep_vitals
 from jobs.states import DeploymentState, Role, StepName, StepState
-from jobs.storage.models import Step
+from jobs.storage.models import Step, Vitals
 from receiver.api import events as served
 from receiver.app import create_app
 from receiver.follow_changes import Changes
-from receiver.follow_deployment import QUIET_LOOKS, Tail
+from receiver.follow_deployment import LOOKS_A_QUEUE_LOOK, QUIET_LOOKS, Tail
 from tests.build_events import cached, named, output
 from tests.builders import (
     TESTER,
@@ -216,6 +217,17 @@ def test_a_poll_without_changes_sends_nothing(runtime: WebRuntime, deployment: i
     assert not tail.look()
     write_log(runtime, deployment, ["two"])
     assert tail.look()
+
+
+def test_news_of_what_a_queued_deployment_waits_for_are_sent(runtime: WebRuntime) -> None:
+    make_app(runtime)
+    tail = Tail(runtime, Outlines(), make_deployment(runtime).id or 0)
+    assert tail.look()
+    assert not any(tail.look() for _ in range(2 * LOOKS_A_QUEUE_LOOK))
+    with runtime.database.writing() as session:
+        keep_vitals(session, Vitals(workers=2, disk_free=1, disk_total=1, problems={}))
+    assert any(tail.look() for _ in range(LOOKS_A_QUEUE_LOOK))
+    assert b"a worker takes it in a moment" in tail.state
 
 
 def test_a_removed_app_ends_the_stream(runtime: WebRuntime, deployment: int) -> None:
