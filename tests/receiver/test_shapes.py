@@ -95,7 +95,7 @@ def test_an_app_has_its_fields_wherever_it_is_shown(admin: TestClient) -> None:
         assert missing(APP, app) == set()
         assert "token" not in app
         assert {name: app[name] for name in DEFAULTS} == DEFAULTS
-    assert created["webhook"].keys() == {"url", "secret"}
+    assert created["webhook"].keys() == {"url", "secret", "problem"}
     assert created["webhook"]["secret"]
     assert [app["webhook"]["secret"] for app in (shown, changed, listed)] == [None] * 3
 

@@ -41,3 +41,7 @@ def test_as_many_values_as_a_large_push_has_are_read() -> None:
 
 def test_a_number_as_long_as_any_id_is_read() -> None:
     assert strict_json(b"9" * MOST_DIGITS) == 10**MOST_DIGITS - 1
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert strict_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
