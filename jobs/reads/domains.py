@@ -72,16 +72,15 @@ def certificate_views(session: Session, *, public_url: str = "") -> list[Certifi
     own_host = host_header(public_url)
     statement = select(Domain.name, App.name).join(App, col(App.id) == Domain.app_id)
     apps = dict(session.exec(statement).all())
-    columns = (Certificate.domain, Certificate.not_after, Certificate.created_at)
-    rows = session.exec(select(*columns).order_by(Certificate.domain)).all()
+    rows = session.exec(select(Certificate).order_by(Certificate.domain))
     return [
         CertificateView(
-            domain=domain,
-            app=apps.get(domain),
-            is_keystone=bool(own_host) and is_covered(own_host, [domain]),
-            not_after=not_after,
-            problem=expiry_problem(not_after, now()),
-            created_at=created_at,
+            domain=row.domain,
+            app=apps.get(row.domain),
+            is_keystone=bool(own_host) and is_covered(own_host, [row.domain]),
+            not_after=row.not_after,
+            problem=expiry_problem(row.not_after, now(), not_before=row.not_before),
+            created_at=row.created_at,
         )
-        for domain, not_after, created_at in rows
+        for row in rows
     ]

@@ -246,7 +246,9 @@ class CertificateView(View):
     app: str | None = Field(description="The app that has the domain, if any")
     is_keystone: bool = Field(description="Whether it serves Keystone's own address")
     not_after: datetime
-    problem: str = Field(description="That it has expired, or will within 14 days")
+    problem: str = Field(
+        description="That it has expired, or that less than a third of its lifetime is left"
+    )
     created_at: datetime
 
 

@@ -23,7 +23,7 @@ def set_certificate(
         domain=domain, sealed=b"", not_after=bundle.not_after
     )
     row.sealed = vault.seal(bundle.pem)
-    row.not_after = bundle.not_after
+    row.not_before, row.not_after = bundle.not_before, bundle.not_after
     row.created_at = now()
     session.add(row)
     until = bundle.not_after.isoformat()

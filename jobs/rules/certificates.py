@@ -26,7 +26,10 @@ LONGEST_BUNDLE = 24 * 1024
 SHORTEST_RSA_BITS = 2048
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 WEAK_HASHES = (hashes.MD5, hashes.SHA1)
-WARN_BEFORE = timedelta(days=14)
+# A certificate should be renewed when a third of its lifetime is left. For one of a year, which is
+# renewed by hand, a month is enough.
+RENEWAL_SHARE = 3
+MOST_WARNING = timedelta(days=30)
 DEFAULT_NAME = "nobody.invalid"
 # The field names of the two parts in the input.
 CERTIFICATE, KEY = "certificate", "key"
@@ -40,6 +43,7 @@ class Bundle:
 
     pem: SecretStr  # the key, the certificate, then the intermediate certificates
     not_after: datetime
+    not_before: datetime | None = None
 
 
 def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) -> Bundle:
@@ -67,15 +71,24 @@ def read_bundle(domain: str, *, certificate: bytes, key: bytes, at: datetime) ->
         mistakes.append(Mistake(CERTIFICATE, f"is too long; {most}"))
     if mistakes:
         raise ConfigurationError(*mistakes)
-    return Bundle(SecretStr(pem), chain[0].not_valid_after_utc)
+    return Bundle(SecretStr(pem), chain[0].not_valid_after_utc, chain[0].not_valid_before_utc)
 
 
-def expiry_problem(not_after: datetime, at: datetime) -> str:
-    """Say that a certificate has expired or soon will; return "" otherwise."""
+def expiry_problem(not_after: datetime, at: datetime, *, not_before: datetime | None = None) -> str:
+    """Say that a certificate has expired or soon will; return "" otherwise.
+
+    Soon means that less than a third of its lifetime is left, and at most 30 days.
+
+    Args:
+        not_before: the begin of its lifetime; None: unknown, and 30 days count.
+    """
     left = not_after - at
     if left < timedelta(0):
         return f"expired on {not_after:%Y-%m-%d}"
-    return f"expires on {not_after:%Y-%m-%d}" if left < WARN_BEFORE else ""
+    soon = MOST_WARNING
+    if not_before is not None:
+        soon = min(soon, (not_after - not_before) / RENEWAL_SHARE)
+    return f"expires on {not_after:%Y-%m-%d}" if left < soon else ""
 
 
 def is_loadable(file: Path) -> bool:

@@ -85,18 +85,24 @@ def _backslash(found: re.Match[str]) -> str:
 AS_SEEN = Code(UNSEEN, lambda _: "")
 URL = Code(re.compile(rf"%(?:{_bytes_after('%')})", re.IGNORECASE), _percent)
 FORM = Code(re.compile(rf"[+%](?:(?<=\+)|(?<=%)(?:{_bytes_after('%')}))", re.IGNORECASE), _percent)
+OCTAL = r"|[0-3][0-7]{2}(?:\\[0-3][0-7]{2})*"
 # The escapes of JSON, JavaScript, Python, Go, C, and of shells in double quotes or after $'.
 QUOTED = Code(
     re.compile(
         r"\\(?:(?-i:U)[0-9a-f]{8}|ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u[0-9a-f]{4}"
-        r"|u\{[0-9a-f]{1,6}\}|x(?:" + _bytes_after(r"\\x") + r")|[0-3][0-7]{2}(?:\\[0-3][0-7]{2})*"
-        r"|.)",
+        r"|u\{[0-9a-f]{1,6}\}|x(?:" + _bytes_after(r"\\x") + rf"){OCTAL}|.)",
         re.IGNORECASE | re.DOTALL,
     ),
     _backslash,
+)
+# The same in a text that was cut or joined inside of escapes: a backslash before another one means
+# nothing, and neither does one before digits, as in JSON.
+CUT = Code(
+    re.compile(QUOTED.pattern.pattern.replace(f"{OCTAL}|.", r"|[^\\]"), QUOTED.pattern.flags),
+    lambda found: found[0][1] if found[0][1].isdecimal() else _backslash(found),
 )
 HTML = Code(
     re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE),
     lambda found: html.unescape(found[0]),
 )
-CODES = (URL, FORM, QUOTED, HTML)
+CODES = (URL, FORM, QUOTED, CUT, HTML)

@@ -69,8 +69,10 @@ class Redactor:
         """Find secrets in a text, and in its decoded forms if it has escapes."""
         spans = self._plain(text) + self._wrapped(text)
         if depth and SIGNS.search(text):
+            read = {text}
             for code in CODES:
-                if (meant := code.read(text)) != text:
+                if (meant := code.read(text)) not in read:
+                    read.add(meant)
                     inside = self._seen(meant, depth - 1)
                     # Search the decoded text with its invisible characters as well: a program may
                     # read it in that form.

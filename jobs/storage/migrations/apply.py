@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script, ScriptDirectory
 
-HEAD = "0011"
+HEAD = "0012"
 BASE = "0009"  # the oldest schema that a database can be brought back to
 FOLDER = Path(__file__).parent
 

@@ -159,6 +159,7 @@ class Certificate(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     domain: str = Field(max_length=253, unique=True)  # may be a wildcard
     sealed: bytes  # PEM: the key, the certificate, the intermediate certificates
+    not_before: datetime | None = None  # None: stored by a version that did not keep it
     not_after: datetime
     created_at: datetime = Field(default_factory=now)
 

@@ -1,6 +1,7 @@
 """`keystone certificate`, and domains on the command line."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from jobs.processes.runtime import Runtime
 from jobs.records.certificates import open_certificates
 from jobs.records.domains import note_domain_ports
 from jobs.settings import AllSettings
-from tests.certificates import Authority, Issued, key_pem
+from tests.certificates import NOW, Authority, Issued, key_pem
 from tests.jobs.cli.commands import Commands
 
 Inside = Runtime[AllSettings]
@@ -84,7 +85,7 @@ def test_set_says_whether_the_router_serves_the_certificate(
 def test_a_certificate_that_expires_soon_is_marked(
     keystone: Commands, authority: Authority, files: Files
 ) -> None:
-    soon = authority.issue("*.example.com", days=5)
+    soon = authority.issue("*.example.com", days=5, begins=NOW - timedelta(days=85))
     keystone("certificate", "set", "*.example.com", *files.options(soon))
     assert "expires on" in keystone("certificate", "list").stdout
 

@@ -369,7 +369,7 @@ def test_an_address_for_domains_of_another_machine_is_told(settings: AllSettings
     assert finding(foreign, "domain ports").fix == "correct KEYSTONE_DOMAIN_BIND"
 
 
-@pytest.mark.parametrize(("days", "verdict"), [(30, Verdict.OK), (5, Verdict.FAILED)])
+@pytest.mark.parametrize(("days", "verdict"), [(31, Verdict.OK), (5, Verdict.FAILED)])
 def test_a_certificate_that_ends_soon_is_told(
     settings: AllSettings, runtime: Runtime[AllSettings], days: int, verdict: Verdict
 ) -> None:

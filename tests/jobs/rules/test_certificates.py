@@ -154,8 +154,26 @@ def test_what_openssl_cannot_read_is_not_loadable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "told"), [(15, ""), (13, "expires on 2026-06-14"), (-1, "expired on 2026-05-31")]
+    ("lifetime", "days", "told"),
+    [
+        (6, 3, ""),
+        (6, 1, "expires on 2026-06-02"),
+        (45, 16, ""),
+        (45, 14, "expires on 2026-06-15"),
+        (90, 31, ""),
+        (90, 29, "expires on 2026-06-30"),
+        (397, 31, ""),
+        (397, 29, "expires on 2026-06-30"),
+        (None, 31, ""),
+        (None, 29, "expires on 2026-06-30"),
+        (90, -1, "expired on 2026-05-31"),
+        (None, -1, "expired on 2026-05-31"),
+    ],
 )
-def test_an_end_that_is_near_is_told(days: int, told: str) -> None:
+def test_an_end_that_is_near_is_told_by_the_lifetime(
+    lifetime: int | None, days: int, told: str
+) -> None:
     at = datetime(2026, 6, 1, 12, tzinfo=UTC)
-    assert expiry_problem(at + timedelta(days=days), at) == told
+    end = at + timedelta(days=days)
+    begin = None if lifetime is None else end - timedelta(days=lifetime)
+    assert expiry_problem(end, at, not_before=begin) == told

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -53,6 +53,8 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @given(secret=secrets, before=st.text(max_size=9), after=st.text(max_size=9))
+@example(secret="000¡", before="\\", after="")  # an octal escape in C, but not in JSON
+@example(secret="𐀀000", before="\\", after="")  # "\\" and then the second half of a pair
 def test_no_form_of_a_secret_is_left(
     form: Callable[[str], str], secret: str, before: str, after: str
 ) -> None:

@@ -100,7 +100,10 @@ def test_another_certificate_replaces_the_first(
 def test_a_certificate_that_expires_soon_is_accepted_and_marked(
     admin: TestClient, authority: Authority
 ) -> None:
-    assert put(admin, authority.issue(DOMAIN, days=5)).json()["problem"] != ""
+    fresh = authority.issue(DOMAIN, days=5)
+    assert put(admin, fresh).json()["problem"] == ""
+    soon = authority.issue(DOMAIN, days=5, begins=NOW - timedelta(days=85))
+    assert put(admin, soon).json()["problem"].startswith("expires on")
 
 
 @pytest.mark.parametrize(
