@@ -30,7 +30,7 @@ from jobs.settings import AllSettings
 
 ON_COMMAND_LINE = (
     "the value was on the command line, so other users of this machine and the shell's history "
-    "may have kept it; without =VALUE the command asks for it"
+    "may have it; without =VALUE the command asks for it"
 )
 
 commands = typer.Typer(rich_markup_mode=None)
