@@ -64,8 +64,8 @@ def _port_inside(app: AppView) -> str:
     if app.container_port is not None:
         return str(app.container_port)
     if app.live_container_port is not None:
-        return f"{app.live_container_port}, the image's"
-    return "the image's"
+        return f"{app.live_container_port} (from the image)"
+    return "chosen by the image"
 
 
 def _chosen(app: AppView) -> list[Fact]:

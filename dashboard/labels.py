@@ -152,7 +152,7 @@ def push_words(app: AppView) -> str:
     """Say what to push to deploy an app."""
     if app.deploy_on is not DeployOn.TAGS:
         return f"Push to {app.branch}"
-    return f"Push a tag like {app.tag_pattern}" if app.tag_pattern else "Push a tag"
+    return f"Push a tag that matches {app.tag_pattern}" if app.tag_pattern else "Push a tag"
 
 
 def default_words(app: AppView) -> str:

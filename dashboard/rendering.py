@@ -68,7 +68,7 @@ DONE = {
     "common word, a short number, or shorter than 4 characters, and masking it would hide ordinary "
     "text. Choose a longer, random value if it protects something.",
     "import-variables": "The variables are set; the container has them from the next deployment "
-    "on. Those below that are marked as secret are never shown again.",
+    "on. The values of those marked “secret” below are never shown again.",
     "import-variables-unmasked": "The variables are set, but logs show the values of some secrets: "
     "they are common words, short numbers, or shorter than 4 characters.",
     "unset-variable": "The variable is gone; the container has it until the next deployment.",

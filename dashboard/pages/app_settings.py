@@ -39,13 +39,11 @@ IS_SECRET = Field(
     "secret",
     "Kind",
     Kind.CHOICE,
-    hint="A secret is masked in logs, and never shown by the API either",
+    hint="Logs and the API hide the value of a secret. Automatic: a new variable is a secret if "
+    "its name says so (KEY, TOKEN, PASSWORD …) or if its value has a password in a URL",
     may_be_none=True,
     choices=(
-        (
-            "",
-            "Automatic: secret if named so (KEY, TOKEN, PASSWORD …) or with a password in a URL",
-        ),
+        ("", "Automatic"),
         ("false", "Plain"),
         ("true", "Secret"),
     ),
@@ -55,7 +53,7 @@ ENV_FILE = Field(
     "text",
     "Content of a .env file",
     Kind.MASKED_TEXT,
-    hint="NAME=value on each line; all of it is set, or nothing",
+    hint="One NAME=value per line; if one line is wrong, nothing is set",
     secret_unless="secret",  # noqa: S106 — the name of a field
 )
 IMPORT_VARIABLES = (ENV_FILE, IS_SECRET)

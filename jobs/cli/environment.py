@@ -29,7 +29,7 @@ from jobs.rules.variables import NewValue, parse_env_file
 from jobs.settings import AllSettings
 
 ON_COMMAND_LINE = (
-    "the value stood on the command line, so other users of this machine and the shell's history "
+    "the value was on the command line, so other users of this machine and the shell's history "
     "may have it; without =VALUE the command asks for it"
 )
 
@@ -62,7 +62,7 @@ def set_variable(
     """Set a variable; the value of a secret comes from standard input or a prompt."""
     name, given, value = variable.partition("=")
     if given and secret:
-        told = "a secret must not stand on the command line; give its value on standard input"
+        told = "a secret must not be on the command line; give its value on standard input"
         raise ConfigurationError(Mistake(name, told))
     keystone = open_to_change()
     wanted = {name: SecretStr(value) if given else ask_secret(name, whole=True)}

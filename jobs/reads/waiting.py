@@ -67,7 +67,7 @@ def waits(session: Session, rows: Sequence[Deployment]) -> dict[int, Waiting]:
         if head is None:  # it was taken between two statements
             return Waiting("")
         if not _goes_with(row, head):
-            return Waiting(f"deployment #{head.number} of this app, which comes first")
+            return Waiting(f"deployment #{head.number} of this app comes first")
         place = places[head.app_id]
         words = for_a_worker(
             head.trigger.lane,

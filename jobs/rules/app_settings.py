@@ -157,8 +157,8 @@ class PushRules(Settings):
         ),
     ] = Field(
         DeployOn.BRANCH,
-        description="branch: pushes to the branch deploy, and tags that match tag_pattern; tags: "
-        "only tags do, those that match tag_pattern or, without one, all",
+        description="branch: pushes to the branch deploy, and tags that match the tag pattern; "
+        "tags: only tags that match it deploy, or all tags if there is no pattern",
     )
     on_new_push: Annotated[
         Said[OnNewPush],
@@ -238,9 +238,9 @@ class ContainerSettings(Settings):
     health_path: Annotated[HealthPath | None, Shown(Section.HEALTH, "Path")] = Field(
         None, description="Requested by GET; null: /, where any status below 500 is healthy"
     )
-    health_host: Annotated[HealthHost | None, Shown(Section.HEALTH, "Host")] = Field(
+    health_host: Annotated[HealthHost | None, Shown(Section.HEALTH, "Host header")] = Field(
         None,
-        description="The Host that the health check asks for; null: the app's first domain, else "
+        description="The Host header of the health check; null: the app's first domain, else "
         "localhost",
     )
     health_status: Annotated[StatusRange | None, Shown(Section.HEALTH, "Healthy statuses")] = Field(

@@ -11,7 +11,10 @@ PRIVATE_NAMES = (
     *(".localhost", ".local", ".internal", ".intranet", ".lan", ".home", ".home.arpa", ".corp"),
     *(".private", ".test", ".invalid", ".alt", ".onion"),
 )
-FIX = "set KEYSTONE_PUBLIC_URL to an https:// URL that the internet reaches, and restart Keystone"
+FIX = (
+    "set KEYSTONE_PUBLIC_URL to an https:// URL that is reachable from the internet, and restart "
+    "Keystone"
+)
 
 
 def payload_url_problem(url: str, api_url: str) -> str:
@@ -48,7 +51,7 @@ def _private_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> 
     if address.is_loopback:
         return "that is each machine's own address for itself"
     if address.is_unspecified:
-        return "that is no machine's address"
+        return "no machine has that address"
     return "" if address.is_global else "that address exists only in a private network"
 
 

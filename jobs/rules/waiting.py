@@ -8,7 +8,7 @@ from jobs.states import Lane
 NOUNS = {Lane.BUILD: "build", Lane.QUICK: "rollback"}
 MOST_NAMED = 3
 SOON = "a worker takes it in a moment"
-NO_WORKER = "no worker is running; `keystone doctor` knows more"
+NO_WORKER = "no worker is running; `keystone doctor` says why"
 NO_REDIS = "Redis does not answer, so no worker can take it"
 UNKNOWN = "the watcher is silent, so it is unknown whether a worker runs"
 
@@ -26,9 +26,9 @@ class Busy:
     def words(self) -> str:
         """What another deployment of its app waits for."""
         return (
-            f"deployment #{self.number} of this app, which retires the old release"
+            f"deployment #{self.number} of this app is retiring the old release"
             if self.is_over
-            else f"the running deployment #{self.number} of this app"
+            else f"deployment #{self.number} of this app is running"
         )
 
 

@@ -36,7 +36,7 @@ def test_an_app_as_it_comes_tells_little(database: Database, settings: Settings)
         "Ports",
         "Health check",
     ]
-    assert facts["Ports"] == "20123 → the image's"
+    assert facts["Ports"] == "20123 → chosen by the image"
     assert facts["Health check"] == "GET /, within 30 s"
 
 
@@ -78,4 +78,4 @@ def test_the_port_that_the_image_has_chosen_is_told(database: Database, settings
         session.flush()
         view = app_view(session, "web", settings)
     assert (view.container_port, view.live_container_port) == (None, 3000)
-    assert Fact("Ports", "20123 → 3000, the image's") in app_facts.facts(view)
+    assert Fact("Ports", "20123 → 3000 (from the image)") in app_facts.facts(view)

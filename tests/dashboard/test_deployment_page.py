@@ -40,10 +40,10 @@ def test_a_queued_deployment_says_what_it_waits_for(client: TestClient, database
             for _ in range(2)
         )
         ids = (first.id, second.id)
-    words = f"deployment #{first.number} of this app, which comes first"
+    words = f"deployment #{first.number} of this app comes first"
     assert f"<p>Waits: {words}.</p>" in page(client, f"/deployments/{ids[1]}")
     html = page(client, f"/deployments/{ids[0]}")
-    assert '<dt>Place</dt><dd class="num">' in html
+    assert '<dt>Place in queue</dt><dd class="num">' in html
     assert f"waits: {words}" in page(client, "/")
 
 

@@ -157,7 +157,7 @@ def test_an_update_that_a_person_asked_for_is_a_redeploy(
         (
             {"deploy_on": DeployOn.TAGS, "tag_pattern": "v*"},
             "tags v*",
-            "Push a tag like v*",
+            "Push a tag that matches v*",
             "the newest tag",
         ),
         ({"deploy_on": DeployOn.TAGS}, "tags", "Push a tag", "the newest tag"),

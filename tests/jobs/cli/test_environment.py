@@ -43,7 +43,7 @@ class TestSetting:
         self, keystone: Commands, inside: Inside
     ) -> None:
         refused = keystone("env", "set", "web", f"TOKEN={PLAIN}", "--secret", code=2)
-        assert "TOKEN: a secret must not stand on the command line" in refused.stderr
+        assert "TOKEN: a secret must not be on the command line" in refused.stderr
         assert PLAIN not in refused.stdout + refused.stderr
         assert kept(inside) == {}
 
@@ -93,7 +93,7 @@ class TestKinds:
     ) -> None:
         done = keystone("env", "set", "web", f"API_KEY={PLAIN}")
         assert done.stdout.startswith("API_KEY is set as a secret; ")
-        assert done.stderr.startswith("API_KEY: the value stood on the command line")
+        assert done.stderr.startswith("API_KEY: the value was on the command line")
         assert PLAIN not in done.stdout + done.stderr
         assert kept(inside) == {"API_KEY": (PLAIN, True)}
 

@@ -81,10 +81,10 @@ def test_an_app_that_just_ran_is_behind_those_that_waited_meanwhile(bench: Bench
 def test_the_deployments_of_one_app_wait_for_each_other(bench: Bench) -> None:
     app = bench.app()
     first, second = bench.ask(app), bench.ask(app)
-    assert told(bench, second) == ("deployment #1 of this app, which comes first", None)
+    assert told(bench, second) == ("deployment #1 of this app comes first", None)
     assert told(bench, first) == (SOON, 1)
     begun(bench, app)
-    assert told(bench, second) == ("the running deployment #1 of this app", None)
+    assert told(bench, second) == ("deployment #1 of this app is running", None)
     assert told(bench, first) == (None, None)
 
 
@@ -92,7 +92,7 @@ def test_a_recovery_comes_first(bench: Bench) -> None:
     app = bench.app()
     build, recovery = bench.ask(app), ask(bench, app, Trigger.RECOVERY)
     assert told(bench, recovery) == (SOON, 1)
-    assert told(bench, build) == ("deployment #2 of this app, which comes first", None)
+    assert told(bench, build) == ("deployment #2 of this app comes first", None)
 
 
 def test_pushes_of_one_branch_have_one_place(bench: Bench) -> None:

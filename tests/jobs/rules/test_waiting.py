@@ -57,6 +57,6 @@ def test_without_redis_nobody_takes_it() -> None:
 
 
 def test_the_one_before_it_of_the_same_app_is_named() -> None:
-    assert Busy("shop", 12, BUILD, is_over=False).words == "the running deployment #12 of this app"
+    assert Busy("shop", 12, BUILD, is_over=False).words == "deployment #12 of this app is running"
     retiring = Busy("shop", 12, BUILD, is_over=True)
-    assert retiring.words == "deployment #12 of this app, which retires the old release"
+    assert retiring.words == "deployment #12 of this app is retiring the old release"

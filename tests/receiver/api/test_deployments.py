@@ -52,7 +52,7 @@ def test_a_queued_deployment_says_what_it_waits_for(
     behind = deployer.post("/api/apps/web/deployments").json()
     assert (asked["waiting_for"], asked["place"]) == (UNKNOWN, 1)
     shown = deployer.get(f"/api/deployments/{behind['id']}").json()
-    words = "deployment #1 of this app, which comes first"
+    words = "deployment #1 of this app comes first"
     assert (shown["waiting_for"], shown["place"]) == (words, None)
     set_state(runtime, asked["id"], DeploymentState.SUCCESS)
     shown = deployer.get(f"/api/deployments/{asked['id']}").json()
