@@ -150,15 +150,18 @@ def _judged(connection: socket.socket, answer: _Answer | None, healthy: range) -
 
 def _said(connection: socket.socket, read: bytes) -> str:
     """Read on for a moment, and give the line of the body that says what is wrong."""
-    deadline = time.monotonic() + BODY_WITHIN_S
+    deadline, has_ended = time.monotonic() + BODY_WITHIN_S, False
     with suppress(OSError):  # a timeout as well: what has arrived is enough
         while len(read) < LONGEST_READ and not http_body.is_whole(*_parts(read)):
             connection.settimeout(_left(deadline))
             piece = connection.recv(LONGEST_READ - len(read))
             if not piece:
+                has_ended = True
                 break
             read += piece
-    return http_body.said(*_parts(read))
+    head, body = _parts(read)
+    is_cut = not has_ended and not http_body.is_whole(head, body)
+    return http_body.said(head, body, is_cut=is_cut)
 
 
 def _parts(read: bytes) -> tuple[bytes, bytes]:

@@ -12,8 +12,10 @@ from jobs.records.deliveries import CATCHING_UP
 from jobs.records.deployments import replace_running
 from jobs.records.pushes import asked_for_since, rule_of
 from jobs.records.requests import Request, request
+from jobs.rules.app_settings import EVERY_TAG
 from jobs.rules.missed_pushes import Finding, Sight, judge_head
 from jobs.rules.newest_tag import is_newer
+from jobs.rules.push_patterns import is_tag_wanted
 from jobs.rules.refs import TAG_PREFIX
 from jobs.rules.triggers import Deploy, Judgement, default_ref
 from jobs.states import DeploymentState, OnNewPush, Trigger
@@ -127,7 +129,7 @@ def sight_of(session: Session, app: App, ref: str, head: str | None) -> Sight:
         base=(last.commit_sha if last else None) or (seen.commit_sha if seen else None),
         seen=seen.commit_sha if seen else None,
         is_known=head is not None and _is_known(session, app, ref, head),
-        is_older=any(_is_older(ref, row.ref) for row in (seen, last) if row),
+        is_older=any(_is_older(app, ref, row.ref) for row in (seen, last) if row),
         asked_for=asked.number if asked and asked.ref != ref else None,
     )
 
@@ -137,9 +139,16 @@ def _is_followed(seen: str, ref: str) -> bool:
     return seen == ref or (seen.startswith(TAG_PREFIX) and ref.startswith(TAG_PREFIX))
 
 
-def _is_older(ref: str, known: str) -> bool:
-    """Whether a tag is older than one that was known: that was deleted, which deploys nothing."""
-    return known.startswith(TAG_PREFIX) and is_newer(known, ref)
+def _is_older(app: App, ref: str, known: str) -> bool:
+    """Whether a tag is older than one that was known: that was deleted, which deploys nothing.
+
+    A tag that the app's pattern does not match (any more) is not compared: a person may have
+    deployed it, or the pattern has changed.
+    """
+    is_compared = known.startswith(TAG_PREFIX) and is_tag_wanted(
+        app.push_rules.tags or EVERY_TAG, known.removeprefix(TAG_PREFIX)
+    )
+    return is_compared and is_newer(known, ref)
 
 
 def _last_of(session: Session, app: App, ref: str) -> Deployment | None:

@@ -10,6 +10,7 @@ import re
 _FIELD = re.compile(rb"^([A-Za-z-]{1,40})[ \t]*:[ \t]*([^\r\n]*)", re.MULTILINE)
 _LAST_CHUNK = b"0\r\n\r\n"
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r?\n")
+_UNFINISHED = re.compile(rb"(?<!\S)\S+\Z")
 _NOT_SHOWN = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
 )
@@ -29,8 +30,12 @@ def is_whole(head: bytes, body: bytes) -> bool:
     return length.isdigit() and len(body) >= int(length[:9])
 
 
-def said(head: bytes, body: bytes) -> str:
+def said(head: bytes, body: bytes, *, is_cut: bool = False) -> str:
     """Give the first line of a body with text on it; of HTML its title, else its first text.
+
+    Args:
+        is_cut: whether the body goes on. Its last word is left out then: half a secret would not be
+            recognised and masked.
 
     Returns:
         Empty when the body has no text, or is compressed.
@@ -40,6 +45,8 @@ def said(head: bytes, body: bytes) -> str:
         return ""
     if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
         body = _joined(body)
+    if is_cut:
+        body = _UNFINISHED.sub(b"", body)
     text = body.decode(errors="replace")
     is_html = b"html" in fields.get(b"content-type", b"").lower() or _MARKUP.match(text)
     return next(

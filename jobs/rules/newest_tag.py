@@ -31,7 +31,9 @@ def _key(tag: str) -> Key:
     found: list[tuple[int, int, str]] = []
     for part in _PART.findall(tag):
         if part.isascii() and part.isdigit():
-            found.append((_NUMBER, int(part), ""))
+            # By length and digits: Python refuses to convert a number of thousands of digits.
+            digits = part.lstrip("0")
+            found.append((_NUMBER, len(digits), digits))
         else:
             is_pre_release = part.startswith("-") and bool(found)
             found.append((_PRE_RELEASE if is_pre_release else _TEXT, 0, part))

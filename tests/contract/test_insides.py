@@ -125,15 +125,28 @@ def test_a_foreign_namespace_is_not_taken_for_the_containers(
 
 
 def unwritable(
-    engine: DockerEngine, start: Callable[..., Container], volume: str, *lines: str
+    engine: DockerEngine,
+    start: Callable[..., Container],
+    volume: str,
+    *lines: str,
+    passwd: str = PASSWD,
 ) -> tuple[UnwritableVolume, ...]:
     steps = "\n".join(
         ["FROM scratch", "COPY web /web", "COPY etc /etc", *lines, 'CMD ["/web"]', ""]
     )
     files = app_files("owner", dockerfile=steps)
-    files |= {"etc/passwd": PASSWD, "etc/group": "app:x:1001:\n"}
+    files |= {"etc/passwd": passwd, "etc/group": "app:x:1001:\n"}
     image = build(engine, files, tag=tag_of("".join(lines) + volume))
     return engine.insides(start(image=image, volume=volume).id).unwritable
+
+
+def test_numbers_of_any_length_in_a_list_of_users_are_harmless(
+    engine: DockerEngine, start: Callable[..., Container], volume: str
+) -> None:
+    lines = ("VOLUME /data", "USER 1000:1001")
+    hostile = f"x:x:1000:{'9' * 5000}::/:\n{PASSWD}"
+    found = unwritable(engine, start, volume, *lines, passwd=hostile)
+    assert found == (UnwritableVolume("/data", "1000:1001", 0),)
 
 
 @pytest.mark.parametrize("user", ["app", "1000", "1000:1001", "app:app"])

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MOST_INSTRUCTIONS = 10_000
-_DIRECTIVE = re.compile(r"#\s*([A-Za-z]+)\s*=\s*(\S.*?)\s*")
+_DIRECTIVE = re.compile(r"#\s*([A-Za-z]+)\s*=\s*(\S.*)")
 _HEREDOC = re.compile(r"<<-?\s*([\"']?)([A-Za-z_][A-Za-z0-9_]{0,200})\1")
 _WITH_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 _STAGE = re.compile(r"^\[(?:(\S+) )?\d+/\d+\] ")

@@ -59,12 +59,15 @@ _WRAPPING = re.compile(
     r"|failed to calculate checksum of ref \S+: "
     r"|process \".*?\" did not complete successfully: )+"
 )
+# An error quotes the Dockerfile, so the repetitions are bounded.
 # Folders of the builder on its own disk, which mean nothing to anyone else.
-_BUILDERS_FOLDER = re.compile(r"/\S*?/(?:buildkit-mount|docker-builder)\d+(?=/)")
+_BUILDERS_FOLDER = re.compile(r"/\S{0,300}?/(?:buildkit-mount|docker-builder)\d+(?=/)")
 _UNKNOWN_FLAG = re.compile(
-    r"unknown flag: |unsupported mount type|flag .* is not supported", re.IGNORECASE
+    r"unknown flag: |unsupported mount type|flag .{0,300} is not supported", re.IGNORECASE
 )
-_UNKNOWN_INSTRUCTION = re.compile(r"unknown instruction: |instruction .* requires", re.IGNORECASE)
+_UNKNOWN_INSTRUCTION = re.compile(
+    r"unknown instruction: |instruction .{0,300} requires", re.IGNORECASE
+)
 
 # What the registries' words mean, and what to do.
 _REFUSALS = (

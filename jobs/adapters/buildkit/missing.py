@@ -10,12 +10,13 @@ from jobs.rules.text import shown_name
 
 LONGEST_NAME = 200  # characters
 # The builders' sentences, and the path in each: BuildKit's, two of them, and the older builder's.
+# They quote the Dockerfile, so the repetitions are bounded.
 _NOT_FOUND = re.compile(
     r"\"/?([^\"]+)\"(?::)? not found"
-    r"|\blstat /\S*?(?:buildkit-mount|docker-builder)\d+/([^:]+): no such file"
-    r"|COPY failed: .*\bstat (?:/\S*?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
+    r"|\blstat /\S{0,300}?(?:buildkit-mount|docker-builder)\d+/([^:]+): no such file"
+    r"|COPY failed: .{0,300}\bstat (?:/\S{0,300}?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
     r"(?:file does not exist|no such file)"
-    r"|ADD failed: .*\bstat (?:/\S*?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
+    r"|ADD failed: .{0,300}\bstat (?:/\S{0,300}?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
     r"(?:file does not exist|no such file)"
 )
 _COPIES = re.compile(r"(?:COPY|ADD)\s", re.IGNORECASE)

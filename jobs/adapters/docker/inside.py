@@ -28,6 +28,8 @@ MOST_VOLUMES = 30  # an image may name thousands
 BLOCK = 512  # of a tar archive
 TIMEOUT_S = 10.0
 ROOT = frozenset({"", "0", "root"})
+# The image writes its own /etc/passwd: Python refuses to convert a number of thousands of digits.
+_ID = re.compile(r"[0-9]{1,10}")
 WRITABLE_BY_ALL, WRITABLE_BY_GROUP = 0o002, 0o020
 
 
@@ -108,12 +110,12 @@ def _may_write(folder: tarfile.TarInfo, uid: int | None, gid: int | None) -> boo
 def _ids(api: APIClient, container_id: str, user: str) -> tuple[int | None, int | None]:
     """Give the numbers of a container's user and group; None for those that are not known."""
     name, _, group = user.partition(":")
-    uid = int(name) if name.isdecimal() else None
-    gid = int(group) if group.isdecimal() else None
+    uid = int(name) if _ID.fullmatch(name) else None
+    gid = int(group) if _ID.fullmatch(group) else None
     _, passwd = _archived(api, container_id, "/etc/passwd")
     for line in passwd.decode(errors="replace").splitlines():
         fields = line.split(":")
-        if len(fields) > 3 and name in fields[0:3:2] and all(map(str.isdecimal, fields[2:4])):  # noqa: PLR2004
+        if len(fields) > 3 and name in fields[0:3:2] and all(map(_ID.fullmatch, fields[2:4])):  # noqa: PLR2004
             return int(fields[2]), int(fields[3]) if not group else gid
     return uid, gid if group or uid is None else 0
 

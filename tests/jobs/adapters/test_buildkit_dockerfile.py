@@ -101,3 +101,10 @@ def test_hostile_texts_cost_little(piece: str) -> None:
     line_of(text, "[a 1/2] RUN " + "x" * 100_000)
     declared_arguments(text)
     assert time.process_time() - started < 20
+
+
+def test_a_hostile_directive_costs_little() -> None:
+    started = time.process_time()
+    told = directives("# syntax = a" + " " * 1_000_000 + "b\n# escape=` \nFROM x")
+    assert time.process_time() - started < 10
+    assert told["escape"] == "`"

@@ -335,3 +335,11 @@ def test_an_error_is_known_by_its_details_and_by_its_older_name(
     message: dict[str, object], told: str | None
 ) -> None:
     assert told_error(message) == told
+
+
+@pytest.mark.parametrize("piece", ["/a", "instruction ", "flag ", "/buildkit-mount"])
+def test_an_error_that_quotes_a_hostile_dockerfile_costs_little(piece: str) -> None:
+    error = "dockerfile parse error: unknown word: " + piece * (200_000 // len(piece))
+    started = time.process_time()
+    assert isinstance(build_failure(error, None), BuildError)
+    assert time.process_time() - started < 10

@@ -9,6 +9,7 @@ from jobs.rules.newest_tag import is_newer, newest_tag
 ORDERS = [
     ["v0.9", "v1-alpha", "v1-rc1", "v1-rc2", "v1-rc10", "v1", "v1.0.1", "v1.2", "v1.10", "v10"],
     ["api-v1.9", "api-v1.10-beta", "api-v1.10"],
+    ["v1.007", "v1.08", "v1." + "9" * 5000, "v1.1" + "0" * 5000],
     ["2025-12-31", "2026-01-02"],
     ["release/9", "release/10"],
 ]

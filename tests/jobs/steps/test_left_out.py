@@ -1,5 +1,7 @@
 """What a build did not get is in the log, and in the reason when the build or the app fails."""
 
+import time
+
 import pytest
 
 from jobs.errors import BuildError
@@ -77,3 +79,11 @@ def test_only_some_files_are_read() -> None:
 
     assert left_out(tree) == []
     assert len(tree.reads) == MOST_READ
+
+
+def test_only_some_files_are_compared_with_the_patterns() -> None:
+    patterns = "".join(f"{'*a' * 90}{n} filter=lfs\n" for n in range(200))
+    files = {f"{n:06}" + "a" * 180: "x" * 130 for n in range(20_000)}
+    started = time.process_time()
+    assert left_out(MemoryTree({".gitattributes": patterns, **files})) == []
+    assert time.process_time() - started < 60

@@ -421,6 +421,17 @@ def test_a_tag_that_is_moved_is_deployed(bench: Bench, scene: Scene, tagged: App
     assert only(scene.caught_up(tagged)).commit_sha == sha
 
 
+def test_a_tag_that_the_pattern_does_not_match_makes_no_other_tag_older(
+    bench: Bench, scene: Scene, tagged: App
+) -> None:
+    point(bench, "x9", bench.commit("tried out"))
+    bench.run(bench.ask(tagged, ref="refs/tags/x9"))
+    sha = point(bench, "v1.10", bench.commit("two"))
+    scene.look()
+    made = only(scene.caught_up(tagged))
+    assert (made.ref, made.commit_sha) == ("refs/tags/v1.10", sha)
+
+
 def test_an_app_of_tags_without_any_is_told_so(bench: Bench, scene: Scene) -> None:
     bench.app(token="ghp_own", deploy_on="tags")
     bench.commit()
