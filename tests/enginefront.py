@@ -166,6 +166,8 @@ def _version(engine: socket.socket, release: Release) -> bytes:
 
 def _disk_use(engine: socket.socket, version: tuple[int, int], *, in_detail: bool) -> bytes:
     found = _object(engine)
+    if "message" in found:  # another test is measuring at this moment
+        return _answer_of("409 Conflict", "", json.dumps(found).encode())
     told = {} if version >= NEW_FORM or in_detail else dict(found)
     for name, kind in LISTS.items():
         items = found[name] or []

@@ -134,6 +134,7 @@ def _one_app(keystone: Runtime[AllSettings], app: str, *, as_json: bool) -> None
 
 def _row(view: DeploymentView) -> tuple[object, ...]:
     took = None if view.duration_s is None else f"{view.duration_s:.1f} s"
+    waits = f"waits: {view.waiting_for}" if view.waiting_for else ""
     return (
         view.id,
         f"#{view.number}",
@@ -143,7 +144,7 @@ def _row(view: DeploymentView) -> tuple[object, ...]:
         view.actor,
         view.queued_at,
         took,
-        f"waits: {view.waiting_for}" if view.waiting_for else view.reason.partition("\n")[0],
+        "; ".join(filter(None, (view.reason.partition("\n")[0], waits))),
     )
 
 

@@ -13,14 +13,21 @@ FIX = "this is a mistake in Keystone: please report this line; the other checks 
 
 
 def run_checks(checks: Iterable[Check]) -> list[Finding]:
-    """Run the checks one after the other, each with the name that it has if it crashes."""
+    """Run the checks one after the other, each with the name that it has if it crashes.
+
+    Raises:
+        PermissionError, KeystoneError: this user may not read Keystone's files: all the others
+            would fail in the same way.
+    """
     return [finding for name, check in checks for finding in _run(name, check)]
 
 
 def _run(name: str, check: Callable[[], Finding | Sequence[Finding]]) -> Sequence[Finding]:
     try:
         found = check()
-    except Exception as exc:  # noqa: BLE001 — whatever it is, the other checks are of use
+    except Exception as exc:
+        if isinstance(exc, PermissionError) or isinstance(exc.__cause__, PermissionError):
+            raise
         # Not the message: it may quote anything, such as a URL with a password.
         told = f"the check itself failed: {type(exc).__name__} in {_place(exc)}"
         return [Finding(name, Verdict.FAILED, told, FIX)]

@@ -29,6 +29,8 @@ ASGI = """\
 {first}
 async def app(scope, receive, send):
     if scope["type"] == "http":
+        while (await receive()).get("more_body"):
+            pass
         headers = [(b"content-type", b"text/plain")]
         await send({{"type": "http.response.start", "status": 200, "headers": headers}})
         await send({{"type": "http.response.body", "body": b"{says}"}})

@@ -93,8 +93,12 @@ class Pushes:
     def lost(self) -> list[str]:
         """List the accepted pushes that did not end, and whether the newest one is not live."""
         keystone = self.project.keystone
-        states = {each: keystone.deployment(each)["state"] for each in sorted(self.deployments)}
-        found = [f"deployment {each}: {state}" for each, state in states.items() if state in FAILED]
+        views = [keystone.deployment(each) for each in sorted(self.deployments)]
+        found = [
+            f"deployment {view['id']}: {view['state']}, {view['reason']}"
+            for view in views
+            if view["state"] in FAILED
+        ]
         serves = self.project.answer()
         if serves != self.last_version:
             found.append(f"it serves {serves!r}, not {self.last_version!r}")

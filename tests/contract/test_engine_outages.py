@@ -22,6 +22,8 @@ from tests.trees import MemoryTree
 pytestmark = pytest.mark.docker
 
 FAILED = "could not be pulled, as its registry or the network failed"
+LIMITED = "could not be pulled, as its registry limits the pulls of this machine"
+UNRESOLVED = "could not be pulled, as the host name of its registry could not be resolved"
 Build = Callable[[AppFiles], object]
 
 
@@ -66,13 +68,13 @@ def from_image(image: str, head: str = "") -> AppFiles:
     return {"Dockerfile": f"{head}FROM {image}\nRUN true\n"}
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(("status", "sentence"), [(429, LIMITED), (500, FAILED), (503, FAILED)])
 def test_registry_that_is_down_or_limits_the_rate_is_a_platform_error(
-    builder: Build, status: int
+    builder: Build, status: int, sentence: str
 ) -> None:
     with (
         registry(status) as host,
-        pytest.raises(DockerError, match=f"base image {host}/x:1 {FAILED}"),
+        pytest.raises(DockerError, match=f"base image {host}/x:1 {sentence}"),
     ):
         builder(from_image(f"{host}/x:1"))
 
@@ -86,7 +88,7 @@ def test_registry_that_does_not_listen_is_a_platform_error(builder: Build) -> No
 
 
 def test_registry_whose_name_cannot_be_resolved_is_a_platform_error(builder: Build) -> None:
-    with pytest.raises(DockerError, match=rf"nosuchhost\.invalid/x:1 {FAILED}: .*dial tcp"):
+    with pytest.raises(DockerError, match=rf"nosuchhost\.invalid/x:1 {UNRESOLVED}: .*dial tcp"):
         builder(from_image("nosuchhost.invalid/x:1"))
 
 
@@ -104,6 +106,7 @@ def test_registry_outage_for_syntax_or_copied_image_is_a_platform_error(
 ) -> None:
     with registry(503) as host:
         copied: AppFiles = {"Dockerfile": f"FROM scratch\nCOPY --from={host}/x:1 /a /b\n"}
-        for files in (copied, from_image("scratch", f"# syntax={host}/x:1\n")):
-            with pytest.raises(DockerError, match=f"base image {host}/x:1 {FAILED}"):
+        read = from_image("scratch", f"# syntax={host}/x:1\n")
+        for files, image in ((copied, "base image"), (read, "Dockerfile frontend")):
+            with pytest.raises(DockerError, match=f"{image} {host}/x:1 {FAILED}"):
                 build(engine, files)

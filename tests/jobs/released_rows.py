@@ -134,6 +134,7 @@ def rows() -> dict[str, Row]:
             "id": 1,
             "domain": "www.example.com",
             "sealed": vault.seal(SecretStr("a certificate")),
+            "not_before": None,
             "not_after": AT,
             "created_at": AT,
         },

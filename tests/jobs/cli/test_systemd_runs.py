@@ -130,7 +130,9 @@ def _is_described(machine: Machine, haproxy: str) -> None:
     for unit in BOTH:
         assert machine.property(unit, "ActiveState") == "active"
         assert machine.run("systemctl", "is-enabled", unit).stdout.strip() == "enabled"
-    assert "running: redis, web, watcher, worker" in machine.property("keystone", "StatusText")
+    assert "running: redis, web, watcher, quick-worker, worker" in machine.property(
+        "keystone", "StatusText"
+    )
     assert machine.property("keystone-router", "StatusText") == f"HAProxy {haproxy} serves"
     journal = machine.journal("--unit=keystone")
     assert any(line.startswith("Dashboard and API") for line in journal)

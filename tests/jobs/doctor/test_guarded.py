@@ -6,6 +6,7 @@ import pytest
 
 from jobs.doctor import checks
 from jobs.doctor.guarded import Check, run_checks
+from jobs.errors import StorageError
 from jobs.rules.findings import Finding, Verdict
 from jobs.settings import AllSettings
 
@@ -25,6 +26,21 @@ def test_the_other_checks_are_told_and_the_crash_names_its_check_and_no_secret()
     assert second.found.startswith("the check itself failed: KeyError in ")
     assert "report" in second.fix
     assert "hunter2" not in second.found + second.fix
+
+
+def test_a_user_who_may_not_read_keystones_files_is_not_told_of_a_mistake_in_keystone() -> None:
+    def refused() -> Finding:
+        raise PermissionError(13, "denied", "/data")
+
+    def wrapped() -> Finding:
+        try:
+            return refused()
+        except PermissionError as exc:
+            raise StorageError("the database cannot be read") from exc
+
+    for check, error in ((refused, PermissionError), (wrapped, StorageError)):
+        with pytest.raises(error):
+            run_checks([("one", check)])
 
 
 def test_the_innermost_line_of_keystones_own_code_is_named() -> None:
