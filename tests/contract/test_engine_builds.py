@@ -351,12 +351,12 @@ def test_build_arguments_and_secrets_have_any_name_that_a_variable_can_have(
 ) -> None:
     run = f'RUN --mount=type=secret,id={name} ["/web", "cat", "/run/secrets/{name}"]'
     # The engine's cache does not ask for secrets: a step that ran before would show nothing.
-    text = f"FROM scratch\nCOPY web /web\nLABEL once={secrets.token_hex(8)}\nARG {name}\n{run}"
+    text = f"FROM scratch\nCOPY web /web\nCOPY once /once\nARG {name}\n{run}"
     secret = SecretStr("hunter2hunter2")
     spec = replace(SPEC, args={name: SecretStr("x")}, secrets={name: secret})
     lines: list[str] = []
-    tree = MemoryTree({**app_files("one"), "Dockerfile": text})
-    engine.build(spec, tree, log=shown_to(lines.append), stop=StopSignal())
+    files = {**app_files("one"), "once": secrets.token_hex(8), "Dockerfile": text}
+    engine.build(spec, MemoryTree(files), log=shown_to(lines.append), stop=StopSignal())
     assert any(secret.get_secret_value() in line for line in lines)
 
 
