@@ -82,6 +82,7 @@ STORY = (
         "environment.set",
         {"value": VALUE, "secret": True},
     ),
+    Change("POST", "/api/apps/{app}/env", "environment.set", {"text": f"TOKEN={VALUE}\n"}),
     Change("DELETE", "/api/apps/{app}/env/{variable}", "environment.unset"),
     Change("POST", "/api/apps/{app}/deployments", "deployment.requested", {}),
     Change("POST", "/api/deployments/{id}/cancel", "deployment.cancelled"),

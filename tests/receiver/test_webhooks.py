@@ -633,7 +633,7 @@ def test_redis_hears_of_a_push_after_the_answer(
 ) -> None:
     deliver(client, signed_push(secret))
     with Redis.from_url(runtime.settings.redis_url) as redis:
-        assert redis.llen(f"rq:queue:{runtime.queue.name}") == 1
+        assert redis.llen(f"rq:queue:{runtime.queue.name()}") == 1
 
 
 def test_the_signature_is_over_the_raw_bytes(client: TestClient, secret: SecretStr) -> None:
