@@ -8,10 +8,8 @@ from sqlmodel import Session, col, select
 
 from jobs.reads.views import CertificateView
 from jobs.rules.certificates import expiry_problem
-from jobs.rules.domain_names import WILDCARD, host_header, is_covered
+from jobs.rules.domain_names import DEFAULT_PORTS, WILDCARD, host_header, is_covered
 from jobs.storage.models import App, Certificate, Domain, DomainPort, now
-
-STANDARD_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Doors:
             return ""
         port = self.ports[scheme]
         return (
-            f"{scheme}://{name}" if port == STANDARD_PORTS[scheme] else f"{scheme}://{name}:{port}"
+            f"{scheme}://{name}" if port == DEFAULT_PORTS[scheme] else f"{scheme}://{name}:{port}"
         )
 
     def first(self, domains: Sequence[str]) -> tuple[str, str]:
@@ -72,15 +70,17 @@ def certificate_views(session: Session, *, public_url: str = "") -> list[Certifi
     own_host = host_header(public_url)
     statement = select(Domain.name, App.name).join(App, col(App.id) == Domain.app_id)
     apps = dict(session.exec(statement).all())
-    rows = session.exec(select(Certificate).order_by(Certificate.domain))
+    # Not the sealed keys.
+    dates = (col(Certificate.not_before), Certificate.not_after, Certificate.created_at)
+    rows = session.exec(select(Certificate.domain, *dates).order_by(Certificate.domain)).all()
     return [
         CertificateView(
-            domain=row.domain,
-            app=apps.get(row.domain),
-            is_keystone=bool(own_host) and is_covered(own_host, [row.domain]),
-            not_after=row.not_after,
-            problem=expiry_problem(row.not_after, now(), not_before=row.not_before),
-            created_at=row.created_at,
+            domain=domain,
+            app=apps.get(domain),
+            is_keystone=bool(own_host) and is_covered(own_host, [domain]),
+            not_after=not_after,
+            problem=expiry_problem(not_after, now(), not_before=not_before),
+            created_at=created_at,
         )
-        for row in rows
+        for domain, not_before, not_after, created_at in rows
     ]

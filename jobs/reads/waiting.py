@@ -37,12 +37,12 @@ class Waiting:
 class _Head:
     """The first queued deployment of an app that no worker is busy with."""
 
-    id: int
-    app_id: int
-    number: int
-    trigger: Trigger
-    ref: str
+    deployment: Deployment
     ready_at: datetime
+
+    @property
+    def lane(self) -> Lane:
+        return self.deployment.trigger.lane
 
 
 def is_silent(vitals: Vitals, at: datetime) -> bool:
@@ -58,7 +58,7 @@ def waits(session: Session, rows: Sequence[Deployment]) -> dict[int, Waiting]:
     held, heads = _held(session), _heads(session)
     vitals = session.get(Vitals, 1)
     known = vitals if vitals is not None and not is_silent(vitals, now()) else None
-    places = _places([head for head in heads.values() if head.app_id not in held])
+    places = _places([head for app_id, head in heads.items() if app_id not in held])
 
     def waiting(row: Deployment) -> Waiting:
         if (busy := held.get(row.app_id)) is not None:
@@ -66,11 +66,11 @@ def waits(session: Session, rows: Sequence[Deployment]) -> dict[int, Waiting]:
         head = heads.get(row.app_id)
         if head is None:  # it was taken between two statements
             return Waiting("")
-        if not _goes_with(row, head):
-            return Waiting(f"deployment #{head.number} of this app comes first")
-        place = places[head.app_id]
+        if not _goes_with(row, head.deployment):
+            return Waiting(f"deployment #{head.deployment.number} of this app comes first")
+        place = places[row.app_id]
         words = for_a_worker(
-            head.trigger.lane,
+            head.lane,
             before=place - 1,
             workers=known.workers if known else None,
             busy=list(held.values()),
@@ -105,7 +105,7 @@ def next_up(session: Session, *, limit: int) -> list[Next]:
     return [Next(row.id or 0, name, row.number, told[row.id or 0].words) for row, name in found]
 
 
-def _goes_with(row: Deployment, head: _Head) -> bool:
+def _goes_with(row: Deployment, head: Deployment) -> bool:
     """Whether one wake-up is for both: of a branch's pushes, only the newest is deployed."""
     return row.id == head.id or (
         row.ref == head.ref and row.trigger in PUSHES and head.trigger in PUSHES
@@ -150,28 +150,16 @@ def _heads(session: Session) -> dict[int, _Head]:
     )
     rows = session.exec(select(Deployment, last_end).where(col(Deployment.id).in_(firsts))).all()
     return {
-        row.app_id: _Head(
-            row.id or 0,
-            row.app_id,
-            row.number,
-            row.trigger,
-            row.ref,
-            max(row.queued_at, ended_at or row.queued_at),
-        )
+        row.app_id: _Head(row, max(row.queued_at, ended_at or row.queued_at))
         for row, ended_at in rows
     }
 
 
 def _places(heads: Sequence[_Head]) -> dict[int, int]:
     """Number the apps of each lane in the order of their wake-ups."""
+    in_order = sorted(heads, key=lambda head: (head.ready_at, head.deployment.id or 0))
     return {
-        head.app_id: place
+        head.deployment.app_id: place
         for lane in Lane
-        for place, head in enumerate(
-            sorted(
-                (head for head in heads if head.trigger.lane is lane),
-                key=lambda head: (head.ready_at, head.id),
-            ),
-            1,
-        )
+        for place, head in enumerate((head for head in in_order if head.lane is lane), 1)
     }

@@ -27,8 +27,8 @@ from jobs.storage.models import App, Repository
 from jobs.storage.vault import Vault
 
 SECRET, OTHER_SECRET = "(secret)", "(another secret)"
-# Fields that always have a value: None in the file leaves the choice to Keystone, and so keeps it.
 NONE: Mapping[str, Variable] = {}
+# Fields that always have a value: None in the file leaves the choice to Keystone, and so keeps it.
 KEPT_WHEN_NONE = frozenset({"host_port", "git_url"})
 
 

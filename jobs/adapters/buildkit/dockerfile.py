@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jobs.rules.text import BYTE_ORDER_MARK
+
 MOST_INSTRUCTIONS = 10_000
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z]+)\s*=\s*(\S.*)")
 _HEREDOC = re.compile(r"<<-?\s*([\"']?)([A-Za-z_][A-Za-z0-9_]{0,200})\1")
@@ -39,7 +41,7 @@ class Instruction:
 def instructions(text: str) -> Iterator[Instruction]:
     """Give the instructions in order, at most `MOST_INSTRUCTIONS`."""
     escape = "`" if directives(text).get("escape") == "`" else "\\"
-    lines = enumerate(text.removeprefix("\ufeff").splitlines(), start=1)
+    lines = enumerate(text.removeprefix(BYTE_ORDER_MARK).splitlines(), start=1)
     stages, stage = -1, ""
     for _ in range(MOST_INSTRUCTIONS):
         found = _next(lines, escape)
@@ -82,7 +84,7 @@ def _skip_heredocs(lines: Iterator[tuple[int, str]], words: list[str]) -> None:
 def directives(text: str) -> dict[str, str]:
     """Give the parser directives, which stand in comments before everything else."""
     found: dict[str, str] = {}
-    for line in text.removeprefix("\ufeff").splitlines():
+    for line in text.removeprefix(BYTE_ORDER_MARK).splitlines():
         directive = _DIRECTIVE.fullmatch(line.strip())
         if directive is None or directive[1].lower() in found:
             return found

@@ -41,8 +41,9 @@ OLD_FRONTEND = (
 _STAGE = re.compile(r"^\[[^\]]*\] ")
 # The steps that pull an image from a registry; the older builder quotes the Dockerfile.
 _PULL = re.compile(r"(?:load metadata for |FROM (?:--\S+ )*)(\S+)", re.IGNORECASE)
-_PULL_FRONTEND = re.compile(r"(?:resolve image config for )?docker-image://(\S+)", re.IGNORECASE)
-_RESOLVE_FRONTEND = re.compile(r"resolve image config for (\S+)", re.IGNORECASE)
+_PULL_FRONTEND = re.compile(
+    r"(?:resolve image config for (?:docker-image://)?|docker-image://)(\S+)", re.IGNORECASE
+)
 # Errors of a registry or the network that are probably temporary. All other errors are about the
 # image: it does not exist, access is denied, or it is not for this machine.
 _OUTAGE = re.compile(
@@ -153,7 +154,7 @@ def build_failure(message: str, failed: Vertex | None, known: Known | None = Non
 
 def _step_failure(failed: Vertex, known: Known) -> KeystoneError:
     step = _STAGE.sub("", failed.name)
-    if frontend := _PULL_FRONTEND.match(step) or _RESOLVE_FRONTEND.match(step):
+    if frontend := _PULL_FRONTEND.match(step):
         return _pull_failure(f"the Dockerfile frontend {frontend[1]}", failed.error)
     if pull := _PULL.match(step):
         return _pull_failure(f"the base image {pull[1]}", failed.error)

@@ -14,9 +14,8 @@ LONGEST_NAME = 200  # characters
 _NOT_FOUND = re.compile(
     r"\"/?([^\"]+)\"(?::)? not found"
     r"|\blstat /\S{0,300}?(?:buildkit-mount|docker-builder)\d+/([^:]+): no such file"
-    r"|COPY failed: .{0,300}\bstat (?:/\S{0,300}?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
-    r"(?:file does not exist|no such file)"
-    r"|ADD failed: .{0,300}\bstat (?:/\S{0,300}?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
+    r"|(?:COPY|ADD) failed: .{0,300}\bstat "
+    r"(?:/\S{0,300}?(?:buildkit-mount|docker-builder)\d+/)?([^:]+): "
     r"(?:file does not exist|no such file)"
 )
 _COPIES = re.compile(r"(?:COPY|ADD)\s", re.IGNORECASE)

@@ -31,7 +31,7 @@ from jobs.rules.build_causes import Cause
 from jobs.rules.container_values import BuildSpec, Limits
 from jobs.rules.log_events import BuildEvent, EventKind
 from jobs.rules.stopping import StopSignal
-from jobs.rules.text import plain
+from jobs.rules.text import BYTE_ORDER_MARK, plain
 
 BAD_REQUEST = 400
 PERIOD_US = 100_000  # the scheduler period for the CPU quota, in microseconds
@@ -140,7 +140,7 @@ def sent_files(
         BuildError: a pattern of .dockerignore cannot be used.
     """
     content = context.text(f"{dockerfile}{IGNORE_FILE}") or context.text(IGNORE_FILE)
-    lines = content.removeprefix("\ufeff").splitlines()
+    lines = content.removeprefix(BYTE_ORDER_MARK).splitlines()
     patterns = [line for line in lines if line.strip() and not line.startswith("#")]
     # Always send these two files: the engine reads them, and then excludes them itself if the
     # patterns say so.

@@ -56,7 +56,7 @@ def read_usage(found: Mapping[str, Any], identity: str) -> Usage:
 def _items(found: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     """Give the objects of a kind; an engine leaves out a list that would be empty."""
     since = (found.get(f"{kind}Usage") or {}).get("Items")
-    before = found.get({"BuildCache": kind}.get(kind, f"{kind}s"))
+    before = found.get(kind) or found.get(f"{kind}s")  # BuildCache, Images, Containers
     return since or before or []
 
 

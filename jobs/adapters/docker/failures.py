@@ -48,6 +48,18 @@ def translated() -> Iterator[None]:
         raise DockerError("the Docker Engine does not answer; is it running?") from exc
 
 
+def ensure_accepted(answer: requests.Response) -> None:
+    """Check the answer to a request that the SDK has no method for.
+
+    Raises:
+        APIError: the engine refused the request.
+    """
+    try:
+        answer.raise_for_status()
+    except requests.HTTPError as exc:
+        create_api_error_from_http_exception(exc)
+
+
 def json_of(answer: requests.Response) -> Mapping[str, Any]:
     """Give the JSON object of an answer to a request that the SDK has no method for.
 
@@ -55,9 +67,6 @@ def json_of(answer: requests.Response) -> Mapping[str, Any]:
         APIError: the engine refused the request.
         RequestException: the answer is not JSON.
     """
-    try:
-        answer.raise_for_status()
-    except requests.HTTPError as exc:
-        raise create_api_error_from_http_exception(exc) from exc
+    ensure_accepted(answer)
     found: Mapping[str, Any] = answer.json()
     return found

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import requests
 from docker.api.client import APIClient
-from docker.errors import create_api_error_from_http_exception
 
+from jobs.adapters.docker.failures import ensure_accepted
 from jobs.rules.container_values import OutputLine
 from jobs.rules.reasons import LONGEST_QUOTED
 
@@ -62,10 +61,7 @@ def _pieces(
     wanted = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 0, **asked}
     url = f"{api.base_url}/v{api.api_version}/containers/{container_id}/logs"
     with api.get(url, params=wanted, stream=True, timeout=timeout_s) as answer:
-        try:
-            answer.raise_for_status()
-        except requests.HTTPError as exc:
-            create_api_error_from_http_exception(exc)
+        ensure_accepted(answer)
         yield from frames(answer.iter_content(READ))
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from jobs.rules.domain_names import DEFAULT_PORTS
 from jobs.rules.repository_values import Hook, HookDelivery, HookWish
 from jobs.rules.text import first_words, one_line
 
@@ -17,7 +18,6 @@ GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
 CURSOR = re.compile(r"[\x21-\x7e]{1,200}")
 LONGEST_STATUS = 100
 HIGHEST_STATUS = 999
-DEFAULT_PORTS = {"http": 80, "https": 443}
 _NEXT_LINK = re.compile(r"<([^<>]*)>\s*;\s*rel=\"next\"")
 
 

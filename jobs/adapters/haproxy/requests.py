@@ -30,8 +30,8 @@ Source: RFC 9110 sections 7.2 and 7.6.1, RFC 6265 section 5.4, RFC 3875 section 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
-from jobs.adapters.haproxy.syntax import HIGHEST_PORT, refuse
-from jobs.rules.domain_names import LONGEST_NAME
+from jobs.adapters.haproxy.syntax import refuse
+from jobs.rules.domain_names import HIGHEST_PORT, LONGEST_NAME
 from jobs.rules.naming import SESSION_COOKIE
 
 Network = IPv4Network | IPv6Network

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.errors import ConfigurationError, Mistake, RouterError
+from jobs.rules.domain_names import HIGHEST_PORT
 
-HIGHEST_PORT = 65535
 # An address where nothing listens, for a server that has none: without one, HAProxy would connect
 # to the address that the client connected to, which is itself.
 NOWHERE = ("127.0.0.1", 1)
