@@ -42,6 +42,8 @@ missing_things() {
         # The tests run a second Docker Engine, which they may kill, with its own network.
         have ip || echo iproute
         have systemd-analyze || echo systemd
+        # A certificate authority for tests.
+        have pebble || echo pebble
         # A newer distribution's engine and router are tested, too.
         have debootstrap || echo debootstrap
         have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql

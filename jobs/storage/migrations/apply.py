@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script, ScriptDirectory
 
-HEAD = "0012"
+HEAD = "0016"
 BASE = "0009"  # the oldest schema that a database can be brought back to
 FOLDER = Path(__file__).parent
 
